@@ -1,0 +1,269 @@
+"""NAS-Bench-201 (Dong and Yang, ICLR 2020): cells of four nodes, one of five ops on each of six edges.
+
+The network is theirs: a 3x3 stem, three stages of `cells` cells (C, 2C, 4C channels) with a residual block of stride 2
+between stages, batch norm, global pooling and a classifier. An op `none` contributes no term to its node's sum; a node
+without terms is a constant zero. Dead branches (what never reaches the output) are part of the network, as in the
+published counts of parameters and FLOPs.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import ClassVar
+
+import numpy as np
+import pandas as pd
+
+from datasets.analysis import BYTES, totals
+from datasets.records import Architecture, Architectures, InputError, Op, Space
+
+OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+"""(source, target) of every decision, in the order of the arch string."""
+_NONE, _SKIP, _CONV1, _CONV3, _POOL = range(5)
+_KEY = re.compile(r"\|(\w+)~0\|\+\|(\w+)~0\|(\w+)~1\|\+\|(\w+)~0\|(\w+)~1\|(\w+)~2\|")
+
+
+@dataclass(frozen=True)
+class NasBench201(Space):
+    """All 15,625 cells in one skeleton.
+
+    Attributes:
+        channels: of the first stage.
+        cells: a stage (N in the paper).
+        image: height and width of the RGB input.
+        classes: of the classifier.
+    """
+
+    channels: int = 16
+    cells: int = 5
+    image: int = 32
+    classes: int = 10
+
+    num_choices: ClassVar[tuple[int, ...]] = (len(OPS),) * len(EDGES)
+    kinds: ClassVar[tuple[str, ...]] = ("input", "output", *OPS)
+
+    def __str__(self) -> str:
+        return f"nasbench201(channels={self.channels},cells={self.cells},image={self.image},classes={self.classes})"
+
+    def parse(self, keys: Sequence[str]) -> Architectures:
+        return Architectures(self, np.array([_parse(key) for key in keys], dtype=np.int8).reshape(len(keys), 6))
+
+    def format(self, archs: Architectures) -> list[str]:
+        template = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
+        return [template.format(*(OPS[op] for op in row)) for row in archs.decisions.tolist()]
+
+    def architecture(self, decisions: np.ndarray) -> Architecture:
+        (key,) = self.format(Architectures(self, decisions[None]))
+        kinds, adjacency = self.graph(Architectures(self, decisions[None]))
+        # The output stands at position 1 of `graph`; an Architecture is in topological order, so it goes last.
+        order = [0, 2, 3, 4, 5, 6, 7, 1]
+        edges = []
+        for target in range(8):
+            sources = [s for s in range(8) if adjacency[0, order[s], order[target]]]
+            edges += [(source, target, port) for port, source in enumerate(sources)]
+        return Architecture(str(self), key, tuple(Op(self.kinds[kinds[0, i]]) for i in order), tuple(edges))
+
+    def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
+        """Eight nodes: input, output, then the six edge ops in the order of the arch string."""
+        a = len(archs)
+        kinds = np.concatenate([np.tile(np.array([0, 1], np.int8), (a, 1)), archs.decisions + 2], axis=1)
+        return kinds, np.broadcast_to(_LINE_GRAPH, (a, 8, 8))
+
+    def unique_string(self, archs: Architectures) -> list[str]:
+        """The benchmark's own text of a cell's function (6,466 classes): a term is `#` where its op is `none` or its
+        source is exactly `#`, so sums that hold a zero beside other terms, or two zeros, keep it."""
+        return [_unique_string(tuple(row)) for row in archs.decisions.tolist()]
+
+    def canonical(self, archs: Architectures) -> list[str]:
+        """Text of the function with zero terms dropped, recursively, and a skipped sum merged into the sum it joins
+        (4,930 classes, each a union of `unique_string`'s); the cells without a path are all `#`."""
+        return [_canonical(tuple(row)) for row in archs.decisions.tolist()]
+
+    def connected(self, archs: Architectures) -> np.ndarray:
+        """Whether a path of ops leads from input to output [A] (15,284 of 15,625 cells)."""
+        return np.array([key != "#" for key in self.canonical(archs)])
+
+    def expand(self, arch: Architecture) -> Architecture:
+        net = _Network(arch.key, str(self))
+        ops = _parse(arch.key)
+        c, side = self.channels, self.image
+        x = net.add("input", (3, side, side))
+        x = net.conv_bn(x, c, 3)
+        for stage in range(3):
+            if stage:
+                x = net.residual_block(x, 2 * c)
+                c *= 2
+            for _ in range(self.cells):
+                x = net.cell(x, ops)
+        x = net.add("relu", net.shape(x), net.add("bn", net.shape(x), x))
+        x = net.add("global_avg_pool", (c,), x)
+        net.add("dense", (self.classes,), x)
+        return net.finish()
+
+    def totals(self, archs: Architectures) -> pd.DataFrame:
+        """Vectorised: counts add up over ops; the peak is found once for each of the 4^6 patterns of liveness."""
+        skeleton, ops, add = _parts(self)
+        adds = _num_adds(archs.decisions)
+        table = {
+            name: skeleton[name] + ops[name][archs.decisions].sum(1) + adds * add[name]
+            for name in ("macs", "flops", "params", "moved_bytes", "kernels")
+        }
+        pattern = np.array([0, 1, 2, 2, 3])[archs.decisions] @ (4 ** np.arange(5, -1, -1))
+        cell = _peak_tensors()[pattern] * BYTES * self.channels * self.image**2
+        table["peak_bytes"] = np.maximum(cell, skeleton["peak_bytes"])
+        return pd.DataFrame(table)[list(skeleton)]
+
+
+class _Network:
+    """Collects shaped ops in execution order."""
+
+    def __init__(self, key: str, space: str) -> None:
+        self.key, self.space = key, space
+        self.ops: list[Op] = []
+        self.edges: list[tuple[int, int, int]] = []
+
+    def shape(self, node: int) -> tuple[int, ...]:
+        return self.ops[node].attrs["shape"]
+
+    def add(self, kind: str, shape: tuple[int, ...], *inputs: int, **attrs: int) -> int:
+        self.ops.append(Op(kind, {"shape": shape, **attrs}))
+        node = len(self.ops) - 1
+        self.edges += [(source, node, port) for port, source in enumerate(inputs)]
+        return node
+
+    def conv(self, x: int, channels: int, kernel: int, stride: int = 1) -> int:
+        _, height, width = self.shape(x)
+        shape = (channels, height // stride, width // stride)
+        return self.add("conv", shape, x, kernel=kernel, stride=stride, pad=kernel // 2, groups=1, bias=0)
+
+    def conv_bn(self, x: int, channels: int, kernel: int, stride: int = 1) -> int:
+        x = self.conv(x, channels, kernel, stride)
+        return self.add("bn", self.shape(x), x)
+
+    def relu_conv_bn(self, x: int, channels: int, kernel: int, stride: int = 1) -> int:
+        return self.conv_bn(self.add("relu", self.shape(x), x), channels, kernel, stride)
+
+    def residual_block(self, x: int, channels: int) -> int:
+        c, height, width = self.shape(x)
+        main = self.relu_conv_bn(self.relu_conv_bn(x, channels, 3, stride=2), channels, 3)
+        pooled = self.add("avg_pool", (c, height // 2, width // 2), x, kernel=2, stride=2, pad=0)
+        short = self.conv(pooled, channels, 1)
+        return self.add("add", self.shape(main), short, main)
+
+    def cell(self, x: int, ops: Sequence[int]) -> int:
+        """Terms are added up as they come, two at a time (LETI: a sum of more than two runs on no mobile GPU)."""
+        shape, nodes = self.shape(x), [x]
+        for target in (1, 2, 3):
+            total: int | None = None
+            for (source, end), op in zip(EDGES, ops, strict=True):
+                if end != target or op == _NONE:
+                    continue
+                term = nodes[source]
+                if op == _POOL:
+                    term = self.add("avg_pool", shape, term, kernel=3, stride=1, pad=1)
+                elif op != _SKIP:
+                    term = self.relu_conv_bn(term, shape[0], 3 if op == _CONV3 else 1)
+                total = term if total is None else self.add("add", shape, total, term)
+            nodes.append(self.add("zero", shape) if total is None else total)
+        return nodes[3]
+
+    def finish(self) -> Architecture:
+        return Architecture(self.space, self.key, tuple(self.ops), tuple(self.edges))
+
+
+def _parse(key: str) -> tuple[int, ...]:
+    match = _KEY.fullmatch(key)
+    if match is None:
+        raise InputError(
+            f"'{key}' is not a NAS-Bench-201 cell; write one like |nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|"
+            "+|skip_connect~0|none~1|avg_pool_3x3~2|."
+        )
+    for op in match.groups():
+        if op not in OPS:
+            raise InputError(f"'{op}' in '{key}' is not an op of NAS-Bench-201; its ops are {', '.join(OPS)}.")
+    return tuple(OPS.index(op) for op in match.groups())
+
+
+@cache
+def _unique_string(ops: tuple[int, ...]) -> str:
+    nodes = ["0"]
+    for target in (1, 2, 3):
+        terms = []
+        for (source, end), op in zip(EDGES, ops, strict=True):
+            if end != target:
+                continue
+            if op == _NONE or nodes[source] == "#":
+                terms.append("#")
+            else:
+                terms.append(nodes[source] if op == _SKIP else f"({nodes[source]})@{OPS[op]}")
+        nodes.append("+".join(sorted(terms)))
+    return nodes[3]
+
+
+@cache
+def _canonical(ops: tuple[int, ...]) -> str:
+    nodes = [["0"]]  # a node is the sorted list of the terms that it sums; no terms: zero
+    for target in (1, 2, 3):
+        terms = []
+        for (source, end), op in zip(EDGES, ops, strict=True):
+            if end != target or op == _NONE or not nodes[source]:
+                continue
+            terms += nodes[source] if op == _SKIP else [f"({'+'.join(nodes[source])})@{OPS[op]}"]
+        nodes.append(sorted(terms))
+    return "+".join(nodes[3]) or "#"
+
+
+def _line_graph() -> np.ndarray:
+    """Adjacency [8, 8] of edge ops: input -> ops that leave node 0; op -> op where one ends and the next begins."""
+    adjacency = np.zeros((8, 8), dtype=bool)
+    for i, (source, target) in enumerate(EDGES):
+        adjacency[0, 2 + i] = source == 0
+        adjacency[2 + i, 1] = target == 3
+        for j, (start, _) in enumerate(EDGES):
+            adjacency[2 + i, 2 + j] = target == start
+    return adjacency
+
+
+_LINE_GRAPH = _line_graph()
+
+
+def _num_adds(decisions: np.ndarray) -> np.ndarray:
+    """Two-operand additions of one cell [A]."""
+    some = decisions != _NONE
+    return sum(
+        np.maximum(some[:, [e for e, (_, end) in enumerate(EDGES) if end == t]].sum(1) - 1, 0) for t in (1, 2, 3)
+    )
+
+
+@cache
+def _parts(space: NasBench201) -> tuple[dict[str, int], dict[str, np.ndarray], dict[str, int]]:
+    """Totals of the skeleton alone, of each op on one edge [5], and of one addition; all cells of all stages."""
+
+    def whole(*ops: int) -> dict[str, int]:
+        return totals(space.expand(space.architecture(np.array(ops, dtype=np.int8))))
+
+    none = whole(*[_NONE] * 6)
+    single = [whole(_NONE, _NONE, _NONE, op, _NONE, _NONE) for op in range(5)]
+    two = whole(_NONE, _NONE, _NONE, _POOL, _POOL, _NONE)
+    ops = {name: np.array([one[name] - none[name] for one in single]) for name in none}
+    add = {name: two[name] - 2 * single[_POOL][name] + none[name] for name in none}
+    return none, ops, add
+
+
+@cache
+def _peak_tensors() -> np.ndarray:
+    """The most tensors alive at once in a cell, for each of the 4^6 patterns of none / skip / conv / pool [4096]."""
+    tensor = (1, 1, 1)
+
+    def peak(ops: Sequence[int]) -> int:
+        net = _Network("", "")
+        out = net.cell(net.add("input", tensor), ops)
+        net.add("output", tensor, out)  # keeps the cell's own output alive; its copy is not counted
+        return totals(net.finish())["peak_bytes"] // BYTES
+
+    kinds = (_NONE, _SKIP, _CONV1, _POOL)
+    return np.array([peak([kinds[i >> (2 * e) & 3] for e in range(5, -1, -1)]) for i in range(4**6)])
