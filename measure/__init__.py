@@ -1,0 +1,1 @@
+"""Labels: builds networks for runtimes and times them under a stated protocol."""

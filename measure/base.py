@@ -1,0 +1,139 @@
+"""The two abstractions of measuring: a `Backend` builds and loads, a `Session` runs."""
+
+from __future__ import annotations
+
+import tempfile
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError
+from datasets.spaces.nasbench201 import NasBench201
+from measure.build.weights import Weights, make_weights
+from measure.timing import Repeats, Timing
+
+
+class Session(Protocol):
+    """A loaded network; what is timed as latency is `run`."""
+
+    def bind(self, x: np.ndarray) -> None:
+        """Copy an input batch [batch, channels, height, width] in."""
+
+    def run(self) -> None:
+        """Execute once, to the end."""
+
+    def fetch(self) -> np.ndarray:
+        """Copy the output [batch, classes] of the last run out."""
+
+
+@dataclass
+class Backend(CostModel):
+    """A runtime on this host.
+
+    Attributes:
+        precision: of weights and activations.
+        batch: images a run.
+        timing: the protocol of `on`.
+        host: name of this machine in device names.
+    """
+
+    precision: str = "fp32"
+    batch: int = 1
+    timing: Timing = field(default_factory=Timing)
+    host: str = "host"
+
+    runtime = ""
+    precisions = ("fp32",)
+    kind = "server-cpu"
+
+    def __post_init__(self) -> None:
+        if self.precision not in self.precisions:
+            raise InputError(
+                f"Backend {self.runtime} has no precision '{self.precision}'; it has {', '.join(self.precisions)}."
+            )
+
+    @abstractmethod
+    def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
+        """Write the artefact of a shaped network into `folder`."""
+
+    @abstractmethod
+    def load(self, artefact: Path) -> Session:
+        """Load what `build` wrote; one thread."""
+
+    @abstractmethod
+    def versions(self) -> dict[str, str]:
+        """Versions of what executes the network."""
+
+    def device(self) -> Device:
+        """This host with this runtime, precision and batch."""
+        family = f"{self.host}-{self.runtime}-{self.precision}"
+        name = f"{self.host}_{self.runtime}_{self.precision}_{self.batch}"
+        return Device(name, family, self.kind, self.runtime, self.precision, self.batch)
+
+    def session(self, network: Architecture, seed: int = 0) -> Session:
+        """Build and load a network with seeded weights, bind a seeded input and check what it computes.
+
+        Raises:
+            WrongOutput: the output is not the network's.
+        """
+        weights = make_weights(network, seed)
+        x = make_input(network, self.batch, seed)
+        with tempfile.TemporaryDirectory() as folder:
+            session = self.load(self.build(network, weights, Path(folder)))
+        session.bind(x)
+        session.run()
+        check_output(session.fetch(), network, weights, x, self.precision)
+        return session
+
+    def measure(self, network: Architecture, reference: Session) -> Repeats:
+        """Time a shaped network, interleaved with a reference session of this backend."""
+        return self.timing(self.session(network), reference)
+
+    def on(self, device: Device | None = None, metric: str = "latency_ms") -> Cost:
+        """The live cost: every call measures. It is the median wall time (nothing to correct drift against)."""
+        if metric != "latency_ms" or device not in (None, self.device()):
+            raise InputError(f"Backend {self.runtime} measures latency_ms of {self.device().name} only.")
+
+        def cost(archs: Architectures) -> np.ndarray:
+            reference = self.session(reference_network())
+            return np.array([self.measure(archs.space.expand(arch), reference).raw_ms for arch in archs])
+
+        return cost
+
+
+class WrongOutput(RuntimeError):
+    """A loaded network does not compute what it should: an empty model, a wrong layout, a bad conversion."""
+
+
+TOLERANCE = {"fp32": 1e-3, "int8": 0.2}
+"""Largest accepted ||output - expected|| / ||expected||. Eight bits through fifteen random cells really are that
+rough (1 to 5 %); an empty or mis-wired network is off by 1 or more."""
+
+
+def check_output(y: np.ndarray, network: Architecture, weights: Weights, x: np.ndarray, precision: str) -> float:
+    """Relative error against the numpy reference; above the tolerance, or not finite, it raises `WrongOutput`."""
+    from measure.build.numpy_reference import evaluate
+
+    expected = evaluate(network, weights, x)
+    if y.shape != expected.shape:
+        raise WrongOutput(f"The output has shape {y.shape}, not {expected.shape}.")
+    error = float(np.linalg.norm(y - expected) / np.linalg.norm(expected))
+    if not error <= TOLERANCE[precision]:
+        raise WrongOutput(f"The output is off by {error:.3g} of its norm ({TOLERANCE[precision]} is accepted).")
+    return error
+
+
+def make_input(network: Architecture, batch: int, seed: int = 0) -> np.ndarray:
+    """A seeded standard-normal batch for a shaped network, fp32."""
+    shape = (batch, *network.ops[0].attrs["shape"])
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+def reference_network() -> Architecture:
+    """The fixed network that every measurement is interleaved with: one cell a stage, all five ops in it."""
+    space = NasBench201(cells=1)
+    key = "|nor_conv_3x3~0|+|nor_conv_1x1~0|avg_pool_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"
+    return space.expand(space.parse([key])[0])

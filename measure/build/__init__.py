@@ -1,0 +1,1 @@
+"""From a shaped `Architecture` to something that a runtime executes; one file a target."""

@@ -1,0 +1,57 @@
+"""What a shaped network must compute, in plain numpy: the yardstick for every builder and runtime."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from datasets.records import Architecture, Op
+from measure.build.weights import BN_EPSILON, Weights
+
+
+def evaluate(network: Architecture, weights: Weights, x: np.ndarray) -> np.ndarray:
+    """The network's output for a batch `x` [batch, channels, height, width], fp32."""
+    values: list[np.ndarray] = []
+    last_use = {source: target for source, target, _ in sorted(network.edges, key=lambda edge: edge[1])}
+    for node, (op, sources) in enumerate(zip(network.ops, network.inputs(), strict=True)):
+        inputs = [x] if op.kind == "input" else [values[source] for source in sources]
+        values.append(_compute(op, inputs, weights.get(node, {}), len(x)))
+        for source in sources:
+            if last_use[source] == node:
+                values[source] = np.empty(0)
+    return values[-1]
+
+
+def _compute(op: Op, inputs: list[np.ndarray], w: dict[str, np.ndarray], batch: int) -> np.ndarray:
+    if op.kind == "zero":
+        return np.zeros((batch, *op.attrs["shape"]), np.float32)
+    x = inputs[0]
+    if op.kind == "conv":
+        return _conv(x, w, op)
+    if op.kind == "bn":
+        scale = w["scale"] / np.sqrt(w["var"] + BN_EPSILON)
+        return (x - w["mean"][:, None, None]) * scale[:, None, None] + w["shift"][:, None, None]
+    if op.kind == "avg_pool":
+        return _windows(x, op).sum((-2, -1)) / _windows(np.ones_like(x[:1, :1]), op).sum((-2, -1))
+    if op.kind == "dense":
+        return x @ w["weight"].T + w["bias"]
+    simple = {"input": lambda: x, "relu": lambda: np.maximum(x, 0), "global_avg_pool": lambda: x.mean((-2, -1))}
+    return inputs[0] + inputs[1] if op.kind == "add" else simple[op.kind]()
+
+
+def _windows(x: np.ndarray, op: Op) -> np.ndarray:
+    """Sliding windows [batch, channels, out height, out width, kernel, kernel] of the zero-padded input."""
+    k, stride, pad = op.attrs["kernel"], op.attrs["stride"], op.attrs["pad"]
+    padded = np.pad(x, ((0, 0), (0, 0), (pad, pad), (pad, pad)))
+    return sliding_window_view(padded, (k, k), axis=(2, 3))[:, :, ::stride, ::stride]
+
+
+def _conv(x: np.ndarray, w: dict[str, np.ndarray], op: Op) -> np.ndarray:
+    groups, out = op.attrs["groups"], op.attrs["shape"][0]
+    windows = _windows(x, op).transpose(0, 2, 3, 1, 4, 5)  # channels and kernel last: one GEMM a group
+    batch, height, width = windows.shape[:3]
+    columns = windows.reshape(batch * height * width, groups, -1)
+    kernels = w["weight"].reshape(groups, out // groups, -1)
+    y = np.concatenate([columns[:, g] @ kernels[g].T for g in range(groups)], axis=1)
+    y = y.reshape(batch, height, width, out).transpose(0, 3, 1, 2)
+    return y + w["bias"][:, None, None] if "bias" in w else y

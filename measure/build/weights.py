@@ -1,0 +1,43 @@
+"""Seeded weights for a shaped network, the same for every builder."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from datasets.records import Architecture
+
+Weights = dict[int, dict[str, np.ndarray]]
+"""Node -> {weight, bias} of conv and dense (output channels first), {scale, shift, mean, var} of bn; fp32."""
+
+
+def make_weights(network: Architecture, seed: int = 0) -> Weights:
+    """Draw weights: He-normal convolutions, batch-norm statistics near (0, 1) but not on them, so that a builder that
+    forgets one is caught by comparing outputs."""
+    rng = np.random.default_rng(seed)
+    inputs = network.inputs()
+
+    def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
+        return rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)
+
+    weights: Weights = {}
+    for node, op in enumerate(network.ops):
+        out = op.attrs["shape"][0]
+        if op.kind == "conv":
+            in_channels = network.ops[inputs[node][0]].attrs["shape"][0] // op.attrs["groups"]
+            k = op.attrs["kernel"]
+            weights[node] = {"weight": normal(out, in_channels, k, k, scale=math.sqrt(2 / (in_channels * k * k)))}
+            if op.attrs["bias"]:
+                weights[node]["bias"] = normal(out, scale=0.1)
+        elif op.kind == "dense":
+            features = network.ops[inputs[node][0]].attrs["shape"][0]
+            weights[node] = {"weight": normal(out, features, scale=features**-0.5), "bias": normal(out, scale=0.1)}
+        elif op.kind == "bn":
+            var = rng.uniform(0.75, 1.5, out).astype(np.float32)
+            shift, mean = normal(out, scale=0.1), normal(out, scale=0.1)
+            weights[node] = {"scale": np.ones(out, np.float32), "shift": shift, "mean": mean, "var": var}
+    return weights
+
+
+BN_EPSILON = 1e-5
