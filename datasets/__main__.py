@@ -1,0 +1,71 @@
+"""Command line of the data sets: `python -m datasets {list,fetch,describe}`."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+
+import datasets
+from datasets.base import Dataset
+from datasets.cli import main
+from datasets.fetch import MIRROR, Source
+from datasets.fetch import fetch as download
+from datasets.measured import Measured
+from datasets.records import InputError
+
+
+def sources() -> dict[str, Source]:
+    """Every public source: a module of this package that has a `SOURCE`."""
+    modules = (importlib.import_module(f"datasets.{m.name}") for m in pkgutil.iter_modules(datasets.__path__))
+    found = [module.SOURCE for module in modules if hasattr(module, "SOURCE")]
+    return {source.name: source for source in found}
+
+
+def list_() -> None:
+    """List the bundled tables and the public sources with how many of their files are here."""
+    for path in sorted((Path(datasets.__path__[0]) / "bundled").glob("*.parquet")):
+        print(f"bundled   {path.name:24} measured by this project")
+    for source in sources().values():
+        here = f"{len(source.present())} of {len(source.files)} files in {source.path('.')}"
+        print(f"public    {source.name:24} {here}; {source.licence}, {source.repository} @ {source.commit[:8]}")
+
+
+def fetch(name: str, mirror: str = MIRROR) -> None:
+    """Download a public source at its pinned commit; what is already here and whole is left alone.
+
+    Args:
+        name: of the source, as `list` shows it.
+        mirror: a server with the same paths.
+    """
+    known = sources()
+    if name not in known:
+        raise InputError(f"There is no source '{name}'; known are {', '.join(known)}.")
+    paths = download(known[name], mirror)
+    print(f"{len(paths)} files of {name} are whole, in {known[name].path('.')}")
+
+
+def describe(data: Dataset | None = None, metric: str = "latency_ms") -> None:
+    """Print what a data set holds: per device the range, ties and gaps, then how alike devices rank (Spearman).
+
+    Args:
+        data: the data set, a file of configs/datasets; by default the bundled one.
+        metric: which of its metrics.
+    """
+    import pandas as pd
+
+    m = (data or Measured()).measurements()
+    values = pd.DataFrame(m.matrix(metric), columns=[d.name for d in m.devices] if m.devices else None)
+    print(f"{m.name}: {len(m.architectures)} architectures of {m.architectures.space}, fingerprint {m.fingerprint()}")
+    print(f"metrics: {', '.join(sorted(m.table['metric'].unique()))}\n")
+    summary = values.describe().T[["count", "min", "50%", "max"]].rename(columns={"50%": "median"})
+    summary["distinct"] = values.nunique()
+    summary.insert(0, "family", [device.family for device in m.devices] if m.devices else "")
+    print(summary.to_string(float_format="%.4g"))
+    print(f"\nSpearman between devices, {metric}:")
+    print(values.corr(method="spearman").to_string(float_format="%.3f"))
+
+
+if __name__ == "__main__":
+    list_.__name__ = "list"
+    main([list_, fetch, describe], prog="python -m datasets")

@@ -1,0 +1,97 @@
+"""Public files: downloaded at a pinned commit, checked against their SHA-256, resumed where cut off."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from datasets.records import InputError
+
+MIRROR = "https://raw.githubusercontent.com"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Files of one public repository at one commit.
+
+    Attributes:
+        name: of the folder they are kept in.
+        repository: owner/name on GitHub.
+        commit: forty hexadecimal digits.
+        licence: as the repository states it.
+        files: path in the repository -> SHA-256.
+    """
+
+    name: str
+    repository: str
+    commit: str
+    licence: str
+    files: Mapping[str, str]
+
+    def path(self, file: str) -> Path:
+        """Where a file is kept: `$GNOMON_DATA/<name>/<file>`, by default under `~/.cache/gnomon`."""
+        return data_folder() / self.name / file
+
+    def present(self) -> list[str]:
+        """The files that are there."""
+        return [file for file in self.files if self.path(file).is_file()]
+
+    def need(self, file: str) -> Path:
+        """The path of a file that must be there."""
+        path = self.path(file)
+        if not path.is_file():
+            raise InputError(f"There is no {path}; `python -m datasets fetch {self.name}` downloads it.")
+        return path
+
+
+def data_folder() -> Path:
+    """The folder of all downloaded files."""
+    return Path(os.environ.get("GNOMON_DATA") or Path.home() / ".cache" / "gnomon").expanduser()
+
+
+def fetch(source: Source, mirror: str = MIRROR, log: Callable[[str], None] = print) -> list[Path]:
+    """Download what is missing or damaged; whole files are left alone.
+
+    Raises:
+        InputError: the server cannot be reached, or what it sends is not the file that was pinned.
+    """
+    paths = []
+    for number, (file, digest) in enumerate(source.files.items(), 1):
+        path = source.path(file)
+        if not (path.is_file() and _sha256(path) == digest):
+            log(f"[{number}/{len(source.files)}] {file}")
+            _download(f"{mirror}/{source.repository}/{source.commit}/{file}", path, digest)
+        paths.append(path)
+    return paths
+
+
+def _download(url: str, path: Path, digest: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    have = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer, part.open("ab") as file:
+            if answer.status != 206:  # the server begins at the beginning: so do we
+                file.truncate(0)
+            while block := answer.read(1 << 16):
+                file.write(block)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # 416: nothing is left to send, the part is whole
+            raise InputError(f"{url} answers {error.code} {error.reason}; is the mirror right?") from error
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise InputError(f"Cannot reach {url} ({error}); what has come so far is kept, run it again.") from error
+    if _sha256(part) != digest:
+        part.unlink()
+        raise InputError(f"{url} did not send the pinned file (its SHA-256 differs); run it again or use a mirror.")
+    part.replace(path)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
