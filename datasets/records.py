@@ -77,6 +77,10 @@ class Space(ABC):
         """Texts that are equal where two architectures do the same work on paths that reach the output."""
 
     @abstractmethod
+    def connected(self, archs: Architectures) -> np.ndarray:
+        """Whether a path of ops leads from input to output [A]; without one the output is a constant."""
+
+    @abstractmethod
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
         """Unsized cell graphs with ops on nodes: kinds [A, N] (indices into `kinds`), adjacency [A, N, N] (bool,
         row = source)."""

@@ -76,8 +76,12 @@ def _parse(content: bytes, path: Path) -> Iterator[Row]:
 
 
 def distinct_sample(space: Space, n: int, seed: int) -> Architectures:
-    """`n` random architectures, no two of which do the same work (by `canonical`); a larger `n` only adds to them."""
+    """`n` random architectures, no two of which do the same work (by `canonical`); a larger `n` only adds to them.
+
+    Those that compute a constant are left out: a runtime folds them away, and there is nothing to measure.
+    """
     draws = space.sample(50 * n, np.random.default_rng(seed))
+    draws = draws[space.connected(draws)]
     first: dict[str, int] = {}
     for position, name in enumerate(space.canonical(draws)):
         first.setdefault(name, position)
