@@ -68,4 +68,4 @@ def describe(data: Dataset | None = None, metric: str = "latency_ms") -> None:
 
 if __name__ == "__main__":
     list_.__name__ = "list"
-    main([list_, fetch, describe], prog="python -m datasets")
+    main([list_, fetch, describe], prog="python -m datasets", positional=True)

@@ -7,7 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 
-def main(components: Callable[..., Any] | Sequence[Callable[..., Any]], prog: str) -> None:
+def main(
+    components: Callable[..., Any] | Sequence[Callable[..., Any]],
+    prog: str,
+    positional: bool = False,
+    defaults: dict[str, Any] | None = None,
+) -> None:
     """Run a command line made of functions (their arguments are the flags, their docstrings the help).
 
     An `InputError` or a failing file operation becomes one sentence on stderr and exit status 2; Ctrl-C exits
@@ -18,7 +23,7 @@ def main(components: Callable[..., Any] | Sequence[Callable[..., Any]], prog: st
     try:
         from jsonargparse import auto_cli
 
-        auto_cli(components, as_positional=False, prog=prog, fail_untyped=True)
+        auto_cli(components, as_positional=positional, prog=prog, set_defaults=defaults)
     except InputError as error:
         _stop(str(error), 2)
     except OSError as error:

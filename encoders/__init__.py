@@ -1,0 +1,1 @@
+"""Encoders: pure functions from a noun (architectures, devices) to numpy arrays."""

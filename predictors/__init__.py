@@ -1,0 +1,1 @@
+"""Predictors: fit measurements, predict numbers for architectures on a device."""

@@ -1,0 +1,155 @@
+"""ONNX in and out: a file that answers in the metric's unit with nothing but onnxruntime and our encoders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.records import Architectures, Cost, CostModel, Device, InputError
+from predictors.base import Inputs, Predictor, rebuild
+
+OPSET = 18
+IR_VERSION = 10
+TOLERANCE = 1e-4
+"""Largest relative difference between a predictor and its export that passes the check."""
+
+
+def export(predictor: Predictor, path: Path, checked: int = 200) -> None:
+    """Write `predictor.onnx`: the network, the inverse label scale behind it, and the metadata.
+
+    Inputs are the encoder's arrays with a free batch dimension; the output is `<metric>` [batch, devices].
+
+    Args:
+        predictor: a fitted one.
+        path: of the file.
+        checked: random architectures whose predictions are compared before the file is written.
+
+    Raises:
+        RuntimeError: the exported file does not compute what the predictor does; nothing is written.
+    """
+    archs = predictor.space_.sample(checked, np.random.default_rng(0))
+    model = predictor._to_onnx(predictor.encode(archs[:8]))
+    _append_inverse_scale(model, predictor)
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "gnomon", json.dumps(predictor.metadata())
+    content = model.SerializeToString()
+    got = OnnxPredictor(content, "the export").predict_all(archs)
+    wanted = predictor.predict_all(archs)
+    error = float(np.max(np.abs(got - wanted) / np.maximum(np.abs(wanted), 1e-12)))
+    if not error <= TOLERANCE:
+        raise RuntimeError(f"The ONNX export differs from the predictor by {error:.2g} relative; it was not written.")
+    part = path.with_name(path.name + ".part")
+    try:
+        part.write_bytes(content)
+        part.replace(path)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise InputError(f"Cannot write {path} ({error.strerror}); make room and export again.") from error
+
+
+def vector_model(
+    kind: str, inputs: Sequence[str], tensors: Mapping[str, np.ndarray], x: Inputs, before: Sequence[Any] = ()
+) -> Any:
+    """A model from `x` [batch, features] to `z` [batch, D] whose last node is `kind`.
+
+    Args:
+        kind: op of the last node; `Concat` gathers the outputs of `before`.
+        inputs: of the last node.
+        tensors: constants by name.
+        x: an example input.
+        before: nodes that each read `x`.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes = []
+    for i, node in enumerate(before):
+        node.ClearField("input")
+        node.ClearField("output")
+        node.name = f"device_{i}"
+        node.input.append("x")
+        node.output.append(f"z_{i}")
+        nodes.append(node)
+    attributes = {"axis": 1} if kind == "Concat" else {}
+    nodes.append(helper.make_node(kind, [*inputs, *(node.output[0] for node in nodes)], ["z"], **attributes))
+    graph = helper.make_graph(
+        nodes,
+        "predictor",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", x["x"].shape[1]])],
+        [helper.make_tensor_value_info("z", TensorProto.FLOAT, ["batch", None])],
+        [numpy_helper.from_array(np.asarray(value, np.float32), name) for name, value in tensors.items()],
+    )
+    opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", 3)]
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
+
+
+def _append_inverse_scale(model: Any, predictor: Predictor) -> None:
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph = model.graph
+    (z,) = (output.name for output in graph.output)
+    scale, metric = predictor.scale, predictor.metric
+    for name, value in (("scale_std", scale.std_), ("scale_mean", scale.mean_)):
+        graph.initializer.append(numpy_helper.from_array(value.astype(np.float32), name))
+    last = "log_value" if scale.kind == "log" else metric
+    graph.node.append(helper.make_node("Mul", [z, "scale_std"], ["scaled"]))
+    graph.node.append(helper.make_node("Add", ["scaled", "scale_mean"], [last]))
+    if scale.kind == "log":
+        graph.node.append(helper.make_node("Exp", [last], [metric]))
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info(metric, TensorProto.FLOAT, ["batch", len(scale.mean_)]))
+
+
+class OnnxPredictor(CostModel):
+    """An exported predictor; needs onnxruntime and numpy, not torch."""
+
+    def __init__(self, content: bytes, where: str) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = 1
+        try:
+            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+            meta = json.loads(self._session.get_modelmeta().custom_metadata_map["gnomon"])
+        except Exception as error:  # onnxruntime's exceptions share no base but Exception
+            raise InputError(f"{where} is truncated, or no ONNX file that Gnomon exported.") from error
+        self.meta = meta
+        self._description = rebuild(meta, where)
+        self._wanted = [i.name for i in self._session.get_inputs()]
+        self.metric = self._description.metric
+        self.space_ = self._description.space_
+        self.devices_ = self._description.devices_
+
+    @staticmethod
+    def load(path: Path) -> OnnxPredictor:
+        """Read an exported file; a damaged or foreign one raises `InputError`."""
+        if not Path(path).is_file():
+            raise InputError(f"There is no file {path}.")
+        return OnnxPredictor(Path(path).read_bytes(), str(path))
+
+    def predict_all(self, archs: Architectures, chunk: int = 4096) -> np.ndarray:
+        """Predictions [A, D] on every device, in the metric's unit."""
+        parts = []
+        for i in range(0, len(archs), chunk):
+            inputs = self._description.encode(archs[i : i + chunk])
+            parts.append(self._session.run(None, {name: inputs[name] for name in self._wanted})[0])
+        return np.concatenate(parts) if parts else np.empty((0, max(1, len(self.devices_))))
+
+    def predict(self, archs: Architectures, device: Device | None = None) -> np.ndarray:
+        """Predictions [A] on one device it was fitted on."""
+        return self.predict_all(archs)[:, self._description.column(device)]
+
+    def on(self, device: Device | None, metric: str = "latency_ms") -> Cost:
+        """The prediction as a cost."""
+        if metric != self.metric:
+            raise InputError(f"This predictor predicts {self.metric}, not {metric}.")
+        self._description.column(device)
+        return lambda archs: self.predict(archs, device)
+
+
+def load_predictor(path: Path) -> Predictor | OnnxPredictor:
+    """A saved (`.pt`) or exported (`.onnx`) predictor."""
+    return OnnxPredictor.load(path) if Path(path).suffix == ".onnx" else Predictor.load(path)

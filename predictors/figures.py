@@ -1,0 +1,100 @@
+"""Figures of reports; each function returns a matplotlib figure and looks at nothing but the table it is given."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+BLUE, ORANGE, GREY = "#2f6db3", "#d9822b", "#888888"
+COLOURS = (BLUE, ORANGE, "#3a9a5b", "#8a5bb5", "#c2453c", "#6b6f76")
+
+
+def _grid(panels: int, width: float = 4.0, height: float = 3.6) -> tuple[Figure, np.ndarray]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    columns = min(panels, 3)
+    rows = math.ceil(panels / columns)
+    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
+    for axis in axes[panels:]:
+        axis.set_axis_off()
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def scatter(predictions: pd.DataFrame, unit: str) -> Figure:
+    """Measured against predicted, one panel a device, with the diagonal and the band of +-10 %."""
+    devices = list(dict.fromkeys(predictions["device"]))
+    figure, axes = _grid(len(devices))
+    for axis, device in zip(axes, devices, strict=False):
+        part = predictions[predictions["device"] == device]
+        low = part[["measured", "predicted"]].min().min()
+        high = part[["measured", "predicted"]].max().max()
+        line = np.array([low, high])
+        axis.fill_between(line, 0.9 * line, 1.1 * line, color=GREY, alpha=0.2, lw=0, label="±10 %")
+        axis.plot(line, line, color=GREY, lw=0.8)
+        many = len(part) > 1000
+        style = {"s": 3 if many else 10, "alpha": 0.25 if many else 0.6, "lw": 0, "rasterized": True}
+        axis.scatter(part["measured"], part["predicted"], color=BLUE, **style)
+        if low > 0:
+            axis.set(xscale="log", yscale="log")
+            _plain_ticks(axis)
+        axis.set(title=device, xlabel=f"measured, {unit}", ylabel=f"predicted, {unit}")
+        axis.legend(frameon=False, loc="upper left")
+    return figure
+
+
+def _plain_ticks(axis: object) -> None:
+    """Write 0.5, 1, 2 on logarithmic axes, not powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    for one in (axis.xaxis, axis.yaxis):  # type: ignore[attr-defined]
+        one.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        one.set_major_formatter(StrMethodFormatter("{x:g}"))
+        one.set_minor_formatter(NullFormatter())
+
+
+def errors(predictions: pd.DataFrame) -> Figure:
+    """Distribution of the relative error, one panel a device; the outermost bins hold all beyond 30 %."""
+    devices = list(dict.fromkeys(predictions["device"]))
+    figure, axes = _grid(len(devices), height=2.8)
+    bins = np.linspace(-30, 30, 61)
+    for axis, device in zip(axes, devices, strict=False):
+        part = predictions[predictions["device"] == device]
+        error = 100 * (part["predicted"] / part["measured"] - 1)
+        axis.hist(error.clip(-29.9, 29.9), bins=bins, color=BLUE)
+        for bound in (-10, 10):
+            axis.axvline(bound, color=GREY, lw=0.8, ls="--")
+        axis.set(title=device, xlabel="relative error, %", ylabel="architectures")
+    return figure
+
+
+def device_bars(rows: pd.DataFrame) -> Figure:
+    """Spearman and the share within +-10 %, one group of bars a device, one colour a predictor."""
+    devices, names = list(dict.fromkeys(rows["device"])), list(dict.fromkeys(rows["predictor"]))
+    figure, axes = _grid(2, width=5.2, height=3.4)
+    width = 0.8 / len(names)
+    for axis, column, title in zip(axes, ("spearman", "within_10"), ("Spearman", "share within ±10 %"), strict=True):
+        for i, name in enumerate(names):
+            part = rows[rows["predictor"] == name].groupby("device")[column].mean().reindex(devices)
+            values = part.to_numpy(float)
+            places = np.arange(len(devices)) + (i - (len(names) - 1) / 2) * width
+            axis.bar(places, np.nan_to_num(values), width, label=name, color=COLOURS[i % len(COLOURS)])
+            for x, value in zip(places, values, strict=True):
+                text = "none" if np.isnan(value) else f"{value:.2f}"
+                rotation = 90 if len(names) > 2 else 0
+                axis.annotate(text, (x, max(0, np.nan_to_num(value))), ha="center", va="bottom", fontsize=7, rotation=rotation)
+        axis.set_xticks(range(len(devices)), devices, rotation=20 if len(devices) < 5 else 90, ha="right")
+        axis.set(title=title, ylim=(min(0, axis.get_ylim()[0]), 1.15))
+    if len(names) > 1:
+        axes[0].legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(1.05, -0.25), ncols=len(names))
+    return figure

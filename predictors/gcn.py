@@ -1,0 +1,62 @@
+"""Graph convolutional networks over cells."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from encoders.base import GraphEncoder
+from encoders.cell import CellGraph
+from predictors.base import Inputs
+from predictors.neural import NeuralPredictor
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass
+class GCN(NeuralPredictor):
+    """Our default: narrower than BRP-NAS's, with residual convolutions that look along the edges both ways.
+
+    Attributes:
+        encoder: architectures to graphs.
+        hidden: width of the convolutions.
+        layers: how many of them.
+        dropout: share of activations dropped while training.
+    """
+
+    encoder: GraphEncoder = field(default_factory=CellGraph)
+    hidden: int = 128
+    layers: int = 4
+    dropout: float = 0.0
+
+    def _network(self, x: Inputs, outputs: int) -> nn.Module:
+        from predictors.networks import GraphNet
+
+        return GraphNet(x["nodes"].shape[-1], self.hidden, self.layers, outputs, self.dropout)
+
+
+@dataclass
+class BrpGCN(NeuralPredictor):
+    """The GCN of BRP-NAS (Dudziak et al., NeurIPS 2020): four layers of 600, read out at the global node; trained by
+    our loop. Its encoding prunes dead branches; ours keeps them unless `encoder.pruned` is set.
+
+    Attributes:
+        encoder: architectures to graphs; node 0 must be the global one.
+        hidden: width of the convolutions.
+        layers: how many of them.
+        dropout: share of activations dropped while training.
+    """
+
+    epochs: int = 100
+    learning_rate: float = 4e-4
+    weight_decay: float = 5e-4
+    encoder: GraphEncoder = field(default_factory=CellGraph)
+    hidden: int = 600
+    layers: int = 4
+    dropout: float = 0.002
+
+    def _network(self, x: Inputs, outputs: int) -> nn.Module:
+        from predictors.networks import BrpNet
+
+        return BrpNet(x["nodes"].shape[-1], self.hidden, self.layers, outputs, self.dropout)

@@ -1,0 +1,71 @@
+"""Torch modules over dense, padded graphs: nodes [B, N, F], adjacency [B, N, N] (edge from row to column), mask [B, N]."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+class BidirectionalConv(nn.Module):
+    """x W0 + A x W1 + A^T x W2 + b: a node hears from those it feeds and from those that feed it."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3 * inputs, outputs)
+
+    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        return self.linear(torch.cat([x, adjacency @ x, adjacency.transpose(1, 2) @ x], dim=-1))
+
+
+class GraphNet(nn.Module):
+    """Residual bidirectional convolutions; read-out of the first node (the global one) and the mean of all nodes."""
+
+    def __init__(self, features: int, hidden: int, layers: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        widths = [features] + [hidden] * layers
+        self.convs = nn.ModuleList(BidirectionalConv(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+
+    def forward(self, nodes: Tensor, adjacency: Tensor, mask: Tensor) -> Tensor:
+        x = nodes
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
+            y = self.dropout(torch.relu(norm(conv(x, adjacency)))) * mask.unsqueeze(-1)
+            x = y if i == 0 else x + y
+        mean = x.sum(1) / mask.sum(1, keepdim=True)
+        return self.head(torch.cat([x[:, 0], mean], dim=-1))
+
+
+class BrpConv(nn.Module):
+    """(A + I) x W + b, the adjacency not normalised (Dudziak et al., NeurIPS 2020)."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(outputs)
+        self.weight = nn.Parameter(torch.empty(inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
+
+    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        support = x @ self.weight
+        return adjacency @ support + support + self.bias
+
+
+class BrpNet(nn.Module):
+    """BRP-NAS's latency predictor: convolutions, LayerNorm, ReLU, dropout; the global node is read out."""
+
+    def __init__(self, features: int, hidden: int, layers: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        widths = [features] + [hidden] * layers
+        self.convs = nn.ModuleList(BrpConv(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(hidden, outputs)
+
+    def forward(self, nodes: Tensor, adjacency: Tensor, mask: Tensor) -> Tensor:
+        x, present = nodes, mask.unsqueeze(-1)
+        for conv, norm in zip(self.convs, self.norms, strict=True):
+            x = self.dropout(torch.relu(norm(conv(x, adjacency)))) * present
+        return self.head(x[:, 0])

@@ -1,0 +1,84 @@
+"""Neural predictors: what all nets share. Lightning trains them and shows nowhere else."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from predictors.base import Inputs, Log, Predictor
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass
+class NeuralPredictor(Predictor):
+    """A torch network from the encoder's arrays to one scaled label a device.
+
+    Attributes:
+        epochs: passes over the training set.
+        batch_size: architectures a step.
+        learning_rate: AdamW's peak; it warms up and then falls to zero along a cosine.
+        weight_decay: AdamW's.
+        loss: between scaled labels and predictions.
+        seed: of weights, dropout and the order of batches.
+    """
+
+    epochs: int = 100
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    loss: Literal["l1", "mse", "huber"] = "l1"
+    seed: int = 0
+
+    @abstractmethod
+    def _network(self, x: Inputs, outputs: int) -> nn.Module:
+        """A fresh network for such inputs; its `forward` takes them by name."""
+
+    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+        from predictors.training import train
+
+        self.network_ = train(self, x, z, val, log)
+        self._shapes_ = {name: list(value.shape[1:]) for name, value in x.items()}
+
+    def _forward(self, x: Inputs) -> np.ndarray:
+        import torch
+
+        with torch.inference_mode():
+            return self.network_(**{name: torch.from_numpy(value) for name, value in x.items()}).numpy()
+
+    def _state(self) -> dict[str, Any]:
+        return {"network": self.network_.state_dict(), "shapes": self._shapes_, "outputs": len(self.scale.mean_)}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self._shapes_ = state["shapes"]
+        example = {name: np.zeros((1, *shape), np.float32) for name, shape in self._shapes_.items()}
+        self.network_ = self._network(example, state["outputs"])
+        self.network_.load_state_dict(state["network"])
+        self.network_.eval()
+
+    def _to_onnx(self, x: Inputs) -> Any:
+        import logging
+        import warnings
+
+        import torch
+
+        names = list(x)
+        free = tuple({0: torch.export.Dim("batch", min=1, max=1 << 30)} for _ in names)
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                self.network_,
+                tuple(torch.from_numpy(x[name]) for name in names),
+                input_names=names,
+                output_names=["z"],
+                dynamic_shapes=free,
+                dynamo=True,
+                verbose=False,
+                optimize=True,
+            )
+        return program.model_proto

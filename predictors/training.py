@@ -1,0 +1,93 @@
+"""The one training loop of all nets, in Lightning."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import lightning
+import numpy as np
+import torch
+from torch import nn
+
+from predictors.base import Inputs, Log
+
+if TYPE_CHECKING:
+    from predictors.neural import NeuralPredictor
+
+Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
+
+
+def train(predictor: NeuralPredictor, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> nn.Module:
+    """Train a fresh network of `predictor` on inputs [A, ...] and scaled labels [A, D]; NaN labels do not count.
+
+    The global random state of torch is left as it was.
+    """
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    with torch.random.fork_rng(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="lightning")
+        torch.manual_seed(predictor.seed)
+        batches = _Batches(x, z, predictor.batch_size, shuffle=True)
+        module = _Regression(predictor, predictor._network(x, z.shape[1]), len(batches), log)
+        trainer = lightning.Trainer(
+            max_epochs=predictor.epochs,
+            accelerator="cpu",
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            check_val_every_n_epoch=10,
+        )
+        held = None if val is None else _Batches(*val, 4096, shuffle=False)
+        trainer.fit(module, batches, held)
+    return module.network.eval()
+
+
+class _Batches:
+    """Slices tensors that are in memory anyway; a DataLoader would touch every row in Python."""
+
+    def __init__(self, x: Inputs, z: np.ndarray, size: int, shuffle: bool) -> None:
+        self.x = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in x.items()}
+        self.z = torch.from_numpy(z.astype(np.float32))
+        self.size, self.shuffle = size, shuffle
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.z) / self.size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        order = torch.randperm(len(self.z)) if self.shuffle else torch.arange(len(self.z))
+        for rows in order.split(self.size):
+            yield {name: value[rows] for name, value in self.x.items()}, self.z[rows]
+
+
+class _Regression(lightning.LightningModule):
+    def __init__(self, predictor: NeuralPredictor, network: nn.Module, steps: int, log: Log) -> None:
+        super().__init__()
+        self.predictor, self.network, self.steps, self.tell = predictor, network, steps, log
+        losses = {"l1": nn.L1Loss, "mse": nn.MSELoss, "huber": nn.HuberLoss}
+        self.loss = losses[predictor.loss]()
+
+    def _loss(self, batch: Batch) -> torch.Tensor:
+        x, z = batch
+        known = ~torch.isnan(z)
+        return self.loss(self.network(**x)[known], z[known])
+
+    def training_step(self, batch: Batch, index: int) -> torch.Tensor:
+        return self._loss(batch)
+
+    def validation_step(self, batch: Batch, index: int) -> None:
+        loss = float(self._loss(batch))
+        self.tell(f"epoch {self.current_epoch + 1} of {self.predictor.epochs}: validation loss {loss:.4f}")
+
+    def configure_optimizers(self) -> dict:  # type: ignore[override]
+        p = self.predictor
+        optimizer = torch.optim.AdamW(self.parameters(), p.learning_rate, weight_decay=p.weight_decay)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, p.learning_rate, total_steps=p.epochs * self.steps, pct_start=0.1
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

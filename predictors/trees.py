@@ -1,0 +1,97 @@
+"""Boosted trees (XGBoost), one booster a device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from encoders.base import VectorEncoder
+from encoders.cell import CellOneHot
+from predictors.base import Inputs, Log, Predictor
+
+
+@dataclass
+class XGBoost(Predictor):
+    """Gradient-boosted trees on a vector (LETI section 3.3 feeds them `encoders.flat.FlatVector`).
+
+    Attributes:
+        encoder: the vector.
+        trees: boosting rounds.
+        depth: of a tree.
+        learning_rate: shrinkage of each tree.
+        subsample: share of the rows that each tree sees.
+        columns: share of the features that each tree sees.
+        min_child_weight: least weight of a leaf.
+        seed: of the draws.
+    """
+
+    encoder: VectorEncoder = field(default_factory=CellOneHot)
+    trees: int = 1000
+    depth: int = 4
+    learning_rate: float = 0.05
+    subsample: float = 0.8
+    columns: float = 0.8
+    min_child_weight: float = 1.0
+    seed: int = 0
+
+    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+        import xgboost
+
+        parameters = {
+            "max_depth": self.depth,
+            "eta": self.learning_rate,
+            "subsample": self.subsample,
+            "colsample_bytree": self.columns,
+            "min_child_weight": self.min_child_weight,
+            "seed": self.seed,
+            "base_score": 0.0,  # labels are standardised
+            "nthread": 1,
+            "tree_method": "hist",
+        }
+        self.boosters_ = []
+        for device, target in enumerate(z.T):
+            known = ~np.isnan(target)
+            data = xgboost.DMatrix(x["x"][known], target[known])
+            self.boosters_.append(xgboost.train(parameters, data, self.trees))
+            log(f"device {device + 1} of {z.shape[1]}: {self.trees} trees")
+
+    def _forward(self, x: Inputs) -> np.ndarray:
+        import xgboost
+
+        data = xgboost.DMatrix(x["x"])
+        return np.stack([booster.predict(data) for booster in self.boosters_], axis=1)
+
+    def _state(self) -> dict[str, Any]:
+        return {"boosters": [_tensor(booster.save_raw("ubj")) for booster in self.boosters_]}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        import xgboost
+
+        self.boosters_ = []
+        for raw in state["boosters"]:
+            booster = xgboost.Booster({"nthread": 1})
+            booster.load_model(bytearray(raw.numpy().tobytes()))
+            self.boosters_.append(booster)
+
+    def _to_onnx(self, x: Inputs) -> Any:
+        """One ensemble a device side by side: onnxmltools converts a booster of several outputs wrongly, silently."""
+        from onnxmltools import convert_xgboost
+        from onnxmltools.convert.common.data_types import FloatTensorType
+
+        from predictors.export import vector_model
+
+        ensembles = []
+        for booster in self.boosters_:
+            width = x["x"].shape[1]
+            converted = convert_xgboost(booster, initial_types=[("x", FloatTensorType([None, width]))])
+            (node,) = (node for node in converted.graph.node if node.op_type == "TreeEnsembleRegressor")
+            ensembles.append(node)
+        return vector_model("Concat", [], {}, x, before=ensembles)
+
+
+def _tensor(raw: bytearray) -> Any:
+    import torch
+
+    return torch.frombuffer(raw, dtype=torch.uint8).clone()
