@@ -6,29 +6,24 @@ python train.py --config runs/mine/config.yaml --out runs/again
 
 from __future__ import annotations
 
-import os
-
-for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_pool, "1")  # two threads are ten times slower than one on small graphs and busy cores
-
 import json
 import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from datasets.base import Dataset
 from datasets.cli import main
-from datasets.records import UNITS, InputError
+from datasets.records import InputError
 from datasets.splits import Split
 from predictors.base import Predictor
+from predictors.config import to_config
 
 
-def train(
-    data: Dataset, predictor: Predictor, split: Split, out: Path, seed: int = 0, overwrite: bool = False
-) -> None:
+def train(data: Dataset, predictor: Predictor, split: Split, out: Path, seed: int = 0, overwrite: bool = False) -> None:
     """Fit a predictor, score it and write a run folder: config.yaml, predictor.pt, predictor.onnx, metrics.json,
     predictions.parquet and report.html.
 
@@ -41,9 +36,7 @@ def train(
         overwrite: replace a run folder that is already there.
     """
     if out.exists() and not overwrite:
-        raise InputError(f"{out} is already there; name another folder with --out, or replace it with --overwrite true.")
-    if sys.platform != "win32" and "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
+        raise InputError(f"{out} is already there; name another --out, or replace it with --overwrite true.")
     m = data.measurements()
     parts = split(m, np.random.default_rng(seed))
     for name in ("train", "val", "test"):
@@ -52,35 +45,27 @@ def train(
     start = time.process_time()
     predictor.fit(parts.train, parts.val, log=_progress)
     fit_cpu_s = time.process_time() - start
-    _write(out, data, predictor, split, seed, parts, m.fingerprint(), fit_cpu_s)
+
+    from predictors.evaluation import evaluate  # scipy and pandas: a --help does not wait for them
+
+    about = {"dataset": m.name, "predictor": out.name, "shots": None, "draw": 0, "seed": seed, "fit_cpu_s": fit_cpu_s}
+    rows, predictions = evaluate(predictor, parts, about)
+    config = {"data": to_config(data), "predictor": to_config(predictor), "split": to_config(split), "seed": seed}
+    predictor.metadata_ = {"dataset": m.name, "fingerprint": m.fingerprint(), "split": config["split"], "scores": rows}
+    _write(out, predictor, config, rows, predictions)
     print(f"finished: {out}, see {out / 'report.html'}")
 
 
 def _progress(message: str) -> None:
-    print(f"  {message}", end="\r" if sys.stderr.isatty() else "\n", flush=True)
+    print(f"  {message}", end="\r" if sys.stdout.isatty() else "\n", flush=True)
 
 
-def _write(out: Path, data: Dataset, predictor: Predictor, split: Split, seed: int, parts, fingerprint: str, fit_cpu_s: float) -> None:  # type: ignore[no-untyped-def]  # fmt: skip
-    import pandas as pd
+def _write(out: Path, predictor: Predictor, config: dict[str, Any], rows: list[dict], predictions: Any) -> None:
+    """Write the folder beside its place, then move it there: a run folder is whole or not there."""
     import yaml
 
-    from predictors.config import to_config
-    from predictors.evaluation import evaluate
     from predictors.export import export
-    from predictors.figures import device_bars, errors, scatter
-    from predictors.report import page
-
-    about = {
-        "dataset": parts.train.name,
-        "predictor": out.name,
-        "shots": None,
-        "draw": 0,
-        "seed": seed,
-        "fit_cpu_s": fit_cpu_s,
-    }
-    rows, predictions = evaluate(predictor, parts, about)
-    config = {**{k: to_config(v) for k, v in (("data", data), ("predictor", predictor), ("split", split))}, "seed": seed}
-    predictor.metadata_ = {"dataset": parts.train.name, "fingerprint": fingerprint, "split": config["split"], "scores": rows}
+    from predictors.report import run_report
 
     part = out.with_name(out.name + ".part")
     shutil.rmtree(part, ignore_errors=True)
@@ -91,17 +76,7 @@ def _write(out: Path, data: Dataset, predictor: Predictor, split: Split, seed: i
         export(predictor, part / "predictor.onnx")
         (part / "metrics.json").write_text(json.dumps(rows, indent=1))
         predictions.to_parquet(part / "predictions.parquet", index=False)
-        tested = predictions[predictions["set"] == "test"]
-        table = pd.DataFrame(rows)
-        unit = UNITS.get(predictor.metric, predictor.metric)
-        sections = [
-            ("Scores", table.drop(columns=["dataset", "shots", "draw"])),
-            ("Measured against predicted, test set", scatter(tested, unit)),
-            ("Relative errors, test set", errors(tested)),
-            ("Devices, test set", device_bars(table[(table["set"] == "test") & (table["cells"] == "all")])),
-            ("Configuration", yaml.safe_dump(config, sort_keys=False)),
-        ]
-        (part / "report.html").write_text(page(f"{out.name} on {parts.train.name}", sections))
+        (part / "report.html").write_text(run_report(out.name, config, rows, predictions))
         shutil.rmtree(out, ignore_errors=True)
         part.rename(out)
     finally:

@@ -6,12 +6,8 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
-
 from datasets.base import Dataset
 from datasets.records import Device, InputError, Measurements
-from datasets.spaces import parse_space
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,7 +26,9 @@ class Measured(Dataset):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        path = self.path if self.path.exists() else ROOT / self.path
+        from datasets.tabulate import tabulate
+
+        path = Path(self.path) if Path(self.path).exists() else ROOT / self.path
         if not path.is_file():
             raise InputError(f"There is no file {self.path}; `python -m measure table --out {self.path}` writes one.")
         try:
@@ -43,20 +41,3 @@ class Measured(Dataset):
         if missing := [c for c in ("space", "key", "device", "metric", "value") if c not in table.columns]:
             raise InputError(f"{path} has no column '{missing[0]}'; it has {list(table.columns)}.")
         return tabulate(table, devices, name=path.stem if path.parent.name != "bundled" else "bundled")
-
-
-def tabulate(table: pd.DataFrame, devices: list[Device], name: str) -> Measurements:
-    """`Measurements` from a table whose architectures and devices stand as texts.
-
-    Raises:
-        InputError: more than one space, a malformed key, a device that is not among `devices`, a bad value.
-    """
-    spaces = table["space"].unique()
-    if len(spaces) != 1:
-        raise InputError(f"{name} mixes the spaces {list(spaces)}; a data set holds one.")
-    keys, arch = np.unique(table["key"].to_numpy(str), return_inverse=True)
-    names = [device.name for device in devices]
-    if unknown := set(table["device"]) - set(names):
-        raise InputError(f"{name} has rows of device '{min(unknown)}' but describes only {', '.join(names)}.")
-    numbered = table.drop(columns=["space", "key"]).assign(arch=arch, device=table["device"].map(names.index))
-    return Measurements(parse_space(spaces[0]).parse(list(keys)), devices, numbered, name)

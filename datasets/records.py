@@ -1,7 +1,7 @@
 """The vocabulary: an `Architecture` runs on a `Device`, and `Measurements` say what was measured.
 
-Only the standard library, numpy and pandas are imported here, so that everybody (a Raspberry Pi that measures
-included) may import it.
+Only the standard library and numpy are imported here (tables are pandas', but a `--help` should not wait for it), so
+that everybody, a Raspberry Pi that measures included, may import it.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class InputError(ValueError):

@@ -94,7 +94,7 @@ class HeldOutDevices(Split):
         order = rng.permutation(len(m.architectures))
         val = _count(self.val, len(order), "val")
         if not 0 < val < len(order):
-            raise InputError(f"val = {self.val} of {len(order)} architectures leaves nothing to learn from or choose by.")
+            raise InputError(f"val = {self.val} of {len(order)} architectures leaves a part empty.")
         known = m.where(devices=sources)
         return Parts(
             known.where(archs=order[val:]), known.where(archs=order[:val]), m.where(devices=list(self.devices))

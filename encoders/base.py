@@ -1,5 +1,5 @@
-"""What encoders give. Graphs and vectors are different types on purpose: a GCN asks for the first, trees for the second,
-and a configuration that mixes them up is refused before anything is read."""
+"""What encoders give. Graphs and vectors are different types on purpose: a GCN asks for the first, trees for the
+second, and a configuration that mixes them up is refused before anything is read."""
 
 from __future__ import annotations
 

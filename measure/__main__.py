@@ -6,9 +6,6 @@ import os
 import sys
 from pathlib import Path
 
-for _pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ.setdefault(_pool, "1")  # before numpy or a runtime starts its threads
-
 from datasets.cli import main
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -49,7 +50,7 @@ class Journal:
                 raise OSError(28, "No space left on device", str(self.path))
             os.fsync(self.file.fileno())
         except OSError as error:
-            if self.path.is_file():
+            with contextlib.suppress(OSError):
                 self.file.truncate(start)  # half a row is no row
             raise InputError(
                 f"Cannot write {self.path}: {error.strerror}. Make room and run the same command again: "

@@ -71,12 +71,16 @@ class Predictor(CostModel):
         y = train.matrix(self.metric)
         empty = np.isnan(y).all(axis=0)
         if empty.any():
-            raise InputError(f"{train.name} has no {self.metric} to learn from on {train.devices[empty.argmax()].name}.")
+            raise InputError(
+                f"{train.name} has no {self.metric} to learn from on {train.devices[empty.argmax()].name}."
+            )
         rows = ~np.isnan(y).all(axis=1)
         archs = train.architectures[np.flatnonzero(rows)]
         self.space_, self.devices_ = archs.space, train.devices if y.shape[1] == len(train.devices) else ()
         if self.scale.kind == "log" and not (y[rows] > 0)[~np.isnan(y[rows])].all():
-            raise InputError(f"{self.metric} of {train.name} has values that are not above zero: set scale.kind=linear.")
+            raise InputError(
+                f"{self.metric} of {train.name} has values that are not above zero: set scale.kind=linear."
+            )
         self.scale.fit(y[rows])
         held = None
         if val is not None:

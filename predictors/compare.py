@@ -26,7 +26,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
             rows += json.loads(file.read_text())
         except ValueError as error:
             raise InputError(f"{file} is damaged ({error}); train this run again.") from error
-    different = {(row["dataset"]) for row in rows}
+    different = {row["dataset"] for row in rows}
     if len(different) > 1:
         raise InputError(f"The runs in {folder} are of different data sets ({', '.join(sorted(different))}).")
     return rows
@@ -65,6 +65,7 @@ def compare(folder: Path) -> tuple[pd.DataFrame, str]:
         shutil.copyfile(folder / best / name, folder / f"best{Path(name).suffix}")
     table = pd.DataFrame(rows)
     tested = table[(table["set"] == "test") & (table["cells"] == "all")]
+    tested = tested.set_index("predictor").loc[list(ranked["predictor"])].reset_index()  # best first
     predictions = pd.read_parquet(folder / best / "predictions.parquet")
     predictions = predictions[predictions["set"] == "test"]
     metric = _metric(folder / best)

@@ -92,7 +92,9 @@ def device_bars(rows: pd.DataFrame) -> Figure:
             for x, value in zip(places, values, strict=True):
                 text = "none" if np.isnan(value) else f"{value:.2f}"
                 rotation = 90 if len(names) > 2 else 0
-                axis.annotate(text, (x, max(0, np.nan_to_num(value))), ha="center", va="bottom", fontsize=7, rotation=rotation)
+                axis.annotate(
+                    text, (x, max(0, np.nan_to_num(value))), ha="center", va="bottom", fontsize=7, rotation=rotation
+                )
         axis.set_xticks(range(len(devices)), devices, rotation=20 if len(devices) < 5 else 90, ha="right")
         axis.set(title=title, ylim=(min(0, axis.get_ylim()[0]), 1.15))
     if len(names) > 1:

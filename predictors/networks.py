@@ -1,8 +1,9 @@
-"""Torch modules over dense, padded graphs: nodes [B, N, F], adjacency [B, N, N] (edge from row to column), mask [B, N]."""
+"""Torch modules over dense, padded graphs: nodes [B, N, F], adjacency [B, N, N] (row to column), mask [B, N]."""
 
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +26,7 @@ class GraphNet(nn.Module):
     def __init__(self, features: int, hidden: int, layers: int, outputs: int, dropout: float) -> None:
         super().__init__()
         widths = [features] + [hidden] * layers
-        self.convs = nn.ModuleList(BidirectionalConv(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.convs = nn.ModuleList(BidirectionalConv(a, b) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
@@ -59,7 +60,7 @@ class BrpNet(nn.Module):
     def __init__(self, features: int, hidden: int, layers: int, outputs: int, dropout: float) -> None:
         super().__init__()
         widths = [features] + [hidden] * layers
-        self.convs = nn.ModuleList(BrpConv(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.convs = nn.ModuleList(BrpConv(a, b) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(hidden, outputs)

@@ -6,9 +6,11 @@ import base64
 import html
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
+
+from datasets.records import UNITS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -43,6 +45,25 @@ for (const head of document.querySelectorAll("th")) head.addEventListener("click
 }});
 </script></body></html>
 """
+
+
+def run_report(name: str, config: dict[str, Any], rows: list[dict], predictions: pd.DataFrame) -> str:
+    """The report of one run: its scores and what it said on the test set."""
+    import yaml
+
+    from predictors.figures import device_bars, errors, scatter
+
+    table, tested = pd.DataFrame(rows), predictions[predictions["set"] == "test"]
+    metric = config["predictor"]["init_args"]["metric"]
+    scored = table[(table["set"] == "test") & (table["cells"] == "all")]
+    sections: list[Section] = [
+        ("Scores", table.drop(columns=["dataset", "predictor", "shots", "draw"])),
+        ("Measured against predicted, test set", scatter(tested, UNITS.get(metric, metric))),
+        ("Relative errors, test set", errors(tested)),
+        ("Devices, test set", device_bars(scored)),
+        ("Configuration", yaml.safe_dump(config, sort_keys=False)),
+    ]
+    return page(f"{name} on {rows[0]['dataset']}", sections)
 
 
 def page(title: str, sections: Sequence[Section]) -> str:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 
 
-def train(predictor: NeuralPredictor, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> nn.Module:
+def train(
+    predictor: NeuralPredictor, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log
+) -> nn.Module:
     """Train a fresh network of `predictor` on inputs [A, ...] and scaled labels [A, D]; NaN labels do not count.
 
     The global random state of torch is left as it was.

@@ -12,13 +12,15 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-import pandas as pd
 
 from datasets.analysis import BYTES, totals
 from datasets.records import Architecture, Architectures, InputError, Op, Space
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
@@ -106,6 +108,8 @@ class NasBench201(Space):
 
     def totals(self, archs: Architectures) -> pd.DataFrame:
         """Vectorised: counts add up over ops; the peak is found once for each of the 4^6 patterns of liveness."""
+        import pandas as pd
+
         skeleton, ops, add = _parts(self)
         adds = _num_adds(archs.decisions)
         table = {

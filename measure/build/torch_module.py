@@ -50,7 +50,9 @@ def _layer(op: Op, in_shape: tuple[int, ...], w: dict) -> nn.Module:
     if op.kind == "global_avg_pool":
         return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
     if op.kind == "conv":
-        layer = nn.Conv2d(in_shape[0], out, a["kernel"], a["stride"], a["pad"], groups=a["groups"], bias=bool(a["bias"]))
+        layer = nn.Conv2d(
+            in_shape[0], out, a["kernel"], a["stride"], a["pad"], groups=a["groups"], bias=bool(a["bias"])
+        )
     elif op.kind == "dense":
         layer = nn.Linear(in_shape[0], out)
     elif op.kind == "bn":

@@ -1,0 +1,44 @@
+# Each target sets up .venv from pyproject.toml and constraints.txt when one of them has changed.
+.PHONY: setup train test lint bench measure help-900
+.DEFAULT_GOAL := train
+
+VENV := .venv
+PY := $(VENV)/bin/python
+export OMP_NUM_THREADS ?= 1
+RUNS := runs/bundled
+PREDICTORS := mean flops xgboost xgboost_flat brp_gcn gcn
+
+setup: $(VENV)/.stamp
+
+$(VENV)/.stamp: pyproject.toml constraints.txt
+	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Gnomon needs Python 3.11 or newer")'
+	@if command -v uv >/dev/null; then \
+		uv venv --quiet --allow-existing --python python3 $(VENV) && \
+		UV_FIND_LINKS="$${UV_FIND_LINKS:-$$(python3 -m pip config get global.find-links 2>/dev/null || echo $$PIP_FIND_LINKS)}" \
+		uv pip install --quiet --python $(PY) -c constraints.txt -r pyproject.toml --group dev; \
+	else \
+		python3 -m venv $(VENV) && $(PY) -m pip install --quiet --upgrade 'pip>=25.1' && \
+		$(PY) -m pip install --quiet -c constraints.txt . --group dev; \
+	fi
+	touch $@
+
+# Train and compare predictors on the bundled measurements; export the best; write the report.
+train: setup
+	@for p in $(PREDICTORS); do \
+		echo "== $$p"; \
+		$(PY) train.py --data configs/datasets/bundled.yaml --split configs/splits/held_out_architectures.yaml \
+			--predictor configs/predictors/$$p.yaml --out $(RUNS)/$$p --overwrite true || exit 1; \
+	done
+	$(PY) -m predictors compare $(RUNS)
+
+test: setup lint
+	$(PY) -m pytest
+
+lint: setup
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy .
+
+# Speed, one thread; ratios against named alternatives, side by side in one run.
+bench: setup
+	$(PY) tests/bench.py

@@ -1,0 +1,25 @@
+"""From tables whose architectures and devices are texts to `Measurements`."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from datasets.records import Device, InputError, Measurements
+from datasets.spaces import parse_space
+
+
+def tabulate(table: pd.DataFrame, devices: list[Device], name: str) -> Measurements:
+    """`Measurements` from a table whose architectures and devices stand as texts.
+
+    Raises:
+        InputError: more than one space, a malformed key, a device that is not among `devices`, a bad value.
+    """
+    spaces = table["space"].unique()
+    if len(spaces) != 1:
+        raise InputError(f"{name} mixes the spaces {list(spaces)}; a data set holds one.")
+    arch, keys = table["key"].factorize()
+    names = [device.name for device in devices]
+    if unknown := set(table["device"]) - set(names):
+        raise InputError(f"{name} has rows of device '{min(unknown)}' but describes only {', '.join(names)}.")
+    numbered = table.drop(columns=["space", "key"]).assign(arch=arch, device=table["device"].map(names.index))
+    return Measurements(parse_space(spaces[0]).parse(list(keys)), devices, numbered, name)

@@ -1,0 +1,73 @@
+"""What all tests share: one thread, and small measurements that were made up from physical totals."""
+
+import os
+
+for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[pool] = "1"
+
+import importlib
+import inspect
+import pkgutil
+import subprocess
+import sys
+from dataclasses import is_dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from datasets.records import Architectures, Device, Measurements
+from datasets.spaces.nasbench201 import NasBench201
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def implementations(package: str, kind: type) -> list[type]:
+    """Every concrete dataclass of a kind that a package defines: what the contract tests run on."""
+    module = importlib.import_module(package)
+    names = [m.name for m in pkgutil.walk_packages(module.__path__, f"{package}.") if not m.name.endswith("__main__")]
+    found = {}
+    for name in names:
+        for cls in vars(importlib.import_module(name)).values():
+            if inspect.isclass(cls) and issubclass(cls, kind) and is_dataclass(cls) and not inspect.isabstract(cls):
+                found[f"{cls.__module__}.{cls.__qualname__}"] = cls
+    return [found[name] for name in sorted(found)]
+
+
+def run(*arguments: str, **options) -> subprocess.CompletedProcess:
+    """A command in a fresh process, from the project's root."""
+    environment = {**os.environ, **options.pop("env", {})}
+    command = [sys.executable, *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, **options)
+
+
+def made_up(archs: Architectures, num_devices: int = 2, seed: int = 0) -> Measurements:
+    """Latencies that are a sum over physical totals, different mixtures on each device, with 1 % of noise."""
+    rng = np.random.default_rng(seed)
+    totals = archs.space.totals(archs)
+    rows = []
+    for d in range(num_devices):
+        ms = 0.5 + totals["macs"] / 1e8 * (1 + d) + totals["kernels"] / 200 + totals["moved_bytes"] / 1e8
+        noise = np.exp(0.01 * rng.standard_normal(len(archs)))
+        rows.append(pd.DataFrame({"arch": range(len(archs)), "device": d, "metric": "latency_ms", "value": ms * noise}))
+    devices = [Device(f"toy_{d}", f"family_{d}", "server-cpu") for d in range(num_devices)]
+    return Measurements(archs, devices, pd.concat(rows, ignore_index=True), "made-up")
+
+
+@pytest.fixture(scope="session")
+def space() -> NasBench201:
+    return NasBench201()
+
+
+@pytest.fixture(scope="session")
+def measurements(space: NasBench201) -> Measurements:
+    return made_up(space.sample(200, np.random.default_rng(0)))
+
+
+@pytest.fixture(scope="session")
+def public_data() -> Path:
+    """The folder of downloaded public files; tests that need one of them skip where it is not."""
+    from datasets.fetch import data_folder
+
+    return data_folder()

@@ -1,0 +1,184 @@
+"""Commands as a user types them: what they write, and the sentence they say when something is wrong."""
+
+import itertools
+import json
+import re
+import resource
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pandas as pd
+import pytest
+import yaml
+
+from datasets.spaces.nasbench201 import NasBench201
+from tests.conftest import ROOT, run
+
+RUN_FILES = {"config.yaml", "predictor.pt", "predictor.onnx", "metrics.json", "predictions.parquet", "report.html"}
+CELL = "|nor_conv_3x3~0|+|nor_conv_3x3~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two run folders on the bundled table: a constant and a line on FLOPs."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name in ("mean", "flops"):
+        done = run("train.py", "--predictor", f"configs/predictors/{name}.yaml", "--out", folder / name)
+        assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def compared(runs: Path) -> str:
+    done = run("-m", "predictors", "compare", runs)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_run_folder_is_whole_and_its_rows_have_their_columns(runs: Path) -> None:
+    assert {path.name for path in (runs / "flops").iterdir()} == RUN_FILES
+    rows = json.loads((runs / "flops" / "metrics.json").read_text())
+    columns = {"dataset", "set", "predictor", "device", "shots", "draw", "seed", "cells", "n", "spearman", "kendall",
+               "mae", "rmse", "r2", "mape", "within_1", "within_5", "within_10", "fit_cpu_s", "predict_cpu_s"}  # fmt: skip
+    assert all(set(row) == columns for row in rows)
+    assert {(row["set"], row["cells"]) for row in rows} == set(itertools.product(("val", "test"), ("all", "connected")))
+    predictions = pd.read_parquet(runs / "flops" / "predictions.parquet")
+    for row in rows:
+        if row["cells"] == "all":
+            part = predictions[(predictions["set"] == row["set"]) & (predictions["device"] == row["device"])]
+            assert len(part) == row["n"]
+            assert np.abs(part["predicted"] - part["measured"]).mean() == pytest.approx(row["mae"])
+    page = (runs / "flops" / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3 and "http" not in page
+
+
+def test_a_run_is_repeated_by_its_configuration(runs: Path, tmp_path: Path) -> None:
+    done = run("train.py", "--config", runs / "flops" / "config.yaml", "--out", tmp_path / "again")
+    assert done.returncode == 0, done.stderr
+    first, second = (pd.read_parquet(folder / "predictions.parquet") for folder in (runs / "flops", tmp_path / "again"))
+    pd.testing.assert_frame_equal(first, second)
+
+
+def test_compare_ranks_by_validation_and_puts_the_undefined_last(runs: Path, compared: str) -> None:
+    lines = [line.split()[0] for line in compared.splitlines() if line.strip().startswith(("flops", "mean"))]
+    assert lines == ["flops", "mean"]
+    assert "undefined" in compared and "best:     flops" in compared and str(runs / "best.onnx") in compared
+    assert (runs / "best.onnx").read_bytes() == (runs / "flops" / "predictor.onnx").read_bytes()
+    rows = json.loads((runs / "summary.json").read_text())
+    assert {row["predictor"] for row in rows} == {"flops", "mean"}
+    assert all(row["spearman"] is None for row in rows if row["predictor"] == "mean")
+    assert "Ranking" in (runs / "report.html").read_text()
+
+
+def test_the_exported_best_answers_without_torch(runs: Path, compared: str) -> None:
+    rows = json.loads((runs / "metrics.json").read_text() if (runs / "metrics.json").exists() else "[]") or json.loads(
+        (runs / "summary.json").read_text()
+    )
+    device = rows[0]["device"]
+    code = (
+        "import runpy, sys; sys.argv = ['predictors', *sys.argv[1:]]\n"
+        "try: runpy.run_module('predictors', run_name='__main__')\n"
+        "finally: print('torch' in sys.modules)"
+    )
+    done = run("-c", code, "predict", runs / "best.onnx", "--device", device, "--arch", CELL)
+    assert re.fullmatch(r"\d+\.?\d* ms\nFalse\n", done.stdout), done.stdout + done.stderr
+    # and onnxruntime alone says the same: the inverse scale is inside
+    session = onnxruntime.InferenceSession(runs / "best.onnx")
+    (name,) = (i.name for i in session.get_inputs())
+    flops = NasBench201().totals(NasBench201().parse([CELL]))[["flops"]].to_numpy(np.float32) / np.float32(1e6)
+    devices = [d["name"] for d in json.loads(session.get_modelmeta().custom_metadata_map["gnomon"])["devices"]]
+    milliseconds = session.run(["latency_ms"], {name: flops})[0][0, devices.index(device)]
+    assert float(done.stdout.split()[0]) == pytest.approx(milliseconds, rel=1e-5)
+
+
+def test_show_and_export(runs: Path, tmp_path: Path) -> None:
+    for file in ("predictor.pt", "predictor.onnx"):
+        told = yaml.safe_load(run("-m", "predictors", "show", runs / "flops" / file).stdout)
+        assert told["predictor"]["class_path"] == "predictors.linear.Linear" and told["unit"] == "ms"
+        assert len(told["scores"]) == 2 * len(told["devices"]) and told["dataset"] == "bundled"
+    done = run("-m", "predictors", "export", runs / "flops" / "predictor.pt", tmp_path / "out.onnx")
+    assert done.returncode == 0 and (tmp_path / "out.onnx").exists(), done.stderr
+
+
+def test_predictions_of_a_file_of_cells(runs: Path, tmp_path: Path) -> None:
+    keys = NasBench201().sample(5, np.random.default_rng(0)).keys
+    (tmp_path / "cells.txt").write_text("\n".join(keys) + "\n")
+    device = pd.read_parquet(runs / "flops" / "predictions.parquet")["device"][0]
+    outputs = [
+        run("-m", "predictors", "predict", runs / "flops" / file, "--device", device, "--archs", tmp_path / "cells.txt")
+        for file in ("predictor.pt", "predictor.onnx")
+    ]
+    left, right = ([float(line.split()[0]) for line in done.stdout.splitlines()] for done in outputs)
+    assert len(left) == 5
+    np.testing.assert_allclose(left, right, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["--predictor", "configs/predictors/gcn.yaml", "--predictor.hiden", "3"], "hiden"),
+        (["--predictor", "configs/predictors/gcn.yaml", "--predictor.hidden", "wide"], "hidden"),
+        (["--predictor", "predictors.gcn.GNN"], "GNN"),
+        (
+            ["--predictor", "configs/predictors/gcn.yaml", "--predictor.encoder", "encoders.cell.CellOneHot"],
+            "GraphEncoder",
+        ),
+        (["--predictor", "configs/predictors/flops.yaml", "--split.train", "many"], "train"),
+        (["--predictor", "configs/predictors/none.yaml"], "none.yaml"),
+        (["--predictor", "configs/predictors/flops.yaml", "--data.path", "absent.parquet"], "no file absent.parquet"),
+        (["--predictor", "configs/predictors/flops.yaml", "--split.train", "999999"], "does not fit"),
+    ],
+)
+def test_bad_configurations_are_refused_in_words(arguments: list[str], sentence: str, tmp_path: Path) -> None:
+    done = run("train.py", *arguments, "--out", tmp_path / "run")
+    assert done.returncode == 2 and sentence in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert "error:" in done.stderr and not (tmp_path / "run").exists()
+
+
+def test_a_run_folder_is_not_overwritten_unasked(runs: Path) -> None:
+    done = run("train.py", "--predictor", "configs/predictors/mean.yaml", "--out", runs / "flops")
+    assert done.returncode == 2 and "is already there; name another --out" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["--device", "phone", "--arch", CELL], "There is no device 'phone' here; known are"),
+        (["--arch", CELL], "Name a device with --device"),
+        (
+            ["--device", "@", "--arch", CELL.replace("avg_pool_3x3", "max_pool_3x3")],
+            "'max_pool_3x3' in .* is not an op",
+        ),
+        (["--device", "@", "--arch", CELL[:-1]], "is not a NAS-Bench-201 cell; write one like"),
+        (["--device", "@"], "Name one architecture with --arch"),
+        (["--device", "@", "--archs", "absent.txt"], "There is no file absent.txt"),
+    ],
+)
+def test_bad_questions_are_refused_in_words(runs: Path, compared: str, arguments: list[str], sentence: str) -> None:
+    device = pd.read_parquet(runs / "flops" / "predictions.parquet")["device"][0]
+    arguments = [device if a == "@" else a for a in arguments]
+    done = run("-m", "predictors", "predict", runs / "best.onnx", *arguments)
+    assert done.returncode == 2 and re.search(sentence, done.stderr) and "Traceback" not in done.stderr, done.stderr
+
+
+def test_runs_of_different_data_sets_are_not_compared(runs: Path, tmp_path: Path) -> None:
+    for name, dataset in (("a", "one"), ("b", "two")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps([{"dataset": dataset}]))
+    done = run("-m", "predictors", "compare", tmp_path)
+    assert done.returncode == 2 and "are of different data sets (one, two)" in done.stderr
+    done = run("-m", "predictors", "compare", ROOT / "docs")
+    assert done.returncode == 2 and "There is no run in" in done.stderr
+
+
+@pytest.mark.parametrize("limit", [200, 6_000, 40_000])
+def test_a_disk_that_fills_up_loses_nothing(runs: Path, limit: int) -> None:
+    """Files may not grow beyond a limit: the system's own error, at whichever file comes to it."""
+    before = {path.name: path.read_bytes() for path in (runs / "flops").iterdir()}
+    done = run("train.py", "--config", runs / "flops" / "config.yaml", "--overwrite", "true",
+               preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+               env={"PYTHONDONTWRITEBYTECODE": "1"})  # fmt: skip
+    assert done.returncode == 2 and "error:" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert {path.name: path.read_bytes() for path in (runs / "flops").iterdir()} == before
+    assert not (runs / "flops.part").exists()

@@ -1,0 +1,116 @@
+"""Contract of the encoders, on every one that is there."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datasets.records import Architectures, Device, InputError
+from datasets.spaces.nasbench201 import OPS, NasBench201
+from encoders.base import DeviceEncoder, GraphBatch, GraphEncoder, VectorEncoder
+from encoders.cell import CellGraph, CellOneHot
+from encoders.device import DeviceIndex
+from encoders.flat import FlatVector, Totals
+from tests.conftest import implementations
+
+GRAPHS = [cls() for cls in implementations("encoders", GraphEncoder)]
+VECTORS = [cls() for cls in implementations("encoders", VectorEncoder)]
+OTHER_VALUES = {"columns": ("macs", "kernels"), "names": ("b",)}
+
+
+def name(thing: object) -> str:
+    return type(thing).__name__
+
+
+def arrays(encoded: np.ndarray | GraphBatch) -> list[np.ndarray]:
+    return [encoded] if isinstance(encoded, np.ndarray) else list(encoded)
+
+
+@pytest.mark.parametrize("encoder", GRAPHS + VECTORS, ids=name)
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 12))
+def test_a_batch_is_its_rows_and_a_pure_function(encoder: GraphEncoder | VectorEncoder, seed: int, n: int) -> None:
+    archs = NasBench201().sample(n, np.random.default_rng(seed))
+    whole = arrays(encoder(archs))
+    again = arrays(encoder(archs))
+    rows = [arrays(encoder(archs[i : i + 1])) for i in range(n)]
+    for k, array in enumerate(whole):
+        assert array.dtype == np.float32 and len(array) == n and np.isfinite(array).all()
+        np.testing.assert_array_equal(array, again[k])
+        np.testing.assert_array_equal(array, np.concatenate([row[k] for row in rows]))
+    assert whole[0].shape[-1] == encoder.num_features(archs.space)
+
+
+@pytest.mark.parametrize("encoder", GRAPHS + VECTORS + [DeviceIndex(("a",))], ids=name)
+def test_every_field_matters(encoder: object, space: NasBench201) -> None:
+    archs = space.sample(30, np.random.default_rng(0))
+    argument = [Device("a", "f", "gpu"), Device("b", "f", "gpu")] if isinstance(encoder, DeviceEncoder) else archs
+
+    def outcome(one) -> object:
+        try:
+            return [array.tolist() for array in arrays(one(argument))]
+        except InputError as error:
+            return str(error)
+
+    for field in fields(encoder):
+        value = getattr(encoder, field.name)
+        other = not value if isinstance(value, bool) else OTHER_VALUES[field.name]
+        assert outcome(encoder) != outcome(replace(encoder, **{field.name: other})), field.name
+
+
+@pytest.mark.parametrize("encoder", [CellGraph(), CellOneHot(), FlatVector()], ids=name)
+def test_unpruned_encoders_tell_all_cells_apart(encoder: GraphEncoder | VectorEncoder, space: NasBench201) -> None:
+    rows = np.concatenate([a.reshape(15_625, -1) for a in arrays(encoder(space.all()))], axis=1)
+    assert len(np.unique(rows, axis=0)) == 15_625
+
+
+def cell(space: NasBench201, *ops: str) -> Architectures:
+    return Architectures(space, [[OPS.index(op) for op in ops]])
+
+
+def test_pruning_as_brp_nas_does_it(space: NasBench201) -> None:
+    """8,686 graphs are left of the 15,284 cells with a path (so BRP-NAS's own encoding, counted from its code)."""
+    archs = space.all()
+    archs = archs[space.connected(archs)]
+    graphs = CellGraph(pruned=True)(archs)
+    rows = np.concatenate([a.reshape(len(archs), -1) for a in graphs], axis=1)
+    assert len(np.unique(rows, axis=0)) == 8_686
+
+
+def test_pruned_graphs_hold_only_what_lies_on_a_path(space: NasBench201) -> None:
+    # 1 <- 0 conv3x3, 3 <- 1 skip: the conv goes straight to the output; 2 <- 0 conv1x1 reaches nothing
+    arch = cell(space, "nor_conv_3x3", "nor_conv_1x1", "none", "none", "skip_connect", "none")
+    batch = CellGraph(pruned=True, global_node=False)(arch)
+    assert batch.mask[0].tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
+    edges = np.argwhere(batch.adjacency[0]).tolist()
+    assert edges == [[0, 2], [2, 1]]
+    assert batch.nodes[0, 3:].sum() == 0
+
+
+def test_the_global_node_sees_every_node(space: NasBench201) -> None:
+    batch = CellGraph()(space.sample(5, np.random.default_rng(0)))
+    np.testing.assert_array_equal(batch.adjacency[:, 0], batch.mask)
+    assert batch.adjacency[:, 1:, 0].sum() == 0
+    assert (batch.nodes.sum(-1) == batch.mask).all()
+
+
+def test_leti_s_vector_has_its_length(space: NasBench201) -> None:
+    """2 + n^2 + n: 58 numbers for the 7 nodes of NAS-Bench-101, 74 for the 8 of NAS-Bench-201."""
+    assert 2 + 7**2 + 7 == 58
+    archs = space.sample(3, np.random.default_rng(0))
+    assert FlatVector()(archs).shape == (3, 2 + 8**2 + 8)
+    np.testing.assert_array_equal(FlatVector()(archs)[:, 0], space.totals(archs)["flops"])
+
+
+def test_an_unknown_total_is_named(space: NasBench201) -> None:
+    with pytest.raises(InputError, match="no total 'flop'; there are macs, flops"):
+        Totals(("flop",))(space.all()[:2])
+
+
+def test_an_unknown_device_is_named() -> None:
+    index = DeviceIndex(("a", "b"))
+    np.testing.assert_array_equal(index([Device("b", "f", "gpu")]), [[0, 1]])
+    with pytest.raises(InputError, match="not fitted on device 'c'; it answers for: a, b"):
+        index([Device("c", "f", "gpu")])

@@ -1,0 +1,92 @@
+"""The house: who may import whom, whose `datasets` this is, that configurations parse and commands answer fast."""
+
+import ast
+import os
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from jsonargparse import ArgumentParser
+
+import datasets
+from datasets.base import Dataset
+from datasets.splits import Split
+from encoders.base import GraphEncoder, VectorEncoder
+from predictors.base import Predictor
+from tests.conftest import ROOT, run
+
+ROOMS = ("datasets", "encoders", "predictors", "search", "measure")
+MAY_IMPORT = {
+    "datasets": {"datasets"},
+    "encoders": {"encoders", "datasets"},
+    "predictors": {"predictors", "encoders", "datasets"},
+    "search": {"search", "datasets"},
+    "measure": {"measure", "datasets.records", "datasets.spaces", "datasets.analysis"},
+}
+KINDS = {"datasets": Dataset, "predictors": Predictor, "splits": Split}
+
+
+def _imports(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: imports are absolute here"
+            found.add(node.module or "")
+    return found
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_import_directions(room: str) -> None:
+    for path in (ROOT / room).rglob("*.py"):
+        if path.name == "__main__.py":
+            continue
+        ours = {name for name in _imports(path) if name.split(".")[0] in ROOMS}
+        wrong = {n for n in ours if not any(n == a or n.startswith(a + ".") for a in MAY_IMPORT[room])}
+        assert not wrong, f"{path.relative_to(ROOT)} may not import {wrong}"
+
+
+def test_neither_the_vocabulary_nor_a_measuring_host_nor_an_exported_predictor_needs_torch() -> None:
+    modules = "datasets.records, datasets.spaces.nasbench201, measure.campaign, measure.backends.ort, predictors.export"
+    assert run("-c", f"import sys, {modules}; sys.exit('torch' in sys.modules)").returncode == 0
+
+
+def test_whose_datasets_this_is() -> None:
+    assert Path(datasets.__file__).resolve() == ROOT / "datasets" / "__init__.py"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
+def test_every_configuration_parses_to_an_object(path: Path) -> None:
+    parser = ArgumentParser()
+    parser.add_argument("--it", type=KINDS[path.parent.name])
+    thing = parser.instantiate_classes(parser.parse_object({"it": yaml.safe_load(path.read_text())})).it
+    assert isinstance(thing, KINDS[path.parent.name])
+    assert yaml.safe_load(path.read_text())["class_path"].endswith(type(thing).__name__)
+
+
+def test_help_is_fast_and_explains_every_flag() -> None:
+    """Under 1.5 s: the best of three, since the machine that runs this may be doing something else too."""
+    seconds = []
+    for _ in range(3):
+        before = os.times()
+        done = run("train.py", "--help")
+        after = os.times()
+        seconds.append(after.children_user + after.children_system - before.children_user - before.children_system)
+        assert done.returncode == 0, done.stderr
+    assert min(seconds) < 1.5
+    flags = re.findall(r"^  --([\w.]+)(.*?)(?=^  -|\Z)", done.stdout, re.MULTILINE | re.DOTALL)
+    assert {"data", "predictor", "split", "out", "seed", "overwrite"} <= {name for name, _ in flags}
+    for name, text in flags:
+        assert len(text.split()) > 4, f"--{name} is not explained"
+
+
+def test_a_wrong_kind_of_encoder_is_refused_while_parsing() -> None:
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_argument("--graph", type=GraphEncoder)
+    parser.add_argument("--vector", type=VectorEncoder)
+    parser.parse_args(["--graph=encoders.cell.CellGraph", "--vector=encoders.cell.CellOneHot"])
+    for argument in ("--graph=encoders.cell.CellOneHot", "--vector=encoders.cell.CellGraph"):
+        with pytest.raises(Exception, match="CellOneHot|CellGraph"):
+            parser.parse_args([argument])

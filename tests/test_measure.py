@@ -1,0 +1,279 @@
+"""Measuring, on real runtimes: builders agree, wrong networks are caught, journals survive, tables add up."""
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from datasets.measured import Measured
+from datasets.records import InputError
+from datasets.spaces.nasbench201 import NasBench201
+from measure.backends import parse_backend
+from measure.backends.ort import OnnxRuntime
+from measure.base import Backend, WrongOutput, check_output, make_input, reference_network
+from measure.build.numpy_reference import evaluate
+from measure.build.weights import make_weights
+from measure.campaign import Journal, distinct_sample, read_journal, run_campaign
+from measure.table import repeatability, to_table, write_table
+from measure.timing import Repeats, Timing
+from tests.conftest import ROOT, implementations, run
+
+QUICK = Timing(warmup=1, pairs=5, max_rounds=1, max_deviation=100.0)
+TINY = NasBench201(channels=4, cells=1)
+BACKENDS = [cls(precision=p, timing=QUICK) for cls in implementations("measure.backends", Backend)
+            for p in cls.precisions]  # fmt: skip
+every_backend = pytest.mark.parametrize("backend", BACKENDS, ids=lambda b: f"{b.runtime}-{b.precision}")
+
+
+@every_backend
+@pytest.mark.parametrize("batch", [1, 3])
+def test_a_session_computes_what_the_network_says(backend: Backend, batch: int) -> None:
+    """Against the numpy reference, on random cells (`session` raises where the output is not the network's)."""
+    space = NasBench201(cells=1)
+    backend = type(backend)(precision=backend.precision, batch=batch)
+    for arch in distinct_sample(space, 6, seed=batch):
+        session = backend.session(space.expand(arch), seed=batch)
+        assert session.fetch().shape == (batch, 10)
+
+
+@every_backend
+def test_a_session_sees_its_input(backend: Backend) -> None:
+    network = reference_network()
+    session = backend.session(network)
+    first = session.fetch()
+    session.bind(make_input(network, 1, seed=99))
+    session.run()
+    assert np.abs(session.fetch() - first).max() > 0.01
+    np.testing.assert_array_equal(session.fetch(), session.fetch())
+
+
+@pytest.mark.parametrize("fault", ["shape", "scale", "nan", "zero"])
+def test_a_wrong_output_is_caught(fault: str) -> None:
+    network = TINY.expand(TINY.parse(["|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"])[0])
+    weights, x = make_weights(network), make_input(network, 2)
+    y = evaluate(network, weights, x)
+    assert check_output(y, network, weights, x, "fp32") == 0
+    faults = {"shape": y[:1], "scale": 1.01 * y, "nan": np.where(y > 0, np.nan, y), "zero": 0 * y}
+    with pytest.raises(WrongOutput, match="off by|has shape"):
+        check_output(faults[fault], network, weights, x, "fp32")
+
+
+def test_an_empty_model_is_a_failed_row_not_a_fast_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import measure.build.onnx_graph as onnx_graph
+
+    build = onnx_graph.build_onnx
+
+    def empty(network, weights, batch=1):
+        model = build(network, weights, batch)
+        if len(network.ops) > len(reference_network().ops):  # the reference stays sound
+            for tensor in model.graph.initializer:
+                tensor.raw_data = bytes(len(tensor.raw_data))
+        return model
+
+    monkeypatch.setattr(onnx_graph, "build_onnx", empty)
+    journal = Journal(tmp_path / "journal.jsonl")
+    space = NasBench201(cells=2)
+    (row,) = run_campaign(distinct_sample(space, 1, 0), [OnnxRuntime(timing=QUICK)], journal, 1, retry=False)
+    assert row["error"].startswith("WrongOutput: The output is off by")
+    assert "raw_ms" not in row
+
+
+@every_backend
+def test_a_live_device_is_a_cost(backend: Backend) -> None:
+    archs = distinct_sample(TINY, 2, seed=0)
+    cost = backend.on(backend.device())
+    assert (cost(archs) > 0).all()
+    with pytest.raises(InputError, match="measures latency_ms of"):
+        backend.on(backend.device(), "energy_mj")
+
+
+class Clockwork:
+    """A session whose every run takes the next of given milliseconds of CPU time."""
+
+    def __init__(self, *milliseconds: float) -> None:
+        self.milliseconds = list(milliseconds)
+        self.runs = 0
+
+    def run(self) -> None:
+        end = time.process_time() + self.milliseconds[self.runs % len(self.milliseconds)] / 1000
+        self.runs += 1
+        while time.process_time() < end:
+            pass
+
+
+def test_timing_pairs_every_run_and_reports_the_ratio() -> None:
+    network, reference = Clockwork(2.0), Clockwork(1.0)
+    repeats = Timing(warmup=2, pairs=11)(network, reference)
+    assert repeats.clocks.shape == (11, 4)
+    assert network.runs == reference.runs == 2 + 11 * repeats.rounds
+    assert repeats.ratio == pytest.approx(2.0, rel=0.1)
+
+
+def test_an_unstable_round_is_repeated_up_to_the_bound() -> None:
+    wild = Clockwork(0.2, 2.0)
+    repeats = Timing(warmup=0, pairs=10, max_rounds=3)(wild, Clockwork(0.5))
+    assert repeats.rounds == 3 and repeats.deviation > 0.1
+    calm = Timing(warmup=0, pairs=10, max_rounds=3, max_deviation=2.0)(Clockwork(0.2, 2.0), Clockwork(0.5))
+    assert calm.rounds == 1
+
+
+def test_preempted_pairs_are_dropped() -> None:
+    timing = Timing(pairs=4)
+    clocks = np.array([[1.0, 1.0, 0.5, 0.5], [3.0, 1.0, 0.5, 0.5], [1.0, 1.0, 0.9, 0.5], [1.01, 1.0, 0.5, 0.5]])
+    kept = timing._kept(clocks)
+    assert kept.tolist() == [True, False, False, True]
+    repeats = Repeats(clocks, kept, 1)
+    assert repeats.ratio == 2.0 and repeats.raw_ms == pytest.approx(1.005)
+
+
+def test_sampling_is_distinct_connected_and_grows() -> None:
+    few, many = distinct_sample(TINY, 20, seed=3), distinct_sample(TINY, 50, seed=3)
+    assert many.keys[:20] == few.keys
+    assert len(set(TINY.canonical(many))) == 50 and TINY.connected(many).all()
+    with pytest.raises(InputError, match="ask for fewer than 6000"):
+        distinct_sample(TINY, 6000, seed=0)
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("ort:int4", "Backend ort has no precision 'int4'; it has fp32, int8"),
+        ("orrt", "There is no backend 'orrt'"),
+        ("ort:fp32:x", "does not name a backend"),
+        ("ort:fp32:1:2", "does not name a backend"),
+    ],
+)
+def test_an_unknown_backend_is_one_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        parse_backend(text, "host")
+    assert parse_backend("ort:int8:4", "pc").device().name == "pc_ort_int8_4"
+
+
+# Journals
+
+
+def test_a_torn_line_is_cut_off_and_whole_ones_stay(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    row = {"space": "s", "key": "k", "device": {"name": "d"}, "repeat": 0}
+    path.write_text(json.dumps(row) + "\n" + json.dumps(row)[:17])
+    journal = Journal(path)
+    assert journal.rows == [row]
+    journal.append({**row, "repeat": 1})
+    assert [r["repeat"] for r in read_journal(path)] == [0, 1]
+
+
+def test_a_foreign_file_or_a_second_writer_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("hello\n")
+    with pytest.raises(InputError, match="line 1 is not a row of a journal"):
+        Journal(tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").read_text() == "hello\n"
+    first = Journal(tmp_path / "journal.jsonl")
+    with pytest.raises(InputError, match="Another process is writing"):
+        Journal(tmp_path / "journal.jsonl")
+    first.file.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full on this system")
+def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    row = {"space": "s", "key": "k", "device": {"name": "d"}, "repeat": 0}
+    journal = Journal(tmp_path / "journal.jsonl")
+    journal.append(row)
+    with Path("/dev/full").open("ab", buffering=0) as full:
+        journal.file, whole = full, journal.file
+        with pytest.raises(
+            InputError, match="No space left on device. Make room .* the 1 rows measured so far are safe"
+        ):
+            journal.append(row)
+        journal.file = whole
+    journal.append(row)
+    assert read_journal(journal.path) == [row, row]
+
+
+def test_a_campaign_whose_disk_fills_up_keeps_whole_rows_and_goes_on(tmp_path: Path) -> None:
+    """Files may not grow beyond a limit: the system's own error in the middle of a row."""
+    path = tmp_path / "journal.jsonl"
+    command = ("-m", "measure", "run", "--space", str(TINY), "--limit", "40", "--journal", path)
+    size = 120_000  # some twenty rows; a network is smaller
+    done = run(*command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
+    assert done.returncode == 2 and "error: Cannot write" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    saved = read_journal(path)
+    assert 0 < len(saved) < 40 and path.read_bytes().endswith(b"\n")
+    assert run(*command).returncode == 0
+    assert read_journal(path)[: len(saved)] == saved and len(read_journal(path)) == 40
+
+
+def test_kill_nine_loses_doubles_and_tears_nothing(tmp_path: Path) -> None:
+    """A real campaign, killed at random moments until it is through."""
+    path = tmp_path / "journal.jsonl"
+    command = [sys.executable, "-m", "measure", "run", "--space", str(TINY), "--limit", "40", "--journal", str(path)]
+    rng, kills = random.Random(0), 0
+    while True:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        before = len(read_journal(path)) if path.exists() else 0
+        try:
+            code = process.wait(timeout=1.5 + rng.random() if kills < 5 else 120)
+            assert code == 0
+            break
+        except subprocess.TimeoutExpired:
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            kills += 1
+            after = read_journal(path) if path.exists() else []
+            assert len(after) >= before, "a row was lost"
+    rows = read_journal(path)
+    assert kills >= 1
+    assert [row["key"] for row in rows] == distinct_sample(TINY, 40, 0).keys
+
+
+# The command line and the table
+
+
+def test_measure_resume_tabulate_and_read(tmp_path: Path) -> None:
+    journal, table = tmp_path / "journal.jsonl", tmp_path / "cells.parquet"
+    command = ("-m", "measure", "run", "--space", str(TINY), "--backend", "ort,ort:int8", "--limit", "3",
+               "--repeats", "2", "--host", "pc", "--journal", journal)  # fmt: skip
+    first = run(*command)
+    assert "12 rows measured (0 failed" in first.stdout, first.stdout + first.stderr
+    assert "0 rows measured (0 failed, 0 unstable); 12 in" in run(*command).stdout
+
+    rows = [{**row, "stable": True} for row in read_journal(journal)]  # tiny networks on a busy machine are not
+    values, meta = to_table(rows)
+    assert len(values) == 6 and set(values["repeats"]) == {2}
+    assert {d["name"] for d in meta["devices"]} == {"pc_ort_fp32_1", "pc_ort_int8_1"}
+    assert ((values["p10"] <= values["value"]) & (values["value"] <= values["p90"])).all()
+    write_table(values, meta, table)
+    m = Measured(table).measurements()
+    assert m.matrix("latency_ms").shape == (3, 2) and str(m.architectures.space) == str(TINY)
+    assert "protocol" in json.loads(pq.read_schema(table).metadata[b"gnomon"])
+
+    judged = repeatability(rows)
+    assert list(judged["cells"]) == [3, 3] and (judged["ratio_cv_worst"] >= judged["ratio_cv_median"]).all()
+
+
+def row(key: str, ratio: float, reference: float, **more: object) -> dict:
+    return {"space": "nasbench201", "key": key, "device": {"name": "d", "family": "f", "kind": "k"}, "repeat": 0,
+            "metric": "latency_ms", "ratio": ratio, "raw_ms": ratio * reference, "reference_ms": reference,
+            "deviation": 0.01, "quantiles": [ratio] * 4, "stable": True, "date": "2026-01-01", "protocol": {},
+            "versions": {}, "host": {}, **more}  # fmt: skip
+
+
+def test_drift_is_taken_out_and_bad_rows_are_counted() -> None:
+    """The second cell was measured while the machine ran at half speed: its milliseconds are told at median speed."""
+    rows = [row("a", 2.0, 1.0), row("b", 2.0, 2.0), row("c", 3.0, 1.0)]
+    rows += [row("d", 1, 1, stable=False), {"space": "s", "key": "e", "error": "x", "device": {"name": "d"}}]
+    values, meta = to_table(rows)
+    assert dict(zip(values["key"], values["value"], strict=True)) == {"a": 2.0, "b": 2.0, "c": 3.0}
+    assert meta["left_out"] == {"failed": 1, "unstable": 1}
+    with pytest.raises(InputError, match="None of the 1 rows"):
+        to_table(rows[3:4])
+    with pytest.raises(InputError, match="No cell of d was measured twice"):
+        repeatability(rows)

@@ -1,0 +1,256 @@
+"""Contract of `Predictor`, on every one that is there: overfit, save, load, export, refuse."""
+
+import json
+import pickle
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from datasets.records import Device, InputError, Measurements
+from datasets.spaces.nasbench201 import NasBench201
+from encoders.cell import CellGraph
+from encoders.flat import FlatVector, Totals
+from predictors.base import Predictor, rebuild
+from predictors.config import from_config, to_config
+from predictors.export import OnnxPredictor, export, load_predictor
+from predictors.gcn import BrpGCN
+from predictors.linear import Linear, Mean
+from predictors.neural import NeuralPredictor
+from predictors.scaling import Scale
+from tests.conftest import implementations, made_up, run
+
+CLASSES = implementations("predictors", Predictor)
+every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
+SMALL: dict[type, dict[str, Any]] = {BrpGCN: {"hidden": 32, "layers": 2}}
+
+
+def small(cls: type[Predictor], **changes: Any) -> Predictor:
+    """An example of a class that fits in a second."""
+    args = {"epochs": 3, "hidden": 16, "layers": 2} if issubclass(cls, NeuralPredictor) else {}
+    known = {f.name for f in fields(cls)}
+    args |= {"trees": 20} if "trees" in known else {}
+    return cls(**{**{k: v for k, v in args.items() if k in known}, **SMALL.get(cls, {}), **changes})
+
+
+@pytest.fixture(scope="module")
+def fitted(measurements: Measurements) -> dict[type, Predictor]:
+    return {cls: small(cls).fit(measurements, measurements) for cls in CLASSES}
+
+
+@every_class
+def test_predictions_have_shape_unit_and_order(cls: type, fitted: dict, measurements: Measurements) -> None:
+    archs, predictor = measurements.architectures, fitted[cls]
+    both = predictor.predict_all(archs)
+    assert both.shape == (len(archs), 2) and np.isfinite(both).all()
+    truth = measurements.matrix("latency_ms")
+    assert np.abs(np.log(both.mean(0) / truth.mean(0))).max() < 0.5, "not in milliseconds"
+    for j, device in enumerate(measurements.devices):
+        np.testing.assert_array_equal(predictor.predict(archs, device), both[:, j])
+        np.testing.assert_allclose(predictor.on(device)(archs[:7]), both[:7, j], rtol=1e-5)
+    np.testing.assert_allclose(predictor.predict_all(archs, chunk=33), both, rtol=1e-5)
+    assert predictor.predict_all(archs[:0]).shape == (0, 2)
+
+
+@every_class
+def test_it_can_overfit_thirty_samples(cls: type, space: NasBench201) -> None:
+    """Whatever can tell thirty cells apart must be able to learn them by heart; a wrongly wired network cannot."""
+    m = made_up(space.sample(30, np.random.default_rng(1)), num_devices=1)
+    if issubclass(cls, Linear):
+        # what the labels were made of; a constant stays a constant
+        predictor = small(cls, encoder=Totals(("macs", "kernels", "moved_bytes")))
+    elif issubclass(cls, NeuralPredictor):
+        predictor = cls(epochs=300, hidden=64, layers=3, batch_size=10, learning_rate=3e-3)
+    else:
+        predictor = cls(trees=400, depth=6, subsample=1.0, columns=1.0, min_child_weight=0.1)
+    truth = m.matrix("latency_ms")
+    error = np.abs(predictor.fit(m).predict_all(m.architectures) / truth - 1)
+    if cls is Mean:
+        np.testing.assert_allclose(predictor.predict_all(m.architectures), truth.mean(), rtol=1e-6)
+    else:
+        assert error.mean() < 0.02 and error.max() < 0.1
+
+
+@every_class
+def test_fitting_again_forgets_and_gives_the_same_numbers(cls: type, fitted: dict, measurements: Measurements) -> None:
+    predictor = small(cls).fit(made_up(measurements.architectures[:40], seed=9))
+    predictor.fit(measurements, measurements)
+    archs = measurements.architectures[:20]
+    np.testing.assert_allclose(predictor.predict_all(archs), fitted[cls].predict_all(archs), rtol=1e-6)
+
+
+@every_class
+def test_every_field_matters(cls: type, fitted: dict, measurements: Measurements) -> None:
+    base = small(cls)
+    reference = fitted[cls].predict_all(measurements.architectures)
+    for field in fields(cls):
+        if not field.init or field.name == "metric" or (cls is Mean and field.name == "encoder"):
+            continue
+        other = _other(field.name, getattr(base, field.name))
+        changed = small(cls, **{field.name: other}).fit(measurements, measurements)
+        assert not np.array_equal(changed.predict_all(measurements.architectures), reference), field.name
+
+
+def _other(name: str, value: Any) -> Any:
+    if isinstance(value, Scale):
+        return Scale("linear" if value.kind == "log" else "log")
+    if name == "encoder":
+        return CellGraph(pruned=True) if isinstance(value, CellGraph) else FlatVector()
+    if name == "loss":
+        return "mse"
+    if name in ("subsample", "columns", "dropout"):
+        return 0.5
+    return value + 1 if isinstance(value, int) else value * 10
+
+
+@every_class
+def test_missing_labels_do_not_count(cls: type, measurements: Measurements) -> None:
+    table = measurements.table
+    table = table[(table["device"] == 0) | (table["arch"] % 3 == 0)]
+    sparse = Measurements(measurements.architectures, measurements.devices, table, "sparse")
+    assert np.isfinite(small(cls).fit(sparse, sparse).predict_all(measurements.architectures)).all()
+
+
+def test_a_metric_of_no_device(measurements: Measurements) -> None:
+    table = measurements.table[measurements.table["device"] == 0].assign(device=-1, metric="accuracy")
+    m = Measurements(measurements.architectures, [], table, "accuracies")
+    predictor = Linear(metric="accuracy").fit(m)
+    assert predictor.predict(m.architectures, None).shape == (200,)
+
+
+# Artefacts
+
+
+def test_save_load_and_export_agree_in_fresh_processes(fitted: dict, tmp_path: Path, space: NasBench201) -> None:
+    """100 random cells: the .pt exactly, the .onnx to 1e-4, and that without torch."""
+    archs = space.sample(100, np.random.default_rng(77))
+    for cls, predictor in fitted.items():
+        predictor.save(tmp_path / f"{cls.__name__}.pt")
+        export(predictor, tmp_path / f"{cls.__name__}.onnx")
+        np.save(tmp_path / f"{cls.__name__}.npy", predictor.predict_all(archs))
+    code = """
+import sys, json, numpy as np
+from pathlib import Path
+from predictors.export import load_predictor
+folder, suffix = Path(sys.argv[1]), sys.argv[2]
+out = {}
+for path in sorted(folder.glob("*" + suffix)):
+    predictor = load_predictor(path)
+    archs = predictor.space_.sample(100, np.random.default_rng(77))
+    wanted = np.load(path.with_suffix(".npy"))
+    out[path.stem] = float(np.max(np.abs(predictor.predict_all(archs) / wanted - 1)))
+print(json.dumps({"errors": out, "torch": "torch" in sys.modules}))
+"""
+    for suffix, tolerance in ((".pt", 1e-6), (".onnx", 1e-4)):
+        done = run("-c", code, tmp_path, suffix)
+        assert done.returncode == 0, done.stderr
+        told = json.loads(done.stdout)
+        assert set(told["errors"]) == {cls.__name__ for cls in CLASSES}
+        assert max(told["errors"].values()) <= tolerance, told
+        assert told["torch"] == (suffix == ".pt")
+
+
+@every_class
+def test_metadata_stand_in_both_artefacts(cls: type, fitted: dict, tmp_path: Path) -> None:
+    predictor = fitted[cls]
+    predictor.save(tmp_path / "p.pt")
+    export(predictor, tmp_path / "p.onnx")
+    loaded, exported = Predictor.load(tmp_path / "p.pt"), OnnxPredictor.load(tmp_path / "p.onnx")
+    assert type(loaded) is cls and to_config(loaded) == to_config(predictor) == exported.meta["predictor"]
+    assert exported.meta["unit"] == "ms" and exported.metric == "latency_ms"
+    assert loaded.devices_ == exported.devices_ == predictor.devices_
+
+
+def test_an_export_that_computes_something_else_is_not_written(fitted: dict, tmp_path: Path, monkeypatch) -> None:
+    predictor = fitted[Linear]
+    original = Linear._to_onnx
+
+    def wrong(self, x):
+        model = original(self, x)
+        model.graph.node[-1].op_type = "Sub" if model.graph.node[-1].op_type == "Add" else "Gemm"
+        model.graph.node[-1].attribute.append(__import__("onnx").helper.make_attribute("alpha", 1.01))
+        return model
+
+    monkeypatch.setattr(Linear, "_to_onnx", wrong)
+    with pytest.raises(RuntimeError, match="differs from the predictor"):
+        export(predictor, tmp_path / "p.onnx")
+    assert not (tmp_path / "p.onnx").exists()
+
+
+def test_damaged_foreign_and_absent_files_are_one_sentence(fitted: dict, tmp_path: Path) -> None:
+    fitted[Linear].save(tmp_path / "whole.pt")
+    export(fitted[Linear], tmp_path / "whole.onnx")
+    for suffix in (".pt", ".onnx"):
+        content = (tmp_path / f"whole{suffix}").read_bytes()
+        cases = {"truncated": content[: len(content) // 2], "empty": b"", "foreign": b"hello" * 100}
+        for name, part in cases.items():
+            path = tmp_path / (name + suffix)
+            path.write_bytes(part)
+            with pytest.raises(InputError, match=r"is truncated, or"):
+                load_predictor(path)
+        with pytest.raises(InputError, match="There is no file"):
+            load_predictor(tmp_path / f"absent{suffix}")
+    torch.save({"state_dict": {}}, tmp_path / "other.pt")
+    with pytest.raises(InputError, match="is no predictor of Gnomon, or of another version"):
+        load_predictor(tmp_path / "other.pt")
+
+
+def test_a_hostile_pickle_is_refused_and_does_nothing(tmp_path: Path) -> None:
+    class Hostile:
+        def __reduce__(self):
+            return (Path.write_text, (tmp_path / "owned", "x"))
+
+    path = tmp_path / "predictor.pt"
+    for write in (lambda: torch.save({"format": 1, "state": Hostile()}, path),
+                  lambda: path.write_bytes(pickle.dumps(Hostile()))):  # fmt: skip
+        write()
+        with pytest.raises(InputError, match="only plain data is ever loaded"):
+            Predictor.load(path)
+    assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize(
+    "tree, sentence",
+    [
+        ({"class_path": "os.system", "init_args": {}}, "not a class of Gnomon"),
+        ({"class_path": "predictors.base.Path", "init_args": {}}, "is no Predictor"),
+        ({"class_path": "predictors.gcn.GNN", "init_args": {}}, "There is no class"),
+        ({"class_path": "predictors.gcn.GCN", "init_args": {"hiden": 3}}, "has no field 'hiden'"),
+        ({"class_path": "encoders.cell.CellGraph", "init_args": {}}, "is no Predictor"),
+    ],
+)
+def test_a_checkpoint_may_only_name_our_own_classes(tree: dict, sentence: str, fitted: dict) -> None:
+    meta = {**fitted[Linear].metadata(), "predictor": tree}
+    with pytest.raises(InputError, match=sentence):
+        rebuild(meta, "a file")
+
+
+@every_class
+def test_configurations_come_back(cls: type) -> None:
+    predictor = small(cls)
+    assert to_config(from_config(to_config(predictor), Predictor)) == to_config(predictor)
+    assert all(f.default is not MISSING or f.default_factory is not MISSING for f in fields(cls) if f.init)
+
+
+# What it refuses
+
+
+@every_class
+def test_an_unknown_device_space_or_metric_is_one_sentence(cls: type, fitted: dict, measurements: Measurements) -> None:
+    predictor, archs = fitted[cls], measurements.architectures[:3]
+    with pytest.raises(InputError, match="not fitted on device 'phone'; it answers for: toy_0, toy_1"):
+        predictor.predict(archs, Device("phone", "f", "gpu"))
+    with pytest.raises(InputError, match="predicts latency_ms, not energy_mj"):
+        predictor.on(measurements.devices[0], "energy_mj")
+    with pytest.raises(InputError, match=r"was fitted on nasbench201\(.*; it cannot predict for"):
+        predictor.predict(NasBench201(cells=1).all()[:3], measurements.devices[0])
+
+
+def test_a_device_without_labels_is_named(measurements: Measurements) -> None:
+    table = measurements.table[measurements.table["device"] == 0]
+    m = Measurements(measurements.architectures, measurements.devices, table, "half")
+    with pytest.raises(InputError, match="half has no latency_ms to learn from on toy_1"):
+        Linear().fit(m)
