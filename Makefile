@@ -1,5 +1,5 @@
 # Each target sets up .venv from pyproject.toml and constraints.txt when one of them has changed.
-.PHONY: setup train test lint bench measure help-900
+.PHONY: setup train test lint bench help-gold
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -41,4 +41,13 @@ lint: setup
 
 # Speed, one thread; ratios against named alternatives, side by side in one run.
 bench: setup
-	$(PY) tests/bench.py
+	$(PY) -m tests.bench
+
+# HELP's gold_6226 with 900 labels, three seeds; needs the public files (python -m datasets fetch help).
+help-gold: setup
+	@for p in mean flops xgboost xgboost_flat gcn; do for s in 0 1 2; do \
+		echo "== $$p, seed $$s"; \
+		$(PY) train.py --data configs/datasets/help_gold_6226.yaml --split configs/splits/random_900.yaml \
+			--predictor configs/predictors/$$p.yaml --name $$p --seed $$s --out runs/help_gold/$${p}_$$s --overwrite true || exit 1; \
+	done; done
+	$(PY) -m predictors compare runs/help_gold

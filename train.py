@@ -23,7 +23,15 @@ from predictors.base import Predictor
 from predictors.config import to_config
 
 
-def train(data: Dataset, predictor: Predictor, split: Split, out: Path, seed: int = 0, overwrite: bool = False) -> None:
+def train(
+    data: Dataset,
+    predictor: Predictor,
+    split: Split,
+    out: Path,
+    name: str = "",
+    seed: int = 0,
+    overwrite: bool = False,
+) -> None:
     """Fit a predictor, score it and write a run folder: config.yaml, predictor.pt, predictor.onnx, metrics.json,
     predictions.parquet and report.html.
 
@@ -32,6 +40,8 @@ def train(data: Dataset, predictor: Predictor, split: Split, out: Path, seed: in
         predictor: what is fitted (a file of configs/predictors; fields as --predictor.FIELD after it).
         split: which part is learnt, chosen by and tested on (a file of configs/splits).
         out: the run folder to write; it appears when everything in it is finished.
+        name: what rows and reports call the predictor; by default the name of the run folder. Runs of one predictor
+            with several seeds share a name.
         seed: of the split; a predictor has a seed of its own.
         overwrite: replace a run folder that is already there.
     """
@@ -39,18 +49,20 @@ def train(data: Dataset, predictor: Predictor, split: Split, out: Path, seed: in
         raise InputError(f"{out} is already there; name another --out, or replace it with --overwrite true.")
     m = data.measurements()
     parts = split(m, np.random.default_rng(seed))
-    for name in ("train", "val", "test"):
-        part = getattr(parts, name)
-        print(f"{name:5} {len(part.architectures):6} architectures x {max(1, len(part.devices))} devices")
+    for which in ("train", "val", "test"):
+        part = getattr(parts, which)
+        print(f"{which:5} {len(part.architectures):6} architectures x {max(1, len(part.devices))} devices")
     start = time.process_time()
     predictor.fit(parts.train, parts.val, log=_progress)
     fit_cpu_s = time.process_time() - start
 
     from predictors.evaluation import evaluate  # scipy and pandas: a --help does not wait for them
 
-    about = {"dataset": m.name, "predictor": out.name, "shots": None, "draw": 0, "seed": seed, "fit_cpu_s": fit_cpu_s}
+    about: dict[str, Any] = {"dataset": m.name, "predictor": name or out.name, "shots": None, "draw": 0, "seed": seed}
+    about["fit_cpu_s"] = fit_cpu_s
     rows, predictions = evaluate(predictor, parts, about)
-    config = {"data": to_config(data), "predictor": to_config(predictor), "split": to_config(split), "seed": seed}
+    config: dict[str, Any] = {"data": to_config(data), "predictor": to_config(predictor), "split": to_config(split)}
+    config |= {"name": about["predictor"], "seed": seed}
     predictor.metadata_ = {"dataset": m.name, "fingerprint": m.fingerprint(), "split": config["split"], "scores": rows}
     _write(out, predictor, config, rows, predictions)
     print(f"finished: {out}, see {out / 'report.html'}")
@@ -76,7 +88,7 @@ def _write(out: Path, predictor: Predictor, config: dict[str, Any], rows: list[d
         export(predictor, part / "predictor.onnx")
         (part / "metrics.json").write_text(json.dumps(rows, indent=1))
         predictions.to_parquet(part / "predictions.parquet", index=False)
-        (part / "report.html").write_text(run_report(out.name, config, rows, predictions))
+        (part / "report.html").write_text(run_report(config, rows, predictions))
         shutil.rmtree(out, ignore_errors=True)
         part.rename(out)
     finally:

@@ -10,7 +10,7 @@ import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 
@@ -61,9 +61,9 @@ class Space(ABC):
     reads it back. Spaces compare by value.
     """
 
-    num_choices: tuple[int, ...]
+    num_choices: ClassVar[tuple[int, ...]]
     """How many values each decision takes."""
-    kinds: tuple[str, ...]
+    kinds: ClassVar[tuple[str, ...]]
     """Names of the node kinds of `graph`."""
 
     @abstractmethod

@@ -42,5 +42,5 @@ class Totals(VectorEncoder):
     def __call__(self, archs: Architectures) -> np.ndarray:
         totals = archs.space.totals(archs)
         if unknown := [name for name in self.columns if name not in totals]:
-            raise InputError(f"There is no total '{unknown[0]}'; there are {', '.join(totals)}.")
+            raise InputError(f"There is no total '{unknown[0]}'; there are {', '.join(map(str, totals))}.")
         return (totals[list(self.columns)].to_numpy() / 1e6).astype(np.float32)

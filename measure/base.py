@@ -6,7 +6,7 @@ import tempfile
 from abc import abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 
@@ -45,9 +45,9 @@ class Backend(CostModel):
     timing: Timing = field(default_factory=Timing)
     host: str = "host"
 
-    runtime = ""
-    precisions = ("fp32",)
-    kind = "server-cpu"
+    runtime: ClassVar[str]
+    precisions: ClassVar[tuple[str, ...]] = ("fp32",)
+    kind: ClassVar[str] = "server-cpu"
 
     def __post_init__(self) -> None:
         if self.precision not in self.precisions:

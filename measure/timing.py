@@ -58,7 +58,7 @@ class Timing:
 
     def _kept(self, clocks: np.ndarray) -> np.ndarray:
         wall, cpu = clocks[:, [0, 2]], clocks[:, [1, 3]]
-        kept = (wall <= (1 + self.preempted) * cpu + 0.02).all(axis=1)
+        kept = np.all(wall <= (1 + self.preempted) * cpu + 0.02, axis=1)
         return kept if kept.sum() >= self.pairs // 2 else np.ones(len(clocks), dtype=bool)
 
     def to_dict(self) -> dict[str, Any]:

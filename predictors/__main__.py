@@ -80,11 +80,11 @@ def compare(folder: Path) -> None:
     from predictors.compare import compare as judge
 
     ranked, best = judge(folder)
-    print("Means over devices, all cells. val_spearman ranks; the other columns are of the test set.\n")
+    print("Means over devices and seeds, all cells. val_spearman ranks; the other columns are of the test set.\n")
     print(ranked.to_string(index=False, float_format="%.4g", na_rep="undefined"))
     if ranked["val_spearman"].isna().any():
         print("\nundefined: a constant prediction ranks nothing; such predictors come last.")
-    print(f"\nbest:     {best}\nreport:   {folder / 'report.html'}\nexported: {folder / 'best.onnx'}")
+    print(f"\nbest:     {best.name}\nreport:   {folder / 'report.html'}\nexported: {folder / 'best.onnx'}")
 
 
 if __name__ == "__main__":

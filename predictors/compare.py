@@ -15,26 +15,30 @@ from predictors.metrics import METRICS
 SHOWN = ("spearman", "kendall", "mape", "within_1", "within_5", "within_10")
 
 
-def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of every run folder inside `folder`."""
+def read_runs(folder: Path) -> dict[Path, list[dict[str, Any]]]:
+    """The rows of every run folder inside `folder`.
+
+    Raises:
+        InputError: there is none, one is damaged, or they are of different data sets.
+    """
     files = sorted(folder.glob("*/metrics.json"))
     if not files:
         raise InputError(f"There is no run in {folder}; `python train.py --out {folder}/NAME ...` makes one.")
-    rows: list[dict[str, Any]] = []
+    runs = {}
     for file in files:
         try:
-            rows += json.loads(file.read_text())
+            runs[file.parent] = json.loads(file.read_text())
         except ValueError as error:
             raise InputError(f"{file} is damaged ({error}); train this run again.") from error
-    different = {row["dataset"] for row in rows}
+    different = {row["dataset"] for rows in runs.values() for row in rows}
     if len(different) > 1:
         raise InputError(f"The runs in {folder} are of different data sets ({', '.join(sorted(different))}).")
-    return rows
+    return runs
 
 
 def ranking(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """One line a predictor, means over devices on all cells: validation Spearman (which ranks; undefined is last), then
-    the metrics of the test set and CPU seconds."""
+    """One line a predictor, means over devices and seeds on all cells: validation Spearman (which ranks; undefined is
+    last), then the metrics of the test set and CPU seconds."""
     table = pd.DataFrame(rows)
     table[list(METRICS)] = table[list(METRICS)].astype(float)
     table = table[table["cells"] == "all"]
@@ -42,42 +46,48 @@ def ranking(rows: list[dict[str, Any]]) -> pd.DataFrame:
     for name, part in table.groupby("predictor", sort=False):
         val, test = part[part["set"] == "val"], part[part["set"] == "test"]
         # skipna=False: a correlation that is undefined on one device is undefined in the mean
-        line = {"predictor": name, "val_spearman": val["spearman"].mean(skipna=False)}
+        line = {"predictor": name, "seeds": part["seed"].nunique(), "val_spearman": val["spearman"].mean(skipna=False)}
         line |= {metric: test[metric].mean(skipna=False) for metric in SHOWN}
         lines.append(line | {"fit_cpu_s": part["fit_cpu_s"].mean(), "predict_cpu_s": test["predict_cpu_s"].mean()})
     return pd.DataFrame(lines).sort_values("val_spearman", ascending=False, na_position="last", ignore_index=True)
 
 
-def compare(folder: Path) -> tuple[pd.DataFrame, str]:
+def compare(folder: Path) -> tuple[pd.DataFrame, Path]:
     """Compare the runs in `folder`; writes summary.json, report.html, best.pt and best.onnx there.
 
     Returns:
-        The ranking and the name of the best run.
+        The ranking and the best run: of the predictor that leads it, the seed with the highest validation Spearman.
     """
     from predictors.figures import device_bars, errors, scatter
-    from predictors.report import page
+    from predictors.report import Section, page
 
-    rows = read_rows(folder)
+    runs = read_runs(folder)
+    rows = [row for run in runs.values() for row in run]
     ranked = ranking(rows)
-    best = str(ranked["predictor"][0])
+    best = _best_run({run: part for run, part in runs.items() if part[0]["predictor"] == ranked["predictor"][0]})
     (folder / "summary.json").write_text(json.dumps(rows, indent=1))
     for name in ("predictor.pt", "predictor.onnx"):
-        shutil.copyfile(folder / best / name, folder / f"best{Path(name).suffix}")
+        shutil.copyfile(best / name, folder / f"best{Path(name).suffix}")
     table = pd.DataFrame(rows)
     tested = table[(table["set"] == "test") & (table["cells"] == "all")]
     tested = tested.set_index("predictor").loc[list(ranked["predictor"])].reset_index()  # best first
-    predictions = pd.read_parquet(folder / best / "predictions.parquet")
+    predictions = pd.read_parquet(best / "predictions.parquet")
     predictions = predictions[predictions["set"] == "test"]
-    metric = _metric(folder / best)
-    sections = [
-        ("Ranking: by validation Spearman; all other columns are of the test set, means over devices", ranked),
+    metric = _metric(best)
+    sections: list[Section] = [
+        ("Ranking by validation Spearman; the other columns are of the test set; means over devices, seeds", ranked),
         ("Devices, test set", device_bars(tested)),
-        (f"Measured against predicted by {best}, test set", scatter(predictions, UNITS.get(metric, metric))),
-        (f"Relative errors of {best}, test set", errors(predictions)),
+        (f"Measured against predicted by {best.name}, test set", scatter(predictions, UNITS.get(metric, metric))),
+        (f"Relative errors of {best.name}, test set", errors(predictions)),
         ("Every row", table.drop(columns=["shots", "draw"])),
     ]
     (folder / "report.html").write_text(page(f"Predictors on {rows[0]['dataset']}", sections))
     return ranked, best
+
+
+def _best_run(runs: dict[Path, list[dict[str, Any]]]) -> Path:
+    scores = {run: ranking(rows)["val_spearman"][0] for run, rows in runs.items()}
+    return max(scores, key=lambda run: (scores[run] == scores[run], scores[run]))  # NaN is below every number
 
 
 def _metric(run: Path) -> str:

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from datasets.records import InputError
 
@@ -54,10 +54,10 @@ def from_config(tree: Mapping[str, Any], kind: type[T]) -> T:
     args = {key: _rebuild(value) for key, value in dict(tree.get("init_args", {})).items()}
     if unknown := set(args) - {f.name for f in fields(cls)}:
         raise InputError(f"{name} has no field '{min(unknown)}'; was the file written by another version of Gnomon?")
-    return cls(**args)
+    return cast(T, cls(**args))
 
 
 def _rebuild(value: Any) -> Any:
     if isinstance(value, Mapping) and "class_path" in value:
-        return from_config(value, object)  # type: ignore[type-var]
+        return from_config(value, object)
     return tuple(_rebuild(item) for item in value) if isinstance(value, list) else value

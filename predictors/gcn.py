@@ -25,8 +25,9 @@ class GCN(NeuralPredictor):
         dropout: share of activations dropped while training.
     """
 
+    learning_rate: float = 3e-3
     encoder: GraphEncoder = field(default_factory=CellGraph)
-    hidden: int = 128
+    hidden: int = 64
     layers: int = 4
     dropout: float = 0.0
 

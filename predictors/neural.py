@@ -81,4 +81,5 @@ class NeuralPredictor(Predictor):
                 verbose=False,
                 optimize=True,
             )
+        assert program is not None
         return program.model_proto

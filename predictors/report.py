@@ -47,7 +47,7 @@ for (const head of document.querySelectorAll("th")) head.addEventListener("click
 """
 
 
-def run_report(name: str, config: dict[str, Any], rows: list[dict], predictions: pd.DataFrame) -> str:
+def run_report(config: dict[str, Any], rows: list[dict], predictions: pd.DataFrame) -> str:
     """The report of one run: its scores and what it said on the test set."""
     import yaml
 
@@ -63,7 +63,7 @@ def run_report(name: str, config: dict[str, Any], rows: list[dict], predictions:
         ("Devices, test set", device_bars(scored)),
         ("Configuration", yaml.safe_dump(config, sort_keys=False)),
     ]
-    return page(f"{name} on {rows[0]['dataset']}", sections)
+    return page(f"{rows[0]['predictor']} on {rows[0]['dataset']}, seed {rows[0]['seed']}", sections)
 
 
 def page(title: str, sections: Sequence[Section]) -> str:

@@ -201,14 +201,16 @@ def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
 def test_a_campaign_whose_disk_fills_up_keeps_whole_rows_and_goes_on(tmp_path: Path) -> None:
     """Files may not grow beyond a limit: the system's own error in the middle of a row."""
     path = tmp_path / "journal.jsonl"
-    command = ("-m", "measure", "run", "--space", str(TINY), "--limit", "40", "--journal", path)
-    size = 120_000  # some twenty rows; a network is smaller
+    command = ("-m", "measure", "run", "--space", str(TINY), "--limit", "4", "--journal", path)
+    size = 2_000_000  # what a journal full of earlier rows leaves room for: two rows and a half
+    earlier = {"space": "s", "key": "k", "device": {"name": "d"}, "repeat": 0, "clocks": "x" * (size - 13_000)}
+    path.write_text(json.dumps(earlier) + "\n")
     done = run(*command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
     assert done.returncode == 2 and "error: Cannot write" in done.stderr and "Traceback" not in done.stderr, done.stderr
     saved = read_journal(path)
-    assert 0 < len(saved) < 40 and path.read_bytes().endswith(b"\n")
+    assert 1 < len(saved) < 5 and path.read_bytes().endswith(b"\n")
     assert run(*command).returncode == 0
-    assert read_journal(path)[: len(saved)] == saved and len(read_journal(path)) == 40
+    assert read_journal(path)[: len(saved)] == saved and len(read_journal(path)) == 5
 
 
 def test_kill_nine_loses_doubles_and_tears_nothing(tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""Speed, one thread: `make bench`. Every figure is a median of CPU-seconds over interleaved rounds, beside an alternative
+that was run in the same rounds; quote the ratios, since machines differ and drift."""
+
+from __future__ import annotations
+
+import json
+import os
+
+for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[pool] = "1"
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from datasets.measured import Measured
+from datasets.spaces.nasbench201 import NasBench201
+from encoders.cell import CellGraph, CellOneHot
+from encoders.flat import FlatVector
+from measure.backends.ort import OnnxRuntime
+from measure.base import reference_network
+from predictors.export import OnnxPredictor, export
+from predictors.gcn import GCN, BrpGCN
+from predictors.trees import XGBoost
+
+Work = Callable[[], object]
+
+
+def cpu_seconds(work: Work) -> float:
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def side_by_side(what: str, items: int, ours: Work, name: str, alternative: Work, rounds: int = 7) -> dict:
+    """One row: items a CPU-second of ours and of the alternative, and the median of the rounds' ratios."""
+    ours(), alternative()
+    pairs = np.array([(cpu_seconds(ours), cpu_seconds(alternative)) for _ in range(rounds)])
+    a, b = np.median(pairs, axis=0)
+    ratio = float(np.median(pairs[:, 1] / pairs[:, 0]))
+    return {"what": what, "per_s": items / a, "alternative": name, "alternative_per_s": items / b, "ratio": ratio}
+
+
+def main() -> None:
+    space = NasBench201()
+    archs = space.all()
+    n = len(archs)
+    m = Measured().measurements()
+    gcn = GCN(epochs=1).fit(m)
+    brp = BrpGCN(epochs=1).fit(m)
+    trees = XGBoost().fit(m)
+    rows = []
+    for encoder in (CellGraph(), CellGraph(pruned=True), CellOneHot(), FlatVector()):
+        few = archs[::50]
+        one_by_one = side_by_side(
+            f"encode, {encoder}",
+            len(few),
+            lambda encoder=encoder, few=few: encoder(few),
+            "the same encoder, cell by cell",
+            lambda encoder=encoder, few=few: [encoder(few[i : i + 1]) for i in range(len(few))],
+        )
+        whole = np.median([cpu_seconds(lambda encoder=encoder: encoder(archs)) for _ in range(5)])
+        rows.append({**one_by_one, "all_15625_s": whole})
+    with tempfile.TemporaryDirectory() as folder:
+        for predictor in (gcn, brp, trees):
+            path = Path(folder) / "predictor.onnx"
+            export(predictor, path)
+            exported = OnnxPredictor.load(path)
+            part = archs[:: 8 if predictor is brp else 1]
+            what = f"{type(predictor).__name__} exported, decisions to ms on {len(m.devices)} devices"
+            work = (lambda e=exported, p=part: e.predict_all(p), lambda q=predictor, p=part: q.predict_all(p))
+            rows.append(side_by_side(what, len(part), work[0], "the same predictor, not exported", work[1], rounds=3))
+    rows.append(
+        side_by_side("parse arch strings", n, lambda k=archs.keys: space.parse(k), "format them", lambda: archs.keys)
+    )
+    session = OnnxRuntime().session(reference_network())
+    timing = OnnxRuntime().timing
+
+    def bare() -> None:
+        for _ in range(2 * (timing.warmup + timing.pairs)):
+            session.run()
+
+    calls = 2 * (timing.warmup + timing.pairs)
+    rows.append(
+        side_by_side("timed runs of the reference network", calls, lambda: timing(session, session), "bare loop", bare)
+    )
+    table = pd.DataFrame(rows)
+    print(table.to_string(index=False, float_format="%.4g", na_rep=""))
+    out = Path("runs/bench")
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "summary.json").write_text(json.dumps(rows, indent=1))
+    print(f"\nratio: how many times faster than the alternative. Rows: {out / 'summary.json'}")
+
+
+if __name__ == "__main__":
+    main()
