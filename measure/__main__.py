@@ -83,16 +83,23 @@ def table(journal: Path, out: Path) -> None:
     print(f"left out: {meta['left_out']['failed']} failed, {meta['left_out']['unstable']} unstable rows")
 
 
-def repeatability(journal: Path) -> None:
-    """Print how much the medians of repeats vary (coefficient of variation, percent), corrected and raw.
+def repeatability(file: Path) -> None:
+    """Print how much the medians of repeats vary (coefficient of variation, percent), drift-corrected and raw.
 
     Args:
-        journal: what `run --repeats 3` wrote.
+        file: a journal of `run --repeats 3`, or a table made from one.
     """
+    import pandas as pd
+
+    from datasets.records import InputError
     from measure.campaign import read_journal
     from measure.table import repeatability as judge
+    from measure.table import to_table
 
-    print(judge(read_journal(journal)).to_string(index=False, float_format="%.2f"))
+    if file.suffix == ".parquet" and not file.is_file():
+        raise InputError(f"There is no file {file}.")
+    values = pd.read_parquet(file) if file.suffix == ".parquet" else to_table(read_journal(file))[0]
+    print(judge(values).to_string(index=False, float_format="%.2f"))
 
 
 if __name__ == "__main__":

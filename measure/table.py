@@ -21,9 +21,9 @@ def to_table(rows: list[Row]) -> tuple[pd.DataFrame, dict[str, Any]]:
     repeats become their median.
 
     Returns:
-        The table (space, key, device, metric, value, p10, p25, p75, p90, raw_ms: all ms; spread: standard deviation
-        of the ratios over their mean; repeats) and the metadata (devices, reference_ms, protocol, versions, hosts,
-        left_out).
+        The table (space, key, device, metric; value, p10, p25, p75, p90, raw_ms: ms; spread: standard deviation of the
+        ratios over their mean; repeats; cv and raw_cv: coefficient of variation of value and raw_ms over repeats)
+        and the metadata (devices, reference_ms, protocol, versions, hosts, dates, left_out).
     """
     good = [row for row in rows if row.get("stable")]
     if not good:
@@ -44,7 +44,11 @@ def to_table(rows: list[Row]) -> tuple[pd.DataFrame, dict[str, Any]]:
     frame[["p10", "p25", "p75", "p90"]] = quantiles
     columns = ["value", "spread", "p10", "p25", "p75", "p90", "raw_ms"]
     groups = frame.groupby(["space", "key", "device", "metric"], sort=False)
-    table = groups[columns].median().join(groups.size().rename("repeats")).reset_index()
+    table = groups[columns].median()
+    table["repeats"] = groups.size()
+    table["cv"] = groups["value"].std() / groups["value"].mean()
+    table["raw_cv"] = groups["raw_ms"].std() / groups["raw_ms"].mean()
+    table = table.reset_index()
     meta = {
         "devices": list({row["device"]["name"]: row["device"] for row in good}.values()),
         "reference_ms": anchor.to_dict(),
@@ -75,30 +79,22 @@ def write_table(table: pd.DataFrame, meta: dict[str, Any], path: Path) -> None:
     pq.write_table(data, path, compression="zstd")
 
 
-def repeatability(rows: list[Row]) -> pd.DataFrame:
-    """Coefficient of variation of the repeats' medians over cells, in percent, one row a device.
+def repeatability(table: pd.DataFrame) -> pd.DataFrame:
+    """How much the medians of repeats vary, one row a device, in percent (coefficient of variation over repeats).
 
-    Columns: cells, repeats, and the median and worst over cells for the corrected (ratio) and the raw milliseconds.
+    Columns: cells that were measured more than once, most repeats, and the median and the worst over these cells of
+    the drift-corrected and of the raw milliseconds.
     """
-    good = [row for row in rows if row.get("stable")]
-    frame = pd.DataFrame(
-        {
-            "device": [row["device"]["name"] for row in good],
-            "key": [row["key"] for row in good],
-            "ratio": [row["ratio"] for row in good],
-            "raw": [row["raw_ms"] for row in good],
-        }
-    )
-    out = []
-    for device, part in frame.groupby("device", sort=False):
-        groups = part.groupby("key")
-        counts = groups.size()
-        enough = counts[counts > 1].index
-        if enough.empty:
-            raise InputError(f"No cell of {device} was measured twice; run the campaign with --repeats 3.")
-        line: dict[str, Any] = {"device": device, "cells": len(enough), "repeats": int(counts[enough].min())}
-        for name in ("ratio", "raw"):
-            cv = 100 * (groups[name].std() / groups[name].mean())[enough]
-            line |= {f"{name}_cv_median": cv.median(), f"{name}_cv_worst": cv.max()}
-        out.append(line)
-    return pd.DataFrame(out)
+    repeated = table[table["repeats"] > 1]
+    if repeated.empty:
+        raise InputError("No architecture was measured twice; run the campaign with --repeats 3.")
+    groups = repeated.groupby("device", sort=False)
+    columns = {
+        "cells": groups.size(),
+        "repeats": groups["repeats"].max(),
+        "corrected_median": 100 * groups["cv"].median(),
+        "corrected_worst": 100 * groups["cv"].max(),
+        "raw_median": 100 * groups["raw_cv"].median(),
+        "raw_worst": 100 * groups["raw_cv"].max(),
+    }
+    return pd.DataFrame(columns).reset_index()

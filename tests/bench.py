@@ -1,5 +1,5 @@
-"""Speed, one thread: `make bench`. Every figure is a median of CPU-seconds over interleaved rounds, beside an alternative
-that was run in the same rounds; quote the ratios, since machines differ and drift."""
+"""Speed, one thread: `make bench`. Every figure is a median of CPU-seconds over interleaved rounds, beside an
+alternative that was run in the same rounds; quote the ratios, since machines differ and drift."""
 
 from __future__ import annotations
 

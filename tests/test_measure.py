@@ -257,8 +257,10 @@ def test_measure_resume_tabulate_and_read(tmp_path: Path) -> None:
     assert m.matrix("latency_ms").shape == (3, 2) and str(m.architectures.space) == str(TINY)
     assert "protocol" in json.loads(pq.read_schema(table).metadata[b"gnomon"])
 
-    judged = repeatability(rows)
-    assert list(judged["cells"]) == [3, 3] and (judged["ratio_cv_worst"] >= judged["ratio_cv_median"]).all()
+    judged = repeatability(values)
+    assert list(judged["cells"]) == [3, 3] and (judged["corrected_worst"] >= judged["corrected_median"]).all()
+    printed = run("-m", "measure", "repeatability", "--file", table)
+    assert "pc_ort_int8_1" in printed.stdout, printed.stderr
 
 
 def row(key: str, ratio: float, reference: float, **more: object) -> dict:
@@ -277,5 +279,14 @@ def test_drift_is_taken_out_and_bad_rows_are_counted() -> None:
     assert meta["left_out"] == {"failed": 1, "unstable": 1}
     with pytest.raises(InputError, match="None of the 1 rows"):
         to_table(rows[3:4])
-    with pytest.raises(InputError, match="No cell of d was measured twice"):
-        repeatability(rows)
+    with pytest.raises(InputError, match="No architecture was measured twice"):
+        repeatability(values)
+
+
+def test_repeats_become_their_median_and_their_variation_is_told() -> None:
+    rows = [row("a", ratio, 1.0, repeat=i) for i, ratio in enumerate((1.0, 1.1, 1.2))] + [row("b", 5.0, 1.0)]
+    values, _ = to_table(rows)
+    assert dict(zip(values["key"], values["value"], strict=True)) == {"a": 1.1, "b": 5.0}
+    (judged,) = repeatability(values).to_dict("records")
+    assert judged["cells"] == 1 and judged["repeats"] == 3
+    assert judged["corrected_median"] == judged["raw_worst"] == pytest.approx(100 * 0.1 / 1.1)
