@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
+import importlib
+import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 
@@ -16,17 +21,19 @@ def main(
 ) -> None:
     """Run a command line made of functions (their arguments are the flags, their docstrings the help).
 
-    An `InputError` or a failing file operation becomes one sentence on stderr and exit status 2; Ctrl-C exits
-    with 130. Anything else is a bug of ours and keeps its traceback.
+    An `InputError`, a bad flag or a failing file operation becomes one sentence on stderr and exit status 2; Ctrl-C
+    exits with 130. Anything else is a bug of ours and keeps its traceback.
     """
+    from jsonargparse import ArgumentError, auto_cli
+
     from datasets.records import InputError
 
     for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(pool, "1")  # two threads are ten times slower than one on small graphs and busy cores
     try:
-        from jsonargparse import auto_cli
-
-        auto_cli(components, as_positional=positional, prog=prog, set_defaults=defaults)
+        auto_cli(components, as_positional=positional, prog=prog, set_defaults=defaults, exit_on_error=False)
+    except ArgumentError as error:
+        _stop(f"{_sentence(str(error))} See {prog} --help.", 2)
     except InputError as error:
         _stop(str(error), 2)
     except OSError as error:
@@ -39,3 +46,44 @@ def main(
 def _stop(sentence: str, status: int) -> None:
     print(f"error: {sentence}", file=sys.stderr, flush=True)
     sys.exit(status)
+
+
+def _sentence(message: str) -> str:
+    """jsonargparse's indented account of a parsing error as one sentence, with the likely spelling of a typo."""
+    if loop := re.search(r"Config file loop detected: (\S+)", message):  # how it words any fault inside of a file
+        message = f"{loop[1]}: {_fault_in(loop[1])}"
+    if typo := re.search(
+        r"class_path '([\w.]+)':\s*(?:Validation failed: )?Option '(\w+)[\w.]*' is not accepted", message
+    ):
+        path, wrong = typo.groups()
+        module, _, name = path.rpartition(".")
+        known = list(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
+        likely = difflib.get_close_matches(wrong, known, 1)
+        meant = f"; did you mean '{likely[0]}'?" if likely else "."
+        where = f"{loop[1]}: " if loop else ""
+        return f"{where}{name} has no field '{wrong}'{meant} Its fields are {', '.join(known)}."
+    if missing := re.search(r"Expected a path but (\S+\.ya?ml) either not accessible", message):
+        broken = Path(missing[1]).is_file()
+        return f"{missing[1]} is not valid YAML." if broken else f"There is no file {missing[1]}."
+    lines = [line.strip(" -") for line in message.splitlines() if line.strip() and "Expected a path" not in line]
+    text = " ".join(line if line.endswith(":") else line.rstrip(".") + "." for line in lines)
+    text = re.sub(r'Parser key "([\w.]+)":', r"--\1:", text, count=1)
+    return re.sub(r"a <class '(\w+)'>", r"a value of type \1", re.sub(r'Parser key "([\w.]+)":', r"field '\1':", text))
+
+
+def _fault_in(path: str) -> str:
+    """What is wrong with the object that a YAML file describes."""
+    import yaml
+    from jsonargparse import ArgumentError, ArgumentParser
+
+    try:
+        tree = yaml.safe_load(Path(path).read_text())
+        module, _, name = tree["class_path"].rpartition(".")
+        parser = ArgumentParser(exit_on_error=False)
+        parser.add_argument("--it", type=getattr(importlib.import_module(module), name))
+        parser.parse_object({"it": tree})
+    except ArgumentError as error:
+        return str(error).replace('Parser key "it":', "").strip()
+    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, ImportError) as error:
+        return f"{type(error).__name__} {error}"
+    return "it is not what is asked for here"

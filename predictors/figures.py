@@ -98,5 +98,6 @@ def device_bars(rows: pd.DataFrame) -> Figure:
         axis.set_xticks(range(len(devices)), devices, rotation=20 if len(devices) < 5 else 90, ha="right")
         axis.set(title=title, ylim=(min(0, axis.get_ylim()[0]), 1.15))
     if len(names) > 1:
-        axes[0].legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(1.05, -0.25), ncols=len(names))
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside lower center", ncols=len(names))
     return figure

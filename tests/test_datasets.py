@@ -45,7 +45,8 @@ def test_a_table_does_not_answer_for_what_was_not_measured() -> None:
     data = Measured()
     m = data.measurements()
     other = NasBench201().all()
-    unknown = other[[i for i, key in enumerate(other.keys) if key not in set(m.architectures.keys)][:1]]
+    known = set(m.architectures.keys)
+    unknown = other[[i for i, key in enumerate(other.keys) if key not in known][:1]]
     with pytest.raises(InputError, match="has no latency_ms of"):
         data.on(m.devices[0])(unknown)
 
