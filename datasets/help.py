@@ -3,7 +3,9 @@
 Milliseconds a batch, all 15,625 cells, CIFAR skeleton. Known traps: raspi4, pixel3, eyeriss and fpga are the CIFAR-10
 values of HW-NAS-Bench; on raspi4 and pixel3 the 341 cells without a path from input to output take near zero (their
 relative errors explode: look at the rows `cells = connected`); the phones' files hold whole milliseconds with many
-ties.
+ties; on gold_6226 one label in eight lies some 10 % above what its like take, in contiguous stretches of the row order
+(autocorrelation of such labels from row to row: 0.9), so that machine ran slower for a while and no predictor that
+sees architectures only can know when.
 """
 
 from __future__ import annotations
