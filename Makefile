@@ -43,9 +43,10 @@ lint: setup
 bench: setup
 	$(PY) -m tests.bench
 
-# HELP's gold_6226 with 900 labels, three seeds; needs the public files (python -m datasets fetch help).
+# HELP's gold_6226 with 900 labels, three seeds, fifteen minutes; needs the public files
+# (python -m datasets fetch help).
 help-gold: setup
-	@for p in mean flops xgboost xgboost_flat gcn; do for s in 0 1 2; do \
+	@for p in mean flops xgboost xgboost_flat brp_gcn_pruned brp_gcn gcn; do for s in 0 1 2; do \
 		echo "== $$p, seed $$s"; \
 		$(PY) train.py --data configs/datasets/help_gold_6226.yaml --split configs/splits/random_900.yaml \
 			--predictor configs/predictors/$$p.yaml --name $$p --seed $$s --out runs/help_gold/$${p}_$$s --overwrite true || exit 1; \
