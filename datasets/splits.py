@@ -44,30 +44,23 @@ class Random(Split):
     test: float = 0
 
     def __call__(self, m: Measurements, rng: np.random.Generator) -> Parts:
-        n = len(m.architectures)
-        return _parts(m, [np.array([i]) for i in rng.permutation(n)], _sizes(self, n))
+        groups = self._groups(m)
+        return _parts(m, [groups[i] for i in rng.permutation(len(groups))], _sizes(self, len(m.architectures)))
+
+    def _groups(self, m: Measurements) -> list[np.ndarray]:
+        """Positions of architectures that must not be separated."""
+        return list(np.arange(len(m.architectures))[:, None])
 
 
 @dataclass(frozen=True)
-class HeldOutArchitectures(Split):
-    """Architectures at random, but those that do the same work (equal `canonical` text) stay together.
+class HeldOutArchitectures(Random):
+    """As `Random`, but architectures that do the same work (equal `canonical` text) stay together."""
 
-    Attributes:
-        train: how many architectures to learn from: a number, or a share below 1.
-        val: likewise, to choose by (early stopping, which predictor is best).
-        test: likewise; 0 means all others.
-    """
-
-    train: float = 0.7
-    val: float = 0.1
-    test: float = 0
-
-    def __call__(self, m: Measurements, rng: np.random.Generator) -> Parts:
+    def _groups(self, m: Measurements) -> list[np.ndarray]:
         names = np.array(m.architectures.space.canonical(m.architectures))
         _, group = np.unique(names, return_inverse=True)
         order = np.argsort(group, kind="stable")
-        groups = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
-        return _parts(m, [groups[i] for i in rng.permutation(len(groups))], _sizes(self, len(m.architectures)))
+        return np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
 
 
 @dataclass(frozen=True)
@@ -107,7 +100,7 @@ def _count(amount: float, n: int, name: str) -> int:
     return int(amount) if amount >= 1 else round(amount * n)
 
 
-def _sizes(split: Random | HeldOutArchitectures, n: int) -> tuple[int, int, int]:
+def _sizes(split: Random, n: int) -> tuple[int, int, int]:
     train, val, test = (_count(getattr(split, name), n, name) for name in ("train", "val", "test"))
     test = test or n - train - val
     if min(train, val, test) < 1 or train + val + test > n:

@@ -40,7 +40,7 @@ def run(
     from datasets.records import InputError
     from datasets.spaces import parse_space
     from measure.backends import parse_backend
-    from measure.campaign import Journal, distinct_sample, run_campaign
+    from measure.campaign import Journal, distinct_sample, pending, run_campaign
 
     if core is not None:
         os.sched_setaffinity(0, {core})
@@ -50,19 +50,17 @@ def run(
         raise InputError(f"There is no file {archs}; it should hold one architecture a line.")
     chosen = where.parse(archs.read_text().split()) if archs else distinct_sample(where, limit, seed)
     log = Journal(journal)
-    known = {(row["key"], row["device"]["name"], row["repeat"]) for row in log.rows if not (retry and "error" in row)}
-    names = [b.device().name for b in backends]
-    left = sum((key, n, r) not in known for key in chosen.keys for n in names for r in range(repeats))
+    tasks = pending(chosen, backends, log, repeats, retry)
     failed = unstable = 0
-    with tqdm(total=left, unit="row", disable=None) as bar:
-        for row in run_campaign(chosen, backends, log, repeats, retry):
+    with tqdm(total=len(tasks), unit="row", disable=None) as bar:
+        for row in run_campaign(chosen, tasks, log):
             failed += "error" in row
             unstable += not row.get("stable", True)
             bar.update()
             if bar.disable:
                 told = row.get("error") or f"{row['raw_ms']:.3f} ms, {row['ratio']:.3f} x reference"
                 print(f"{row['key']} on {row['device']['name']}: {told}", flush=True)
-    print(f"{left} rows measured ({failed} failed, {unstable} unstable); {len(log.rows)} in {journal}.")
+    print(f"{len(tasks)} rows measured ({failed} failed, {unstable} unstable); {len(log.rows)} in {journal}.")
     if failed:
         print("Failed rows say why in their field 'error'; --retry measures them again.", file=sys.stderr)
 

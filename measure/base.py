@@ -90,7 +90,7 @@ class Backend(CostModel):
 
     def measure(self, network: Architecture, reference: Session) -> Repeats:
         """Time a shaped network, interleaved with a reference session of this backend."""
-        return self.timing(self.session(network), reference)
+        return self.timing(self.session(network).run, reference.run)
 
     def on(self, device: Device | None = None, metric: str = "latency_ms") -> Cost:
         """The live cost: every call measures. It is the median wall time (nothing to correct drift against)."""

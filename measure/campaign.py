@@ -91,38 +91,45 @@ def distinct_sample(space: Space, n: int, seed: int) -> Architectures:
     return draws[np.array(list(first.values())[:n], dtype=int)]
 
 
-def run_campaign(
-    archs: Architectures, backends: Sequence[Backend], journal: Journal, repeats: int, retry: bool
-) -> Iterator[Row]:
-    """Measure whatever the journal does not hold yet; yields each new row after it is on disk.
+Task = tuple[int, int, Backend]
+"""Number of the repeat, position of the architecture, backend."""
+
+
+def pending(
+    archs: Architectures, backends: Sequence[Backend], journal: Journal, repeats: int = 1, retry: bool = False
+) -> list[Task]:
+    """What the journal does not hold yet (failed rows count as held unless `retry`).
 
     The order is repeat, architecture, backend, so that repeats lie apart in time and all devices advance together.
     """
     done = {_identity(row) for row in journal.rows if not (retry and "error" in row)}
-    references: dict[str, Session] = {}
-    for repeat in range(repeats):
-        for arch in archs:
-            for backend in backends:
-                row = {
-                    "space": arch.space,
-                    "key": arch.key,
-                    "device": backend.device().to_dict(),
-                    "repeat": repeat,
-                    "metric": "latency_ms",
-                }
-                if _identity(row) in done:
-                    continue
-                name = backend.device().name
-                if name not in references:
-                    references[name] = backend.session(reference_network())
-                network = archs.space.expand(arch)
-                row |= measure_row(backend, network, references[name])
-                journal.append(row)
-                yield row
+    space, keys = str(archs.space), archs.keys
+    names = [backend.device().name for backend in backends]
+    return [
+        (repeat, position, backend)
+        for repeat in range(repeats)
+        for position, key in enumerate(keys)
+        for backend, name in zip(backends, names, strict=True)
+        if (space, key, name, repeat) not in done
+    ]
 
 
 def _identity(row: Row) -> tuple[str, str, str, int]:
     return row["space"], row["key"], row["device"]["name"], row["repeat"]
+
+
+def run_campaign(archs: Architectures, tasks: Sequence[Task], journal: Journal) -> Iterator[Row]:
+    """Measure every task; yields each row after it is on disk."""
+    references: dict[str, Session] = {}
+    for repeat, position, backend in tasks:
+        arch, device = archs[position], backend.device()
+        if device.name not in references:
+            references[device.name] = backend.session(reference_network())
+        about = {"space": arch.space, "key": arch.key, "device": device.to_dict(), "repeat": repeat}
+        measured = measure_row(backend, archs.space.expand(arch), references[device.name])
+        row = {**about, "metric": "latency_ms", **measured}
+        journal.append(row)
+        yield row
 
 
 def measure_row(backend: Backend, network: Architecture, reference: Session) -> Row:

@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import gc
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-
-if TYPE_CHECKING:
-    from measure.base import Session
 
 
 @dataclass(frozen=True)
 class Timing:
-    """How a session is timed; calling it does it.
+    """How something that runs is timed; calling it does it.
 
     Attributes:
         warmup: untimed runs of each network first.
@@ -38,16 +36,16 @@ class Timing:
     max_rounds: int = 5
     preempted: float = 0.05
 
-    def __call__(self, session: Session, reference: Session) -> Repeats:
-        """Time one session against a reference session."""
+    def __call__(self, run: Callable[[], None], reference: Callable[[], None]) -> Repeats:
+        """Time what `run` executes against what `reference` does."""
         for _ in range(self.warmup):
-            session.run()
-            reference.run()
+            run()
+            reference()
         collecting = gc.isenabled()
         gc.disable()
         try:
             for rounds in range(1, self.max_rounds + 1):
-                clocks = np.array([(*_clock(session), *_clock(reference)) for _ in range(self.pairs)])
+                clocks = np.array([(*_clock(run), *_clock(reference)) for _ in range(self.pairs)])
                 repeats = Repeats(clocks, self._kept(clocks), rounds)
                 if repeats.deviation <= self.max_deviation:
                     break
@@ -66,10 +64,10 @@ class Timing:
         return asdict(self)
 
 
-def _clock(session: Session) -> tuple[float, float]:
+def _clock(run: Callable[[], None]) -> tuple[float, float]:
     """Wall and CPU milliseconds of one run."""
     wall, cpu = time.perf_counter_ns(), time.process_time_ns()
-    session.run()
+    run()
     cpu, wall = time.process_time_ns() - cpu, time.perf_counter_ns() - wall
     return wall / 1e6, cpu / 1e6
 

@@ -86,7 +86,9 @@ def main() -> None:
 
     calls = 2 * (timing.warmup + timing.pairs)
     rows.append(
-        side_by_side("timed runs of the reference network", calls, lambda: timing(session, session), "bare loop", bare)
+        side_by_side(
+            "timed runs of the reference network", calls, lambda: timing(session.run, session.run), "bare loop", bare
+        )
     )
     table = pd.DataFrame(rows)
     print(table.to_string(index=False, float_format="%.4g", na_rep=""))

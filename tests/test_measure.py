@@ -22,7 +22,7 @@ from measure.backends.ort import OnnxRuntime
 from measure.base import Backend, WrongOutput, check_output, make_input, reference_network
 from measure.build.numpy_reference import evaluate
 from measure.build.weights import make_weights
-from measure.campaign import Journal, distinct_sample, read_journal, run_campaign
+from measure.campaign import Journal, distinct_sample, pending, read_journal, run_campaign
 from measure.table import repeatability, to_table, write_table
 from measure.timing import Repeats, Timing
 from tests.conftest import ROOT, implementations, run
@@ -82,9 +82,11 @@ def test_an_empty_model_is_a_failed_row_not_a_fast_network(tmp_path: Path, monke
     monkeypatch.setattr(onnx_graph, "build_onnx", empty)
     journal = Journal(tmp_path / "journal.jsonl")
     space = NasBench201(cells=2)
-    (row,) = run_campaign(distinct_sample(space, 1, 0), [OnnxRuntime(timing=QUICK)], journal, 1, retry=False)
+    archs, backends = distinct_sample(space, 1, 0), [OnnxRuntime(timing=QUICK)]
+    (row,) = run_campaign(archs, pending(archs, backends, journal), journal)
     assert row["error"].startswith("WrongOutput: The output is off by")
     assert "raw_ms" not in row
+    assert pending(archs, backends, journal) == [] and len(pending(archs, backends, journal, retry=True)) == 1
 
 
 @every_backend
@@ -112,7 +114,7 @@ class Clockwork:
 
 def test_timing_pairs_every_run_and_reports_the_ratio() -> None:
     network, reference = Clockwork(2.0), Clockwork(1.0)
-    repeats = Timing(warmup=2, pairs=11)(network, reference)
+    repeats = Timing(warmup=2, pairs=11)(network.run, reference.run)
     assert repeats.clocks.shape == (11, 4)
     assert network.runs == reference.runs == 2 + 11 * repeats.rounds
     assert repeats.ratio == pytest.approx(2.0, rel=0.1)
@@ -120,9 +122,9 @@ def test_timing_pairs_every_run_and_reports_the_ratio() -> None:
 
 def test_an_unstable_round_is_repeated_up_to_the_bound() -> None:
     wild = Clockwork(0.2, 2.0)
-    repeats = Timing(warmup=0, pairs=10, max_rounds=3)(wild, Clockwork(0.5))
+    repeats = Timing(warmup=0, pairs=10, max_rounds=3)(wild.run, Clockwork(0.5).run)
     assert repeats.rounds == 3 and repeats.deviation > 0.1
-    calm = Timing(warmup=0, pairs=10, max_rounds=3, max_deviation=2.0)(Clockwork(0.2, 2.0), Clockwork(0.5))
+    calm = Timing(warmup=0, pairs=10, max_rounds=3, max_deviation=2.0)(Clockwork(0.2, 2.0).run, Clockwork(0.5).run)
     assert calm.rounds == 1
 
 
