@@ -47,7 +47,7 @@ class Predictor(CostModel):
     encoder: GraphEncoder | VectorEncoder = field(init=False, repr=False, compare=False)
     space_: Space = field(init=False, repr=False, compare=False)
     devices_: tuple[Device, ...] = field(init=False, repr=False, compare=False)
-    metadata_: dict[str, Any] = field(init=False, repr=False, compare=False, default_factory=dict)
+    metadata_: dict[str, Any] = field(init=False, repr=False, compare=False)
 
     # What a kind of predictor has to supply: arrays in, arrays out; scaled labels [A, D], NaN where unknown.
 
@@ -126,7 +126,7 @@ class Predictor(CostModel):
             "scale": self.scale.state(),
             "versions": {name: version(name) for name in ("torch", "numpy", "onnxruntime")}
             | {"python": platform.python_version()},
-            **self.metadata_,
+            **getattr(self, "metadata_", {}),
         }
 
     def save(self, path: Path) -> None:

@@ -1,10 +1,12 @@
-"""Torch modules over dense, padded graphs: nodes [B, N, F], adjacency [B, N, N] (row to column), mask [B, N]."""
+"""Torch modules over dense, padded graphs (nodes [B, N, F], adjacency [B, N, N] from row to column, mask [B, N]) and
+over vectors (x [B, F])."""
 
 from __future__ import annotations
 
 import math
 from itertools import pairwise
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -70,3 +72,23 @@ class BrpNet(nn.Module):
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = self.dropout(torch.relu(norm(conv(x, adjacency)))) * present
         return self.head(x[:, 0])
+
+
+class DenseNet(nn.Module):
+    """Dense layers with ReLU; the mean and deviation of the training features are part of it."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, x: np.ndarray, hidden: int, layers: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        std = x.std(axis=0)
+        self.register_buffer("mean", torch.from_numpy(x.mean(axis=0)))
+        self.register_buffer("std", torch.from_numpy(np.where(std > 0, std, 1).astype(np.float32)))
+        steps: list[nn.Module] = []
+        for a, b in pairwise([x.shape[1]] + [hidden] * layers):
+            steps += [nn.Linear(a, b), nn.ReLU(), nn.Dropout(dropout)]
+        self.steps = nn.Sequential(*steps, nn.Linear(hidden, outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.steps((x - self.mean) / self.std)

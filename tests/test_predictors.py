@@ -16,11 +16,14 @@ from encoders.cell import CellGraph
 from encoders.flat import FlatVector, Totals
 from predictors.base import Predictor, rebuild
 from predictors.config import from_config, to_config
+from predictors.ensemble import Ensemble
 from predictors.export import OnnxPredictor, export, load_predictor
 from predictors.gcn import BrpGCN
 from predictors.linear import Linear, Mean
+from predictors.mlp import MLP
 from predictors.neural import NeuralPredictor
 from predictors.scaling import Scale
+from predictors.trees import XGBoost
 from tests.conftest import implementations, made_up, run
 
 CLASSES = implementations("predictors", Predictor)
@@ -33,6 +36,7 @@ def small(cls: type[Predictor], **changes: Any) -> Predictor:
     args = {"epochs": 3, "hidden": 16, "layers": 2} if issubclass(cls, NeuralPredictor) else {}
     known = {f.name for f in fields(cls)}
     args |= {"trees": 20} if "trees" in known else {}
+    args |= {"member": small(XGBoost), "size": 3} if cls is Ensemble else {}
     return cls(**{**{k: v for k, v in args.items() if k in known}, **SMALL.get(cls, {}), **changes})
 
 
@@ -65,7 +69,8 @@ def test_it_can_overfit_thirty_samples(cls: type, space: NasBench201) -> None:
     elif issubclass(cls, NeuralPredictor):
         predictor = cls(epochs=300, hidden=64, layers=3, batch_size=10, learning_rate=3e-3)
     else:
-        predictor = cls(trees=400, depth=6, subsample=1.0, columns=1.0, min_child_weight=0.1)
+        trees = XGBoost(trees=400, depth=6, subsample=1.0, columns=1.0, min_child_weight=0.1)
+        predictor = cls(member=trees, size=2) if cls is Ensemble else trees
     truth = m.matrix("latency_ms")
     error = np.abs(predictor.fit(m).predict_all(m.architectures) / truth - 1)
     if cls is Mean:
@@ -101,6 +106,8 @@ def _other(name: str, value: Any) -> Any:
         return CellGraph(pruned=True) if isinstance(value, CellGraph) else FlatVector()
     if name == "loss":
         return "mse"
+    if name == "member":
+        return small(MLP)
     if name in ("subsample", "columns", "dropout"):
         return 0.5
     return value + 1 if isinstance(value, int) else value * 10
@@ -119,6 +126,17 @@ def test_a_metric_of_no_device(measurements: Measurements) -> None:
     m = Measurements(measurements.architectures, [], table, "accuracies")
     predictor = Linear(metric="accuracy").fit(m)
     assert predictor.predict(m.architectures, None).shape == (200,)
+
+
+def test_an_ensemble_is_the_mean_of_its_members_and_knows_their_spread(
+    fitted: dict, measurements: Measurements
+) -> None:
+    ensemble, archs, device = fitted[Ensemble], measurements.architectures, measurements.devices[1]
+    alone = [small(XGBoost, seed=i).fit(measurements).predict(archs, device) for i in range(3)]
+    np.testing.assert_allclose(ensemble.predict(archs, device), np.exp(np.mean(np.log(alone), axis=0)), rtol=1e-5)
+    np.testing.assert_allclose(ensemble.spread(archs, device), np.std(alone, axis=0), rtol=1e-3, atol=1e-6)
+    with pytest.raises(InputError, match="An ensemble of Linear makes no sense"):
+        Ensemble(member=Linear())
 
 
 # Artefacts

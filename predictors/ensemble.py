@@ -1,0 +1,94 @@
+"""Several predictors of one kind, different in their seeds only."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from datasets.records import Architectures, Device, InputError
+from predictors.base import Inputs, Log, Predictor
+from predictors.gcn import GCN
+from predictors.scaling import Scale
+
+
+@dataclass
+class Ensemble(Predictor):
+    """The mean of several members' predictions, taken on the label scale; how far they differ is their uncertainty
+    (deep ensembles: Lakshminarayanan et al., NeurIPS 2017).
+
+    Attributes:
+        member: what is repeated; metric, scale and encoder are its own, its seed is counted up.
+        size: how many members.
+    """
+
+    metric: str = field(init=False)
+    scale: Scale = field(init=False)
+    member: Predictor = field(default_factory=GCN)
+    size: int = 5
+
+    def __post_init__(self) -> None:
+        if not hasattr(self.member, "seed"):
+            raise InputError(
+                f"An ensemble of {type(self.member).__name__} makes no sense: without a seed all are equal."
+            )
+        self.metric, self.scale, self.encoder = self.member.metric, self.member.scale, self.member.encoder
+
+    def _members(self) -> list[Predictor]:
+        first = self.member.seed  # type: ignore[attr-defined]
+        members = [replace(self.member, seed=first + i) for i in range(self.size)]  # type: ignore[call-arg]
+        for member in members:
+            member.scale = self.scale
+        return members
+
+    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+        self.members_ = self._members()
+        for number, member in enumerate(self.members_, 1):
+            log(f"member {number} of {self.size}")
+            member._fit(x, z, val, log)
+
+    def _forward(self, x: Inputs) -> np.ndarray:
+        return np.mean([member._forward(x) for member in self.members_], axis=0)
+
+    def spread(self, archs: Architectures, device: Device | None = None) -> np.ndarray:
+        """Standard deviation [A] over the members' predictions, in the metric's unit."""
+        x, column = self.encode(archs), self.column(device)
+        each = [self.scale.inverse(member._forward(x))[:, column] for member in self.members_]
+        return np.std(each, axis=0)
+
+    def _state(self) -> dict[str, Any]:
+        return {"members": [_tensors(member._state()) for member in self.members_]}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.members_ = self._members()
+        for member, part in zip(self.members_, state["members"], strict=True):
+            member._restore(part)
+
+    def _to_onnx(self, x: Inputs) -> Any:
+        from onnx import compose, helper
+
+        whole, outputs = None, []
+        for i, member in enumerate(self.members_):
+            part = compose.add_prefix(member._to_onnx(x), f"member_{i}_", rename_inputs=False)
+            outputs.append(part.graph.output[0].name)
+            if whole is None:
+                whole = part
+                continue
+            whole.graph.node.extend(part.graph.node)
+            whole.graph.initializer.extend(part.graph.initializer)
+        assert whole is not None
+        shape = deepcopy(whole.graph.output[0])
+        shape.name = "z"
+        whole.graph.node.append(helper.make_node("Mean", outputs, ["z"]))
+        del whole.graph.output[:]
+        whole.graph.output.append(shape)
+        return whole
+
+
+def _tensors(state: dict[str, Any]) -> dict[str, Any]:
+    """Arrays as tensors, which is what a checkpoint may hold."""
+    import torch
+
+    return {key: torch.as_tensor(value) if isinstance(value, np.ndarray) else value for key, value in state.items()}

@@ -1,0 +1,37 @@
+"""A multilayer perceptron on vectors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from encoders.base import VectorEncoder
+from encoders.cell import CellOneHot
+from predictors.base import Inputs
+from predictors.neural import NeuralPredictor
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass
+class MLP(NeuralPredictor):
+    """Dense layers with ReLU on standardised features; several devices share all but the last layer.
+
+    Attributes:
+        encoder: architectures to vectors.
+        hidden: width of the layers.
+        layers: how many of them before the output.
+        dropout: share of activations dropped while training.
+    """
+
+    epochs: int = 150
+    encoder: VectorEncoder = field(default_factory=CellOneHot)
+    hidden: int = 256
+    layers: int = 3
+    dropout: float = 0.0
+
+    def _network(self, x: Inputs, outputs: int) -> nn.Module:
+        from predictors.networks import DenseNet
+
+        return DenseNet(x["x"], self.hidden, self.layers, outputs, self.dropout)
