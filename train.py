@@ -1,75 +1,129 @@
-"""Fit one predictor on one split of one data set and write one run folder.
+"""Fit one predictor on one split of one data set and write one run folder, or do so for a whole sweep.
 
 python train.py --predictor configs/predictors/gcn.yaml --predictor.hidden 64 --out runs/mine
 python train.py --config runs/mine/config.yaml --out runs/again
+python train.py --sweep configs/sweeps/help_900.yaml
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from datasets.base import Dataset
-from datasets.cli import main
+from datasets.cli import main, one_sentence
 from datasets.records import InputError
 from datasets.splits import Split
 from predictors.base import Predictor
 from predictors.config import to_config
 
 
+@dataclass(frozen=True)
+class Logging:
+    """Where a run tells its progress, besides the terminal.
+
+    Attributes:
+        wandb: tell Weights & Biases (WANDB_MODE=offline keeps it on this machine).
+        project: of Weights & Biases.
+    """
+
+    wandb: bool = False
+    project: str = "gnomon"
+
+
 def train(
     data: Dataset,
-    predictor: Predictor,
     split: Split,
-    out: Path,
+    predictor: Predictor | None = None,
+    out: Path | None = None,
+    study: Path | None = None,
     name: str = "",
     seed: int = 0,
     overwrite: bool = False,
-) -> None:
+    log: Logging = Logging(),
+    sweep: Path | None = None,
+) -> bool:
     """Fit a predictor, score it and write a run folder: config.yaml, predictor.pt, predictor.onnx, metrics.json,
     predictions.parquet and report.html.
 
     Args:
         data: measurements to learn from and to be tested on (a file of configs/datasets).
-        predictor: what is fitted (a file of configs/predictors; fields as --predictor.FIELD after it).
         split: which part is learnt, chosen by and tested on (a file of configs/splits).
+        predictor: what is fitted (a file of configs/predictors; fields as --predictor.FIELD after it).
         out: the run folder to write; it appears when everything in it is finished.
-        name: what rows and reports call the predictor; by default the name of the run folder. Runs of one predictor
-            with several seeds share a name.
+        study: instead of --out, a folder of runs; the run is named by its settings there, and skipped if complete.
+        name: what rows and reports call the predictor; by default the name of its file. Runs of one predictor with
+            several seeds share a name.
         seed: of the split; a predictor has a seed of its own.
         overwrite: replace a run folder that is already there.
+        log: where else progress is told.
+        sweep: run every combination of a W&B sweep file (configs/sweeps) that is not complete; other flags are ignored.
+
+    Returns:
+        Whether anything was to be done.
     """
+    if predictor is None:
+        raise InputError("Name what to fit, as in --predictor configs/predictors/gcn.yaml, or a --sweep.")
+    if (out is None) == (study is None):
+        raise InputError("Name the run folder to write with --out, or a folder of runs with --study.")
+    name = name or type(predictor).__name__.lower()
+    config: dict[str, Any] = {"data": to_config(data), "predictor": to_config(predictor), "split": to_config(split)}
+    config |= {"name": name, "seed": seed}
+    if study is not None:
+        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:10]
+        out = study / f"{name}-{digest}"
+    assert out is not None
     if out.exists() and not overwrite:
+        if study is not None:
+            print(f"complete: {out}")
+            return False
         raise InputError(f"{out} is already there; name another --out, or replace it with --overwrite true.")
+
     m = data.measurements()
     parts = split(m, np.random.default_rng(seed))
     for which in ("train", "val", "test"):
         part = getattr(parts, which)
         print(f"{which:5} {len(part.architectures):6} architectures x {max(1, len(part.devices))} devices")
+    board = _wandb_run(log, out, config) if log.wandb else None
+
+    def tell(message: str, **numbers: float) -> None:
+        print(f"  {message}", end="\r" if sys.stdout.isatty() else "\n", flush=True)
+        if board is not None and numbers:
+            board.log(numbers)
+
     start = time.process_time()
-    predictor.fit(parts.train, parts.val, log=_progress)
-    fit_cpu_s = time.process_time() - start
+    predictor.fit(parts.train, parts.val, log=tell)
+    about: dict[str, Any] = {"dataset": m.name, "predictor": name, "draw": 0, "seed": seed}
+    about["fit_cpu_s"] = time.process_time() - start
+    about["shots"] = len(parts.train.architectures) + len(parts.val.architectures)
 
     from predictors.evaluation import evaluate  # scipy and pandas: a --help does not wait for them
 
-    about: dict[str, Any] = {"dataset": m.name, "predictor": name or out.name, "shots": None, "draw": 0, "seed": seed}
-    about["fit_cpu_s"] = fit_cpu_s
     rows, predictions = evaluate(predictor, parts, about)
-    config: dict[str, Any] = {"data": to_config(data), "predictor": to_config(predictor), "split": to_config(split)}
-    config |= {"name": about["predictor"], "seed": seed}
     predictor.metadata_ = {"dataset": m.name, "fingerprint": m.fingerprint(), "split": config["split"], "scores": rows}
     _write(out, predictor, config, rows, predictions)
+    if board is not None:
+        for row in rows:
+            where = f"{row['set']}/{row['device']}/{row['cells']}"
+            board.summary.update({f"{where}/{k}": v for k, v in row.items() if isinstance(v, float)})
+        board.finish()
     print(f"finished: {out}, see {out / 'report.html'}")
+    return True
 
 
-def _progress(message: str) -> None:
-    print(f"  {message}", end="\r" if sys.stdout.isatty() else "\n", flush=True)
+def _wandb_run(log: Logging, out: Path, config: dict[str, Any]) -> Any:
+    import wandb
+
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return wandb.init(project=log.project, name=out.name, config=config, dir=out.parent)
 
 
 def _write(out: Path, predictor: Predictor, config: dict[str, Any], rows: list[dict], predictions: Any) -> None:
@@ -95,12 +149,32 @@ def _write(out: Path, predictor: Predictor, config: dict[str, Any], rows: list[d
         shutil.rmtree(part, ignore_errors=True)
 
 
+def command(arguments: list[str]) -> bool:
+    """One command line: a run, or a sweep of them."""
+    if sweep := _value(arguments, "--sweep"):
+        from predictors.sweep import run_sweep
+
+        run_sweep(Path(sweep), command)
+        return True
+    predictor = _value(arguments, "--predictor")
+    defaults = {
+        "data": {"class_path": "datasets.measured.Measured"},
+        "split": {"class_path": "datasets.splits.HeldOutArchitectures"},
+        "name": Path(predictor).stem if predictor.endswith((".yaml", ".yml")) else "",
+    }
+    return main(train, prog="train.py", arguments=arguments, defaults=defaults)
+
+
+def _value(arguments: list[str], flag: str) -> str:
+    """What follows a flag, in either spelling; empty where it is not there."""
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        if argument == flag:
+            return following
+        if argument.startswith(flag + "="):
+            return argument.removeprefix(flag + "=")
+    return ""
+
+
 if __name__ == "__main__":
-    main(
-        train,
-        prog="train.py",
-        defaults={
-            "data": {"class_path": "datasets.measured.Measured"},
-            "split": {"class_path": "datasets.splits.HeldOutArchitectures"},
-        },
-    )
+    with one_sentence("train.py"):
+        command(sys.argv[1:])

@@ -8,7 +8,8 @@ import inspect
 import os
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,22 +17,30 @@ from typing import Any
 def main(
     components: Callable[..., Any] | Sequence[Callable[..., Any]],
     prog: str,
+    arguments: list[str] | None = None,
     positional: bool = False,
     defaults: dict[str, Any] | None = None,
-) -> None:
-    """Run a command line made of functions (their arguments are the flags, their docstrings the help).
+) -> Any:
+    """Run a command line made of functions: their arguments are the flags, their docstrings the help."""
+    for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(pool, "1")  # two threads are ten times slower than one on small graphs and busy cores
+    with one_sentence(prog):
+        from jsonargparse import auto_cli
 
-    An `InputError`, a bad flag or a failing file operation becomes one sentence on stderr and exit status 2; Ctrl-C
-    exits with 130. Anything else is a bug of ours and keeps its traceback.
-    """
-    from jsonargparse import ArgumentError, auto_cli
+        options = {"as_positional": positional, "prog": prog, "set_defaults": defaults, "exit_on_error": False}
+        return auto_cli(components, args=arguments, **options)
+
+
+@contextmanager
+def one_sentence(prog: str) -> Iterator[None]:
+    """An `InputError`, a bad flag or a failing file operation becomes one sentence on stderr and exit status 2; Ctrl-C
+    exits with 130. Anything else is a bug of ours and keeps its traceback."""
+    from jsonargparse import ArgumentError
 
     from datasets.records import InputError
 
-    for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(pool, "1")  # two threads are ten times slower than one on small graphs and busy cores
     try:
-        auto_cli(components, as_positional=positional, prog=prog, set_defaults=defaults, exit_on_error=False)
+        yield
     except ArgumentError as error:
         _stop(f"{_sentence(str(error))} See {prog} --help.", 2)
     except InputError as error:

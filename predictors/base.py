@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import platform
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -23,12 +23,18 @@ from predictors.scaling import Scale
 FORMAT = 1
 """Version of `predictor.pt`."""
 
-Log = Callable[[str], None]
+
+class Log(Protocol):
+    """Takes progress: a message for people, numbers for whoever draws curves."""
+
+    def __call__(self, message: str, **numbers: float) -> None: ...
+
+
 Inputs = dict[str, np.ndarray]
 """What a network takes: `nodes`, `adjacency` and `mask` of a graph encoder, or `x` of a vector encoder."""
 
 
-def silent(message: str) -> None:
+def silent(message: str, **numbers: float) -> None:
     """A log that says nothing."""
 
 

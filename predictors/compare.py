@@ -21,7 +21,7 @@ def read_runs(folder: Path) -> dict[Path, list[dict[str, Any]]]:
     Raises:
         InputError: there is none, one is damaged, or they are of different data sets.
     """
-    files = sorted(folder.glob("*/metrics.json"))
+    files = [file for file in sorted(folder.glob("*/metrics.json")) if file.parent.suffix != ".part"]
     if not files:
         raise InputError(f"There is no run in {folder}; `python train.py --out {folder}/NAME ...` makes one.")
     runs = {}
@@ -37,16 +37,17 @@ def read_runs(folder: Path) -> dict[Path, list[dict[str, Any]]]:
 
 
 def ranking(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """One line a predictor, means over devices and seeds on all cells: validation Spearman (which ranks; undefined is
-    last), then the metrics of the test set and CPU seconds."""
+    """One line a predictor and number of labels (validation included), means over devices and seeds on all cells:
+    validation Spearman (which ranks; undefined is last), then the metrics of the test set and CPU seconds."""
     table = pd.DataFrame(rows)
     table[list(METRICS)] = table[list(METRICS)].astype(float)
     table = table[table["cells"] == "all"]
     lines = []
-    for name, part in table.groupby("predictor", sort=False):
+    for (name, shots), part in table.groupby(["predictor", "shots"], sort=False):
         val, test = part[part["set"] == "val"], part[part["set"] == "test"]
         # skipna=False: a correlation that is undefined on one device is undefined in the mean
-        line = {"predictor": name, "seeds": part["seed"].nunique(), "val_spearman": val["spearman"].mean(skipna=False)}
+        line = {"predictor": name, "labels": shots, "seeds": part["seed"].nunique()}
+        line |= {"val_spearman": val["spearman"].mean(skipna=False)}
         line |= {metric: test[metric].mean(skipna=False) for metric in SHOWN}
         lines.append(line | {"fit_cpu_s": part["fit_cpu_s"].mean(), "predict_cpu_s": test["predict_cpu_s"].mean()})
     return pd.DataFrame(lines).sort_values("val_spearman", ascending=False, na_position="last", ignore_index=True)
@@ -58,29 +59,39 @@ def compare(folder: Path) -> tuple[pd.DataFrame, Path]:
     Returns:
         The ranking and the best run: of the predictor that leads it, the seed with the highest validation Spearman.
     """
-    from predictors.figures import device_bars, errors, scatter
+    from predictors.figures import device_bars, errors, learning_curves, scatter
     from predictors.report import Section, page
 
     runs = read_runs(folder)
     rows = [row for run in runs.values() for row in run]
     ranked = ranking(rows)
-    best = _best_run({run: part for run, part in runs.items() if part[0]["predictor"] == ranked["predictor"][0]})
+    first = ranked.iloc[0]
+    alike = {
+        r: part
+        for r, part in runs.items()
+        if (part[0]["predictor"], part[0]["shots"]) == (first.predictor, first.labels)
+    }
+    best = _best_run(alike)
     (folder / "summary.json").write_text(json.dumps(rows, indent=1))
     for name in ("predictor.pt", "predictor.onnx"):
         shutil.copyfile(best / name, folder / f"best{Path(name).suffix}")
     table = pd.DataFrame(rows)
     tested = table[(table["set"] == "test") & (table["cells"] == "all")]
-    tested = tested.set_index("predictor").loc[list(ranked["predictor"])].reset_index()  # best first
+    order = list(dict.fromkeys(ranked["predictor"]))  # best first
+    tested = tested.set_index("predictor").loc[order].reset_index()
+    most = tested[tested["shots"] == tested["shots"].max()]
     predictions = pd.read_parquet(best / "predictions.parquet")
     predictions = predictions[predictions["set"] == "test"]
     metric = _metric(best)
     sections: list[Section] = [
         ("Ranking by validation Spearman; the other columns are of the test set; means over devices, seeds", ranked),
-        ("Devices, test set", device_bars(tested)),
+        (f"Devices, test set, {most['shots'].max()} labels", device_bars(most)),
         (f"Measured against predicted by {best.name}, test set", scatter(predictions, UNITS.get(metric, metric))),
         (f"Relative errors of {best.name}, test set", errors(predictions)),
-        ("Every row", table.drop(columns=["shots", "draw"])),
+        ("Every row", table.drop(columns="draw")),
     ]
+    if tested["shots"].nunique() > 1:
+        sections.insert(1, ("Learning curves, test set, means over devices and seeds", learning_curves(tested)))
     (folder / "report.html").write_text(page(f"Predictors on {rows[0]['dataset']}", sections))
     return ranked, best
 

@@ -101,3 +101,25 @@ def device_bars(rows: pd.DataFrame) -> Figure:
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside lower center", ncols=len(names))
     return figure
+
+
+def learning_curves(rows: pd.DataFrame) -> Figure:
+    """Spearman and the share within +-10 % over the number of labels, one line a predictor; bars reach from the worst
+    to the best seed."""
+    figure, axes = _grid(2, width=5.2, height=3.4)
+    for axis, column, title in zip(axes, ("spearman", "within_10"), ("Spearman", "share within ±10 %"), strict=True):
+        for i, name in enumerate(dict.fromkeys(rows["predictor"])):
+            part = rows[rows["predictor"] == name].astype({column: float})
+            seeds = part.groupby(["shots", "seed"])[column].mean().unstack()
+            if seeds.isna().all(axis=None):
+                continue
+            middle = seeds.mean(axis=1)
+            reach = [middle - seeds.min(axis=1), seeds.max(axis=1) - middle]
+            style = {"marker": "o", "ms": 4, "lw": 1.4, "capsize": 2, "color": COLOURS[i % len(COLOURS)]}
+            axis.errorbar(middle.index, middle, yerr=reach, label=name, **style)
+        axis.set(title=title, xlabel="labels, validation included", xscale="log")
+        axis.set_xticks(sorted(rows["shots"].unique()), [f"{n:g}" for n in sorted(rows["shots"].unique())])
+        axis.minorticks_off()
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside lower center", ncols=max(1, len(labels)))
+    return figure

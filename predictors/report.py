@@ -57,7 +57,7 @@ def run_report(config: dict[str, Any], rows: list[dict], predictions: pd.DataFra
     metric = config["predictor"]["init_args"]["metric"]
     scored = table[(table["set"] == "test") & (table["cells"] == "all")]
     sections: list[Section] = [
-        ("Scores", table.drop(columns=["dataset", "predictor", "shots", "draw"])),
+        ("Scores", table.drop(columns=["dataset", "predictor", "draw"])),
         ("Measured against predicted, test set", scatter(tested, UNITS.get(metric, metric))),
         ("Relative errors, test set", errors(tested)),
         ("Devices, test set", device_bars(scored)),

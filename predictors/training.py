@@ -83,8 +83,8 @@ class _Regression(lightning.LightningModule):
         return self._loss(batch)
 
     def validation_step(self, batch: Batch, index: int) -> None:
-        loss = float(self._loss(batch))
-        self.tell(f"epoch {self.current_epoch + 1} of {self.predictor.epochs}: validation loss {loss:.4f}")
+        loss, epoch = float(self._loss(batch)), self.current_epoch + 1
+        self.tell(f"epoch {epoch} of {self.predictor.epochs}: validation loss {loss:.4f}", epoch=epoch, val_loss=loss)
 
     def configure_optimizers(self) -> dict:  # type: ignore[override]
         p = self.predictor

@@ -1,0 +1,86 @@
+"""Sweeps in the format of W&B: the same file runs here (`train.py --sweep FILE`) and under `wandb sweep`'s agents."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets.records import InputError
+
+KEYS = {"program", "method", "parameters", "name", "description", "project", "entity", "metric", "command", "run_cap"}
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A grid of runs.
+
+    Attributes:
+        parameters: flag -> the values it takes.
+    """
+
+    parameters: dict[str, list[Any]]
+
+    def flags(self) -> Iterator[list[str]]:
+        """The command line of every run, last parameter fastest."""
+        for values in itertools.product(*self.parameters.values()):
+            yield [f"--{key}={_text(value)}" for key, value in zip(self.parameters, values, strict=True)]
+
+    def __len__(self) -> int:
+        size = 1
+        for values in self.parameters.values():
+            size *= len(values)
+        return size
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def read_sweep(path: Path) -> Sweep:
+    """Read a sweep file.
+
+    Raises:
+        InputError: no such file, no grid, another program, an unknown key, a parameter without `value` or `values`.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise InputError(f"There is no sweep file {path}.")
+    try:
+        tree = yaml.safe_load(path.read_text())
+        method, program, parameters = tree["method"], tree["program"], dict(tree["parameters"])
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is no sweep: it needs program, method and parameters ({error}).") from error
+    if unknown := set(tree) - KEYS:
+        raise InputError(f"{path} has the unknown key '{min(unknown)}'; a sweep knows {', '.join(sorted(KEYS))}.")
+    if method != "grid" or program != "train.py":
+        raise InputError(f"{path} asks for method {method} of {program}; here runs the method grid of train.py.")
+    grid = {}
+    for name, entry in parameters.items():
+        if not isinstance(entry, dict) or len(entry.keys() & {"value", "values"}) != 1:
+            raise InputError(f"{path}: parameter '{name}' needs either `value` or `values`.")
+        grid[name] = list(entry["values"]) if "values" in entry else [entry["value"]]
+    return Sweep(grid)
+
+
+def run_sweep(path: Path, run: Callable[[list[str]], bool], say: Callable[[str], None] = print) -> None:
+    """Run whatever of the grid is not complete yet; stopped at any moment, the same command goes on.
+
+    Args:
+        path: of the sweep file.
+        run: does one command line; says whether there was anything to do.
+        say: where progress goes.
+    """
+    sweep, started, spent, done = read_sweep(path), 0.0, 0.0, 0
+    for number, flags in enumerate(sweep.flags(), 1):
+        left = f", about {(len(sweep) - number + 1) * spent / done / 60:.0f} min left" if done else ""
+        say(f"[{number}/{len(sweep)}{left}] {' '.join(flags)}")
+        started = time.monotonic()
+        if run(flags):
+            spent, done = spent + time.monotonic() - started, done + 1
+    say(f"sweep complete: {done} runs now, {len(sweep) - done} before")
