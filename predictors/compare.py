@@ -82,7 +82,7 @@ def compare(folder: Path) -> tuple[pd.DataFrame, Path]:
     most = tested[tested["shots"] == tested["shots"].max()]
     predictions = pd.read_parquet(best / "predictions.parquet")
     predictions = predictions[predictions["set"] == "test"]
-    metric = _metric(best)
+    metric = predictions["metric"].iloc[0]
     sections: list[Section] = [
         ("Ranking by validation Spearman; the other columns are of the test set; means over devices, seeds", ranked),
         (f"Devices, test set, {most['shots'].max()} labels", device_bars(most)),
@@ -99,9 +99,3 @@ def compare(folder: Path) -> tuple[pd.DataFrame, Path]:
 def _best_run(runs: dict[Path, list[dict[str, Any]]]) -> Path:
     scores = {run: ranking(rows)["val_spearman"][0] for run, rows in runs.items()}
     return max(scores, key=lambda run: (scores[run] == scores[run], scores[run]))  # NaN is below every number
-
-
-def _metric(run: Path) -> str:
-    import yaml
-
-    return yaml.safe_load((run / "config.yaml").read_text())["predictor"]["init_args"]["metric"]

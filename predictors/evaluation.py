@@ -24,7 +24,7 @@ def evaluate(predictor: Predictor, parts: Parts, about: dict[str, Any]) -> tuple
 
     Returns:
         Rows, one for each set, device and cells (`all`, and `connected`: only those with a path from input to
-        output), and a table of set, key, device, measured and predicted values.
+        output), and a table of metric, set, key, device, measured and predicted values.
     """
     rows: list[dict] = []
     tables = []
@@ -41,7 +41,7 @@ def evaluate(predictor: Predictor, parts: Parts, about: dict[str, Any]) -> tuple
                 row = {**about, "set": name, "device": device, "cells": cells, "predict_cpu_s": seconds}
                 rows.append(row | report(measured[chosen, j], predicted[chosen, column]))
             tables.append(_table(name, part, device, measured[:, j], predicted[:, column]))
-    return rows, pd.concat(tables, ignore_index=True)
+    return rows, pd.concat(tables, ignore_index=True).assign(metric=predictor.metric)
 
 
 def _table(name: str, part: Measurements, device: str, measured: np.ndarray, predicted: np.ndarray) -> pd.DataFrame:

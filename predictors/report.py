@@ -54,7 +54,7 @@ def run_report(config: dict[str, Any], rows: list[dict], predictions: pd.DataFra
     from predictors.figures import device_bars, errors, scatter
 
     table, tested = pd.DataFrame(rows), predictions[predictions["set"] == "test"]
-    metric = config["predictor"]["init_args"]["metric"]
+    metric = tested["metric"].iloc[0]
     scored = table[(table["set"] == "test") & (table["cells"] == "all")]
     sections: list[Section] = [
         ("Scores", table.drop(columns=["dataset", "predictor", "draw"])),
