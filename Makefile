@@ -1,5 +1,5 @@
 # Each target sets up .venv from pyproject.toml and constraints.txt when one of them has changed.
-.PHONY: setup train test lint bench help-gold
+.PHONY: setup train test lint bench notebooks help-gold
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -38,6 +38,14 @@ lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy .
+
+# Execute every notebook on what `make train` left; the executed copies go to runs/notebooks.
+notebooks: setup
+	@test -e $(RUNS)/summary.json || { echo "error: there is no $(RUNS)/summary.json; run make train first." >&2; exit 2; }
+	@mkdir -p runs/notebooks
+	@for n in notebooks/*.ipynb; do \
+		$(VENV)/bin/jupyter-execute --kernel_name=python3 --output=../runs/notebooks/$$(basename $$n .ipynb) $$n || exit 1; \
+	done; ls -1 runs/notebooks
 
 # Speed, one thread; ratios against named alternatives, side by side in one run.
 bench: setup

@@ -118,6 +118,7 @@ class OnnxPredictor(CostModel):
             raise InputError(f"{where} is truncated, or no ONNX file that Gnomon exported.") from error
         self.meta = meta
         self._description = rebuild(meta, where)
+        self.encode = self._description.encode
         self._wanted = [i.name for i in self._session.get_inputs()]
         self.metric = self._description.metric
         self.space_ = self._description.space_
@@ -134,7 +135,7 @@ class OnnxPredictor(CostModel):
         """Predictions [A, D] on every device, in the metric's unit."""
         parts = []
         for i in range(0, len(archs), chunk):
-            inputs = self._description.encode(archs[i : i + chunk])
+            inputs = self.encode(archs[i : i + chunk])
             parts.append(self._session.run(None, {name: inputs[name] for name in self._wanted})[0])
         return np.concatenate(parts) if parts else np.empty((0, max(1, len(self.devices_))))
 
