@@ -142,7 +142,7 @@ CHIPS: Mapping[str, Chip] = {
 }
 
 
-def describe(name: str, chip: str, runtime: str = "", precision: str = "fp32", batch: int = 1) -> Device:
+def device_on(name: str, chip: str, runtime: str = "", precision: str = "fp32", batch: int = 1) -> Device:
     """The `Device` that runs on a chip of the table.
 
     Raises:

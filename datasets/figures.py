@@ -3,6 +3,7 @@ measurements that it is given."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,33 +33,28 @@ def distributions(m: Measurements, metric: str) -> Figure:
 
     The tick marks the median, the thin line leads from the smallest value to the largest, the thick one from the 5th
     percentile to the 95th. Devices of a family stand together, families in the order of their medians. The axis is cut
-    where it would show but a few outliers; their number and the farthest one stand at its end.
+    where it would show but a few far outliers; their number and the farthest one stand at its end.
     """
     values = m.matrix(metric)
     labels, order = _by_family(m, values)
     columns = [values[:, i][np.isfinite(values[:, i])] for i in order]
-    low = min(np.percentile(one, 3) for one in columns)
-    high = max(np.percentile(one, 99.9) for one in columns)
-    logarithmic = low > 0 and UNITS.get(metric) != "%"
-    if logarithmic:
-        edges = np.geomspace(low / 1.3, high * 1.1, BINS + 1)
-    else:
-        edges = np.linspace(low - 0.05 * (high - low) - 1e-9, high + 0.05 * (high - low) + 1e-9, BINS + 1)
+    logarithmic = min(one.min() for one in columns) > 0 and UNITS.get(metric) != "%"
+    edges = _logarithmic_edges(columns) if logarithmic else _linear_edges(columns)
     figure = _figure(9, 1.3 + 0.42 * len(order))
     axis = figure.subplots()
     for row, one in enumerate(columns):
         share = np.histogram(one, edges)[0]
-        ridge = row + 0.8 * np.append(share, 0) / max(share.max(), 1)
+        ridge = row + 0.65 * np.append(share, 0) / max(share.max(), 1)
         axis.fill_between(edges, row, ridge, step="post", color=BLUE, alpha=0.6, lw=0)
         p5, median, p95 = np.percentile(one, [5, 50, 95])
         axis.plot([one.min(), one.max()], [row, row], color=DARK, lw=0.7)
         axis.plot([p5, p95], [row, row], color=DARK, lw=2.2, solid_capstyle="butt")
         axis.plot([median, median], [row - 0.14, row + 0.14], color=DARK, lw=1.6)
-        note: dict[str, Any] = {"va": "bottom", "fontsize": 7.5, "color": GREY}
+        note: dict[str, Any] = {"va": "top", "fontsize": 7, "color": GREY}
         if below := int((one < edges[0]).sum()):
-            axis.text(edges[0], row + 0.05, f" ‹ {below} more, down to {one.min():.2g}", ha="left", **note)
+            axis.text(edges[0], row - 0.07, f" ‹ {below} more, down to {one.min():.2g}", ha="left", **note)
         if above := int((one > edges[-1]).sum()):
-            axis.text(edges[-1], row + 0.05, f"{above} more, up to {one.max():.3g} › ", ha="right", **note)
+            axis.text(edges[-1], row - 0.07, f"{above} more, up to {one.max():.3g} › ", ha="right", **note)
     if logarithmic:
         _plain_ticks(axis)
     axis.set(xlim=(edges[0], edges[-1]), ylim=(-0.4, len(order)), xlabel=_quantity(metric))
@@ -91,7 +87,7 @@ def rank_correlation(m: Measurements, metric: str) -> Figure:
 
     margin = 0.095 * max(len(label) for label in labels)
     below = 0.095 * max(len(device.name) for device in devices)
-    figure = _figure(max(0.42 * len(devices) + margin + 1.1, 6), 0.42 * len(devices) + below + 0.6)
+    figure = _figure(max(0.42 * len(devices) + margin + 1.6, 6), 0.42 * len(devices) + below + 0.6)
     axis = figure.subplots()
     low = min(np.floor(10 * np.nanmin(rho)) / 10, 0.9)
     image = axis.imshow(rho, vmin=low, vmax=1, cmap="YlGnBu", aspect="equal")
@@ -114,6 +110,23 @@ def spearman(values: np.ndarray) -> np.ndarray:
     import pandas as pd
 
     return pd.DataFrame(values).corr(method="spearman", min_periods=3).to_numpy()
+
+
+def _logarithmic_edges(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Bins over all values, but for the lowest 3 % and highest 0.1 % of a column that reaches far beyond the others
+    of its values (cells that compute a constant; one hiccup of a phone)."""
+    low, high = [], []
+    for one in columns:
+        p3, p999 = np.percentile(one, [3, 99.9])
+        low.append(one.min() if one.min() > p3 / 3 else p3 / 1.3)
+        high.append(one.max() if one.max() < 1.5 * p999 else 1.3 * p999)
+    return np.geomspace(min(low) / 1.02, max(high) * 1.02, BINS + 1)
+
+
+def _linear_edges(columns: Sequence[np.ndarray]) -> np.ndarray:
+    low, high = min(one.min() for one in columns), max(one.max() for one in columns)
+    margin = 0.02 * (high - low) or 0.5
+    return np.linspace(low - margin, high + margin, BINS + 1)
 
 
 def _clustered(rho: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from datasets.base import Dataset
-from datasets.devices import CHIPS, describe
+from datasets.devices import CHIPS, device_on
 from datasets.fetch import Source
 from datasets.records import Architectures, Device, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
@@ -67,7 +67,7 @@ def device(name: str) -> Device:
     chip, _, batch = name.rpartition("_")
     if chip not in CHIPS:
         chip, batch = name, "1"
-    return describe(name, chip, batch=int(batch))
+    return device_on(name, chip, batch=int(batch))
 
 
 def index_order() -> Architectures:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.base import Dataset
-from datasets.devices import describe
+from datasets.devices import device_on
 from datasets.fetch import Source
 from datasets.records import Architectures, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
@@ -46,4 +46,4 @@ class LatBench(Dataset):
                 "latbench-brp-nas again."
             ) from error
         archs = Architectures(NasBench201(), decisions)  # their op numbers and order of edges are ours
-        return Measurements(archs, [describe("i7_7820x", "i7_7820x")], rows(1000 * seconds[:, None]), "latbench")
+        return Measurements(archs, [device_on("i7_7820x", "i7_7820x")], rows(1000 * seconds[:, None]), "latbench")

@@ -43,9 +43,9 @@ class Nats(Dataset):
         try:
             content = pd.read_csv(path, usecols=[_KEY, *_COLUMNS.values()])
             values = content[list(_COLUMNS.values())].astype(float)
-        except (ValueError, UnicodeDecodeError) as error:  # pandas' own errors of parsing are ValueErrors
+            archs = NasBench201().parse(content[_KEY].fillna("").astype(str).tolist())
+        except ValueError as error:  # so are pandas' errors of parsing, and ours
             raise InputError(f"{path} is damaged or another table ({error}). {remedy}") from error
-        archs = NasBench201().parse(content[_KEY].astype(str).tolist())
         size = len(NasBench201().all())
         if len(set(archs.keys)) != size or len(archs) != size:
             raise InputError(f"{path} lists {len(archs)} cells, not each of the {size} once. {remedy}")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.base import Dataset
-from datasets.devices import describe
+from datasets.devices import device_on
 from datasets.fetch import Source
 from datasets.records import Architectures, Device, InputError, Measurements
 from datasets.spaces.nasbench201 import EDGES, OPS, NasBench201
@@ -74,7 +74,7 @@ _MISSING = -1
 def device(name: str) -> Device:
     """The device of a file name."""
     chip, precision = _HARDWARE[name]
-    return describe(name, chip, precision=precision)
+    return device_on(name, chip, precision=precision)
 
 
 @dataclass

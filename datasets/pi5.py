@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.base import Dataset
-from datasets.devices import describe
+from datasets.devices import device_on
 from datasets.fetch import Source
 from datasets.help import index_order
 from datasets.records import Architectures, InputError, Measurements
@@ -82,7 +82,7 @@ class HwNasBench360(Dataset):
         known, arch = np.unique(index, return_inverse=True)
         names = content["device"] + "_" + content["framework"]
         devices = [
-            describe(f"{board}_{runtime}", _CHIPS.get(board, board), runtime)
+            device_on(f"{board}_{runtime}", _CHIPS.get(board, board), runtime)
             for board, runtime in sorted(set(zip(content["device"], content["framework"], strict=True)))
         ]
         device = names.map({one.name: place for place, one in enumerate(devices)})
