@@ -1,7 +1,8 @@
 """What vendors publish about the devices of the public tables: one entry a chip, its numbers and where they stand.
 
     cores       CUDA cores of a GPU, CPU cores of everything else (fast and slow ones together)
-    clock_ghz   the highest that the vendor states without overclocking (boost, turbo), of the fastest cores
+    clock_ghz   the highest that the vendor states without overclocking (boost; Intel: Turbo Boost 2.0), of the fastest
+                cores
     memory_gbs  peak bandwidth of the main memory, 10^9 bytes a second
     peak_gflops fp32, a multiply-add as two: 2 x CUDA cores x clock for GPUs
 
@@ -112,9 +113,7 @@ CHIPS: Mapping[str, Chip] = {
         memory_gbs=17.1,
         peak_gflops=153.6,
     ),
-    "pixel6a": _chip(
-        "google-tensor", "mobile-cpu", "Wikipedia, Google Tensor", cores=8, clock_ghz=2.8, memory_gbs=51.2
-    ),
+    "pixel6a": _chip("google-tensor", "mobile-cpu", "Wikipedia, Google Tensor", cores=8, clock_ghz=2.8),
     "snapdragon_855_cpu": _chip("snapdragon-855", "mobile-cpu", _SNAPDRAGON, cores=8, clock_ghz=2.84, memory_gbs=34.1),
     "snapdragon_855_gpu": _chip("snapdragon-855", "mobile-gpu", _SNAPDRAGON, memory_gbs=34.1),
     "snapdragon_855_dsp": _chip("snapdragon-855", "dsp", _SNAPDRAGON, memory_gbs=34.1),

@@ -54,10 +54,12 @@ class HwNasBench360(Dataset):
     Attributes:
         task: cifar100, ninapro or darcy: which images the networks read.
         copies: also the cells that upstream did not measure, with the number of the one of their class that it did.
+        devices: names of devices (pi5_onnx, ...); empty means all. To learn energy, leave the Pixel out.
     """
 
     task: str = "cifar100"
     copies: bool = False
+    devices: tuple[str, ...] = ()
 
     def measurements(self) -> Measurements:
         import pandas as pd
@@ -93,4 +95,6 @@ class HwNasBench360(Dataset):
         table = pd.concat(parts, ignore_index=True)
         unmeasured = table["value"].isna() & (table["metric"] == "energy_mj")  # the Pixel has no meter
         archs = Architectures(_SKELETONS[self.task], order.decisions[known])
-        return Measurements(archs, devices, table[~unmeasured].reset_index(drop=True), f"hw-nas-bench-360-{self.task}")
+        name = f"hw-nas-bench-360-{self.task}"
+        m = Measurements(archs, devices, table[~unmeasured].reset_index(drop=True), name)
+        return m.where(devices=self.devices) if self.devices else m
