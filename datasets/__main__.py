@@ -45,25 +45,41 @@ def fetch(name: str, mirror: str = MIRROR) -> None:
     print(f"{len(paths)} files of {name} are whole, in {known[name].path('.')}")
 
 
-def describe(data: Dataset | None = None, metric: str = "latency_ms") -> None:
+def describe(data: Dataset | None = None, metric: str = "latency_ms", out: Path | None = None) -> None:
     """Print what a data set holds: per device the range, ties and gaps, then how alike devices rank (Spearman).
 
     Args:
         data: the data set, a file of configs/datasets; by default the bundled one.
         metric: which of its metrics.
+        out: a folder to draw it in too: distributions.png, and rank_correlation.png where there are two devices.
     """
     import pandas as pd
 
+    from datasets.figures import distributions, rank_correlation, spearman
+
     m = (data or Measured()).measurements()
-    values = pd.DataFrame(m.matrix(metric), columns=[d.name for d in m.devices] if m.devices else None)
+    matrix = m.matrix(metric)
+    devices = m.devices if matrix.shape[1] == len(m.devices) else ()
+    values = pd.DataFrame(matrix, columns=[d.name for d in devices] or ["no device"])
     print(f"{m.name}: {len(m.architectures)} architectures of {m.architectures.space}, fingerprint {m.fingerprint()}")
     print(f"metrics: {', '.join(sorted(m.table['metric'].unique()))}\n")
     summary = values.describe().T[["count", "min", "50%", "max"]].rename(columns={"50%": "median"})
     summary["distinct"] = values.nunique()
-    summary.insert(0, "family", [device.family for device in m.devices] if m.devices else "")
+    summary.insert(0, "family", [device.family for device in devices] or "")
     print(summary.to_string(float_format="%.4g"))
     print(f"\nSpearman between devices, {metric}:")
-    print(values.corr(method="spearman").to_string(float_format="%.3f"))
+    rho = pd.DataFrame(spearman(matrix), index=values.columns, columns=values.columns)
+    print(rho.to_string(float_format="%.3f"))
+    if out is None:
+        return
+    Path(out).mkdir(parents=True, exist_ok=True)
+    figures = {"distributions.png": distributions}
+    if values.notna().any().sum() > 1:
+        figures["rank_correlation.png"] = rank_correlation
+    print()
+    for file, draw in figures.items():
+        draw(m, metric).savefig(Path(out) / file, dpi=130, bbox_inches="tight")
+        print(f"wrote {Path(out) / file}")
 
 
 if __name__ == "__main__":

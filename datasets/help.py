@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from datasets.base import Dataset
+from datasets.devices import CHIPS, device_on
 from datasets.fetch import Source
-from datasets.records import Device, InputError, Measurements
+from datasets.records import Architectures, Device, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
+from datasets.tabulate import rows
 
 _LATENCY = "data/nasbench201/latency/{}.pt"
 _INDEX = "data/nasbench201/str_arch2idx.pt"
@@ -60,33 +61,22 @@ SOURCE = Source(
     },
 )
 
-# Family: the chip generation, since its members rank networks alike (titan_rtx_256 and 2080ti_256: Spearman 0.9995).
-_HARDWARE = {
-    "1080ti": ("nvidia-pascal", "gpu"),
-    "titanxp": ("nvidia-pascal", "gpu"),
-    "2080ti": ("nvidia-turing", "gpu"),
-    "titan_rtx": ("nvidia-turing", "gpu"),
-    "gold_6226": ("intel-cascade-lake", "server-cpu"),
-    "silver_4210r": ("intel-cascade-lake", "server-cpu"),
-    "silver_4114": ("intel-skylake-sp", "server-cpu"),
-    "pixel2": ("snapdragon-835", "mobile-cpu"),
-    "essential_ph_1": ("snapdragon-835", "mobile-cpu"),
-    "pixel3": ("snapdragon-845", "mobile-cpu"),
-    "samsung_a50": ("exynos-9610", "mobile-cpu"),
-    "samsung_s7": ("samsung-s7", "mobile-cpu"),
-    "raspi4": ("bcm2711", "embedded-cpu"),
-    "fpga": ("fpga", "fpga"),
-    "eyeriss": ("eyeriss", "asic"),
-}
-
 
 def device(name: str) -> Device:
     """The device of a file name: hardware, and for GPUs the batch size after the last underscore."""
-    hardware, _, batch = name.rpartition("_")
-    if hardware not in _HARDWARE:
-        hardware, batch = name, "1"
-    family, kind = _HARDWARE[hardware]
-    return Device(name, family, kind, batch=int(batch))
+    chip, _, batch = name.rpartition("_")
+    if chip not in CHIPS:
+        chip, batch = name, "1"
+    return device_on(name, chip, batch=int(batch))
+
+
+def index_order() -> Architectures:
+    """All 15,625 cells in the benchmark's own order, the `arch_idx` of everybody's tables.
+
+    It is a shuffled order that no rule gives back; HELP's file of it is taken since it states a licence.
+    """
+    index = _load(_INDEX, dict)
+    return NasBench201().parse(sorted(index, key=index.__getitem__))
 
 
 @dataclass
@@ -105,20 +95,12 @@ class HelpNasBench201(Dataset):
         names = list(self.devices) or [name for name in _SHA256 if SOURCE.path(_LATENCY.format(name)).is_file()]
         if not names:
             SOURCE.need(_LATENCY.format("gold_6226"))
-        index = _load(_INDEX, dict)
-        archs = NasBench201().parse(sorted(index, key=index.__getitem__))
+        archs = index_order()
         columns = [np.asarray(_load(_LATENCY.format(name), list), dtype=float) for name in names]
         for name, column in zip(names, columns, strict=True):
             if column.shape != (len(archs),):
                 raise InputError(f"HELP's file of {name} has {column.size} values, not {len(archs)}: fetch it again.")
-        table = pd.DataFrame(
-            {
-                "arch": np.tile(np.arange(len(archs)), len(names)),
-                "device": np.repeat(np.arange(len(names)), len(archs)),
-                "metric": "latency_ms",
-                "value": np.concatenate(columns),
-            }
-        )
+        table = rows(np.stack(columns, axis=1))
         return Measurements(archs, [device(name) for name in names], table, "help-nasbench201")
 
 

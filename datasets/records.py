@@ -203,7 +203,13 @@ class Device:
         return {**asdict(self), "features": dict(self.features)}
 
 
-UNITS = {"latency_ms": "ms", "energy_mj": "mJ"}
+UNITS = {
+    "latency_ms": "ms",
+    "energy_mj": "mJ",
+    "accuracy_cifar10": "%",
+    "accuracy_cifar100": "%",
+    "accuracy_imagenet16_120": "%",
+}
 """Unit of every metric we know; a name that is not here is taken to have none."""
 
 
@@ -223,7 +229,7 @@ class Measurements:
             if column not in table.columns:
                 raise InputError(f"{name}: the table has no column '{column}'; it has {list(table.columns)}.")
         bad = ~np.isfinite(table["value"].to_numpy(float))
-        physical = table["metric"].isin(list(UNITS)).to_numpy()
+        physical = table["metric"].isin([metric for metric, unit in UNITS.items() if unit != "%"]).to_numpy()
         bad |= physical & ~(table["value"].to_numpy(float) > 0)
         if bad.any():
             first = table[bad].iloc[0]

@@ -1,11 +1,18 @@
-"""From tables whose architectures and devices are texts to `Measurements`."""
+"""From what files hold (matrices, tables of texts) to `Measurements`."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 from datasets.records import Device, InputError, Measurements
 from datasets.spaces import parse_space
+
+
+def rows(values: np.ndarray, metric: str = "latency_ms", measured: np.ndarray | None = None) -> pd.DataFrame:
+    """The table of a matrix [A, D], device after device; what was not `measured` [A, D] becomes no row."""
+    device, arch = np.nonzero(np.ones(values.T.shape, bool) if measured is None else measured.T)
+    return pd.DataFrame({"arch": arch, "device": device, "metric": metric, "value": values[arch, device]})
 
 
 def tabulate(table: pd.DataFrame, devices: list[Device], name: str) -> Measurements:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from datasets.devices import KINDS, NUMBERS
 from datasets.records import Device, InputError
 from encoders.base import DeviceEncoder
 
@@ -37,3 +38,40 @@ class DeviceIndex(DeviceEncoder):
     def __call__(self, devices: Sequence[Device]) -> np.ndarray:
         table = np.eye(len(self.names), dtype=np.float32)
         return table[[self.position(device) for device in devices]].reshape(len(devices), len(self.names))
+
+
+@dataclass
+class DeviceSpecs(DeviceEncoder):
+    """What is published about devices: log10 of each number beside whether it is known, then a one-hot of the kind.
+
+    A number that is not known is 0 and its indicator too; `batch` is the device's own and always known. Devices that
+    differ in nothing of this (runtime, precision) get one vector.
+
+    Attributes:
+        numbers: names in `Device.features`, or batch.
+        kinds: the known kinds; a device of another one is refused.
+    """
+
+    numbers: tuple[str, ...] = (*NUMBERS, "batch")
+    kinds: tuple[str, ...] = KINDS
+
+    @property
+    def num_features(self) -> int:  # type: ignore[override]
+        return 2 * len(self.numbers) + len(self.kinds)
+
+    def __call__(self, devices: Sequence[Device]) -> np.ndarray:
+        out = np.zeros((len(devices), self.num_features), dtype=np.float32)
+        kinds = 2 * len(self.numbers)
+        for row, device in zip(out, devices, strict=True):
+            if device.kind not in self.kinds:
+                raise InputError(
+                    f"Device '{device.name}' is of kind '{device.kind}'; this encoder knows {', '.join(self.kinds)}."
+                )
+            known = {**device.features, "batch": device.batch}
+            for place, name in enumerate(self.numbers):
+                if name in known:
+                    if not 0 < known[name] < np.inf:
+                        raise InputError(f"Device '{device.name}' has {name} = {known[name]}, which has no logarithm.")
+                    row[2 * place : 2 * place + 2] = np.log10(known[name]), 1
+            row[kinds + self.kinds.index(device.kind)] = 1
+        return out

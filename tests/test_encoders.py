@@ -11,13 +11,20 @@ from datasets.records import Architectures, Device, InputError
 from datasets.spaces.nasbench201 import OPS, NasBench201
 from encoders.base import DeviceEncoder, GraphBatch, GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph, CellOneHot
-from encoders.device import DeviceIndex
+from encoders.device import DeviceIndex, DeviceSpecs
 from encoders.flat import FlatVector, Totals
 from tests.conftest import implementations
 
 GRAPHS = [cls() for cls in implementations("encoders", GraphEncoder)]
 VECTORS = [cls() for cls in implementations("encoders", VectorEncoder)]
-OTHER_VALUES = {"columns": ("macs", "kernels"), "names": ("b",)}
+DEVICE_CASES = {DeviceIndex: DeviceIndex(("a", "b")), DeviceSpecs: DeviceSpecs()}
+OTHER_VALUES = {
+    "columns": ("macs", "kernels"),
+    "names": ("b",),
+    "numbers": ("clock_ghz",),
+    "kinds": ("dsp",),
+}
+TWO = [Device("a", "f", "gpu", features={"cores": 1000}), Device("b", "f", "dsp", batch=8)]
 
 
 def name(thing: object) -> str:
@@ -43,10 +50,10 @@ def test_a_batch_is_its_rows_and_a_pure_function(encoder: GraphEncoder | VectorE
     assert whole[0].shape[-1] == encoder.num_features(archs.space)
 
 
-@pytest.mark.parametrize("encoder", GRAPHS + VECTORS + [DeviceIndex(("a",))], ids=name)
+@pytest.mark.parametrize("encoder", GRAPHS + VECTORS + list(DEVICE_CASES.values()), ids=name)
 def test_every_field_matters(encoder: object, space: NasBench201) -> None:
     archs = space.sample(30, np.random.default_rng(0))
-    argument = [Device("a", "f", "gpu"), Device("b", "f", "gpu")] if isinstance(encoder, DeviceEncoder) else archs
+    argument = TWO if isinstance(encoder, DeviceEncoder) else archs
 
     def outcome(one) -> object:
         try:
@@ -114,3 +121,24 @@ def test_an_unknown_device_is_named() -> None:
     np.testing.assert_array_equal(index([Device("b", "f", "gpu")]), [[0, 1]])
     with pytest.raises(InputError, match="not fitted on device 'c'; it answers for: a, b"):
         index([Device("c", "f", "gpu")])
+
+
+@pytest.mark.parametrize("cls", implementations("encoders", DeviceEncoder), ids=lambda cls: cls.__name__)
+def test_devices_are_rows_too(cls: type[DeviceEncoder]) -> None:
+    assert cls in DEVICE_CASES, f"give {cls.__name__} a case"
+    encoder = DEVICE_CASES[cls]
+    whole = encoder(TWO)
+    assert whole.dtype == np.float32 and whole.shape == (2, encoder.num_features) and np.isfinite(whole).all()
+    np.testing.assert_array_equal(whole, np.concatenate([encoder(TWO[:1]), encoder(TWO[1:])]))
+    np.testing.assert_array_equal(whole, encoder(TWO))
+    assert encoder([]).shape == (0, encoder.num_features) and (whole[0] != whole[1]).any()
+
+
+def test_specs_say_what_is_known() -> None:
+    encoder = DeviceSpecs(("cores", "clock_ghz", "batch"), ("gpu", "dsp"))
+    np.testing.assert_allclose(encoder(TWO)[0], [3, 1, 0, 0, 0, 1, 1, 0])
+    np.testing.assert_allclose(encoder(TWO)[1], [0, 0, 0, 0, np.log10(8), 1, 0, 1], rtol=1e-6)
+    with pytest.raises(InputError, match="'c' is of kind 'abacus'; this encoder knows gpu, dsp"):
+        encoder([Device("c", "f", "abacus")])
+    with pytest.raises(InputError, match="'c' has cores = 0, which has no logarithm"):
+        encoder([Device("c", "f", "gpu", features={"cores": 0})])

@@ -1,0 +1,153 @@
+"""What vendors publish about the devices of the public tables: one entry a chip, its numbers and where they stand.
+
+    cores       CUDA cores of a GPU, CPU cores of everything else (fast and slow ones together)
+    clock_ghz   the highest that the vendor states without overclocking (boost; Intel: Turbo Boost 2.0), of the fastest
+                cores
+    memory_gbs  peak bandwidth of the main memory, 10^9 bytes a second
+    peak_gflops fp32, a multiply-add as two: 2 x CUDA cores x clock for GPUs
+
+They describe the whole chip, whatever part of it a benchmark used. A number that is not public, or that sources
+disagree about (the clock of Xeons under AVX-512, and so their peak), stays away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from datasets.records import Device, InputError
+
+
+@dataclass(frozen=True)
+class Chip:
+    """Hardware, whatever runs on it.
+
+    Attributes:
+        family: the chip generation, since its members rank networks alike (titan_rtx_256 and 2080ti_256: Spearman
+            0.9995).
+        kind: one of `KINDS`.
+        source: where the numbers stand.
+        features: the numbers, as above; only what is known.
+    """
+
+    family: str
+    kind: str
+    source: str = ""
+    features: Mapping[str, float] = field(default_factory=dict)
+
+
+NUMBERS = ("cores", "clock_ghz", "memory_gbs", "peak_gflops")
+KINDS = (
+    "gpu",
+    "embedded-gpu",
+    "mobile-gpu",
+    "server-cpu",
+    "desktop-cpu",
+    "mobile-cpu",
+    "embedded-cpu",
+    "dsp",
+    "asic",
+    "fpga",
+)
+
+
+def _chip(family: str, kind: str, source: str = "", **features: float) -> Chip:
+    return Chip(family, kind, source, features)
+
+
+_LIST = "Wikipedia, List of Nvidia graphics processing units"
+_ARK = "Intel ARK"
+_SNAPDRAGON = "Wikipedia, List of Qualcomm Snapdragon systems on chips"
+
+CHIPS: Mapping[str, Chip] = {
+    "1080ti": _chip(
+        "nvidia-pascal",
+        "gpu",
+        f"{_LIST}; mlpredict's 1080Ti.json (cores, clock, bandwidth)",
+        cores=3584,
+        clock_ghz=1.582,
+        memory_gbs=484,
+        peak_gflops=11340,
+    ),
+    "titanxp": _chip("nvidia-pascal", "gpu", _LIST, cores=3840, clock_ghz=1.582, memory_gbs=547.7, peak_gflops=12150),
+    "2080ti": _chip("nvidia-turing", "gpu", _LIST, cores=4352, clock_ghz=1.545, memory_gbs=616, peak_gflops=13448),
+    "titan_rtx": _chip("nvidia-turing", "gpu", _LIST, cores=4608, clock_ghz=1.770, memory_gbs=672, peak_gflops=16312),
+    # Six channels of DDR4-2933 (6226) and DDR4-2400 (4114, 4210R), 8 bytes wide each.
+    "gold_6226": _chip("intel-cascade-lake", "server-cpu", _ARK, cores=12, clock_ghz=3.7, memory_gbs=140.8),
+    "silver_4210r": _chip("intel-cascade-lake", "server-cpu", _ARK, cores=10, clock_ghz=3.2, memory_gbs=115.2),
+    "silver_4114": _chip("intel-skylake-sp", "server-cpu", _ARK, cores=10, clock_ghz=3.0, memory_gbs=115.2),
+    "i7_7820x": _chip("intel-skylake-x", "desktop-cpu", _ARK, cores=8, clock_ghz=4.3, memory_gbs=85.3),
+    "pixel2": _chip(
+        "snapdragon-835",
+        "mobile-cpu",
+        f"Google's Pixel 2 specifications (clock); {_SNAPDRAGON}",
+        cores=8,
+        clock_ghz=2.35,
+        memory_gbs=29.8,
+    ),
+    "essential_ph_1": _chip("snapdragon-835", "mobile-cpu", _SNAPDRAGON, cores=8, clock_ghz=2.45, memory_gbs=29.8),
+    "pixel3": _chip(
+        "snapdragon-845",
+        "mobile-cpu",
+        f"Google's Pixel 3 specifications (clock); {_SNAPDRAGON}",
+        cores=8,
+        clock_ghz=2.5,
+        memory_gbs=29.8,
+    ),
+    "samsung_a50": _chip("exynos-9610", "mobile-cpu", "Samsung's Exynos 9610 page", cores=8, clock_ghz=2.3),
+    "samsung_s7": _chip("samsung-s7", "mobile-cpu"),  # sold with two different chips; nobody says which this was
+    "raspi4": _chip(
+        "bcm2711",
+        "embedded-cpu",
+        "Raspberry Pi 4 Model B product brief: 1.5 GHz Cortex-A72; 32 bits of LPDDR4-3200",
+        cores=4,
+        clock_ghz=1.5,
+        memory_gbs=12.8,
+    ),
+    "pi5": _chip(
+        "bcm2712",
+        "embedded-cpu",
+        "Raspberry Pi 5 product brief: 2.4 GHz Cortex-A76; 32 bits of LPDDR4X-4267; two 128-bit FMA pipes a core",
+        cores=4,
+        clock_ghz=2.4,
+        memory_gbs=17.1,
+        peak_gflops=153.6,
+    ),
+    "pixel6a": _chip("google-tensor", "mobile-cpu", "Wikipedia, Google Tensor", cores=8, clock_ghz=2.8),
+    "snapdragon_855_cpu": _chip("snapdragon-855", "mobile-cpu", _SNAPDRAGON, cores=8, clock_ghz=2.84, memory_gbs=34.1),
+    "snapdragon_855_gpu": _chip("snapdragon-855", "mobile-gpu", _SNAPDRAGON, memory_gbs=34.1),
+    "snapdragon_855_dsp": _chip("snapdragon-855", "dsp", _SNAPDRAGON, memory_gbs=34.1),
+    "jetson_nano": _chip(
+        "jetson-nano",
+        "embedded-gpu",
+        "NVIDIA Jetson Nano data sheet",
+        cores=128,
+        clock_ghz=0.9216,
+        memory_gbs=25.6,
+        peak_gflops=236,
+    ),
+    "jetson_tx2": _chip(
+        "jetson-tx2",
+        "embedded-gpu",
+        "NVIDIA Jetson TX2 data sheet",
+        cores=256,
+        clock_ghz=1.3,
+        memory_gbs=59.7,
+        peak_gflops=666,
+    ),
+    "edgetpu": _chip("edgetpu", "asic"),  # 4 TOPS in int8; none of the numbers above is public
+    "fpga": _chip("fpga", "fpga"),
+    "eyeriss": _chip("eyeriss", "asic"),
+}
+
+
+def device_on(name: str, chip: str, runtime: str = "", precision: str = "fp32", batch: int = 1) -> Device:
+    """The `Device` that runs on a chip of the table.
+
+    Raises:
+        InputError: the chip is not in the table.
+    """
+    if chip not in CHIPS:
+        raise InputError(f"There is no chip '{chip}' in datasets/devices.py; it knows {', '.join(CHIPS)}.")
+    known = CHIPS[chip]
+    return Device(name, known.family, known.kind, runtime, precision, batch, dict(known.features))

@@ -1,0 +1,172 @@
+"""Figures of `python -m datasets describe`; each function returns a matplotlib figure and looks at nothing but the
+measurements that it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from datasets.records import UNITS, InputError, Measurements
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+BLUE, DARK, GREY = "#2f6db3", "#1d3f66", "#888888"
+BINS = 120
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def distributions(m: Measurements, metric: str) -> Figure:
+    """How the values of each device are distributed: one ridge of shares a device, on a common axis (logarithmic for
+    times and energies, linear for percentages).
+
+    The tick marks the median, the thin line leads from the smallest value to the largest, the thick one from the 5th
+    percentile to the 95th. Devices of a family stand together, families in the order of their medians. The axis is cut
+    where it would show but a few far outliers; their number and the farthest one stand at its end.
+    """
+    values = m.matrix(metric)
+    labels, order = _by_family(m, values)
+    columns = [values[:, i][np.isfinite(values[:, i])] for i in order]
+    logarithmic = min(one.min() for one in columns) > 0 and UNITS.get(metric) != "%"
+    edges = _logarithmic_edges(columns) if logarithmic else _linear_edges(columns)
+    figure = _figure(9, 1.3 + 0.42 * len(order))
+    axis = figure.subplots()
+    for row, one in enumerate(columns):
+        share = np.histogram(one, edges)[0]
+        ridge = row + 0.65 * np.append(share, 0) / max(share.max(), 1)
+        axis.fill_between(edges, row, ridge, step="post", color=BLUE, alpha=0.6, lw=0)
+        p5, median, p95 = np.percentile(one, [5, 50, 95])
+        axis.plot([one.min(), one.max()], [row, row], color=DARK, lw=0.7)
+        axis.plot([p5, p95], [row, row], color=DARK, lw=2.2, solid_capstyle="butt")
+        axis.plot([median, median], [row - 0.14, row + 0.14], color=DARK, lw=1.6)
+        note: dict[str, Any] = {"va": "top", "fontsize": 7, "color": GREY}
+        if below := int((one < edges[0]).sum()):
+            axis.text(edges[0], row - 0.07, f" ‹ {below} more, down to {one.min():.2g}", ha="left", **note)
+        if above := int((one > edges[-1]).sum()):
+            axis.text(edges[-1], row - 0.07, f"{above} more, up to {one.max():.3g} › ", ha="right", **note)
+    if logarithmic:
+        _plain_ticks(axis)
+    axis.set(xlim=(edges[0], edges[-1]), ylim=(-0.4, len(order)), xlabel=_quantity(metric))
+    axis.set_yticks(range(len(order)), [labels[column] for column in order])
+    axis.spines[["top", "right", "left"]].set_visible(False)
+    axis.tick_params(axis="y", length=0)
+    axis.grid(axis="x", color=GREY, alpha=0.25, lw=0.6)
+    figure.suptitle(f"{m.name}: {len(m.architectures)} architectures", x=0.01, ha="left")
+    return figure
+
+
+def rank_correlation(m: Measurements, metric: str) -> Figure:
+    """Spearman between devices, in numbers and colours; clusters of devices that rank alike stand together.
+
+    Devices that were not measured are left out; pairs that share fewer than three architectures, or where a device has
+    one number for all, show a dash.
+
+    Raises:
+        InputError: fewer than two devices.
+    """
+    values = m.matrix(metric)
+    known = np.flatnonzero(np.isfinite(values).any(axis=0))
+    if len(m.devices) < 2 or len(known) < 2:
+        raise InputError(f"{m.name} has {metric} of {len(known)} device, and a rank correlation needs two.")
+    rho = spearman(values[:, known])
+    order = _clustered(rho)
+    rho = rho[np.ix_(order, order)]
+    devices = [m.devices[known[place]] for place in order]
+    labels = [_label(device.name, device.family) for device in devices]
+
+    margin = 0.095 * max(len(label) for label in labels)
+    below = 0.095 * max(len(device.name) for device in devices)
+    figure = _figure(max(0.42 * len(devices) + margin + 1.6, 6), 0.42 * len(devices) + below + 0.6)
+    axis = figure.subplots()
+    low = min(np.floor(10 * np.nanmin(rho)) / 10, 0.9)
+    image = axis.imshow(rho, vmin=low, vmax=1, cmap="YlGnBu", aspect="equal")
+    for (row, column), value in np.ndenumerate(rho):
+        red, green, blue, _ = image.cmap(image.norm(np.nan_to_num(value, nan=low)))
+        dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
+        text = "–" if np.isnan(value) else "1" if row == column else f"{value:.2f}".replace("0.", ".", 1)
+        axis.text(column, row, text, ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
+    axis.set_xticks(range(len(devices)), [device.name for device in devices], rotation=90)
+    axis.set_yticks(range(len(devices)), labels)
+    axis.tick_params(length=0)
+    axis.spines[:].set_visible(False)
+    figure.colorbar(image, ax=axis, shrink=0.6, label="Spearman")
+    figure.suptitle(f"{m.name}: how alike devices rank {_quantity(metric).partition(',')[0]}", x=0.01, ha="left")
+    return figure
+
+
+def spearman(values: np.ndarray) -> np.ndarray:
+    """Rank correlation [D, D] of columns [A, D], ties sharing their mean rank, over what both of a pair measured."""
+    import pandas as pd
+
+    return pd.DataFrame(values).corr(method="spearman", min_periods=3).to_numpy()
+
+
+def _logarithmic_edges(columns: Sequence[np.ndarray]) -> np.ndarray:
+    """Bins over all values, but for the lowest 3 % and highest 0.1 % of a column that reaches far beyond the others
+    of its values (cells that compute a constant; one hiccup of a phone)."""
+    low, high = [], []
+    for one in columns:
+        p3, p999 = np.percentile(one, [3, 99.9])
+        low.append(one.min() if one.min() > p3 / 3 else p3 / 1.3)
+        high.append(one.max() if one.max() < 1.5 * p999 else 1.3 * p999)
+    return np.geomspace(min(low) / 1.02, max(high) * 1.02, BINS + 1)
+
+
+def _linear_edges(columns: Sequence[np.ndarray]) -> np.ndarray:
+    low, high = min(one.min() for one in columns), max(one.max() for one in columns)
+    margin = 0.02 * (high - low) or 0.5
+    return np.linspace(low - margin, high + margin, BINS + 1)
+
+
+def _clustered(rho: np.ndarray) -> np.ndarray:
+    """An order [D] that puts devices with like ranks side by side: the leaves of average linkage on 1 - rho."""
+    from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+    from scipy.spatial.distance import squareform
+
+    distance = np.clip(1 - np.nan_to_num(rho), 0, 2)
+    np.fill_diagonal(distance, 0)
+    condensed = squareform(distance, checks=False)
+    return leaves_list(optimal_leaf_ordering(linkage(condensed, "average"), condensed))
+
+
+def _by_family(m: Measurements, values: np.ndarray) -> tuple[list[str], list[int]]:
+    """Labels of the columns, and those that hold a value in the order of their family's median, then of their own."""
+    if not m.devices or values.shape[1] != len(m.devices):
+        return ["no device"], [0]
+    labels = [_label(device.name, device.family) for device in m.devices]
+    families = [device.family for device in m.devices]
+    median = {i: np.nanmedian(one) for i, one in enumerate(values.T) if np.isfinite(one).any()}
+    middle = {f: np.median([median[i] for i in median if families[i] == f]) for f in {families[i] for i in median}}
+    return labels, sorted(median, key=lambda i: (middle[families[i]], families[i], median[i]))
+
+
+def _label(name: str, family: str) -> str:
+    return name if family == name else f"{name} ({family})"
+
+
+def _quantity(metric: str) -> str:
+    """`latency_ms` as "latency, ms"."""
+    unit = UNITS.get(metric, "")
+    name = metric.removesuffix(f"_{unit.lower()}").replace("_", " ")
+    return f"{name}, {unit}" if unit else name
+
+
+def _plain_ticks(axis: Axes) -> None:
+    """Write 0.5, 1, 2 on a logarithmic axis, not powers of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axis.set_xscale("log")
+    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.xaxis.set_minor_formatter(NullFormatter())

@@ -1,0 +1,96 @@
+"""Other people's pickles, read without running anything of theirs.
+
+A pickle is a program that may call any function it names. This reader knows four names, the ones that numpy needs to
+write a scalar, and puts functions of its own in their place, which do nothing but decode numbers; any other name is
+refused before it is looked up.
+"""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from datasets.fetch import Source
+from datasets.records import InputError
+
+T = TypeVar("T")
+
+
+def unpickle(source: Source, file: str, kind: type[T]) -> T:
+    """The content of a pickled file of a source: plain containers and plain numbers.
+
+    Args:
+        source: where the file belongs.
+        file: its path in the repository.
+        kind: what the file must hold (list, dict).
+
+    Raises:
+        InputError: the file is missing, damaged, holds another kind of thing or names a function to call.
+    """
+    path = source.need(file)
+    content = _read(path, f"Delete it and run `python -m datasets fetch {source.name}`.")
+    if not isinstance(content, kind):
+        raise InputError(
+            f"{path} holds a {type(content).__name__}, not a {kind.__name__}: delete it and fetch {source.name} again."
+        )
+    return content
+
+
+class _Refused(Exception):
+    """A pickle names a function that we do not know."""
+
+
+class _Dtype:
+    """What stands for numpy's dtype while a pickle is read: a letter, a size and a byte order."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        if not isinstance(code, str) or code[:1] not in tuple("fiub") or not code[1:].isdecimal():
+            raise _Refused(f"numpy.dtype({code!r})")  # dtype O would carry anything
+        self.code, self.order = code, "="
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = {"<": "<", ">": ">"}.get(state[1], "=")
+
+
+def _scalar(dtype: _Dtype, content: bytes) -> float | int:
+    (value,) = np.frombuffer(content, dtype.order + dtype.code).tolist()
+    return value
+
+
+def _encode(text: str, encoding: str) -> bytes:
+    """Protocols before 3 write bytes as text in Latin-1."""
+    if encoding != "latin1":
+        raise _Refused(f"_codecs.encode to {encoding!r}")
+    return text.encode("latin1")
+
+
+_KNOWN = {
+    ("numpy", "dtype"): _Dtype,
+    ("numpy.core.multiarray", "scalar"): _scalar,
+    ("numpy._core.multiarray", "scalar"): _scalar,  # as numpy 2 spells it
+    ("_codecs", "encode"): _encode,
+}
+
+
+class _Reader(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in _KNOWN:
+            raise _Refused(f"{module}.{name}")
+        return _KNOWN[module, name]
+
+
+def _read(path: Path, remedy: str) -> Any:
+    try:
+        with path.open("rb") as file:
+            return _Reader(file).load()
+    except OSError:
+        raise
+    except _Refused as error:
+        raise InputError(
+            f"{path} asks to call {error}, which plain numbers do not need: not loaded. {remedy}"
+        ) from None
+    except Exception as error:  # a damaged pickle raises nearly anything
+        raise InputError(f"{path} is damaged ({type(error).__name__}: {error}). {remedy}") from error

@@ -1,0 +1,427 @@
+"""Public tables: tiny files in each upstream's format, what loaders refuse, and what real files are known to hold."""
+
+import importlib
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from matplotlib.image import imread
+
+from datasets import help as help_data
+from datasets.base import Dataset
+from datasets.devices import CHIPS, KINDS, NUMBERS, device_on
+from datasets.figures import distributions, rank_correlation, spearman
+from datasets.help import HelpNasBench201
+from datasets.latbench import LatBench
+from datasets.nats import Nats
+from datasets.oneproxy import OneProxy
+from datasets.pi5 import HwNasBench360
+from datasets.records import Architectures, Device, InputError, Measurements
+from datasets.spaces.nasbench201 import NasBench201
+from datasets.tabulate import rows
+from predictors.config import from_config
+from tests.conftest import ROOT, made_up, run
+
+SPACE = NasBench201()
+SEVEN = np.random.default_rng(0).permutation(15_625)[:7]
+"""Cells of the tiny files, in an order of their own."""
+
+
+def real(data: Dataset) -> Measurements:
+    """The measurements from the real files, where they are."""
+    try:
+        return data.measurements()
+    except InputError as error:
+        if "datasets fetch" not in str(error) or "There is no" not in str(error):
+            raise
+        pytest.skip(str(error))
+
+
+# Tiny files
+
+
+def write(path: Path, content: object, protocol: int = 4) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(pickle.dumps(content, protocol))
+    return path
+
+
+def oneproxy_files(folder: Path) -> Path:
+    cells = np.eye(5, dtype=int)[SPACE.all()[SEVEN].decisions].reshape(7, 30)
+    write(folder / "oneproxy" / "encode.pickle", np.c_[cells, np.ones(7, int)].tolist())
+    latency = folder / "oneproxy" / "latency_data"
+    write(latency / "rice_edgetpu.pickle", [0.5, -1, 1.5, -1, 2.5, 3.5, 4.5])
+    return write(latency / "eagle_i7.pickle", list(np.arange(1.0, 8)))  # numpy scalars, as some of theirs
+
+
+def latbench_file(folder: Path) -> Path:
+    seconds = {tuple(row): np.float64(i + 1) / 1000 for i, row in enumerate(SPACE.all()[SEVEN].decisions.tolist())}
+    return write(folder / "latbench-brp-nas" / "examples" / "desktop-cpu-core-i7-7820x-fp32.pkl", seconds, protocol=3)
+
+
+def nats_file(folder: Path) -> Path:
+    accuracy = np.linspace(1, 90, 15_625)
+    columns = {
+        f"{name}TestAccuracy200Epochs": accuracy / i for i, name in enumerate(("CIFAR10", "CIFAR100", "ImageNet"), 1)
+    }
+    order = np.random.default_rng(1).permutation(15_625)
+    path = folder / "nats-bench-landscape" / "nats_bench.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame({**columns, "ArchitectureString": SPACE.all()[order].keys, "UniqueString": "a text"}).to_csv(
+        path, index=False
+    )
+    return path
+
+
+def pi5_file(folder: Path) -> Path:
+    index = folder / "help" / "data" / "nasbench201" / "str_arch2idx.pt"
+    index.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({key: row for row, key in enumerate(SPACE.all()[np.arange(15_625)[::-1]].keys)}, index)
+    table = [
+        (arch, min(arch, 2), board, runtime, task, 1.0 + arch * (task == "darcy"), np.nan, energy, 50.0, "ok")
+        for arch in range(4)
+        for board, runtime, energy in (("pi5", "litert", 2.0), ("pixel", "litert", np.nan))
+        for task in ("cifar100", "ninapro", "darcy")
+    ]
+    names = ["arch_idx", "rep_arch_idx", "device", "framework", "task"]
+    names += ["lat_ms_median", "lat_ms_var", "energy_mj", "accuracy", "status"]
+    path = folder / "hw-nas-bench-360" / "results" / "dataset.parquet"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pd.DataFrame(table, columns=names).to_parquet(path)
+    return path
+
+
+TINY: dict[type[Dataset], Callable[[Path], Path]] = {
+    OneProxy: oneproxy_files,
+    LatBench: latbench_file,
+    Nats: nats_file,
+    HwNasBench360: pi5_file,
+}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GNOMON_DATA", str(tmp_path))
+    return tmp_path
+
+
+def test_oneproxy_decodes_cells_and_leaves_out_what_is_missing(folder: Path) -> None:
+    oneproxy_files(folder)
+    m = OneProxy().measurements()
+    assert [d.name for d in m.devices] == ["eagle_i7", "rice_edgetpu"]
+    assert m.architectures == SPACE.all()[SEVEN]
+    nan = np.nan
+    np.testing.assert_array_equal(m.matrix("latency_ms").T, [np.arange(1.0, 8), [0.5, nan, 1.5, nan, 2.5, 3.5, 4.5]])
+    assert len(m.table) == 12
+    assert [d.name for d in OneProxy(devices=("rice_edgetpu",)).measurements().devices] == ["rice_edgetpu"]
+    with pytest.raises(InputError, match="OneProxy has no device 'eagle_i8'; it has eagle_cpu_855"):
+        OneProxy(devices=("eagle_i8",)).measurements()
+
+
+def test_latbench_counts_in_seconds(folder: Path) -> None:
+    latbench_file(folder)
+    m = LatBench().measurements()
+    assert m.architectures == SPACE.all()[SEVEN]
+    np.testing.assert_allclose(m.matrix("latency_ms")[:, 0], np.arange(1.0, 8))
+
+
+def test_accuracies_are_percent_of_no_device(folder: Path) -> None:
+    nats_file(folder)
+    m = Nats().measurements()
+    assert m.devices == () and (m.table["device"] == -1).all()
+    assert m.matrix("accuracy_cifar10")[-1, 0] == 90 and m.matrix("accuracy_imagenet16_120")[-1, 0] == 30
+    np.testing.assert_array_equal(Nats().on(None, "accuracy_cifar100")(m.architectures[-1:]), [45])
+
+
+def test_pi5_leaves_copies_out(folder: Path) -> None:
+    pi5_file(folder)
+    m = HwNasBench360().measurements()
+    assert [d.name for d in m.devices] == ["pi5_litert", "pixel_litert"]
+    assert m.architectures.keys == SPACE.all()[[15_624, 15_623, 15_622]].keys
+    assert str(m.architectures.space) == "nasbench201(channels=16,cells=5,image=32,classes=100)"
+    np.testing.assert_array_equal(m.matrix("energy_mj"), [[2, np.nan]] * 3)
+    whole = HwNasBench360(task="darcy", copies=True).measurements()
+    np.testing.assert_array_equal(whole.matrix("latency_ms")[:, 0], [1, 2, 3, 4])
+    one = HwNasBench360(devices=("pi5_litert",)).measurements()
+    assert [d.name for d in one.devices] == ["pi5_litert"] and np.isfinite(one.matrix("energy_mj")).all()
+    with pytest.raises(InputError, match="no device 'pi4_litert' here; known are: pi5_litert, pixel_litert"):
+        HwNasBench360(devices=("pi4_litert",)).measurements()
+    with pytest.raises(InputError, match="no task 'cifar'; it has cifar100, ninapro, darcy"):
+        HwNasBench360(task="cifar").measurements()
+
+
+@pytest.mark.parametrize("cls", TINY, ids=lambda cls: cls.__name__)
+def test_missing_and_truncated_files_are_one_sentence(cls: type[Dataset], folder: Path) -> None:
+    with pytest.raises(InputError, match=r"There is no .*; `python -m datasets fetch [\w-]+` downloads it\."):
+        cls().measurements()
+    path = TINY[cls](folder)
+    content = path.read_bytes()
+    for size in (0, 1, len(content) // 2, len(content) - 30):
+        path.write_bytes(content[:size])
+        with pytest.raises(InputError, match="fetch"):
+            cls().measurements()
+    path.write_bytes(b"\x00 something else \xff" * 9)
+    with pytest.raises(InputError, match="fetch"):
+        cls().measurements()
+
+
+def test_wrong_contents_are_one_sentence(folder: Path) -> None:
+    latency, lat, csv, parquet = oneproxy_files(folder), latbench_file(folder), nats_file(folder), pi5_file(folder)
+    for content, sentence in (
+        ([1.0, 2.0], "eagle_i7 has 2 values, not 7"),
+        ({"a": 1}, "holds a dict, not a list"),
+        ([None] * 7, "missing, infinite"),
+        (["a"] * 7, "holds more than numbers"),
+        ([-2.0] * 7, "missing, infinite, zero or negative"),
+    ):
+        write(latency, content)
+        with pytest.raises(InputError, match=sentence):
+            OneProxy().measurements()
+    oneproxy_files(folder)
+    for content in ([[1, 2], [3]], [], [[0] * 31] * 7, [["a"] * 31] * 7, [1, 2, 3]):
+        write(folder / "oneproxy" / "encode.pickle", content)
+        with pytest.raises(InputError, match="no table of one-hot cells"):
+            OneProxy().measurements()
+    for content, sentence in (
+        ({}, "no table of cells and seconds"),
+        ({"abc": 1.0}, "no table of cells and seconds"),
+        ({(0,) * 6: "x"}, "no table of cells and seconds"),
+        ({(0,) * 5: 1.0}, "takes 6 decisions a row"),
+        ({(0, 0, 0, 0, 0, 7): 1.0}, "out of range"),
+        ({(300, 0, 0, 0, 0, 0): 1.0}, "out of range|no table of cells"),
+    ):
+        write(lat, content)
+        with pytest.raises(InputError, match=sentence):
+            LatBench().measurements()
+    table = pd.read_csv(csv)
+    for changed, sentence in (
+        (table.drop(columns="CIFAR10TestAccuracy200Epochs"), "is damaged or another table"),
+        (table[:-1], "lists 15624 cells, not each of the 15625 once"),
+        (table.assign(CIFAR10TestAccuracy200Epochs="good"), "is damaged or another table"),
+        (table.assign(CIFAR10TestAccuracy200Epochs=np.nan), "missing, infinite"),
+    ):
+        changed.to_csv(csv, index=False)
+        with pytest.raises(InputError, match=sentence):
+            Nats().measurements()
+    table = pd.read_parquet(parquet)
+    for changed, sentence in (
+        (table.drop(columns="status"), "is damaged or another table"),
+        (table.assign(arch_idx=99_999, rep_arch_idx=99_999), "cells that nobody knows"),
+        (table.assign(status="failed"), "has no rows of cifar100"),
+        (table.assign(device="abacus"), "There is no chip 'abacus'"),
+        (table.assign(lat_ms_median=np.nan), "missing, infinite"),
+    ):
+        changed.to_parquet(parquet)
+        with pytest.raises(InputError, match=sentence):
+            HwNasBench360().measurements()
+
+
+class Calls:
+    """What pickles to a call of any function."""
+
+    def __init__(self, function: object, *arguments: object) -> None:
+        self.call = function, arguments
+
+    def __reduce__(self) -> tuple:
+        return self.call
+
+
+def test_a_hostile_pickle_is_refused_and_runs_nothing(folder: Path) -> None:
+    path, trace = oneproxy_files(folder), folder / "trace"
+    for content in (
+        [Calls(Path.touch, trace)],
+        [Calls(exec, f"open({str(trace)!r}, 'w')")],
+        [Calls(importlib.import_module, "os")],
+        [np.arange(3)],
+        [np.dtype("O")],
+        np.float64(1).__class__,
+    ):
+        write(path, content)
+        with pytest.raises(InputError, match="asks to call .*, which plain numbers do not need: not loaded"):
+            OneProxy().measurements()
+    path.write_bytes(b"\x80\x04\x8c\x05numpy\x94\x8c\x05dtype\x94\x93\x94\x8c\x02f8\x94\x85\x94R\x94.")
+    with pytest.raises(InputError, match="holds a _Dtype, not a list"):
+        OneProxy().measurements()
+    assert not trace.exists()
+
+
+@pytest.mark.parametrize("protocol", range(2, pickle.HIGHEST_PROTOCOL + 1))
+@pytest.mark.parametrize("kind", ["<f8", ">f8", "<f4", "<i8"])
+def test_numpy_scalars_are_read_as_numbers(protocol: int, kind: str, folder: Path) -> None:
+    path = oneproxy_files(folder)
+    write(path, [np.arange(1, 8).astype(kind)[i] for i in range(7)], protocol)
+    np.testing.assert_array_equal(
+        OneProxy(devices=("eagle_i7",)).measurements().matrix("latency_ms")[:, 0], range(1, 8)
+    )
+
+
+# Real files, where they are
+
+
+def test_oneproxy_is_help_and_latbench_again() -> None:
+    ours, theirs, desktop = real(OneProxy()), real(HelpNasBench201()), real(LatBench())
+    place = {key: i for i, key in enumerate(theirs.architectures.keys)}
+    index = [place[key] for key in ours.architectures.keys]
+    assert len(ours.architectures) == 1_999 and index[:4] == [910, 16, 13_605, 11_299]
+    values, helps = ours.matrix("latency_ms"), theirs.matrix("latency_ms")[index]
+    names, twins = [d.name for d in ours.devices], [d.name for d in theirs.devices]
+    for name in ("eyeriss", "fpga", "raspi4", "pixel3"):
+        np.testing.assert_array_equal(values[:, names.index(f"rice_{name}")], helps[:, twins.index(name)])
+        assert ours.device(f"rice_{name}").family == theirs.device(name).family
+    np.testing.assert_array_equal(values[:, names.index("eagle_i7")], LatBench().on(None)(ours.architectures))
+    ratio = values[:, names.index("eagle_gtx")] / values[:, names.index("eagle_i7")]
+    assert (np.abs(ratio - 1) < 0.05).all()
+    assert ours.device("eagle_gtx").family == ours.device("eagle_i7").family == desktop.devices[0].family
+    assert np.isnan(values).sum(0).tolist() == [259 * (name == "rice_edgetpu") for name in names]
+
+
+def test_latbench_holds_the_cells_with_a_path() -> None:
+    m = real(LatBench())
+    assert len(m.architectures) == 15_284 and SPACE.connected(m.architectures).all()
+
+
+def test_accuracies_are_the_published_ones() -> None:
+    m = real(Nats())
+    best = {
+        "accuracy_cifar10": (6111, 94.37),
+        "accuracy_cifar100": (9930, 73.51),
+        "accuracy_imagenet16_120": (857, 47.31),
+    }
+    for metric, (row, value) in best.items():
+        column = m.matrix(metric)[:, 0]
+        assert int(column.argmax()) == row and round(column.max(), 2) == value
+    order = real(HelpNasBench201(devices=("gold_6226",))).architectures
+    assert m.architectures == order == help_data.index_order()
+
+
+PI5_MEDIANS = {
+    ("cifar100", "pi5_litert"): (3.261, 5.183),
+    ("cifar100", "pi5_onnx"): (4.965, 7.148),
+    ("cifar100", "pi5_torchmobile"): (7.92, 9.511),
+    ("ninapro", "pi5_onnx"): (4.535, 6.167),
+    ("darcy", "pi5_litert"): (24.17, 38.05),
+    ("darcy", "pixel_litert"): (24.66, None),
+}
+
+
+@pytest.mark.parametrize("task", ["cifar100", "ninapro", "darcy"])
+def test_pi5_holds_what_was_measured(task: str) -> None:
+    whole = real(HwNasBench360(task, copies=True))
+    names = [device.name for device in whole.devices]
+    for (other, name), medians in PI5_MEDIANS.items():
+        for metric, median in zip(("latency_ms", "energy_mj"), medians, strict=True):
+            if other == task and median is not None:
+                assert np.median(whole.matrix(metric)[:, names.index(name)]) == pytest.approx(median, rel=2e-3)
+    m = HwNasBench360(task).measurements()
+    assert len(whole.architectures) == 15_625 and len(m.architectures) == 6_466
+    assert len(set(SPACE.unique_string(Architectures(SPACE, m.architectures.decisions)))) == 6_466
+    assert np.isnan(m.matrix("energy_mj")[:, names.index("pixel_litert")]).all()
+
+
+MEDIANS = {
+    "eagle_cpu_855": 13.45,
+    "eagle_tpu": 1.195,
+    "rice_edgegpu": 6.248,
+    "rice_edgetpu": 1.209,
+    "rice_raspi4": 44.63,
+}
+
+
+def test_oneproxy_has_its_medians() -> None:
+    m = real(OneProxy(tuple(MEDIANS)))
+    np.testing.assert_allclose(np.nanmedian(m.matrix("latency_ms"), axis=0), list(MEDIANS.values()), rtol=1e-3)
+
+
+# Devices
+
+
+@pytest.mark.parametrize("name", CHIPS)
+def test_a_chip_says_where_its_numbers_stand(name: str) -> None:
+    chip = CHIPS[name]
+    assert chip.kind in KINDS and set(chip.features) <= set(NUMBERS) and bool(chip.source) == bool(chip.features)
+    assert all(number > 0 for number in chip.features.values())
+    if chip.kind in ("gpu", "embedded-gpu"):
+        known = chip.features
+        assert known["peak_gflops"] == pytest.approx(2 * known["cores"] * known["clock_ghz"], rel=0.002)
+
+
+def test_devices_of_tables_carry_their_features() -> None:
+    assert help_data.device("1080ti_32").features["cores"] == 3584 and help_data.device("1080ti_32").batch == 32
+    assert help_data.device("samsung_a50").batch == 1 and help_data.device("samsung_s7").features == {}
+    with pytest.raises(InputError, match="no chip 'abacus'"):
+        device_on("abacus_1", "abacus")
+
+
+# What `describe` draws
+
+
+def gappy() -> Measurements:
+    """Two devices that rank alike, one that does not, one with gaps and one without values."""
+    m = made_up(SPACE.sample(60, np.random.default_rng(0)))
+    one = m.matrix("latency_ms")[:, 0]
+    values = np.stack([one, 2 * one, 100 / one, one, one], axis=1)
+    measured = np.ones(values.shape, bool)
+    measured[::2, 3], measured[:, 4] = False, False
+    devices = [Device(name, "family" + name[0], "gpu") for name in ("a1", "b", "c", "a2", "d")]
+    return Measurements(m.architectures, devices, rows(values, measured=measured), "gappy")
+
+
+def test_rank_correlation_clusters_devices() -> None:
+    m = gappy()
+    rho = spearman(m.matrix("latency_ms"))
+    np.testing.assert_allclose(
+        rho[:4, :4], np.where(np.arange(4) == 2, -1, 1) * np.where(np.arange(4) == 2, -1, 1)[:, None]
+    )
+    axis = rank_correlation(m, "latency_ms").axes[0]
+    names = [label.get_text() for label in axis.get_xticklabels()]
+    assert sorted(names) == ["a1", "a2", "b", "c"] and names.index("c") in (0, 3)
+    assert len(axis.texts) == 16
+    with pytest.raises(InputError, match="a rank correlation needs two"):
+        rank_correlation(m.where(devices=["a1"]), "latency_ms")
+
+
+def test_distributions_stand_by_family_and_count_outliers() -> None:
+    m = gappy()
+    table = m.table.copy()
+    table.loc[0, "value"] = 1e-6
+    axis = distributions(Measurements(m.architectures, m.devices, table, "gappy"), "latency_ms").axes[0]
+    names = [label.get_text().split(" ")[0] for label in axis.get_yticklabels()]
+    assert sorted(names) == ["a1", "a2", "b", "c"] and abs(names.index("a1") - names.index("a2")) == 1
+    assert [text.get_text().strip() for text in axis.texts] == ["‹ 1 more, down to 1e-06"]
+
+
+def test_describe_draws(tmp_path: Path) -> None:
+    told = run("-m", "datasets", "describe", "--out", tmp_path / "new" / "folder")
+    assert told.returncode == 0 and "Spearman between devices" in told.stdout, told.stderr
+    for name in ("distributions.png", "rank_correlation.png"):
+        image = imread(tmp_path / "new" / "folder" / name)
+        assert min(image.shape[:2]) > 150 and len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 50
+    (tmp_path / "file").write_text("")
+    told = run("-m", "datasets", "describe", "--out", tmp_path / "file")
+    assert told.returncode == 2 and "Traceback" not in told.stderr
+
+
+def test_describe_draws_a_metric_of_no_device(folder: Path) -> None:
+    nats_file(folder)
+    config = ROOT / "configs" / "datasets" / "nats.yaml"
+    arguments = ("--data", config, "--metric", "accuracy_cifar10", "--out", folder)
+    told = run("-m", "datasets", "describe", *arguments)
+    assert "no device" in told.stdout and (folder / "distributions.png").exists(), told.stderr
+    assert not (folder / "rank_correlation.png").exists()
+
+
+def test_every_source_is_pinned_and_has_a_configuration() -> None:
+    modules = {}
+    for path in sorted((ROOT / "configs" / "datasets").glob("*.yaml")):
+        tree = yaml.safe_load(path.read_text())
+        from_config(tree, Dataset)
+        modules[tree["class_path"].rpartition(".")[0]] = path
+    for name in ("help", "oneproxy", "latbench", "nats", "pi5"):
+        source = importlib.import_module(f"datasets.{name}").SOURCE
+        assert f"datasets.{name}" in modules and len(source.commit) == 40 and source.licence
+        assert all(len(digest) == 64 for digest in source.files.values())
