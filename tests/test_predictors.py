@@ -12,16 +12,19 @@ import torch
 
 from datasets.records import Device, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
+from datasets.splits import Parts
 from encoders.cell import CellGraph
 from encoders.flat import FlatVector, Totals
 from predictors.base import Predictor, rebuild
 from predictors.config import from_config, to_config
 from predictors.ensemble import Ensemble
+from predictors.evaluation import evaluate
 from predictors.export import OnnxPredictor, export, load_predictor
 from predictors.gcn import BrpGCN
 from predictors.linear import Linear, Mean
 from predictors.mlp import MLP
 from predictors.neural import NeuralPredictor
+from predictors.report import run_report
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
 from tests.conftest import implementations, made_up, run
@@ -119,6 +122,17 @@ def test_missing_labels_do_not_count(cls: type, measurements: Measurements) -> N
     table = table[(table["device"] == 0) | (table["arch"] % 3 == 0)]
     sparse = Measurements(measurements.architectures, measurements.devices, table, "sparse")
     assert np.isfinite(small(cls).fit(sparse, sparse).predict_all(measurements.architectures)).all()
+
+
+@every_class
+def test_it_is_scored_and_reported(cls: type, fitted: dict, measurements: Measurements) -> None:
+    predictor = fitted[cls]
+    parts = Parts(measurements, measurements, measurements)
+    rows, predictions = evaluate(predictor, parts, {"dataset": "made-up", "predictor": "it", "seed": 0, "draw": 0})
+    assert len(rows) == 2 * 2 * 2 and all(row["n"] > 0 for row in rows)
+    assert len(predictions) == 2 * 2 * len(measurements.architectures)
+    page = run_report({"predictor": to_config(predictor)}, rows, predictions)
+    assert page.count("data:image/png") == 3
 
 
 def test_a_metric_of_no_device(measurements: Measurements) -> None:
