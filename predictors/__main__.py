@@ -71,12 +71,14 @@ def show(file: Path) -> None:
     print(yaml.safe_dump(told, sort_keys=False, width=120), end="")
 
 
-def compare(folder: Path) -> None:
+def compare(folder: Path, claims: Path | None = None) -> None:
     """Compare all runs in a folder: prints the ranking, writes summary.json, report.html, best.pt and best.onnx.
 
     Args:
         folder: holds the run folders, as runs/bundled does.
+        claims: a file of configs/claims: what the study must show; written to claims.json with its values.
     """
+    from predictors.claims import check_claims
     from predictors.compare import compare as judge
 
     ranked, best = judge(folder)
@@ -84,6 +86,12 @@ def compare(folder: Path) -> None:
     print(ranked.to_string(index=False, float_format="%.4g", na_rep="undefined"))
     if ranked["val_spearman"].isna().any():
         print("\nundefined: a constant prediction ranks nothing; such predictors come last.")
+    if claims is not None:
+        print()
+        for told in check_claims(claims, folder, str(ranked["predictor"][0])):
+            print(
+                f"{'met' if told['met'] else 'NOT MET'}: {told['claim']}: {told['value']:.4g} (target {told['target']:g})"
+            )
     print(f"\nbest:     {best.name}\nreport:   {folder / 'report.html'}\nexported: {folder / 'best.onnx'}")
 
 

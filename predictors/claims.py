@@ -1,0 +1,76 @@
+"""What a study must show, checked against its rows: targets stand in a file, values come from the summary."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from datasets.records import InputError
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A mean over rows, and what it is to reach.
+
+    Attributes:
+        claim: in words.
+        metric: column that is averaged.
+        target: what the mean has to reach.
+        where: columns and the values that rows must have; predictor `best` is the one that ranks first by validation.
+        better: whether the target is a least (`higher`) or a most (`lower`).
+        command: that makes the rows.
+        note: why it is missed, where it is.
+    """
+
+    claim: str
+    metric: str
+    target: float
+    where: dict[str, Any] = field(default_factory=dict)
+    better: Literal["higher", "lower"] = "higher"
+    command: str = ""
+    note: str = ""
+
+    def check(self, rows: list[dict[str, Any]], best: str) -> dict[str, Any]:
+        """The claim as it stands in claims.json: claim, value, target, met, command (and rows: how many were averaged).
+
+        Raises:
+            InputError: a column is unknown, or no row fits.
+        """
+        table = pd.DataFrame(rows)
+        for column, value in self.where.items():
+            if column not in table:
+                raise InputError(f"'{self.claim}': rows have no column '{column}'; they have {list(table.columns)}.")
+            wanted = best if (column, value) == ("predictor", "best") else value
+            table = table[table[column].isin(wanted if isinstance(wanted, list) else [wanted])]
+        if table.empty or self.metric not in table:
+            raise InputError(f"'{self.claim}': no row has {self.metric} where {self.where}; is the study complete?")
+        value = table[self.metric].astype(float).mean(skipna=False)
+        met = bool(value >= self.target if self.better == "higher" else value <= self.target)
+        told = {"claim": self.claim, "value": float(value), "target": self.target, "met": met, "command": self.command}
+        return told | {"rows": len(table)} | ({"note": self.note} if self.note else {})
+
+
+def read_claims(path: Path) -> list[Claim]:
+    """Read a YAML list of claims."""
+    import yaml
+
+    if not path.is_file():
+        raise InputError(f"There is no file of claims {path}.")
+    try:
+        return [Claim(**entry) for entry in yaml.safe_load(path.read_text())]
+    except (yaml.YAMLError, TypeError) as error:
+        raise InputError(
+            f"{path} is no list of claims with the fields {list(asdict(Claim('', '', 0)))} ({error})."
+        ) from error
+
+
+def check_claims(path: Path, folder: Path, best: str) -> list[dict[str, Any]]:
+    """Check the claims of a file against `summary.json` of a study, and write `claims.json` beside it."""
+    rows = json.loads((folder / "summary.json").read_text())
+    told = [claim.check(rows, best) for claim in read_claims(path)]
+    (folder / "claims.json").write_text(json.dumps(told, indent=1))
+    return told
