@@ -160,7 +160,7 @@ def _parse(key: str) -> list[int]:
     stages = [stage.split(",") for stage in key.split("|")]
     if [0, *accumulate(map(len, stages))] != _BOUNDS:
         raise InputError(
-            f"'{key}' is not an FBNet; write seven stages of 1, 4, 4, 4, 4, 4 and 1 blocks like k3_e1|k3_e6,skip,..."
+            f"'{key}' is not an FBNet network; write seven stages of 1, 4, 4, 4, 4, 4 and 1 blocks: k3_e1|k3_e6,skip..."
         )
     names = [name for stage in stages for name in stage]
     if unknown := [name for name in names if name not in OPS]:
