@@ -10,8 +10,9 @@ Milliseconds a batch. Known traps:
 - The phones' files hold whole milliseconds with many ties.
 - FBNet: the same four devices are HW-NAS-Bench's too, and there no network ran as a whole: the values are sums over
   blocks that were timed one by one (a linear model of the 22 choices leaves nothing over). Their index names CIFAR-100
-  and 100 classes; fpga's blocks cost what their MACs are at 32, 32, 16, 8, 8, 4 and 4 pixels, stage by stage, so stem
-  and second stage kept stride 1. The head is the same in every row and the tables do not tell its width.
+  and 100 classes, and fpga's blocks of stride 1 cost a millisecond per 2.0 to 2.1 million MACs in every stage if these
+  work on 32, 32, 16, 8, 8, 4 and 4 pixels: stem and second stage kept stride 1. The head is the same in every row and
+  the tables do not tell its width.
 - OFA: its files call titanxp titan_xp; here it has one name.
 """
 
