@@ -1,8 +1,9 @@
 """What a shaped network costs in theory, whatever the device: operations, parameters, memory.
 
 The vocabulary of shaped ops, with `shape` = output shape without the batch dimension, as (channels, height, width) or
-(features,): input, zero (a constant), conv (kernel, stride, pad, groups, bias), bn, relu, avg_pool (kernel, stride,
-pad), global_avg_pool, add (two inputs), dense.
+(features,): input, zero (a constant), conv (kernel, stride, pad, groups, bias), bn, relu, hswish, hsigmoid, avg_pool
+(kernel, stride, pad), global_avg_pool (to (channels,) or (channels, 1, 1)), shuffle (of channels between `groups`), add
+(two inputs), mul (two inputs; the second may be one number a channel, (channels, 1, 1)), dense (reads its input flat).
 """
 
 from __future__ import annotations
@@ -13,6 +14,9 @@ from datasets.records import Architecture, Op
 
 BYTES = 4
 """Bytes of one fp32 number."""
+
+TOTALS = ("macs", "flops", "params", "peak_bytes", "moved_bytes", "kernels")
+"""Names of what `totals` gives, in its order."""
 
 
 def macs(op: Op, in_shape: tuple[int, ...]) -> int:
@@ -56,7 +60,7 @@ def totals(network: Architecture, batch: int = 1) -> dict[str, int]:
     for index, end in enumerate(last_use):
         dies[end].append(index)
 
-    total = {"macs": 0, "flops": 0, "params": 0, "peak_bytes": 0, "moved_bytes": 0, "kernels": 0}
+    total = dict.fromkeys(TOTALS, 0)
     alive = 0
     for index, (op, sources) in enumerate(zip(network.ops, inputs, strict=True)):
         alive += size[index]

@@ -7,6 +7,7 @@ that everybody, a Raspberry Pi that measures included, may import it.
 from __future__ import annotations
 
 import hashlib
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -100,7 +101,9 @@ class Space(ABC):
         """The `Architecture` view of one row of decisions."""
 
     def all(self) -> Architectures:
-        """Every architecture of the space, last decision fastest."""
+        """Every architecture of the space, last decision fastest; a space too large to list raises `InputError`."""
+        if (size := math.prod(self.num_choices)) > 10_000_000:
+            raise InputError(f"{self} has {size:.0e} architectures, too many to list: sample some.")
         grids = np.meshgrid(*[np.arange(n, dtype=np.int8) for n in self.num_choices], indexing="ij")
         return Architectures(self, np.stack([g.ravel() for g in grids], axis=1))
 

@@ -89,9 +89,8 @@ def compare(folder: Path, claims: Path | None = None) -> None:
     if claims is not None:
         print()
         for told in check_claims(claims, folder, str(ranked["predictor"][0])):
-            print(
-                f"{'met' if told['met'] else 'NOT MET'}: {told['claim']}: {told['value']:.4g} (target {told['target']:g})"
-            )
+            verdict = "met" if told["met"] else "NOT MET"
+            print(f"{verdict}: {told['claim']}: {told['value']:.4g} (target {told['target']:g})")
     print(f"\nbest:     {best.name}\nreport:   {folder / 'report.html'}\nexported: {folder / 'best.onnx'}")
 
 

@@ -14,7 +14,7 @@ import yaml
 
 from datasets import help as help_data
 from datasets.base import Dataset
-from datasets.help import HelpNasBench201
+from datasets.help import HelpFBNet, HelpNasBench201, HelpOFA
 from datasets.measured import Measured
 from datasets.records import InputError
 from datasets.spaces.nasbench201 import NasBench201
@@ -83,7 +83,8 @@ def test_help_devices_have_families_and_batches() -> None:
     assert help_data.device("1080ti_32").batch == 32
     assert help_data.device("gold_6226").batch == 1
     assert help_data.device("titan_rtx_256").family == help_data.device("2080ti_1").family
-    assert {help_data.device(name).name for name in help_data._SHA256} == set(help_data._SHA256)
+    for files in help_data._SHA256.values():
+        assert {help_data.device(name).name for name in files if "titan_xp" not in name} <= set(files)
 
 
 def test_help_absent_or_unknown_is_one_sentence(tiny_help: Path) -> None:
@@ -130,6 +131,106 @@ def test_real_help_values(public_data: Path) -> None:
     np.testing.assert_allclose([values[:, 0].min(), np.median(values[:, 0])], [2.665, 9.611], atol=5e-4)
     connected = m.architectures.space.connected(m.architectures)
     np.testing.assert_allclose([np.median(values[~connected, 1]), values[connected, 1].min()], [0.137, 2.53], atol=5e-3)
+
+
+# HELP's FBNet and OFA
+
+
+@pytest.fixture
+def tiny_chains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """HELP's other files as they write them (numpy integers under numpy 1's names), three architectures each."""
+    rng = np.random.default_rng(0)
+    nets = [{"ks": rng.choice([3, 5, 7], 20).tolist(), "e": rng.choice([3, 4, 6], 20).tolist(),
+             "d": rng.choice([2, 3, 4], 5).tolist(), "r": np.int64(132 + 4 * i)} for i in range(3)]  # fmt: skip
+    for folder, file, content, names in (
+        ("fbnet", "arch.pt", rng.integers(0, 9, (3, 22)).tolist(), ("fpga", "titanxp_64")),
+        ("ofa", "ofa_archs.pt", {"dataset": "imagenet", "num_classes": 1000, "arch": nets}, ("titan_xp_1",)),
+    ):
+        where = tmp_path / "help" / "data" / folder
+        (where / "latency").mkdir(parents=True)
+        torch.save(content, where / file, pickle_module=OldNames)
+        for name in names:
+            torch.save([1.0, 2.0, 3.0], where / "latency" / f"{name}.pt")
+    monkeypatch.setenv("GNOMON_DATA", str(tmp_path))
+    return tmp_path / "help" / "data"
+
+
+class OldNames:
+    """A pickle module that writes numpy's scalars under the name that numpy 1 gave them."""
+
+    class Pickler(pickle._Pickler):  # the one in Python: its `save_global` can be replaced
+        def save_global(self, obj, name=None):
+            if getattr(obj, "__module__", "") == "numpy._core.multiarray":
+                self.write(pickle.GLOBAL + b"numpy.core.multiarray\nscalar\n")
+                self.memoize(obj)
+            else:
+                super().save_global(obj, name)
+
+        dispatch = pickle._Pickler.dispatch | {type(np.int64().__reduce__()[0]): save_global}
+
+
+def test_help_s_chains(tiny_chains: Path) -> None:
+    m = HelpFBNet().measurements()
+    assert [d.name for d in m.devices] == ["fpga", "titanxp_64"] and m.devices[1].batch == 64
+    assert str(m.architectures.space) == "fbnet(image=32,classes=100,head=1984,reduction=8)"
+    assert m.architectures.decisions.tolist() == torch.load(tiny_chains / "fbnet" / "arch.pt")
+    assert b"numpy.core.multiarray" in (tiny_chains / "ofa" / "ofa_archs.pt").read_bytes()
+    m = HelpOFA().measurements()
+    assert [d.name for d in m.devices] == ["titanxp_1"] and m.devices[0].family == "nvidia-pascal"
+    assert m.matrix("latency_ms")[:, 0].tolist() == [1, 2, 3]
+    nets = torch.load(tiny_chains / "ofa" / "ofa_archs.pt", weights_only=False)["arch"]
+    for key, net in zip(m.architectures.keys, nets, strict=True):
+        resolution, *stages = key.split("|")
+        blocks = ",".join(stages).replace(";", ",").split(",")
+        assert blocks == [f"k{k}e{e}" for k, e in zip(net["ks"], net["e"], strict=True)]
+        assert resolution == f"r{net['r']}" and [len(s.split(";")[0].split(",")) for s in stages] == net["d"]
+
+
+@pytest.mark.parametrize("data", [HelpFBNet(), HelpOFA()], ids=lambda d: type(d).__name__)
+def test_faulty_chains_are_one_sentence(data: Dataset, tiny_chains: Path) -> None:
+    class Hostile:
+        def __reduce__(self):
+            return (Path.write_text, (tiny_chains / "owned", "x"))
+
+    fbnet = isinstance(data, HelpFBNet)
+    path = tiny_chains / ("fbnet/arch.pt" if fbnet else "ofa/ofa_archs.pt")
+    for rows, sentence in (
+        ([Hostile()], "more than plain numbers; it was not loaded"),
+        ([np.int64], "more than plain numbers; it was not loaded"),
+        ([[1, 2], [3]] if fbnet else [{"ks": [3]}], "does not hold the architectures it should: fetch it again"),
+        ([[1, 2], [3, 4]] if fbnet else None, "takes 22 decisions|does not hold the architectures"),
+        ([[300] * 22] if fbnet else [{"ks": [4], "e": [], "d": [], "r": 128}], "does not hold the architectures"),
+    ):
+        torch.save(rows if fbnet else {"arch": rows}, path)
+        with pytest.raises(InputError, match=sentence):
+            data.measurements()
+        assert not (tiny_chains / "owned").exists()
+
+
+def test_real_chains(public_data: Path) -> None:
+    """Statistics that the upstream files are known to have; no architecture stands twice in either."""
+    if not (public_data / "help" / "data" / "ofa").is_dir():
+        pytest.skip("HELP's files are not here; `python -m datasets fetch help` downloads them")
+    for data, devices, low, median, high in (
+        (HelpFBNet(("gold_6226", "fpga")), 23, (33.25, 9.383), (104.5, 23.77), (244.4, 41.72)),
+        (HelpOFA(("titanxp_64", "2080ti_1")), 9, (15.31, 7.414), (45.57, 11.61), (107.6, 27.78)),
+    ):
+        m = data.measurements()
+        values = m.matrix("latency_ms")
+        np.testing.assert_allclose([values.min(0), np.median(values, 0), values.max(0)], [low, median, high], rtol=5e-4)
+        assert len(set(m.architectures.space.canonical(m.architectures))) == len(m.architectures) == 5000
+        assert len(type(data)().measurements().devices) == devices
+
+
+def test_real_chains_agree_with_the_expanded_networks(public_data: Path) -> None:
+    """The tables and our counts were made independently: they rank alike where compute or launches are the cost."""
+    if not (public_data / "help" / "data" / "ofa").is_dir():
+        pytest.skip("HELP's files are not here; `python -m datasets fetch help` downloads them")
+    for data, total, at_least in ((HelpFBNet(("fpga",)), "macs", 0.97), (HelpFBNet(("titan_rtx_1",)), "kernels", 0.98),
+                                  (HelpOFA(("titan_rtx_32",)), "macs", 0.99)):  # fmt: skip
+        m = data.measurements()
+        totals = m.architectures.space.totals(m.architectures)[total]
+        assert totals.corr(pd.Series(m.matrix("latency_ms")[:, 0]), method="spearman") > at_least
 
 
 # Tables of our own

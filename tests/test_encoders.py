@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.records import Architectures, Device, InputError
+from datasets.records import Architectures, Device, InputError, Space
+from datasets.spaces.fbnet import FBNet
 from datasets.spaces.nasbench201 import OPS, NasBench201
+from datasets.spaces.ofa import OFA
 from encoders.base import DeviceEncoder, GraphBatch, GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph, CellOneHot
 from encoders.device import DeviceIndex, DeviceSpecs
@@ -25,6 +27,7 @@ OTHER_VALUES = {
     "kinds": ("dsp",),
 }
 TWO = [Device("a", "f", "gpu", features={"cores": 1000}), Device("b", "f", "dsp", batch=8)]
+SPACES = [cls() for cls in implementations("datasets.spaces", Space)]
 
 
 def name(thing: object) -> str:
@@ -35,11 +38,14 @@ def arrays(encoded: np.ndarray | GraphBatch) -> list[np.ndarray]:
     return [encoded] if isinstance(encoded, np.ndarray) else list(encoded)
 
 
-@pytest.mark.parametrize("encoder", GRAPHS + VECTORS, ids=name)
+@pytest.mark.parametrize("space", SPACES, ids=name)
+@pytest.mark.parametrize("encoder", [*GRAPHS, CellGraph(pruned=True), *VECTORS], ids=name)
 @settings(deadline=None, max_examples=20)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 12))
-def test_a_batch_is_its_rows_and_a_pure_function(encoder: GraphEncoder | VectorEncoder, seed: int, n: int) -> None:
-    archs = NasBench201().sample(n, np.random.default_rng(seed))
+def test_a_batch_is_its_rows_and_a_pure_function(
+    encoder: GraphEncoder | VectorEncoder, space: Space, seed: int, n: int
+) -> None:
+    archs = space.sample(n, np.random.default_rng(seed))
     whole = arrays(encoder(archs))
     again = arrays(encoder(archs))
     rows = [arrays(encoder(archs[i : i + 1])) for i in range(n)]
@@ -94,6 +100,19 @@ def test_pruned_graphs_hold_only_what_lies_on_a_path(space: NasBench201) -> None
     edges = np.argwhere(batch.adjacency[0]).tolist()
     assert edges == [[0, 2], [2, 1]]
     assert batch.nodes[0, 3:].sum() == 0
+
+
+@pytest.mark.parametrize("space", [FBNet(), OFA()], ids=name)
+def test_pruned_chains_hold_the_blocks_that_do_something(space: Space) -> None:
+    """One graph a canonical text, but for where its nodes stand: a skip that passes its input on is joined over."""
+    archs = space.sample(200, np.random.default_rng(0))
+    batch = CellGraph(pruned=True, global_node=False)(archs)
+    kinds = batch.nodes.argmax(-1)
+    for i, arch in enumerate(archs):
+        there = [op.kind for op in arch.ops if op.kind != "skip_connect"]
+        chain = np.flatnonzero(batch.mask[i])
+        assert [space.kinds[kind] for kind in kinds[i, chain]] == there
+        assert np.argwhere(batch.adjacency[i]).tolist() == np.stack([chain[:-1], chain[1:]], axis=1).tolist()
 
 
 def test_the_global_node_sees_every_node(space: NasBench201) -> None:

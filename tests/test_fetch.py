@@ -120,5 +120,5 @@ def test_the_command(server: str, tmp_path: Path) -> None:
 
 def test_sources_are_pinned() -> None:
     source = help_data.SOURCE
-    assert len(source.commit) == 40 and len(source.files) == 24
+    assert len(source.commit) == 40 and len(source.files) == 3 + 23 + 23 + 9
     assert all(len(digest) == 64 for digest in source.files.values())

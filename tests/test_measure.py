@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from datasets.measured import Measured
-from datasets.records import InputError
+from datasets.records import Architectures, InputError, Space
+from datasets.spaces.fbnet import FBNet
 from datasets.spaces.nasbench201 import NasBench201
+from datasets.spaces.ofa import OFA
 from measure.backends import parse_backend
 from measure.backends.ort import OnnxRuntime
 from measure.base import Backend, WrongOutput, check_output, make_input, reference_network
@@ -43,6 +45,20 @@ def test_a_session_computes_what_the_network_says(backend: Backend, batch: int) 
     for arch in distinct_sample(space, 6, seed=batch):
         session = backend.session(space.expand(arch), seed=batch)
         assert session.fetch().shape == (batch, 10)
+
+
+@pytest.mark.parametrize("backend", [b for b in BACKENDS if b.precision == "fp32"], ids=lambda b: b.runtime)
+@pytest.mark.parametrize("space", [FBNet(image=32, classes=10, reduction=8), OFA(classes=10)], ids=str)
+def test_every_op_of_the_chains_computes_what_it_should(backend: Backend, space: Space) -> None:
+    """Squeeze-and-excitation, h-swish, channel shuffles, grouped convolutions and odd images, in both builders."""
+    archs = space.sample(3, np.random.default_rng(0)).decisions.copy()
+    if isinstance(space, OFA):
+        archs[:, -1] = 1  # 132 pixels: odd after two halvings
+    else:
+        archs[:, ::5] = 1  # k3_e1_g2
+    backend = type(backend)(batch=2, timing=QUICK)
+    for arch in Architectures(space, archs):
+        assert backend.session(space.expand(arch)).fetch().shape == (2, 10)
 
 
 @every_backend

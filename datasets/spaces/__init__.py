@@ -29,6 +29,7 @@ def parse_space(text: str) -> Space:
     if unknown := set(values) - known:
         raise InputError(f"Space '{name}' has no parameter {sorted(unknown)}; it has {sorted(known)}.")
     try:
-        return cls(**{key: int(value) for key, value in values.items()})
+        numbers = {key: int(value) for key, value in values.items()}
     except ValueError as error:
         raise InputError(f"'{text}': parameters of a space are whole numbers.") from error
+    return cls(**numbers)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from datasets.analysis import BYTES, totals
+from datasets.network import Network
 from datasets.records import Architecture, Architectures, InputError, Op, Space
 
 if TYPE_CHECKING:
@@ -90,21 +91,21 @@ class NasBench201(Space):
         return np.array([key != "#" for key in self.canonical(archs)])
 
     def expand(self, arch: Architecture) -> Architecture:
-        net = _Network(arch.key, str(self))
+        net = Network()
         ops = _parse(arch.key)
         c, side = self.channels, self.image
         x = net.add("input", (3, side, side))
         x = net.conv_bn(x, c, 3)
         for stage in range(3):
             if stage:
-                x = net.residual_block(x, 2 * c)
+                x = _residual_block(net, x, 2 * c)
                 c *= 2
             for _ in range(self.cells):
-                x = net.cell(x, ops)
-        x = net.add("relu", net.shape(x), net.add("bn", net.shape(x), x))
+                x = _cell(net, x, ops)
+        x = net.pointwise("relu", net.pointwise("bn", x))
         x = net.add("global_avg_pool", (c,), x)
         net.add("dense", (self.classes,), x)
-        return net.finish()
+        return net.finish(str(self), arch.key)
 
     def totals(self, archs: Architectures) -> pd.DataFrame:
         """Vectorised: counts add up over ops; the peak is found once for each of the 4^6 patterns of liveness."""
@@ -122,61 +123,33 @@ class NasBench201(Space):
         return pd.DataFrame(table)[list(skeleton)]
 
 
-class _Network:
-    """Collects shaped ops in execution order."""
+def _relu_conv_bn(net: Network, x: int, channels: int, kernel: int, stride: int = 1) -> int:
+    return net.conv_bn(net.pointwise("relu", x), channels, kernel, stride)
 
-    def __init__(self, key: str, space: str) -> None:
-        self.key, self.space = key, space
-        self.ops: list[Op] = []
-        self.edges: list[tuple[int, int, int]] = []
 
-    def shape(self, node: int) -> tuple[int, ...]:
-        return self.ops[node].attrs["shape"]
+def _residual_block(net: Network, x: int, channels: int) -> int:
+    c, height, width = net.shape(x)
+    main = _relu_conv_bn(net, _relu_conv_bn(net, x, channels, 3, stride=2), channels, 3)
+    pooled = net.add("avg_pool", (c, height // 2, width // 2), x, kernel=2, stride=2, pad=0)
+    return net.pointwise("add", net.conv(pooled, channels, 1), main)
 
-    def add(self, kind: str, shape: tuple[int, ...], *inputs: int, **attrs: int) -> int:
-        self.ops.append(Op(kind, {"shape": shape, **attrs}))
-        node = len(self.ops) - 1
-        self.edges += [(source, node, port) for port, source in enumerate(inputs)]
-        return node
 
-    def conv(self, x: int, channels: int, kernel: int, stride: int = 1) -> int:
-        _, height, width = self.shape(x)
-        shape = (channels, height // stride, width // stride)
-        return self.add("conv", shape, x, kernel=kernel, stride=stride, pad=kernel // 2, groups=1, bias=0)
-
-    def conv_bn(self, x: int, channels: int, kernel: int, stride: int = 1) -> int:
-        x = self.conv(x, channels, kernel, stride)
-        return self.add("bn", self.shape(x), x)
-
-    def relu_conv_bn(self, x: int, channels: int, kernel: int, stride: int = 1) -> int:
-        return self.conv_bn(self.add("relu", self.shape(x), x), channels, kernel, stride)
-
-    def residual_block(self, x: int, channels: int) -> int:
-        c, height, width = self.shape(x)
-        main = self.relu_conv_bn(self.relu_conv_bn(x, channels, 3, stride=2), channels, 3)
-        pooled = self.add("avg_pool", (c, height // 2, width // 2), x, kernel=2, stride=2, pad=0)
-        short = self.conv(pooled, channels, 1)
-        return self.add("add", self.shape(main), short, main)
-
-    def cell(self, x: int, ops: Sequence[int]) -> int:
-        """Terms are added up as they come, two at a time (LETI: a sum of more than two runs on no mobile GPU)."""
-        shape, nodes = self.shape(x), [x]
-        for target in (1, 2, 3):
-            total: int | None = None
-            for (source, end), op in zip(EDGES, ops, strict=True):
-                if end != target or op == _NONE:
-                    continue
-                term = nodes[source]
-                if op == _POOL:
-                    term = self.add("avg_pool", shape, term, kernel=3, stride=1, pad=1)
-                elif op != _SKIP:
-                    term = self.relu_conv_bn(term, shape[0], 3 if op == _CONV3 else 1)
-                total = term if total is None else self.add("add", shape, total, term)
-            nodes.append(self.add("zero", shape) if total is None else total)
-        return nodes[3]
-
-    def finish(self) -> Architecture:
-        return Architecture(self.space, self.key, tuple(self.ops), tuple(self.edges))
+def _cell(net: Network, x: int, ops: Sequence[int]) -> int:
+    """Terms are added up as they come, two at a time (LETI: a sum of more than two runs on no mobile GPU)."""
+    shape, nodes = net.shape(x), [x]
+    for target in (1, 2, 3):
+        total: int | None = None
+        for (source, end), op in zip(EDGES, ops, strict=True):
+            if end != target or op == _NONE:
+                continue
+            term = nodes[source]
+            if op == _POOL:
+                term = net.add("avg_pool", shape, term, kernel=3, stride=1, pad=1)
+            elif op != _SKIP:
+                term = _relu_conv_bn(net, term, shape[0], 3 if op == _CONV3 else 1)
+            total = term if total is None else net.pointwise("add", total, term)
+        nodes.append(net.add("zero", shape) if total is None else total)
+    return nodes[3]
 
 
 def _parse(key: str) -> tuple[int, ...]:
@@ -264,10 +237,10 @@ def _peak_tensors() -> np.ndarray:
     tensor = (1, 1, 1)
 
     def peak(ops: Sequence[int]) -> int:
-        net = _Network("", "")
-        out = net.cell(net.add("input", tensor), ops)
+        net = Network()
+        out = _cell(net, net.add("input", tensor), ops)
         net.add("output", tensor, out)  # keeps the cell's own output alive; its copy is not counted
-        return totals(net.finish())["peak_bytes"] // BYTES
+        return totals(net.finish("", ""))["peak_bytes"] // BYTES
 
     kinds = (_NONE, _SKIP, _CONV1, _POOL)
     return np.array([peak([kinds[i >> (2 * e) & 3] for e in range(5, -1, -1)]) for i in range(4**6)])

@@ -34,9 +34,20 @@ def _compute(op: Op, inputs: list[np.ndarray], w: dict[str, np.ndarray], batch: 
     if op.kind == "avg_pool":
         return _windows(x, op).sum((-2, -1)) / _windows(np.ones_like(x[:1, :1]), op).sum((-2, -1))
     if op.kind == "dense":
-        return x @ w["weight"].T + w["bias"]
-    simple = {"input": lambda: x, "relu": lambda: np.maximum(x, 0), "global_avg_pool": lambda: x.mean((-2, -1))}
-    return inputs[0] + inputs[1] if op.kind == "add" else simple[op.kind]()
+        return x.reshape(batch, -1) @ w["weight"].T + w["bias"]
+    if op.kind == "global_avg_pool":
+        return x.mean((-2, -1)).reshape(batch, *op.attrs["shape"])
+    if op.kind == "shuffle":
+        return x.reshape(batch, op.attrs["groups"], -1, *x.shape[2:]).swapaxes(1, 2).reshape(x.shape)
+    simple = {
+        "input": lambda: x,
+        "relu": lambda: np.maximum(x, 0),
+        "hsigmoid": lambda: np.clip(x / 6 + 0.5, 0, 1),
+        "hswish": lambda: x * np.clip(x / 6 + 0.5, 0, 1),
+        "add": lambda: x + inputs[1],
+        "mul": lambda: x * inputs[1],
+    }
+    return simple[op.kind]()
 
 
 def _windows(x: np.ndarray, op: Op) -> np.ndarray:

@@ -14,6 +14,7 @@ from measure.build.weights import BN_EPSILON, Weights
 
 OPSET = 17
 IR_VERSION = 9  # what opset 17 came with: older runtimes read it too
+_POINTWISE = {"relu": "Relu", "hswish": "HardSwish", "add": "Add", "mul": "Mul"}
 
 
 def build_onnx(network: Architecture, weights: Weights, batch: int = 1) -> onnx.ModelProto:
@@ -46,12 +47,25 @@ def build_onnx(network: Architecture, weights: Weights, batch: int = 1) -> onnx.
             operands = [*x, w["scale"], w["shift"], w["mean"], w["var"]]
             nodes.append(helper.make_node("BatchNormalization", operands, out, epsilon=BN_EPSILON))
         elif op.kind == "global_avg_pool":
-            nodes.append(helper.make_node("GlobalAveragePool", x, [f"p{i}"]))
-            nodes.append(helper.make_node("Flatten", [f"p{i}"], out))
+            pooled = out if len(a["shape"]) == 3 else [f"p{i}"]
+            nodes.append(helper.make_node("GlobalAveragePool", x, pooled))
+            if pooled != out:
+                nodes.append(helper.make_node("Flatten", pooled, out))
         elif op.kind == "dense":
+            if len(network.ops[inputs[i][0]].attrs["shape"]) == 3:
+                nodes.append(helper.make_node("Flatten", x, x := [f"f{i}"]))
             nodes.append(helper.make_node("Gemm", [*x, w["weight"], w["bias"]], out, transB=1))
+        elif op.kind == "shuffle":
+            channels, height, width = a["shape"]
+            split = np.array([batch, a["groups"], channels // a["groups"], height, width])
+            nodes.append(helper.make_node("Reshape", [*x, tensor(f"split_{i}", split)], [f"s{i}"]))
+            nodes.append(helper.make_node("Transpose", [f"s{i}"], [f"p{i}"], perm=[0, 2, 1, 3, 4]))
+            joined = tensor(f"joined_{i}", np.array([batch, *a["shape"]]))
+            nodes.append(helper.make_node("Reshape", [f"p{i}", joined], out))
+        elif op.kind == "hsigmoid":
+            nodes.append(helper.make_node("HardSigmoid", x, out, alpha=1 / 6))
         else:
-            nodes.append(helper.make_node({"relu": "Relu", "add": "Add"}[op.kind], x, out))
+            nodes.append(helper.make_node(_POINTWISE[op.kind], x, out))
 
     def value_info(node: int) -> onnx.ValueInfoProto:
         return helper.make_tensor_value_info(f"t{node}", TensorProto.FLOAT, [batch, *network.ops[node].attrs["shape"]])

@@ -21,7 +21,7 @@ class Network(nn.Module):
             self.steps.append((node, op.kind, sources))
             if op.kind == "zero":
                 self.register_buffer(f"zero_{node}", torch.zeros(batch, *op.attrs["shape"]))
-            elif op.kind not in ("input", "add"):
+            elif op.kind not in ("input", "add", "mul"):
                 in_shape = network.ops[sources[0]].attrs["shape"]
                 self.layers[str(node)] = _layer(op, in_shape, weights.get(node, {}))
         self.eval()
@@ -35,20 +35,28 @@ class Network(nn.Module):
                 values.append(getattr(self, f"zero_{node}"))
             elif kind == "add":
                 values.append(values[sources[0]] + values[sources[1]])
+            elif kind == "mul":
+                values.append(values[sources[0]] * values[sources[1]])
             else:
                 values.append(self.layers[str(node)](values[sources[0]]))
         return values[-1]
 
 
+_ACTIVATIONS = {"relu": nn.ReLU, "hswish": nn.Hardswish, "hsigmoid": nn.Hardsigmoid}
+
+
 def _layer(op: Op, in_shape: tuple[int, ...], w: dict) -> nn.Module:
     a, out = op.attrs, op.attrs["shape"][0]
     layer: nn.Module
-    if op.kind == "relu":
-        return nn.ReLU()
+    if op.kind in _ACTIVATIONS:
+        return _ACTIVATIONS[op.kind]()
+    if op.kind == "shuffle":
+        return nn.ChannelShuffle(a["groups"])
     if op.kind == "avg_pool":
         return nn.AvgPool2d(a["kernel"], a["stride"], a["pad"], count_include_pad=False)
     if op.kind == "global_avg_pool":
-        return nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        pool = nn.AdaptiveAvgPool2d(1)
+        return pool if len(a["shape"]) == 3 else nn.Sequential(pool, nn.Flatten())
     if op.kind == "conv":
         layer = nn.Conv2d(
             in_shape[0], out, a["kernel"], a["stride"], a["pad"], groups=a["groups"], bias=bool(a["bias"])
@@ -61,4 +69,4 @@ def _layer(op: Op, in_shape: tuple[int, ...], w: dict) -> nn.Module:
     else:
         raise ValueError(f"No torch layer is known for op '{op.kind}'.")
     layer.load_state_dict({name: torch.from_numpy(value) for name, value in w.items()}, strict=False)
-    return layer
+    return nn.Sequential(nn.Flatten(), layer) if op.kind == "dense" and len(in_shape) == 3 else layer

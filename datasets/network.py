@@ -1,0 +1,89 @@
+"""Shaped networks, op by op, and the totals of networks that are chains of blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from datasets.analysis import TOTALS, totals
+from datasets.records import Architecture, Architectures, Op, Space
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Network:
+    """Collects shaped ops in execution order; every method returns the number of the node that it added."""
+
+    def __init__(self) -> None:
+        self.ops: list[Op] = []
+        self.edges: list[tuple[int, int, int]] = []
+
+    def shape(self, node: int) -> tuple[int, ...]:
+        """Output shape of a node, without the batch dimension."""
+        return self.ops[node].attrs["shape"]
+
+    def add(self, kind: str, shape: tuple[int, ...], *inputs: int, **attrs: int) -> int:
+        """Any op; the inputs are given in the order of its ports."""
+        self.ops.append(Op(kind, {"shape": shape, **attrs}))
+        node = len(self.ops) - 1
+        self.edges += [(source, node, port) for port, source in enumerate(inputs)]
+        return node
+
+    def conv(self, x: int, channels: int, kernel: int, stride: int = 1, groups: int = 1, bias: int = 0) -> int:
+        """A convolution with an odd kernel, padded so that stride 1 keeps height and width and 2 halves them, up."""
+        _, height, width = self.shape(x)
+        shape = (channels, (height - 1) // stride + 1, (width - 1) // stride + 1)
+        return self.add("conv", shape, x, kernel=kernel, stride=stride, pad=kernel // 2, groups=groups, bias=bias)
+
+    def pointwise(self, kind: str, *inputs: int, **attrs: int) -> int:
+        """An op whose output has the shape of its first input."""
+        return self.add(kind, self.shape(inputs[0]), *inputs, **attrs)
+
+    def conv_bn(
+        self, x: int, channels: int, kernel: int, stride: int = 1, groups: int = 1, act: str | None = None
+    ) -> int:
+        """A convolution, batch norm, and an activation if one is named."""
+        x = self.pointwise("bn", self.conv(x, channels, kernel, stride, groups))
+        return x if act is None else self.pointwise(act, x)
+
+    def finish(self, space: str, key: str) -> Architecture:
+        """The whole."""
+        return Architecture(space, key, tuple(self.ops), tuple(self.edges))
+
+
+def chain_graph(kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Kinds [A, N + 2] and adjacency [A, N + 2, N + 2] of chains from input (kind 0) through N blocks to output (1)."""
+    a, n = len(kinds), kinds.shape[1] + 2
+    nodes = np.concatenate([np.zeros((a, 1), int), kinds, np.ones((a, 1), int)], axis=1)
+    return nodes, np.broadcast_to(np.eye(n, k=1, dtype=bool), (a, n, n))
+
+
+def chain_view(space: Space, archs: Architectures) -> Architecture:
+    """The `Architecture` of the only one of `archs`, a chain."""
+    (kinds,), _ = space.graph(archs)
+    edges = tuple((node, node + 1, 0) for node in range(len(kinds) - 1))
+    return Architecture(str(space), archs.keys[0], tuple(Op(space.kinds[kind]) for kind in kinds), edges)
+
+
+def block_totals(shape: tuple[int, ...], build: Callable[[Network, int], int]) -> np.ndarray:
+    """Totals [6] (the order of `analysis.totals`) of what `build` puts behind a tensor.
+
+    The peak counts that tensor for as long as the block needs it, and what the block gives.
+    """
+    net = Network()
+    build(net, net.add("input", shape))
+    return np.array(list(totals(net.finish("", "")).values()))
+
+
+def chain_totals(blocks: np.ndarray) -> pd.DataFrame:
+    """Totals of chains of blocks, from those of the blocks [A, blocks, 6].
+
+    Only one tensor lives between two blocks, so the chain's peak is the largest of theirs; all else adds up.
+    """
+    import pandas as pd
+
+    table = pd.DataFrame(blocks.sum(1), columns=list(TOTALS))
+    return table.assign(peak_bytes=blocks[:, :, TOTALS.index("peak_bytes")].max(1))
