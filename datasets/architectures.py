@@ -1,0 +1,174 @@
+"""Architectures and the spaces they belong to; everybody imports them from `datasets.records`, the whole vocabulary."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, overload
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class InputError(ValueError):
+    """A fault in what the user gave us; its text is the one sentence that the user sees, and says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Op:
+    """One operation; `attrs` holds what its kind needs (a shaped op: its output `shape`, kernel, stride, ...)."""
+
+    kind: str
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A directed acyclic graph of ops in topological order: a cell, a layer or a whole network.
+
+    Attributes:
+        space: text form of the space it belongs to.
+        key: its text form within that space.
+        ops: the nodes; every edge goes from a lower to a higher index.
+        edges: (source, target, port): the output of `source` is input number `port` of `target`.
+    """
+
+    space: str
+    key: str
+    ops: tuple[Op, ...]
+    edges: tuple[tuple[int, int, int], ...]
+
+    def inputs(self) -> list[list[int]]:
+        """The sources of every op, in the order of their ports."""
+        sources: list[list[tuple[int, int]]] = [[] for _ in self.ops]
+        for source, target, port in self.edges:
+            sources[target].append((port, source))
+        return [[source for _, source in sorted(ports)] for ports in sources]
+
+
+class Space(ABC):
+    """A codec between texts, integer decisions and graphs; it knows the skeleton that cells are stacked in.
+
+    `str(space)` is its text form (it stands in the `space` column of every row) and `datasets.spaces.parse_space`
+    reads it back. Spaces compare by value.
+    """
+
+    num_choices: ClassVar[tuple[int, ...]]
+    """How many values each decision takes."""
+    kinds: ClassVar[tuple[str, ...]]
+    """Names of the node kinds of `graph`."""
+
+    @abstractmethod
+    def parse(self, keys: Sequence[str]) -> Architectures:
+        """Read texts; a malformed one raises `InputError`."""
+
+    @abstractmethod
+    def format(self, archs: Architectures) -> list[str]:
+        """Texts that `parse` reads back to the same decisions."""
+
+    @abstractmethod
+    def canonical(self, archs: Architectures) -> list[str]:
+        """Texts that are equal where two architectures do the same work on paths that reach the output."""
+
+    @abstractmethod
+    def connected(self, archs: Architectures) -> np.ndarray:
+        """Whether a path of ops leads from input to output [A]; without one the output is a constant."""
+
+    @abstractmethod
+    def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
+        """Unsized cell graphs with ops on nodes: kinds [A, N] (indices into `kinds`), adjacency [A, N, N] (bool,
+        row = source)."""
+
+    @abstractmethod
+    def expand(self, arch: Architecture) -> Architecture:
+        """The whole network with the shape of every op, batch dimension left out."""
+
+    @abstractmethod
+    def totals(self, archs: Architectures) -> pd.DataFrame:
+        """Physical totals of the expanded networks at batch 1, the columns of `datasets.analysis.totals`."""
+
+    @abstractmethod
+    def architecture(self, decisions: np.ndarray) -> Architecture:
+        """The `Architecture` view of one row of decisions."""
+
+    def all(self) -> Architectures:
+        """Every architecture of the space, last decision fastest; a space too large to list raises `InputError`."""
+        if (size := math.prod(self.num_choices)) > 10_000_000:
+            raise InputError(f"{self} has {size:.0e} architectures, too many to list: sample some.")
+        grids = np.meshgrid(*[np.arange(n, dtype=np.int8) for n in self.num_choices], indexing="ij")
+        return Architectures(self, np.stack([g.ravel() for g in grids], axis=1))
+
+    def sample(self, n: int, rng: np.random.Generator) -> Architectures:
+        """`n` architectures, each decision drawn uniformly (repeats are possible)."""
+        return Architectures(self, rng.integers(0, self.num_choices, (n, len(self.num_choices)), dtype=np.int8))
+
+    def mutate(self, archs: Architectures, rng: np.random.Generator) -> Architectures:
+        """Each architecture with one decision, chosen at random, changed to another value."""
+        decisions = archs.decisions.copy()
+        rows, columns = np.arange(len(archs)), rng.integers(0, len(self.num_choices), len(archs))
+        choices = np.asarray(self.num_choices)[columns]
+        shift = rng.integers(1, choices)  # never 0: something must change
+        decisions[rows, columns] = (decisions[rows, columns] + shift) % choices
+        return Architectures(self, decisions)
+
+    def neighbours(self, arch: Architectures) -> Architectures:
+        """All architectures that differ from the only one of `arch` in exactly one decision."""
+        (row,) = arch.decisions
+        rows = []
+        for i, choices in enumerate(self.num_choices):
+            others = [value for value in range(choices) if value != row[i]]
+            block = np.repeat(row[None], len(others), axis=0)
+            block[:, i] = others
+            rows.append(block)
+        return Architectures(self, np.concatenate(rows))
+
+
+class Architectures(Sequence[Architecture]):
+    """Many architectures of one space as integer decisions [A, n]; items are views made only when asked for."""
+
+    def __init__(self, space: Space, decisions: np.ndarray) -> None:
+        decisions = np.array(decisions, dtype=np.int8)
+        choices = np.asarray(space.num_choices)
+        if decisions.ndim != 2 or decisions.shape[1] != len(choices):
+            raise InputError(f"{space} takes {len(choices)} decisions a row, not an array of shape {decisions.shape}.")
+        if ((decisions < 0) | (decisions >= choices)).any():
+            raise InputError(f"A decision is out of range: {space} has {tuple(choices.tolist())} choices.")
+        decisions.setflags(write=False)
+        self.space = space
+        self.decisions = decisions
+
+    def __len__(self) -> int:
+        return len(self.decisions)
+
+    @overload
+    def __getitem__(self, index: int) -> Architecture: ...
+    @overload
+    def __getitem__(self, index: slice | np.ndarray | list[int]) -> Architectures: ...
+    def __getitem__(self, index: Any) -> Architecture | Architectures:
+        if isinstance(index, int | np.integer):
+            return self.space.architecture(self.decisions[index])
+        return Architectures(self.space, self.decisions[index])
+
+    def __iter__(self) -> Iterator[Architecture]:
+        return (self.space.architecture(row) for row in self.decisions)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Architectures)
+            and self.space == other.space
+            and np.array_equal(self.decisions, other.decisions)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} architectures of {self.space}>"
+
+    @property
+    def keys(self) -> list[str]:
+        """Their text forms."""
+        return self.space.format(self)
