@@ -15,6 +15,7 @@ from encoders.base import DeviceEncoder, GraphBatch, GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph, CellOneHot
 from encoders.device import DeviceIndex, DeviceSpecs
 from encoders.flat import FlatVector, Totals
+from encoders.paths import CellPaths
 from tests.conftest import implementations
 
 GRAPHS = [cls() for cls in implementations("encoders", GraphEncoder)]
@@ -22,6 +23,7 @@ VECTORS = [cls() for cls in implementations("encoders", VectorEncoder)]
 DEVICE_CASES = {DeviceIndex: DeviceIndex(("a", "b")), DeviceSpecs: DeviceSpecs()}
 OTHER_VALUES = {
     "columns": ("macs", "kernels"),
+    "length": 2,
     "names": ("b",),
     "numbers": ("clock_ghz",),
     "kinds": ("dsp",),
@@ -46,6 +48,10 @@ def test_a_batch_is_its_rows_and_a_pure_function(
     encoder: GraphEncoder | VectorEncoder, space: Space, seed: int, n: int
 ) -> None:
     archs = space.sample(n, np.random.default_rng(seed))
+    if isinstance(encoder, CellPaths) and not isinstance(space, NasBench201):
+        with pytest.raises(InputError, match="are too many; use another encoder"):
+            encoder(archs)
+        return
     whole = arrays(encoder(archs))
     again = arrays(encoder(archs))
     rows = [arrays(encoder(archs[i : i + 1])) for i in range(n)]
@@ -122,9 +128,23 @@ def test_the_global_node_sees_every_node(space: NasBench201) -> None:
     assert (batch.nodes.sum(-1) == batch.mask).all()
 
 
+def test_paths_spell_what_they_pass(space: NasBench201) -> None:
+    """Of the four ways from node 0 to node 3, one is a single op, two are pairs, one passes a `none`."""
+    ops = ("skip_connect", "nor_conv_1x1", "none", "nor_conv_3x3", "nor_conv_3x3", "avg_pool_3x3")
+    row = CellPaths()(cell(space, *ops))[0]
+    skip, one, three, pool = range(4)  # the kinds in the order of the space, without none
+    singles, pairs = 0, 4
+    expected = np.zeros(84)
+    expected[singles + three] = 1  # 3 <- 0
+    expected[pairs + 4 * skip + three] = 1  # 1 <- 0, 3 <- 1
+    expected[pairs + 4 * one + pool] = 1  # 2 <- 0, 3 <- 2
+    np.testing.assert_array_equal(row, expected)
+    archs = space.all()
+    np.testing.assert_array_equal(CellPaths()(archs).any(axis=1), space.connected(archs))
+
+
 def test_leti_s_vector_has_its_length(space: NasBench201) -> None:
     """2 + n^2 + n: 58 numbers for the 7 nodes of NAS-Bench-101, 74 for the 8 of NAS-Bench-201."""
-    assert 2 + 7**2 + 7 == 58
     archs = space.sample(3, np.random.default_rng(0))
     assert FlatVector()(archs).shape == (3, 2 + 8**2 + 8)
     np.testing.assert_array_equal(FlatVector()(archs)[:, 0], space.totals(archs)["flops"])

@@ -254,6 +254,21 @@ def test_kill_nine_loses_doubles_and_tears_nothing(tmp_path: Path) -> None:
     assert [row["key"] for row in rows] == distinct_sample(TINY, 40, 0).keys
 
 
+def test_ctrl_c_stops_in_words_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    command = [sys.executable, "-m", "measure", "run", "--space", str(TINY), "--limit", "20", "--journal", str(path)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not (path.exists() and path.stat().st_size):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130 and said.endswith("error: Interrupted; run the same command again to go on.\n")
+    measured = len(read_journal(path))
+    assert 0 < measured < 20
+    assert f"{20 - measured} rows measured (0 failed" in run(*command[1:]).stdout
+
+
 # The command line and the table
 
 

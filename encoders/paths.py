@@ -1,0 +1,66 @@
+"""Cells as the paths through them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+
+from datasets.records import Architectures, InputError, Space
+from encoders.base import VectorEncoder
+
+_ENDS = ("input", "output")
+
+
+@dataclass
+class CellPaths(VectorEncoder):
+    """How many paths from input to output spell each sequence of ops (path encoding: White et al., AAAI 2021); a path
+    with a `none` on it is no path. NAS-Bench-201: at most three ops of four kinds, 4 + 16 + 64 = 84 numbers.
+
+    Attributes:
+        length: the longest sequence that is told apart; longer paths count as what they begin with.
+    """
+
+    length: int = 3
+
+    def num_features(self, space: Space) -> int:
+        size = len(_ops(space))
+        if size**self.length > 100_000:
+            raise InputError(
+                f"Sequences of {self.length} of the {size} ops of {space} are too many; use another encoder."
+            )
+        return sum(size**n for n in range(1, self.length + 1))
+
+    def __call__(self, archs: Architectures) -> np.ndarray:
+        out = np.zeros((len(archs), self.num_features(archs.space)), dtype=np.float32)
+        kinds, adjacency = archs.space.graph(archs)
+        ops = _ops(archs.space)
+        digit = np.array([ops.index(kind) if kind in ops else -1 for kind in archs.space.kinds])[kinds]
+        for path in _paths(np.any(adjacency, axis=0), archs.space, kinds) if len(archs) else []:
+            there = np.all([adjacency[:, a, b] for a, b in pairwise(path)], axis=0)
+            inner = digit[:, path[1:-1]][:, : self.length]
+            there &= (inner >= 0).all(axis=1)
+            weights = len(ops) ** np.arange(inner.shape[1])[::-1]
+            first = sum(len(ops) ** n for n in range(1, inner.shape[1]))  # where sequences of this length begin
+            rows = np.flatnonzero(there)
+            out[rows, first + inner[rows] @ weights] += 1
+        return out
+
+
+def _ops(space: Space) -> list[str]:
+    return [kind for kind in space.kinds if kind not in (*_ENDS, "none")]
+
+
+def _paths(edges: np.ndarray, space: Space, kinds: np.ndarray) -> list[list[int]]:
+    """All node paths from input to output over edges [N, N] that any of the graphs has."""
+    (start,) = np.flatnonzero((kinds == space.kinds.index("input")).any(axis=0))
+    (end,) = np.flatnonzero((kinds == space.kinds.index("output")).any(axis=0))
+    found, open_ = [], [[int(start)]]
+    while open_:
+        path = open_.pop()
+        if path[-1] == end:
+            found.append(path)
+            continue
+        open_ += [[*path, int(node)] for node in np.flatnonzero(edges[path[-1]])]
+    return found
