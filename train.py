@@ -42,7 +42,7 @@ class Logging:
 def train(
     data: Dataset,
     split: Split,
-    predictor: Predictor | None = None,
+    predictor: Predictor,
     out: Path | None = None,
     study: Path | None = None,
     name: str = "",
@@ -65,13 +65,12 @@ def train(
         seed: of the split; a predictor has a seed of its own.
         overwrite: replace a run folder that is already there.
         log: where else progress is told.
-        sweep: run every combination of a W&B sweep file (configs/sweeps) that is not complete; other flags are ignored.
+        sweep: alone, instead of all other flags: run every combination of a W&B sweep file (configs/sweeps) that is
+            not complete yet.
 
     Returns:
         Whether anything was to be done.
     """
-    if predictor is None:
-        raise InputError("Name what to fit, as in --predictor configs/predictors/gcn.yaml, or a --sweep.")
     if (out is None) == (study is None):
         raise InputError("Name the run folder to write with --out, or a folder of runs with --study.")
     name = name or type(predictor).__name__.lower()

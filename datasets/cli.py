@@ -93,6 +93,8 @@ def _fault_in(path: str) -> str:
         parser.parse_object({"it": tree})
     except ArgumentError as error:
         return str(error).replace('Parser key "it":', "").strip()
-    except (OSError, yaml.YAMLError, KeyError, TypeError, AttributeError, ImportError) as error:
-        return f"{type(error).__name__} {error}"
+    except (KeyError, TypeError):
+        return "it names no class; begin it with class_path, as the files of configs do"
+    except (OSError, yaml.YAMLError, AttributeError, ImportError) as error:
+        return str(error)
     return "it is not what is asked for here"

@@ -145,6 +145,7 @@ def test_bad_flags_are_refused_in_one_sentence(arguments: list[str], sentence: s
         ("class_path: predictors.gcn.GNN", "module 'predictors.gcn' has no attribute 'GNN'"),
         ("class_path: datasets.splits.Random", "it is not what is asked for here"),
         ("class_path: [", "is not valid YAML"),
+        ("hidden: 3", "it names no class; begin it with class_path"),
     ],
 )
 def test_bad_configuration_files_are_refused_in_one_sentence(content: str, sentence: str, tmp_path: Path) -> None:
