@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-class InputError(ValueError):
-    """A fault in what the user gave us; its text is the one sentence that the user sees, and says what to do."""
+class InputError(Exception):
+    """A fault in what the user gave us; its text is the one sentence that the user sees, and says what to do.
+
+    No ValueError: what guards against damaged files must not swallow the sentence that a file is missing.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,7 +44,7 @@ class Nats(Dataset):
             content = pd.read_csv(path, usecols=[_KEY, *_COLUMNS.values()])
             values = content[list(_COLUMNS.values())].astype(float)
             archs = NasBench201().parse(content[_KEY].fillna("").astype(str).tolist())
-        except ValueError as error:  # so are pandas' errors of parsing, and ours
+        except (ValueError, InputError) as error:  # pandas' errors of parsing are ValueErrors
             raise InputError(f"{path} is damaged or another table ({error}). {remedy}") from error
         size = len(NasBench201().all())
         if len(set(archs.keys)) != size or len(archs) != size:

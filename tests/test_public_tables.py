@@ -28,6 +28,7 @@ from predictors.config import from_config
 from tests.conftest import ROOT, made_up, run
 
 SPACE = NasBench201()
+CONFIGS = [p for p in sorted((ROOT / "configs" / "datasets").glob("*.yaml")) if p.stem != "bundled"]
 SEVEN = np.random.default_rng(0).permutation(15_625)[:7]
 """Cells of the tiny files, in an order of their own."""
 
@@ -330,6 +331,13 @@ MEDIANS = {
     "rice_edgetpu": 1.209,
     "rice_raspi4": 44.63,
 }
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_an_absent_table_says_how_to_get_it(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GNOMON_DATA", str(tmp_path))
+    with pytest.raises(InputError, match=r"There is no .*; `python -m datasets fetch [\w-]+` downloads it"):
+        from_config(yaml.safe_load(path.read_text()), Dataset).measurements()
 
 
 def test_oneproxy_has_its_medians() -> None:
