@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -54,6 +54,9 @@ class Predictor(CostModel):
     space_: Space = field(init=False, repr=False, compare=False)
     devices_: tuple[Device, ...] = field(init=False, repr=False, compare=False)
     metadata_: dict[str, Any] = field(init=False, repr=False, compare=False)
+
+    chunk: ClassVar[int] = 4096
+    """Architectures that are predicted at once."""
 
     # What a kind of predictor has to supply: arrays in, arrays out; scaled labels [A, D], NaN where unknown.
 
@@ -109,9 +112,10 @@ class Predictor(CostModel):
         """Which output answers for a device; an unknown one raises `InputError`."""
         return DeviceIndex(tuple(d.name for d in self.devices_) or ("",)).position(device)
 
-    def predict_all(self, archs: Architectures, chunk: int = 4096) -> np.ndarray:
+    def predict_all(self, archs: Architectures, chunk: int = 0) -> np.ndarray:
         """Predictions [A, D] on every device it was fitted on; memory stays flat in A but for the answer."""
-        parts = [self._forward(self.encode(archs[i : i + chunk])) for i in range(0, len(archs), chunk)]
+        size = chunk or self.chunk
+        parts = [self._forward(self.encode(archs[i : i + size])) for i in range(0, len(archs), size)]
         return self.scale.inverse(np.concatenate(parts)) if parts else np.empty((0, max(1, len(self.devices_))))
 
     def on(self, device: Device | None, metric: str = "latency_ms") -> Cost:

@@ -131,11 +131,11 @@ class OnnxPredictor(CostModel):
             raise InputError(f"There is no file {path}.")
         return OnnxPredictor(Path(path).read_bytes(), str(path))
 
-    def predict_all(self, archs: Architectures, chunk: int = 4096) -> np.ndarray:
+    def predict_all(self, archs: Architectures, chunk: int = 0) -> np.ndarray:
         """Predictions [A, D] on every device, in the metric's unit."""
-        parts = []
-        for i in range(0, len(archs), chunk):
-            inputs = self.encode(archs[i : i + chunk])
+        parts, size = [], chunk or self._description.chunk
+        for i in range(0, len(archs), size):
+            inputs = self.encode(archs[i : i + size])
             parts.append(self._session.run(None, {name: inputs[name] for name in self._wanted})[0])
         return np.concatenate(parts) if parts else np.empty((0, max(1, len(self.devices_))))
 
