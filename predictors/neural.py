@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -41,9 +41,10 @@ class NeuralPredictor(Predictor):
         """A fresh network for such inputs; its `forward` takes them by name."""
 
     def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
-        from predictors.training import train
+        from predictors.training import Training
 
-        self.network_ = train(self, x, z, val, log)
+        train = Training(**{f.name: getattr(self, f.name) for f in fields(Training)})
+        self.network_ = train(lambda: self._network(x, z.shape[1]), x, z, val, log)
         self._shapes_ = {name: list(value.shape[1:]) for name, value in x.items()}
 
     def _forward(self, x: Inputs) -> np.ndarray:

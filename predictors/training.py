@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import lightning
 import numpy as np
@@ -15,39 +15,47 @@ from torch import nn
 
 from predictors.base import Inputs, Log
 
-if TYPE_CHECKING:
-    from predictors.neural import NeuralPredictor
-
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 
 
-def train(
-    predictor: NeuralPredictor, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log
-) -> nn.Module:
-    """Train a fresh network of `predictor` on inputs [A, ...] and scaled labels [A, D]; NaN labels do not count.
+@dataclass(frozen=True)
+class Training:
+    """How a net is trained; the fields are those of `NeuralPredictor`."""
 
-    The global random state of torch is left as it was.
-    """
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module="lightning")
-        torch.manual_seed(predictor.seed)
-        batches = _Batches(x, z, predictor.batch_size, shuffle=True)
-        module = _Regression(predictor, predictor._network(x, z.shape[1]), len(batches), log)
-        trainer = lightning.Trainer(
-            max_epochs=predictor.epochs,
-            accelerator="cpu",
-            devices=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            check_val_every_n_epoch=10,
-        )
-        held = None if val is None else _Batches(*val, 4096, shuffle=False)
-        trainer.fit(module, batches, held)
-    return module.network.eval()
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    weight_decay: float
+    loss: str
+    seed: int
+
+    def __call__(
+        self, make: Callable[[], nn.Module], x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log
+    ) -> nn.Module:
+        """Make a network and train it on inputs [A, ...] and scaled labels [A, D]; NaN labels do not count.
+
+        The global random state of torch is left as it was.
+        """
+        logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+        with torch.random.fork_rng(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="lightning")
+            torch.manual_seed(self.seed)
+            batches = _Batches(x, z, self.batch_size, shuffle=True)
+            module = _Regression(self, make(), len(batches), log)
+            trainer = lightning.Trainer(
+                max_epochs=self.epochs,
+                accelerator="cpu",
+                devices=1,
+                logger=False,
+                enable_checkpointing=False,
+                enable_progress_bar=False,
+                enable_model_summary=False,
+                num_sanity_val_steps=0,
+                check_val_every_n_epoch=10,
+            )
+            held = None if val is None else _Batches(*val, 4096, shuffle=False)
+            trainer.fit(module, batches, held)
+        return module.network.eval()
 
 
 class _Batches:
@@ -68,11 +76,11 @@ class _Batches:
 
 
 class _Regression(lightning.LightningModule):
-    def __init__(self, predictor: NeuralPredictor, network: nn.Module, steps: int, log: Log) -> None:
+    def __init__(self, training: Training, network: nn.Module, steps: int, log: Log) -> None:
         super().__init__()
-        self.predictor, self.network, self.steps, self.tell = predictor, network, steps, log
+        self.settings, self.network, self.steps, self.tell = training, network, steps, log
         losses = {"l1": nn.L1Loss, "mse": nn.MSELoss, "huber": nn.HuberLoss}
-        self.loss = losses[predictor.loss]()
+        self.loss = losses[training.loss]()
 
     def _loss(self, batch: Batch) -> torch.Tensor:
         x, z = batch
@@ -84,10 +92,10 @@ class _Regression(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         loss, epoch = float(self._loss(batch)), self.current_epoch + 1
-        self.tell(f"epoch {epoch} of {self.predictor.epochs}: validation loss {loss:.4f}", epoch=epoch, val_loss=loss)
+        self.tell(f"epoch {epoch} of {self.settings.epochs}: validation loss {loss:.4f}", epoch=epoch, val_loss=loss)
 
     def configure_optimizers(self) -> dict:  # type: ignore[override]
-        p = self.predictor
+        p = self.settings
         optimizer = torch.optim.AdamW(self.parameters(), p.learning_rate, weight_decay=p.weight_decay)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, p.learning_rate, total_steps=p.epochs * self.steps, pct_start=0.1
