@@ -257,7 +257,9 @@ def test_kill_nine_loses_doubles_and_tears_nothing(tmp_path: Path) -> None:
 def test_ctrl_c_stops_in_words_and_the_same_command_goes_on(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
     command = [sys.executable, "-m", "measure", "run", "--space", str(TINY), "--limit", "20", "--journal", str(path)]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    # A shell's background jobs ignore SIGINT and hand that on; a person's terminal does not.
+    heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, **heed)
     while not (path.exists() and path.stat().st_size):
         assert process.poll() is None
         time.sleep(0.05)
