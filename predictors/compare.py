@@ -12,6 +12,8 @@ import pandas as pd
 from datasets.records import UNITS, InputError
 from predictors.metrics import METRICS
 
+NEEDED = ("dataset", "set", "predictor", "device", "shots", "seed", "cells", "fit_cpu_s", "predict_cpu_s", *METRICS)
+"""Columns that a row must have to be compared."""
 SHOWN = ("spearman", "kendall", "mape", "within_1", "within_5", "within_10")
 
 
@@ -27,9 +29,13 @@ def read_runs(folder: Path) -> dict[Path, list[dict[str, Any]]]:
     runs = {}
     for file in files:
         try:
-            runs[file.parent] = json.loads(file.read_text())
-        except ValueError as error:
-            raise InputError(f"{file} is damaged ({error}); train this run again.") from error
+            rows = json.loads(file.read_text())
+            whole = bool(rows) and all(set(NEEDED) <= set(row) for row in rows)
+        except (ValueError, TypeError):
+            whole = False
+        if not whole:
+            raise InputError(f"{file} is damaged or of another version of Gnomon; train this run again.")
+        runs[file.parent] = rows
     different = {row["dataset"] for rows in runs.values() for row in rows}
     if len(different) > 1:
         raise InputError(f"The runs in {folder} are of different data sets ({', '.join(sorted(different))}).")
@@ -80,8 +86,7 @@ def compare(folder: Path) -> tuple[pd.DataFrame, Path]:
     order = list(dict.fromkeys(ranked["predictor"]))  # best first
     tested = tested.set_index("predictor").loc[order].reset_index()
     most = tested[tested["shots"] == tested["shots"].max()]
-    predictions = pd.read_parquet(best / "predictions.parquet")
-    predictions = predictions[predictions["set"] == "test"]
+    predictions = _predictions(best)
     metric = predictions["metric"].iloc[0]
     sections: list[Section] = [
         ("Ranking by validation Spearman; the other columns are of the test set; means over devices, seeds", ranked),
@@ -94,6 +99,16 @@ def compare(folder: Path) -> tuple[pd.DataFrame, Path]:
         sections.insert(1, ("Learning curves, test set, means over devices and seeds", learning_curves(tested)))
     (folder / "report.html").write_text(page(f"Predictors on {rows[0]['dataset']}", sections))
     return ranked, best
+
+
+def _predictions(run: Path) -> pd.DataFrame:
+    """What a run said on its test set."""
+    path = run / "predictions.parquet"
+    try:
+        table = pd.read_parquet(path, columns=["metric", "set", "key", "device", "measured", "predicted"])
+    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors and OSErrors
+        raise InputError(f"{path} is absent, damaged or of another version; train this run again.") from error
+    return table[table["set"] == "test"]
 
 
 def _best_run(runs: dict[Path, list[dict[str, Any]]]) -> Path:

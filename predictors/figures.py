@@ -120,6 +120,8 @@ def learning_curves(rows: pd.DataFrame) -> Figure:
         axis.set(title=title, xlabel="labels, validation included", xscale="log")
         axis.set_xticks(sorted(rows["shots"].unique()), [f"{n:g}" for n in sorted(rows["shots"].unique())])
         axis.minorticks_off()
-    handles, labels = axes[0].get_legend_handles_labels()
+    handles, labels = axes[
+        1
+    ].get_legend_handles_labels()  # the right one has every predictor: a share is never undefined
     figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside lower center", ncols=max(1, len(labels)))
     return figure

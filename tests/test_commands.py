@@ -3,6 +3,7 @@
 import json
 import re
 import resource
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -182,13 +183,33 @@ def test_bad_questions_are_refused_in_words(runs: Path, compared: str, arguments
 
 
 def test_runs_of_different_data_sets_are_not_compared(runs: Path, tmp_path: Path) -> None:
+    rows = json.loads((runs / "flops" / "metrics.json").read_text())
     for name, dataset in (("a", "one"), ("b", "two")):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "metrics.json").write_text(json.dumps([{"dataset": dataset}]))
+        (tmp_path / name / "metrics.json").write_text(json.dumps([{**row, "dataset": dataset} for row in rows]))
     done = run("-m", "predictors", "compare", tmp_path)
     assert done.returncode == 2 and "are of different data sets (one, two)" in done.stderr
     done = run("-m", "predictors", "compare", ROOT / "docs")
     assert done.returncode == 2 and "There is no run in" in done.stderr
+
+
+@pytest.mark.parametrize("fault", ["no rows", "old rows", "no predictions", "cut predictions", "old predictions"])
+def test_a_damaged_or_older_run_folder_is_one_sentence(runs: Path, tmp_path: Path, fault: str) -> None:
+    shutil.copytree(runs / "flops", tmp_path / "flops")
+    metrics, predictions = tmp_path / "flops" / "metrics.json", tmp_path / "flops" / "predictions.parquet"
+    if fault == "no rows":
+        metrics.write_text("[]")
+    elif fault == "old rows":
+        metrics.write_text(json.dumps([{"dataset": "bundled", "predictor": "flops"}]))
+    elif fault == "no predictions":
+        predictions.unlink()
+    elif fault == "cut predictions":
+        predictions.write_bytes(predictions.read_bytes()[:500])
+    else:
+        pd.read_parquet(predictions).drop(columns="metric").to_parquet(predictions)
+    done = run("-m", "predictors", "compare", tmp_path)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
+    assert re.search(r"error: .*flops.* train this run again", done.stderr), done.stderr
 
 
 @pytest.mark.parametrize("limit", [200, 6_000, 40_000])

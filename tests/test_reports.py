@@ -46,3 +46,13 @@ def test_a_browser_draws_it_and_a_click_sorts(report: Path, tmp_path: Path) -> N
     command = [CHROMIUM, *FLAGS, f"--user-data-dir={tmp_path / 'profile'}", "--dump-dom", report.as_uri()]
     shown = subprocess.run(command, capture_output=True, text=True, timeout=120).stdout
     assert 'data-seen="2,10,– | 10,2,– | true"' in shown, shown[-500:]
+
+
+def test_every_learning_curve_is_named() -> None:
+    """A constant prediction has no Spearman and so no line there, but it has one on the right."""
+    from predictors.figures import learning_curves
+
+    rows = [{"predictor": p, "shots": n, "seed": 0, "spearman": None if p == "mean" else 0.5, "within_10": 0.2}
+            for p in ("mean", "flops") for n in (100, 200)]  # fmt: skip
+    (legend,) = learning_curves(pd.DataFrame(rows)).legends
+    assert [text.get_text() for text in legend.get_texts()] == ["mean", "flops"]
