@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -47,7 +48,7 @@ class Journal:
         start = self.file.seek(0, os.SEEK_END)
         try:
             if self.file.write(line) != len(line):
-                raise OSError(28, "No space left on device", str(self.path))
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.path))
             os.fsync(self.file.fileno())
         except OSError as error:
             with contextlib.suppress(OSError):

@@ -143,10 +143,9 @@ class Predictor(CostModel):
         """Write `predictor.pt`: plain containers and tensors, whole or not at all."""
         import torch
 
-        state = {k: torch.as_tensor(v) if isinstance(v, np.ndarray) else v for k, v in self._state().items()}
         part = path.with_name(path.name + ".part")
         try:
-            torch.save({**self.metadata(), "state": state}, part)
+            torch.save({**self.metadata(), "state": _tensors(self._state())}, part)
             part.replace(path)
         except (OSError, RuntimeError) as error:  # torch's writer hides the errno of a full disk in a RuntimeError
             part.unlink(missing_ok=True)
@@ -176,6 +175,17 @@ class Predictor(CostModel):
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             raise InputError(f"The weights in {path} do not fit its configuration; was it edited?") from error
         return predictor
+
+
+def _tensors(state: Any) -> Any:
+    """Nested state with its arrays as tensors, which is what a checkpoint may hold."""
+    import torch
+
+    if isinstance(state, dict):
+        return {key: _tensors(value) for key, value in state.items()}
+    if isinstance(state, list):
+        return [_tensors(item) for item in state]
+    return torch.as_tensor(state) if isinstance(state, np.ndarray) else state
 
 
 def rebuild(meta: Any, where: str) -> Predictor:

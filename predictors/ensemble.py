@@ -59,7 +59,7 @@ class Ensemble(Predictor):
         return np.std(each, axis=0)
 
     def _state(self) -> dict[str, Any]:
-        return {"members": [_tensors(member._state()) for member in self.members_]}
+        return {"members": [member._state() for member in self.members_]}
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.members_ = self._members()
@@ -85,10 +85,3 @@ class Ensemble(Predictor):
         del whole.graph.output[:]
         whole.graph.output.append(shape)
         return whole
-
-
-def _tensors(state: dict[str, Any]) -> dict[str, Any]:
-    """Arrays as tensors, which is what a checkpoint may hold."""
-    import torch
-
-    return {key: torch.as_tensor(value) if isinstance(value, np.ndarray) else value for key, value in state.items()}

@@ -38,23 +38,13 @@ class GCN(NeuralPredictor):
 
 
 @dataclass
-class BrpGCN(NeuralPredictor):
-    """The GCN of BRP-NAS (Dudziak et al., NeurIPS 2020): four layers of 600, read out at the global node; trained by
-    our loop. Its encoding prunes dead branches; ours keeps them unless `encoder.pruned` is set.
+class BrpGCN(GCN):
+    """The GCN of BRP-NAS (Dudziak et al., NeurIPS 2020): four layers of 600, read out at the global node, which must be
+    node 0; trained by our loop. Its encoding prunes dead branches; ours keeps them unless `encoder.pruned` is set."""
 
-    Attributes:
-        encoder: architectures to graphs; node 0 must be the global one.
-        hidden: width of the convolutions.
-        layers: how many of them.
-        dropout: share of activations dropped while training.
-    """
-
-    epochs: int = 100
     learning_rate: float = 4e-4
     weight_decay: float = 5e-4
-    encoder: GraphEncoder = field(default_factory=CellGraph)
     hidden: int = 600
-    layers: int = 4
     dropout: float = 0.002
 
     def _network(self, x: Inputs, outputs: int) -> nn.Module:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,10 +32,7 @@ class Sweep:
             yield [f"--{key}={_text(value)}" for key, value in zip(self.parameters, values, strict=True)]
 
     def __len__(self) -> int:
-        size = 1
-        for values in self.parameters.values():
-            size *= len(values)
-        return size
+        return math.prod(len(values) for values in self.parameters.values())
 
 
 def _text(value: Any) -> str:
@@ -76,7 +74,7 @@ def run_sweep(path: Path, run: Callable[[list[str]], bool], say: Callable[[str],
         run: does one command line; says whether there was anything to do.
         say: where progress goes.
     """
-    sweep, started, spent, done = read_sweep(path), 0.0, 0.0, 0
+    sweep, spent, done = read_sweep(path), 0.0, 0
     for number, flags in enumerate(sweep.flags(), 1):
         left = f", about {(len(sweep) - number + 1) * spent / done / 60:.0f} min left" if done else ""
         say(f"[{number}/{len(sweep)}{left}] {' '.join(flags)}")

@@ -64,7 +64,7 @@ class XGBoost(Predictor):
         return np.stack([booster.predict(data) for booster in self.boosters_], axis=1)
 
     def _state(self) -> dict[str, Any]:
-        return {"boosters": [_tensor(booster.save_raw("ubj")) for booster in self.boosters_]}
+        return {"boosters": [np.frombuffer(booster.save_raw("ubj"), np.uint8).copy() for booster in self.boosters_]}
 
     def _restore(self, state: dict[str, Any]) -> None:
         import xgboost
@@ -89,9 +89,3 @@ class XGBoost(Predictor):
             (node,) = (node for node in converted.graph.node if node.op_type == "TreeEnsembleRegressor")
             ensembles.append(node)
         return vector_model("Concat", [], {}, x, before=ensembles)
-
-
-def _tensor(raw: bytearray) -> Any:
-    import torch
-
-    return torch.frombuffer(raw, dtype=torch.uint8).clone()
