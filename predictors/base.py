@@ -18,7 +18,7 @@ from datasets.spaces import parse_space
 from encoders.base import GraphEncoder, VectorEncoder
 from encoders.device import DeviceIndex
 from predictors.config import from_config, to_config
-from predictors.scaling import Scale
+from predictors.scaling import Scale, centring
 
 FORMAT = 1
 """Version of `predictor.pt`."""
@@ -45,10 +45,13 @@ class Predictor(CostModel):
     Attributes:
         metric: what it predicts; predictions are in the metric's unit.
         scale: of the labels.
+        tolerance: 0, or the relative error to stay within (0.1 for +-10 %): one factor a device, found on the
+            validation set, then moves predictions so that most do, which leaves the order as it is and costs some MAPE.
     """
 
     metric: str = "latency_ms"
     scale: Scale = field(default_factory=Scale)
+    tolerance: float = 0.0
 
     encoder: GraphEncoder | VectorEncoder = field(init=False, repr=False, compare=False)
     space_: Space = field(init=False, repr=False, compare=False)
@@ -76,7 +79,10 @@ class Predictor(CostModel):
     def _to_onnx(self, x: Inputs) -> Any: ...
 
     def fit(self, train: Measurements, val: Measurements | None = None, log: Log = silent) -> Self:
-        """Learn from `train`; `val`, of the same devices, may be used to stop. An earlier fit is forgotten."""
+        """Learn from `train`; `val`, of the same devices, gives what must not come from training labels. An earlier fit
+        is forgotten."""
+        if not 0 <= self.tolerance < 1 or (self.tolerance and val is None):
+            raise InputError(f"tolerance = {self.tolerance} must lie in [0, 1), and needs a validation set if above 0.")
         y = train.matrix(self.metric)
         empty = np.isnan(y).all(axis=0)
         if empty.any():
@@ -95,6 +101,9 @@ class Predictor(CostModel):
         if val is not None:
             held = self.encode(val.architectures), self.scale.transform(val.matrix(self.metric))
         self._fit(self.encode(archs), self.scale.transform(y[rows]), held, log)
+        if self.tolerance and val is not None:
+            predicted = self.predict_all(val.architectures)
+            self.scale.multiply(centring(predicted, val.matrix(self.metric), self.tolerance))
         return self
 
     def encode(self, archs: Architectures) -> Inputs:

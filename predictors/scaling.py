@@ -37,6 +37,13 @@ class Scale:
         y = z * self.std_ + self.mean_
         return np.exp(y) if self.kind == "log" else y
 
+    def multiply(self, factor: np.ndarray) -> None:
+        """Make every inverse [A, D] larger by one factor [D] a device."""
+        if self.kind == "log":
+            self.mean_ = self.mean_ + np.log(factor)
+        else:
+            self.mean_, self.std_ = self.mean_ * factor, self.std_ * factor
+
     def state(self) -> dict[str, Any]:
         """What was learnt, as plain numbers."""
         return {"mean": self.mean_.tolist(), "std": self.std_.tolist()}
@@ -44,3 +51,21 @@ class Scale:
     def restore(self, state: dict[str, Any]) -> None:
         """Put `state` back."""
         self.mean_, self.std_ = np.array(state["mean"]), np.array(state["std"])
+
+
+def centring(predicted: np.ndarray, measured: np.ndarray, tolerance: float) -> np.ndarray:
+    """The factor [D] a device, within the tolerance itself, that brings most predictions to within `tolerance` of what
+    was measured: the centre of the fullest window instead of the median. They differ where errors are lopsided, as on
+    a machine that was slower for a while. The window's edges are logistic, a tenth of the tolerance wide, for a
+    hundred labels tell no sharper one.
+
+    Args:
+        predicted: [A, D].
+        measured: [A, D], NaN where unknown; a device without any keeps 1.
+        tolerance: relative, 0.1 for +-10 %.
+    """
+    steps = np.linspace(-tolerance, tolerance, 81)
+    factors = np.exp(steps[np.argsort(np.abs(steps), kind="stable")])  # of equals the one nearest to 1 comes first
+    errors = factors[:, None, None] * (predicted / measured) - 1  # [factors, A, D]
+    inside = np.tanh((tolerance - errors) / (0.2 * tolerance)) + np.tanh((tolerance + errors) / (0.2 * tolerance))
+    return factors[np.nansum(inside, axis=1).argmax(axis=0)]
