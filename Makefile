@@ -57,7 +57,14 @@ help-gold: setup
 	$(PY) train.py --sweep configs/sweeps/help_gold.yaml
 	$(PY) -m predictors compare runs/help_gold --claims configs/claims/help_gold.yaml
 
-# Six of HELP's devices with 900 labels each, three seeds; an hour on one core. Both go on where they stopped.
+# Six of HELP's devices with 900 labels each on NAS-Bench-201 and FBNet, learning curves on both, speed, a sweep that is
+# killed ten times: two hours on one core. Goes on where it stopped.
+HELP_STUDIES := help_900_fbnet help_curves help_curves_fbnet help_900
 help-900: setup
-	$(PY) train.py --sweep configs/sweeps/help_900.yaml
+	@for s in $(HELP_STUDIES); do \
+		$(PY) train.py --sweep configs/sweeps/$$s.yaml || exit 1; \
+		test $$s = help_900 || $(PY) -m predictors compare runs/$$s || exit 1; \
+	done
+	$(PY) -m pytest -q tests/test_sweeps.py -k killed --rows runs/kills/summary.json
+	$(PY) -m tests.bench
 	$(PY) -m predictors compare runs/help_900 --claims configs/claims/help_900.yaml

@@ -88,7 +88,7 @@ def compare(folder: Path, claims: Path | None = None) -> None:
         print("\nundefined: a constant prediction ranks nothing; such predictors come last.")
     if claims is not None:
         print()
-        for told in check_claims(claims, folder, str(ranked["predictor"][0])):
+        for told in check_claims(claims, folder):
             verdict = "met" if told["met"] else "NOT MET"
             print(f"{verdict}: {told['claim']}: {told['value']:.4g} (target {told['target']:g})")
     print(f"\nbest:     {best.name}\nreport:   {folder / 'report.html'}\nexported: {folder / 'best.onnx'}")

@@ -20,7 +20,9 @@ class Claim:
         claim: in words.
         metric: column that is averaged.
         target: what the mean has to reach.
-        where: columns and the values that rows must have; predictor `best` is the one that ranks first by validation.
+        where: columns and the values that rows must have; predictor `best` is the one that ranks first by validation
+            among the rows that the other columns leave.
+        study: folder whose `summary.json` has the rows; by default the one that is judged.
         better: whether the target is a least (`higher`) or a most (`lower`).
         command: that makes the rows.
         note: why it is missed, where it is.
@@ -30,21 +32,22 @@ class Claim:
     metric: str
     target: float
     where: dict[str, Any] = field(default_factory=dict)
+    study: str = ""
     better: Literal["higher", "lower"] = "higher"
     command: str = ""
     note: str = ""
 
-    def check(self, rows: list[dict[str, Any]], best: str) -> dict[str, Any]:
+    def check(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """The claim as it stands in claims.json: claim, value, target, met, command (and rows: how many were averaged).
 
         Raises:
             InputError: a column is unknown, or no row fits.
         """
         table = pd.DataFrame(rows)
-        for column, value in self.where.items():
+        for column, value in sorted(self.where.items(), key=lambda item: item == ("predictor", "best")):
             if column not in table:
                 raise InputError(f"'{self.claim}': rows have no column '{column}'; they have {list(table.columns)}.")
-            wanted = best if (column, value) == ("predictor", "best") else value
+            wanted = _best(rows, table) if (column, value) == ("predictor", "best") else value
             table = table[table[column].isin(wanted if isinstance(wanted, list) else [wanted])]
         if table.empty or self.metric not in table:
             raise InputError(f"'{self.claim}': no row has {self.metric} where {self.where}; is the study complete?")
@@ -52,6 +55,14 @@ class Claim:
         met = bool(value >= self.target if self.better == "higher" else value <= self.target)
         told = {"claim": self.claim, "value": float(value), "target": self.target, "met": met, "command": self.command}
         return told | {"rows": len(table)} | ({"note": self.note} if self.note else {})
+
+
+def _best(rows: list[dict[str, Any]], chosen: pd.DataFrame) -> str:
+    """Which predictor ranks first by validation, with as many labels as the chosen rows have."""
+    from predictors.compare import ranking
+
+    labels = set(chosen["shots"])
+    return str(ranking([row for row in rows if row["shots"] in labels])["predictor"][0])
 
 
 def read_claims(path: Path) -> list[Claim]:
@@ -68,9 +79,17 @@ def read_claims(path: Path) -> list[Claim]:
         ) from error
 
 
-def check_claims(path: Path, folder: Path, best: str) -> list[dict[str, Any]]:
-    """Check the claims of a file against `summary.json` of a study, and write `claims.json` beside it."""
-    rows = json.loads((folder / "summary.json").read_text())
-    told = [claim.check(rows, best) for claim in read_claims(path)]
+def check_claims(path: Path, folder: Path) -> list[dict[str, Any]]:
+    """Check the claims of a file, and write `claims.json` into the study's folder.
+
+    Raises:
+        InputError: the file is no list of claims, or rows are missing; what was written before stays.
+    """
+    told = []
+    for claim in read_claims(path):
+        summary = (Path(claim.study) if claim.study else folder) / "summary.json"
+        if not summary.is_file():
+            raise InputError(f"'{claim.claim}' needs {summary}, which is not there; run: {claim.command}.")
+        told.append(claim.check(json.loads(summary.read_text())))
     (folder / "claims.json").write_text(json.dumps(told, indent=1))
     return told

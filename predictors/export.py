@@ -131,12 +131,14 @@ class OnnxPredictor(CostModel):
             raise InputError(f"There is no file {path}.")
         return OnnxPredictor(Path(path).read_bytes(), str(path))
 
+    def run(self, inputs: Inputs) -> np.ndarray:
+        """The network alone: predictions [A, D] from encoded architectures."""
+        return self._session.run(None, {name: inputs[name] for name in self._wanted})[0]
+
     def predict_all(self, archs: Architectures, chunk: int = 0) -> np.ndarray:
         """Predictions [A, D] on every device, in the metric's unit."""
-        parts, size = [], chunk or self._description.chunk
-        for i in range(0, len(archs), size):
-            inputs = self.encode(archs[i : i + size])
-            parts.append(self._session.run(None, {name: inputs[name] for name in self._wanted})[0])
+        size = chunk or self._description.chunk
+        parts = [self.run(self.encode(archs[i : i + size])) for i in range(0, len(archs), size)]
         return np.concatenate(parts) if parts else np.empty((0, max(1, len(self.devices_))))
 
     def predict(self, archs: Architectures, device: Device | None = None) -> np.ndarray:

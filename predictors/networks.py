@@ -51,13 +51,14 @@ class BrpConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
 
-    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
-        support = x @ self.weight
-        return adjacency @ support + support + self.bias
+    def forward(self, x: Tensor, hears: Tensor) -> Tensor:
+        """Args: x [B, N, inputs]; hears [B, M, N]: A + I, or those rows of it whose nodes are wanted."""
+        return (hears @ x) @ self.weight + self.bias
 
 
 class BrpNet(nn.Module):
-    """BRP-NAS's latency predictor: convolutions, LayerNorm, ReLU, dropout; the global node is read out."""
+    """BRP-NAS's latency predictor: convolutions, LayerNorm, ReLU, dropout; the global node is read out, so the last
+    convolution is done for that node only."""
 
     def __init__(self, features: int, hidden: int, layers: int, outputs: int, dropout: float) -> None:
         super().__init__()
@@ -69,8 +70,10 @@ class BrpNet(nn.Module):
 
     def forward(self, nodes: Tensor, adjacency: Tensor, mask: Tensor) -> Tensor:
         x, present = nodes, mask.unsqueeze(-1)
-        for conv, norm in zip(self.convs, self.norms, strict=True):
-            x = self.dropout(torch.relu(norm(conv(x, adjacency)))) * present
+        hears = adjacency + torch.eye(adjacency.shape[-1])
+        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True), 1):
+            read = slice(1 if i == len(self.convs) else None)
+            x = self.dropout(torch.relu(norm(conv(x, hears[:, read])))) * present[:, read]
         return self.head(x[:, 0])
 
 

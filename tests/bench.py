@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from datasets.fetch import data_folder
+from datasets.help import HelpFBNet, HelpNasBench201, HelpOFA
 from datasets.measured import Measured
 from datasets.records import Architectures
 from datasets.spaces.nasbench201 import NasBench201
@@ -24,6 +26,7 @@ from encoders.cell import CellGraph, CellOneHot
 from encoders.flat import FlatVector
 from measure.backends.ort import OnnxRuntime
 from measure.base import reference_network
+from predictors.base import Predictor
 from predictors.export import OnnxPredictor, export
 from predictors.gcn import GCN, BrpGCN
 from predictors.trees import XGBoost
@@ -43,13 +46,13 @@ def side_by_side(what: str, items: float, ours: Work, name: str, alternative: Wo
     pairs = np.array([(cpu_seconds(ours), cpu_seconds(alternative)) for _ in range(rounds)])
     a, b = np.median(pairs, axis=0)
     ratio = float(np.median(pairs[:, 1] / pairs[:, 0]))
-    return {"what": what, "per_s": items / a, "alternative": name, "alternative_per_s": items / b, "ratio": ratio}
+    return {"what": what, "per_s": items / a, "cpu_s": a, "alternative": name, "alternative_per_s": items / b, "ratio": ratio}
 
 
 def _against_gemm(exported: OnnxPredictor, archs: Architectures) -> dict:
     """The 4 x 600 network's dense products a second, against numpy's own fp32 matrix product in the same rounds."""
     nodes, features = exported.encode(archs[:1])["nodes"].shape[1:]
-    flops = 2 * nodes * (features * 600 + 3 * 600 * 600) * len(archs)
+    flops = 2 * (nodes * (features * 600 + 2 * 600 * 600) + 600 * 600) * len(archs)  # the last layer: one node
     a, b = np.ones((8192, 600), np.float32), np.ones((600, 600), np.float32)
     repeats = max(1, round(flops / (2 * 8192 * 600 * 600)))  # as many products as the network's
     equal = repeats * 2 * 8192 * 600 * 600 / flops
@@ -63,6 +66,52 @@ def _against_gemm(exported: OnnxPredictor, archs: Architectures) -> dict:
         rounds=3,
     )
     return {**row, "alternative_per_s": row["alternative_per_s"] * equal, "ratio": row["ratio"] / equal}
+
+
+def _predicting(name: str, predictor: Predictor, exported: OnnxPredictor, archs: Architectures) -> list[dict]:
+    """Architectures a second: from arch strings, from integer decisions, and of the network alone."""
+    space, texts = archs.space, archs.keys
+    size = predictor.chunk
+    batches = [predictor.encode(archs[i : i + size]) for i in range(0, len(archs), size)]
+    alike = "the same predictor, not exported"
+
+    def row(what: str, ours: Work, alternative: Work) -> dict:
+        return side_by_side(f"{name} exported, {what}", len(archs), ours, alike, alternative, rounds=3)
+
+    return [
+        row(
+            "from arch strings",
+            lambda: exported.predict_all(space.parse(texts)),
+            lambda: predictor.predict_all(space.parse(texts)),
+        ),
+        row("from decisions", lambda: exported.predict_all(archs), lambda: predictor.predict_all(archs)),
+        row(
+            "network alone",
+            lambda: [exported.run(batch) for batch in batches],
+            lambda: [predictor._forward(batch) for batch in batches],
+        ),
+    ]
+
+
+def _loading() -> list[dict]:
+    """Reading all of HELP's tables, where they are here, against torch.load of the same files."""
+    import torch
+
+    files = sorted(path for path in (data_folder() / "help").glob("data/*/latency/*.pt"))
+    if not files:
+        print("no row on loading: HELP's tables are not here (python -m datasets fetch help)")
+        return []
+    tables = (HelpNasBench201(), HelpFBNet(), HelpOFA())
+    return [
+        side_by_side(
+            "load all tables of HELP",
+            len(files),
+            lambda: [table.measurements() for table in tables],
+            "torch.load of the same files",
+            lambda: [torch.load(file, weights_only=False) for file in files],
+            rounds=3,
+        )
+    ]
 
 
 def main() -> None:
@@ -87,22 +136,29 @@ def main() -> None:
             "the same encoder, cell by cell",
             lambda encoder=encoder, few=few: [encoder(few[i : i + 1]) for i in range(len(few))],
         )
-        whole = np.median([cpu_seconds(lambda encoder=encoder: encoder(archs)) for _ in range(5)])
-        rows.append({**one_by_one, "all_15625_s": whole})
+        rows.append(one_by_one)
+        rows.append(
+            side_by_side(
+                f"encode all {n} cells at once, {encoder}",
+                n,
+                lambda encoder=encoder: encoder(archs),
+                "in chunks of 256",
+                lambda encoder=encoder: [encoder(archs[i : i + 256]) for i in range(0, n, 256)],
+            )
+        )
     with tempfile.TemporaryDirectory() as folder:
         for name, predictor in predictors.items():
             path = Path(folder) / "predictor.onnx"
             export(predictor, path)
             exported = OnnxPredictor.load(path)
             part = archs[:: 8 if predictor is wide else 1]
-            what = f"{name} exported, decisions to ms on {len(m.devices)} devices"
-            work = (lambda e=exported, p=part: e.predict_all(p), lambda q=predictor, p=part: q.predict_all(p))
-            rows.append(side_by_side(what, len(part), work[0], "the same predictor, not exported", work[1], rounds=3))
+            rows += _predicting(name, predictor, exported, part)
             if predictor is wide:
                 rows.append(_against_gemm(exported, part))
     rows.append(
         side_by_side("parse arch strings", n, lambda k=archs.keys: space.parse(k), "format them", lambda: archs.keys)
     )
+    rows += _loading()
     session = OnnxRuntime().session(reference_network())
     timing = OnnxRuntime().timing
 

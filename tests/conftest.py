@@ -7,6 +7,7 @@ for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 import importlib
 import inspect
+import json
 import pkgutil
 import subprocess
 import sys
@@ -21,6 +22,24 @@ from datasets.records import Architectures, Device, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--rows", type=Path, help="write a summary.json with one row a test, for a study's claims")
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.when == "call" or not report.passed:
+        _ROWS[report.nodeid] = {"test": report.nodeid, "passed": float(report.passed), "seconds": report.duration}
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if path := session.config.getoption("--rows"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(list(_ROWS.values()), indent=1))
+
+
+_ROWS: dict[str, dict] = {}
 
 
 def implementations(package: str, kind: type) -> list[type]:
