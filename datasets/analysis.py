@@ -1,14 +1,25 @@
 """What a shaped network costs in theory, whatever the device: operations, parameters, memory.
 
-The vocabulary of shaped ops, with `shape` = output shape without the batch dimension, as (channels, height, width) or
-(features,): input, zero (a constant), conv (kernel, stride, pad, groups, bias), bn, relu, hswish, hsigmoid, avg_pool
-(kernel, stride, pad), global_avg_pool (to (channels,) or (channels, 1, 1)), shuffle (of channels between `groups`), add
-(two inputs), mul (two inputs; the second may be one number a channel, (channels, 1, 1)), dense (reads its input flat).
+The vocabulary of shaped ops, with `shape` = output shape without the batch dimension, (channels, height, width) or
+(features,):
+
+- input; zero (a constant);
+- conv (kernel, stride, pad, groups, bias, dilation), max_pool and avg_pool (kernel, stride, pad; an average leaves the
+  padding out unless `include_pad`). Kernel, stride and dilation are one number or (height, width), the padding is one
+  number or (top, left, bottom, right); what is not there is 1, or 0 for the padding and what may be switched on;
+- global_avg_pool (to (channels,) or (channels, 1, 1)); dense (reads its input flat);
+- bn; relu, relu6, hswish, hsigmoid, sigmoid, tanh, silu; softmax (over channels or features);
+- add, mul (two inputs; the second of mul may be one number a channel, (channels, 1, 1)); concat (of channels);
+- pad (of zeros: `pad`; negative numbers cut off); shuffle (of channels between `groups`).
+
+An op read from a file that is none of these keeps the file's name for it, and says itself what its `params` and `macs`
+are. It can be counted and priced, and only the file's own runtime can run it.
 """
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from datasets.records import Architecture, Op
 
@@ -19,24 +30,45 @@ TOTALS = ("macs", "flops", "params", "peak_bytes", "moved_bytes", "kernels")
 """Names of what `totals` gives, in its order."""
 
 
+def pair(value: Any) -> tuple[int, int]:
+    """A kernel, stride or dilation as (height, width)."""
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def pads(value: Any) -> tuple[int, int, int, int]:
+    """A padding as (top, left, bottom, right)."""
+    return (value,) * 4 if isinstance(value, int) else tuple(value)
+
+
+def window(op: Op, in_shape: tuple[int, ...]) -> tuple[int, int]:
+    """Height and width of what a kernel leaves of (channels, height, width), rounding down."""
+    a = op.attrs
+    top, left, bottom, right = pads(a.get("pad", 0))
+    sides = zip(in_shape[1:], (top + bottom, left + right), pair(a["kernel"]), pair(a.get("stride", 1)),
+                pair(a.get("dilation", 1)), strict=True)  # fmt: skip
+    height, width = ((side + pad - (k - 1) * dilation - 1) // stride + 1 for side, pad, k, stride, dilation in sides)
+    return height, width
+
+
 def macs(op: Op, in_shape: tuple[int, ...]) -> int:
     """Multiply-accumulates of the convolutions and dense layers (a bias adds none), as NAS-Bench-201 counts them."""
     if op.kind == "conv":
-        per_output = in_shape[0] // op.attrs["groups"] * op.attrs["kernel"] ** 2
+        per_output = in_shape[0] // op.attrs.get("groups", 1) * math.prod(pair(op.attrs["kernel"]))
         return per_output * math.prod(op.attrs["shape"])
     if op.kind == "dense":
-        return in_shape[0] * op.attrs["shape"][0]
-    return 0
+        return math.prod(in_shape) * op.attrs["shape"][0]
+    return op.attrs.get("macs", 0)
 
 
 def params(op: Op, in_shape: tuple[int, ...]) -> int:
     """Trainable parameters (batch norm: scale and shift)."""
     out = op.attrs["shape"][0]
     if op.kind == "conv":
-        return out * (in_shape[0] // op.attrs["groups"] * op.attrs["kernel"] ** 2 + op.attrs["bias"])
+        kernel = in_shape[0] // op.attrs.get("groups", 1) * math.prod(pair(op.attrs["kernel"]))
+        return out * (kernel + op.attrs.get("bias", 0))
     if op.kind == "dense":
-        return out * (in_shape[0] + 1)
-    return 2 * out if op.kind == "bn" else 0
+        return out * (math.prod(in_shape) + 1)
+    return 2 * out if op.kind == "bn" else op.attrs.get("params", 0)
 
 
 def totals(network: Architecture, batch: int = 1) -> dict[str, int]:

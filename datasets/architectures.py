@@ -107,7 +107,8 @@ class Space(ABC):
 
     def sample(self, n: int, rng: np.random.Generator) -> Architectures:
         """`n` architectures, each decision drawn uniformly (repeats are possible)."""
-        return Architectures(self, rng.integers(0, self.num_choices, (n, len(self.num_choices)), dtype=np.int8))
+        dtype = _dtype(self)
+        return Architectures(self, rng.integers(0, self.num_choices, (n, len(self.num_choices)), dtype=dtype))
 
     def mutate(self, archs: Architectures, rng: np.random.Generator) -> Architectures:
         """Each architecture with one decision, chosen at random, changed to another value."""
@@ -130,12 +131,16 @@ class Space(ABC):
         return Architectures(self, np.concatenate(rows))
 
 
+def _dtype(space: Space) -> type:
+    return np.int8 if max(space.num_choices) <= 127 else np.int32
+
+
 class Architectures(Sequence[Architecture]):
     """Many architectures of one space as integer decisions [A, n]; items are views made only when asked for."""
 
     def __init__(self, space: Space, decisions: np.ndarray) -> None:
-        decisions = np.array(decisions, dtype=np.int8)
         choices = np.asarray(space.num_choices)
+        decisions = np.array(decisions, dtype=_dtype(space))
         if decisions.ndim != 2 or decisions.shape[1] != len(choices):
             raise InputError(f"{space} takes {len(choices)} decisions a row, not an array of shape {decisions.shape}.")
         if ((decisions < 0) | (decisions >= choices)).any():

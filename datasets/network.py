@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.analysis import TOTALS, totals
+from datasets.analysis import TOTALS, totals, window
 from datasets.records import Architecture, Architectures, Op, Space
 
 if TYPE_CHECKING:
@@ -25,18 +25,33 @@ class Network:
         """Output shape of a node, without the batch dimension."""
         return self.ops[node].attrs["shape"]
 
-    def add(self, kind: str, shape: tuple[int, ...], *inputs: int, **attrs: int) -> int:
+    def add(self, kind: str, shape: tuple[int, ...], *inputs: int, **attrs: Any) -> int:
         """Any op; the inputs are given in the order of its ports."""
         self.ops.append(Op(kind, {"shape": shape, **attrs}))
         node = len(self.ops) - 1
         self.edges += [(source, node, port) for port, source in enumerate(inputs)]
         return node
 
-    def conv(self, x: int, channels: int, kernel: int, stride: int = 1, groups: int = 1, bias: int = 0) -> int:
-        """A convolution with an odd kernel, padded so that stride 1 keeps height and width and 2 halves them, up."""
-        _, height, width = self.shape(x)
-        shape = (channels, (height - 1) // stride + 1, (width - 1) // stride + 1)
-        return self.add("conv", shape, x, kernel=kernel, stride=stride, pad=kernel // 2, groups=groups, bias=bias)
+    def conv(
+        self, x: int, channels: int, kernel: int, stride: int = 1, groups: int = 1, bias: int = 0, pad: Any = None
+    ) -> int:
+        """A convolution; by default an odd kernel is padded so that stride 1 keeps height and width and 2 halves them,
+        up."""
+        pad = kernel // 2 if pad is None else pad
+        return self._windowed("conv", x, channels, kernel=kernel, stride=stride, pad=pad, groups=groups, bias=bias)
+
+    def pool(self, kind: str, x: int, kernel: int, stride: int, pad: Any = 0) -> int:
+        """`max_pool` or `avg_pool`."""
+        return self._windowed(kind, x, self.shape(x)[0], kernel=kernel, stride=stride, pad=pad)
+
+    def _windowed(self, kind: str, x: int, channels: int, **attrs: Any) -> int:
+        height, width = window(Op(kind, attrs), self.shape(x))
+        return self.add(kind, (channels, height, width), x, **attrs)
+
+    def concat(self, *inputs: int) -> int:
+        """Along the channels."""
+        _, height, width = self.shape(inputs[0])
+        return self.add("concat", (sum(self.shape(x)[0] for x in inputs), height, width), *inputs)
 
     def pointwise(self, kind: str, *inputs: int, **attrs: int) -> int:
         """An op whose output has the shape of its first input."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from abc import abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -76,9 +76,14 @@ class Backend(CostModel):
     def session(self, network: Architecture, seed: int = 0) -> Session:
         """Build and load a network with seeded weights, bind a seeded input and check what it computes.
 
+        A network whose input names a `batch` (a layer's record does) runs with that one.
+
         Raises:
             WrongOutput: the output is not the network's.
         """
+        batch = network.ops[0].attrs.get("batch", self.batch)
+        if batch != self.batch:
+            return replace(self, batch=batch).session(network, seed)
         weights = make_weights(network, seed)
         x = make_input(network, self.batch, seed)
         with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from datasets.measured import Measured
-from datasets.records import Architectures, InputError, Space
+from datasets.network import Network
+from datasets.records import Architecture, Architectures, InputError, Space
 from datasets.spaces.fbnet import FBNet
 from datasets.spaces.nasbench201 import NasBench201
 from datasets.spaces.ofa import OFA
@@ -59,6 +60,30 @@ def test_every_op_of_the_chains_computes_what_it_should(backend: Backend, space:
     backend = type(backend)(batch=2, timing=QUICK)
     for arch in Architectures(space, archs):
         assert backend.session(space.expand(arch)).fetch().shape == (2, 10)
+
+
+def every_op() -> Architecture:
+    """One network with all of the vocabulary, kernels and paddings that are not square among it."""
+    net = Network()
+    x = net.add("input", (4, 13, 11))
+    x = net.add("conv", (8, 7, 9), x, kernel=(3, 5), stride=(2, 1), pad=(1, 2, 1, 0), bias=1)
+    x = net.add("conv", (8, 7, 9), net.pointwise("relu6", x), kernel=3, pad=2, dilation=2, groups=4)
+    x = net.pointwise("bn", net.pointwise("silu", x))
+    y = net.pool("max_pool", x, 3, 2, (0, 1, 1, 1))
+    z = net.pool("avg_pool", x, 3, 2, (0, 1, 1, 1))
+    x = net.concat(net.pointwise("tanh", y), z, net.pointwise("sigmoid", y))
+    x = net.add("pad", (24, 4, 5), x, pad=(-1, 1, 2, -1))
+    x = net.pointwise("shuffle", net.pool("max_pool", x, 2, 1, 1), groups=3)
+    x = net.add("avg_pool", (24, 5, 6), x, kernel=3, pad=1, include_pad=1)
+    x = net.add("dense", (16,), net.pointwise("hswish", x))
+    net.pointwise("softmax", x)
+    return net.finish("made-up", "every op")
+
+
+@pytest.mark.parametrize("backend", [b for b in BACKENDS if b.precision == "fp32"], ids=lambda b: b.runtime)
+def test_every_op_of_the_vocabulary_computes_what_it_should(backend: Backend) -> None:
+    backend = type(backend)(batch=2, timing=QUICK)
+    np.testing.assert_allclose(backend.session(every_op()).fetch().sum(1), 1, rtol=1e-4)
 
 
 @every_backend

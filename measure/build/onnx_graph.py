@@ -9,12 +9,20 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from datasets.records import Architecture
+from datasets.analysis import pads, pair
+from datasets.records import Architecture, InputError
 from measure.build.weights import BN_EPSILON, Weights
 
 OPSET = 17
 IR_VERSION = 9  # what opset 17 came with: older runtimes read it too
-_POINTWISE = {"relu": "Relu", "hswish": "HardSwish", "add": "Add", "mul": "Mul"}
+_POINTWISE = {
+    "relu": "Relu",
+    "hswish": "HardSwish",
+    "sigmoid": "Sigmoid",
+    "tanh": "Tanh",
+    "add": "Add",
+    "mul": "Mul",
+}
 
 
 def build_onnx(network: Architecture, weights: Weights, batch: int = 1) -> onnx.ModelProto:
@@ -40,9 +48,13 @@ def build_onnx(network: Architecture, weights: Weights, batch: int = 1) -> onnx.
             tensor(out[0], np.zeros((batch, *a["shape"]), np.float32))
         elif op.kind == "conv":
             operands = [*x, w["weight"], *([w["bias"]] if "bias" in w else [])]
-            nodes.append(helper.make_node("Conv", operands, out, group=a["groups"], **_window(a)))
+            nodes.append(helper.make_node("Conv", operands, out, group=a.get("groups", 1), **_window(a)))
+        elif op.kind == "max_pool":
+            nodes.append(helper.make_node("MaxPool", x, out, **_window(a)))
         elif op.kind == "avg_pool":
-            nodes.append(helper.make_node("AveragePool", x, out, count_include_pad=0, **_window(a)))
+            nodes.append(
+                helper.make_node("AveragePool", x, out, count_include_pad=int(a.get("include_pad", 0)), **_window(a))
+            )
         elif op.kind == "bn":
             operands = [*x, w["scale"], w["shift"], w["mean"], w["var"]]
             nodes.append(helper.make_node("BatchNormalization", operands, out, epsilon=BN_EPSILON))
@@ -62,6 +74,21 @@ def build_onnx(network: Architecture, weights: Weights, batch: int = 1) -> onnx.
             nodes.append(helper.make_node("Transpose", [f"s{i}"], [f"p{i}"], perm=[0, 2, 1, 3, 4]))
             joined = tensor(f"joined_{i}", np.array([batch, *a["shape"]]))
             nodes.append(helper.make_node("Reshape", [f"p{i}", joined], out))
+        elif op.kind == "relu6":
+            low, high = tensor(f"low_{i}", np.array(0, np.float32)), tensor(f"high_{i}", np.array(6, np.float32))
+            nodes.append(helper.make_node("Clip", [*x, low, high], out))
+        elif op.kind == "silu":
+            nodes += [helper.make_node("Sigmoid", x, [f"g{i}"]), helper.make_node("Mul", [*x, f"g{i}"], out)]
+        elif op.kind == "softmax":
+            nodes.append(helper.make_node("Softmax", x, out, axis=1))
+        elif op.kind == "concat":
+            nodes.append(helper.make_node("Concat", x, out, axis=1))
+        elif op.kind == "pad":
+            top, left, bottom, right = pads(a["pad"])
+            sides = tensor(f"pad_{i}", np.array([0, 0, top, left, 0, 0, bottom, right]))
+            nodes.append(helper.make_node("Pad", [*x, sides], out))
+        elif op.kind not in (*_POINTWISE, "hsigmoid"):
+            raise InputError(f"ONNX files are not written for the op '{op.kind}'; give the file itself to a backend.")
         elif op.kind == "hsigmoid":
             nodes.append(helper.make_node("HardSigmoid", x, out, alpha=1 / 6))
         else:
@@ -75,4 +102,8 @@ def build_onnx(network: Architecture, weights: Weights, batch: int = 1) -> onnx.
 
 
 def _window(attrs: Mapping[str, Any]) -> dict[str, list[int]]:
-    return {"kernel_shape": [attrs["kernel"]] * 2, "strides": [attrs["stride"]] * 2, "pads": [attrs["pad"]] * 4}
+    stride, dilation = pair(attrs.get("stride", 1)), pair(attrs.get("dilation", 1))
+    told = {"kernel_shape": pair(attrs["kernel"]), "strides": stride, "pads": pads(attrs.get("pad", 0))}
+    return {name: list(value) for name, value in told.items()} | (
+        {"dilations": list(dilation)} if dilation != (1, 1) else {}
+    )

@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 
+from datasets.analysis import pair
 from datasets.records import Architecture
 
 Weights = dict[int, dict[str, np.ndarray]]
@@ -25,13 +26,14 @@ def make_weights(network: Architecture, seed: int = 0) -> Weights:
     for node, op in enumerate(network.ops):
         out = op.attrs["shape"][0]
         if op.kind == "conv":
-            in_channels = network.ops[inputs[node][0]].attrs["shape"][0] // op.attrs["groups"]
-            k = op.attrs["kernel"]
-            weights[node] = {"weight": normal(out, in_channels, k, k, scale=math.sqrt(2 / (in_channels * k * k)))}
-            if op.attrs["bias"]:
+            in_channels = network.ops[inputs[node][0]].attrs["shape"][0] // op.attrs.get("groups", 1)
+            height, width = pair(op.attrs["kernel"])
+            he = math.sqrt(2 / (in_channels * height * width))
+            weights[node] = {"weight": normal(out, in_channels, height, width, scale=he)}
+            if op.attrs.get("bias", 0):
                 weights[node]["bias"] = normal(out, scale=0.1)
         elif op.kind == "dense":
-            features = network.ops[inputs[node][0]].attrs["shape"][0]
+            features = math.prod(network.ops[inputs[node][0]].attrs["shape"])
             weights[node] = {"weight": normal(out, features, scale=features**-0.5), "bias": normal(out, scale=0.1)}
         elif op.kind == "bn":
             var = rng.uniform(0.75, 1.5, out).astype(np.float32)
