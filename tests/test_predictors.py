@@ -239,6 +239,14 @@ def test_an_export_that_computes_something_else_is_not_written(fitted: dict, tmp
     assert not (tmp_path / "p.onnx").exists()
 
 
+def test_a_line_that_crosses_zero_is_exported(tmp_path: Path, measurements: Measurements, space: NasBench201) -> None:
+    predictor = Linear(encoder=FlatVector()).fit(measurements)
+    archs = space.sample(200, np.random.default_rng(0))
+    predictor.scale.mean_ = predictor.scale.mean_ - predictor.predict_all(archs)[17]  # nearly zero for one of them
+    export(predictor, tmp_path / "line.onnx")
+    np.testing.assert_allclose(OnnxPredictor.load(tmp_path / "line.onnx").predict_all(archs)[17], 0, atol=1e-3)
+
+
 def test_damaged_foreign_and_absent_files_are_one_sentence(fitted: dict, tmp_path: Path) -> None:
     fitted[Linear].save(tmp_path / "whole.pt")
     export(fitted[Linear], tmp_path / "whole.onnx")
