@@ -110,6 +110,9 @@ class Predictor(CostModel):
         """The network's inputs for architectures of the space it was fitted on."""
         if archs.space != self.space_:
             raise InputError(f"This predictor was fitted on {self.space_}; it cannot predict for {archs.space}.")
+        return self._arrays(archs)
+
+    def _arrays(self, archs: Architectures) -> Inputs:
         batch = self.encoder(archs)
         return {"x": batch} if isinstance(batch, np.ndarray) else batch._asdict()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -67,21 +66,8 @@ class Ensemble(Predictor):
             member._restore(part)
 
     def _to_onnx(self, x: Inputs) -> Any:
-        from onnx import compose, helper
+        from predictors.export import joined, weighted_sum
 
-        whole, outputs = None, []
-        for i, member in enumerate(self.members_):
-            part = compose.add_prefix(member._to_onnx(x), f"member_{i}_", rename_inputs=False)
-            outputs.append(part.graph.output[0].name)
-            if whole is None:
-                whole = part
-                continue
-            whole.graph.node.extend(part.graph.node)
-            whole.graph.initializer.extend(part.graph.initializer)
-        assert whole is not None
-        shape = deepcopy(whole.graph.output[0])
-        shape.name = "z"
-        whole.graph.node.append(helper.make_node("Mean", outputs, ["z"]))
-        del whole.graph.output[:]
-        whole.graph.output.append(shape)
-        return whole
+        model = joined([member._to_onnx(x) for member in self.members_], share_inputs=True)
+        outputs = len(self.scale.mean_)
+        return weighted_sum(model, np.full((self.size, outputs), 1 / self.size), np.zeros(outputs))

@@ -34,7 +34,7 @@ def export(predictor: Predictor, path: Path, checked: int = 200) -> None:
     """
     archs = predictor.space_.sample(checked, np.random.default_rng(0))
     model = predictor._to_onnx(predictor.encode(archs[:8]))
-    _append_inverse_scale(model, predictor)
+    append_inverse_scale(model, predictor)
     entry = model.metadata_props.add()
     entry.key, entry.value = "gnomon", json.dumps(predictor.metadata())
     content = model.SerializeToString()
@@ -88,7 +88,8 @@ def vector_model(
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
 
-def _append_inverse_scale(model: Any, predictor: Predictor) -> None:
+def append_inverse_scale(model: Any, predictor: Predictor) -> None:
+    """Put the inverse of a predictor's label scale behind its network; the output is then called as the metric is."""
     from onnx import TensorProto, helper, numpy_helper
 
     graph = model.graph
@@ -103,6 +104,43 @@ def _append_inverse_scale(model: Any, predictor: Predictor) -> None:
         graph.node.append(helper.make_node("Exp", [last], [metric]))
     del graph.output[:]
     graph.output.append(helper.make_tensor_value_info(metric, TensorProto.FLOAT, ["batch", len(scale.mean_)]))
+
+
+def joined(models: Sequence[Any], share_inputs: bool) -> Any:
+    """One model with the outputs of all, whose names start with m0_, m1_, ...; those of the inputs too unless they are
+    shared."""
+    from onnx import compose, helper
+
+    parts = [compose.add_prefix(model, f"m{i}_", rename_inputs=not share_inputs) for i, model in enumerate(models)]
+    opsets: dict[str, int] = {}
+    for part in parts:
+        for opset in part.opset_import:
+            opsets[opset.domain] = max(opset.version, opsets.get(opset.domain, 0))
+    graph = helper.make_graph(
+        [node for part in parts for node in part.graph.node],
+        "predictor",
+        list(parts[0].graph.input) if share_inputs else [i for part in parts for i in part.graph.input],
+        [output for part in parts for output in part.graph.output],
+        [tensor for part in parts for tensor in part.graph.initializer],
+    )
+    imports = [helper.make_opsetid(domain, number) for domain, number in opsets.items()]
+    return helper.make_model(graph, opset_imports=imports, ir_version=IR_VERSION)
+
+
+def weighted_sum(model: Any, weights: np.ndarray, bias: np.ndarray) -> Any:
+    """Make `z` = sum of the model's outputs [batch, D], weighted [M, D], plus a bias [D] its only output."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    graph, terms = model.graph, []
+    for i, output in enumerate(graph.output):
+        graph.initializer.append(numpy_helper.from_array(weights[i].astype(np.float32), f"weight_{i}"))
+        graph.node.append(helper.make_node("Mul", [output.name, f"weight_{i}"], [f"term_{i}"]))
+        terms.append(f"term_{i}")
+    graph.initializer.append(numpy_helper.from_array(bias.astype(np.float32), "bias"))
+    graph.node.append(helper.make_node("Sum", [*terms, "bias"], ["z"]))
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["batch", len(bias)]))
+    return model
 
 
 class OnnxPredictor(CostModel):

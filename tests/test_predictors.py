@@ -16,6 +16,7 @@ from datasets.splits import Parts
 from encoders.cell import CellGraph
 from encoders.flat import FlatVector, Totals
 from predictors.base import Predictor, rebuild
+from predictors.blend import Blend, convex_weights
 from predictors.config import from_config, to_config
 from predictors.ensemble import Ensemble
 from predictors.evaluation import evaluate
@@ -40,6 +41,7 @@ def small(cls: type[Predictor], **changes: Any) -> Predictor:
     known = {f.name for f in fields(cls)}
     args |= {"trees": 20} if "trees" in known else {}
     args |= {"member": small(XGBoost), "size": 3} if cls is Ensemble else {}
+    args |= {"members": [small(Linear, encoder=FlatVector()), small(XGBoost)]} if cls is Blend else {}
     return cls(**{**{k: v for k, v in args.items() if k in known}, **SMALL.get(cls, {}), **changes})
 
 
@@ -73,7 +75,8 @@ def test_it_can_overfit_thirty_samples(cls: type, space: NasBench201) -> None:
         predictor = cls(epochs=300, hidden=64, layers=3, batch_size=10, learning_rate=3e-3)
     else:
         trees = XGBoost(trees=400, depth=6, subsample=1.0, columns=1.0, min_child_weight=0.1)
-        predictor = cls(member=trees, size=2) if cls is Ensemble else trees
+        args = {Ensemble: {"member": trees, "size": 2}, Blend: {"members": [trees]}}
+        predictor = cls(**args[cls]) if cls in args else trees
     truth = m.matrix("latency_ms")
     error = np.abs(predictor.fit(m).predict_all(m.architectures) / truth - 1)
     if cls is Mean:
@@ -113,6 +116,8 @@ def _other(name: str, value: Any) -> Any:
         return 0.1
     if name == "member":
         return small(MLP)
+    if name == "members":
+        return [small(Linear), small(XGBoost)]
     if name in ("subsample", "columns", "dropout"):
         return 0.5
     return value + 1 if isinstance(value, int) else value * 10
@@ -178,6 +183,22 @@ def test_an_ensemble_is_the_mean_of_its_members_and_knows_their_spread(
     np.testing.assert_allclose(ensemble.spread(archs, device), np.std(alone, axis=0), rtol=1e-3, atol=1e-6)
     with pytest.raises(InputError, match="An ensemble of Linear makes no sense"):
         Ensemble(member=Linear())
+
+
+def test_a_blend_is_convex_and_leans_on_who_is_right(fitted: dict, measurements: Measurements) -> None:
+    blend, archs = fitted[Blend], measurements.architectures
+    weights = blend.weights_
+    np.testing.assert_allclose(weights.sum(axis=0), 1)
+    assert (weights >= 0).all()
+    each = [member.scale.inverse(member._forward(member._arrays(archs))) for member in blend.members]
+    np.testing.assert_allclose(blend.predict_all(archs), sum(w * p for w, p in zip(weights, each, strict=True)))
+    y = np.random.default_rng(0).uniform(1, 2, 50)
+    np.testing.assert_allclose(convex_weights(np.stack([y, y * 0 + 1.5], axis=1), y), [1, 0], atol=1e-3)
+    np.testing.assert_allclose(convex_weights(np.stack([y + 1, y - 3], axis=1), y), [0.75, 0.25], atol=1e-3)
+    alike = small(Blend).fit(measurements)
+    np.testing.assert_allclose(alike.weights_, 0.5, err_msg="without a validation set all weigh alike")
+    with pytest.raises(InputError, match="must predict latency_ms"):
+        Blend(members=[Linear(metric="energy_mj")])
 
 
 # Artefacts

@@ -1,0 +1,102 @@
+"""A blend of different predictors, weighted by validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from datasets.records import Architectures, InputError
+from encoders.cell import CellOneHot
+from predictors.base import Inputs, Log, Predictor
+from predictors.gcn import GCN
+from predictors.linear import Linear
+from predictors.scaling import Scale
+
+
+def _line_and_graph() -> list[Predictor]:
+    return [Linear(encoder=CellOneHot()), GCN()]
+
+
+@dataclass
+class Blend(Predictor):
+    """Convex combination of its members' predictions, one set of weights a device, by least squares on the validation
+    set (stacking: Wolpert, Neural Networks 1992; non-negative weights: Breiman, Machine Learning 1996). A line wins
+    where a device is noisy, a net where ops interact; a hundred labels suffice to tell which.
+
+    Attributes:
+        members: each with its own scale and encoder; their own tolerance is not looked at.
+    """
+
+    scale: Scale = field(default_factory=lambda: Scale("linear"), init=False)
+    members: list[Predictor] = field(default_factory=_line_and_graph)
+
+    def __post_init__(self) -> None:
+        if not self.members or {member.metric for member in self.members} != {self.metric}:
+            raise InputError(f"A blend needs members, and all of them must predict {self.metric}.")
+
+    def _arrays(self, archs: Architectures) -> Inputs:
+        return {f"m{i}_{k}": v for i, member in enumerate(self.members) for k, v in member._arrays(archs).items()}
+
+    def _parts(self, x: Inputs) -> Iterator[tuple[Predictor, Inputs]]:
+        """Every member and its own inputs."""
+        for i, member in enumerate(self.members):
+            prefix = f"m{i}_"
+            yield member, {k.removeprefix(prefix): v for k, v in x.items() if k.startswith(prefix)}
+
+    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+        y, held = self.scale.inverse(z), None if val is None else self.scale.inverse(val[1])
+        for i, (member, part) in enumerate(self._parts(x)):
+            log(f"member {i + 1} of {len(self.members)}: {type(member).__name__}")
+            member.scale.fit(y)
+            seen = None
+            if val is not None and held is not None:
+                seen = list(self._parts(val[0]))[i][1], member.scale.transform(held)
+            member._fit(part, member.scale.transform(y), seen, log)
+        self.weights_ = np.full((len(self.members), y.shape[1]), 1 / len(self.members))
+        if val is not None and held is not None:
+            each = self._each(val[0])
+            for device in range(y.shape[1]):
+                known = ~np.isnan(held[:, device])
+                if known.any():
+                    self.weights_[:, device] = convex_weights(each[:, known, device].T, held[known, device])
+
+    def _each(self, x: Inputs) -> np.ndarray:
+        """Predictions [members, A, D] in the metric's unit."""
+        return np.stack([member.scale.inverse(member._forward(part)) for member, part in self._parts(x)])
+
+    def _forward(self, x: Inputs) -> np.ndarray:
+        return self.scale.transform((self._each(x) * self.weights_[:, None]).sum(axis=0))
+
+    def _state(self) -> dict[str, Any]:
+        members = [{"state": member._state(), "scale": member.scale.state()} for member in self.members]
+        return {"weights": self.weights_, "members": members}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.weights_ = state["weights"].numpy()
+        for member, part in zip(self.members, state["members"], strict=True):
+            member.scale.restore(part["scale"])
+            member._restore(part["state"])
+
+    def _to_onnx(self, x: Inputs) -> Any:
+        from predictors.export import append_inverse_scale, joined, weighted_sum
+
+        models = []
+        for member, part in self._parts(x):
+            model = member._to_onnx(part)
+            append_inverse_scale(model, member)
+            models.append(model)
+        std, mean = self.scale.std_, self.scale.mean_
+        return weighted_sum(joined(models, share_inputs=False), self.weights_ / std, -mean / std)
+
+
+def convex_weights(predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:
+    """Weights [M], none negative, that sum to 1 and minimise the squared error of predictions [A, M]."""
+    from scipy.optimize import nnls
+
+    sum_to_one = 1e4 * np.abs(predicted).max()  # as a row of its own, heavy enough to hold
+    rows = np.vstack([predicted, np.full((1, predicted.shape[1]), sum_to_one)])
+    weights, _ = nnls(rows, np.append(measured, sum_to_one))
+    return weights / weights.sum()
