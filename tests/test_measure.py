@@ -75,6 +75,7 @@ def every_op() -> Architecture:
     x = net.add("pad", (24, 4, 5), x, pad=(-1, 1, 2, -1))
     x = net.pointwise("shuffle", net.pool("max_pool", x, 2, 1, 1), groups=3)
     x = net.add("avg_pool", (24, 5, 6), x, kernel=3, pad=1, include_pad=1)
+    x = net.add("truncate", (23, 5, 6), x)
     x = net.add("dense", (16,), net.pointwise("hswish", x))
     net.pointwise("softmax", x)
     return net.finish("made-up", "every op")
