@@ -1,22 +1,23 @@
 """NAS-Bench-101's cells as numbers: which are valid, which are the same cell, all that there are, and their hash.
 
 A cell is a directed acyclic graph of at most seven vertices and nine edges. Its matrix is one number: bit
-x + y (y - 1) / 2 stands for the edge from vertex x to vertex y > x, the order of bits in which the benchmark's authors
-enumerated their graphs. Vertex 0 is the input and vertex 6 the output, whatever lies between; of the five between them a
-smaller cell uses the first ones. An op is 1, 2 or 3, and 0 at a vertex that is not used.
+x + y (y - 1) / 2 stands for the edge from vertex x to vertex y > x, the order of bits in which the benchmark's
+authors enumerated their graphs. Vertex 0 is the input and vertex 6 the output, whatever lies between; of the five
+between them a smaller cell uses the first ones. An op is 1, 2 or 3, and 0 at a vertex that is not used.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from functools import cache
-from itertools import permutations
+from itertools import combinations, permutations, product
 
 import numpy as np
 
 VERTICES = 7
 MAX_EDGES = 9
-NUM_OPS = 3
+CHOICES = (1, 2, 3)
 PAIRS = tuple((x, y) for y in range(VERTICES) for x in range(y))
 """(source, target) of every bit of a matrix."""
 INNER = range(1, VERTICES - 1)
@@ -27,7 +28,7 @@ _FEEDS = [sum(1 << bit for bit, (x, _) in enumerate(PAIRS) if x == vertex) for v
 _NO_MATRIX = np.uint32(1 << len(PAIRS))  # larger than any
 _PERMUTATIONS = [(0, *order, _OUT) for order in permutations(INNER)]
 """All renumberings of the inner vertices: vertex v becomes number v of one of these."""
-_WEIGHTS = (NUM_OPS + 1) ** np.arange(len(INNER) - 1, -1, -1)
+WEIGHTS = (4) ** np.arange(len(INNER) - 1, -1, -1)
 """Of the ops of vertices 1 to 5 in one number: labellings compare as their numbers do."""
 
 
@@ -56,6 +57,19 @@ def size(matrices: np.ndarray) -> np.ndarray:
     return 2 + sum((matrices & _READS[vertex] != 0).astype(np.int8) for vertex in INNER)
 
 
+def square(matrix: int) -> np.ndarray:
+    """Adjacency [V, V] of one cell, without the vertices that it does not use."""
+    matrices = np.array([matrix])
+    used = [*range(size(matrices)[0] - 1), _OUT]
+    return adjacency(matrices)[0][np.ix_(used, used)]
+
+
+def number(edges: np.ndarray) -> int:
+    """The matrix of an upper triangular adjacency [V, V] of at most seven vertices: `square` the other way."""
+    place = [*range(len(edges) - 1), _OUT]
+    return sum(1 << _BIT[place[x], place[y]] for x, y in np.argwhere(edges).tolist())
+
+
 @cache
 def all_matrices() -> np.ndarray:
     """All valid matrices, ascending [6472]."""
@@ -78,9 +92,9 @@ def canonical(matrices: np.ndarray, ops: np.ndarray) -> tuple[np.ndarray, np.nda
     best = np.full(len(ops), np.iinfo(np.int64).max)
     for image, places in zip(images, _PERMUTATIONS, strict=True):
         rows = np.flatnonzero((image == least)[graph])
-        weights = [_WEIGHTS[place - 1] for place in places[1:-1]]
+        weights = [WEIGHTS[place - 1] for place in places[1:-1]]
         best[rows] = np.minimum(best[rows], ops[rows] @ weights)
-    return least[graph], (best[:, None] // _WEIGHTS % (NUM_OPS + 1)).astype(np.int8)
+    return least[graph], (best[:, None] // WEIGHTS % (4)).astype(np.int8)
 
 
 @cache
@@ -108,8 +122,8 @@ def unique_cells() -> tuple[np.ndarray, np.ndarray]:
     cells = []
     for vertices in range(2, VERTICES + 1):
         inner = vertices - 2
-        labels = np.zeros((NUM_OPS**inner, len(INNER)), np.int8)
-        labels[:, :inner] = np.indices((NUM_OPS,) * inner).reshape(inner, NUM_OPS**inner).T + 1
+        labels = np.zeros((len(CHOICES) ** inner, len(INNER)), np.int8)
+        labels[:, :inner] = np.indices((len(CHOICES),) * inner).reshape(inner, len(CHOICES) ** inner).T + 1
         some = graphs[size(graphs) == vertices]
         matrices, ops = np.repeat(some, len(labels)), np.tile(labels, (len(some), 1))
         first = (canonical(matrices, ops)[1] == ops).all(1)
@@ -117,15 +131,34 @@ def unique_cells() -> tuple[np.ndarray, np.ndarray]:
     return np.concatenate([matrices for matrices, _ in cells]), np.concatenate([ops for _, ops in cells])
 
 
+def steps(edges: np.ndarray, ops: list[int]) -> Iterator[tuple[np.ndarray, list[int]]]:
+    """Adjacency and ops of what is one step from a cell: another op, an edge more or less, a vertex with one edge in
+    and one out more or less, at any place in the order. Not all of it is valid, and some comes twice."""
+    last = len(edges) - 1
+    for x, y in combinations(range(last + 1), 2):
+        flipped = edges.copy()
+        flipped[x, y] ^= True
+        yield flipped, ops
+    for i, op in enumerate(ops):
+        yield from ((edges, [*ops[:i], other, *ops[i + 1 :]]) for other in CHOICES if other != op)
+    for vertex in range(1, last):
+        if edges[vertex].sum() == edges[:, vertex].sum() == 1:
+            yield np.delete(np.delete(edges, vertex, 0), vertex, 1), ops[: vertex - 1] + ops[vertex:]
+    for vertex in range(1, last + 1) if last < _OUT else ():
+        wider = np.insert(np.insert(edges, vertex, False, 0), vertex, False, 1)
+        for x, y in product(range(vertex), range(vertex + 1, last + 2)):
+            joined = wider.copy()
+            joined[x, vertex] = joined[vertex, y] = True
+            yield from ((joined, [*ops[: vertex - 1], op, *ops[vertex - 1 :]]) for op in CHOICES)
+
+
 def hashes(matrices: np.ndarray, ops: np.ndarray) -> np.ndarray:
     """The benchmark's own MD5 of every cell [A], 32 hexadecimal digits; isomorphic cells have the same."""
     out = np.empty(len(matrices), "S32")
     order = np.argsort(matrices, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(matrices[order])) + 1) if len(order) else []:
-        matrix = matrices[rows[:1]]
-        inner = int(size(matrix)[0]) - 2
-        used = [*range(1 + inner), _OUT]
-        out[rows] = _hash_labellings(adjacency(matrix)[0][np.ix_(used, used)], ops[rows, :inner])
+        edges = square(int(matrices[rows[0]]))
+        out[rows] = _hash_labellings(edges, ops[rows, : len(edges) - 2])
     return out
 
 
