@@ -18,6 +18,7 @@ from datasets.measured import Measured
 from datasets.network import Network
 from datasets.records import Architecture, Architectures, InputError, Space
 from datasets.spaces.fbnet import FBNet
+from datasets.spaces.nasbench101 import NasBench101
 from datasets.spaces.nasbench201 import NasBench201
 from datasets.spaces.ofa import OFA
 from measure.backends import parse_backend
@@ -60,6 +61,17 @@ def test_every_op_of_the_chains_computes_what_it_should(backend: Backend, space:
     backend = type(backend)(batch=2, timing=QUICK)
     for arch in Architectures(space, archs):
         assert backend.session(space.expand(arch)).fetch().shape == (2, 10)
+
+
+@every_backend
+def test_cells_that_truncate_project_and_concatenate(backend: Backend) -> None:
+    """Seven channels are shared by three vertices; the first vertex is wider than two of those that read it."""
+    space = NasBench101(channels=7, cells=1, image=9)
+    keys = ["conv3x3+maxpool3x3+conv1x1+conv3x3:0.1.01.1.0234", ":0", *space.sample(3, np.random.default_rng(0)).keys]
+    for arch in space.parse(keys):
+        network = space.expand(arch)
+        assert backend.session(network).fetch().shape == (1, 10)
+        assert arch.key != keys[0] or "truncate" in {op.kind for op in network.ops}
 
 
 def every_op() -> Architecture:
