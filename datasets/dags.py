@@ -18,6 +18,7 @@ import numpy as np
 VERTICES = 7
 MAX_EDGES = 9
 CHOICES = (1, 2, 3)
+"""The ops."""
 PAIRS = tuple((x, y) for y in range(VERTICES) for x in range(y))
 """(source, target) of every bit of a matrix."""
 INNER = range(1, VERTICES - 1)
@@ -28,8 +29,8 @@ _FEEDS = [sum(1 << bit for bit, (x, _) in enumerate(PAIRS) if x == vertex) for v
 _NO_MATRIX = np.uint32(1 << len(PAIRS))  # larger than any
 _PERMUTATIONS = [(0, *order, _OUT) for order in permutations(INNER)]
 """All renumberings of the inner vertices: vertex v becomes number v of one of these."""
-WEIGHTS = (4) ** np.arange(len(INNER) - 1, -1, -1)
-"""Of the ops of vertices 1 to 5 in one number: labellings compare as their numbers do."""
+WEIGHTS = 4 ** np.arange(len(INNER) - 1, -1, -1)
+"""The ops of vertices 1 to 5 as digits of one number, so that labellings compare as numbers do."""
 
 
 def adjacency(matrices: np.ndarray) -> np.ndarray:
@@ -94,7 +95,7 @@ def canonical(matrices: np.ndarray, ops: np.ndarray) -> tuple[np.ndarray, np.nda
         rows = np.flatnonzero((image == least)[graph])
         weights = [WEIGHTS[place - 1] for place in places[1:-1]]
         best[rows] = np.minimum(best[rows], ops[rows] @ weights)
-    return least[graph], (best[:, None] // WEIGHTS % (4)).astype(np.int8)
+    return least[graph], (best[:, None] // WEIGHTS % 4).astype(np.int8)
 
 
 @cache

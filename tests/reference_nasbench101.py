@@ -9,7 +9,7 @@ def conv_bn_relu(a: int, b: int, kernel: int) -> nn.Module:
 
 
 def vertex_widths(matrix: list[list[int]], channels: int) -> list[int]:
-    """Channels of all vertices but the input, by the rules in section 2 of the paper's supplement."""
+    """Channels of all vertices but the input."""
     last = len(matrix) - 1
     feeding = [v for v in range(1, last) if matrix[v][last]]
     widths = [0] * last + [channels]

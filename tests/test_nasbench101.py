@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets import dags
+from datasets.analysis import totals
 from datasets.enumeration import write_parquet
 from datasets.records import Architectures, InputError
 from datasets.spaces.nasbench101 import OPS, NasBench101
@@ -156,6 +157,22 @@ def test_steps_lead_from_any_small_cell_to_any_other() -> None:
         seen |= new
         open_ += new
     assert seen == set(cells()[:small].keys)
+
+
+@settings(deadline=None, max_examples=20)
+@given(
+    seed=st.integers(0, 99),
+    channels=st.integers(5, 20),
+    stacks=st.integers(1, 3),
+    cells=st.integers(1, 2),
+    image=st.integers(1, 9),
+)
+def test_totals_of_any_skeleton_and_of_any_order_of_vertices(seed: int, **skeleton: int) -> None:
+    """Widths that do not divide, odd images, cells that are no member of `all`."""
+    space, rng = NasBench101(**skeleton), np.random.default_rng(seed)
+    archs = space.mutate(space.mutate(space.sample(5, rng), rng), rng)
+    for row, arch in zip(space.totals(archs).to_dict("records"), archs, strict=True):
+        assert row == totals(space.expand(arch))
 
 
 # LETI's triple

@@ -229,13 +229,14 @@ def side(space: Space, arch: Architecture) -> int:
 
 @pytest.mark.parametrize("space", [NasBench101(), NasBench201(cells=1), FBNet(), OFA()], ids=str)
 def test_counts_equal_a_module_written_independently(space: Space) -> None:
-    archs = space.sample(200 if isinstance(space, NasBench101) else 50, np.random.default_rng(3))
+    n, forwards = (200, 20) if isinstance(space, NasBench101) else (50, 50)
+    archs = space.sample(n, np.random.default_rng(3))
     table = space.totals(archs)
     with torch.device("meta"):  # counts need no numbers
         for i, (arch, decisions) in enumerate(zip(archs, archs.decisions.tolist(), strict=True)):
             module = independent(space, arch, decisions).eval()
             assert sum(p.numel() for p in module.parameters()) == table["params"][i]
-            if i >= 50:
+            if i >= forwards:
                 continue
             macs: list[int] = []
             for layer in module.modules():

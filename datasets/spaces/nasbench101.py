@@ -288,5 +288,4 @@ def _edges_text(matrix: int) -> str:
 
 @lru_cache(2_000)
 def _ops_text(number: int) -> str:
-    ops = [number // 4 ** (_INNER - 1 - i) % 4 for i in range(_INNER)]
-    return "+".join(_SHORT[op - 1] for op in ops if op)
+    return "+".join(_SHORT[op - 1] for op in number // dags.WEIGHTS % 4 if op)
