@@ -1,4 +1,4 @@
-"""Command line of the data sets: `python -m datasets {list,fetch,describe}`."""
+"""Command line of the data sets: `python -m datasets {list,fetch,describe,enumerate}`."""
 
 from __future__ import annotations
 
@@ -82,6 +82,28 @@ def describe(data: Dataset | None = None, metric: str = "latency_ms", out: Path 
         print(f"wrote {Path(out) / file}")
 
 
+def enumerate_(space: str, out: Path | None = None, hash: bool = False, totals: bool = False) -> None:
+    """Write all architectures of a space to a Parquet file, one a row; the row's number is its place in the space.
+
+    Args:
+        space: with its skeleton: nasbench101 or nasbench201(cells=1,channels=16).
+        out: the file, by default runs/<space>.parquet.
+        hash: add the benchmark's own MD5 (NAS-Bench-101 has one).
+        totals: add MACs, FLOPs, parameters, bytes and kernels of the expanded networks.
+    """
+    from tqdm import tqdm
+
+    from datasets.enumeration import write_parquet
+    from datasets.spaces import parse_space
+
+    archs = parse_space(space).all()
+    out = out or Path(f"runs/{space.partition('(')[0]}.parquet")
+    with tqdm(total=len(archs), unit="row", unit_scale=True, disable=None) as bar:
+        for rows in write_parquet(archs, out, hash, totals):
+            bar.update(rows)
+    print(f"{len(archs):,} architectures of {archs.space} in {out}")
+
+
 if __name__ == "__main__":
-    list_.__name__ = "list"
-    main([list_, fetch, describe], prog="python -m datasets", positional=True)
+    list_.__name__, enumerate_.__name__ = "list", "enumerate"
+    main([list_, fetch, describe, enumerate_], prog="python -m datasets", positional=True)

@@ -10,7 +10,8 @@ The vocabulary of shaped ops, with `shape` = output shape without the batch dime
 - global_avg_pool (to (channels,) or (channels, 1, 1)); dense (reads its input flat);
 - bn; relu, relu6, hswish, hsigmoid, sigmoid, tanh, silu; softmax (over channels or features);
 - add, mul (two inputs; the second of mul may be one number a channel, (channels, 1, 1)); concat (of channels);
-- pad (of zeros: `pad`; negative numbers cut off); shuffle (of channels between `groups`).
+- pad (of zeros: `pad`; negative numbers cut off); truncate (to the first channels); shuffle (of channels between
+  `groups`).
 
 An op read from a file that is none of these keeps the file's name for it, and says itself what its `params` and `macs`
 are. It can be counted and priced, and only the file's own runtime can run it.
@@ -19,6 +20,7 @@ are. It can be counted and priced, and only the file's own runtime can run it.
 from __future__ import annotations
 
 import math
+from itertools import accumulate
 from typing import Any
 
 from datasets.records import Architecture, Op
@@ -80,24 +82,11 @@ def totals(network: Architecture, batch: int = 1) -> dict[str, int]:
         use (weights not counted); moved_bytes: activations read and written plus weights read, op by op without
         fusion; kernels: ops that run.
     """
-    inputs = network.inputs()
     shapes = [tuple(op.attrs["shape"]) for op in network.ops]
     size = [BYTES * batch * math.prod(shape) for shape in shapes]
-    last_use = list(range(len(network.ops)))
-    for target, sources in enumerate(inputs):
-        for source in sources:
-            last_use[source] = target
-    last_use[-1] = len(network.ops)  # the network's output outlives it
-    dies: list[list[int]] = [[] for _ in range(len(network.ops) + 1)]
-    for index, end in enumerate(last_use):
-        dies[end].append(index)
-
     total = dict.fromkeys(TOTALS, 0)
-    alive = 0
-    for index, (op, sources) in enumerate(zip(network.ops, inputs, strict=True)):
-        alive += size[index]
-        total["peak_bytes"] = max(total["peak_bytes"], alive)
-        alive -= sum(size[dead] for dead in dies[index])
+    total["peak_bytes"] = max(alive(network, batch))
+    for index, (op, sources) in enumerate(zip(network.ops, network.inputs(), strict=True)):
         if op.kind in ("input", "zero"):
             continue
         in_shape = shapes[sources[0]]
@@ -108,3 +97,18 @@ def totals(network: Architecture, batch: int = 1) -> dict[str, int]:
         total["kernels"] += 1
     total["flops"] = 2 * total["macs"]
     return total
+
+
+def alive(network: Architecture, batch: int = 1) -> list[int]:
+    """Bytes of the activations that are alive while each op runs, what it reads and writes among them."""
+    size = [BYTES * batch * math.prod(op.attrs["shape"]) for op in network.ops]
+    last_use = list(range(len(size)))
+    for source, target, _ in network.edges:
+        last_use[source] = max(last_use[source], target)
+    last_use[-1] = len(size)  # the network's output outlives it
+    dies = [0] * (len(size) + 1)
+    for index, end in enumerate(last_use):
+        dies[end] += size[index]
+    born = list(accumulate(size))
+    dead = list(accumulate(dies, initial=0))
+    return [here - gone for here, gone in zip(born, dead, strict=False)]

@@ -98,6 +98,10 @@ class Space(ABC):
     def architecture(self, decisions: np.ndarray) -> Architecture:
         """The `Architecture` view of one row of decisions."""
 
+    def valid(self, decisions: np.ndarray) -> np.ndarray:
+        """Which rows of decisions in range [A, n] are architectures [A]: all, unless decisions depend on each other."""
+        return np.ones(len(decisions), dtype=bool)
+
     def all(self) -> Architectures:
         """Every architecture of the space, last decision fastest; a space too large to list raises `InputError`."""
         if (size := math.prod(self.num_choices)) > 10_000_000:
@@ -145,6 +149,9 @@ class Architectures(Sequence[Architecture]):
             raise InputError(f"{space} takes {len(choices)} decisions a row, not an array of shape {decisions.shape}.")
         if ((decisions < 0) | (decisions >= choices)).any():
             raise InputError(f"A decision is out of range: {space} has {tuple(choices.tolist())} choices.")
+        if not (valid := space.valid(decisions)).all():
+            row = decisions[valid.argmin()].tolist()
+            raise InputError(f"The decisions {row} are no architecture of {space}; let it parse, sample or mutate one.")
         decisions.setflags(write=False)
         self.space = space
         self.decisions = decisions

@@ -16,7 +16,7 @@ class FlatVector(VectorEncoder):
     list of layers; 2 + n^2 + n numbers for n nodes (58 for NAS-Bench-101's 7, 74 for NAS-Bench-201's 8)."""
 
     def num_features(self, space: Space) -> int:
-        n = len(space.sample(1, np.random.default_rng(0))[0].ops)
+        n = space.graph(space.sample(1, np.random.default_rng(0)))[0].shape[1]
         return 2 + n * n + n
 
     def __call__(self, archs: Architectures) -> np.ndarray:

@@ -18,6 +18,7 @@ from datasets.measured import Measured
 from datasets.network import Network
 from datasets.records import Architecture, Architectures, InputError, Space
 from datasets.spaces.fbnet import FBNet
+from datasets.spaces.nasbench101 import NasBench101
 from datasets.spaces.nasbench201 import NasBench201
 from datasets.spaces.ofa import OFA
 from measure.backends import parse_backend
@@ -62,6 +63,17 @@ def test_every_op_of_the_chains_computes_what_it_should(backend: Backend, space:
         assert backend.session(space.expand(arch)).fetch().shape == (2, 10)
 
 
+@pytest.mark.parametrize("backend", [b for b in BACKENDS if b.precision == "fp32"], ids=lambda b: b.runtime)
+def test_cells_that_truncate_project_and_concatenate(backend: Backend) -> None:
+    """Seven channels are shared by three vertices; the first vertex is wider than two of those that read it."""
+    space = NasBench101(channels=7, cells=1, image=9)
+    keys = ["conv3x3+maxpool3x3+conv1x1+conv3x3:0.1.01.1.0234", ":0", *space.sample(3, np.random.default_rng(0)).keys]
+    for arch in space.parse(keys):
+        network = space.expand(arch)
+        assert backend.session(network).fetch().shape == (1, 10)
+        assert arch.key != keys[0] or "truncate" in {op.kind for op in network.ops}
+
+
 def every_op() -> Architecture:
     """One network with all of the vocabulary, kernels and paddings that are not square among it."""
     net = Network()
@@ -75,6 +87,7 @@ def every_op() -> Architecture:
     x = net.add("pad", (24, 4, 5), x, pad=(-1, 1, 2, -1))
     x = net.pointwise("shuffle", net.pool("max_pool", x, 2, 1, 1), groups=3)
     x = net.add("avg_pool", (24, 5, 6), x, kernel=3, pad=1, include_pad=1)
+    x = net.add("truncate", (23, 5, 6), x)
     x = net.add("dense", (16,), net.pointwise("hswish", x))
     net.pointwise("softmax", x)
     return net.finish("made-up", "every op")

@@ -15,11 +15,13 @@ from datasets.help import CIFAR_FBNET
 from datasets.records import Architecture, Architectures, InputError, Space
 from datasets.spaces import parse_space
 from datasets.spaces.fbnet import FBNet
+from datasets.spaces.nasbench101 import NasBench101
 from datasets.spaces.nasbench201 import OPS, NasBench201
 from datasets.spaces.ofa import OFA
+from datasets.triple import to_triple
 from measure.build.torch_module import Network
 from measure.build.weights import make_weights
-from tests import reference_fbnet, reference_nasbench201, reference_ofa
+from tests import reference_fbnet, reference_nasbench101, reference_nasbench201, reference_ofa
 from tests.conftest import implementations
 
 SPACES = [cls() for cls in implementations("datasets.spaces", Space)]
@@ -44,14 +46,31 @@ def test_parse_is_the_inverse_of_format(space: Space, seed: int, n: int) -> None
 @every_space
 @settings(deadline=None, max_examples=50)
 @given(seed=st.integers(0, 2**32 - 1))
-def test_a_mutation_changes_one_decision_and_is_a_neighbour(space: Space, seed: int) -> None:
+def test_a_mutation_is_a_neighbour_and_neighbours_are_mutual(space: Space, seed: int) -> None:
     rng = np.random.default_rng(seed)
     archs = space.sample(5, rng)
     mutants = space.mutate(archs, rng)
-    assert ((archs.decisions != mutants.decisions).sum(1) == 1).all()
     near = space.neighbours(archs[:1])
-    assert len(set(near.keys)) == len(near) == sum(n - 1 for n in space.num_choices)
-    assert mutants.keys[0] in near.keys
+    assert len(set(near.keys)) == len(near) and archs.keys[0] not in near.keys
+    assert len(mutants) == 5 and mutants.keys[0] in near.keys
+    assert archs.keys[0] in space.neighbours(near[[rng.integers(len(near))]]).keys
+    one_off = one_decision_off(space, archs.decisions[0])
+    assert {tuple(row) for row in one_off.tolist()} <= {tuple(row) for row in near.decisions.tolist()}
+    if type(space).valid is Space.valid:  # where decisions are free, nothing else is near
+        assert len(near) == len(one_off) == sum(n - 1 for n in space.num_choices)
+        assert ((archs.decisions != mutants.decisions).sum(1) == 1).all()
+
+
+def one_decision_off(space: Space, row: np.ndarray) -> np.ndarray:
+    """All architectures that differ from one in one decision, by trying."""
+    tried = [
+        [*row[:i], value, *row[i + 1 :]]
+        for i, n in enumerate(space.num_choices)
+        for value in range(n)
+        if value != row[i]
+    ]
+    tried = np.array(tried)
+    return tried[space.valid(tried)]
 
 
 @every_space
@@ -87,6 +106,8 @@ def test_no_architectures_are_no_rows(space: Space) -> None:
     "key",
     ["", "|a~0|", "|none~0|+|none~0|none~1|+|none~0|none~1|conv~2|", "x" * 500, "skip|skip", "r128",
      "|".join(["k3_e1", *["k9_e1,k3_e1,k3_e1,k3_e1"] * 5, "skip"]), "|".join(["r128", *["k3e3;k3e3,k3e3,k3e3"] * 5]),
+     "conv3x3+conv5x5:0.1.2", "conv3x3:0.1.1", "conv3x3:1.0", "conv3x3:0.01.2", "conv3x3:0", "conv3x3+conv3x3:0.0.1",
+     "+".join(["conv3x3"] * 5) + ":0.01.012.01.012.5", "+".join(["conv3x3"] * 6) + ":0.1.2.3.4.5.6",
      "|".join(["r130", *["k3e3,k3e3,k3e3,k3e3"] * 5]), "|".join(["r128", *["k3e3,k3e3,k3e5,k3e3"] * 5])],
 )  # fmt: skip
 def test_a_malformed_or_unknown_text_is_one_sentence(space: Space, key: str) -> None:
@@ -96,7 +117,11 @@ def test_a_malformed_or_unknown_text_is_one_sentence(space: Space, key: str) -> 
 
 @every_space
 @settings(deadline=None)
-@given(st.text() | st.text("k3567_e12sipr,;|g48"))
+@given(
+    st.text()
+    | st.text("k3567_e12sipr,;|g48")
+    | st.from_regex(r"((conv3x3|conv1x1|maxpool3x3)\+){0,2}conv3x3:0(\.[0-6]{1,3}){1,4}", fullmatch=True)
+)
 def test_any_other_text_is_refused_not_misread(space: Space, text: str) -> None:
     try:
         archs = space.parse([text])
@@ -107,7 +132,16 @@ def test_any_other_text_is_refused_not_misread(space: Space, text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["nasbench999", "nasbench201(cells=x)", "nasbench201(depth=3)", "nasbench201)", "../x", "fbnet(reduction=4)"],
+    [
+        "nasbench999",
+        "nasbench201(cells=x)",
+        "nasbench201(depth=3)",
+        "nasbench201)",
+        "../x",
+        "fbnet(reduction=4)",
+        "nasbench101(channels=4)",
+        "nasbench101(cells=0)",
+    ],
 )
 def test_an_unknown_space_or_parameter_is_one_sentence(text: str) -> None:
     with pytest.raises(InputError):
@@ -179,7 +213,11 @@ def test_unique_string_reproduces_the_published_column(space: NasBench201, publi
 # Every space's network, written a second time
 
 
-def independent(space: Space, decisions: list[int]) -> nn.Module:
+def independent(space: Space, arch: Architecture, decisions: list[int]) -> nn.Module:
+    if isinstance(space, NasBench101):
+        matrix, (_, *ops, _), _ = to_triple(arch)
+        c, stacks, cells, classes = space.channels, space.stacks, space.cells, space.classes
+        return reference_nasbench101.Network(matrix.tolist(), ops, c, stacks, cells, classes)
     if isinstance(space, NasBench201):
         return reference_nasbench201.Network(decisions, n=space.cells)
     return (reference_fbnet if isinstance(space, FBNet) else reference_ofa).Network(decisions, space)
@@ -189,14 +227,17 @@ def side(space: Space, arch: Architecture) -> int:
     return space.expand(arch).ops[0].attrs["shape"][1]
 
 
-@pytest.mark.parametrize("space", [NasBench201(cells=1), FBNet(), OFA()], ids=str)
+@pytest.mark.parametrize("space", [NasBench101(), NasBench201(cells=1), FBNet(), OFA()], ids=str)
 def test_counts_equal_a_module_written_independently(space: Space) -> None:
-    archs = space.sample(50, np.random.default_rng(3))
+    n, forwards = (200, 20) if isinstance(space, NasBench101) else (50, 50)
+    archs = space.sample(n, np.random.default_rng(3))
     table = space.totals(archs)
     with torch.device("meta"):  # counts need no numbers
         for i, (arch, decisions) in enumerate(zip(archs, archs.decisions.tolist(), strict=True)):
-            module = independent(space, decisions).eval()
+            module = independent(space, arch, decisions).eval()
             assert sum(p.numel() for p in module.parameters()) == table["params"][i]
+            if i >= forwards:
+                continue
             macs: list[int] = []
             for layer in module.modules():
                 if isinstance(layer, nn.Conv2d | nn.Linear):
@@ -206,7 +247,11 @@ def test_counts_equal_a_module_written_independently(space: Space) -> None:
             assert 2 * sum(macs) == 2 * table["macs"][i] == table["flops"][i]
 
 
-@pytest.mark.parametrize("space", [NasBench201(cells=2), CIFAR_FBNET, FBNet(image=96), OFA()], ids=str)
+@pytest.mark.parametrize(
+    "space",
+    [NasBench101(channels=8, cells=2, image=9), NasBench201(cells=2), CIFAR_FBNET, FBNet(image=96), OFA()],
+    ids=str,
+)
 @torch.inference_mode()
 def test_the_expanded_network_computes_what_the_independent_module_does(space: Space) -> None:
     archs = space.sample(10, np.random.default_rng(4))
@@ -214,7 +259,7 @@ def test_the_expanded_network_computes_what_the_independent_module_does(space: S
         archs = Architectures(space, np.c_[archs.decisions[:, :-1], np.arange(10) % 2])
     for arch, decisions in zip(archs, archs.decisions.tolist(), strict=True):
         network = space.expand(arch)
-        ours, theirs = Network(network, make_weights(network), batch=2), independent(space, decisions).eval()
+        ours, theirs = Network(network, make_weights(network), batch=2), independent(space, arch, decisions).eval()
         for kind in (nn.Conv2d, nn.BatchNorm2d, nn.Linear):
             pairs = zip(_execution_order(ours, kind), _execution_order(theirs, kind), strict=True)
             for one, other in pairs:

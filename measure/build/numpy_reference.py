@@ -46,6 +46,8 @@ def _compute(op: Op, inputs: list[np.ndarray], w: dict[str, np.ndarray], batch: 
         sides = ((0, 0), (0, 0), (max(top, 0), max(bottom, 0)), (max(left, 0), max(right, 0)))
         height, width = x.shape[2] + min(bottom, 0), x.shape[3] + min(right, 0)
         return np.pad(x[:, :, max(-top, 0) : height, max(-left, 0) : width], sides)
+    if op.kind == "truncate":
+        return x[:, : op.attrs["shape"][0]]
     if op.kind == "dense":
         return x.reshape(batch, -1) @ w["weight"].T + w["bias"]
     if op.kind == "global_avg_pool":

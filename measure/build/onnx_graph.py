@@ -87,6 +87,12 @@ def build_onnx(network: Architecture, weights: Weights, batch: int = 1) -> onnx.
             top, left, bottom, right = pads(a["pad"])
             sides = tensor(f"pad_{i}", np.array([0, 0, top, left, 0, 0, bottom, right]))
             nodes.append(helper.make_node("Pad", [*x, sides], out))
+        elif op.kind == "truncate":
+            bounds = [
+                tensor(f"{name}_{i}", np.array([at]))
+                for name, at in (("start", 0), ("end", a["shape"][0]), ("axis", 1))
+            ]
+            nodes.append(helper.make_node("Slice", [*x, *bounds], out))
         elif op.kind not in (*_POINTWISE, "hsigmoid"):
             raise InputError(f"ONNX files are not written for the op '{op.kind}'; give the file itself to a backend.")
         elif op.kind == "hsigmoid":

@@ -72,6 +72,8 @@ def _layer(op: Op, in_shape: tuple[int, ...], w: dict) -> nn.Module:
     if op.kind == "pad":
         top, left, bottom, right = pads(a["pad"])
         return nn.ZeroPad2d((left, right, top, bottom))
+    if op.kind == "truncate":
+        return _Truncate(out)
     if op.kind == "global_avg_pool":
         pool = nn.AdaptiveAvgPool2d(1)
         return pool if len(a["shape"]) == 3 else nn.Sequential(pool, nn.Flatten())
@@ -119,6 +121,17 @@ def _pool(op: Op) -> nn.Module:
     if before and not include:
         return _LopsidedAvgPool(before[0], nn.AvgPool2d(kernel, stride))
     return nn.Sequential(*before, nn.AvgPool2d(kernel, stride, pad, count_include_pad=include))
+
+
+class _Truncate(nn.Module):
+    """The first channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, : self.channels]
 
 
 class _LopsidedAvgPool(nn.Module):

@@ -1,0 +1,198 @@
+"""NAS-Bench-101's cells as numbers: which are valid, which are the same cell, all that there are, and their hash.
+
+A cell is a directed acyclic graph of at most seven vertices and nine edges. Its matrix is one number: bit
+x + y (y - 1) / 2 stands for the edge from vertex x to vertex y > x, the order of bits in which the benchmark's
+authors enumerated their graphs. Vertex 0 is the input and vertex 6 the output, whatever lies between; of the five
+between them a smaller cell uses the first ones. An op is 1, 2 or 3, and 0 at a vertex that is not used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from itertools import combinations, permutations, product
+
+import numpy as np
+
+VERTICES = 7
+MAX_EDGES = 9
+CHOICES = (1, 2, 3)
+"""The ops."""
+PAIRS = tuple((x, y) for y in range(VERTICES) for x in range(y))
+"""(source, target) of every bit of a matrix."""
+INNER = range(1, VERTICES - 1)
+_OUT = VERTICES - 1
+_BIT = {pair: bit for bit, pair in enumerate(PAIRS)}
+_READS = [sum(1 << bit for bit, (_, y) in enumerate(PAIRS) if y == vertex) for vertex in range(VERTICES)]
+_FEEDS = [sum(1 << bit for bit, (x, _) in enumerate(PAIRS) if x == vertex) for vertex in range(VERTICES)]
+_NO_MATRIX = np.uint32(1 << len(PAIRS))  # larger than any
+_PERMUTATIONS = [(0, *order, _OUT) for order in permutations(INNER)]
+"""All renumberings of the inner vertices: vertex v becomes number v of one of these."""
+WEIGHTS = 4 ** np.arange(len(INNER) - 1, -1, -1)
+"""The ops of vertices 1 to 5 as digits of one number, so that labellings compare as numbers do."""
+
+
+def adjacency(matrices: np.ndarray) -> np.ndarray:
+    """Whether there is an edge from x to y [A, 7, 7], of matrices [A]."""
+    edges = np.zeros((len(matrices), VERTICES, VERTICES), bool)
+    for bit, (x, y) in enumerate(PAIRS):
+        edges[:, x, y] = matrices >> bit & 1
+    return edges
+
+
+def valid(matrices: np.ndarray) -> np.ndarray:
+    """Whether all used vertices lie on a path from input to output, the first ones are used, and the edges are not too
+    many [A]."""
+    reads = [matrices & mask != 0 for mask in _READS]
+    feeds = [matrices & mask != 0 for mask in _FEEDS]
+    ok = feeds[0] & reads[_OUT] & (np.bitwise_count(matrices) <= MAX_EDGES)
+    for vertex in INNER:
+        ok &= reads[vertex] == feeds[vertex]  # in an acyclic graph, an edge in and one out at every vertex are enough
+        ok &= reads[vertex - 1] | ~reads[vertex] if vertex > 1 else True
+    return ok
+
+
+def size(matrices: np.ndarray) -> np.ndarray:
+    """Vertices, input and output among them [A]."""
+    return 2 + sum((matrices & _READS[vertex] != 0).astype(np.int8) for vertex in INNER)
+
+
+def square(matrix: int) -> np.ndarray:
+    """Adjacency [V, V] of one cell, without the vertices that it does not use."""
+    matrices = np.array([matrix])
+    used = [*range(size(matrices)[0] - 1), _OUT]
+    return adjacency(matrices)[0][np.ix_(used, used)]
+
+
+def number(edges: np.ndarray) -> int:
+    """The matrix of an upper triangular adjacency [V, V] of at most seven vertices: `square` the other way."""
+    place = [*range(len(edges) - 1), _OUT]
+    return sum(1 << _BIT[place[x], place[y]] for x, y in np.argwhere(edges).tolist())
+
+
+@cache
+def all_matrices() -> np.ndarray:
+    """All valid matrices, ascending [6472]."""
+    every = np.arange(1 << len(PAIRS), dtype=np.uint32)
+    return every[valid(every)]
+
+
+def canonical(matrices: np.ndarray, ops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of all cells isomorphic to each, the one with the least matrix, and of these the one with the least ops.
+
+    It is the one that the benchmark holds: its authors tried matrices, then ops, in this order and kept the first.
+
+    Args:
+        matrices: valid ones [A].
+        ops: of vertices 1 to 5 [A, 5].
+    """
+    images, least = _images()
+    graph = np.searchsorted(all_matrices(), matrices)
+    ops = ops.astype(np.int64)
+    best = np.full(len(ops), np.iinfo(np.int64).max)
+    for image, places in zip(images, _PERMUTATIONS, strict=True):
+        rows = np.flatnonzero((image == least)[graph])
+        weights = [WEIGHTS[place - 1] for place in places[1:-1]]
+        best[rows] = np.minimum(best[rows], ops[rows] @ weights)
+    return least[graph], (best[:, None] // WEIGHTS % 4).astype(np.int8)
+
+
+@cache
+def _images() -> tuple[np.ndarray, np.ndarray]:
+    """Every valid matrix under every renumbering [120, 6472], `_NO_MATRIX` where the result is not valid; the least."""
+    matrices = all_matrices()
+    images = np.zeros((len(_PERMUTATIONS), len(matrices)), np.uint32)
+    for image, places in zip(images, _PERMUTATIONS, strict=True):
+        for bit, (x, y) in enumerate(PAIRS):
+            there = matrices >> np.uint32(bit) & np.uint32(1)
+            image |= there * np.uint32(1 << _BIT[places[x], places[y]] if places[x] < places[y] else _NO_MATRIX)
+        image[(image >= _NO_MATRIX) | ~valid(image)] = _NO_MATRIX
+    return images, images.min(0)
+
+
+@cache
+def unique_cells() -> tuple[np.ndarray, np.ndarray]:
+    """All cells, no two of them isomorphic: matrices [423624] and ops [423624, 5], by vertices, matrix and ops.
+
+    Graphs come first: only the least matrix of a class is labelled, and of its labellings those stay that none of its
+    automorphisms makes smaller.
+    """
+    _, least = _images()
+    graphs = all_matrices()[all_matrices() == least]
+    cells = []
+    for vertices in range(2, VERTICES + 1):
+        inner = vertices - 2
+        labels = np.zeros((len(CHOICES) ** inner, len(INNER)), np.int8)
+        labels[:, :inner] = np.indices((len(CHOICES),) * inner).reshape(inner, len(CHOICES) ** inner).T + 1
+        some = graphs[size(graphs) == vertices]
+        matrices, ops = np.repeat(some, len(labels)), np.tile(labels, (len(some), 1))
+        first = (canonical(matrices, ops)[1] == ops).all(1)
+        cells.append((matrices[first], ops[first]))
+    return np.concatenate([matrices for matrices, _ in cells]), np.concatenate([ops for _, ops in cells])
+
+
+def steps(edges: np.ndarray, ops: list[int]) -> Iterator[tuple[np.ndarray, list[int]]]:
+    """Adjacency and ops of what is one step from a cell: another op, an edge more or less, a vertex with one edge in
+    and one out more or less, at any place in the order. Not all of it is valid, and some comes twice."""
+    last = len(edges) - 1
+    for x, y in combinations(range(last + 1), 2):
+        flipped = edges.copy()
+        flipped[x, y] ^= True
+        yield flipped, ops
+    for i, op in enumerate(ops):
+        yield from ((edges, [*ops[:i], other, *ops[i + 1 :]]) for other in CHOICES if other != op)
+    for vertex in range(1, last):
+        if edges[vertex].sum() == edges[:, vertex].sum() == 1:
+            yield np.delete(np.delete(edges, vertex, 0), vertex, 1), ops[: vertex - 1] + ops[vertex:]
+    for vertex in range(1, last + 1) if last < _OUT else ():
+        wider = np.insert(np.insert(edges, vertex, False, 0), vertex, False, 1)
+        for x, y in product(range(vertex), range(vertex + 1, last + 2)):
+            joined = wider.copy()
+            joined[x, vertex] = joined[vertex, y] = True
+            yield from ((joined, [*ops[: vertex - 1], op, *ops[vertex - 1 :]]) for op in CHOICES)
+
+
+def hashes(matrices: np.ndarray, ops: np.ndarray) -> np.ndarray:
+    """The benchmark's own MD5 of every cell [A], 32 hexadecimal digits; isomorphic cells have the same."""
+    out = np.empty(len(matrices), "S32")
+    order = np.argsort(matrices, kind="stable")
+    for rows in np.split(order, np.flatnonzero(np.diff(matrices[order])) + 1) if len(order) else []:
+        edges = square(int(matrices[rows[0]]))
+        out[rows] = _hash_labellings(edges, ops[rows, : len(edges) - 2])
+    return out
+
+
+def _hash_labellings(edges: np.ndarray, ops: np.ndarray) -> np.ndarray:
+    """Hashes [L] of one graph [V, V] under many labellings [L, V - 2].
+
+    A vertex begins with the MD5 of its degrees and label, and V times over takes up those of its neighbours, sorted.
+    """
+    labels = [np.full(len(ops), -1), *(ops.T - 1), np.full(len(ops), -2)]
+    digests = []
+    for vertex, column in enumerate(labels):
+        degrees = f"{edges[vertex].sum()}, {edges[:, vertex].sum()}"
+        digests.append(_md5([f"({degrees}, {label})".encode() for label in column.tolist()]))
+    current = np.stack(digests)
+    for _ in labels:
+        current = np.stack([
+            _md5(_joined([*np.sort(current[edges[:, v]], 0), b"|", *np.sort(current[edges[v]], 0), b"|", current[v]]))
+            for v in range(len(labels))
+        ])  # fmt: skip
+    listed = [part for digest in np.sort(current, 0) for part in (b"', '", digest)]
+    return _md5(_joined([b"['", *listed[1:], b"']"]))
+
+
+def _joined(parts: list[np.ndarray | bytes]) -> list[bytes]:
+    """Texts [L] joined row by row, from columns of texts [L] and what stands in all rows."""
+    length = next(len(part) for part in parts if isinstance(part, np.ndarray))
+    table = np.empty(length, [(f"f{i}", part.dtype if isinstance(part, np.ndarray) else f"S{len(part)}")
+                              for i, part in enumerate(parts)])  # fmt: skip
+    for i, part in enumerate(parts):
+        table[f"f{i}"] = part
+    return table.view(f"S{table.itemsize}").tolist()
+
+
+def _md5(texts: list[bytes]) -> np.ndarray:
+    digests = b"".join([hashlib.md5(text, usedforsecurity=False).digest() for text in texts])
+    return np.frombuffer(digests.hex().encode(), "S32")

@@ -1,0 +1,60 @@
+"""Architectures as a Parquet file, written in pieces so that memory stays flat."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from datasets.records import Architectures, InputError
+
+ROW_GROUP = 1 << 16
+
+
+def write_parquet(archs: Architectures, out: Path, hash: bool = False, totals: bool = False) -> Iterator[int]:
+    """Write architectures, one a row; yields how many rows each piece has.
+
+    Columns are the key; vertices, edges and how many vertices there are of each kind of op; the benchmark's hash and
+    the totals of the expanded network if asked. The file appears when it is whole; stopped before that, it does not.
+
+    Raises:
+        InputError: the space has no hash of its own.
+    """
+    digest = getattr(archs.space, "hash", None) if hash else None
+    if hash and digest is None:
+        raise InputError(f"{archs.space} has no hash of its own; leave out --hash.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    part = out.with_name(out.name + ".part")
+    writer = None
+    try:
+        for start in range(0, len(archs), ROW_GROUP):
+            table = pa.table(_columns(archs[start : start + ROW_GROUP], digest, totals))
+            writer = writer or pq.ParquetWriter(part, table.schema.with_metadata({"space": str(archs.space)}))
+            writer.write_table(table)
+            yield len(table)
+        if writer:
+            writer.close()
+            part.replace(out)
+    finally:
+        if writer:
+            writer.close()
+        part.unlink(missing_ok=True)
+
+
+def _columns(archs: Architectures, digest: Callable[[Architectures], list[str]] | None, totals: bool) -> dict[str, Any]:
+    space = archs.space
+    kinds, adjacency = space.graph(archs)
+    there = np.array(space.kinds)[kinds] != "none"
+    edges = adjacency & there[:, :, None] & there[:, None, :]
+    table: dict[str, Any] = {"key": archs.keys, "vertices": there.sum(1, dtype=np.int8)}
+    table["edges"] = edges.sum((1, 2), dtype=np.int16)
+    for kind, name in enumerate(space.kinds):
+        if name not in ("input", "output", "none"):
+            table[name] = (kinds == kind).sum(1, dtype=np.int8)
+    if digest is not None:
+        table["hash"] = digest(archs)
+    return table | dict(space.totals(archs)) if totals else table

@@ -1,0 +1,291 @@
+"""NAS-Bench-101 (Ying et al., ICML 2019): cells of up to seven vertices and nine edges, one of three ops a vertex.
+
+The network is theirs: a 3x3 stem, three stacks of three cells, a 2x2 max pool and twice the channels between stacks,
+global pooling and a classifier. In a cell, what feeds the output is concatenated and shares its channels, the first
+ones taking one more where they do not divide; every other vertex is as wide as the widest that reads it. A vertex adds
+up what it reads: of other vertices as many channels as it has itself, of the input a 1x1 projection. The output adds a
+projected input too. Every convolution is followed by batch norm and ReLU.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+
+from datasets import dags
+from datasets.analysis import TOTALS
+from datasets.nasbench101_cell import CONV1, CONV3, CellParts, cell, cell_parts
+from datasets.network import Network, block_totals
+from datasets.records import Architecture, Architectures, InputError, Op, Space
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+OPS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
+"""The benchmark's names, in its order; decision 1 is the first, and 0 a vertex that is not used."""
+_SHORT = tuple(op.split("-")[0] for op in OPS)
+_PEAK = TOTALS.index("peak_bytes")
+_BITS, _INNER, _OUT = len(dags.PAIRS), dags.VERTICES - 2, dags.VERTICES - 1
+_KEY = re.compile(r"((?:\w+\+)*\w+|):(\d+(?:\.\d+)*)", re.ASCII)
+
+
+@dataclass(frozen=True)
+class NasBench101(Space):
+    """All cells whose vertices all lie on paths from input to output, in one skeleton: 423,624 and their isomorphs.
+
+    The 26 decisions are the bits of the upper triangle of the adjacency matrix, column by column, and the ops of the
+    five vertices between input and output. They are not free: `Architectures` refuses what is not a cell.
+
+    Attributes:
+        channels: of the stem and the first stack; five at least, since five vertices may feed the output.
+        stacks: of cells, each with twice the channels and half the height and width of the one before.
+        cells: a stack.
+        image: height and width of the RGB input.
+        classes: of the classifier.
+    """
+
+    channels: int = 128
+    stacks: int = 3
+    cells: int = 3
+    image: int = 32
+    classes: int = 10
+
+    num_choices: ClassVar[tuple[int, ...]] = (2,) * _BITS + (1 + len(OPS),) * _INNER
+    kinds: ClassVar[tuple[str, ...]] = ("input", "output", *OPS, "none")
+
+    def __post_init__(self) -> None:
+        if self.channels < _INNER or min(self.stacks, self.cells, self.image, self.classes) < 1:
+            raise InputError(f"{self} is no skeleton; give it {_INNER} channels and one of all else at least.")
+
+    def __str__(self) -> str:
+        return (
+            f"nasbench101(channels={self.channels},stacks={self.stacks},cells={self.cells},image={self.image},"
+            f"classes={self.classes})"
+        )
+
+    def valid(self, decisions: np.ndarray) -> np.ndarray:
+        matrices, ops = _numbers(decisions)
+        used = np.arange(_INNER) < dags.size(matrices)[:, None] - 2
+        return dags.valid(matrices) & ((ops > 0) == used).all(1)
+
+    def parse(self, keys: Sequence[str]) -> Architectures:
+        """Texts like `conv3x3+maxpool3x3:0.01.2`: vertex 1 is a convolution of vertex 0, the input; vertex 2 pools the
+        sum of both; the output, which comes last, is vertex 2."""
+        cells = [_parse(key) for key in keys]
+        matrices = np.array([matrix for matrix, _ in cells], np.uint32)
+        decisions = _decisions(matrices, np.array([ops for _, ops in cells], np.int8).reshape(-1, _INNER))
+        if not (valid := self.valid(decisions)).all():
+            raise InputError(
+                f"'{keys[int(valid.argmin())]}' is not a NAS-Bench-101 cell; write one of at most {dags.VERTICES} "
+                f"vertices and {dags.MAX_EDGES} edges, with all vertices on paths from input to output."
+            )
+        return Architectures(self, decisions)
+
+    def format(self, archs: Architectures) -> list[str]:
+        matrices, ops = _numbers(archs.decisions)
+        labels = (ops @ dags.WEIGHTS).tolist()
+        pairs = zip(labels, matrices.tolist(), strict=True)
+        return [f"{_ops_text(label)}:{_edges_text(matrix)}" for label, matrix in pairs]
+
+    def architecture(self, decisions: np.ndarray) -> Architecture:
+        """Only the vertices that are used."""
+        (key,) = self.format(Architectures(self, decisions[None]))
+        (matrix,), (ops,) = _numbers(decisions[None])
+        sources = _sources(int(matrix))
+        kinds = ["input", *(OPS[op - 1] for op in ops if op), "output"]
+        edges = [(x, y, port) for y, reads in enumerate(sources, 1) for port, x in enumerate(reads)]
+        return Architecture(str(self), key, tuple(Op(kind) for kind in kinds), tuple(edges))
+
+    def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
+        """Seven nodes: the input, five places for vertices, of which those not used are `none`, and the output."""
+        matrices, ops = _numbers(archs.decisions)
+        kinds = np.zeros((len(archs), dags.VERTICES), np.int8)
+        kinds[:, 1:_OUT] = np.where(ops > 0, ops + 1, self.kinds.index("none"))
+        kinds[:, _OUT] = self.kinds.index("output")
+        return kinds, dags.adjacency(matrices)
+
+    def canonical(self, archs: Architectures) -> list[str]:
+        """Text of the isomorphic cell that `all` holds. The benchmark takes isomorphic cells for one, though where
+        channels do not divide, which vertex has one more depends on their order."""
+        return self.format(Architectures(self, _decisions(*dags.canonical(*_numbers(archs.decisions)))))
+
+    def hash(self, archs: Architectures) -> list[str]:
+        """The benchmark's own name of every cell, an MD5 that isomorphic cells share."""
+        return [digest.decode() for digest in dags.hashes(*_numbers(archs.decisions)).tolist()]
+
+    def connected(self, archs: Architectures) -> np.ndarray:
+        """Always: a cell without a path is none."""
+        return np.ones(len(archs), dtype=bool)
+
+    def all(self) -> Architectures:
+        """The 423,624 cells of the benchmark, no two isomorphic, in the order in which its authors found them: by
+        vertices, then matrix, then ops."""
+        return Architectures(self, _all_decisions())
+
+    def sample(self, n: int, rng: np.random.Generator) -> Architectures:
+        """`n` of the cells of `all`, each as likely as any other (repeats are possible)."""
+        every = _all_decisions()
+        return Architectures(self, every[rng.integers(len(every), size=n)])
+
+    def from_squares(self, cells: Iterable[tuple[np.ndarray, list[int]]]) -> np.ndarray:
+        """Decisions [A, 26] of adjacencies [V, V] and the ops (1, 2, 3) of their inner vertices, valid or not."""
+        pairs = [(dags.number(edges), ops + [0] * (_INNER - len(ops))) for edges, ops in cells]
+        return _decisions(np.array([matrix for matrix, _ in pairs]), np.array([ops for _, ops in pairs]))
+
+    def neighbours(self, arch: Architectures) -> Architectures:
+        """The cells one step (`dags.steps`) from the only one of `arch`; every step can be taken back."""
+        (matrix,), (ops,) = _numbers(arch.decisions)
+        near = self.from_squares(dags.steps(dags.square(int(matrix)), ops[ops > 0].tolist()))
+        near = np.unique(near[self.valid(near)], axis=0)
+        return Architectures(self, near)
+
+    def mutate(self, archs: Architectures, rng: np.random.Generator) -> Architectures:
+        """One of the neighbours of each, all as likely."""
+        rows = []
+        for i in range(len(archs)):
+            near = self.neighbours(archs[i : i + 1]).decisions
+            rows.append(near[rng.integers(len(near))])
+        return Architectures(self, np.array(rows).reshape(archs.decisions.shape))
+
+    def expand(self, arch: Architecture) -> Architecture:
+        matrix, ops = _parse(arch.key)
+        sources, net = _sources(matrix), Network()
+        x = self._stem(net, net.add("input", (3, self.image, self.image)))
+        for stack in range(self.stacks):
+            x = _halve(net, x) if stack else x
+            for _ in range(self.cells):
+                x = cell(net, x, self.channels << stack, sources, ops)
+        self._head(net, x)
+        return net.finish(str(self), arch.key)
+
+    def totals(self, archs: Architectures) -> pd.DataFrame:
+        """Vectorised: each matrix is expanded once, with pools alone, and what a convolution adds at each vertex is
+        added up; it raises the peak only where what it reads is still needed after it."""
+        import pandas as pd
+
+        matrices, ops = _numbers(archs.decisions)
+        distinct, which = np.unique(matrices, return_inverse=True)
+        if not len(distinct):
+            return pd.DataFrame(columns=list(TOTALS), dtype=np.int64)
+        parts = [_parts(self, int(matrix)) for matrix in distinct]
+        pools, more, conv_peak = (np.array(part) for part in zip(*parts, strict=True))
+        table = pools[which]
+        for vertex, op in enumerate(ops.T):
+            table += more[which, vertex, op]
+            peak = np.where((op == CONV3) | (op == CONV1), conv_peak[which, vertex], 0)
+            table[:, _PEAK] = np.maximum(table[:, _PEAK], peak)
+        return pd.DataFrame(table, columns=list(TOTALS))
+
+    def _stem(self, net: Network, x: int) -> int:
+        return net.conv_bn(x, self.channels, 3, act="relu")
+
+    def _head(self, net: Network, x: int) -> int:
+        x = net.add("global_avg_pool", net.shape(x)[:1], x)
+        return net.add("dense", (self.classes,), x)
+
+
+def _halve(net: Network, x: int) -> int:
+    """A 2x2 max pool that rounds odd sides up (padding `same`)."""
+    _, height, width = net.shape(x)
+    return net.pool("max_pool", x, 2, 2, (0, 0, height % 2, width % 2))
+
+
+def _places(space: NasBench101) -> Iterator[tuple[tuple[int, ...], int, int]]:
+    """Cells that differ by their shapes: shape of the input, channels of the output, how many there are."""
+    channels, side = space.channels, space.image
+    yield (channels, side, side), channels, space.cells
+    for _ in range(1, space.stacks):
+        side = -(-side // 2)
+        yield (channels, side, side), 2 * channels, 1
+        channels *= 2
+        yield (channels, side, side), channels, space.cells - 1
+
+
+@cache
+def _ends(space: NasBench101) -> list[np.ndarray]:
+    """Totals [6] of all that is no cell: stem, pools between stacks, head."""
+    blocks = [block_totals((3, space.image, space.image), space._stem)]
+    side = space.image
+    for stack in range(1, space.stacks):
+        blocks.append(block_totals((space.channels << stack - 1, side, side), _halve))
+        side = -(-side // 2)
+    return [*blocks, block_totals((space.channels << space.stacks - 1, side, side), space._head)]
+
+
+@cache
+def _parts(space: NasBench101, matrix: int) -> CellParts:
+    """The parts of all cells of a network, its stem, pools and head with those of the cells."""
+    places = [(cell_parts(shape, channels, _sources(matrix)), count) for shape, channels, count in _places(space)]
+    blocks = _ends(space) + [part.pools for part, count in places for _ in range(count)]
+    pools = np.sum(blocks, axis=0)
+    pools[_PEAK] = max(block[_PEAK] for block in blocks)
+    more = np.sum([count * part.more for part, count in places], axis=0)
+    return CellParts(pools, more, np.max([part.conv_peak for part, count in places if count], axis=0))
+
+
+def _parse(key: str) -> tuple[int, tuple[int, ...]]:
+    """Matrix and ops, 0 where no vertex is; it need not be a valid cell."""
+    match = _KEY.fullmatch(key)
+    names = match[1].split("+") if match and match[1] else []
+    matrix = _parse_edges(match[2], len(names)) if match else None
+    if matrix is None:
+        raise InputError(
+            f"'{key}' is not a NAS-Bench-101 cell; write one like conv3x3+maxpool3x3:0.01.2, the ops of the vertices "
+            "between input and output, then what these and the output read."
+        )
+    if unknown := [name for name in names if name not in _SHORT]:
+        raise InputError(f"'{unknown[0]}' in '{key}' is not an op of NAS-Bench-101; its ops are {', '.join(_SHORT)}.")
+    return matrix, tuple(1 + _SHORT.index(name) for name in names) + (0,) * (_INNER - len(names))
+
+
+@lru_cache(10_000)
+def _parse_edges(text: str, inner: int) -> int | None:
+    """The matrix; None where a vertex is missing, reads itself or a later one, or sources are not in order."""
+    sources = [[int(digit) for digit in reads] for reads in text.split(".")]
+    if len(sources) != inner + 1 or inner > _INNER:
+        return None
+    edges = np.zeros((inner + 2, inner + 2), bool)
+    for vertex, reads in enumerate(sources, 1):
+        if reads != sorted(set(reads)) or reads[-1] >= vertex:
+            return None
+        edges[reads, vertex] = True
+    return dags.number(edges)
+
+
+def _numbers(decisions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices [A] and ops [A, 5], as `dags` has them."""
+    packed = np.packbits(decisions[:, :_BITS].astype(bool), axis=1, bitorder="little").astype(np.uint32)
+    return packed @ (np.uint32(256) ** np.arange(3, dtype=np.uint32)), decisions[:, _BITS:]
+
+
+def _decisions(matrices: np.ndarray, ops: np.ndarray) -> np.ndarray:
+    packed = np.ascontiguousarray(matrices, dtype="<u4").view(np.uint8).reshape(-1, 4)
+    bits = np.unpackbits(packed, axis=1, count=_BITS, bitorder="little").astype(np.int8)
+    return np.concatenate([bits, ops.astype(np.int8)], axis=1)
+
+
+@cache
+def _all_decisions() -> np.ndarray:
+    return _decisions(*dags.unique_cells())
+
+
+@lru_cache(10_000)
+def _sources(matrix: int) -> tuple[tuple[int, ...], ...]:
+    """What vertices 1, 2, ... and the output read."""
+    edges = dags.square(matrix)
+    return tuple(tuple(np.flatnonzero(column).tolist()) for column in edges.T[1:])
+
+
+@lru_cache(10_000)
+def _edges_text(matrix: int) -> str:
+    return ".".join("".join(map(str, reads)) for reads in _sources(matrix))
+
+
+@lru_cache(2_000)
+def _ops_text(number: int) -> str:
+    return "+".join(_SHORT[op - 1] for op in number // dags.WEIGHTS % 4 if op)
