@@ -10,6 +10,7 @@ import numpy as np
 
 from datasets.records import Architecture
 from measure.base import Backend, Session, make_input
+from measure.build.affine import Affine
 from measure.build.nhwc import to_nchw, to_nhwc
 from measure.build.weights import Weights
 from measure.silence import quiet
@@ -29,6 +30,7 @@ class LiteRT(Backend):
     converter: bool = False
 
     runtime = "litert"
+    packages = ("ai_edge_litert", "flatbuffers")
     precisions = ("fp32", "int8")
     kernels: ClassVar[str] = "BUILTIN"
 
@@ -55,8 +57,12 @@ class LiteRT(Backend):
     def versions(self) -> dict[str, str]:
         from importlib.metadata import version
 
-        packages = ["ai-edge-litert", *(["tensorflow-cpu"] if self.converter else [])]
-        return {package: version(package) for package in packages}
+        versions = {"ai-edge-litert": version("ai-edge-litert")}
+        if self.converter:
+            from measure.build.keras_model import tensorflow
+
+            versions["tensorflow"] = tensorflow().__version__
+        return versions
 
 
 @dataclass
@@ -73,22 +79,24 @@ class _LiteRTSession:
         (self.input,), (self.output,) = interpreter.get_input_details(), interpreter.get_output_details()
 
     def bind(self, x: np.ndarray) -> None:
-        self.interpreter.set_tensor(self.input["index"], _quantise(to_nhwc(x), self.input))
+        self.interpreter.set_tensor(self.input["index"], self.quantise(to_nhwc(x)))
 
     def run(self) -> None:
         self.interpreter.invoke()
 
     def fetch(self) -> np.ndarray:
-        return to_nchw(_dequantise(self.interpreter.get_tensor(self.output["index"]), self.output))
+        return to_nchw(self.dequantise(self.interpreter.get_tensor(self.output["index"])))
+
+    def quantise(self, x: np.ndarray) -> np.ndarray:
+        """Eight bits where the file takes them."""
+        affine = _affine(self.input)
+        return affine.quantise(x) if affine else x
+
+    def dequantise(self, y: np.ndarray) -> np.ndarray:
+        """Real numbers where the file gives eight bits."""
+        affine = _affine(self.output)
+        return affine.dequantise(y) if affine else y
 
 
-def _quantise(x: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
-    scale, zero_point = detail["quantization"]
-    if detail["dtype"] != np.int8:
-        return x
-    return np.clip(np.round(x / scale) + zero_point, -128, 127).astype(np.int8)
-
-
-def _dequantise(q: np.ndarray, detail: dict[str, Any]) -> np.ndarray:
-    scale, zero_point = detail["quantization"]
-    return q if detail["dtype"] != np.int8 else (q.astype(np.float32) - zero_point) * np.float32(scale)
+def _affine(detail: dict[str, Any]) -> Affine | None:
+    return Affine(*detail["quantization"]) if detail["dtype"] == np.int8 else None

@@ -16,7 +16,7 @@ from measure.build.nhwc import (
     dense_weight,
     is_depthwise,
     live_nodes,
-    nonnegative,
+    lowest_padded,
     padding,
     refuse_dilated_pool,
     shape_nhwc,
@@ -67,7 +67,7 @@ def build_keras(network: Architecture, weights: Weights, batch: int = 1) -> kera
     tensorflow()
     import keras
 
-    live, fixed, low = live_nodes(network), constants(network, weights, batch), nonnegative(network)
+    live, fixed, lowest = live_nodes(network.inputs()), constants(network, weights, batch), lowest_padded(network)
     values: dict[int, Any] = {node: to_nhwc(value) for node, value in fixed.items()}
     x = keras.Input(batch_shape=shape_nhwc(network.ops[0], batch))
     for node, (op, sources) in enumerate(zip(network.ops, network.inputs(), strict=True)):
@@ -76,12 +76,12 @@ def build_keras(network: Architecture, weights: Weights, batch: int = 1) -> kera
         elif node in live and node not in fixed:
             operands = [values[source] for source in sources]
             in_shape = network.ops[sources[0]].attrs["shape"]
-            values[node] = _apply(op, operands, in_shape, weights.get(node, {}), sources[0] in low)
+            values[node] = _apply(op, operands, in_shape, weights.get(node, {}), node in lowest)
     return keras.Model(x, values[len(network.ops) - 1])
 
 
-def _apply(op: Op, operands: list[Any], in_shape: tuple[int, ...], w: dict, low: bool) -> Any:
-    """What an op makes of its inputs; `low`: the first is known not to fall below zero."""
+def _apply(op: Op, operands: list[Any], in_shape: tuple[int, ...], w: dict, lowest: bool) -> Any:
+    """What an op makes of its inputs; `lowest`: a maximum is to be padded with the lowest number."""
     import keras
 
     x, layers = operands[0], keras.layers
@@ -92,7 +92,7 @@ def _apply(op: Op, operands: list[Any], in_shape: tuple[int, ...], w: dict, low:
     if op.kind == "conv":
         return _conv(op, x, in_shape, w)
     if op.kind in ("max_pool", "avg_pool"):
-        return _pool(op, x, in_shape, low)
+        return _pool(op, x, in_shape, lowest)
     if op.kind == "pad":
         top, left, bottom, right = pads(op.attrs["pad"])
         x = layers.Cropping2D(((max(-top, 0), max(-bottom, 0)), (max(-left, 0), max(-right, 0))))(x)
@@ -155,7 +155,7 @@ def _conv(op: Op, x: Any, in_shape: tuple[int, ...], w: dict) -> Any:
     return _with(layer, x, [kernel, *bias])
 
 
-def _pool(op: Op, x: Any, in_shape: tuple[int, ...], low: bool) -> Any:
+def _pool(op: Op, x: Any, in_shape: tuple[int, ...], lowest: bool) -> Any:
     """A mean leaves its padding out under SAME as the network's does; a maximum is padded with what it never picks."""
     import keras
 
@@ -165,7 +165,7 @@ def _pool(op: Op, x: Any, in_shape: tuple[int, ...], low: bool) -> Any:
     top, left, bottom, right = sides
     include = bool(op.attrs.get("include_pad"))
     same = same and not include
-    if not same and op.kind == "max_pool" and any(sides) and not low:
+    if lowest:
         x = keras.ops.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=float(LOWEST))
     elif not same:
         x = _pad(x, sides)

@@ -6,6 +6,8 @@ inputs and outputs change their order outside of what is timed.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from datasets.analysis import pads, pair
@@ -74,16 +76,22 @@ def is_depthwise(op: Op, in_channels: int) -> bool:
     return op.attrs.get("groups", 1) == in_channels > 1
 
 
-def nonnegative(network: Architecture) -> set[int]:
-    """Nodes whose output is known not to fall below zero: a maximum over one may be padded with zeros."""
-    known: set[int] = set()
+def lowest_padded(network: Architecture) -> set[int]:
+    """The maxima that have to be padded with the lowest number: SAME does not do it, and zeros do only where the input
+    is known not to fall below zero."""
+    low: set[int] = set()
+    found: set[int] = set()
     for node, (op, sources) in enumerate(zip(network.ops, network.inputs(), strict=True)):
         passes = op.kind in ("add", "mul", "concat", "max_pool", "avg_pool", "global_avg_pool", "pad", "shuffle")
         if op.kind in ("relu", "relu6", "sigmoid", "hsigmoid", "softmax", "zero") or (
-            passes and known.issuperset(sources)
+            passes and low.issuperset(sources)
         ):
-            known.add(node)
-    return known
+            low.add(node)
+        elif op.kind == "max_pool":
+            same, sides = padding(op, network.ops[sources[0]].attrs["shape"])
+            if not same and any(sides):
+                found.add(node)
+    return found
 
 
 def refuse_dilated_pool(op: Op) -> None:
@@ -92,11 +100,26 @@ def refuse_dilated_pool(op: Op) -> None:
         raise InputError("TensorFlow and TFLite have no pooling with dilation; run this network with ort or eager.")
 
 
-def live_nodes(network: Architecture) -> set[int]:
-    """The nodes whose output reaches the network's output; no exporter keeps the others."""
-    inputs = network.inputs()
-    live = {len(network.ops) - 1}
-    for node in reversed(range(len(network.ops))):
+def merged_inputs(network: Architecture, fixed: dict[int, np.ndarray]) -> list[list[int]]:
+    """The sources of every op where what every converter leaves out is passed over: sums with a zero among the
+    `fixed`, and twins, ops without weights that do the same to the same (two branches that begin with a relu, say)."""
+    zeros = {node for node, value in fixed.items() if not value.any()}
+    first: dict[Any, int] = {}
+    same: list[int] = []
+    merged = []
+    for node, (op, sources) in enumerate(zip(network.ops, network.inputs(), strict=True)):
+        merged.append([same[source] for source in sources])
+        twins = op.kind not in ("input", "conv", "bn", "dense")
+        key = (op.kind, *merged[node], str(sorted(op.attrs.items()))) if twins else node
+        terms = [source for source in merged[node] if source not in zeros]
+        same.append(terms[0] if op.kind == "add" and len(terms) == 1 else first.setdefault(key, node))
+    return merged
+
+
+def live_nodes(inputs: list[list[int]]) -> set[int]:
+    """The nodes whose output reaches the last one's; no exporter keeps the others."""
+    live = {len(inputs) - 1}
+    for node in reversed(range(len(inputs))):
         if node in live:
             live.update(inputs[node])
     return live

@@ -14,35 +14,13 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from measure.build.affine import Affine
+
 _TYPES = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,
     np.dtype(np.int8): schema.TensorType.INT8,
     np.dtype(np.int32): schema.TensorType.INT32,
 }
-_OPTIONS = {value: name for name, value in vars(schema.BuiltinOptions).items() if not name.startswith("_")}
-
-
-@dataclass(frozen=True)
-class Affine:
-    """real = scale x (integer - zero point)."""
-
-    scale: float
-    zero_point: int
-
-    @classmethod
-    def of_range(cls, low: float, high: float) -> Affine:
-        """What spreads a range, with zero in it, over -128 to 127."""
-        low, high = min(float(low), 0.0), max(float(high), 0.0)
-        scale = (high - low) / 255 or 1.0
-        return cls(scale, round(-128 - low / scale))
-
-    def quantise(self, x: np.ndarray) -> np.ndarray:
-        """Integers, those out of range at its ends."""
-        return np.clip(np.round(x / self.scale) + self.zero_point, -128, 127).astype(np.int8)
-
-    def dequantise(self, q: np.ndarray) -> np.ndarray:
-        """Real numbers, fp32."""
-        return ((q.astype(np.float32) - self.zero_point) * np.float32(self.scale)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -115,7 +93,12 @@ class TFLiteFile:
         return self._tensor(value.shape, value.dtype, len(self.buffers) - 1, quantisation, axis)
 
     def _tensor(
-        self, shape: tuple[int, ...], dtype: np.dtype, buffer: int, quantisation: Affine | np.ndarray | None, axis: int = 0
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        buffer: int,
+        quantisation: Affine | np.ndarray | None,
+        axis: int = 0,
     ) -> int:
         told = None
         if isinstance(quantisation, Affine):
@@ -129,14 +112,14 @@ class TFLiteFile:
         return len(self.tensors) - 1
 
 
-class _Buffer(schema.BufferT):  # type: ignore[misc]
+class _Buffer(schema.BufferT):
     """Numbers aligned to 16 bytes, which the schema asks for and its generated code does not do."""
 
     def __init__(self, value: np.ndarray) -> None:
         super().__init__()
         self.value = value
 
-    def Pack(self, builder: flatbuffers.Builder) -> int:  # noqa: N802
+    def Pack(self, builder: flatbuffers.Builder) -> int:
         data = self.value.tobytes()
         builder.StartVector(1, len(data), 16)
         builder.head -= len(data)
@@ -173,3 +156,14 @@ def read_operators(content: bytes) -> list[Operator]:
             outputs = [graph.tensors[i] for i in op.outputs]
             found.append(Operator(name, code.version, inputs, outputs, stored, op.builtinOptions))
     return found
+
+
+def is_int8(tensor: schema.TensorT) -> bool:
+    """Whether a tensor that was read holds eight bits."""
+    return tensor.type == schema.TensorType.INT8
+
+
+def same_scale(a: schema.TensorT, b: schema.TensorT) -> bool:
+    """Whether two quantised tensors stand for the same numbers."""
+    p, q = a.quantization, b.quantization
+    return bool(np.array_equal(p.scale, q.scale) and np.array_equal(p.zeroPoint, q.zeroPoint))

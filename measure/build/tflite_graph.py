@@ -1,7 +1,8 @@
 """A shaped network as a .tflite file, written operator by operator (milliseconds, where the converter takes seconds).
 
 What it writes is what TensorFlow's converter writes: batch norms are folded into the convolution before them, a relu
-into the operator before it, constants are computed, sums stay sums of two. int8 is static: see `tflite_file`.
+into the operator before it, equal branches are merged, constants are computed, sums stay sums of two. int8 is static:
+see `tflite_file`.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import numpy as np
 
 from datasets.analysis import pads, pair
 from datasets.records import Architecture, InputError, Op
+from measure.build.affine import Affine
 from measure.build.nhwc import (
     LOWEST,
     constants,
     dense_weight,
     is_depthwise,
     live_nodes,
-    nonnegative,
+    lowest_padded,
+    merged_inputs,
     padding,
     refuse_dilated_pool,
     shape_nhwc,
@@ -27,7 +30,7 @@ from measure.build.nhwc import (
     window_share,
 )
 from measure.build.numpy_reference import evaluate
-from measure.build.tflite_file import Affine, Tensor, TFLiteFile
+from measure.build.tflite_file import Tensor, TFLiteFile
 from measure.build.weights import BN_EPSILON, Weights
 
 _FUSED = {None: 0, "relu": 1, "relu6": 3}
@@ -70,14 +73,14 @@ class _Writer:
 
     def __init__(self, network: Architecture, weights: Weights, batch: int, ranges: Ranges | None) -> None:
         self.network, self.weights, self.batch, self.ranges = network, weights, batch, ranges
-        self.ops, self.inputs = network.ops, network.inputs()
+        self.fixed = constants(network, weights, batch)
+        self.ops, self.inputs = network.ops, merged_inputs(network, self.fixed)
         self.file = TFLiteFile()
         self.values: dict[int, Tensor] = {}
-        self.live, self.low = live_nodes(network), nonnegative(network)
-        self.fixed = constants(network, weights, batch)
+        self.live, self.lowest = live_nodes(self.inputs), lowest_padded(network)
         self.users: list[list[int]] = [[] for _ in network.ops]
-        for source, target, _ in network.edges:
-            if target in self.live:
+        for target in self.live:
+            for source in self.inputs[target]:
                 self.users[source].append(target)
 
     def content(self) -> bytes:
@@ -145,19 +148,21 @@ class _Writer:
 
     def binary(self, name: str, a: Tensor, b: Tensor, y: Tensor, activation: int = 0) -> Tensor:
         """ADD or MUL, broadcasting the smaller operand."""
-        options = {"kind": name.capitalize(), "fusedActivationFunction": activation}
-        return self.file.operator(name, [a, b], y, self.version(1, 2), **options)
+        kind, version = name.capitalize(), self.version(1, 2)
+        return self.file.operator(name, [a, b], y, version, kind, fusedActivationFunction=activation)
 
     def weighted(
-        self, name: str, x: Tensor, weight: np.ndarray, axis: int, bias: np.ndarray, y: Tensor, version: int, **options: Any
-    ) -> Tensor:
+        self, name: str, x: Tensor, weight: np.ndarray, axis: int, bias: np.ndarray, chain: list[int], version: int,
+        kind: str, **options: int,
+    ) -> Tensor:  # fmt: skip
         """An operator with a weight, output channels along `axis`, and a bias."""
         if x.affine is None:
             held = [self.file.constant(weight), self.file.constant(bias)]
         else:
             tensor, scales = self.file.weight(weight, axis)
             held = [tensor, self.file.bias(bias, x.affine.scale * scales)]
-        return self.file.operator(name, [x, *held], y, version, **options)
+        options["fusedActivationFunction"] = self.activation(chain)
+        return self.file.operator(name, [x, *held], self.output(chain[-1]), version, kind, **options)
 
     # One method a kind: the chain that starts at the node, its op, its inputs.
 
@@ -165,17 +170,16 @@ class _Writer:
         a, in_shape = op.attrs, self.ops[self.inputs[chain[0]][0]].attrs["shape"]
         weight, bias = self.folded(chain)
         same, sides = padding(op, in_shape)
-        window = _window(op, same) | {"fusedActivationFunction": self.activation(chain)}
-        dilation = pair(a.get("dilation", 1))
-        window |= {"dilationHFactor": dilation[0], "dilationWFactor": dilation[1]}
-        source, y = x[0] if same else self.padded(x[0], sides), self.output(chain[-1])
+        source, dilation = x[0] if same else self.padded(x[0], sides), pair(a.get("dilation", 1))
+        window = _window(op, same) | {"dilationHFactor": dilation[0], "dilationWFactor": dilation[1]}
         if is_depthwise(op, in_shape[0]):
-            version = self.version(1 if dilation == (1, 1) else 2, 3)
-            weight = weight.transpose(1, 2, 3, 0)
             window["depthMultiplier"] = a["shape"][0] // in_shape[0]
-            return self.weighted("DEPTHWISE_CONV_2D", source, weight, 3, bias, y, version, kind="DepthwiseConv2D", **window)
-        version = self.version(1, 3) if a.get("groups", 1) == 1 else 6
-        return self.weighted("CONV_2D", source, weight.transpose(0, 2, 3, 1), 0, bias, y, version, kind="Conv2D", **window)
+            filters, version = weight.transpose(1, 2, 3, 0), self.version(1 if dilation == (1, 1) else 2, 3)
+            return self.weighted(
+                "DEPTHWISE_CONV_2D", source, filters, 3, bias, chain, version, "DepthwiseConv2D", **window
+            )
+        filters, version = weight.transpose(0, 2, 3, 1), self.version(1, 3) if a.get("groups", 1) == 1 else 6
+        return self.weighted("CONV_2D", source, filters, 0, bias, chain, version, "Conv2D", **window)
 
     def folded(self, chain: list[int]) -> tuple[np.ndarray, np.ndarray]:
         """Weight and bias of a convolution with the batch norm that follows it in its chain."""
@@ -201,28 +205,26 @@ class _Writer:
         source, weight = x[0], dense_weight(w["weight"], in_shape)
         if len(source.shape) == 4:
             source = self.reshaped(source, (self.batch, weight.shape[1]))
-        options = {"kind": "FullyConnected", "fusedActivationFunction": self.activation(chain)}
-        y = self.output(chain[-1])
-        return self.weighted("FULLY_CONNECTED", source, weight, 0, w["bias"], y, self.version(1, 4), **options)
+        return self.weighted(
+            "FULLY_CONNECTED", source, weight, 0, w["bias"], chain, self.version(1, 4), "FullyConnected"
+        )
 
     def write_add(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
-        return self.binary("ADD", *x, self.output(chain[-1]), self.activation(chain))
+        return self.binary("ADD", x[0], x[1], self.output(chain[-1]), self.activation(chain))
 
     def write_mul(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
-        return self.binary("MUL", *x, self.output(chain[-1]), self.activation(chain))
+        return self.binary("MUL", x[0], x[1], self.output(chain[-1]), self.activation(chain))
 
     def write_concat(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
         """All on one scale."""
         y = self.output(chain[-1])
-        same = [t if t.affine == y.affine else self.file.operator("QUANTIZE", [t], self.like(t.shape, y.affine), 2, "Quantize")
-                for t in x]  # fmt: skip
+        same = [t if t.affine == y.affine else self.requantised(t, y.affine) for t in x]
         return self.file.operator("CONCATENATION", same, y, self.version(1, 2), "Concatenation", axis=len(y.shape) - 1)
 
     def write_max_pool(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
         refuse_dilated_pool(op)
-        (source,) = self.inputs[chain[0]]
-        same, sides = padding(op, self.ops[source].attrs["shape"])
-        padded = x[0] if same else self.padded(x[0], sides, lowest=source not in self.low)
+        same, sides = padding(op, self.ops[self.inputs[chain[0]][0]].attrs["shape"])
+        padded = x[0] if same else self.padded(x[0], sides, lowest=chain[0] in self.lowest)
         y = self.output(chain[-1], x[0].affine)
         return self.file.operator("MAX_POOL_2D", [padded], y, self.version(1, 2), "Pool2D", **_pool_window(op, same))
 
@@ -286,7 +288,9 @@ class _Writer:
         return self.file.operator("TANH", x, self.like(x[0].shape, _TANH), self.version(1, 2))
 
     def write_softmax(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
-        return self.file.operator("SOFTMAX", x, self.like(x[0].shape, _LOGISTIC), self.version(1, 2), "Softmax", beta=1.0)
+        return self.file.operator(
+            "SOFTMAX", x, self.like(x[0].shape, _LOGISTIC), self.version(1, 2), "Softmax", beta=1.0
+        )
 
     def padded(self, x: Tensor, sides: tuple[int, int, int, int], lowest: bool = False) -> Tensor:
         """Zeros around the image, or the lowest number there is."""
@@ -301,6 +305,10 @@ class _Writer:
             value = self.file.constant(np.array([least], np.float32), x.affine)
             return self.file.operator("PADV2", [x, table, value], y, self.version(1, 2), "PadV2")
         return self.file.operator("PAD", [x, table], y, self.version(1, 2), "Pad")
+
+    def requantised(self, x: Tensor, affine: Affine | None) -> Tensor:
+        """The same numbers on another scale."""
+        return self.file.operator("QUANTIZE", [x], self.like(x.shape, affine), 2, "Quantize")
 
     def reshaped(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
         """The same numbers in another shape."""
