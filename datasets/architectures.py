@@ -90,6 +90,10 @@ class Space(ABC):
     def expand(self, arch: Architecture) -> Architecture:
         """The whole network with the shape of every op, batch dimension left out."""
 
+    def block(self, arch: Architecture) -> Architecture:
+        """The cell alone as a shaped network, with the input it has where it stands first in the whole network."""
+        raise InputError(f"{self} is not made of one cell that is stacked, so it has no block; use the whole network.")
+
     @abstractmethod
     def totals(self, archs: Architectures) -> pd.DataFrame:
         """Physical totals of the expanded networks at batch 1, the columns of `datasets.analysis.totals`."""

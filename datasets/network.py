@@ -64,9 +64,10 @@ class Network:
         x = self.pointwise("bn", self.conv(x, channels, kernel, stride, groups))
         return x if act is None else self.pointwise(act, x)
 
-    def finish(self, space: str, key: str) -> Architecture:
-        """The whole."""
-        return Architecture(space, key, tuple(self.ops), tuple(self.edges))
+    def finish(self, space: str, key: str, output: int | None = None) -> Architecture:
+        """The whole, or what was added up to a node that is to be the output."""
+        end = len(self.ops) if output is None else output + 1
+        return Architecture(space, key, tuple(self.ops[:end]), tuple(edge for edge in self.edges if edge[1] < end))
 
 
 def chain_graph(kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

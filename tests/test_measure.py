@@ -34,7 +34,7 @@ from tests.conftest import ROOT, implementations, run
 QUICK = Timing(warmup=1, pairs=5, max_rounds=1, max_deviation=100.0)
 TINY = NasBench201(channels=4, cells=1)
 BACKENDS = [cls(precision=p, timing=QUICK) for cls in implementations("measure.backends", Backend)
-            for p in cls.precisions]  # fmt: skip
+            if not cls().unavailable() for p in cls.precisions]  # fmt: skip
 every_backend = pytest.mark.parametrize("backend", BACKENDS, ids=lambda b: f"{b.runtime}-{b.precision}")
 
 

@@ -107,6 +107,14 @@ class NasBench201(Space):
         net.add("dense", (self.classes,), x)
         return net.finish(str(self), arch.key)
 
+    def block(self, arch: Architecture) -> Architecture:
+        """The first cell; what comes after its output, which no path leads to, is left out."""
+        net = Network()
+        out = _cell(net, net.add("input", (self.channels, self.image, self.image)), _parse(arch.key))
+        if out == 0:
+            raise InputError(f"The cell '{arch.key}' passes its input on, so alone it is no network; choose another.")
+        return net.finish(str(self), arch.key, out)
+
     def totals(self, archs: Architectures) -> pd.DataFrame:
         """Vectorised: counts add up over ops; the peak is found once for each of the 4^6 patterns of liveness."""
         import pandas as pd

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -10,13 +12,17 @@ from datasets.records import Architecture, Op
 from measure.build.weights import BN_EPSILON, Weights
 
 
-def evaluate(network: Architecture, weights: Weights, x: np.ndarray) -> np.ndarray:
-    """The network's output for a batch `x` [batch, channels, height, width], fp32."""
+def evaluate(
+    network: Architecture, weights: Weights, x: np.ndarray, see: Callable[[int, np.ndarray], None] | None = None
+) -> np.ndarray:
+    """The network's output for a batch `x` [batch, channels, height, width], fp32; `see` is shown every node's."""
     values: list[np.ndarray] = []
     last_use = {source: target for source, target, _ in sorted(network.edges, key=lambda edge: edge[1])}
     for node, (op, sources) in enumerate(zip(network.ops, network.inputs(), strict=True)):
         inputs = [x] if op.kind == "input" else [values[source] for source in sources]
         values.append(_compute(op, inputs, weights.get(node, {}), len(x)))
+        if see is not None:
+            see(node, values[node])
         for source in sources:
             if last_use[source] == node:
                 values[source] = np.empty(0)

@@ -1,0 +1,102 @@
+"""LiteRT (TensorFlow Lite) on the CPU, fp32 and int8: XNNPACK's kernels, or LiteRT's own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from datasets.records import Architecture
+from measure.base import Backend, Session, make_input
+from measure.build.affine import Affine
+from measure.build.nhwc import to_nchw, to_nhwc
+from measure.build.weights import Weights
+from measure.silence import quiet
+
+
+@dataclass
+class LiteRT(Backend):
+    """One thread, XNNPACK. int8 is integer throughout, input and output too, as delegates want it: numbers are
+    quantised in `bind` and dequantised in `fetch`, and `run` holds neither.
+
+    Attributes:
+        calibration: batches that int8 ranges are taken from.
+        converter: let TensorFlow's converter write the file (seconds) instead of writing it directly (milliseconds).
+    """
+
+    calibration: int = 4
+    converter: bool = False
+
+    runtime = "litert"
+    packages = ("ai_edge_litert", "flatbuffers")
+    precisions = ("fp32", "int8")
+    kernels: ClassVar[str] = "BUILTIN"
+
+    def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
+        if self.converter:
+            from measure.build.tflite_converter import convert_tflite as build
+        else:
+            from measure.build.tflite_graph import build_tflite as build
+        seeds = range(1000, 1000 + self.calibration) if self.precision == "int8" else ()
+        path = folder / "model.tflite"
+        path.write_bytes(build(network, weights, self.batch, [make_input(network, self.batch, seed) for seed in seeds]))
+        return path
+
+    def load(self, artefact: Path) -> Session:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        with quiet():
+            interpreter = Interpreter(
+                str(artefact), num_threads=1, experimental_op_resolver_type=OpResolverType[self.kernels]
+            )
+            interpreter.allocate_tensors()
+        return _LiteRTSession(interpreter)
+
+    def versions(self) -> dict[str, str]:
+        from importlib.metadata import version
+
+        versions = {"ai-edge-litert": version("ai-edge-litert")}
+        if self.converter:
+            from measure.build.keras_model import tensorflow
+
+            versions["tensorflow"] = tensorflow().__version__
+        return versions
+
+
+@dataclass
+class LiteRTBuiltin(LiteRT):
+    """LiteRT's own kernels, which run what XNNPACK does not take: without any delegate."""
+
+    runtime = "litert_builtin"
+    kernels = "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
+
+
+class _LiteRTSession:
+    def __init__(self, interpreter: Any) -> None:
+        self.interpreter = interpreter
+        (self.input,), (self.output,) = interpreter.get_input_details(), interpreter.get_output_details()
+
+    def bind(self, x: np.ndarray) -> None:
+        self.interpreter.set_tensor(self.input["index"], self.quantise(to_nhwc(x)))
+
+    def run(self) -> None:
+        self.interpreter.invoke()
+
+    def fetch(self) -> np.ndarray:
+        return to_nchw(self.dequantise(self.interpreter.get_tensor(self.output["index"])))
+
+    def quantise(self, x: np.ndarray) -> np.ndarray:
+        """Eight bits where the file takes them."""
+        affine = _affine(self.input)
+        return affine.quantise(x) if affine else x
+
+    def dequantise(self, y: np.ndarray) -> np.ndarray:
+        """Real numbers where the file gives eight bits."""
+        affine = _affine(self.output)
+        return affine.dequantise(y) if affine else y
+
+
+def _affine(detail: dict[str, Any]) -> Affine | None:
+    return Affine(*detail["quantization"]) if detail["dtype"] == np.int8 else None

@@ -1,0 +1,177 @@
+"""A shaped network as a Keras 3 model on TensorFlow, channels last."""
+
+from __future__ import annotations
+
+import os
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from datasets.analysis import pads, pair
+from datasets.records import Architecture, InputError, Op
+from measure.build.nhwc import (
+    LOWEST,
+    constants,
+    dense_weight,
+    is_depthwise,
+    live_nodes,
+    lowest_padded,
+    padding,
+    refuse_dilated_pool,
+    shape_nhwc,
+    to_nhwc,
+    window_share,
+)
+from measure.build.weights import BN_EPSILON, Weights
+from measure.silence import quiet
+
+if TYPE_CHECKING:
+    import keras
+
+_ACTIVATIONS = {
+    "relu": "relu",
+    "relu6": "relu6",
+    "hswish": "hard_silu",
+    "hsigmoid": "hard_sigmoid",
+    "sigmoid": "sigmoid",
+    "tanh": "tanh",
+    "silu": "silu",
+}
+
+_NAME = {True: "same", False: "valid"}
+
+
+def tensorflow() -> ModuleType:
+    """TensorFlow, silent and with one thread, which it only takes before it first computes."""
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with quiet():
+        import tensorflow as tf
+
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_inter_op_parallelism_threads(1)
+    except RuntimeError as error:
+        raise InputError(
+            "TensorFlow was already computing with several threads in this process; start a new one to measure."
+        ) from error
+    return tf
+
+
+def build_keras(network: Architecture, weights: Weights, batch: int = 1) -> keras.Model:
+    """The functional model, fixed batch: [batch, height, width, channels] in and out, or [batch, features].
+
+    Batch norms are layers of their own. Ops that never reach the output are no part of a functional model.
+    """
+    tensorflow()
+    import keras
+
+    live, fixed, lowest = live_nodes(network.inputs()), constants(network, weights, batch), lowest_padded(network)
+    values: dict[int, Any] = {node: to_nhwc(value) for node, value in fixed.items()}
+    x = keras.Input(batch_shape=shape_nhwc(network.ops[0], batch))
+    for node, (op, sources) in enumerate(zip(network.ops, network.inputs(), strict=True)):
+        if op.kind == "input":
+            values[node] = x
+        elif node in live and node not in fixed:
+            operands = [values[source] for source in sources]
+            in_shape = network.ops[sources[0]].attrs["shape"]
+            values[node] = _apply(op, operands, in_shape, weights.get(node, {}), node in lowest)
+    return keras.Model(x, values[len(network.ops) - 1])
+
+
+def _apply(op: Op, operands: list[Any], in_shape: tuple[int, ...], w: dict, lowest: bool) -> Any:
+    """What an op makes of its inputs; `lowest`: a maximum is to be padded with the lowest number."""
+    import keras
+
+    x, layers = operands[0], keras.layers
+    if op.kind in ("add", "mul", "concat"):
+        if op.kind == "concat":
+            return keras.ops.concatenate(operands, axis=-1)
+        return (keras.ops.add if op.kind == "add" else keras.ops.multiply)(*operands)
+    if op.kind == "conv":
+        return _conv(op, x, in_shape, w)
+    if op.kind in ("max_pool", "avg_pool"):
+        return _pool(op, x, in_shape, lowest)
+    if op.kind == "pad":
+        top, left, bottom, right = pads(op.attrs["pad"])
+        x = layers.Cropping2D(((max(-top, 0), max(-bottom, 0)), (max(-left, 0), max(-right, 0))))(x)
+        return _pad(x, (max(top, 0), max(left, 0), max(bottom, 0), max(right, 0)))
+    if op.kind == "truncate":
+        return x[..., : op.attrs["shape"][0]]
+    if op.kind == "shuffle":
+        channels, height, width = in_shape
+        groups = op.attrs["groups"]
+        x = layers.Reshape((height * width, groups, channels // groups))(x)
+        return layers.Reshape((height, width, channels))(layers.Permute((1, 3, 2))(x))
+    if op.kind == "global_avg_pool":
+        return layers.GlobalAveragePooling2D(keepdims=len(op.attrs["shape"]) == 3)(x)
+    if op.kind == "softmax":
+        return layers.Softmax(axis=-1)(x)
+    if op.kind == "bn":
+        return _with(
+            layers.BatchNormalization(epsilon=BN_EPSILON), x, [w[key] for key in ("scale", "shift", "mean", "var")]
+        )
+    if op.kind == "dense":
+        x = layers.Flatten()(x) if len(in_shape) == 3 else x
+        layer = layers.Dense(op.attrs["shape"][0], kernel_initializer="zeros")
+        return _with(layer, x, [dense_weight(w["weight"], in_shape).T, w["bias"]])
+    if op.kind not in _ACTIVATIONS:
+        raise InputError(f"Keras models are not built for the op '{op.kind}'; run the ONNX file with ort instead.")
+    return layers.Activation(_ACTIVATIONS[op.kind])(x)
+
+
+def _with(layer: keras.Layer, x: Any, weights: list[np.ndarray]) -> Any:
+    y = layer(x)
+    layer.set_weights(weights)
+    return y
+
+
+def _pad(x: Any, sides: tuple[int, int, int, int]) -> Any:
+    import keras
+
+    top, left, bottom, right = sides
+    return keras.layers.ZeroPadding2D(((top, bottom), (left, right)))(x) if any(sides) else x
+
+
+def _conv(op: Op, x: Any, in_shape: tuple[int, ...], w: dict) -> Any:
+    import keras
+
+    same, sides = padding(op, in_shape)
+    a, kernel = op.attrs, w["weight"].transpose(2, 3, 1, 0)
+    stride, dilation = pair(a.get("stride", 1)), pair(a.get("dilation", 1))
+    if max(stride) > 1 and max(dilation) > 1:
+        raise InputError("Keras has no convolution with both stride and dilation; run this network with litert or ort.")
+    window = {"strides": stride, "padding": _NAME[same], "dilation_rate": dilation, "use_bias": "bias" in w}
+    x = x if same else _pad(x, sides)
+    bias = [w["bias"]] if "bias" in w else []
+    if is_depthwise(op, in_shape[0]) and stride[0] == stride[1]:
+        each = a["shape"][0] // in_shape[0]
+        depthwise = keras.layers.DepthwiseConv2D(
+            pair(a["kernel"]), depth_multiplier=each, depthwise_initializer="zeros", **window
+        )
+        return _with(depthwise, x, [kernel.reshape(*kernel.shape[:2], in_shape[0], each), *bias])
+    layer = keras.layers.Conv2D(
+        a["shape"][0], pair(a["kernel"]), groups=a.get("groups", 1), kernel_initializer="zeros", **window
+    )
+    return _with(layer, x, [kernel, *bias])
+
+
+def _pool(op: Op, x: Any, in_shape: tuple[int, ...], lowest: bool) -> Any:
+    """A mean leaves its padding out under SAME as the network's does; a maximum is padded with what it never picks."""
+    import keras
+
+    refuse_dilated_pool(op)
+    same, sides = padding(op, in_shape)
+    window = {"pool_size": pair(op.attrs["kernel"]), "strides": pair(op.attrs.get("stride", 1))}
+    top, left, bottom, right = sides
+    include = bool(op.attrs.get("include_pad"))
+    same = same and not include
+    if lowest:
+        x = keras.ops.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)), constant_values=float(LOWEST))
+    elif not same:
+        x = _pad(x, sides)
+    if op.kind == "max_pool":
+        return keras.layers.MaxPooling2D(padding=_NAME[same], **window)(x)
+    x = keras.layers.AveragePooling2D(padding=_NAME[same], **window)(x)
+    return x if same or include or not any(sides) else keras.ops.multiply(x, window_share(op, in_shape))

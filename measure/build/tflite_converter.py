@@ -1,0 +1,40 @@
+"""A shaped network as a .tflite file by way of TensorFlow's own converter, as LETI does it (section 1.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from datasets.records import Architecture, InputError
+from measure.build.keras_model import build_keras, tensorflow
+from measure.build.nhwc import lowest_padded, to_nhwc
+from measure.build.weights import Weights
+from measure.silence import quiet
+
+
+def convert_tflite(
+    network: Architecture, weights: Weights, batch: int = 1, calibration: Sequence[np.ndarray] = ()
+) -> bytes:
+    """The file's bytes, fixed batch, channels last; full-integer int8, input and output too, where `calibration`
+    holds input batches (TensorFlow's "representative data set").
+
+    Raises:
+        InputError: an int8 network pads a maximum with the lowest number, which would become the range of its input.
+    """
+    if calibration and lowest_padded(network):
+        raise InputError("TensorFlow's converter cannot quantise a padded max_pool; write this int8 file directly.")
+    tf = tensorflow()
+    with quiet():
+        converter = tf.lite.TFLiteConverter.from_keras_model(build_keras(network, weights, batch))
+        if calibration:
+
+            def representative() -> Iterator[list[np.ndarray]]:
+                for x in calibration:
+                    yield [to_nhwc(x)]
+
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = representative
+            converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+            converter.inference_input_type = converter.inference_output_type = tf.int8
+        return converter.convert()

@@ -1,0 +1,169 @@
+"""A .tflite file, tensor by tensor and operator by operator, without TensorFlow: its flatbuffer schema is all it takes.
+
+Eight bits are as in TensorFlow's quantisation specification: activations int8 with one scale and zero point, weights
+int8 with one scale an output channel and no zero point, biases int32 on the product of both scales.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import flatbuffers
+import numpy as np
+from ai_edge_litert import schema_py_generated as schema
+
+from measure.build.affine import Affine
+
+_TYPES = {
+    np.dtype(np.float32): schema.TensorType.FLOAT32,
+    np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.int32): schema.TensorType.INT32,
+}
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A tensor of the file: its number, its shape with the batch, its quantisation unless it is fp32."""
+
+    index: int
+    shape: tuple[int, ...]
+    affine: Affine | None = None
+
+
+class TFLiteFile:
+    """Collects tensors and operators in execution order; one subgraph."""
+
+    def __init__(self) -> None:
+        self.tensors: list[schema.TensorT] = []
+        self.operators: list[schema.OperatorT] = []
+        self.codes: dict[tuple[str, int], int] = {}
+        self.buffers: list[schema.BufferT] = [schema.BufferT()]  # the first is empty by convention
+
+    def activation(self, shape: tuple[int, ...], affine: Affine | None = None) -> Tensor:
+        """What an operator computes, or the input."""
+        return Tensor(self._tensor(shape, np.dtype(np.int8 if affine else np.float32), 0, affine), shape, affine)
+
+    def constant(self, value: np.ndarray, affine: Affine | None = None) -> Tensor:
+        """Numbers in the file: as they are, or real ones that are quantised here."""
+        value = np.ascontiguousarray(affine.quantise(value) if affine else value)
+        return Tensor(self._stored(value, affine), value.shape, affine)
+
+    def weight(self, value: np.ndarray, axis: int) -> tuple[Tensor, np.ndarray]:
+        """An int8 weight with a scale for every index of `axis` (-127 to 127), and the scales."""
+        others = tuple(i for i in range(value.ndim) if i != axis)
+        scales = np.abs(value).max(others) / np.float32(127)
+        scales = np.where(scales > 0, scales, np.float32(1)).astype(np.float32)
+        q = np.round(value / np.expand_dims(scales, others)).astype(np.int8)
+        return Tensor(self._stored(q, scales, axis), q.shape), scales
+
+    def bias(self, value: np.ndarray, scales: np.ndarray) -> Tensor:
+        """An int32 bias on these scales."""
+        q = np.clip(np.round(value / scales.astype(np.float64)), -(2**31), 2**31 - 1).astype(np.int32)
+        return Tensor(self._stored(q, scales), q.shape)
+
+    def operator(
+        self, name: str, inputs: Sequence[Tensor], output: Tensor, version: int = 1, kind: str = "", **options: Any
+    ) -> Tensor:
+        """Add a builtin operator; `kind` is the name of its options' table without `Options`. Returns the output."""
+        op = schema.OperatorT(inputs=[x.index for x in inputs], outputs=[output.index])
+        op.opcodeIndex = self.codes.setdefault((name, version), len(self.codes))
+        if kind:
+            op.builtinOptions = getattr(schema, f"{kind}OptionsT")(**options)
+            op.builtinOptionsType = getattr(schema.BuiltinOptions, f"{kind}Options")
+        self.operators.append(op)
+        return output
+
+    def content(self, x: Tensor, y: Tensor) -> bytes:
+        """The file's bytes, for an input and an output."""
+        graph = schema.SubGraphT(self.tensors, [x.index], [y.index], self.operators, "main")
+        codes = []
+        for name, version in self.codes:
+            code = getattr(schema.BuiltinOperator, name)
+            # Old readers look for the code in a field of eight bits.
+            codes.append(schema.OperatorCodeT(min(code, 127), version=version, builtinCode=code))
+        model = schema.ModelT(3, codes, [graph], "Gnomon", self.buffers)
+        builder = flatbuffers.Builder(1 << 16)
+        builder.Finish(model.Pack(builder), b"TFL3")
+        return bytes(builder.Output())
+
+    def _stored(self, value: np.ndarray, quantisation: Affine | np.ndarray | None, axis: int = 0) -> int:
+        self.buffers.append(_Buffer(np.ascontiguousarray(value)))
+        return self._tensor(value.shape, value.dtype, len(self.buffers) - 1, quantisation, axis)
+
+    def _tensor(
+        self,
+        shape: tuple[int, ...],
+        dtype: np.dtype,
+        buffer: int,
+        quantisation: Affine | np.ndarray | None,
+        axis: int = 0,
+    ) -> int:
+        told = None
+        if isinstance(quantisation, Affine):
+            told = schema.QuantizationParametersT(scale=[quantisation.scale], zeroPoint=[quantisation.zero_point])
+        elif quantisation is not None:
+            told = schema.QuantizationParametersT(
+                scale=quantisation, zeroPoint=np.zeros(len(quantisation), np.int64), quantizedDimension=axis
+            )
+        name = f"t{len(self.tensors)}"
+        self.tensors.append(schema.TensorT(list(shape), _TYPES[dtype], buffer, name, told))
+        return len(self.tensors) - 1
+
+
+class _Buffer(schema.BufferT):
+    """Numbers aligned to 16 bytes, which the schema asks for and its generated code does not do."""
+
+    def __init__(self, value: np.ndarray) -> None:
+        super().__init__()
+        self.value = value
+
+    def Pack(self, builder: flatbuffers.Builder) -> int:
+        data = self.value.tobytes()
+        builder.StartVector(1, len(data), 16)
+        builder.head -= len(data)
+        builder.Bytes[builder.head : builder.head + len(data)] = data
+        vector = builder.EndVector()
+        schema.BufferStart(builder)
+        schema.BufferAddData(builder, vector)
+        return schema.BufferEnd(builder)
+
+
+@dataclass(frozen=True)
+class Operator:
+    """An operator read from a file: its name, version, input and output tensors (none: an input left out), options."""
+
+    name: str
+    version: int
+    inputs: list[schema.TensorT]
+    outputs: list[schema.TensorT]
+    constant: list[bool]
+    options: Any
+
+
+def read_operators(content: bytes) -> list[Operator]:
+    """The operators of a .tflite file's subgraphs, in order."""
+    model = schema.ModelT.InitFromPackedBuf(content, 0)
+    names = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+    found = []
+    for graph in model.subgraphs:
+        for op in graph.operators:
+            code = model.operatorCodes[op.opcodeIndex]
+            inputs = [graph.tensors[i] for i in op.inputs if i >= 0]
+            stored = [model.buffers[tensor.buffer].data is not None for tensor in inputs]
+            name = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
+            outputs = [graph.tensors[i] for i in op.outputs]
+            found.append(Operator(name, code.version, inputs, outputs, stored, op.builtinOptions))
+    return found
+
+
+def is_int8(tensor: schema.TensorT) -> bool:
+    """Whether a tensor that was read holds eight bits."""
+    return tensor.type == schema.TensorType.INT8
+
+
+def same_scale(a: schema.TensorT, b: schema.TensorT) -> bool:
+    """Whether two quantised tensors stand for the same numbers."""
+    p, q = a.quantization, b.quantization
+    return bool(np.array_equal(p.scale, q.scale) and np.array_equal(p.zeroPoint, q.zeroPoint))

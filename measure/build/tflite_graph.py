@@ -1,0 +1,336 @@
+"""A shaped network as a .tflite file, written operator by operator (milliseconds, where the converter takes seconds).
+
+What it writes is what TensorFlow's converter writes: batch norms are folded into the convolution before them, a relu
+into the operator before it, equal branches are merged, constants are computed, sums stay sums of two. int8 is static:
+see `tflite_file`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from datasets.analysis import pads, pair
+from datasets.records import Architecture, InputError, Op
+from measure.build.affine import Affine
+from measure.build.nhwc import (
+    LOWEST,
+    constants,
+    dense_weight,
+    is_depthwise,
+    live_nodes,
+    lowest_padded,
+    merged_inputs,
+    padding,
+    refuse_dilated_pool,
+    shape_nhwc,
+    to_nhwc,
+    window_share,
+)
+from measure.build.numpy_reference import evaluate
+from measure.build.tflite_file import Tensor, TFLiteFile
+from measure.build.weights import BN_EPSILON, Weights
+
+_FUSED = {None: 0, "relu": 1, "relu6": 3}
+"""Numbers of the activations that operators take along."""
+_SAME, _VALID = 0, 1
+_LOGISTIC, _TANH = Affine(1 / 256, -128), Affine(1 / 128, 0)
+"""The scales that the specification demands of their outputs."""
+
+Ranges = dict[int, tuple[np.ndarray, np.ndarray]]
+"""Node -> least and largest output, a number a channel."""
+
+
+def build_tflite(
+    network: Architecture, weights: Weights, batch: int = 1, calibration: Sequence[np.ndarray] = ()
+) -> bytes:
+    """The file's bytes, fixed batch, channels last; int8 throughout where `calibration` holds input batches.
+
+    Raises:
+        InputError: an op has no counterpart, or the network computes a constant.
+    """
+    return _Writer(network, weights, batch, _ranges(network, weights, calibration) if calibration else None).content()
+
+
+def _ranges(network: Architecture, weights: Weights, batches: Sequence[np.ndarray]) -> Ranges:
+    ranges: Ranges = {}
+
+    def see(node: int, value: np.ndarray) -> None:
+        axes = (0, *range(2, value.ndim))
+        low, high = value.min(axes), value.max(axes)
+        before = ranges.get(node, (low, high))
+        ranges[node] = np.minimum(low, before[0]), np.maximum(high, before[1])
+
+    for x in batches:
+        evaluate(network, weights, x, see)
+    return ranges
+
+
+class _Writer:
+    """Writes one network; `values` holds the tensor of every node written so far, `ranges` is None for fp32."""
+
+    def __init__(self, network: Architecture, weights: Weights, batch: int, ranges: Ranges | None) -> None:
+        self.network, self.weights, self.batch, self.ranges = network, weights, batch, ranges
+        self.fixed = constants(network, weights, batch)
+        self.ops, self.inputs = network.ops, merged_inputs(network, self.fixed)
+        self.file = TFLiteFile()
+        self.values: dict[int, Tensor] = {}
+        self.live, self.lowest = live_nodes(self.inputs), lowest_padded(network)
+        self.users: list[list[int]] = [[] for _ in network.ops]
+        for target in self.live:
+            for source in self.inputs[target]:
+                self.users[source].append(target)
+
+    def content(self) -> bytes:
+        """Write all nodes; one that an earlier operator took along is there already."""
+        for node, op in enumerate(self.ops):
+            if node in self.live and node not in self.values and node not in self.fixed:
+                if op.kind == "input":
+                    self.values[node] = self.output(node)
+                else:
+                    self.write(node, op)
+        return self.file.content(self.values[0], self.values[len(self.ops) - 1])
+
+    def write(self, node: int, op: Op) -> None:
+        """One op, with the batch norm and the activation behind it that its operator takes along."""
+        write = getattr(self, f"write_{op.kind}", None)
+        if write is None:
+            raise InputError(f"TFLite files are not written for the op '{op.kind}'; give the file itself to a backend.")
+        chain = [node]
+        if op.kind == "conv":
+            self.take(chain, "bn")
+        if op.kind in ("conv", "dense", "bn", "add", "mul"):
+            self.take(chain, "relu", "relu6")
+        y = write(chain, op, [self.operand(source) for source in self.inputs[node]])
+        self.values.update(dict.fromkeys(chain, y))
+
+    def take(self, chain: list[int], *kinds: str) -> None:
+        """Lengthen a chain by the only user of its end, if that is one of `kinds`."""
+        users = self.users[chain[-1]]
+        if len(users) == 1 and self.ops[users[0]].kind in kinds:
+            chain.append(users[0])
+
+    def activation(self, chain: list[int]) -> int:
+        """Number of the activation at the end of a chain."""
+        return _FUSED.get(self.ops[chain[-1]].kind, 0)
+
+    def version(self, fp32: int, int8: int) -> int:
+        """Of an operator whose int8 kind came later."""
+        return fp32 if self.ranges is None else int8
+
+    def operand(self, node: int) -> Tensor:
+        """The tensor of a node that was written before, or that is constant."""
+        if node not in self.values:
+            self.values[node] = self.constant(to_nhwc(self.fixed[node]))
+        return self.values[node]
+
+    def output(self, node: int, affine: Affine | None = None) -> Tensor:
+        """A new tensor for a node's output, quantised by its own range unless told otherwise."""
+        if self.ranges is not None and affine is None:
+            low, high = self.ranges[node]
+            affine = Affine.of_range(low.min(), high.max())
+        return self.like(shape_nhwc(self.ops[node], self.batch), affine)
+
+    def like(self, shape: tuple[int, ...], affine: Affine | None) -> Tensor:
+        """A new tensor, quantised only in an int8 file."""
+        return self.file.activation(shape, None if self.ranges is None else affine)
+
+    def constant(self, value: np.ndarray) -> Tensor:
+        """Real numbers beside activations, quantised as one tensor."""
+        value = np.asarray(value, np.float32)
+        return self.file.constant(value, None if self.ranges is None else Affine.of_range(value.min(), value.max()))
+
+    def integers(self, *values: Any) -> Tensor:
+        """A constant that tells an operator about shapes."""
+        return self.file.constant(np.array(values, np.int32))
+
+    def binary(self, name: str, a: Tensor, b: Tensor, y: Tensor, activation: int = 0) -> Tensor:
+        """ADD or MUL, broadcasting the smaller operand."""
+        kind, version = name.capitalize(), self.version(1, 2)
+        return self.file.operator(name, [a, b], y, version, kind, fusedActivationFunction=activation)
+
+    def weighted(
+        self, name: str, x: Tensor, weight: np.ndarray, axis: int, bias: np.ndarray, chain: list[int], version: int,
+        kind: str, **options: int,
+    ) -> Tensor:  # fmt: skip
+        """An operator with a weight, output channels along `axis`, and a bias."""
+        if x.affine is None:
+            held = [self.file.constant(weight), self.file.constant(bias)]
+        else:
+            tensor, scales = self.file.weight(weight, axis)
+            held = [tensor, self.file.bias(bias, x.affine.scale * scales)]
+        options["fusedActivationFunction"] = self.activation(chain)
+        return self.file.operator(name, [x, *held], self.output(chain[-1]), version, kind, **options)
+
+    # One method a kind: the chain that starts at the node, its op, its inputs.
+
+    def write_conv(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        a, in_shape = op.attrs, self.ops[self.inputs[chain[0]][0]].attrs["shape"]
+        weight, bias = self.folded(chain)
+        same, sides = padding(op, in_shape)
+        source, dilation = x[0] if same else self.padded(x[0], sides), pair(a.get("dilation", 1))
+        window = _window(op, same) | {"dilationHFactor": dilation[0], "dilationWFactor": dilation[1]}
+        if is_depthwise(op, in_shape[0]):
+            window["depthMultiplier"] = a["shape"][0] // in_shape[0]
+            filters, version = weight.transpose(1, 2, 3, 0), self.version(1 if dilation == (1, 1) else 2, 3)
+            return self.weighted(
+                "DEPTHWISE_CONV_2D", source, filters, 3, bias, chain, version, "DepthwiseConv2D", **window
+            )
+        filters, version = weight.transpose(0, 2, 3, 1), self.version(1, 3) if a.get("groups", 1) == 1 else 6
+        return self.weighted("CONV_2D", source, filters, 0, bias, chain, version, "Conv2D", **window)
+
+    def folded(self, chain: list[int]) -> tuple[np.ndarray, np.ndarray]:
+        """Weight and bias of a convolution with the batch norm that follows it in its chain."""
+        w = self.weights[chain[0]]
+        weight, bias = w["weight"], w.get("bias", np.zeros(len(w["weight"]), np.float32))
+        if len(chain) > 1 and self.ops[chain[1]].kind == "bn":
+            scale, shift = _scale_and_shift(self.weights[chain[1]])
+            return weight * scale[:, None, None, None], bias * scale + shift
+        return weight, bias
+
+    def write_bn(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        """On its own: a product and a sum, as the converter has it."""
+        scale, shift = _scale_and_shift(self.weights[chain[0]])
+        affine = None
+        if self.ranges is not None:
+            ends = np.array(self.ranges[self.inputs[chain[0]][0]]) * scale
+            affine = Affine.of_range(ends.min(), ends.max())
+        scaled = self.binary("MUL", x[0], self.constant(scale), self.like(x[0].shape, affine))
+        return self.binary("ADD", scaled, self.constant(shift), self.output(chain[-1]), self.activation(chain))
+
+    def write_dense(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        in_shape, w = self.ops[self.inputs[chain[0]][0]].attrs["shape"], self.weights[chain[0]]
+        source, weight = x[0], dense_weight(w["weight"], in_shape)
+        if len(source.shape) == 4:
+            source = self.reshaped(source, (self.batch, weight.shape[1]))
+        return self.weighted(
+            "FULLY_CONNECTED", source, weight, 0, w["bias"], chain, self.version(1, 4), "FullyConnected"
+        )
+
+    def write_add(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        return self.binary("ADD", x[0], x[1], self.output(chain[-1]), self.activation(chain))
+
+    def write_mul(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        return self.binary("MUL", x[0], x[1], self.output(chain[-1]), self.activation(chain))
+
+    def write_concat(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        """All on one scale."""
+        y = self.output(chain[-1])
+        same = [t if t.affine == y.affine else self.requantised(t, y.affine) for t in x]
+        return self.file.operator("CONCATENATION", same, y, self.version(1, 2), "Concatenation", axis=len(y.shape) - 1)
+
+    def write_max_pool(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        refuse_dilated_pool(op)
+        same, sides = padding(op, self.ops[self.inputs[chain[0]][0]].attrs["shape"])
+        padded = x[0] if same else self.padded(x[0], sides, lowest=chain[0] in self.lowest)
+        y = self.output(chain[-1], x[0].affine)
+        return self.file.operator("MAX_POOL_2D", [padded], y, self.version(1, 2), "Pool2D", **_pool_window(op, same))
+
+    def write_avg_pool(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        """SAME leaves the padding out of the mean. Other paddings are zeros, and what they add is taken out again."""
+        in_shape, include = self.ops[self.inputs[chain[0]][0]].attrs["shape"], bool(op.attrs.get("include_pad"))
+        same, sides = padding(op, in_shape)
+        same = same and not include
+        padded, y = x[0] if same else self.padded(x[0], sides), self.output(chain[-1], x[0].affine)
+        self.file.operator("AVERAGE_POOL_2D", [padded], y, self.version(1, 2), "Pool2D", **_pool_window(op, same))
+        if same or include or not any(sides):
+            return y
+        return self.binary("MUL", y, self.constant(window_share(op, in_shape)), self.output(chain[-1]))
+
+    def write_global_avg_pool(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        keep = len(op.attrs["shape"]) == 3
+        inputs = [x[0], self.integers(1, 2)]
+        return self.file.operator("MEAN", inputs, self.output(chain[-1]), self.version(1, 2), "Reducer", keepDims=keep)
+
+    def write_pad(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        top, left, bottom, right = pads(op.attrs["pad"])
+        y, (n, height, width, channels) = x[0], x[0].shape
+        if min(top, left, bottom, right) < 0:
+            size = (n, height + min(top, 0) + min(bottom, 0), width + min(left, 0) + min(right, 0), channels)
+            y = self.sliced(y, (0, max(-top, 0), max(-left, 0), 0), size)
+        return self.padded(y, (max(top, 0), max(left, 0), max(bottom, 0), max(right, 0)))
+
+    def write_truncate(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        return self.sliced(x[0], (0, 0, 0, 0), (*x[0].shape[:3], op.attrs["shape"][0]))
+
+    def sliced(self, x: Tensor, begin: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
+        operands = [x, self.integers(*begin), self.integers(*size)]
+        return self.file.operator("SLICE", operands, self.like(size, x.affine), self.version(1, 2), "Slice")
+
+    def write_shuffle(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        """A transposition; height and width are one axis meanwhile, since delegates take four."""
+        n, height, width, channels = x[0].shape
+        groups = op.attrs["groups"]
+        split = self.reshaped(x[0], (n, height * width, groups, channels // groups))
+        turned = self.like((n, height * width, channels // groups, groups), split.affine)
+        self.file.operator("TRANSPOSE", [split, self.integers(0, 1, 3, 2)], turned, self.version(1, 2), "Transpose")
+        return self.reshaped(turned, x[0].shape)
+
+    def write_relu(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        return self.file.operator("RELU", x, self.output(chain[-1]), self.version(1, 2))
+
+    def write_relu6(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        return self.file.operator("RELU6", x, self.output(chain[-1]), self.version(1, 2))
+
+    def write_hswish(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        return self.file.operator("HARD_SWISH", x, self.output(chain[-1]), 1, "HardSwish")
+
+    def write_hsigmoid(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        clipped = self.like(x[0].shape, Affine.of_range(0, 6))
+        self.binary("ADD", x[0], self.constant(np.array([3])), clipped, _FUSED["relu6"])
+        return self.binary("MUL", clipped, self.constant(np.array([1 / 6])), self.output(chain[-1]))
+
+    def write_sigmoid(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        return self.file.operator("LOGISTIC", x, self.like(x[0].shape, _LOGISTIC), self.version(1, 2))
+
+    def write_silu(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        return self.binary("MUL", x[0], self.write_sigmoid(chain, op, x), self.output(chain[-1]))
+
+    def write_tanh(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        return self.file.operator("TANH", x, self.like(x[0].shape, _TANH), self.version(1, 2))
+
+    def write_softmax(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        return self.file.operator(
+            "SOFTMAX", x, self.like(x[0].shape, _LOGISTIC), self.version(1, 2), "Softmax", beta=1.0
+        )
+
+    def padded(self, x: Tensor, sides: tuple[int, int, int, int], lowest: bool = False) -> Tensor:
+        """Zeros around the image, or the lowest number there is."""
+        if not any(sides):
+            return x
+        top, left, bottom, right = sides
+        n, height, width, channels = x.shape
+        y = self.like((n, height + top + bottom, width + left + right, channels), x.affine)
+        table = self.integers([0, 0], [top, bottom], [left, right], [0, 0])
+        if lowest:
+            least = LOWEST if x.affine is None else x.affine.dequantise(np.int8(-128))
+            value = self.file.constant(np.array([least], np.float32), x.affine)
+            return self.file.operator("PADV2", [x, table, value], y, self.version(1, 2), "PadV2")
+        return self.file.operator("PAD", [x, table], y, self.version(1, 2), "Pad")
+
+    def requantised(self, x: Tensor, affine: Affine | None) -> Tensor:
+        """The same numbers on another scale."""
+        return self.file.operator("QUANTIZE", [x], self.like(x.shape, affine), 2, "Quantize")
+
+    def reshaped(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """The same numbers in another shape."""
+        y = self.like(shape, x.affine)
+        return self.file.operator("RESHAPE", [x, self.integers(*shape)], y, 1, "Reshape", newShape=list(shape))
+
+
+def _scale_and_shift(w: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """A batch norm as y = scale x + shift."""
+    scale = w["scale"] / np.sqrt(w["var"] + np.float32(BN_EPSILON))
+    return scale, w["shift"] - w["mean"] * scale
+
+
+def _window(op: Op, same: bool) -> dict[str, int]:
+    height, width = pair(op.attrs.get("stride", 1))
+    return {"padding": _SAME if same else _VALID, "strideH": height, "strideW": width}
+
+
+def _pool_window(op: Op, same: bool) -> dict[str, int]:
+    height, width = pair(op.attrs["kernel"])
+    return _window(op, same) | {"filterHeight": height, "filterWidth": width}
