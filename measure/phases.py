@@ -17,6 +17,7 @@ import numpy as np
 
 from datasets.records import Architecture
 from measure.base import Backend, Session, make_input
+from measure.gpu_steps import measure_steps
 from measure.timing import clock, garbage_kept
 
 FLOOR_MS = 0.05
@@ -60,7 +61,7 @@ def measure_phases(backend: Backend, network: Architecture, reference: Session, 
         phases: for pre, exe, post, latency and the two references the median and mean wall and CPU ms, the median
         ratio to the reference, and how many calls one reading of the clock holds. sum_error: median of (pre + exe +
         post) / latency - 1, round by round. clock_ns: see `clock_ns`. phase_rounds, phase_dropped: rounds taken, and
-        those left out since something else ran meanwhile.
+        those left out since something else ran meanwhile. On a GPU also gpu_steps_ms: see `gpu_steps`.
     """
     session, init_ms, init_cpu_ms = backend.timed_session(network, seed)
     x = make_input(network, backend.for_network(network).batch, seed)
@@ -113,6 +114,7 @@ def measure_phases(backend: Backend, network: Architecture, reference: Session, 
         "clock_ns": tick,
         "phase_rounds": len(clocks),
         "phase_dropped": int((~kept).sum()),
+        **({"gpu_steps_ms": measure_steps(session, x, init_ms, timing.pairs)} if backend.kind == "gpu" else {}),
     }
 
 

@@ -78,7 +78,7 @@ def read_profile(events: Any, device: Any) -> list[list[Kernel]]:
     """Of each run in torch.profiler's events, what ran on a device: on a GPU kernels and copies, on the CPU the ops
     that `forward` called, without those that they called in turn."""
     runs = []
-    for run in (event for event in events if event.name == _RUN and event.cpu_parent is None):
+    for run in (event for event in events if event.name == _RUN and event.device_type.name == "CPU"):
         start, end = run.time_range.start, run.time_range.end
         inside = [
             event

@@ -12,6 +12,7 @@ from datasets.records import Architecture
 from measure.backends.ort import OnnxRuntime
 from measure.base import Session
 from measure.build.weights import Weights
+from measure.timing import clock
 
 
 @dataclass
@@ -66,7 +67,9 @@ class _TrtSession:
         import torch
 
         self.runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))  # has to live as long as its engine
-        self.engine = self.runtime.deserialize_cuda_engine(serialised)
+        engines: list[Any] = []
+        self.engine_ms, _ = clock(lambda: engines.append(self.runtime.deserialize_cuda_engine(serialised)))
+        (self.engine,) = engines
         self.context = self.engine.create_execution_context()
         self.stream = torch.cuda.Stream()
         self.x, self.y = (self._buffer(self.engine.get_tensor_name(i)) for i in range(2))
