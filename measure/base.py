@@ -137,7 +137,7 @@ class Backend(CostModel):
         return self.build(network, make_weights(network, seed), folder)
 
     def profile(self, artefact: Path, x: np.ndarray, warmup: int, runs: int) -> list[list[Kernel]]:
-        """The kernels of each run after `warmup` others, in the order of execution; or their means as a single one.
+        """The kernels of each run after `warmup` others, in the order of execution; or the means of a few runs each.
 
         `measure.kernels.timeline` asks for them.
         """

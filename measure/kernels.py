@@ -26,7 +26,8 @@ class Kernel(NamedTuple):
 
 
 def timeline(backend: Backend, network: Architecture, runs: int = 20, warmup: int = 5, seed: int = 0) -> pd.DataFrame:
-    """The kernels of a shaped network in the order of execution, every time the median over runs (OpenVINO: the mean).
+    """The kernels of a shaped network in the order of execution, every time the median over runs (OpenVINO: over
+    means of four, each in a model compiled anew).
 
     The runtime's own clocks count, whole microseconds in onnxruntime and OpenVINO, and profiling costs time itself: a
     timeline says which kernels matter, `Timing` says how long a run takes. Runtimes fuse and add nodes, so kernels are
@@ -45,6 +46,6 @@ def timeline(backend: Backend, network: Architecture, runs: int = 20, warmup: in
         artefact = backend.artefact(network, Path(folder), seed)
         kept = backend.profile(artefact, make_input(network, backend.batch, seed), warmup, runs)
     names = pd.DataFrame([kernel[:2] for kernel in kept[-1]], columns=["name", "kind"])
-    same = [run for run in kept if [kernel.name for kernel in run] == list(names["name"])]
+    same = [run for run in kept if [kernel.kind for kernel in run] == list(names["kind"])]
     times = np.array([[kernel[2:] for kernel in run] for run in same])  # [runs, kernels, 3]
     return names.join(pd.DataFrame(np.median(times, axis=0), columns=["start_us", "duration_us", "cpu_us"]))

@@ -180,18 +180,18 @@ def test_six_steps_from_a_gpu_profile() -> None:
 
 @pytest.mark.parametrize("backend", [OnnxRuntime(), OpenVino(), Eager()], ids=lambda b: b.runtime)
 def test_a_timeline_adds_up_to_the_run(backend: Backend) -> None:
-    """To most of it: kernels are told in whole microseconds, and some time lies between them. The least of up to five
-    sums counts, since kernels are told by the wall clock and the machine may be doing something else."""
-    backend = type(backend)(batch=8, timing=Timing(pairs=25, max_rounds=1))
+    """To most of it: kernels are told in whole microseconds, and some time lies between them. The best of up to
+    five sums counts, since the machine may be doing something else."""
+    backend = type(backend)(batch=2, timing=Timing(pairs=25, max_rounds=1))
     if reason := backend.unavailable():
         pytest.skip(reason)
     run = backend.session(reference_network()).run
     shares = []
-    while not shares or (len(shares) < 5 and shares[-1] > 1.1):
+    while not shares or (len(shares) < 5 and not 0.6 < shares[-1] < 1.2):
         kernels = timeline(backend, reference_network())
         took = 1000 * np.median(backend.timing(run, run).clocks[:, 1])
         shares.append(kernels["duration_us"].sum() / took)
-    assert 0.6 < min(shares) < 1.5, shares
+    assert 0.6 < shares[-1] < 1.2, shares
     assert list(kernels) == ["name", "kind", "start_us", "duration_us", "cpu_us"]
     assert (kernels["start_us"].diff().dropna() >= 0).all() and (kernels["duration_us"] >= 0).all()
     convolutions = (kernels["name"] + kernels["kind"]).str.contains("conv", case=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,6 +56,7 @@ class Eager(Backend):
         return {"torch": torch.__version__}
 
     def profile(self, artefact: Path, x: np.ndarray, warmup: int, runs: int) -> list[list[Kernel]]:
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would tell stderr when it starts and stops
         import torch
         from torch.profiler import ProfilerActivity, profile, record_function
 

@@ -84,22 +84,26 @@ class OpenVino(Backend):
         return {"openvino": openvino.__version__}
 
     def profile(self, artefact: Path, x: np.ndarray, warmup: int, runs: int) -> list[list[Kernel]]:
-        session = _OvSession(self._compiled(artefact, PERF_COUNT=True))
-        session.bind(x)
+        def means(count: int = 4) -> list[Kernel]:
+            session = _OvSession(self._compiled(artefact, PERF_COUNT=True))
+            session.bind(x)
+            told = []
+            for number in (warmup, count):
+                for _ in range(number):
+                    session.run()
+                told.append(session.request.profiling_info)
+            before, after = told
+            return mean_kernels(before, after, warmup, count)
 
-        def counters(count: int) -> list[Any]:
-            for _ in range(count):
-                session.run()
-            return session.request.profiling_info
-
-        return [mean_kernels(counters(warmup), counters(runs), warmup, runs)]
+        return [means() for _ in range(max(1, runs // 4))]
 
 
 def mean_kernels(before: list[Any], after: list[Any], warmup: int, runs: int) -> list[Kernel]:
     """Mean times of `runs` runs after `warmup` others, from OpenVINO's counters after either.
 
-    A counter tells the mean over all runs since the model was compiled, the slow first ones too, so two are needed.
-    Nothing tells when a kernel starts: each is put where the one before it ended.
+    A counter tells the mean over all runs since the model was compiled, the slow first ones too, in whole microseconds,
+    so that only few runs can be told apart from those before. Nothing tells when a kernel starts: each is put where the
+    one before it ended.
     """
     kernels, start = [], 0.0
     for old, new in zip(before, after, strict=True):
