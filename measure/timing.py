@@ -7,11 +7,12 @@ reference, and what is reported is the median of the ratios.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -28,6 +29,8 @@ class Timing:
         max_rounds: how often at most; the last round is then kept and marked unstable.
         preempted: a pair is dropped if the wall time of either run exceeds its CPU time by more than this share and
             20 microseconds: something else ran meanwhile.
+        by: the clock that ratios take: cpu, or wall where the CPU only waits for what computes; then no pair is
+            dropped.
     """
 
     warmup: int = 5
@@ -35,36 +38,48 @@ class Timing:
     max_deviation: float = 0.1
     max_rounds: int = 5
     preempted: float = 0.05
+    by: Literal["cpu", "wall"] = "cpu"
 
     def __call__(self, run: Callable[[], None], reference: Callable[[], None]) -> Repeats:
         """Time what `run` executes against what `reference` does."""
         for _ in range(self.warmup):
             run()
             reference()
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
+        with garbage_kept():
             for rounds in range(1, self.max_rounds + 1):
-                clocks = np.array([(*_clock(run), *_clock(reference)) for _ in range(self.pairs)])
-                repeats = Repeats(clocks, self._kept(clocks), rounds)
+                clocks = np.array([(*clock(run), *clock(reference)) for _ in range(self.pairs)])
+                repeats = Repeats(clocks, self._kept(clocks), rounds, self.by)
                 if repeats.deviation <= self.max_deviation:
                     break
-        finally:
-            if collecting:
-                gc.enable()
         return repeats
 
     def _kept(self, clocks: np.ndarray) -> np.ndarray:
-        wall, cpu = clocks[:, [0, 2]], clocks[:, [1, 3]]
+        return self.undisturbed(clocks[:, [0, 2]], clocks[:, [1, 3]])
+
+    def undisturbed(self, wall: np.ndarray, cpu: np.ndarray) -> np.ndarray:
+        """The rounds [n] in which nothing else ran, from what each reading [n, readings] took in ms; all of them if
+        they are fewer than half."""
         kept = np.all(wall <= (1 + self.preempted) * cpu + 0.02, axis=1)
-        return kept if kept.sum() >= self.pairs // 2 else np.ones(len(clocks), dtype=bool)
+        return kept if self.by == "cpu" and kept.sum() >= len(kept) // 2 else np.ones(len(kept), dtype=bool)
 
     def to_dict(self) -> dict[str, Any]:
         """The protocol as it stands in every journal row."""
         return asdict(self)
 
 
-def _clock(run: Callable[[], None]) -> tuple[float, float]:
+@contextlib.contextmanager
+def garbage_kept() -> Iterator[None]:
+    """Without Python's garbage collector, which would run in the middle of something."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
+def clock(run: Callable[[], object]) -> tuple[float, float]:
     """Wall and CPU milliseconds of one run."""
     wall, cpu = time.perf_counter_ns(), time.process_time_ns()
     run()
@@ -80,16 +95,19 @@ class Repeats:
         clocks: milliseconds [pairs, 4]: wall and CPU of the network, wall and CPU of the reference.
         kept: which pairs count [pairs].
         rounds: rounds that were needed.
+        by: the clock that ratios take.
     """
 
     clocks: np.ndarray
     kept: np.ndarray
     rounds: int
+    by: Literal["cpu", "wall"] = "cpu"
 
     @property
     def ratios(self) -> np.ndarray:
-        """Network / reference, CPU time, of the kept pairs."""
-        return self.clocks[self.kept, 1] / self.clocks[self.kept, 3]
+        """Network / reference, of the kept pairs."""
+        column = 1 if self.by == "cpu" else 0
+        return self.clocks[self.kept, column] / self.clocks[self.kept, column + 2]
 
     @property
     def ratio(self) -> float:

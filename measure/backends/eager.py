@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from datasets.records import Architecture, Op
 from measure.base import Backend, Session
 from measure.build.weights import Weights
+from measure.kernels import Kernel
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +23,7 @@ class Eager(Backend):
     """One thread, inference mode, contiguous (NCHW) tensors."""
 
     runtime = "eager"
+    packages = ("torch",)
 
     def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
         import torch
@@ -31,7 +34,8 @@ class Eager(Backend):
         torch.save({"graph": graph, "weights": arrays}, path)
         return path
 
-    def load(self, artefact: Path) -> Session:
+    def module(self, artefact: Path) -> tuple[torch.nn.Module, torch.Tensor]:
+        """The network of an artefact, and a tensor of zeros for its input."""
         import torch
 
         from measure.build.torch_module import Network
@@ -40,22 +44,69 @@ class Eager(Backend):
         saved = torch.load(artefact, weights_only=True)
         ops = tuple(Op(kind, attrs) for kind, attrs in saved["graph"].pop("ops"))
         weights = {node: {k: v.numpy() for k, v in w.items()} for node, w in saved["weights"].items()}
-        return _EagerSession(Network(Architecture(ops=ops, **saved["graph"]), weights, self.batch))
+        module = Network(Architecture(ops=ops, **saved["graph"]), weights, self.batch)
+        return module, torch.zeros(self.batch, *ops[0].attrs["shape"])
+
+    def load(self, artefact: Path) -> Session:
+        return TorchSession(*self.module(artefact))
 
     def versions(self) -> dict[str, str]:
         import torch
 
         return {"torch": torch.__version__}
 
+    def profile(self, artefact: Path, x: np.ndarray, warmup: int, runs: int) -> list[list[Kernel]]:
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would tell stderr when it starts and stops
+        import torch
+        from torch.profiler import ProfilerActivity, profile, record_function
 
-class _EagerSession:
-    def __init__(self, module: torch.nn.Module) -> None:
-        self.module = module
+        session = self.load(artefact)
+        session.bind(x)
+        for _ in range(warmup):
+            session.run()
+        on_gpu = self.kind == "gpu"
+        with profile(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * on_gpu) as profiler:
+            for _ in range(runs):
+                with record_function(_RUN):
+                    session.run()
+        device = torch.autograd.DeviceType.CUDA if on_gpu else torch.autograd.DeviceType.CPU
+        return read_profile(profiler.events(), device)
+
+
+_RUN = "gnomon run"
+
+
+def read_profile(events: Any, device: Any) -> list[list[Kernel]]:
+    """Of each run in torch.profiler's events, what ran on a device: on a GPU kernels and copies, on the CPU the ops
+    that `forward` called, without those that they called in turn."""
+    runs = []
+    for run in (event for event in events if event.name == _RUN and event.device_type.name == "CPU"):
+        start, end = run.time_range.start, run.time_range.end
+        inside = [
+            event
+            for event in events
+            if event.device_type == device and event.name != _RUN and start <= event.time_range.start < end
+        ]
+        runs.append(
+            [
+                Kernel(event.name, device.name.lower(), event.time_range.start - start, event.time_range.elapsed_us())
+                for event in sorted(inside, key=lambda event: event.time_range.start)
+                if event.cpu_parent in (run, None)
+            ]
+        )
+    return runs
+
+
+class TorchSession:
+    """A module whose input lies in one tensor, on any device and in any precision."""
+
+    def __init__(self, module: Any, x: torch.Tensor) -> None:
+        self.module, self.x = module, x
 
     def bind(self, x: np.ndarray) -> None:
         import torch
 
-        self.x = torch.from_numpy(x)
+        self.x.copy_(torch.from_numpy(x))
 
     def run(self) -> None:
         import torch
@@ -64,4 +115,4 @@ class _EagerSession:
             self.y = self.module(self.x)
 
     def fetch(self) -> np.ndarray:
-        return self.y.numpy().copy()
+        return self.y.float().cpu().numpy().copy()

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from datasets.records import Architecture
-from measure.base import Backend, Session, make_input
+from measure.base import Backend, Session, calibration_inputs
 from measure.build.affine import Affine
 from measure.build.nhwc import to_nchw, to_nhwc
 from measure.build.weights import Weights
@@ -39,9 +39,9 @@ class LiteRT(Backend):
             from measure.build.tflite_converter import convert_tflite as build
         else:
             from measure.build.tflite_graph import build_tflite as build
-        seeds = range(1000, 1000 + self.calibration) if self.precision == "int8" else ()
+        ranges = calibration_inputs(network, self.batch, self.calibration if self.precision == "int8" else 0)
         path = folder / "model.tflite"
-        path.write_bytes(build(network, weights, self.batch, [make_input(network, self.batch, seed) for seed in seeds]))
+        path.write_bytes(build(network, weights, self.batch, ranges))
         return path
 
     def load(self, artefact: Path) -> Session:

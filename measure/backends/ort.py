@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
 from datasets.records import Architecture
-from measure.base import Backend, Session, make_input
+from measure.base import Backend, Session, calibration_inputs
 from measure.build.weights import Weights
+from measure.kernels import Kernel
 
 
 @dataclass
@@ -25,75 +27,88 @@ class OnnxRuntime(Backend):
     calibration: int = 4
 
     runtime = "ort"
-    precisions = ("fp32", "int8")
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
+    packages: ClassVar[tuple[str, ...]] = ("onnxruntime", "onnx")
+    symmetric: ClassVar[bool] = False
+    """Whether int8 activations are signed, around zero."""
+    place: ClassVar[str] = "cpu"
+    """Where input and output lie while the network runs."""
 
     def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
         import onnx
 
         from measure.build.onnx_graph import build_onnx
+        from measure.build.onnx_precision import halve, quantise
 
         path = folder / "model.onnx"
         onnx.save(build_onnx(network, weights, self.batch), path)
-        return path if self.precision == "fp32" else self._quantised(network, path)
-
-    def _quantised(self, network: Architecture, path: Path) -> Path:
-        import logging
-
-        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-        from onnxruntime.quantization.shape_inference import quant_pre_process
-
-        inputs = [make_input(network, self.batch, seed=1000 + i) for i in range(self.calibration)]
-
-        class Reader(CalibrationDataReader):
-            def __init__(self) -> None:
-                self.batches: Iterator[np.ndarray] = iter(inputs)
-
-            def get_next(self) -> dict[str, np.ndarray] | None:
-                x = next(self.batches, None)
-                return None if x is None else {"t0": x}
-
-        prepared, quantised = path.with_name("prepared.onnx"), path.with_name("int8.onnx")
-        logging.disable(logging.WARNING)  # it asks for the pre-processing that has just been done
-        try:
-            quant_pre_process(path, prepared, skip_symbolic_shape=True)
-            quantize_static(
-                prepared,
-                quantised,
-                Reader(),
-                quant_format=QuantFormat.QDQ,
-                per_channel=True,
-                activation_type=QuantType.QUInt8,
-                weight_type=QuantType.QInt8,
-            )
-        finally:
-            logging.disable(logging.NOTSET)
-        return quantised
+        if self.precision == "int8":
+            return quantise(path, calibration_inputs(network, self.batch, self.calibration), self.symmetric)
+        return halve(path) if self.precision == "fp16" else path
 
     def load(self, artefact: Path) -> Session:
+        return _OrtSession(self.inference_session(artefact), self.place)
+
+    def inference_session(self, artefact: Path, profile: Path | None = None) -> Any:
+        """onnxruntime's own session; with `profile`, one that writes its profile to files of that name."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        return _OrtSession(onnxruntime.InferenceSession(artefact, options, providers=["CPUExecutionProvider"]))
+        if profile:
+            options.enable_profiling, options.profile_file_prefix = True, str(profile)
+        return onnxruntime.InferenceSession(artefact, options, providers=self.providers())
+
+    def providers(self) -> list[Any]:
+        """Execution providers, in the order in which they may take nodes."""
+        return ["CPUExecutionProvider"]
 
     def versions(self) -> dict[str, str]:
         import onnxruntime
 
         return {"onnxruntime": onnxruntime.__version__}
 
+    def profile(self, artefact: Path, x: np.ndarray, warmup: int, runs: int) -> list[list[Kernel]]:
+        inference = self.inference_session(artefact, artefact.with_name("profile"))
+        session = _OrtSession(inference, self.place)
+        session.bind(x)
+        for _ in range(warmup + runs):
+            session.run()
+        return read_profile(json.loads(Path(inference.end_profiling()).read_text()))[warmup:]
+
+
+def read_profile(events: list[dict[str, Any]]) -> list[list[Kernel]]:
+    """The kernels of each run in onnxruntime's profile; starts count from the start of the run."""
+    starts = sorted(event["ts"] for event in events if event["name"] == "model_run")
+    runs: list[list[Kernel]] = [[] for _ in starts]
+    for event in sorted(events, key=lambda event: event["ts"]):
+        if event["cat"] == "Node" and event["name"].endswith("_kernel_time"):
+            run = int(np.searchsorted(starts, event["ts"], side="right")) - 1
+            name, kind = event["name"].removesuffix("_kernel_time"), event["args"]["op_name"]
+            runs[run].append(Kernel(name, kind, event["ts"] - starts[run], event["dur"]))
+    return runs
+
 
 class _OrtSession:
-    def __init__(self, session) -> None:  # type: ignore[no-untyped-def]
+    """Input and output live where the network runs; `bind` and `fetch` copy, `run` does not."""
+
+    def __init__(self, session: Any, place: str) -> None:
+        from onnxruntime import OrtValue
+
         self.session = session
+        (x,), (y,) = session.get_inputs(), session.get_outputs()
+        self.x = OrtValue.ortvalue_from_shape_and_type(x.shape, np.float32, place, 0)
         self.binding = session.io_binding()
-        self.binding.bind_output(session.get_outputs()[0].name)
+        self.binding.bind_ortvalue_input(x.name, self.x)
+        self.binding.bind_output(y.name, place)
 
     def bind(self, x: np.ndarray) -> None:
-        self.binding.bind_cpu_input(self.session.get_inputs()[0].name, x)
+        self.x.update_inplace(x)
 
     def run(self) -> None:
         self.session.run_with_iobinding(self.binding)
+        self.binding.synchronize_outputs()
 
     def fetch(self) -> np.ndarray:
         return self.binding.copy_outputs_to_cpu()[0]

@@ -25,6 +25,7 @@ class Keras(Backend):
 
     runtime = "keras"
     packages = ("tensorflow", "keras")
+    slow_to_build = True
     place: ClassVar[str] = "CPU"
 
     def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
@@ -50,7 +51,7 @@ class KerasGPU(Keras):
     """The same on the first NVIDIA GPU, as LETI measures its Keras networks."""
 
     runtime = "keras_gpu"
-    kind = "server-gpu"
+    kind = "gpu"
     place = "GPU"
 
     def lacks(self) -> str:

@@ -1,0 +1,37 @@
+"""PyTorch, compiled by inductor to C++, on the CPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from measure.backends.eager import Eager, TorchSession
+from measure.base import Backend, Session
+
+
+@dataclass
+class Compiled(Eager):
+    """`torch.compile` of the whole network, one thread; compiling is part of `load` and takes seconds."""
+
+    runtime = "compiled"
+    slow_to_build = True
+    profile = Backend.profile  # inductor's fused loops do not tell their times
+
+    def lacks(self) -> str:
+        from torch._inductor import cpp_builder, exc
+
+        try:
+            cpp_builder.get_cpp_compiler()
+        except exc.InvalidCxxCompiler:
+            return "torch.compile needs a C++ compiler and found none"
+        return ""
+
+    def load(self, artefact: Path) -> Session:
+        import torch
+
+        module, x = self.module(artefact)
+        # Dynamo keeps what it compiled with the code of `forward`, and falls back to eager mode after the eighth module
+        # that shares it. A traced module has code of its own.
+        session = TorchSession(torch.compile(torch.fx.symbolic_trace(module), fullgraph=True), x)
+        session.run()
+        return session

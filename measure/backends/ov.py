@@ -1,0 +1,141 @@
+"""OpenVINO on the CPU, fp32, bf16 and int8; its name is `openvino`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.records import Architecture
+from measure.base import Backend, Session, calibration_inputs
+from measure.build.weights import Weights
+from measure.kernels import Kernel
+
+
+@dataclass
+class OpenVino(Backend):
+    """One thread, one stream, the hint for latency, and the precision said: left alone, OpenVINO computes fp32 files
+    in bf16 wherever the processor can. int8: nncf's post-training quantisation, calibrated on seeded inputs.
+
+    Attributes:
+        calibration: batches that int8 ranges are taken from.
+    """
+
+    calibration: int = 4
+
+    runtime = "openvino"
+    precisions = ("fp32", "bf16", "int8")
+    packages = ("openvino", "onnx")
+
+    def lacks(self) -> str:
+        import importlib.util
+
+        import openvino
+
+        if self.precision == "int8" and importlib.util.find_spec("nncf") is None:
+            return "int8 needs the package nncf, which is not installed"
+        able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        return "this processor has no bf16 arithmetic" if self.precision == "bf16" and "BF16" not in able else ""
+
+    def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
+        import onnx
+
+        from measure.build.onnx_graph import build_onnx
+
+        path = folder / "model.onnx"
+        onnx.save(build_onnx(network, weights, self.batch), path)
+        return self._quantised(network, path) if self.precision == "int8" else path
+
+    def _quantised(self, network: Architecture, path: Path) -> Path:
+        import contextlib
+        import io
+        import logging
+        import os
+
+        os.environ.setdefault(
+            "NNCF_CI", "1"
+        )  # else it forks a process that tells its maker, in the middle of measuring
+        import nncf
+        import openvino
+
+        inputs = calibration_inputs(network, self.batch, self.calibration)
+        logging.disable(logging.WARNING)
+        try:
+            with contextlib.redirect_stdout(io.StringIO()):  # progress bars
+                model = openvino.Core().read_model(path)
+                quantised = nncf.quantize(model, nncf.Dataset(inputs), subset_size=self.calibration)
+        finally:
+            logging.disable(logging.NOTSET)
+        openvino.save_model(quantised, path.with_suffix(".xml"), compress_to_fp16=False)
+        return path.with_suffix(".xml")
+
+    def load(self, artefact: Path) -> Session:
+        return _OvSession(self._compiled(artefact))
+
+    def _compiled(self, artefact: Path, **options: Any) -> Any:
+        import openvino
+
+        precision = "bf16" if self.precision == "bf16" else "f32"  # of what int8 leaves over, too
+        fixed = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
+        return openvino.Core().compile_model(artefact, "CPU", {**fixed, "PERFORMANCE_HINT": "LATENCY", **options})
+
+    def versions(self) -> dict[str, str]:
+        import openvino
+
+        return {"openvino": openvino.__version__}
+
+    def profile(self, artefact: Path, x: np.ndarray, warmup: int, runs: int) -> list[list[Kernel]]:
+        def means(count: int = 4) -> list[Kernel]:
+            session = _OvSession(self._compiled(artefact, PERF_COUNT=True))
+            session.bind(x)
+            told = []
+            for number in (warmup, count):
+                for _ in range(number):
+                    session.run()
+                told.append(session.request.profiling_info)
+            before, after = told
+            return mean_kernels(before, after, warmup, count)
+
+        return [means() for _ in range(max(1, runs // 4))]
+
+
+def mean_kernels(before: list[Any], after: list[Any], warmup: int, runs: int) -> list[Kernel]:
+    """Mean times of `runs` runs after `warmup` others, from OpenVINO's counters after either.
+
+    A counter tells the mean over all runs since the model was compiled, the slow first ones too, in whole microseconds,
+    so that only few runs can be told apart from those before. Nothing tells when a kernel starts: each is put where the
+    one before it ended.
+    """
+    kernels, start = [], 0.0
+    for old, new in zip(before, after, strict=True):
+        if new.status == new.Status.EXECUTED:
+            times = ((old.real_time, new.real_time), (old.cpu_time, new.cpu_time))
+            duration, cpu = (((warmup + runs) * b - warmup * a) / timedelta(microseconds=runs) for a, b in times)
+            kernels.append(Kernel(new.node_name, f"{new.node_type} {new.exec_type}", start, duration, cpu))
+            start += duration
+    return kernels
+
+
+class _OvSession:
+    def __init__(self, compiled: Any) -> None:
+        import openvino
+
+        self.request = compiled.create_infer_request()
+        self.x = openvino.Tensor(openvino.Type.f32, compiled.input(0).shape)
+        self.y = openvino.Tensor(openvino.Type.f32, compiled.output(0).shape)
+        self.request.set_input_tensor(self.x)
+        self.request.set_output_tensor(self.y)
+
+    def bind(self, x: np.ndarray) -> None:
+        np.copyto(self.x.data, x)
+
+    def run(self) -> None:
+        # start_async and wait: `infer` would also copy the output into a dictionary of arrays
+        self.request.start_async()
+        self.request.wait()
+
+    def fetch(self) -> np.ndarray:
+        return self.y.data.copy()

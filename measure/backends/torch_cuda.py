@@ -1,0 +1,99 @@
+"""PyTorch on an NVIDIA GPU: eager mode, and CUDA graphs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from measure.backends.eager import Eager, TorchSession
+from measure.base import Session
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass
+class Cuda(Eager):
+    """Eager mode on the current GPU; input and output stay there while the network runs. fp32 means no TF32."""
+
+    runtime = "cuda"
+    precisions = ("fp32", "fp16", "bf16")
+    kind = "gpu"
+
+    def lacks(self) -> str:
+        import torch
+
+        return "" if torch.cuda.is_available() else "torch.cuda.is_available() is false: no GPU, or torch without CUDA"
+
+    def module(self, artefact: Path) -> tuple[torch.nn.Module, torch.Tensor]:
+        import torch
+
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
+        module, x = super().module(artefact)
+        return module.to("cuda", dtype), x.to("cuda", dtype)
+
+    def load(self, artefact: Path) -> Session:
+        return _CudaSession(*self.module(artefact))
+
+    def versions(self) -> dict[str, str]:
+        import torch
+
+        gpu = torch.cuda.get_device_name()
+        return {
+            **super().versions(),
+            "cuda": str(torch.version.cuda),
+            "cudnn": str(torch.backends.cudnn.version()),
+            "gpu": gpu,
+        }
+
+
+@dataclass
+class CudaGraphs(Cuda):
+    """All kernels of the network, captured once by `load` and started together."""
+
+    runtime = "cuda_graphs"
+
+    def load(self, artefact: Path) -> Session:
+        return _GraphSession(*self.module(artefact))
+
+
+class _CudaSession(TorchSession):
+    def bind(self, x: np.ndarray) -> None:
+        import torch
+
+        super().bind(x)
+        torch.cuda.synchronize()
+
+    def run(self) -> None:
+        import torch
+
+        super().run()
+        torch.cuda.synchronize()
+
+
+class _GraphSession(_CudaSession):
+    """The buffers of a graph are fixed: `bind` writes into its input, `fetch` reads its output."""
+
+    def __init__(self, module: Any, x: torch.Tensor) -> None:
+        import torch
+
+        super().__init__(module, x)
+        aside = torch.cuda.Stream()
+        aside.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(aside):  # libraries choose their algorithms and take their memory in the first runs
+            for _ in range(3):
+                TorchSession.run(self)
+        torch.cuda.current_stream().wait_stream(aside)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph):
+            TorchSession.run(self)
+
+    def run(self) -> None:
+        import torch
+
+        self.graph.replay()
+        torch.cuda.synchronize()

@@ -1,0 +1,96 @@
+"""TensorRT on an NVIDIA GPU, engines built from ONNX files; its name is `tensorrt`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.records import Architecture
+from measure.backends.ort import OnnxRuntime
+from measure.base import Session
+from measure.build.weights import Weights
+from measure.timing import clock
+
+
+@dataclass
+class TensorRt(OnnxRuntime):
+    """TensorRT 10, strongly typed: the precision stands in the ONNX file (fp16 by conversion, int8 by explicit QDQ) and
+    the builder keeps to it; fp32 means no TF32. Buffers and the stream are torch's."""
+
+    runtime = "tensorrt"
+    precisions = ("fp32", "fp16", "int8")
+    kind = "gpu"
+    packages = ("tensorrt", "torch", "onnx", "onnxruntime")
+    symmetric = True
+    slow_to_build = True
+    builds_apart = True
+
+    def lacks(self) -> str:
+        import torch
+
+        return "" if torch.cuda.is_available() else "torch.cuda.is_available() is false: no GPU, or torch without CUDA"
+
+    def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
+        import tensorrt as trt
+
+        logger = trt.Logger(trt.Logger.ERROR)
+        builder = trt.Builder(logger)
+        definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+        parser = trt.OnnxParser(definition, logger)
+        if not parser.parse_from_file(str(super().build(network, weights, folder))):
+            raise RuntimeError(f"TensorRT does not read the ONNX file: {parser.get_error(0).desc()}")
+        config = builder.create_builder_config()
+        config.clear_flag(trt.BuilderFlag.TF32)
+        engine = builder.build_serialized_network(definition, config)
+        if engine is None:
+            raise RuntimeError("TensorRT built no engine; its own log says why.")
+        path = folder / "model.engine"
+        path.write_bytes(engine)
+        return path
+
+    def load(self, artefact: Path) -> Session:
+        return _TrtSession(artefact.read_bytes())
+
+    def versions(self) -> dict[str, str]:
+        import tensorrt as trt
+        import torch
+
+        return {"tensorrt": trt.__version__, "cuda": str(torch.version.cuda), "gpu": torch.cuda.get_device_name()}
+
+
+class _TrtSession:
+    def __init__(self, serialised: bytes) -> None:
+        import tensorrt as trt
+        import torch
+
+        self.runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))  # has to live as long as its engine
+        engines: list[Any] = []
+        self.engine_ms, _ = clock(lambda: engines.append(self.runtime.deserialize_cuda_engine(serialised)))
+        (self.engine,) = engines
+        self.context = self.engine.create_execution_context()
+        self.stream = torch.cuda.Stream()
+        self.x, self.y = (self._buffer(self.engine.get_tensor_name(i)) for i in range(2))
+
+    def _buffer(self, name: str) -> Any:
+        import torch
+
+        buffer = torch.zeros(tuple(self.engine.get_tensor_shape(name)), device="cuda")
+        self.context.set_tensor_address(name, buffer.data_ptr())
+        return buffer
+
+    def bind(self, x: np.ndarray) -> None:
+        import torch
+
+        self.x.copy_(torch.from_numpy(x))
+        torch.cuda.synchronize()
+
+    def run(self) -> None:
+        if not self.context.execute_async_v3(self.stream.cuda_stream):
+            raise RuntimeError("TensorRT could not run its engine; its own log says why.")
+        self.stream.synchronize()
+
+    def fetch(self) -> np.ndarray:
+        return self.y.cpu().numpy()

@@ -1,0 +1,75 @@
+"""JAX on the CPU: XLA, compiled ahead of time; its name is `jax`."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from datasets.records import Architecture, InputError
+from measure.base import Backend, Session
+from measure.build.weights import Weights
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+
+@dataclass
+class Jax(Backend):
+    """One thread. The artefact is StableHLO with the weights in it; `load` compiles it, which takes a second."""
+
+    runtime = "jax"
+    packages = ("jax",)
+
+    def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
+        jax = _jax()
+        from measure.build.jax_function import build_jax
+
+        x = jax.ShapeDtypeStruct((self.batch, *network.ops[0].attrs["shape"]), np.float32)
+        path = folder / "model.stablehlo"
+        path.write_bytes(jax.export.export(jax.jit(build_jax(network, weights)))(x).serialize())
+        return path
+
+    def load(self, artefact: Path) -> Session:
+        jax = _jax()
+        exported = jax.export.deserialize(bytearray(artefact.read_bytes()))
+        return _JaxSession(jax.jit(exported.call).lower(*exported.in_avals).compile())
+
+    def versions(self) -> dict[str, str]:
+        return {"jax": _jax().__version__}
+
+
+def _jax() -> ModuleType:
+    """JAX, told to use one thread; it reads that only once."""
+    flags = os.environ.get("XLA_FLAGS", "")
+    if ONE_THREAD not in flags:
+        if "jax" in sys.modules:
+            raise InputError(f"JAX was loaded before it was told to use one thread; set XLA_FLAGS='{ONE_THREAD}'.")
+        os.environ["XLA_FLAGS"] = f"{flags} {ONE_THREAD}".strip()
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    import jax
+    import jax.export
+
+    return jax
+
+
+class _JaxSession:
+    def __init__(self, compiled: Any) -> None:
+        self.compiled = compiled
+
+    def bind(self, x: np.ndarray) -> None:
+        import jax.numpy as jnp
+
+        self.x = jnp.array(x, copy=True).block_until_ready()  # what is merely put there may share the caller's memory
+
+    def run(self) -> None:
+        self.y = self.compiled(self.x).block_until_ready()
+
+    def fetch(self) -> np.ndarray:
+        return np.array(self.y)

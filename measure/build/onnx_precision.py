@@ -1,0 +1,60 @@
+"""An ONNX file in fewer bits: int8 by static quantisation, fp16 by conversion."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+
+def quantise(path: Path, inputs: Sequence[np.ndarray], symmetric: bool = False) -> Path:
+    """Static QDQ of the pre-processed model (batch norms folded), with signed per-channel weights.
+
+    Args:
+        path: a model whose input is called t0.
+        inputs: batches that activation ranges are taken from.
+        symmetric: as TensorRT wants it: signed activations around zero, a QDQ pair at the weights, biases left alone.
+            Otherwise activations are unsigned, which is fastest on x86.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.batches: Iterator[np.ndarray] = iter(inputs)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            x = next(self.batches, None)
+            return None if x is None else {"t0": x}
+
+    prepared, quantised = path.with_name("prepared.onnx"), path.with_name("int8.onnx")
+    logging.disable(logging.WARNING)  # it asks for the pre-processing that has just been done
+    try:
+        quant_pre_process(path, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            quantised,
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            per_channel=True,
+            activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            extra_options=dict.fromkeys(("ActivationSymmetric", "AddQDQPairToWeight"), True) | {"QuantizeBias": False}
+            if symmetric
+            else {},
+        )
+    finally:
+        logging.disable(logging.NOTSET)
+    return quantised
+
+
+def halve(path: Path) -> Path:
+    """The model with fp16 weights and activations; its input and output stay fp32."""
+    import onnx
+    from onnxruntime.transformers.float16 import convert_float_to_float16
+
+    halved = path.with_name("fp16.onnx")
+    onnx.save(convert_float_to_float16(onnx.load(path), keep_io_types=True), halved)
+    return halved

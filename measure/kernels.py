@@ -1,0 +1,51 @@
+"""Timelines of kernels: what a runtime itself says about where the time of a run goes."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from datasets.records import Architecture
+from measure.base import Backend, make_input
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Kernel(NamedTuple):
+    """One kernel of one run: its name, what it is, microseconds since the run began, wall and CPU microseconds."""
+
+    name: str
+    kind: str
+    start_us: float
+    duration_us: float
+    cpu_us: float = float("nan")
+
+
+def timeline(backend: Backend, network: Architecture, runs: int = 20, warmup: int = 5, seed: int = 0) -> pd.DataFrame:
+    """The kernels of a shaped network in the order of execution, every time the median over runs (OpenVINO: over
+    means of four, each in a model compiled anew).
+
+    The runtime's own clocks count, whole microseconds in onnxruntime and OpenVINO, and profiling costs time itself: a
+    timeline says which kernels matter, `Timing` says how long a run takes. Runtimes fuse and add nodes, so kernels are
+    not the network's ops.
+
+    Returns:
+        name, kind (the runtime's own terms), start_us, duration_us, cpu_us (nan where the runtime does not tell).
+
+    Raises:
+        InputError: the backend keeps no timeline.
+    """
+    import pandas as pd
+
+    backend = backend.for_network(network)
+    with tempfile.TemporaryDirectory() as folder:
+        artefact = backend.artefact(network, Path(folder), seed)
+        kept = backend.profile(artefact, make_input(network, backend.batch, seed), warmup, runs)
+    names = pd.DataFrame([kernel[:2] for kernel in kept[-1]], columns=["name", "kind"])
+    same = [run for run in kept if [kernel.kind for kernel in run] == list(names["kind"])]
+    times = np.array([[kernel[2:] for kernel in run] for run in same])  # [runs, kernels, 3]
+    return names.join(pd.DataFrame(np.median(times, axis=0), columns=["start_us", "duration_us", "cpu_us"]))

@@ -1,0 +1,138 @@
+"""The phases of an inference (PerfNetRT, section III), alike on every runtime by what the caller does with a session.
+
+- init: loading the artefact. PerfNetRT counts it in its preprocessing, so both are told: `pre_ms` without it and
+  `init_pre_ms` with it.
+- pre: `bind`, the input is copied in (to the GPU, where the network runs there); exe: `run`; post: `fetch`, the output
+  is copied out.
+- latency: the three in a row, timed as one. By how much the phases' sum differs from it is told beside it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from datasets.records import Architecture
+from measure.base import Backend, Session, make_input
+from measure.gpu_steps import measure_steps
+from measure.timing import clock, garbage_kept
+
+FLOOR_MS = 0.05
+"""What is shorter than this is repeated inside one reading of the clock."""
+
+
+def clock_ns(readings: int = 1001) -> dict[str, float]:
+    """What the clocks of this machine resolve and cost, in nanoseconds.
+
+    Returns:
+        wall_step, cpu_step: the smallest difference other than zero between two readings; wall_overhead, cpu_overhead:
+        what an empty call seems to take (median), which is part of every reading.
+    """
+    empty = np.array([clock(lambda: None) for _ in range(readings)])
+    wall, cpu = (np.median(empty, axis=0) * 1e6).tolist()
+    return {
+        "wall_step": _step(time.perf_counter_ns, readings),
+        "cpu_step": _step(time.process_time_ns, readings),
+        "wall_overhead": wall,
+        "cpu_overhead": cpu,
+    }
+
+
+def _step(read: Callable[[], int], readings: int) -> int:
+    times = [read()]
+    while len(times) < readings or times[-1] == times[0]:
+        times.append(read())
+    steps = np.diff(times)
+    return int(steps[steps > 0].min())
+
+
+def measure_phases(backend: Backend, network: Architecture, reference: Session, seed: int = 0) -> dict[str, Any]:
+    """Fields of a journal row that tell how long each phase of a shaped network takes.
+
+    A round reads the clocks for every phase, for the three in a row, and for a run of the reference after either, so
+    that all see the same moment of the machine and both find its caches as the reference left them. Load a session of
+    this backend before (the reference is one): the first loads the runtime itself, which is not part of init.
+
+    Returns:
+        init_ms (one wall time); pre_ms, exe_ms, post_ms, latency_ms: medians of wall times; init_pre_ms: init + pre.
+        phases: for pre, exe, post, latency and the two references the median and mean wall and CPU ms, the median
+        ratio to the reference, and how many calls one reading of the clock holds. sum_error: median of (pre + exe +
+        post) / latency - 1, round by round. clock_ns: see `clock_ns`. phase_rounds, phase_dropped: rounds taken, and
+        those left out since something else ran meanwhile. On a GPU also gpu_steps_ms: see `gpu_steps`.
+    """
+    session, init_ms, init_cpu_ms = backend.timed_session(network, seed)
+    x = make_input(network, backend.for_network(network).batch, seed)
+
+    def bind() -> None:
+        session.bind(x)
+
+    def whole() -> None:
+        session.bind(x)
+        session.run()
+        session.fetch()
+
+    calls = {
+        "pre": bind,
+        "exe": session.run,
+        "post": session.fetch,
+        "reference": reference.run,
+        "latency": whole,
+        "reference_again": reference.run,
+    }
+    tick, timing = clock_ns(), backend.timing
+    floor_ms = max(FLOOR_MS, 100 * max(tick["wall_step"], tick["cpu_step"]) / 1e6)
+    with garbage_kept():
+        counts = [calls_a_reading(call, floor_ms, timing.warmup) for call in calls.values()]
+        batches = [repeated(call, count) for call, count in zip(calls.values(), counts, strict=True)]
+        clocks = np.array([[clock(batch) for batch in batches] for _ in range(timing.pairs)])  # [rounds, calls, 2]
+    kept = timing.undisturbed(clocks[..., 0], clocks[..., 1])
+    times = dict(zip(calls, np.moveaxis(clocks[kept] / np.array(counts)[:, None], 1, 0), strict=True))
+    by = ("wall", "cpu").index(timing.by)
+    phases = {
+        name: {
+            "median_ms": float(np.median(t[:, 0])),
+            "mean_ms": float(t[:, 0].mean()),
+            "cpu_median_ms": float(np.median(t[:, 1])),
+            "cpu_mean_ms": float(t[:, 1].mean()),
+            "ratio": float(np.median(t[:, by] / times["reference"][:, by])),
+            "calls": count,
+        }
+        for (name, t), count in zip(times.items(), counts, strict=True)
+    }
+    told = {f"{name}_ms": phases[name]["median_ms"] for name in ("pre", "exe", "post", "latency")}
+    total = times["pre"] + times["exe"] + times["post"]
+    return {
+        "init_ms": init_ms,
+        "init_cpu_ms": init_cpu_ms,
+        "init_pre_ms": init_ms + told["pre_ms"],
+        **told,
+        "phases": phases,
+        "sum_error": float(np.median(total[:, by] / times["latency"][:, by])) - 1,
+        "clock_ns": tick,
+        "phase_rounds": len(clocks),
+        "phase_dropped": int((~kept).sum()),
+        **({"gpu_steps_ms": measure_steps(session, x, init_ms, timing.pairs)} if backend.kind == "gpu" else {}),
+    }
+
+
+def calls_a_reading(call: Callable[[], object], floor_ms: float, warmup: int = 5) -> int:
+    """How often, a power of two, something must be called for one reading of the clock to exceed a time."""
+    for _ in range(warmup):
+        call()
+    count = 1
+    while min(clock(repeated(call, count))[0] for _ in range(3)) < floor_ms:
+        count *= 2
+    return count
+
+
+def repeated(call: Callable[[], object], count: int) -> Callable[[], object]:
+    """A call that is `count` of them."""
+
+    def many() -> None:
+        for _ in range(count):
+            call()
+
+    return call if count == 1 else many

@@ -1,0 +1,224 @@
+"""What runtimes tell beyond a latency: phases, timelines of kernels, why they cannot run here, builds that crash."""
+
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from datasets.records import Architecture, InputError
+from datasets.spaces.nasbench201 import NasBench201
+from measure.apart import BuildFailed, build_apart
+from measure.backends import backend_classes, parse_backend
+from measure.backends.eager import Eager, read_profile
+from measure.backends.ort import OnnxRuntime
+from measure.backends.ort_gpu import OrtCuda, OrtTensorRt
+from measure.backends.ov import OpenVino
+from measure.backends.trt import TensorRt
+from measure.base import Backend, check_output, make_input, reference_network
+from measure.build.weights import Weights, make_weights
+from measure.gpu_steps import steps
+from measure.kernels import timeline
+from measure.phases import calls_a_reading, clock_ns, measure_phases
+from measure.timing import Repeats, Timing
+
+TINY = NasBench201(channels=4, cells=1)
+CELL = TINY.expand(TINY.parse(["|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"])[0])
+
+
+# Where a backend can run
+
+
+def test_a_backend_that_cannot_run_here_says_so_in_one_sentence() -> None:
+    """On every host: a package that nobody has, a GPU that may be absent, a name that stands for no library's file."""
+
+    @dataclass
+    class Elsewhere(OnnxRuntime):
+        runtime = "elsewhere"
+        packages = ("onnxruntime", "no_such_package.of_ours")
+
+    sentence = "Backend elsewhere is not available here, because the package no_such_package.of_ours is not installed."
+    assert Elsewhere().unavailable() == sentence
+    for name, cls in backend_classes().items():
+        assert cls.runtime == name
+        if reason := cls().unavailable():
+            assert reason.startswith(f"Backend {name} is not available here, because ") and reason.endswith(".")
+            assert "\n" not in reason
+            with pytest.raises(InputError, match="is not available here, because"):
+                parse_backend(name, "host")
+        else:
+            assert parse_backend(name, "host").device().runtime == name
+
+
+@pytest.mark.parametrize("cls", [OrtCuda, OrtTensorRt, TensorRt])
+def test_the_files_of_gpu_runtimes_compute_what_they_should(cls: type[OnnxRuntime], tmp_path: Path) -> None:
+    """Their ONNX files, on the CPU: fp16 by conversion, int8 with explicit symmetric QDQ."""
+    import onnx
+
+    network = reference_network()
+    weights, x = make_weights(network), make_input(network, 2)
+    for precision in cls.precisions:
+        path = OnnxRuntime.build(cls(precision=precision, batch=2), network, weights, tmp_path)
+        session = OnnxRuntime().load(path)
+        session.bind(x)
+        session.run()
+        check_output(session.fetch(), network, weights, x, precision)
+        if precision == "int8" and cls.symmetric:
+            tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
+            points = [value for name, value in tensors.items() if name.endswith("_zero_point")]
+            assert points and all(value.dtype == np.int8 and not value.any() for value in points)
+
+
+def test_on_a_gpu_the_wall_clock_counts() -> None:
+    """The CPU only waits there: what its clock says is neither a time nor a reason to drop a pair."""
+    assert OrtCuda().timing.by == "wall" and OnnxRuntime().timing.by == "cpu"
+    clocks = np.array([[3.0, 0.1, 1.0, 0.2]] * 3 + [[4.0, 0.1, 1.0, 0.2]])
+    timing = Timing(pairs=4, by="wall")
+    assert timing._kept(clocks).all()
+    assert Repeats(clocks, timing._kept(clocks), 1, "wall").ratio == 3.0
+
+
+# Builds apart
+
+
+@dataclass
+class Fragile(Eager):
+    """Its build kills itself as the precision says."""
+
+    runtime = "fragile"
+    precisions = ("fp32", "crash", "exit", "raise", "refuse", "hang")
+    builds_apart = True
+
+    def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
+        if self.precision == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if self.precision == "exit":
+            os._exit(3)
+        if self.precision == "raise":
+            raise ValueError("no such op")
+        if self.precision == "refuse":
+            raise InputError("Name another op.")
+        if self.precision == "hang":
+            time.sleep(60)
+        return super().build(network, weights, folder)
+
+
+def test_a_build_apart_gives_the_same_network() -> None:
+    assert Fragile().session(CELL, seed=3).fetch() == pytest.approx(Eager().session(CELL, seed=3).fetch())
+
+
+@pytest.mark.parametrize(
+    "how, sentence",
+    [
+        ("crash", r"The build for fragile was killed by SIGSEGV \(Segmentation fault\)\."),
+        ("exit", "ended with exit code 3 and no artefact"),
+        ("raise", "The build for fragile raised ValueError: no such op."),
+        ("hang", "took more than 4 s"),
+    ],
+)
+def test_a_build_that_crashes_is_an_exception_with_a_sentence(how: str, sentence: str, tmp_path: Path) -> None:
+    with pytest.raises(BuildFailed, match=sentence):
+        build_apart(Fragile(precision=how), CELL, tmp_path, timeout=4 if how == "hang" else 60)
+
+
+def test_a_build_that_refuses_its_input_is_an_input_error(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Name another op"):
+        Fragile(precision="refuse").session(CELL)
+
+
+# Phases
+
+
+@pytest.mark.parametrize("name", ["ort", "eager", "openvino", "jax"])
+def test_the_phases_add_up_to_the_latency(name: str) -> None:
+    backend = backend_classes()[name]()
+    if reason := backend.unavailable():
+        pytest.skip(reason)
+    reference = backend.session(reference_network())
+    row = measure_phases(backend, reference_network(), reference)
+    assert abs(row["sum_error"]) < 0.25, row
+    assert row["phases"]["exe"]["ratio"] == pytest.approx(1, abs=0.25), row  # the reference itself
+    assert row["exe_ms"] > 5 * row["post_ms"] > 0 and row["pre_ms"] > 0
+    assert row["init_pre_ms"] == row["init_ms"] + row["pre_ms"]
+    for phase in row["phases"].values():
+        assert phase["calls"] * phase["mean_ms"] > 0.04  # short phases fill a reading of the clock
+    assert row["phases"]["post"]["calls"] > 1 and row["phase_rounds"] == 101
+
+
+def test_what_is_short_is_repeated_inside_one_reading() -> None:
+    def spin(us: float) -> None:
+        end = time.perf_counter_ns() + 1000 * us
+        while time.perf_counter_ns() < end:
+            pass
+
+    assert calls_a_reading(lambda: spin(100), 0.05) == 1
+    assert calls_a_reading(lambda: spin(20), 0.05) in (2, 4)
+    tick = clock_ns()
+    assert 0 < tick["wall_step"] <= 1e6 and 0 < tick["wall_overhead"] < 50_000
+
+
+def event(name: str, microseconds: float) -> SimpleNamespace:
+    return SimpleNamespace(name=name, time_range=SimpleNamespace(elapsed_us=lambda: microseconds))
+
+
+def test_six_steps_from_a_gpu_profile() -> None:
+    events = [event("Memcpy HtoD (Pageable -> Device)", 10), event("cudnn::conv", 300), event("relu", 100),
+              event("Memcpy DtoH (Device -> Pageable)", 6)] * 2  # fmt: skip
+    told = steps(events, runs=2, initialization=40.0, engine=7.0, inference=0.5, fetch=0.02)
+    assert told == pytest.approx(
+        {"initialization": 40, "trt_engine_op": 7, "memcpy_h2d": 0.01, "kernels": 0.4, "inference": 0.5,
+         "memcpy_d2h": 0.006, "return_value": 0.014}
+    )  # fmt: skip
+
+
+# Timelines
+
+
+@pytest.mark.parametrize("backend", [OnnxRuntime(), OpenVino(), Eager()], ids=lambda b: b.runtime)
+def test_a_timeline_adds_up_to_the_run(backend: Backend) -> None:
+    """To most of it: kernels are told in whole microseconds, and some time lies between them. The best of up to
+    five sums counts, since the machine may be doing something else."""
+    backend = type(backend)(batch=2, timing=Timing(pairs=25, max_rounds=1))
+    if reason := backend.unavailable():
+        pytest.skip(reason)
+    run = backend.session(reference_network()).run
+    shares = []
+    while not shares or (len(shares) < 5 and not 0.6 < shares[-1] < 1.2):
+        kernels = timeline(backend, reference_network())
+        took = 1000 * np.median(backend.timing(run, run).clocks[:, 1])
+        shares.append(kernels["duration_us"].sum() / took)
+    assert 0.6 < shares[-1] < 1.2, shares
+    assert list(kernels) == ["name", "kind", "start_us", "duration_us", "cpu_us"]
+    assert (kernels["start_us"].diff().dropna() >= 0).all() and (kernels["duration_us"] >= 0).all()
+    convolutions = (kernels["name"] + kernels["kind"]).str.contains("conv", case=False)
+    assert kernels["duration_us"][convolutions].sum() > 0.5 * kernels["duration_us"].sum()
+
+
+def test_a_backend_without_a_timeline_says_so() -> None:
+    backend = backend_classes()["jax"]()
+    if reason := backend.unavailable():
+        pytest.skip(reason)
+    with pytest.raises(InputError, match="Backend jax keeps no timeline of its kernels"):
+        timeline(backend, CELL)
+
+
+def test_a_gpu_profile_is_read_by_device_and_run() -> None:
+    cpu, gpu = SimpleNamespace(name="CPU"), SimpleNamespace(name="CUDA")
+
+    def at(name: str, device: SimpleNamespace, start: float, length: float, parent: object = None) -> SimpleNamespace:
+        span = SimpleNamespace(start=start, end=start + length, elapsed_us=lambda: length)
+        return SimpleNamespace(name=name, device_type=device, time_range=span, cpu_parent=parent)
+
+    first, second = at("gnomon run", cpu, 100, 50), at("gnomon run", cpu, 200, 50)
+    op = at("aten::conv2d", cpu, 105, 30, first)
+    events = [first, op, at("aten::conv", cpu, 106, 20, op), at("gnomon run", gpu, 110, 30),
+              at("relu", gpu, 140, 5), at("conv", gpu, 110, 25), second, at("conv", gpu, 211, 20)]  # fmt: skip
+    assert [[kernel[:4] for kernel in run] for run in read_profile(events, gpu)] == [
+        [("conv", "cuda", 10, 25), ("relu", "cuda", 40, 5)],
+        [("conv", "cuda", 11, 20)],
+    ]
+    assert [[kernel.name for kernel in run] for run in read_profile(events, cpu)] == [["aten::conv2d"], []]
