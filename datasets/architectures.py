@@ -92,17 +92,23 @@ class Space(ABC):
 
     @abstractmethod
     def totals(self, archs: Architectures) -> pd.DataFrame:
-        """Physical totals of the expanded networks at batch 1, the columns of `datasets.analysis.totals`."""
+        """Physical totals of the expanded networks, the columns of `datasets.analysis.totals`: at batch 1, or at the
+        batch that the network names itself."""
 
     @abstractmethod
     def architecture(self, decisions: np.ndarray) -> Architecture:
         """The `Architecture` view of one row of decisions."""
 
+    def feasible(self, archs: Architectures) -> np.ndarray:
+        """Whether a network can exist and keeps the space's own limits [A]. Where that is not always so, `sample` gives
+        such ones only; `mutate` and `neighbours` do everywhere."""
+        return np.ones(len(archs), dtype=bool)
+
     def all(self) -> Architectures:
         """Every architecture of the space, last decision fastest; a space too large to list raises `InputError`."""
         if (size := math.prod(self.num_choices)) > 10_000_000:
             raise InputError(f"{self} has {size:.0e} architectures, too many to list: sample some.")
-        grids = np.meshgrid(*[np.arange(n, dtype=np.int8) for n in self.num_choices], indexing="ij")
+        grids: tuple[np.ndarray, ...] = np.meshgrid(*[np.arange(n, dtype=_dtype(self)) for n in self.num_choices], indexing="ij")
         return Architectures(self, np.stack([g.ravel() for g in grids], axis=1))
 
     def sample(self, n: int, rng: np.random.Generator) -> Architectures:
@@ -113,10 +119,14 @@ class Space(ABC):
     def mutate(self, archs: Architectures, rng: np.random.Generator) -> Architectures:
         """Each architecture with one decision, chosen at random, changed to another value."""
         decisions = archs.decisions.copy()
-        rows, columns = np.arange(len(archs)), rng.integers(0, len(self.num_choices), len(archs))
-        choices = np.asarray(self.num_choices)[columns]
-        shift = rng.integers(1, choices)  # never 0: something must change
-        decisions[rows, columns] = (decisions[rows, columns] + shift) % choices
+        rows = np.arange(len(archs))
+        while len(rows):
+            columns = rng.integers(0, len(self.num_choices), len(rows))
+            choices = np.asarray(self.num_choices)[columns]
+            shift = rng.integers(1, choices)  # never 0: something must change
+            decisions[rows] = archs.decisions[rows]
+            decisions[rows, columns] = (decisions[rows, columns] + shift) % choices
+            rows = rows[~self.feasible(Architectures(self, decisions[rows]))]
         return Architectures(self, decisions)
 
     def neighbours(self, arch: Architectures) -> Architectures:
@@ -128,7 +138,8 @@ class Space(ABC):
             block = np.repeat(row[None], len(others), axis=0)
             block[:, i] = others
             rows.append(block)
-        return Architectures(self, np.concatenate(rows))
+        near = Architectures(self, np.concatenate(rows))
+        return near[np.flatnonzero(self.feasible(near))]
 
 
 def _dtype(space: Space) -> type:

@@ -49,9 +49,18 @@ def test_a_mutation_changes_one_decision_and_is_a_neighbour(space: Space, seed: 
     archs = space.sample(5, rng)
     mutants = space.mutate(archs, rng)
     assert ((archs.decisions != mutants.decisions).sum(1) == 1).all()
-    near = space.neighbours(archs[:1])
-    assert len(set(near.keys)) == len(near) == sum(n - 1 for n in space.num_choices)
-    assert mutants.keys[0] in near.keys
+    assert space.feasible(archs).all() and space.feasible(mutants).all()
+    near = space.neighbours(archs[:1]).keys
+    assert len(set(near)) == len(near) == space.feasible(one_decision_changed(space, archs.decisions[0])).sum()
+    assert mutants.keys[0] in near
+
+
+def one_decision_changed(space: Space, row: np.ndarray) -> Architectures:
+    """All n-1 other values of every decision, possible or not."""
+    changes = [(i, value) for i, n in enumerate(space.num_choices) for value in range(n) if value != row[i]]
+    rows = np.repeat(row[None], len(changes), axis=0)
+    rows[np.arange(len(rows)), [i for i, _ in changes]] = [value for _, value in changes]
+    return Architectures(space, rows)
 
 
 @every_space
@@ -90,13 +99,13 @@ def test_no_architectures_are_no_rows(space: Space) -> None:
      "|".join(["r130", *["k3e3,k3e3,k3e3,k3e3"] * 5]), "|".join(["r128", *["k3e3,k3e3,k3e5,k3e3"] * 5])],
 )  # fmt: skip
 def test_a_malformed_or_unknown_text_is_one_sentence(space: Space, key: str) -> None:
-    with pytest.raises(InputError, match=r"is not an? (\w|-)+ (cell|network); write|is not an? (op|block) of"):
+    with pytest.raises(InputError, match=r"is not an? (\w|-)+ (cell|network|layer); write|is not an? (op|block) of"):
         space.parse([key])
 
 
 @every_space
 @settings(deadline=None)
-@given(st.text() | st.text("k3567_e12sipr,;|g48"))
+@given(st.text() | st.text("k3567_e12sipr,;|g48") | st.text("batch=in0123,o"))
 def test_any_other_text_is_refused_not_misread(space: Space, text: str) -> None:
     try:
         archs = space.parse([text])

@@ -47,7 +47,7 @@ def _compute(op: Op, inputs: list[np.ndarray], w: dict[str, np.ndarray], batch: 
         height, width = x.shape[2] + min(bottom, 0), x.shape[3] + min(right, 0)
         return np.pad(x[:, :, max(-top, 0) : height, max(-left, 0) : width], sides)
     if op.kind == "dense":
-        return x.reshape(batch, -1) @ w["weight"].T + w["bias"]
+        return x.reshape(batch, -1) @ w["weight"].T + w.get("bias", np.float32(0))
     if op.kind == "global_avg_pool":
         return x.mean((-2, -1)).reshape(batch, *op.attrs["shape"])
     if op.kind == "shuffle":
