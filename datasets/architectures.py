@@ -108,7 +108,9 @@ class Space(ABC):
         """Every architecture of the space, last decision fastest; a space too large to list raises `InputError`."""
         if (size := math.prod(self.num_choices)) > 10_000_000:
             raise InputError(f"{self} has {size:.0e} architectures, too many to list: sample some.")
-        grids: tuple[np.ndarray, ...] = np.meshgrid(*[np.arange(n, dtype=_dtype(self)) for n in self.num_choices], indexing="ij")
+        grids: tuple[np.ndarray, ...] = np.meshgrid(
+            *[np.arange(n, dtype=_dtype(self)) for n in self.num_choices], indexing="ij"
+        )
         return Architectures(self, np.stack([g.ravel() for g in grids], axis=1))
 
     def sample(self, n: int, rng: np.random.Generator) -> Architectures:

@@ -164,8 +164,7 @@ class Layer(Space):
         return chain_view(self, Architectures(self, decisions[None]))
 
     def expand(self, arch: Architecture) -> Architecture:
-        values = self._values(self.parse([arch.key]))
-        values = {name: int(value[0]) for name, value in values.items()}
+        values = {name: int(value[0]) for name, value in self._values(self.parse([arch.key])).items()}
         net = Network()
         x = self.build(net, values)
         if values["act"]:
