@@ -1,4 +1,4 @@
-"""Command line of the data sets: `python -m datasets {list,fetch,describe}`."""
+"""Command line of the data sets: `python -m datasets {list,fetch,describe,show}`."""
 
 from __future__ import annotations
 
@@ -82,6 +82,35 @@ def describe(data: Dataset | None = None, metric: str = "latency_ms", out: Path 
         print(f"wrote {Path(out) / file}")
 
 
+def show(file: Path, batch: int | None = None) -> None:
+    """Print what an ONNX file's network is made of and what it costs in theory.
+
+    Args:
+        file: the ONNX file; weights beside it are read where they stand.
+        batch: fixes a batch that the file leaves open; by default 1.
+    """
+    import pandas as pd
+
+    from datasets.analysis import VOCABULARY, macs, params, totals
+    from datasets.onnx_file import read_onnx
+
+    if not file.is_file():
+        raise InputError(f"There is no file {file}.")
+    network, _ = read_onnx(file, batch)
+    size = network.ops[0].attrs["batch"]
+    rows = []
+    for op, sources in zip(network.ops[1:], network.inputs()[1:], strict=True):
+        shape = network.ops[sources[0]].attrs["shape"] if sources else ()
+        rows.append((op.kind, 1, params(op, shape), size * macs(op, shape)))
+    table = pd.DataFrame(rows, columns=["op", "count", "parameters", "MACs"]).groupby("op").sum()
+    print(f"{network.key}: input {'x'.join(map(str, (size, *network.ops[0].attrs['shape'])))}\n")
+    print(table.sort_values("MACs", ascending=False, kind="stable").to_string(), "\n")
+    for name, value in totals(network).items():
+        print(f"{name:12} {value:>16,}")
+    foreign = sorted(set(table.index) - VOCABULARY)
+    print(f"\nOutside the vocabulary, so only counted: {', '.join(foreign)}" if foreign else "\nAll ops are known.")
+
+
 if __name__ == "__main__":
     list_.__name__ = "list"
-    main([list_, fetch, describe], prog="python -m datasets", positional=True)
+    main([list_, fetch, describe, show], prog="python -m datasets", positional=True)
