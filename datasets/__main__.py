@@ -94,8 +94,6 @@ def show(file: Path, batch: int | None = None) -> None:
     from datasets.analysis import VOCABULARY, macs, params, totals
     from datasets.onnx_file import read_onnx
 
-    if not file.is_file():
-        raise InputError(f"There is no file {file}.")
     network, _ = read_onnx(file, batch)
     size = network.ops[0].attrs["batch"]
     rows = []

@@ -40,6 +40,8 @@ def read_onnx(path: Path, batch: int | None = None) -> tuple[Architecture, Weigh
             that it leaves open.
     """
     path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
     content = path.read_bytes()
     model = _parse(content, path)
     key = f"{path.name}:{hashlib.sha256(content).hexdigest()[:12]}"
@@ -47,22 +49,25 @@ def read_onnx(path: Path, batch: int | None = None) -> tuple[Architecture, Weigh
     constants = _take_constants(model, path)
     x, y = _ends(model, constants, path)
     batch = _fix_batch(model, x, batch, path)
-    model = _inferred(model, path)
-    typed = [*model.graph.input, *model.graph.value_info, *model.graph.output]
-    shapes = {v.name: shape for v in typed if (shape := _shape(v)) is not None}
-    shapes |= {name: value.shape for name, value in constants.items()}
+    _check(model, path)
+    declared = [*model.graph.input, *model.graph.value_info, *model.graph.output]
+    types = {value.name: value.type for value in declared} | {name: _type(value) for name, value in constants.items()}
+    shapes = {name: shape for name, type_ in types.items() if (shape := _shape(type_)) is not None}
     nodes = [_node(node) for node in model.graph.node]
     uses = Counter([name for node in nodes for name in node.inputs] + [y])
-    (opset,) = (entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    reader = Reader(constants, shapes, uses, batch, opset, str(path))
+    reader = Reader(constants, shapes, uses, batch, _opset(model), str(path))
     reader.input(x)
     for node, proto in zip(nodes, model.graph.node, strict=True):
-        if node.kind == "Constant" or all(name in constants for name in node.inputs if name):
-            constants |= _folded(proto, node, constants, model, path)
-            shapes |= {name: constants[name].shape for name in node.outputs if name}
-        elif node.kind == "Shape" and node.inputs[0] in shapes and not node.attrs:
-            constants[node.outputs[0]] = np.array(shapes[node.inputs[0]])
-        else:
+        known: dict[str, np.ndarray] = {}
+        if node.kind == "Shape" and node.inputs[0] in shapes:
+            shape = shapes[node.inputs[0]][node.attrs.get("start", 0) : node.attrs.get("end")]
+            known = {node.outputs[0]: np.array(shape, np.int64)}
+        elif all(name in constants for name in node.inputs if name):
+            known = _folded(proto, constants, model, path)
+        constants |= known
+        types |= {n: _type(v) for n, v in known.items()} or _output_types(proto, types, constants, model, path)
+        shapes |= {n: shape for n in node.outputs if n in types and (shape := _shape(types[n])) is not None}
+        if not known:
             reader.add(node)
     return reader.finish(y, key)
 
@@ -78,10 +83,8 @@ def _parse(content: bytes, path: Path) -> onnx.ModelProto:
     if not model.graph.node:
         raise InputError(f"{path} holds no network; is it an ONNX file?")
     newest = onnx.defs.onnx_opset_version()
-    opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
-    if len(opsets) != 1 or not 1 <= opsets[0] <= newest:
-        told = f"opset {opsets[0]}" if opsets else "no opset"
-        raise InputError(f"{path} has {told}; this onnx reads 1 to {newest}: export the network with one of them.")
+    if not 1 <= _opset(model) <= newest:
+        raise InputError(f"{path} has opset {_opset(model)}; export it with one that this onnx reads, 1 to {newest}.")
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     for node in model.graph.node:
@@ -91,6 +94,11 @@ def _parse(content: bytes, path: Path) -> onnx.ModelProto:
                 "its loops unrolled and its branches taken."
             )
     return model
+
+
+def _opset(model: onnx.ModelProto) -> int:
+    """Version of ONNX's own operators; 0 if there is none."""
+    return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
 
 
 def _take_constants(model: onnx.ModelProto, path: Path) -> dict[str, np.ndarray]:
@@ -103,10 +111,10 @@ def _take_constants(model: onnx.ModelProto, path: Path) -> dict[str, np.ndarray]
     for tensor in graph.initializer:
         try:
             constants[tensor.name] = numpy_helper.to_array(tensor, str(path.parent))
-        except (OSError, ValueError, checker.ValidationError) as error:
+        except (OSError, ValueError, KeyError, TypeError, checker.ValidationError) as error:  # KeyError: no such type
             where = next((entry.value for entry in tensor.external_data if entry.key == "location"), path.name)
             raise InputError(
-                f"The weights '{tensor.name}' of {path} cannot be read from {where}; put the whole file beside it."
+                f"The weights '{tensor.name}' of {path} cannot be read from {where}; copy or export them again."
             ) from error
         if constants[tensor.name].size <= _SMALL and not tensor.external_data:
             small.append(tensor)
@@ -158,22 +166,52 @@ def _fix_batch(model: onnx.ModelProto, x: str, batch: int | None, path: Path) ->
     return batch
 
 
-def _inferred(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    from onnx import checker, shape_inference
+def _check(model: onnx.ModelProto, path: Path) -> None:
+    from onnx import checker
 
     try:
         checker.check_model(model)
-        return shape_inference.infer_shapes(model, data_prop=True)
-    except (checker.ValidationError, shape_inference.InferenceError) as error:
-        fault = str(error).strip().splitlines()[0].rstrip(".")
-        raise InputError(f"{path} is not a sound ONNX model ({fault}); export it again.") from error
+    except (checker.ValidationError, ValueError) as error:  # ValueError: a text in it is not UTF-8
+        raise InputError(f"{path} is not a sound ONNX model ({_first_line(error)}); export it again.") from error
 
 
-def _shape(value: onnx.ValueInfoProto) -> tuple[int, ...] | None:
+def _output_types(
+    proto: onnx.NodeProto,
+    types: dict[str, onnx.TypeProto],
+    constants: dict[str, np.ndarray],
+    model: onnx.ModelProto,
+    path: Path,
+) -> dict[str, onnx.TypeProto]:
+    """What can be inferred of a node's outputs; nothing where that is less than the file tells."""
+    from onnx import checker, defs, numpy_helper, shape_inference
+
+    if not defs.has(proto.op_type, _opset(model), proto.domain) or not all(n in types for n in proto.input if n):
+        return {}
+    schema = defs.get_schema(proto.op_type, _opset(model), proto.domain)
+    inputs = {name: types[name] for name in proto.input if name}
+    small = [name for name in inputs if name in constants and constants[name].size <= _SMALL]
+    data = {name: numpy_helper.from_array(constants[name]) for name in small}
+    try:
+        found = shape_inference.infer_node_outputs(schema, proto, inputs, data, opset_imports=list(model.opset_import))
+    except (shape_inference.InferenceError, checker.ValidationError, ValueError) as error:
+        raise InputError(f"The shapes in {path} do not fit ({_first_line(error)}); export it again.") from error
+    return {name: type_ for name, type_ in found.items() if name not in types or _shape(type_) is not None}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".")
+
+
+def _type(value: np.ndarray) -> onnx.TypeProto:
+    from onnx import helper
+
+    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
+
+
+def _shape(type_: onnx.TypeProto) -> tuple[int, ...] | None:
     """None where it is not known."""
-    tensor = value.type.tensor_type
-    dims = tensor.shape.dim
-    known = tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in dims)
+    dims = type_.tensor_type.shape.dim
+    known = type_.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims)
     return tuple(dim.dim_value for dim in dims) if known else None
 
 
@@ -187,22 +225,20 @@ def _node(proto: onnx.NodeProto) -> Node:
 
 
 def _folded(
-    proto: onnx.NodeProto, node: Node, constants: dict[str, np.ndarray], model: onnx.ModelProto, path: Path
+    proto: onnx.NodeProto, constants: dict[str, np.ndarray], model: onnx.ModelProto, path: Path
 ) -> dict[str, np.ndarray]:
     """The outputs of a node of constants."""
     from onnx import helper, reference
 
-    names = [name for name in node.inputs if name]
-    values = [helper.make_value_info(name, helper.make_tensor_type_proto(
-        helper.np_dtype_to_tensor_dtype(constants[name].dtype), constants[name].shape)) for name in names]  # fmt: skip
-    outputs = [name for name in node.outputs if name]
-    graph = helper.make_graph([proto], "constant", values, [helper.make_empty_tensor_value_info(n) for n in outputs])
+    names, outputs = ([name for name in ends if name] for ends in (proto.input, proto.output))
+    inputs = [helper.make_value_info(name, _type(constants[name])) for name in dict.fromkeys(names)]
+    graph = helper.make_graph([proto], "constants", inputs, [helper.make_empty_tensor_value_info(n) for n in outputs])
     try:
-        single = helper.make_model(graph, opset_imports=model.opset_import)
-        results = reference.ReferenceEvaluator(single).run(None, {name: constants[name] for name in names})
+        evaluator = reference.ReferenceEvaluator(helper.make_model(graph, opset_imports=model.opset_import))
+        results = evaluator.run(None, {name: constants[name] for name in names})
     except Exception as error:  # whatever onnx's own numpy code meets in it
         raise InputError(
-            f"{path} computes '{outputs[0]}' from constants by {node.kind}, which cannot be folded here; simplify the "
-            "file, for example with onnxsim."
+            f"{path} computes '{outputs[0]}' from constants by {proto.op_type}, which cannot be done here; simplify "
+            "the file, for example with onnxsim."
         ) from error
     return dict(zip(outputs, map(np.asarray, results), strict=True))

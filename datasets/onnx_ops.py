@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.analysis import BN_EPSILON, window
+from datasets.analysis import BN_EPSILON, params, window
 from datasets.network import Network
 from datasets.records import Architecture, InputError, Op
 
@@ -160,6 +160,9 @@ class Reader:
         x = self.net.add(kind, shape, *inputs, **attrs)
         self.sources[x] = tuple(inputs)
         if weights:
+            held = sum(value.size for name, value in weights.items() if name not in ("mean", "var"))
+            if held != params(self.net.ops[x], self.net.shape(inputs[0])):
+                raise InputError(f"The weights of a {kind} in {self.path} do not fit its input; export it again.")
             self.weights[x] = {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
         return x
 
