@@ -113,7 +113,7 @@ class Layer(Space):
         """Every feature by its name, in the order of PerfNetRT's table: `batch=1,in=4096,out=10,act=none,bias=1`."""
         rows = np.array([self._parse(key) for key in keys], np.int32).reshape(len(keys), len(self.features))
         archs = Architectures(self, rows - self._low())
-        if (without := np.flatnonzero(self._work(archs).outputs <= 0)).size:
+        if (without := np.flatnonzero(self._work(archs).outputs == 0)).size:
             raise InputError(
                 f"'{keys[without[0]]}' has no output: its window does not fit in its input; write pad=same or a "
                 "smaller one."
@@ -222,9 +222,9 @@ class WindowLayer(Layer):
 
     @staticmethod
     def side(values: Values) -> np.ndarray:
-        """Height and width of the output; 0 or less where the kernel does not fit in."""
+        """Height and width of the output; 0 where the kernel does not fit in."""
         size, kernel, stride = values["size"], values["kernel"], values["stride"]
-        return np.where(values["pad"], -(-size // stride), (size - kernel) // stride + 1)
+        return np.where(values["pad"], -(-size // stride), np.maximum((size - kernel) // stride + 1, 0))
 
     @staticmethod
     def pads(values: Values) -> tuple[int, int, int, int]:

@@ -74,6 +74,7 @@ def read_onnx(path: Path, batch: int | None = None) -> tuple[Architecture, Weigh
 
 def _parse(content: bytes, path: Path) -> onnx.ModelProto:
     import onnx
+    import onnx.inliner
     from google.protobuf.message import DecodeError
 
     try:
@@ -140,6 +141,8 @@ def _ends(model: onnx.ModelProto, constants: dict[str, np.ndarray], path: Path) 
 
 def _fix_batch(model: onnx.ModelProto, x: str, batch: int | None, path: Path) -> int:
     """Write the batch wherever the input's first dimension stands; returns it."""
+    if batch is not None and batch < 1:
+        raise InputError(f"A batch has 1 or more images, not {batch}.")
     (value,) = (value for value in model.graph.input if value.name == x)
     dims = value.type.tensor_type.shape.dim
     if not dims:
@@ -151,6 +154,8 @@ def _fix_batch(model: onnx.ModelProto, x: str, batch: int | None, path: Path) ->
             f"{path} leaves sizes of its input '{x}' open besides the batch ({', '.join(unknown)}); export it with "
             "fixed ones, or fix them with `python -m onnxruntime.tools.make_dynamic_shape_fixed`."
         )
+    if any(dim.HasField("dim_value") and dim.dim_value < 1 for dim in dims):
+        raise InputError(f"The input '{x}' of {path} has no elements; export it with a real shape.")
     if dims[0].HasField("dim_value"):
         if batch not in (None, dims[0].dim_value):
             raise InputError(

@@ -2,7 +2,8 @@
 
 What is equivalent becomes one op: a product and a sum of constants a dense layer with bias, x * sigmoid(x) a silu, a
 reshape that only flattens in front of a dense layer nothing at all. Any other node keeps its own name and says its
-`params` (elements of its constant tensors) and, where it multiplies matrices, its `macs`.
+`params` (elements of its constant tensors; those that several nodes share count for each) and, where it multiplies
+matrices, its `macs`.
 """
 
 from __future__ import annotations

@@ -274,10 +274,10 @@ def test_an_exported_torch_module_computes_the_same(dynamo: bool, tmp_path: Path
     )
     torch.onnx.export(module, (x,), path, dynamo=dynamo, verbose=False, **free)
     read, weights = read_onnx(path, batch=3)
-    assert [op.kind for op in read.ops[1:]] == (
+    assert " ".join(op.kind for op in read.ops[1:]) == (
         "conv silu max_pool avg_pool conv hswish global_avg_pool conv hsigmoid mul shuffle relu6 add global_avg_pool "
         "dense relu dense softmax"
-    ).split()
+    )
     with torch.inference_mode():
         np.testing.assert_allclose(evaluate(read, weights, x.numpy()), module(x).numpy(), rtol=1e-4, atol=1e-6)
     # the exporter folds batch norm: a bias for each of its two numbers a channel
@@ -298,6 +298,15 @@ def test_weights_in_another_file(tmp_path: Path) -> None:
         read_onnx(path)
 
 
+def test_tensors_that_mix_images_are_shared_out_among_them(tmp_path: Path) -> None:
+    """Windows of attention: (batch, 8, 5) becomes (batch * 2, 4, 5)."""
+    nodes: Nodes = [("Reshape", "x windows", {}), ("MatMul", "t1 w", {}), ("Reshape", "t2 joined", {})]
+    shapes = {"windows": np.array([-1, 4, 5]), "joined": np.array([-1, 8, 3])}
+    read, _ = read_onnx(save(tmp_path / "m.onnx", nodes, ["n", 8, 5], {"w": normal(5, 3), **shapes}), batch=3)
+    assert [op.attrs["shape"] for op in read.ops] == [(8, 5), (2, 4, 5), (2, 4, 3), (8, 3)]
+    assert totals(read)["macs"] == 3 * 8 * 5 * 3
+
+
 # The batch, and faults
 
 
@@ -309,6 +318,8 @@ def test_a_free_batch_is_fixed_and_a_fixed_one_stays(tmp_path: Path) -> None:
     assert read_onnx(fixed)[0].ops[0].attrs["batch"] == read_onnx(fixed, 8)[0].ops[0].attrs["batch"] == 8
     with pytest.raises(InputError, match="fixes its batch at 8; leave the batch 2 out"):
         read_onnx(fixed, 2)
+    with pytest.raises(InputError, match="1 or more images, not 0"):
+        read_onnx(free, 0)
 
 
 def faults(folder: Path) -> dict[str, Path]:
@@ -327,6 +338,7 @@ def faults(folder: Path) -> dict[str, Path]:
         "has control flow (If)": save(folder / "3", choice, [1, 3], {"flag": np.array(True)}),
         "has opset 99; export it with": save(folder / "4", relu, [1, 3], opset=99),
         "is not a sound ONNX model": save(folder / "5", [("Frobnicate", "x", {})], [1, 3]),
+        "has no elements": save(folder / "50", relu, [1, 0, 3]),
         "do not fit (": save(folder / "6", [("MatMul", "x w", {})], [1, 3], {"w": normal(4, 4)}),
         "do not fit": save(folder / "60", conv, [1, 3, 9, 7], w),
         "does not depend on its input": save(folder / "7", [("Identity", "x", {})], [1, 3]),

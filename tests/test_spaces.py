@@ -74,6 +74,7 @@ def test_graphs_are_acyclic_and_architectures_in_topological_order(space: Space)
             assert all(source < target for source, target, _ in view.edges)
             for op, sources in zip(view.ops, view.inputs(), strict=True):
                 assert op.kind != "add" or len(sources) == 2
+                assert min(op.attrs.get("shape", (1,))) > 0
 
 
 @every_space
