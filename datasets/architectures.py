@@ -62,7 +62,7 @@ class Space(ABC):
 
     num_choices: ClassVar[tuple[int, ...]]
     """How many values each decision takes."""
-    kinds: ClassVar[tuple[str, ...]]
+    kinds: ClassVar[tuple[str, ...]] = ()
     """Names of the node kinds of `graph`."""
 
     @abstractmethod
@@ -81,10 +81,10 @@ class Space(ABC):
     def connected(self, archs: Architectures) -> np.ndarray:
         """Whether a path of ops leads from input to output [A]; without one the output is a constant."""
 
-    @abstractmethod
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
         """Unsized cell graphs with ops on nodes: kinds [A, N] (indices into `kinds`), adjacency [A, N, N] (bool,
-        row = source)."""
+        row = source). A space whose architectures differ in sizes only has none, and raises `InputError`."""
+        raise InputError(f"{self} has no graphs that differ; choose an encoder or a predictor that reads no graph.")
 
     @abstractmethod
     def expand(self, arch: Architecture) -> Architecture:

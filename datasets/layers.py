@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from datasets.analysis import BYTES, TOTALS
-from datasets.network import Network, chain_graph, chain_view
-from datasets.records import Architecture, Architectures, InputError, Space
+from datasets.network import Network
+from datasets.records import Architecture, Architectures, InputError, Op, Space
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,10 +89,8 @@ class Layer(Space):
     features: ClassVar[tuple[Feature, ...]]
 
     def __init_subclass__(cls) -> None:
-        if "features" not in vars(cls):
-            return
-        cls.num_choices = tuple(f.high - f.low + 1 for f in cls.features)
-        cls.kinds = ("input", "output", cls.kind)
+        if "features" in vars(cls):
+            cls.num_choices = tuple(f.high - f.low + 1 for f in cls.features)
 
     def __post_init__(self) -> None:
         if self.megabytes < 1 or self.megamacs < 1:
@@ -156,12 +154,11 @@ class Layer(Space):
             kept.append(drawn.decisions[self.feasible(drawn)])
         return Architectures(self, np.concatenate(kept)[:n])
 
-    def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
-        """A chain of input, the layer and output, the same for all: a layer's sizes are no kinds (see `table`)."""
-        return chain_graph(np.full((len(archs), 1), 2))
-
     def architecture(self, decisions: np.ndarray) -> Architecture:
-        return chain_view(self, Architectures(self, decisions[None]))
+        """One node without edges, whose attributes are the layer's features."""
+        archs = Architectures(self, decisions[None])
+        attrs = {f.column: int(value) for f, value in zip(self.features, self._columns(archs)[0], strict=True)}
+        return Architecture(str(self), archs.keys[0], (Op(self.kind, attrs),), ())
 
     def expand(self, arch: Architecture) -> Architecture:
         values = {name: int(value[0]) for name, value in self._values(self.parse([arch.key])).items()}

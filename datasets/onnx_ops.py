@@ -330,7 +330,8 @@ class Reader:
 
     def _read_concat(self, node: Node) -> int | None:
         xs, rank = self._images(node), len(self.full(node.outputs[0]))
-        if xs is None or rank not in (2, 4) or node.attrs["axis"] % rank != 1:
+        alike = xs and rank in (2, 4) and {len(self.net.shape(x)) for x in xs} == {rank - 1}
+        if xs is None or not alike or node.attrs["axis"] % rank != 1:
             return None
         return self._put("concat", self.shape(node.outputs[0]), xs)
 
@@ -345,16 +346,13 @@ class Reader:
         return self._put("pad", self.shape(node.outputs[0]), [x], pad=_one([*told[2:4], *told[6:]]))
 
     def _read_clip(self, node: Node) -> int | None:
-        ends = (
-            [node.attrs.get(name) for name in ("min", "max")]
-            if self.opset < 11
-            else [self._constant(node, i) for i in (1, 2)]
-        )
-        if any(len(node.inputs) > i and node.inputs[i] not in ("", *self.constants) for i in (1, 2)):
+        if any(name and name not in self.constants for name in node.inputs[1:]):
             return None
-        low, high = (
-            default if end is None else float(end) for end, default in zip(ends, (-math.inf, math.inf), strict=True)
-        )
+        if self.opset < 11:
+            low, high = node.attrs.get("min"), node.attrs.get("max")
+        else:
+            low, high = self._constant(node, 1), self._constant(node, 2)
+        low, high = -math.inf if low is None else float(low), math.inf if high is None else float(high)
         kind = "relu6" if (low, high) == (0, 6) else "relu" if low == 0 and high > 3e38 else ""
         return self._pointwise(kind, self.nodes[node.inputs[0]]) if kind else None
 

@@ -61,6 +61,8 @@ def test_a_convolution_s_features_and_its_network() -> None:
     assert space.table(archs).iloc[0].to_dict() == {
         "batch_size": 4, "matrix_size": 57, "kernel_size": 3, "channel_input": 64, "channel_output": 128, "strides": 2,
         "padding": 1, "activate_function": 1, "bias": 1}  # fmt: skip
+    (op,) = archs[0].ops
+    assert op.kind == "convolution" and op.attrs == space.table(archs).iloc[0].to_dict()
     network = space.expand(archs[0])
     assert [(op.kind, op.attrs["shape"]) for op in network.ops] == [
         ("input", (64, 57, 57)), ("conv", (128, 29, 29)), ("relu", (128, 29, 29))]  # fmt: skip

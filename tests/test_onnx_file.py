@@ -227,6 +227,9 @@ FOREIGN = {  # nodes, shape of x, tensors; the ops that they are, parameters, MA
     "products of tensors": ([("Einsum", "x x", {"equation": "bij,bkj->bik"})], [2, 3, 9], {}, "Einsum", 0, 81),
     "a factor a channel": ([("Mul", "x w", {}), ("LeakyRelu", "t1", {})], [2, 3, 9, 9], {"w": normal(3, 1, 1)},
                            "Mul LeakyRelu", 3, 0),
+    "rows of pooled channels": ([("GlobalAveragePool", "x", {}), ("Flatten", "t1", {}), ("Relu", "t1", {}),
+                                 ("Flatten", "t3", {}), ("Concat", "t2 t4", {"axis": 1})], [2, 3, 4, 4], {},
+                                "global_avg_pool relu Concat", 0, 0),
     "a row that is no image any more": ([("Relu", "x", {}), ("Flatten", "t1", {}), ("Softmax", "t2", {})],
                                         [2, 3, 4, 4], {}, "relu Reshape softmax", 0, 0),
 }  # fmt: skip
