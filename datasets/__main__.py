@@ -1,4 +1,4 @@
-"""Command line of the data sets: `python -m datasets {list,fetch,describe,enumerate}`."""
+"""Command line of the data sets: `python -m datasets {list,fetch,describe,show,enumerate}`."""
 
 from __future__ import annotations
 
@@ -104,6 +104,33 @@ def enumerate_(space: str, out: Path | None = None, hash: bool = False, totals: 
     print(f"{len(archs):,} architectures of {archs.space} in {out}")
 
 
+def show(file: Path, batch: int | None = None) -> None:
+    """Print what an ONNX file's network is made of and what it costs in theory.
+
+    Args:
+        file: the ONNX file; weights beside it are read where they stand.
+        batch: fixes a batch that the file leaves open; by default 1.
+    """
+    import pandas as pd
+
+    from datasets.analysis import VOCABULARY, macs, params, totals
+    from datasets.onnx_file import read_onnx
+
+    network, _ = read_onnx(file, batch)
+    size = network.ops[0].attrs["batch"]
+    rows = []
+    for op, sources in zip(network.ops[1:], network.inputs()[1:], strict=True):
+        shape = network.ops[sources[0]].attrs["shape"] if sources else ()
+        rows.append((op.kind, 1, params(op, shape), size * macs(op, shape)))
+    table = pd.DataFrame(rows, columns=["op", "count", "parameters", "MACs"]).groupby("op").sum()
+    print(f"{network.key}: input {'x'.join(map(str, (size, *network.ops[0].attrs['shape'])))}\n")
+    print(table.sort_values("MACs", ascending=False, kind="stable").to_string(), "\n")
+    for name, value in totals(network).items():
+        print(f"{name:12} {value:>16,}")
+    foreign = sorted(set(table.index) - VOCABULARY)
+    print(f"\nOutside the vocabulary, so only counted: {', '.join(foreign)}" if foreign else "\nAll ops are known.")
+
+
 if __name__ == "__main__":
     list_.__name__, enumerate_.__name__ = "list", "enumerate"
-    main([list_, fetch, describe, enumerate_], prog="python -m datasets", positional=True)
+    main([list_, fetch, describe, show, enumerate_], prog="python -m datasets", positional=True)

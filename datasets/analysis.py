@@ -7,7 +7,7 @@ The vocabulary of shaped ops, with `shape` = output shape without the batch dime
 - conv (kernel, stride, pad, groups, bias, dilation), max_pool and avg_pool (kernel, stride, pad; an average leaves the
   padding out unless `include_pad`). Kernel, stride and dilation are one number or (height, width), the padding is one
   number or (top, left, bottom, right); what is not there is 1, or 0 for the padding and what may be switched on;
-- global_avg_pool (to (channels,) or (channels, 1, 1)); dense (reads its input flat);
+- global_avg_pool (to (channels,) or (channels, 1, 1)); dense (reads its input flat; has a bias unless `bias` is 0);
 - bn; relu, relu6, hswish, hsigmoid, sigmoid, tanh, silu; softmax (over channels or features);
 - add, mul (two inputs; the second of mul may be one number a channel, (channels, 1, 1)); concat (of channels);
 - pad (of zeros: `pad`; negative numbers cut off); truncate (to the first channels); shuffle (of channels between
@@ -25,8 +25,16 @@ from typing import Any
 
 from datasets.records import Architecture, Op
 
+VOCABULARY = frozenset(("input", "zero", "conv", "max_pool", "avg_pool", "global_avg_pool", "dense", "bn", "relu",
+                        "relu6", "hswish", "hsigmoid", "sigmoid", "tanh", "silu", "softmax", "add", "mul", "concat",
+                        "pad", "shuffle"))  # fmt: skip
+"""The kinds above."""
+
 BYTES = 4
 """Bytes of one fp32 number."""
+
+BN_EPSILON = 1e-5
+"""What every bn adds to its variance."""
 
 TOTALS = ("macs", "flops", "params", "peak_bytes", "moved_bytes", "kernels")
 """Names of what `totals` gives, in its order."""
@@ -69,12 +77,16 @@ def params(op: Op, in_shape: tuple[int, ...]) -> int:
         kernel = in_shape[0] // op.attrs.get("groups", 1) * math.prod(pair(op.attrs["kernel"]))
         return out * (kernel + op.attrs.get("bias", 0))
     if op.kind == "dense":
-        return out * (math.prod(in_shape) + 1)
+        return out * (math.prod(in_shape) + op.attrs.get("bias", 1))
     return 2 * out if op.kind == "bn" else op.attrs.get("params", 0)
 
 
-def totals(network: Architecture, batch: int = 1) -> dict[str, int]:
+def totals(network: Architecture, batch: int | None = None) -> dict[str, int]:
     """Totals of a shaped network.
+
+    Args:
+        network: whose ops all have a `shape`.
+        batch: by default that of the network's input if it names one, else 1.
 
     Returns:
         macs: multiply-accumulates; flops: twice that; params: trainable parameters; peak_bytes: the most bytes of
@@ -82,6 +94,7 @@ def totals(network: Architecture, batch: int = 1) -> dict[str, int]:
         use (weights not counted); moved_bytes: activations read and written plus weights read, op by op without
         fusion; kernels: ops that run.
     """
+    batch = batch or network.ops[0].attrs.get("batch", 1)
     shapes = [tuple(op.attrs["shape"]) for op in network.ops]
     size = [BYTES * batch * math.prod(shape) for shape in shapes]
     total = dict.fromkeys(TOTALS, 0)

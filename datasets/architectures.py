@@ -62,7 +62,7 @@ class Space(ABC):
 
     num_choices: ClassVar[tuple[int, ...]]
     """How many values each decision takes."""
-    kinds: ClassVar[tuple[str, ...]]
+    kinds: ClassVar[tuple[str, ...]] = ()
     """Names of the node kinds of `graph`."""
 
     @abstractmethod
@@ -81,10 +81,10 @@ class Space(ABC):
     def connected(self, archs: Architectures) -> np.ndarray:
         """Whether a path of ops leads from input to output [A]; without one the output is a constant."""
 
-    @abstractmethod
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
         """Unsized cell graphs with ops on nodes: kinds [A, N] (indices into `kinds`), adjacency [A, N, N] (bool,
-        row = source)."""
+        row = source). A space whose architectures differ in sizes only has none, and raises `InputError`."""
+        raise InputError(f"{self} has no graphs that differ; choose an encoder or a predictor that reads no graph.")
 
     @abstractmethod
     def expand(self, arch: Architecture) -> Architecture:
@@ -96,7 +96,8 @@ class Space(ABC):
 
     @abstractmethod
     def totals(self, archs: Architectures) -> pd.DataFrame:
-        """Physical totals of the expanded networks at batch 1, the columns of `datasets.analysis.totals`."""
+        """Physical totals of the expanded networks, the columns of `datasets.analysis.totals`: at batch 1, or at the
+        batch that the network names itself."""
 
     @abstractmethod
     def architecture(self, decisions: np.ndarray) -> Architecture:
@@ -106,11 +107,18 @@ class Space(ABC):
         """Which rows of decisions in range [A, n] are architectures [A]: all, unless decisions depend on each other."""
         return np.ones(len(decisions), dtype=bool)
 
+    def feasible(self, archs: Architectures) -> np.ndarray:
+        """Whether a network can exist and keeps the space's own limits [A]. Where that is not always so, `sample` gives
+        such ones only; `mutate` and `neighbours` do everywhere."""
+        return np.ones(len(archs), dtype=bool)
+
     def all(self) -> Architectures:
         """Every architecture of the space, last decision fastest; a space too large to list raises `InputError`."""
         if (size := math.prod(self.num_choices)) > 10_000_000:
             raise InputError(f"{self} has {size:.0e} architectures, too many to list: sample some.")
-        grids = np.meshgrid(*[np.arange(n, dtype=np.int8) for n in self.num_choices], indexing="ij")
+        grids: tuple[np.ndarray, ...] = np.meshgrid(
+            *[np.arange(n, dtype=_dtype(self)) for n in self.num_choices], indexing="ij"
+        )
         return Architectures(self, np.stack([g.ravel() for g in grids], axis=1))
 
     def sample(self, n: int, rng: np.random.Generator) -> Architectures:
@@ -121,10 +129,14 @@ class Space(ABC):
     def mutate(self, archs: Architectures, rng: np.random.Generator) -> Architectures:
         """Each architecture with one decision, chosen at random, changed to another value."""
         decisions = archs.decisions.copy()
-        rows, columns = np.arange(len(archs)), rng.integers(0, len(self.num_choices), len(archs))
-        choices = np.asarray(self.num_choices)[columns]
-        shift = rng.integers(1, choices)  # never 0: something must change
-        decisions[rows, columns] = (decisions[rows, columns] + shift) % choices
+        rows = np.arange(len(archs))
+        while len(rows):
+            columns = rng.integers(0, len(self.num_choices), len(rows))
+            choices = np.asarray(self.num_choices)[columns]
+            shift = rng.integers(1, choices)  # never 0: something must change
+            decisions[rows] = archs.decisions[rows]
+            decisions[rows, columns] = (decisions[rows, columns] + shift) % choices
+            rows = rows[~self.feasible(Architectures(self, decisions[rows]))]
         return Architectures(self, decisions)
 
     def neighbours(self, arch: Architectures) -> Architectures:
@@ -136,7 +148,8 @@ class Space(ABC):
             block = np.repeat(row[None], len(others), axis=0)
             block[:, i] = others
             rows.append(block)
-        return Architectures(self, np.concatenate(rows))
+        near = Architectures(self, np.concatenate(rows))
+        return near[np.flatnonzero(self.feasible(near))]
 
 
 def _dtype(space: Space) -> type:

@@ -53,21 +53,35 @@ class Network:
         _, height, width = self.shape(inputs[0])
         return self.add("concat", (sum(self.shape(x)[0] for x in inputs), height, width), *inputs)
 
-    def pointwise(self, kind: str, *inputs: int, **attrs: int) -> int:
+    def pointwise(self, kind: str, *inputs: int, **attrs: Any) -> int:
         """An op whose output has the shape of its first input."""
         return self.add(kind, self.shape(inputs[0]), *inputs, **attrs)
 
     def conv_bn(
-        self, x: int, channels: int, kernel: int, stride: int = 1, groups: int = 1, act: str | None = None
+        self,
+        x: int,
+        channels: int,
+        kernel: int,
+        stride: int = 1,
+        groups: int = 1,
+        act: str | None = None,
+        pad: Any = None,
     ) -> int:
         """A convolution, batch norm, and an activation if one is named."""
-        x = self.pointwise("bn", self.conv(x, channels, kernel, stride, groups))
+        x = self.pointwise("bn", self.conv(x, channels, kernel, stride, groups, pad=pad))
         return x if act is None else self.pointwise(act, x)
 
     def finish(self, space: str, key: str, output: int | None = None) -> Architecture:
         """The whole, or what was added up to a node that is to be the output."""
         end = len(self.ops) if output is None else output + 1
         return Architecture(space, key, tuple(self.ops[:end]), tuple(edge for edge in self.edges if edge[1] < end))
+
+
+def same(shape: tuple[int, ...], kernel: int, stride: int) -> tuple[int, int, int, int]:
+    """TensorFlow's padding "same" of a (channels, height, width) input: outputs are sides / stride, rounded up, and an
+    odd row or column comes last."""
+    rows, columns = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in shape[1:])
+    return rows // 2, columns // 2, rows - rows // 2, columns - columns // 2
 
 
 def chain_graph(kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.records import Architectures, Space
+from datasets.records import Architectures, InputError, Space
 from encoders.base import GraphBatch, GraphEncoder, VectorEncoder
 
 
@@ -70,8 +70,11 @@ class CellOneHot(VectorEncoder):
     """Every decision one-hot (NAS-Bench-201: 6 edges x 5 ops = 30)."""
 
     def num_features(self, space: Space) -> int:
-        return sum(space.num_choices)
+        if (size := sum(space.num_choices)) > 1000:
+            raise InputError(f"The decisions of {space} are {size} numbers one-hot, too many; use another encoder.")
+        return size
 
     def __call__(self, archs: Architectures) -> np.ndarray:
+        self.num_features(archs.space)  # says so where they are too many
         tables = [np.eye(n, dtype=np.float32)[archs.decisions[:, i]] for i, n in enumerate(archs.space.num_choices)]
         return np.concatenate(tables, axis=1)

@@ -23,7 +23,8 @@ def parse_space(text: str) -> Space:
         module = importlib.import_module(f"datasets.spaces.{name}")
     except ModuleNotFoundError as error:
         raise InputError(f"There is no space '{name}': no file datasets/spaces/{name}.py.") from error
-    (cls,) = (c for c in vars(module).values() if isinstance(c, type) and issubclass(c, Space) and is_dataclass(c))
+    own = (c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__)
+    (cls,) = (c for c in own if issubclass(c, Space) and is_dataclass(c))
     known = {f.name for f in fields(cls)}
     values = dict(pair.split("=", 1) for pair in (arguments or "").split(",") if "=" in pair)
     if unknown := set(values) - known:

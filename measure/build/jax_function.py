@@ -66,7 +66,7 @@ def _compute(op: Op, operands: list[jax.Array], w: dict[str, np.ndarray]) -> jax
     if op.kind == "global_avg_pool":
         return x.mean((2, 3)).reshape(len(x), *a["shape"])
     if op.kind == "dense":
-        return x.reshape(len(x), -1) @ w["weight"].T + w["bias"]
+        return x.reshape(len(x), -1) @ w["weight"].T + w.get("bias", 0)
     if op.kind == "pad":
         top, left, bottom, right = pads(a["pad"])
         return lax.pad(x, 0.0, ((0, 0, 0), (0, 0, 0), (top, bottom, 0), (left, right, 0)))

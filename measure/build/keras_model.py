@@ -114,8 +114,8 @@ def _apply(op: Op, operands: list[Any], in_shape: tuple[int, ...], w: dict, lowe
         )
     if op.kind == "dense":
         x = layers.Flatten()(x) if len(in_shape) == 3 else x
-        layer = layers.Dense(op.attrs["shape"][0], kernel_initializer="zeros")
-        return _with(layer, x, [dense_weight(w["weight"], in_shape).T, w["bias"]])
+        layer = layers.Dense(op.attrs["shape"][0], use_bias="bias" in w, kernel_initializer="zeros")
+        return _with(layer, x, [dense_weight(w["weight"], in_shape).T, *([w["bias"]] if "bias" in w else [])])
     if op.kind not in _ACTIVATIONS:
         raise InputError(f"Keras models are not built for the op '{op.kind}'; run the ONNX file with ort instead.")
     return layers.Activation(_ACTIVATIONS[op.kind])(x)

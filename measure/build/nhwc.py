@@ -82,7 +82,17 @@ def lowest_padded(network: Architecture) -> set[int]:
     low: set[int] = set()
     found: set[int] = set()
     for node, (op, sources) in enumerate(zip(network.ops, network.inputs(), strict=True)):
-        passes = op.kind in ("add", "mul", "concat", "max_pool", "avg_pool", "global_avg_pool", "pad", "shuffle")
+        passes = op.kind in (
+            "add",
+            "mul",
+            "concat",
+            "max_pool",
+            "avg_pool",
+            "global_avg_pool",
+            "pad",
+            "shuffle",
+            "truncate",
+        )
         if op.kind in ("relu", "relu6", "sigmoid", "hsigmoid", "softmax", "zero") or (
             passes and low.issuperset(sources)
         ):

@@ -55,7 +55,7 @@ def _compute(op: Op, inputs: list[np.ndarray], w: dict[str, np.ndarray], batch: 
     if op.kind == "truncate":
         return x[:, : op.attrs["shape"][0]]
     if op.kind == "dense":
-        return x.reshape(batch, -1) @ w["weight"].T + w["bias"]
+        return x.reshape(batch, -1) @ w["weight"].T + w.get("bias", np.float32(0))
     if op.kind == "global_avg_pool":
         return x.mean((-2, -1)).reshape(batch, *op.attrs["shape"])
     if op.kind == "shuffle":

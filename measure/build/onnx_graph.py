@@ -66,7 +66,8 @@ def build_onnx(network: Architecture, weights: Weights, batch: int = 1) -> onnx.
         elif op.kind == "dense":
             if len(network.ops[inputs[i][0]].attrs["shape"]) == 3:
                 nodes.append(helper.make_node("Flatten", x, x := [f"f{i}"]))
-            nodes.append(helper.make_node("Gemm", [*x, w["weight"], w["bias"]], out, transB=1))
+            operands = [*x, w["weight"], *([w["bias"]] if "bias" in w else [])]
+            nodes.append(helper.make_node("Gemm", operands, out, transB=1))
         elif op.kind == "shuffle":
             channels, height, width = a["shape"]
             split = np.array([batch, a["groups"], channels // a["groups"], height, width])

@@ -203,11 +203,10 @@ class _Writer:
     def write_dense(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
         in_shape, w = self.ops[self.inputs[chain[0]][0]].attrs["shape"], self.weights[chain[0]]
         source, weight = x[0], dense_weight(w["weight"], in_shape)
+        bias = w.get("bias", np.zeros(len(weight), np.float32))
         if len(source.shape) == 4:
             source = self.reshaped(source, (self.batch, weight.shape[1]))
-        return self.weighted(
-            "FULLY_CONNECTED", source, weight, 0, w["bias"], chain, self.version(1, 4), "FullyConnected"
-        )
+        return self.weighted("FULLY_CONNECTED", source, weight, 0, bias, chain, self.version(1, 4), "FullyConnected")
 
     def write_add(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
         return self.binary("ADD", x[0], x[1], self.output(chain[-1]), self.activation(chain))

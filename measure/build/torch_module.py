@@ -92,7 +92,7 @@ def _layer(op: Op, in_shape: tuple[int, ...], w: dict) -> nn.Module:
         )
     elif op.kind == "dense":
         before = [nn.Flatten()] if len(in_shape) == 3 else []
-        layer = nn.Linear(math.prod(in_shape), out)
+        layer = nn.Linear(math.prod(in_shape), out, bias=bool(a.get("bias", 1)))
     elif op.kind == "bn":
         layer = nn.BatchNorm2d(out, eps=BN_EPSILON)
         w = {"weight": w["scale"], "bias": w["shift"], "running_mean": w["mean"], "running_var": w["var"]}

@@ -6,11 +6,13 @@ import math
 
 import numpy as np
 
+from datasets.analysis import BN_EPSILON as BN_EPSILON
 from datasets.analysis import pair
 from datasets.records import Architecture
 
 Weights = dict[int, dict[str, np.ndarray]]
-"""Node -> {weight, bias} of conv and dense (output channels first), {scale, shift, mean, var} of bn; fp32."""
+"""Node -> {weight, bias} of conv and dense (output channels first; no bias where the op has none), {scale, shift, mean,
+var} of bn; fp32."""
 
 
 def make_weights(network: Architecture, seed: int = 0) -> Weights:
@@ -34,12 +36,11 @@ def make_weights(network: Architecture, seed: int = 0) -> Weights:
                 weights[node]["bias"] = normal(out, scale=0.1)
         elif op.kind == "dense":
             features = math.prod(network.ops[inputs[node][0]].attrs["shape"])
-            weights[node] = {"weight": normal(out, features, scale=features**-0.5), "bias": normal(out, scale=0.1)}
+            weights[node] = {"weight": normal(out, features, scale=features**-0.5)}
+            if op.attrs.get("bias", 1):
+                weights[node]["bias"] = normal(out, scale=0.1)
         elif op.kind == "bn":
             var = rng.uniform(0.75, 1.5, out).astype(np.float32)
             shift, mean = normal(out, scale=0.1), normal(out, scale=0.1)
             weights[node] = {"scale": np.ones(out, np.float32), "shift": shift, "mean": mean, "var": var}
     return weights
-
-
-BN_EPSILON = 1e-5

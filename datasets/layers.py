@@ -1,0 +1,236 @@
+"""Single layers with the features of PerfNetRT (Tables I to III): what the spaces of one kind of layer share.
+
+The paper fixes each feature's name and range and does not say how it drew its 25,000 layers of a kind. Here a wide
+range (batch, sizes, channels) is drawn log-uniformly, so that small layers, which networks are made of, are not crowded
+out; a narrow one uniformly. What needs more memory or work than its space allows is drawn again: at the tables' far
+corner a convolution has 8 * 10^16 multiply-accumulates.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from datasets.analysis import BYTES, TOTALS
+from datasets.network import Network
+from datasets.records import Architecture, Architectures, InputError, Op, Space
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_BLOCK = 1024  # draws at a time, whatever is asked for: more layers of one seed only add to fewer
+
+
+class Feature(NamedTuple):
+    """One decision: its name in texts, PerfNetRT's name for it, its range, whether draws are log-uniform, and the words
+    that texts write for the values 0, 1..."""
+
+    name: str
+    column: str
+    low: int
+    high: int
+    log: bool = False
+    words: tuple[str, ...] = ()
+
+    def text(self, value: int) -> str:
+        return f"{self.name}={self.words[value] if self.words else value}"
+
+    @property
+    def range(self) -> str:
+        return f"{self.name}={'|'.join(self.words)}" if self.words else f"{self.name}={self.low}..{self.high}"
+
+
+BATCH = Feature("batch", "batch_size", 1, 64, log=True)
+SIZE = Feature("size", "matrix_size", 1, 512, log=True)
+CHANNELS = Feature("in", "channel_input", 1, 9999, log=True)
+STRIDE = Feature("stride", "strides", 1, 4)
+PAD = Feature("pad", "padding", 0, 1, words=("valid", "same"))
+"""As in TensorFlow: `same` gives size / stride outputs, rounded up, and puts an odd row of padding at the bottom."""
+ACT = Feature("act", "activate_function", 0, 1, words=("none", "relu"))
+BIAS = Feature("bias", "bias", 0, 1)
+
+Values = Mapping[str, Any]
+"""Values of the features by their names in texts: numbers, or arrays [A]."""
+
+
+class Work(NamedTuple):
+    """What layers need [A], all images of a batch together: elements in and out, parameters, multiply-accumulates, and
+    operations under a window (a pooling layer has those and no multiply-accumulates)."""
+
+    inputs: np.ndarray
+    outputs: np.ndarray
+    params: np.ndarray
+    macs: np.ndarray
+    operations: np.ndarray
+
+
+@dataclass(frozen=True)
+class Layer(Space):
+    """All layers of one kind.
+
+    A layer carries its own batch; its network is an input, the layer and, where it has one, its activation. `feasible`
+    are those with an output (without padding, a kernel has to fit in its input) that stay within the two limits, and
+    `sample` draws no others; `parse` reads those beyond the limits too.
+
+    Attributes:
+        megabytes: limit on activations and weights alive at once (10^6 bytes, fp32).
+        megamacs: limit on work, in 10^6 multiply-accumulates (pooling: elements under a window) a run.
+    """
+
+    megabytes: int = 256
+    megamacs: int = 2000
+
+    kind: ClassVar[str]
+    features: ClassVar[tuple[Feature, ...]]
+
+    def __init_subclass__(cls) -> None:
+        if "features" in vars(cls):
+            cls.num_choices = tuple(f.high - f.low + 1 for f in cls.features)
+
+    def __post_init__(self) -> None:
+        if self.megabytes < 1 or self.megamacs < 1:
+            raise InputError(f"{self} leaves no layers; its limits have to be 1 or more.")
+
+    @abstractmethod
+    def work(self, values: Values) -> Work:
+        """In closed form."""
+
+    @abstractmethod
+    def build(self, net: Network, values: Values) -> int:
+        """Add input and layer."""
+
+    def __str__(self) -> str:
+        return f"{self.kind}(megabytes={self.megabytes},megamacs={self.megamacs})"
+
+    def parse(self, keys: Sequence[str]) -> Architectures:
+        """Every feature by its name, in the order of PerfNetRT's table: `batch=1,in=4096,out=10,act=none,bias=1`."""
+        rows = np.array([self._parse(key) for key in keys], np.int32).reshape(len(keys), len(self.features))
+        archs = Architectures(self, rows - self._low())
+        if (without := np.flatnonzero(self._work(archs).outputs == 0)).size:
+            raise InputError(
+                f"'{keys[without[0]]}' has no output: its window does not fit in its input; write pad=same or a "
+                "smaller one."
+            )
+        return archs
+
+    def format(self, archs: Architectures) -> list[str]:
+        columns = zip(self.features, self._columns(archs).T.tolist(), strict=True)
+        return [",".join(row) for row in zip(*([f.text(v) for v in column] for f, column in columns), strict=True)]
+
+    def table(self, archs: Architectures) -> pd.DataFrame:
+        """PerfNetRT's features, one column each, for predictors: sizes as they are; padding 0 valid, 1 same; activation
+        0 none, 1 ReLU."""
+        import pandas as pd
+
+        return pd.DataFrame(self._columns(archs), columns=[f.column for f in self.features])
+
+    def canonical(self, archs: Architectures) -> list[str]:
+        """Their texts: no two do the same work."""
+        return archs.keys
+
+    def connected(self, archs: Architectures) -> np.ndarray:
+        """Always."""
+        return np.ones(len(archs), dtype=bool)
+
+    def feasible(self, archs: Architectures) -> np.ndarray:
+        work, totals = self._work(archs), self.totals(archs)
+        bytes_ = totals["peak_bytes"].to_numpy() + BYTES * work.params
+        return (work.outputs > 0) & (bytes_ <= 1e6 * self.megabytes) & (work.operations <= 1e6 * self.megamacs)
+
+    def sample(self, n: int, rng: np.random.Generator) -> Architectures:
+        """`n` feasible layers, drawn as this module's text says (repeats are possible)."""
+        low, high = (np.array([getattr(f, end) for f in self.features]) for end in ("low", "high"))
+        log = np.array([f.log for f in self.features])
+        kept = [np.zeros((0, len(low)), np.int32)]
+        while sum(map(len, kept)) < n:
+            u = rng.random((_BLOCK, len(low)))
+            values = np.where(log, low * ((high + 1) / low.clip(1)) ** u, low + (high + 1 - low) * u).astype(np.int32)
+            drawn = Architectures(self, values - low)
+            kept.append(drawn.decisions[self.feasible(drawn)])
+        return Architectures(self, np.concatenate(kept)[:n])
+
+    def architecture(self, decisions: np.ndarray) -> Architecture:
+        """One node without edges, whose attributes are the layer's features."""
+        archs = Architectures(self, decisions[None])
+        attrs = {f.column: int(value) for f, value in zip(self.features, self._columns(archs)[0], strict=True)}
+        return Architecture(str(self), archs.keys[0], (Op(self.kind, attrs),), ())
+
+    def expand(self, arch: Architecture) -> Architecture:
+        values = {name: int(value[0]) for name, value in self._values(self.parse([arch.key])).items()}
+        net = Network()
+        x = self.build(net, values)
+        if values["act"]:
+            net.pointwise("relu", x)
+        return net.finish(str(self), arch.key)
+
+    def totals(self, archs: Architectures) -> pd.DataFrame:
+        """In closed form, for each layer's own batch."""
+        import pandas as pd
+
+        act = self._values(archs)["act"]
+        work = self._work(archs)
+        tensors = np.maximum(work.inputs + work.outputs, act * 2 * work.outputs)
+        moved = work.inputs + work.outputs + work.params + act * 2 * work.outputs
+        columns = (work.macs, 2 * work.macs, work.params, BYTES * tensors, BYTES * moved, 1 + act)
+        return pd.DataFrame(dict(zip(TOTALS, columns, strict=True)))
+
+    def _work(self, archs: Architectures) -> Work:
+        return self.work(self._values(archs))
+
+    def _low(self) -> np.ndarray:
+        return np.array([f.low for f in self.features])
+
+    def _columns(self, archs: Architectures) -> np.ndarray:
+        """Values of the features [A, n]."""
+        return archs.decisions + self._low()
+
+    def _values(self, archs: Architectures) -> dict[str, np.ndarray]:
+        return {
+            f.name: column.astype(np.int64) for f, column in zip(self.features, self._columns(archs).T, strict=True)
+        }
+
+    def _parse(self, key: str) -> list[int]:
+        row = []
+        for f, text in zip(self.features, key.split(","), strict=False):
+            name, _, value = text.partition("=")
+            if name == f.name and value in f.words:
+                row.append(f.words.index(value))
+            elif name == f.name and re.fullmatch("0|[1-9][0-9]{0,3}", value) and f.low <= int(value) <= f.high:
+                row.append(int(value))
+        if len(row) != len(self.features) or key.count(",") + 1 != len(row):
+            example = ",".join(f.range for f in self.features)
+            raise InputError(f"'{key}' is not a {self.kind} layer; write {example}, with a value of each range.")
+        return row
+
+
+class WindowLayer(Layer):
+    """A layer whose kernel moves over an image."""
+
+    def canonical(self, archs: Architectures) -> list[str]:
+        """The text with pad=valid wherever pad=same adds nothing."""
+        decisions = archs.decisions.copy()
+        decisions[_padding(self._values(archs)) == 0, self.features.index(PAD)] = 0
+        return self.format(Architectures(self, decisions))
+
+    @staticmethod
+    def side(values: Values) -> np.ndarray:
+        """Height and width of the output; 0 where the kernel does not fit in."""
+        size, kernel, stride = values["size"], values["kernel"], values["stride"]
+        return np.where(values["pad"], -(-size // stride), np.maximum((size - kernel) // stride + 1, 0))
+
+    @staticmethod
+    def pads(values: Values) -> tuple[int, int, int, int]:
+        """What is added at the top, left, bottom and right of one layer's input."""
+        total = int(_padding(values)) * values["pad"]
+        return total // 2, total // 2, total - total // 2, total - total // 2
+
+
+def _padding(values: Values) -> np.ndarray:
+    """How many rows pad=same adds."""
+    size, stride = values["size"], values["stride"]
+    return np.maximum((-(-size // stride) - 1) * stride + values["kernel"] - size, 0)

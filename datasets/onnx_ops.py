@@ -1,0 +1,410 @@
+"""Nodes of ONNX graphs as shaped ops of the vocabulary, where they compute exactly the same.
+
+What is equivalent becomes one op: a product and a sum of constants a dense layer with bias, x * sigmoid(x) a silu, a
+reshape that only flattens in front of a dense layer nothing at all. Any other node keeps its own name and says its
+`params` (elements of its constant tensors; those that several nodes share count for each) and, where it multiplies
+matrices, its `macs`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from datasets.analysis import BN_EPSILON, params, window
+from datasets.network import Network
+from datasets.records import Architecture, InputError, Op
+
+_POINTWISE = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hswish"}
+_ALIASES = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
+_FLOATS = (1, 10, 11, 16)  # TensorProto's numbers of float, float16, double, bfloat16
+_WEIGHT = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}  # which input is a convolution's kernel
+_GATED = {"sigmoid": "silu", "hsigmoid": "hswish"}
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the file; optional inputs and outputs that are not there are ''."""
+
+    kind: str
+    inputs: list[str]
+    outputs: list[str]
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+
+class Reader:
+    """Collects the network; nodes come in the file's (topological) order.
+
+    Args:
+        constants: values of the tensors that are known.
+        shapes: of all tensors, batch dimension included.
+        uses: how often each tensor is read.
+        batch: first dimension of the input.
+        opset: of the file.
+        path: of the file, for sentences.
+    """
+
+    def __init__(self, constants: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]], uses: Counter[str],
+                 batch: int, opset: int, path: str) -> None:  # fmt: skip
+        self.constants, self.shapes, self.uses = constants, shapes, uses
+        self.batch, self.opset, self.path = batch, opset, path
+        self.net = Network()
+        self.weights: dict[int, dict[str, np.ndarray]] = {}
+        self.nodes: dict[str, int] = {}  # tensor -> what computes it, maybe in another shape of as many elements
+        self.sources: dict[int, tuple[int, ...]] = {}
+        self.foreign: dict[int, Node] = {}
+        self.own: dict[int, str] = {}  # op -> its own output, which other tensors may be views of
+
+    def input(self, name: str) -> None:
+        """The network's input."""
+        self.nodes[name] = self.net.add("input", self.shape(name), batch=self.batch)
+
+    def add(self, node: Node) -> None:
+        """Any other node."""
+        if node.kind in _POINTWISE:
+            x: int | None = self._pointwise(_POINTWISE[node.kind], self.nodes[node.inputs[0]])
+        else:
+            kind = "Reshape" if node.kind in _ALIASES else node.kind
+            equivalent = getattr(self, f"_read_{kind.lower()}", None)
+            x = equivalent(node) if equivalent else None
+        if x is None:
+            self._foreign(node)
+        else:
+            self.nodes[node.outputs[0]] = x
+            self.own.setdefault(x, node.outputs[0])
+
+    def finish(self, output: str, key: str) -> tuple[Architecture, dict[int, dict[str, np.ndarray]]]:
+        """What reaches the output, and its weights."""
+        if output not in self.nodes:
+            raise InputError(f"The output of {self.path} is a constant, so there is no network to look at.")
+        needed = {self._tensor(output)}
+        for node in reversed(range(len(self.net.ops))):
+            if node in needed:
+                needed.update(self.sources.get(node, ()))
+        if 0 not in needed or len(needed) == 1:
+            raise InputError(
+                f"The output of {self.path} does not depend on its input, so there is no network to look at."
+            )
+        number = {old: new for new, old in enumerate(sorted(needed))}
+        ops = tuple(self.net.ops[old] for old in number)
+        edges = tuple((number[s], number[t], port) for s, t, port in self.net.edges if t in number)
+        return Architecture("onnx", key, ops, edges), {number[n]: w for n, w in self.weights.items() if n in number}
+
+    # Shapes and tensors
+
+    def full(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor, batch dimension included."""
+        if name not in self.shapes:
+            raise InputError(
+                f"The shape of '{name}' in {self.path} cannot be inferred; run the file through onnxsim or "
+                "`python -m onnxruntime.tools.symbolic_shape_infer` first."
+            )
+        return self.shapes[name]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Without the batch: the first dimension where that is the batch, else a share of it or of all elements."""
+        full = self.full(name) or (1,)
+        if full[0] == self.batch:
+            return full[1:] or (1,)
+        if math.prod(full) % self.batch:
+            raise InputError(
+                f"The elements of '{name}' in {self.path} cannot be split into {self.batch} images; read it with "
+                "batch 1."
+            )
+        return (full[0] // self.batch, *full[1:]) if full[0] % self.batch == 0 else (math.prod(full) // self.batch,)
+
+    def _tensor(self, name: str) -> int:
+        """The node that computes a tensor in the file's shape ((channels, 1, 1) for (channels,) will do)."""
+        x, shape = self.nodes[name], self.shape(name)
+        if self.net.shape(x) not in (shape, (*shape, 1, 1)):
+            x = self.nodes[name] = self._put("Reshape", shape, [x])
+        return x
+
+    def _images(self, node: Node) -> list[int] | None:
+        """The node's inputs, if they are tensors that are computed and have the file's shape with the batch first."""
+        known = all(name in self.nodes and self.full(name)[:1] == (self.batch,) for name in node.inputs)
+        return [self._tensor(name) for name in node.inputs] if known else None
+
+    def _image(self, node: Node) -> int | None:
+        """The first input, if it is (batch, channels, height, width)."""
+        name = node.inputs[0]
+        four = name in self.nodes and len(self.full(name)) == 4 and self.full(name)[0] == self.batch
+        return self._tensor(name) if four else None
+
+    def _only(self, x: int, name: str) -> bool:
+        """Whether nothing but one reader of this tensor needs an op, so that both may become one."""
+        return self.own.get(x) == name and self.uses[name] == 1
+
+    def _constant(self, node: Node, index: int) -> np.ndarray | None:
+        return self.constants.get(node.inputs[index]) if len(node.inputs) > index else None
+
+    def _constants(self, node: Node) -> list[np.ndarray] | None:
+        """All inputs but the first; None if one of them is computed."""
+        values = [self.constants.get(name) for name in node.inputs[1:] if name]
+        return None if any(value is None for value in values) else values  # type: ignore[return-value]
+
+    # Adding ops
+
+    def _put(
+        self,
+        kind: str,
+        shape: tuple[int, ...],
+        inputs: Sequence[int],
+        weights: dict[str, np.ndarray] | None = None,
+        **attrs: Any,
+    ) -> int:
+        x = self.net.add(kind, shape, *inputs, **attrs)
+        self.sources[x] = tuple(inputs)
+        if weights:
+            held = sum(value.size for name, value in weights.items() if name not in ("mean", "var"))
+            if held != params(self.net.ops[x], self.net.shape(inputs[0])):
+                raise InputError(f"The weights of a {kind} in {self.path} do not fit its input; export it again.")
+            self.weights[x] = {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
+        return x
+
+    def _pointwise(self, kind: str, x: int, *others: int, **attrs: Any) -> int:
+        return self._put(kind, self.net.shape(x), [x, *others], **attrs)
+
+    def _foreign(self, node: Node) -> None:
+        """One op for each output that is read; what it needs is said by the first."""
+        inputs = [self._tensor(name) for name in node.inputs if name in self.nodes]
+        told = {name: value for name, value in (("params", self._params(node)), ("macs", self._macs(node))) if value}
+        for name in node.outputs:
+            if self.uses[name]:
+                x = self._put(node.kind, self.shape(name), inputs, None, **told)
+                self.nodes[name], self.foreign[x], told = x, node, {}
+
+    def _params(self, node: Node) -> int:
+        names = node.inputs[:3] if node.kind == "BatchNormalization" else node.inputs
+        values = [self.constants[name] for name in names if name in self.constants]
+        return sum(v.size for v in values if v.ndim > 1 or (v.size > 1 and np.issubdtype(v.dtype, np.floating)))
+
+    def _macs(self, node: Node) -> int:
+        """Of one image."""
+        out = math.prod(self.full(node.outputs[0])) if node.outputs[0] else 0
+        if node.kind in ("MatMul", "Gemm", "MatMulInteger"):
+            inner = -2 if node.attrs.get("transA") else -1
+            return out * self.full(node.inputs[0])[inner] // self.batch
+        if node.kind in _WEIGHT:
+            return out * math.prod(self.full(node.inputs[_WEIGHT[node.kind]])[1:]) // self.batch
+        if node.kind == "ConvTranspose":
+            return math.prod(self.full(node.inputs[0])) * math.prod(self.full(node.inputs[1])[1:]) // self.batch
+        if node.kind == "Einsum" and len(node.inputs) == 2 and "." not in node.attrs["equation"]:
+            terms = node.attrs["equation"].replace(" ", "").split("->")[0].split(",")
+            sizes = {
+                i: n
+                for term, name in zip(terms, node.inputs, strict=True)
+                for i, n in zip(term, self.full(name), strict=True)
+            }
+            return math.prod(sizes.values()) // self.batch
+        return 0
+
+    # One method a kind: the equivalent op, or None
+
+    def _read_conv(self, node: Node) -> int | None:
+        x, constants = self._image(node), self._constants(node)
+        if x is None or constants is None:
+            return None
+        weights = dict(zip(("weight", "bias"), constants, strict=False))
+        groups, bias = node.attrs.get("group", 1), int("bias" in weights)
+        return self._windowed("conv", node, x, weights["weight"].shape[2:], weights, groups=groups, bias=bias)
+
+    def _read_maxpool(self, node: Node) -> int | None:
+        x = self._image(node)
+        indices = any(self.uses[name] for name in node.outputs[1:])
+        return None if x is None or indices else self._windowed("max_pool", node, x, node.attrs["kernel_shape"])
+
+    def _read_averagepool(self, node: Node) -> int | None:
+        x = self._image(node)
+        if x is None or set(node.attrs.get("dilations", [1])) != {1}:
+            return None
+        return self._windowed("avg_pool", node, x, node.attrs["kernel_shape"])
+
+    def _windowed(
+        self,
+        kind: str,
+        node: Node,
+        x: int,
+        kernel: Sequence[int],
+        weights: dict[str, np.ndarray] | None = None,
+        **attrs: Any,
+    ) -> int | None:
+        """An op with a kernel; where outputs are rounded up, what lacks is padded at the bottom and on the right."""
+        sides, out = self.net.shape(x)[1:], self.shape(node.outputs[0])
+        strides, dilations = (list(node.attrs.get(name, [1, 1])) for name in ("strides", "dilations"))
+        automatic = node.attrs.get("auto_pad", "NOTSET")
+        told = list(node.attrs.get("pads", [0] * 4)) if automatic == "NOTSET" else [0] * 4
+        pad = list(told)
+        for i, (side, k, s, d) in enumerate(zip(sides, kernel, strides, dilations, strict=True)):
+            missing = max((out[i + 1] - 1) * s + (k - 1) * d + 1 - side - told[i] - told[i + 2], 0)
+            first = {"SAME_UPPER": missing // 2, "SAME_LOWER": -(-missing // 2)}.get(automatic, 0)
+            pad[i], pad[i + 2] = told[i] + first, told[i + 2] + missing - first
+        attrs |= {"kernel": _one(kernel), "stride": _one(strides), "pad": _one(pad)}
+        attrs |= {"dilation": _one(dilations)} if set(dilations) != {1} else {}
+        if node.attrs.get("count_include_pad") and any(pad):
+            rounded_up = automatic == "NOTSET" and pad != told
+            if rounded_up and any(told):
+                return None  # what was told counts, what was rounded up does not
+            attrs |= {} if rounded_up else {"include_pad": 1}
+        same = window(Op(kind, attrs), self.net.shape(x)) == out[1:]
+        return self._put(kind, out, [x], weights, **attrs) if same else None
+
+    def _read_gemm(self, node: Node) -> int | None:
+        constants, a = self._constants(node), node.attrs
+        name = node.inputs[0]
+        rows = name in self.nodes and len(self.full(name)) == 2 and self.full(name)[0] == self.batch
+        if constants is None or not rows or a.get("transA"):
+            return None
+        weight = a.get("alpha", 1.0) * (constants[0] if a.get("transB") else constants[0].T)
+        weights = {"weight": weight}
+        if len(constants) > 1:
+            if constants[1].ndim > 1 and constants[1].shape[0] > 1:
+                return None
+            weights["bias"] = np.broadcast_to(a.get("beta", 1.0) * constants[1].reshape(-1), weight.shape[:1])
+        return self._put("dense", weight.shape[:1], [self.nodes[name]], weights, bias=int(len(constants) > 1))
+
+    def _read_matmul(self, node: Node) -> int | None:
+        weight = self._constant(node, 1)
+        return self._read_gemm(node) if weight is not None and weight.ndim == 2 else None
+
+    def _read_batchnormalization(self, node: Node) -> int | None:
+        x, constants = self._image(node), self._constants(node)
+        if x is None or constants is None or node.attrs.get("training_mode"):
+            return None
+        scale, shift, mean, var = (value.astype(np.float64) for value in constants)
+        var = var + (node.attrs.get("epsilon", 1e-5) - BN_EPSILON)
+        return self._put("bn", self.net.shape(x), [x], {"scale": scale, "shift": shift, "mean": mean, "var": var})
+
+    def _read_add(self, node: Node) -> int | None:
+        for name, other in (node.inputs, node.inputs[::-1]):
+            if other in self.constants:
+                return self._add_constant(node, name, self.constants[other])
+        xs = self._images(node)
+        same = xs and len({self.net.shape(x) for x in xs}) == 1
+        return self._pointwise("add", *xs) if xs and same else None
+
+    def _add_constant(self, node: Node, name: str, value: np.ndarray) -> int | None:
+        """Nothing where it is zero, a bias where it follows a layer that has none."""
+        x, shape = self.nodes[name], self.shape(node.outputs[0])
+        if self.full(node.outputs[0]) != self.full(name):
+            return None
+        if not value.any():
+            return x
+        op = self.net.ops[x]
+        channel = (shape[0], *[1] * (len(shape) - 1))
+        per_channel = value.shape[-len(shape):] == channel and value.size == shape[0]  # fmt: skip
+        if op.kind not in ("conv", "dense") or op.attrs["bias"] or not per_channel or not self._only(x, name):
+            return None
+        self.net.ops[x] = Op(op.kind, {**op.attrs, "bias": 1})
+        self.weights[x]["bias"] = value.reshape(-1).astype(np.float32)
+        return x
+
+    def _read_sum(self, node: Node) -> int | None:
+        """Two at a time."""
+        xs = self._images(node)
+        if xs is None or len({self.net.shape(x) for x in xs}) > 1:
+            return None
+        total, *others = xs
+        for x in others:
+            total = self._pointwise("add", total, x)
+        return total
+
+    def _read_mul(self, node: Node) -> int | None:
+        xs = self._images(node)
+        if xs is None:
+            return None
+        for (x, gate), name in ((xs, node.inputs[1]), (xs[::-1], node.inputs[0])):
+            kind = _GATED.get(self.net.ops[gate].kind)
+            if kind and self.sources[gate] == (x,) and self._only(gate, name):
+                return self._pointwise(kind, x)
+        for x, y in (xs, xs[::-1]):
+            shape = self.net.shape(x)
+            if self.net.shape(y) in (shape, (shape[0], 1, 1)) and self.shape(node.outputs[0]) == shape:
+                return self._pointwise("mul", x, y)
+        return None
+
+    def _read_concat(self, node: Node) -> int | None:
+        xs, rank = self._images(node), len(self.full(node.outputs[0]))
+        alike = xs and rank in (2, 4) and {len(self.net.shape(x)) for x in xs} == {rank - 1}
+        if xs is None or not alike or node.attrs["axis"] % rank != 1:
+            return None
+        return self._put("concat", self.shape(node.outputs[0]), xs)
+
+    def _read_pad(self, node: Node) -> int | None:
+        sides, value, axes = (self._constant(node, i) for i in (1, 2, 3))
+        told: list[int] = node.attrs.get("pads", [] if sides is None else sides.tolist())
+        filled = node.attrs.get("value", 0) or (value is not None and value.any())
+        partial = axes is not None and (axes % 4).tolist() != [0, 1, 2, 3]
+        x = self._image(node) if len(told) == 8 and not any(told[i] for i in (0, 1, 4, 5)) else None
+        if x is None or filled or partial or node.attrs.get("mode", "constant") != "constant":
+            return None
+        return self._put("pad", self.shape(node.outputs[0]), [x], pad=_one([*told[2:4], *told[6:]]))
+
+    def _read_clip(self, node: Node) -> int | None:
+        if any(name and name not in self.constants for name in node.inputs[1:]):
+            return None
+        if self.opset < 11:
+            low, high = node.attrs.get("min"), node.attrs.get("max")
+        else:
+            low, high = self._constant(node, 1), self._constant(node, 2)
+        low, high = -math.inf if low is None else float(low), math.inf if high is None else float(high)
+        kind = "relu6" if (low, high) == (0, 6) else "relu" if low == 0 and high > 3e38 else ""
+        return self._pointwise(kind, self.nodes[node.inputs[0]]) if kind else None
+
+    def _read_hardsigmoid(self, node: Node) -> int | None:
+        ours = math.isclose(node.attrs.get("alpha", 0.2), 1 / 6, rel_tol=1e-4) and node.attrs.get("beta", 0.5) == 0.5
+        return self._pointwise("hsigmoid", self.nodes[node.inputs[0]]) if ours else None
+
+    def _read_softmax(self, node: Node) -> int | None:
+        rank = len(self.full(node.inputs[0]))
+        axis = node.attrs.get("axis", -1 if self.opset >= 13 else 1) % rank
+        xs = self._images(node) if axis == 1 and (rank == 2 or (rank == 4 and self.opset >= 13)) else None
+        return self._pointwise("softmax", *xs) if xs else None
+
+    def _read_globalaveragepool(self, node: Node) -> int | None:
+        x = self._image(node)
+        return None if x is None else self._put("global_avg_pool", self.shape(node.outputs[0]), [x])
+
+    def _read_reducemean(self, node: Node) -> int | None:
+        axes = self._constant(node, 1)
+        axes = node.attrs.get("axes") if axes is None else axes.tolist()
+        whole = axes is not None and sorted(axis % 4 for axis in axes) == [2, 3]
+        return self._read_globalaveragepool(node) if whole else None
+
+    def _read_cast(self, node: Node) -> int | None:
+        return self.nodes[node.inputs[0]] if node.attrs["to"] in _FLOATS else None
+
+    def _read_reshape(self, node: Node) -> int | None:
+        """Nothing, where the shape stays or one image becomes one row; or the end of a channel shuffle."""
+        if any(self.uses[name] for name in node.outputs[1:]):
+            return None  # the mask of a dropout
+        x, full = self.nodes[node.inputs[0]], self.full(node.outputs[0])
+        shape = self.net.shape(x)
+        if full in ((self.batch, *shape), (self.batch, math.prod(shape))):
+            if self.net.ops[x].kind == "global_avg_pool" and self._only(x, node.inputs[0]):
+                self.net.ops[x] = Op("global_avg_pool", {"shape": full[1:]})  # runtimes have the two as one
+            return x
+        return self._shuffle(node, x)
+
+    def _shuffle(self, node: Node, transposed: int) -> int | None:
+        """(groups, channels / groups) turned round between two reshapes."""
+        turn = self.foreign.get(transposed)
+        split = self.foreign.get(self.sources[transposed][0]) if turn and turn.kind == "Transpose" else None
+        if turn is None or split is None or split.kind != "Reshape" or turn.attrs.get("perm") != [0, 2, 1, 3, 4]:
+            return None
+        (before,) = self.sources[self.sources[transposed][0]]
+        alone = self.uses[node.inputs[0]] == self.uses[turn.inputs[0]] == 1
+        if not alone or self.full(node.outputs[0]) != (self.batch, *self.net.shape(before)):
+            return None
+        return self._pointwise("shuffle", before, groups=self.full(split.outputs[0])[1])
+
+
+def _one(values: Sequence[int]) -> Any:
+    """One number where all are the same."""
+    numbers = tuple(int(value) for value in values)
+    return numbers[0] if len(set(numbers)) == 1 else numbers
