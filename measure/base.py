@@ -73,18 +73,19 @@ class Backend(CostModel):
         name = f"{self.host}_{self.runtime}_{self.precision}_{self.batch}"
         return Device(name, family, self.kind, self.runtime, self.precision, self.batch)
 
-    def session(self, network: Architecture, seed: int = 0) -> Session:
-        """Build and load a network with seeded weights, bind a seeded input and check what it computes.
+    def session(self, network: Architecture, seed: int = 0, weights: Weights | None = None) -> Session:
+        """Build and load a network with its weights or seeded ones, bind a seeded input and check what it computes.
 
-        A network whose input names a `batch` (a layer's record does) runs with that one.
+        A network whose input names a `batch` (a layer's record does) runs with that one. One whose input names the
+        ONNX `file` that it was read from must compute what the file says.
 
         Raises:
             WrongOutput: the output is not the network's.
         """
         batch = network.ops[0].attrs.get("batch", self.batch)
         if batch != self.batch:
-            return replace(self, batch=batch).session(network, seed)
-        weights = make_weights(network, seed)
+            return replace(self, batch=batch).session(network, seed, weights)
+        weights = make_weights(network, seed) if weights is None else weights
         x = make_input(network, self.batch, seed)
         with tempfile.TemporaryDirectory() as folder:
             session = self.load(self.build(network, weights, Path(folder)))
@@ -93,9 +94,9 @@ class Backend(CostModel):
         check_output(session.fetch(), network, weights, x, self.precision)
         return session
 
-    def measure(self, network: Architecture, reference: Session) -> Repeats:
+    def measure(self, network: Architecture, reference: Session, weights: Weights | None = None) -> Repeats:
         """Time a shaped network, interleaved with a reference session of this backend."""
-        return self.timing(self.session(network).run, reference.run)
+        return self.timing(self.session(network, weights=weights).run, reference.run)
 
     def on(self, device: Device | None = None, metric: str = "latency_ms") -> Cost:
         """The live cost: every call measures. It is the median wall time (nothing to correct drift against)."""
@@ -120,15 +121,24 @@ rough (1 to 5 %); an empty or mis-wired network is off by 1 or more."""
 
 def check_output(y: np.ndarray, network: Architecture, weights: Weights, x: np.ndarray, precision: str) -> float:
     """Relative error against the numpy reference; above the tolerance, or not finite, it raises `WrongOutput`."""
-    from measure.build.numpy_reference import evaluate
-
-    expected = evaluate(network, weights, x)
+    expected = _expected(network, weights, x)
     if y.shape != expected.shape:
         raise WrongOutput(f"The output has shape {y.shape}, not {expected.shape}.")
     error = float(np.linalg.norm(y - expected) / np.linalg.norm(expected))
     if not error <= TOLERANCE[precision]:
         raise WrongOutput(f"The output is off by {error:.3g} of its norm ({TOLERANCE[precision]} is accepted).")
     return error
+
+
+def _expected(network: Architecture, weights: Weights, x: np.ndarray) -> np.ndarray:
+    if file := network.ops[0].attrs.get("file"):
+        from onnx.reference import ReferenceEvaluator
+
+        model = ReferenceEvaluator(file)
+        return np.asarray(model.run(None, {model.input_names[0]: x})[0])
+    from measure.build.numpy_reference import evaluate
+
+    return evaluate(network, weights, x)
 
 
 def make_input(network: Architecture, batch: int, seed: int = 0) -> np.ndarray:

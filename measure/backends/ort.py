@@ -32,16 +32,21 @@ class OnnxRuntime(Backend):
 
         from measure.build.onnx_graph import build_onnx
 
-        path = folder / "model.onnx"
-        onnx.save(build_onnx(network, weights, self.batch), path)
-        return path if self.precision == "fp32" else self._quantised(network, path)
+        if file := network.ops[0].attrs.get("file"):
+            path = Path(file)
+        else:
+            path = folder / "model.onnx"
+            onnx.save(build_onnx(network, weights, self.batch), path)
+        return path if self.precision == "fp32" else self._quantised(network, path, folder)
 
-    def _quantised(self, network: Architecture, path: Path) -> Path:
+    def _quantised(self, network: Architecture, path: Path, folder: Path) -> Path:
         import logging
 
+        import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
+        (name, *_) = (tensor.name for tensor in onnx.load(path, load_external_data=False).graph.input)
         inputs = [make_input(network, self.batch, seed=1000 + i) for i in range(self.calibration)]
 
         class Reader(CalibrationDataReader):
@@ -50,9 +55,9 @@ class OnnxRuntime(Backend):
 
             def get_next(self) -> dict[str, np.ndarray] | None:
                 x = next(self.batches, None)
-                return None if x is None else {"t0": x}
+                return None if x is None else {name: x}
 
-        prepared, quantised = path.with_name("prepared.onnx"), path.with_name("int8.onnx")
+        prepared, quantised = folder / "prepared.onnx", folder / "int8.onnx"
         logging.disable(logging.WARNING)  # it asks for the pre-processing that has just been done
         try:
             quant_pre_process(path, prepared, skip_symbolic_shape=True)
