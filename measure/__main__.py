@@ -182,7 +182,7 @@ def lookup(
     with Worker(timeout) as bench:
         table = Lookup(device, Journal(journal), passes, reasons, bench)
         with _bar(sum(len(tasks) for *_, tasks in table.tasks(network))) as bar:
-            told = table.measure(network, partial(_tell, bar))
+            told = table.measure(network, lambda row: bar.update() and None)
     print(f"{told['network']} on {told['device']}: {told['entries']} layers, {told['different']} different ones; "
           f"a call costs {1000 * told['call_ms']:.1f} us\n")  # fmt: skip
     for row in told["sums"]:

@@ -116,16 +116,12 @@ def write_host(name: str, folder: Path, kind: str = "", overwrite: bool = False)
     path = folder / f"{name}.yaml"
     if path.exists() and not overwrite:
         raise InputError(f"{path} is already there; name another --name or say --overwrite true.")
+    part = path.with_suffix(".part")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        part.touch()  # before what takes seconds
+        part.write_text(yaml.safe_dump(describe_host(name, kind), sort_keys=False, width=120))
+        part.replace(path)  # whole or not at all
     except OSError as error:
-        raise InputError(
-            f"{folder} cannot be made ({error.strerror}); name a folder of yours with --folder."
-        ) from error
-    if not os.access(folder, os.W_OK):
-        raise InputError(f"{folder} cannot be written; name a folder of yours with --folder.")
-    text = yaml.safe_dump(describe_host(name, kind), sort_keys=False, width=120)
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    part.replace(path)  # whole or not at all
+        raise InputError(f"{folder} cannot be written ({error.strerror}); name a folder of yours.") from error
     return path

@@ -8,7 +8,8 @@ network: its main input is bound; another input is the same tensor where the sha
 A sum is wrong for reasons that can be measured, each by a second sum:
 
 - every session costs something before it computes anything: the latency of one that computes a single number;
-- a layer measured alone finds its weights in the cache: `cold`, where the cache is overwritten before each run;
+- a layer measured alone finds its weights in the cache: `cold`, where the cache is overwritten before each run (of
+  the layer, of the network and of that smallest session, since a cold call costs more too);
 - a layer measured alone pays for what a runtime does at borders (layouts) and misses what it fuses across them:
   `paired`, where an entry costs what it adds to the entry before it.
 """
@@ -31,7 +32,8 @@ from measure.campaign import Journal, Task, pending, run_campaign
 FOLDED = ("bn", "relu", "relu6", "hswish", "hsigmoid", "sigmoid", "tanh", "silu")
 """What is part of the entry before it."""
 
-COLD_MB = 64
+COLD = {"flush_mb": 64, "pairs": 31, "max_rounds": 1}
+"""How cold runs are timed: overwriting the cache takes far longer than they do."""
 
 
 def entries(network: Architecture) -> list[list[int]]:
@@ -154,9 +156,12 @@ class Lookup:
         alone = list({entry.alone.key: entry.alone for entry in table}.values())
         plans = [("latency_ms", [network, SMALLEST, *alone], self.backend)]
         if self.reasons:
-            cold = replace(self.backend, timing=replace(self.backend.timing, flush_mb=COLD_MB))
+            timing = replace(self.backend.timing, **COLD)  # type: ignore[arg-type]
             both = list({entry.pair.key: entry.pair for entry in table if entry.pair}.values())
-            plans += [("latency_ms", both, self.backend), ("cold_ms", [network, *alone], cold)]
+            plans += [
+                ("latency_ms", both, self.backend),
+                ("cold_ms", [network, SMALLEST, *alone], replace(self.backend, timing=timing)),
+            ]
         return [
             (metric, archs, backend, pending(archs, [backend], self.journal, self.passes, metric=metric))
             for metric, archs, backend in plans
@@ -199,7 +204,7 @@ def summarise(
         steps = [of(e.pair) - of(e.before) if e.pair and e.before else of(e.alone) for e in table]
         sums |= {
             "direct, cold": of(network, "cold_ms"),
-            "summed, cold, - calls": cold - others * call,
+            "summed, cold, - calls": cold - others * of(SMALLEST, "cold_ms"),
             "summed in pairs": np.sum(steps, axis=0),
         }
     counts = Counter(entry.alone.key for entry in table)

@@ -156,8 +156,8 @@ class Clockwork:
 def test_timing_pairs_every_run_and_reports_the_ratio() -> None:
     network, reference = Clockwork(2.0), Clockwork(1.0)
     repeats = Timing(warmup=2, pairs=11)(network.run, reference.run)
-    assert repeats.clocks.shape == (11, 4)
-    assert network.runs == reference.runs == 2 + 11 * repeats.rounds
+    assert 11 <= len(repeats.clocks) <= 22 and repeats.clocks.shape[1] == 4  # what was preempted is measured again
+    assert network.runs == reference.runs >= 2 + 11 * repeats.rounds
     assert repeats.ratio == pytest.approx(2.0, rel=0.1)
 
 
