@@ -238,21 +238,18 @@ def optimise(
 def _backends(texts: str, host: str, core: int | None) -> list[Backend]:
     """The runtimes that a flag names; one that cannot run here is refused before anything is measured."""
     from measure.backends import parse_backend
-    from measure.doctor import refuse_absent
     from measure.timing import pin
 
     if core is not None:
         pin(core)
-    backends = [parse_backend(text.strip(), host) for text in texts.split(",")]
-    refuse_absent(backends)
-    return backends
+    return [parse_backend(text.strip(), host) for text in texts.split(",")]
 
 
 def _of_space(
     space: str, limit: int, archs: Path | None, seed: int, block: bool
 ) -> tuple[Sequence[Architecture], Prepare]:
     """What to measure of a space, and how it becomes a network."""
-    from datasets.records import InputError
+    from datasets.records import InputError, Space
     from datasets.spaces import parse_space
     from measure import bench
     from measure.campaign import distinct_sample
@@ -260,7 +257,7 @@ def _of_space(
     where = parse_space(space)
     if archs is not None and not archs.is_file():
         raise InputError(f"There is no file {archs}; it should hold one architecture a line.")
-    if block and not hasattr(where, "block"):
+    if block and getattr(type(where), "block", None) is getattr(Space, "block", None):
         raise InputError(f"The networks of {where} are not stacks of a basic block; leave --block out.")
     chosen = where.parse(archs.read_text().split()) if archs else distinct_sample(where, limit, seed)
     return chosen, partial(bench.block if block else bench.whole, where)
@@ -268,14 +265,14 @@ def _of_space(
 
 def _onnx_files(paths: str) -> tuple[Sequence[Architecture], Prepare]:
     """ONNX files as what to measure; each is read when its turn comes."""
-    from datasets.records import Architecture, InputError
-    from measure.bench import onnx_file
+    from datasets.records import InputError
+    from measure.bench import name_file, onnx_file
 
     files = [Path(text.strip()) for text in paths.split(",")]
     for file in files:
         if not file.is_file():
             raise InputError(f"There is no ONNX file {file}.")
-    return [Architecture("onnx", str(file), (), ()) for file in files], onnx_file
+    return [name_file(file) for file in files], onnx_file
 
 
 def _features(host: str) -> dict[str, float]:

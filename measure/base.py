@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import tempfile
 from abc import abstractmethod
 from dataclasses import dataclass, field, replace
@@ -48,12 +49,24 @@ class Backend(CostModel):
     runtime: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     kind: ClassVar[str] = "server-cpu"
+    packages: ClassVar[tuple[str, ...]] = ()
+    """What has to be installed."""
 
     def __post_init__(self) -> None:
         if self.precision not in self.precisions:
             raise InputError(
                 f"Backend {self.runtime} has no precision '{self.precision}'; it has {', '.join(self.precisions)}."
             )
+
+    def unavailable(self) -> str:
+        """Why this backend cannot run here, in one sentence; nothing where it can."""
+        missing = [package for package in self.packages if not _installed(package)]
+        reason = f"the package {missing[0]} is not installed" if missing else self.lacks()
+        return f"Backend {self.runtime} is not available here, because {reason}." if reason else ""
+
+    def lacks(self) -> str:
+        """What this host lacks although the packages are there, as the end of that sentence."""
+        return ""
 
     @abstractmethod
     def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
@@ -139,6 +152,13 @@ def _expected(network: Architecture, weights: Weights, x: np.ndarray) -> np.ndar
     from measure.build.numpy_reference import evaluate
 
     return evaluate(network, weights, x)
+
+
+def _installed(package: str) -> bool:
+    try:
+        return importlib.util.find_spec(package) is not None
+    except ModuleNotFoundError:  # of a.b, where there is no a
+        return False
 
 
 def make_input(network: Architecture, batch: int, seed: int = 0) -> np.ndarray:

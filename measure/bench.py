@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import multiprocessing
 import os
 import platform
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.records import Architecture, InputError, Space
+from datasets.records import Architecture, InputError, Op, Space
 from measure.base import Backend, Session, reference_network
 from measure.build.weights import Weights
 from measure.host import cpu_model
@@ -43,13 +44,20 @@ def shaped(arch: Architecture, batch: int) -> tuple[Architecture, Weights | None
     return arch, None
 
 
+def name_file(path: Path) -> Architecture:
+    """What a campaign calls an ONNX file, as `datasets.onnx_file` does: its name and what its bytes hash to."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    return Architecture("onnx", f"{path.name}:{digest}", (Op("file", {"path": str(path)}),), ())
+
+
 def onnx_file(arch: Architecture, batch: int) -> tuple[Architecture, Weights | None]:
-    """The network of an ONNX file, whose path is the key. Its input names the file, so that onnxruntime runs the file
-    itself; other runtimes run what was read from it."""
+    """The network of an ONNX file. Its input names the file, so that onnxruntime runs the file itself; other runtimes
+    run what was read from it."""
     from datasets.onnx_file import read_onnx
 
-    network, weights = read_onnx(Path(arch.key), batch)
-    start = replace(network.ops[0], attrs={**network.ops[0].attrs, "file": arch.key})
+    path = arch.ops[0].attrs["path"]
+    network, weights = read_onnx(Path(path), batch)
+    start = replace(network.ops[0], attrs={**network.ops[0].attrs, "file": path})
     return replace(network, ops=(start, *network.ops[1:])), weights
 
 
@@ -70,7 +78,7 @@ class Bench:
             network, weights = prepare(arch, backend.batch)
             repeats = backend.measure(network, self.references[name], weights)
             if phases:
-                row["phases"] = measure_phases(backend, network, weights)
+                row |= phase_fields(backend, network, self.references[name])
         except Exception as error:
             return {**row, "error": f"{type(error).__name__}: {error}"}
         return {
@@ -97,13 +105,13 @@ def about(backend: Backend) -> Row:
     return {"date": date, "host": host, "protocol": backend.timing.to_dict()}
 
 
-def measure_phases(backend: Backend, network: Architecture, weights: Weights | None) -> dict[str, float]:
-    """Milliseconds of a network's phases by name (init_ms, pre_ms, exe_ms, post_ms), each a metric of its own."""
+def phase_fields(backend: Backend, network: Architecture, reference: Session) -> Row:
+    """What a row says of a network's phases: init_ms, pre_ms, exe_ms, post_ms, and how they were taken (`phases`)."""
     try:
-        from measure.phases import measure_phases as measure
+        from measure.phases import measure_phases
     except ModuleNotFoundError as error:
         raise InputError("Phases are not measured by this version; leave --phases out.") from error
-    return dict(measure(backend, network, weights))
+    return dict(measure_phases(backend, network, reference))
 
 
 class Worker:

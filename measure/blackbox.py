@@ -59,7 +59,10 @@ class Objective:
     def __call__(self, decisions: Sequence[int] | Mapping[Any, int]) -> float:
         """The number to minimise, for one row of decisions (a mapping: its values in their order)."""
         values = list(decisions.values() if isinstance(decisions, Mapping) else decisions)
-        archs = Architectures(self.space, np.array([values], dtype=int))
+        try:
+            archs = Architectures(self.space, np.array([values], dtype=int))
+        except InputError:
+            return FAILED  # in some spaces decisions depend on each other
         (key,) = archs.keys
         if key not in self.evaluated:
             self.evaluated[key] = self._score(archs)
@@ -103,6 +106,8 @@ def minimise(objective: Objective, evaluations: int, seed: int, tell: Callable[[
     choices = ng.p.Tuple(*[ng.p.TransitionChoice(range(n)) for n in objective.space.num_choices])
     choices.random_state.seed(seed)
     optimizer = ng.optimizers.DiscreteOnePlusOne(parametrization=choices, budget=evaluations)
+    start = objective.space.sample(1, np.random.default_rng(seed)).decisions[0]
+    optimizer.suggest(tuple(start.tolist()))  # an architecture that exists, wherever the space has some that do not
     for _ in range(evaluations):
         asked = optimizer.ask()
         value = objective(asked.value)

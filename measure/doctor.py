@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import os
-import pkgutil
 import platform
 import shutil
 import subprocess
@@ -16,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.records import InputError
-from measure.base import Backend, reference_network
+from measure.base import reference_network
 from measure.host import CPUFREQ, clock_ghz, cpu_model
 
 Finding = dict[str, str]
@@ -36,7 +33,7 @@ def diagnose() -> dict[str, list[Finding]]:
         "noise": [noise_floor()],
         "energy": [_rapl(), _nvml()],
         "devices": [_gpus(), _android()],
-        "runtimes": [_finding(name, *_runtime(name)) for name in backend_names()],
+        "runtimes": _runtimes(),
     }
 
 
@@ -111,9 +108,9 @@ def noise_floor(blocks: int = 8) -> Finding:
     second copy of itself in the same pairs (corrected), and raw."""
     from measure.backends.ort import OnnxRuntime
 
-    if why := why_not(OnnxRuntime()):
-        return _finding("onnxruntime", f"not measured, because {why}")
     backend = OnnxRuntime()
+    if why := backend.unavailable():
+        return _finding("onnxruntime", why)
     session, reference = (backend.session(reference_network()) for _ in range(2))
     timing = replace(backend.timing, max_rounds=1)
     told = []
@@ -176,44 +173,18 @@ def _android() -> Finding:
     return _finding("Android", "; ".join(" ".join(line.split()) for line in lines) or "no device is connected", todo)
 
 
-def backend_names() -> list[str]:
-    """The files of measure/backends."""
-    import measure.backends
+def _runtimes() -> list[Finding]:
+    from measure.backends import backend_classes
 
-    return [module.name for module in pkgutil.iter_modules(measure.backends.__path__)]
-
-
-def why_not(backend: Backend) -> str:
-    """Why a backend cannot run here, empty where it can; a package that is missing is a reason too."""
-    try:
-        if why := getattr(backend, "unavailable", str)():
-            return why
-        backend.versions()
-    except (ImportError, OSError) as error:
-        return f"{type(error).__name__}: {error}"
-    return ""
-
-
-def refuse_absent(backends: list[Backend]) -> None:
-    """Raise `InputError` if one of the backends cannot run here."""
-    for backend in backends:
-        if why := why_not(backend):
-            raise InputError(f"Backend {backend.runtime} is not available here, because {why.rstrip('.')}.")
-
-
-def _runtime(name: str) -> tuple[str, str]:
-    from measure.backends import parse_backend
-
-    try:
-        importlib.import_module(f"measure.backends.{name}")
-        backend = parse_backend(name, "host")
-        why = why_not(backend)
-        if not why:
-            versions = ", ".join(f"{package} {version}" for package, version in backend.versions().items())
-            return f"available: {', '.join(backend.precisions)} ({versions})", ""
-    except (ImportError, InputError) as error:
-        why = str(error)
-    return f"not available here, because {why}", "install its package, or measure on a machine that has what it needs"
+    findings = []
+    for name, cls in sorted(backend_classes().items()):
+        if why := cls().unavailable():
+            todo = "install what it needs, or measure on a machine that has it"
+            findings.append(_finding(name, why.removeprefix(f"Backend {name} is "), todo))
+        else:
+            versions = ", ".join(f"{package} {version}" for package, version in cls().versions().items())
+            findings.append(_finding(name, f"available: {', '.join(cls.precisions)} ({versions})"))
+    return findings
 
 
 def as_text(sections: dict[str, list[Finding]]) -> str:

@@ -114,7 +114,8 @@ def decompose(network: Architecture) -> list[Entry]:
 
 def label(layer: Architecture) -> str:
     """A layer in words: its ops, the first one's window and the shapes before and behind it."""
-    ops = [op for op in layer.ops if op.kind not in ("input", "zero")]
+    kinds = [op.kind for op in layer.ops]
+    ops = [op for op, sources in zip(layer.ops, layer.inputs(), strict=True) if {kinds[s] for s in sources} - {"zero"}]
     a = ops[0].attrs
     window = f" {_by(a['kernel'])}/{_by(a.get('stride', 1))}" if "kernel" in a else ""
     groups = f" groups {a['groups']}" if a.get("groups", 1) > 1 else ""

@@ -18,7 +18,7 @@ def to_table(rows: list[Row]) -> tuple[pd.DataFrame, dict[str, Any]]:
 
     A device's reference time is the median over all its rows; value = ratio x that time, so every cell is told as if
     it had run at the moment when the machine had its median speed. Failed and unstable rows are left out and counted;
-    repeats become their median. A row's `phases` are metrics of their own, which have no spread.
+    repeats become their median. A row's phases are metrics of their own, which have no spread.
 
     Returns:
         The table (space, key, device, metric; value, p10, p25, p75, p90, raw_ms: ms; spread: standard deviation of the
@@ -65,12 +65,16 @@ def to_table(rows: list[Row]) -> tuple[pd.DataFrame, dict[str, Any]]:
     return table, meta
 
 
+PHASES = ("init_ms", "pre_ms", "exe_ms", "post_ms")
+
+
 def _phases(row: Row) -> list[Row]:
     unknown = {"deviation": np.nan, "quantiles": [np.nan] * 4}
     return [
-        {**row, "metric": name, "ratio": ms / row["reference_ms"], "raw_ms": ms, **unknown}
-        for name, ms in row.get("phases", {}).items()
-    ]
+        {**row, **unknown, "metric": name, "raw_ms": row[name],
+         "ratio": row["phases"].get(name.removesuffix("_ms"), {}).get("ratio", row[name] / row["reference_ms"])}
+        for name in PHASES if "phases" in row and name in row
+    ]  # fmt: skip
 
 
 def _distinct(items: Any) -> list[dict]:

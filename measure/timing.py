@@ -7,10 +7,11 @@ reference, and what is reported is the median of the ratios.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -32,8 +33,8 @@ class Timing:
         preempted: a pair is dropped if the wall time of either run exceeds its CPU time by more than this share and
             20 microseconds: something else ran meanwhile. What is dropped is measured again, up to twice `pairs`; where
             even then fewer than half are undisturbed, all count.
-        clock: what ratios are taken of. An accelerator works while the processor waits, so there it is `wall`, and no
-            pair counts as preempted.
+        by: the clock that ratios take: cpu, or wall where the CPU only waits for what computes; then no pair is
+            dropped.
         flush_mb: so much memory is written over before each run of the network, so that its caches are cold; the
             reference runs once untimed after it, so that its own are not.
     """
@@ -43,7 +44,7 @@ class Timing:
     max_deviation: float = 0.1
     max_rounds: int = 5
     preempted: float = 0.05
-    clock: Literal["cpu", "wall"] = "cpu"
+    by: Literal["cpu", "wall"] = "cpu"
     flush_mb: int = 0
 
     def __call__(self, run: Callable[[], None], reference: Callable[[], None]) -> Repeats:
@@ -51,16 +52,11 @@ class Timing:
         for _ in range(self.warmup):
             run()
             reference()
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
+        with garbage_kept():
             for rounds in range(1, self.max_rounds + 1):
                 repeats = self._round(run, reference, rounds)
                 if repeats.deviation <= self.max_deviation:
                     break
-        finally:
-            if collecting:
-                gc.enable()
         return repeats
 
     def _round(self, run: Callable[[], None], reference: Callable[[], None], rounds: int) -> Repeats:
@@ -69,33 +65,47 @@ class Timing:
         while missing and len(clocks) < 2 * self.pairs:
             more = min(missing, 2 * self.pairs - len(clocks))
             clocks = np.concatenate([clocks, self._pairs(run, reference, more)])
-            missing = self.pairs - int(self._undisturbed(clocks).sum())
-        return Repeats(clocks, self._kept(clocks), rounds, self.clock)
+            missing = self.pairs - int(self._alone(clocks[:, [0, 2]], clocks[:, [1, 3]]).sum())
+        return Repeats(clocks, self._kept(clocks), rounds, self.by)
 
     def _pairs(self, run: Callable[[], None], reference: Callable[[], None], n: int) -> np.ndarray:
         if not self.flush_mb:
-            return np.array([(*_clock(run), *_clock(reference)) for _ in range(n)])
+            return np.array([(*clock(run), *clock(reference)) for _ in range(n)])
         scratch, clocks = np.zeros(self.flush_mb << 17), []  # 8 bytes a number
         for _ in range(n):
             scratch += 1
-            network = _clock(run)
+            network = clock(run)
             reference()
-            clocks.append((*network, *_clock(reference)))
+            clocks.append((*network, *clock(reference)))
         return np.array(clocks)
 
-    def _undisturbed(self, clocks: np.ndarray) -> np.ndarray:
-        if self.clock == "wall":
-            return np.ones(len(clocks), dtype=bool)
-        wall, cpu = clocks[:, [0, 2]], clocks[:, [1, 3]]
-        return np.all(wall <= (1 + self.preempted) * cpu + 0.02, axis=1)
-
     def _kept(self, clocks: np.ndarray) -> np.ndarray:
-        kept = self._undisturbed(clocks)
-        return kept if kept.sum() >= self.pairs // 2 else np.ones(len(clocks), dtype=bool)
+        return self.undisturbed(clocks[:, [0, 2]], clocks[:, [1, 3]])
+
+    def undisturbed(self, wall: np.ndarray, cpu: np.ndarray) -> np.ndarray:
+        """The rounds [n] in which nothing else ran, from what each reading [n, readings] took in ms; all of them if
+        they are fewer than half."""
+        alone = self._alone(wall, cpu)
+        return alone if alone.sum() >= len(alone) // 2 else np.ones(len(alone), dtype=bool)
+
+    def _alone(self, wall: np.ndarray, cpu: np.ndarray) -> np.ndarray:
+        return np.all((wall <= (1 + self.preempted) * cpu + 0.02) | (self.by == "wall"), axis=1)
 
     def to_dict(self) -> dict[str, Any]:
         """The protocol as it stands in every journal row."""
         return asdict(self)
+
+
+@contextlib.contextmanager
+def garbage_kept() -> Iterator[None]:
+    """Without Python's garbage collector, which would run in the middle of something."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 PAIRS: Mapping[str, int] = {"server": 101, "mobile": 300}
@@ -115,7 +125,7 @@ def pin(core: int) -> None:
     os.sched_setaffinity(0, {core})
 
 
-def _clock(run: Callable[[], None]) -> tuple[float, float]:
+def clock(run: Callable[[], object]) -> tuple[float, float]:
     """Wall and CPU milliseconds of one run."""
     wall, cpu = time.perf_counter_ns(), time.process_time_ns()
     run()
@@ -131,18 +141,18 @@ class Repeats:
         clocks: milliseconds [pairs, 4]: wall and CPU of the network, wall and CPU of the reference.
         kept: which pairs count [pairs].
         rounds: rounds that were needed.
-        clock: what ratios are taken of, `cpu` or `wall`.
+        by: the clock that ratios take.
     """
 
     clocks: np.ndarray
     kept: np.ndarray
     rounds: int
-    clock: str = "cpu"
+    by: Literal["cpu", "wall"] = "cpu"
 
     @property
     def ratios(self) -> np.ndarray:
         """Network / reference of the kept pairs."""
-        of = 1 if self.clock == "cpu" else 0
+        of = 1 if self.by == "cpu" else 0
         return self.clocks[self.kept, of] / self.clocks[self.kept, of + 2]
 
     @property
