@@ -2,7 +2,8 @@
 
 The speed of a shared machine drifts by ten percent over minutes, and more repeats do not average a drift away. A ratio
 of two runs a few milliseconds apart does not see it. So every run of the network is paired with one run of the
-reference, and what is reported is the median of the ratios.
+reference, and what is reported is the median of the ratios. The reference runs once untimed before it is timed: behind
+a network that fills the caches it would take twice its time, and ratios of large and small networks would not compare.
 """
 
 from __future__ import annotations
@@ -35,8 +36,7 @@ class Timing:
             even then fewer than half are undisturbed, all count.
         by: the clock that ratios take: cpu, or wall where the CPU only waits for what computes; then no pair is
             dropped.
-        flush_mb: so much memory is written over before each run of the network, so that its caches are cold; the
-            reference runs once untimed after it, so that its own are not.
+        flush_mb: so much memory is written over before each run of the network, so that its caches are cold.
     """
 
     warmup: int = 5
@@ -69,13 +69,11 @@ class Timing:
         return Repeats(clocks, self._kept(clocks), rounds, self.by)
 
     def _pairs(self, run: Callable[[], None], reference: Callable[[], None], n: int) -> np.ndarray:
-        if not self.flush_mb:
-            return np.array([(*clock(run), *clock(reference)) for _ in range(n)])
         scratch, clocks = np.zeros(self.flush_mb << 17), []  # 8 bytes a number
         for _ in range(n):
             scratch += 1
             network = clock(run)
-            reference()
+            reference()  # what ran before has left none of its data in the caches
             clocks.append((*network, *clock(reference)))
         return np.array(clocks)
 

@@ -156,7 +156,7 @@ def test_timing_pairs_every_run_and_reports_the_ratio() -> None:
     network, reference = Clockwork(2.0), Clockwork(1.0)
     repeats = Timing(warmup=2, pairs=11)(network.run, reference.run)
     assert 11 <= len(repeats.clocks) <= 22 and repeats.clocks.shape[1] == 4  # what was preempted is measured again
-    assert network.runs == reference.runs >= 2 + 11 * repeats.rounds
+    assert network.runs >= 2 + 11 * repeats.rounds and reference.runs == 2 * network.runs - 2  # each once untimed
     assert repeats.ratio == pytest.approx(2.0, rel=0.1)
 
 
@@ -257,8 +257,8 @@ def test_a_campaign_whose_disk_fills_up_keeps_whole_rows_and_goes_on(tmp_path: P
 
 def test_kill_nine_loses_doubles_and_tears_nothing(tmp_path: Path) -> None:
     """A real campaign, killed at random moments, then run to its end; `python -m tests.measure_check` kills more."""
-    told = kill_campaign(tmp_path / "journal.jsonl", kills=5)
-    assert told["kills"] == 5 and told["rows"] >= 40
+    told = kill_campaign(tmp_path / "journal.jsonl", kills=3)
+    assert told["kills"] == 3 and told["rows"] >= 40
     assert told["lost"] == told["doubled"] == told["torn"] == 0
 
 
