@@ -51,8 +51,8 @@ def available(names: str) -> list[str]:
 
 
 def kill_campaign(journal: Path, kills: int, seed: int = 0) -> dict[str, int]:
-    """A real campaign, killed `kills` times at random moments, then run to its end. The moments are uniform over three times
-    the time that it takes to its first row, so most of them are while it measures and writes.
+    """A real campaign, killed `kills` times at random moments, then run to its end. The moments are uniform over three
+    times as long as the first row takes, so most of them are while it measures and writes.
 
     Returns:
         kills; rows at the end; lost: rows that were told or stood in the journal at a kill and were missing later, or
