@@ -187,6 +187,8 @@ def lookup(
           f"a call costs {1000 * told['call_ms']:.1f} us\n")  # fmt: skip
     for row in told["sums"]:
         print(f"{row['what']:<22} {row['ms']:10.4f} ms +- {row['sd']:.4f}   {row['error']:+6.1f} %")
+    if told["failed_pairs"]:
+        print(f"{told['failed_pairs']} pairs could not be measured and count as their layers alone")
     print("\n" + pd.DataFrame(told["layers"][:largest]).to_string(index=False, float_format="%.4f"))
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

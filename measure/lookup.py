@@ -11,7 +11,8 @@ A sum is wrong for reasons that can be measured, each by a second sum:
 - a layer measured alone finds its weights in the cache: `cold`, where the cache is overwritten before each run (of
   the layer, of the network and of that smallest session, since a cold call costs more too);
 - a layer measured alone pays for what a runtime does at borders (layouts) and misses what it fuses across them:
-  `paired`, where an entry costs what it adds to the entry before it.
+  `paired`, where an entry costs what it adds to the entry before it (alone, where a runtime gets the pair wrong:
+  onnxruntime 1.31 makes zeros before a max pool part of the pool, whose own padding is none).
 """
 
 from __future__ import annotations
@@ -190,8 +191,11 @@ def summarise(
     """The direct latency of a network and its layers' sums, from a journal's rows; see `Lookup.measure`."""
     ms = _milliseconds(rows, backend.device().name, passes)
 
+    def known(arch: Architecture, metric: str = "latency_ms") -> bool:
+        return (arch.space, arch.key, metric) in ms
+
     def of(arch: Architecture, metric: str = "latency_ms") -> np.ndarray:
-        if (arch.space, arch.key, metric) not in ms:
+        if not known(arch, metric):
             what = label(arch) if arch.space == "layers" and len(arch.ops) > 2 else arch.key
             raise InputError(f"{what} could not be measured on {backend.runtime}; its rows say why in 'error'.")
         return ms[arch.space, arch.key, metric]
@@ -202,7 +206,7 @@ def summarise(
     sums = {"direct": direct, "summed": alone, "summed - calls": alone - others * call}
     if reasons:
         cold = np.sum([of(entry.alone, "cold_ms") for entry in table], axis=0)
-        steps = [of(e.pair) - of(e.before) if e.pair and e.before else of(e.alone) for e in table]
+        steps = [of(e.pair) - of(e.before) if e.pair and e.before and known(e.pair) else of(e.alone) for e in table]
         sums |= {
             "direct, cold": of(network, "cold_ms"),
             "summed, cold, - calls": cold - others * of(SMALLEST, "cold_ms"),
@@ -221,6 +225,7 @@ def summarise(
         "entries": len(table),
         "different": len(layers),
         "call_ms": float(call.mean()),
+        "failed_pairs": sum(entry.pair is not None and not known(entry.pair) for entry in table) if reasons else 0,
         "sums": [
             {
                 "what": what,
