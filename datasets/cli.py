@@ -24,11 +24,19 @@ def main(
     """Run a command line made of functions: their arguments are the flags, their docstrings the help."""
     for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(pool, "1")  # two threads are ten times slower than one on small graphs and busy cores
+    given = sys.argv[1:] if arguments is None else arguments
+    arguments = [_underscored(text) for text in given]
     with one_sentence(prog):
         from jsonargparse import auto_cli
 
         options = {"as_positional": positional, "prog": prog, "set_defaults": defaults, "exit_on_error": False}
         return auto_cli(components, args=arguments, **options)
+
+
+def _underscored(argument: str) -> str:
+    """A flag as its signature spells it: --budget-ms is --budget_ms."""
+    flag, equals, value = argument.partition("=")
+    return flag[:2] + flag[2:].replace("-", "_") + equals + value if flag.startswith("--") else argument
 
 
 @contextmanager

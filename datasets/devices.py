@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from datasets.records import Device, InputError
 
@@ -151,3 +152,24 @@ def device_on(name: str, chip: str, runtime: str = "", precision: str = "fp32", 
         raise InputError(f"There is no chip '{chip}' in datasets/devices.py; it knows {', '.join(CHIPS)}.")
     known = CHIPS[chip]
     return Device(name, known.family, known.kind, runtime, precision, batch, dict(known.features))
+
+
+def read_device(path: Path) -> Device:
+    """The hardware that `python -m measure host` described: name, family, kind, features.
+
+    Raises:
+        InputError: the file is missing or says something else.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise InputError(f"There is no file {path}; `python -m measure host` writes one for the machine it runs on.")
+    try:
+        told = yaml.safe_load(path.read_text())
+        features = {str(name): float(value) for name, value in told["features"].items()}
+        device = Device(str(told["name"]), str(told["family"]), str(told["kind"]), features=features)
+    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(f"{path} does not describe a device: it needs name, family, kind and features.") from error
+    if device.kind not in KINDS:
+        raise InputError(f"{path}: there is no kind '{device.kind}'; kinds are {', '.join(KINDS)}.")
+    return device

@@ -63,6 +63,11 @@ class Device:
 
 UNITS = {
     "latency_ms": "ms",
+    "block_ms": "ms",
+    "init_ms": "ms",
+    "pre_ms": "ms",
+    "exe_ms": "ms",
+    "post_ms": "ms",
     "energy_mj": "mJ",
     "accuracy_cifar10": "%",
     "accuracy_cifar100": "%",

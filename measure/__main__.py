@@ -1,12 +1,52 @@
-"""Command line of measuring: `python -m measure {run,table,repeatability}`."""
+"""Command line of measuring: `python -m measure {doctor,host,run,table,repeatability,lookup,optimise}`."""
 
 from __future__ import annotations
 
-import os
+import json
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
 
 from datasets.cli import main
+
+if TYPE_CHECKING:
+    from datasets.records import Architecture
+    from measure.base import Backend
+    from measure.bench import Prepare
+
+DEVICES = Path("configs/devices")
+
+
+def doctor(json: bool = False) -> None:
+    """Tell what this host can measure, how well, and what to do about the rest; takes a few seconds.
+
+    Args:
+        json: for machines.
+    """
+    from measure.doctor import as_text, diagnose
+
+    findings = diagnose()
+    print(_dumps(findings) if json else as_text(findings))
+
+
+def host(name: str = "host", folder: Path = DEVICES, kind: str = "", overwrite: bool = False) -> None:
+    """Measure this machine and write its numbers for encoders that read devices.
+
+    Args:
+        name: of the machine, as in `run --host`; the file is called so.
+        folder: where the file goes.
+        kind: server-cpu, desktop-cpu, mobile-cpu, embedded-cpu, ...; by default guessed from the processor's name.
+        overwrite: replace a file that is already there.
+    """
+    from datasets.devices import read_device
+    from measure.host import write_host
+
+    path = write_host(name, folder, kind, overwrite)
+    read_device(path)
+    print(path.read_text() + f"written to {path}")
 
 
 def run(
@@ -14,11 +54,16 @@ def run(
     backend: str = "ort",
     limit: int = 20,
     archs: Path | None = None,
+    onnx: str | None = None,
+    block: bool = False,
+    phases: bool = False,
     journal: Path = Path("runs/measure/journal.jsonl"),
     repeats: int = 1,
     seed: int = 0,
+    protocol: Literal["server", "mobile"] = "server",
     core: int | None = None,
     host: str = "host",
+    timeout: float = 600,
     retry: bool = False,
 ) -> None:
     """Measure architectures on runtimes of this host. Stopped at any moment, it goes on where it was.
@@ -26,40 +71,38 @@ def run(
     Args:
         space: space of the architectures, with its skeleton: nasbench201 or nasbench201(cells=1,channels=16).
         backend: runtimes, separated by commas, each name[:precision[:batch]]: ort,ort:int8,eager:fp32:16.
-        limit: how many distinct random architectures; a larger number only adds to a smaller one.
+        limit: how many distinct random architectures; a larger number only adds to a smaller one. A small space is
+            taken in its own order.
         archs: a file of architectures instead, one a line.
+        onnx: ONNX files instead, separated by commas.
+        block: measure the space's basic block alone instead of the whole network.
+        phases: measure initialisation, copying in, execution and copying out as well.
         journal: file that rows are appended to; what stands in it is not measured again.
         repeats: passes over all architectures, for judging repeatability.
         seed: of the random architectures.
+        protocol: as many runs as LETI asks for, on servers (more than 100) or on mobile devices (300).
         core: pin this process to one processor core.
-        host: name of this machine in the devices' names.
+        host: name of this machine in the devices' names; its numbers are those of configs/devices/NAME.yaml.
+        timeout: seconds that one row may take, building included.
         retry: measure failed rows again.
     """
-    from tqdm import tqdm
+    from measure.bench import Worker
+    from measure.campaign import Journal, pending, run_campaign
+    from measure.timing import PAIRS
 
-    from datasets.records import InputError
-    from datasets.spaces import parse_space
-    from measure.backends import parse_backend
-    from measure.campaign import Journal, distinct_sample, pending, run_campaign
-
-    if core is not None:
-        os.sched_setaffinity(0, {core})
-    where = parse_space(space)
-    backends = [parse_backend(text.strip(), host) for text in backend.split(",")]
-    if archs is not None and not archs.is_file():
-        raise InputError(f"There is no file {archs}; it should hold one architecture a line.")
-    chosen = where.parse(archs.read_text().split()) if archs else distinct_sample(where, limit, seed)
+    backends = _backends(backend, host, core)
+    backends = [replace(one, timing=replace(one.timing, pairs=PAIRS[protocol])) for one in backends]
+    chosen, prepare = _onnx_files(onnx) if onnx else _of_space(space, limit, archs, seed, block)
+    metric = "block_ms" if block else "latency_ms"
     log = Journal(journal)
-    tasks = pending(chosen, backends, log, repeats, retry)
+    tasks = pending(chosen, backends, log, repeats, retry, metric, phases)
     failed = unstable = 0
-    with tqdm(total=len(tasks), unit="row", disable=None) as bar:
-        for row in run_campaign(chosen, tasks, log):
+    with Worker(timeout) as bench, _bar(len(tasks)) as bar:
+        for row in run_campaign(chosen, tasks, log, prepare, bench, metric, phases, _features(host)):
             failed += "error" in row
             unstable += not row.get("stable", True)
-            bar.update()
-            if bar.disable:
-                told = row.get("error") or f"{row['raw_ms']:.3f} ms, {row['ratio']:.3f} x reference"
-                print(f"{row['key']} on {row['device']['name']}: {told}", flush=True)
+            bar.set_postfix(failed=failed, unstable=unstable)
+            _tell(bar, row)
     print(f"{len(tasks)} rows measured ({failed} failed, {unstable} unstable); {len(log.rows)} in {journal}.")
     if failed:
         print("Failed rows say why in their field 'error'; --retry measures them again.", file=sys.stderr)
@@ -100,5 +143,165 @@ def repeatability(file: Path) -> None:
     print(judge(values).to_string(index=False, float_format="%.2f"))
 
 
+def lookup(
+    arch: str,
+    space: str = "nasbench201",
+    backend: str = "ort",
+    passes: int = 3,
+    reasons: bool = False,
+    largest: int = 10,
+    journal: Path = Path("runs/measure/lookup.jsonl"),
+    core: int | None = None,
+    timeout: float = 600,
+    out: Path | None = None,
+) -> None:
+    """Measure a network, and its layers one by one, and compare the sum with the whole (LETI, Table 1).
+
+    Args:
+        arch: the architecture's text in its space.
+        space: as in `run`.
+        backend: one runtime, as in `run`.
+        passes: how often everything is measured; +- is the standard deviation over passes.
+        reasons: measure also layers with a cold cache, and each behind the one before it: why a sum is not the whole.
+        largest: how many layers to print.
+        journal: of all measurements; layers that stand in it are not measured again.
+        core: pin this process to one processor core.
+        timeout: seconds that one row may take.
+        out: write everything to a JSON file too.
+    """
+    import pandas as pd
+
+    from datasets.spaces import parse_space
+    from measure.bench import Worker
+    from measure.campaign import Journal
+    from measure.lookup import Lookup
+
+    where = parse_space(space)
+    (device,) = _backends(backend, "host", core)
+    network = where.expand(where.parse([arch])[0])
+    with Worker(timeout) as bench:
+        table = Lookup(device, Journal(journal), passes, reasons, bench)
+        with _bar(sum(len(tasks) for *_, tasks in table.tasks(network))) as bar:
+            told = table.measure(network, lambda row: bar.update() and None)
+    print(f"{told['network']} on {told['device']}: {told['entries']} layers, {told['different']} different ones; "
+          f"a call costs {1000 * told['call_ms']:.1f} us\n")  # fmt: skip
+    for row in told["sums"]:
+        print(f"{row['what']:<22} {row['ms']:10.4f} ms +- {row['sd']:.4f}   {row['error']:+6.1f} %")
+    if told["failed_pairs"]:
+        print(f"{told['failed_pairs']} pairs could not be measured and count as their layers alone")
+    print("\n" + pd.DataFrame(told["layers"][:largest]).to_string(index=False, float_format="%.4f"))
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(_dumps(told))
+
+
+def optimise(
+    budget_ms: float,
+    space: str = "nasbench201",
+    backend: str = "ort",
+    evaluations: int = 30,
+    seed: int = 0,
+    journal: Path = Path("runs/measure/optimise.jsonl"),
+    core: int | None = None,
+    timeout: float = 600,
+) -> None:
+    """Let Nevergrad look for the architecture with the most parameters within a latency budget, measured live. Killed,
+    the same command goes on: measurements are not repeated.
+
+    Args:
+        budget_ms: latency that must not be exceeded.
+        space: as in `run`.
+        backend: one runtime, as in `run`.
+        evaluations: how many architectures Nevergrad asks for; those that it asks for again cost nothing.
+        seed: of Nevergrad.
+        journal: of the measurements.
+        core: pin this process to one processor core.
+        timeout: seconds that one measurement may take.
+    """
+    from datasets.records import InputError
+    from datasets.spaces import parse_space
+    from measure.bench import Worker
+    from measure.blackbox import Objective, minimise, parameters
+    from measure.campaign import Journal
+
+    where = parse_space(space)
+    (device,) = _backends(backend, "host", core)
+    with Worker(timeout) as bench, _bar(evaluations) as bar:
+        objective = Objective(where, device, budget_ms, Journal(journal), bench=bench)
+        minimise(objective, evaluations, seed, lambda value: bar.update() and None)
+        best = objective.best()
+    if best is None:
+        raise InputError(f"None of {len(objective.evaluated)} architectures keeps {budget_ms} ms; allow more.")
+    archs = where.parse([best])
+    print(f"{best}\n{objective.latency_ms(archs):.4f} ms of {budget_ms:g}, {parameters(archs)[0]:,.0f} parameters")
+    print(f"{evaluations} evaluations, {len(objective.evaluated)} architectures, {objective.measured} measured now")
+
+
+def _backends(texts: str, host: str, core: int | None) -> list[Backend]:
+    """The runtimes that a flag names; one that cannot run here is refused before anything is measured."""
+    from measure.backends import parse_backend
+    from measure.timing import pin
+
+    if core is not None:
+        pin(core)
+    return [parse_backend(text.strip(), host) for text in texts.split(",")]
+
+
+def _of_space(
+    space: str, limit: int, archs: Path | None, seed: int, block: bool
+) -> tuple[Sequence[Architecture], Prepare]:
+    """What to measure of a space, and how it becomes a network."""
+    from datasets.records import InputError, Space
+    from datasets.spaces import parse_space
+    from measure import bench
+    from measure.campaign import distinct_sample
+
+    where = parse_space(space)
+    if archs is not None and not archs.is_file():
+        raise InputError(f"There is no file {archs}; it should hold one architecture a line.")
+    if block and getattr(type(where), "block", None) is getattr(Space, "block", None):
+        raise InputError(f"The networks of {where} are not stacks of a basic block; leave --block out.")
+    chosen = where.parse(archs.read_text().split()) if archs else distinct_sample(where, limit, seed)
+    return chosen, partial(bench.block if block else bench.whole, where)
+
+
+def _onnx_files(paths: str) -> tuple[Sequence[Architecture], Prepare]:
+    """ONNX files as what to measure; each is read when its turn comes."""
+    from datasets.records import InputError
+    from measure.bench import name_file, onnx_file
+
+    files = [Path(text.strip()) for text in paths.split(",")]
+    for file in files:
+        if not file.is_file():
+            raise InputError(f"There is no ONNX file {file}.")
+    return [name_file(file) for file in files], onnx_file
+
+
+def _features(host: str) -> dict[str, float]:
+    """This machine's numbers, where `python -m measure host` has written them."""
+    from datasets.devices import read_device
+
+    path = DEVICES / f"{host}.yaml"
+    return dict(read_device(path).features) if path.is_file() else {}
+
+
+def _bar(total: int) -> Any:
+    """Progress with the time left; rows are told line by line instead where nobody looks at a terminal."""
+    from tqdm import tqdm
+
+    return tqdm(total=total, unit="row", disable=None)
+
+
+def _tell(bar: Any, row: dict[str, Any]) -> None:
+    bar.update()
+    if bar.disable:
+        told = row.get("error") or f"{row['raw_ms']:.3f} ms, {row['ratio']:.3f} x reference"
+        print(f"{row['key']} on {row['device']['name']}: {told}", flush=True)
+
+
+def _dumps(thing: Any) -> str:
+    return json.dumps(thing, indent=1)
+
+
 if __name__ == "__main__":
-    main([run, table, repeatability], prog="python -m measure")
+    main([doctor, host, run, table, repeatability, lookup, optimise], prog="python -m measure")

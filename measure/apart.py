@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.records import Architecture, InputError
-from measure.build.weights import make_weights
+from measure.build.weights import Weights
 
 if TYPE_CHECKING:
     from measure.base import Backend
@@ -19,10 +19,10 @@ class BuildFailed(RuntimeError):
     """A build apart crashed, took too long or raised; the text says which."""
 
 
-def build_apart(backend: Backend, network: Architecture, folder: Path, seed: int = 0, timeout: float = 600.0) -> Path:
+def build_apart(
+    backend: Backend, network: Architecture, weights: Weights, folder: Path, timeout: float = 600.0
+) -> Path:
     """What `backend.build` writes, built by a fresh child process (seconds to start: it imports anew).
-
-    Weights are drawn there again, so only the network and the seed travel.
 
     Raises:
         BuildFailed: the child was killed by a signal, left without an answer, raised, or took `timeout` seconds.
@@ -30,7 +30,7 @@ def build_apart(backend: Backend, network: Architecture, folder: Path, seed: int
     """
     context = multiprocessing.get_context("spawn")  # a fork would inherit threads and locks of loaded runtimes
     answer, end = context.Pipe(duplex=False)
-    process = context.Process(target=_build, args=(end, backend, network, folder, seed), daemon=True)
+    process = context.Process(target=_build, args=(end, backend, network, weights, folder), daemon=True)
     process.start()
     end.close()  # the child's copy alone is left, so that its death reads as the end of the answer
     try:
@@ -48,9 +48,9 @@ def build_apart(backend: Backend, network: Architecture, folder: Path, seed: int
     raise BuildFailed(f"The build for {backend.runtime} {told}.")
 
 
-def _build(end: Connection, backend: Backend, network: Architecture, folder: Path, seed: int) -> None:
+def _build(end: Connection, backend: Backend, network: Architecture, weights: Weights, folder: Path) -> None:
     try:
-        end.send(backend.build(network, make_weights(network, seed), folder))
+        end.send(backend.build(network, weights, folder))
     except InputError as error:
         end.send(error)
     except Exception as error:

@@ -99,23 +99,27 @@ class Backend(CostModel):
         name = f"{self.host}_{self.runtime}_{self.precision}_{self.batch}"
         return Device(name, family, self.kind, self.runtime, self.precision, self.batch)
 
-    def session(self, network: Architecture, seed: int = 0) -> Session:
-        """Build and load a network with seeded weights, bind a seeded input and check what it computes.
+    def session(self, network: Architecture, seed: int = 0, weights: Weights | None = None) -> Session:
+        """Build and load a network with its weights or seeded ones, bind a seeded input and check what it computes.
 
-        A network whose input names a `batch` (a layer's record does) runs with that one.
+        A network whose input names a `batch` (a layer's record does) runs with that one. One whose input names the
+        ONNX `file` that it was read from must compute what the file says.
 
         Raises:
             WrongOutput: the output is not the network's.
             BuildFailed: what builds apart crashed, or took too long.
         """
-        return self.timed_session(network, seed)[0]
+        return self.timed_session(network, seed, weights)[0]
 
-    def timed_session(self, network: Architecture, seed: int = 0) -> tuple[Session, float, float]:
+    def timed_session(
+        self, network: Architecture, seed: int = 0, weights: Weights | None = None
+    ) -> tuple[Session, float, float]:
         """`session`, and the wall and the CPU milliseconds that `load` took."""
         backend = self.for_network(network)
-        weights, x = make_weights(network, seed), make_input(network, backend.batch, seed)
+        x = make_input(network, backend.batch, seed)
+        weights = make_weights(network, seed) if weights is None else weights
         with tempfile.TemporaryDirectory() as folder:
-            artefact = backend.artefact(network, Path(folder), seed)
+            artefact = backend.artefact(network, Path(folder), weights)
             loaded: list[Session] = []
             wall, cpu = clock(lambda: loaded.append(backend.load(artefact)))
         (session,) = loaded
@@ -128,13 +132,11 @@ class Backend(CostModel):
         """This backend with the batch that a network's input may name."""
         return replace(self, batch=network.ops[0].attrs.get("batch", self.batch))
 
-    def artefact(self, network: Architecture, folder: Path, seed: int = 0) -> Path:
-        """What `build` writes of a network with seeded weights; in a child process if the backend `builds_apart`."""
+    def artefact(self, network: Architecture, folder: Path, weights: Weights) -> Path:
+        """What `build` writes; in a child process if the backend `builds_apart`."""
         from measure.apart import build_apart
 
-        if self.builds_apart:
-            return build_apart(self, network, folder, seed)
-        return self.build(network, make_weights(network, seed), folder)
+        return (build_apart if self.builds_apart else type(self).build)(self, network, weights, folder)
 
     def profile(self, artefact: Path, x: np.ndarray, warmup: int, runs: int) -> list[list[Kernel]]:
         """The kernels of each run after `warmup` others, in the order of execution; or the means of a few runs each.
@@ -143,9 +145,9 @@ class Backend(CostModel):
         """
         raise InputError(f"Backend {self.runtime} keeps no timeline of its kernels; measure whole runs with it.")
 
-    def measure(self, network: Architecture, reference: Session) -> Repeats:
+    def measure(self, network: Architecture, reference: Session, weights: Weights | None = None) -> Repeats:
         """Time a shaped network, interleaved with a reference session of this backend."""
-        return self.timing(self.session(network).run, reference.run)
+        return self.timing(self.session(network, weights=weights).run, reference.run)
 
     def on(self, device: Device | None = None, metric: str = "latency_ms") -> Cost:
         """The live cost: every call measures. It is the median wall time (nothing to correct drift against)."""
@@ -171,9 +173,7 @@ and 29 %. An empty or mis-wired network is off by 1 or more."""
 
 def check_output(y: np.ndarray, network: Architecture, weights: Weights, x: np.ndarray, precision: str) -> float:
     """Relative error against the numpy reference; above the tolerance, or not finite, it raises `WrongOutput`."""
-    from measure.build.numpy_reference import evaluate
-
-    expected = evaluate(network, weights, x)
+    expected = _expected(network, weights, x)
     if y.shape != expected.shape:
         raise WrongOutput(f"The output has shape {y.shape}, not {expected.shape}.")
     size = np.linalg.norm(expected) or 1.0  # a small layer's ReLU may leave nothing but zeros
@@ -181,6 +181,17 @@ def check_output(y: np.ndarray, network: Architecture, weights: Weights, x: np.n
     if not error <= TOLERANCE[precision]:
         raise WrongOutput(f"The output is off by {error:.3g} of its norm ({TOLERANCE[precision]} is accepted).")
     return error
+
+
+def _expected(network: Architecture, weights: Weights, x: np.ndarray) -> np.ndarray:
+    if file := network.ops[0].attrs.get("file"):
+        from onnx.reference import ReferenceEvaluator
+
+        model = ReferenceEvaluator(file)
+        return np.asarray(model.run(None, {model.input_names[0]: x})[0])
+    from measure.build.numpy_reference import evaluate
+
+    return evaluate(network, weights, x)
 
 
 def _installed(package: str) -> bool:

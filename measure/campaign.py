@@ -6,19 +6,17 @@ import contextlib
 import errno
 import fcntl
 import json
+import math
 import os
-import platform
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from datasets.records import Architecture, Architectures, InputError, Space
-from measure.base import Backend, Session, reference_network
-
-Row = dict[str, Any]
+from measure.base import Backend
+from measure.bench import Bench, Prepare, Row, Worker, whole
 
 
 class Journal:
@@ -77,17 +75,23 @@ def _parse(content: bytes, path: Path) -> Iterator[Row]:
             raise InputError(f"{path}, line {number} is not a row of a journal; is it the right file?") from error
 
 
+SMALL = 100
+"""A space of at most so many architectures is taken in its own order."""
+
+
 def distinct_sample(space: Space, n: int, seed: int) -> Architectures:
     """`n` random architectures, no two of which do the same work (by `canonical`); a larger `n` only adds to them.
 
-    Those that compute a constant are left out: a runtime folds them away, and there is nothing to measure.
+    Those that compute a constant are left out: a runtime folds them away, and there is nothing to measure. Of a space
+    that is `SMALL` the first `n` are taken, and where `n` is as large as the space, all.
     """
-    draws = space.sample(50 * n, np.random.default_rng(seed))
+    listed = math.prod(space.num_choices) <= max(n, SMALL)
+    draws = space.all() if listed else space.sample(50 * n, np.random.default_rng(seed))
     draws = draws[space.connected(draws)]
     first: dict[str, int] = {}
     for position, name in enumerate(space.canonical(draws)):
         first.setdefault(name, position)
-    if len(first) < n:
+    if len(first) < n and not listed:
         raise InputError(f"Only {len(first)} distinct architectures were found in {space}; ask for fewer than {n}.")
     return draws[np.array(list(first.values())[:n], dtype=int)]
 
@@ -97,72 +101,73 @@ Task = tuple[int, int, Backend]
 
 
 def pending(
-    archs: Architectures, backends: Sequence[Backend], journal: Journal, repeats: int = 1, retry: bool = False
+    archs: Sequence[Architecture],
+    backends: Sequence[Backend],
+    journal: Journal,
+    repeats: int = 1,
+    retry: bool = False,
+    metric: str = "latency_ms",
+    phases: bool = False,
 ) -> list[Task]:
-    """What the journal does not hold yet (failed rows count as held unless `retry`).
+    """What the journal does not hold yet (failed rows count as held unless `retry`; a row without phases does not
+    answer for one with them).
 
     The order is repeat, architecture, backend, so that repeats lie apart in time and all devices advance together.
     """
-    done = {_identity(row) for row in journal.rows if not (retry and "error" in row)}
-    space, keys = str(archs.space), archs.keys
+    done = {
+        _identity(row)
+        for row in journal.rows
+        if ("error" not in row or not retry) and ("error" in row or "phases" in row or not phases)
+    }
     names = [backend.device().name for backend in backends]
+    named = (
+        [(str(archs.space), key) for key in archs.keys]
+        if isinstance(archs, Architectures)
+        else [(arch.space, arch.key) for arch in archs]
+    )
     return [
         (repeat, position, backend)
         for repeat in range(repeats)
-        for position, key in enumerate(keys)
+        for position, (space, key) in enumerate(named)
         for backend, name in zip(backends, names, strict=True)
-        if (space, key, name, repeat) not in done
+        if (space, key, name, repeat, metric) not in done
     ]
 
 
-def _identity(row: Row) -> tuple[str, str, str, int]:
-    return row["space"], row["key"], row["device"]["name"], row["repeat"]
+def _identity(row: Row) -> tuple[str, str, str, int, str]:
+    return row["space"], row["key"], row["device"]["name"], row["repeat"], row.get("metric", "latency_ms")
 
 
-def run_campaign(archs: Architectures, tasks: Sequence[Task], journal: Journal) -> Iterator[Row]:
-    """Measure every task; yields each row after it is on disk."""
-    references: dict[str, Session] = {}
+def run_campaign(
+    archs: Sequence[Architecture],
+    tasks: Sequence[Task],
+    journal: Journal,
+    prepare: Prepare | None = None,
+    bench: Bench | Worker | None = None,
+    metric: str = "latency_ms",
+    phases: bool = False,
+    features: Mapping[str, float] | None = None,
+) -> Iterator[Row]:
+    """Measure every task; yields each row after it is on disk.
+
+    Args:
+        archs: what tasks point into.
+        tasks: from `pending`.
+        journal: where rows go.
+        prepare: how an architecture becomes what runs; by default it is the whole network of its space.
+        bench: where it runs; by default in this process.
+        metric: what the row's latency is called.
+        phases: whether phases are measured as well.
+        features: numbers of this hardware, for device encoders.
+    """
+    if prepare is None:
+        assert isinstance(archs, Architectures)
+        prepare = partial(whole, archs.space)
+    bench = bench or Bench()
     for repeat, position, backend in tasks:
-        arch, device = archs[position], backend.device()
-        if device.name not in references:
-            references[device.name] = backend.session(reference_network())
-        about = {"space": arch.space, "key": arch.key, "device": device.to_dict(), "repeat": repeat}
-        measured = measure_row(backend, archs.space.expand(arch), references[device.name])
-        row = {**about, "metric": "latency_ms", **measured}
+        arch, device = archs[position], backend.device().to_dict()
+        device["features"] |= features or {}
+        named = {"space": arch.space, "key": arch.key, "device": device, "repeat": repeat, "metric": metric}
+        row = named | bench(backend, arch, prepare, phases)
         journal.append(row)
         yield row
-
-
-def measure_row(backend: Backend, network: Architecture, reference: Session) -> Row:
-    """What one measurement adds to its row; a failure is a row that says why."""
-    row: Row = {
-        "date": datetime.now(UTC).isoformat(timespec="seconds"),
-        "host": {"machine": platform.machine(), "system": platform.system(), "cpu": cpu_model()},
-        "versions": {"python": platform.python_version(), **backend.versions()},
-        "protocol": backend.timing.to_dict(),
-    }
-    try:
-        repeats = backend.measure(network, reference)
-    except Exception as error:
-        return {**row, "error": f"{type(error).__name__}: {error}"}
-    return {
-        **row,
-        "ratio": repeats.ratio,
-        "deviation": repeats.deviation,
-        "quantiles": np.quantile(repeats.ratios, [0.1, 0.25, 0.75, 0.9]).tolist(),
-        "raw_ms": repeats.raw_ms,
-        "reference_ms": repeats.reference_ms,
-        "stable": repeats.deviation <= backend.timing.max_deviation,
-        "rounds": repeats.rounds,
-        "dropped": int((~repeats.kept).sum()),
-        "load": os.getloadavg()[0],
-        "clocks": np.round(repeats.clocks, 5).tolist(),
-    }
-
-
-def cpu_model() -> str:
-    """The processor's name, as Linux tells it; elsewhere what `platform` knows."""
-    path = Path("/proc/cpuinfo")
-    lines = path.read_text().splitlines() if path.exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

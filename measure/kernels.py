@@ -10,6 +10,7 @@ import numpy as np
 
 from datasets.records import Architecture
 from measure.base import Backend, make_input
+from measure.build.weights import make_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +44,7 @@ def timeline(backend: Backend, network: Architecture, runs: int = 20, warmup: in
 
     backend = backend.for_network(network)
     with tempfile.TemporaryDirectory() as folder:
-        artefact = backend.artefact(network, Path(folder), seed)
+        artefact = backend.artefact(network, Path(folder), make_weights(network, seed))
         kept = backend.profile(artefact, make_input(network, backend.batch, seed), warmup, runs)
     names = pd.DataFrame([kernel[:2] for kernel in kept[-1]], columns=["name", "kind"])
     same = [run for run in kept if [kernel.kind for kernel in run] == list(names["kind"])]

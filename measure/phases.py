@@ -17,6 +17,7 @@ import numpy as np
 
 from datasets.records import Architecture
 from measure.base import Backend, Session, make_input
+from measure.build.weights import Weights
 from measure.gpu_steps import measure_steps
 from measure.timing import clock, garbage_kept
 
@@ -49,7 +50,9 @@ def _step(read: Callable[[], int], readings: int) -> int:
     return int(steps[steps > 0].min())
 
 
-def measure_phases(backend: Backend, network: Architecture, reference: Session, seed: int = 0) -> dict[str, Any]:
+def measure_phases(
+    backend: Backend, network: Architecture, reference: Session, seed: int = 0, weights: Weights | None = None
+) -> dict[str, Any]:
     """Fields of a journal row that tell how long each phase of a shaped network takes.
 
     A round reads the clocks for every phase, for the three in a row, and for a run of the reference after either, so
@@ -63,7 +66,7 @@ def measure_phases(backend: Backend, network: Architecture, reference: Session, 
         post) / latency - 1, round by round. clock_ns: see `clock_ns`. phase_rounds, phase_dropped: rounds taken, and
         those left out since something else ran meanwhile. On a GPU also gpu_steps_ms: see `gpu_steps`.
     """
-    session, init_ms, init_cpu_ms = backend.timed_session(network, seed)
+    session, init_ms, init_cpu_ms = backend.timed_session(network, seed, weights)
     x = make_input(network, backend.for_network(network).batch, seed)
 
     def bind() -> None:
@@ -87,7 +90,15 @@ def measure_phases(backend: Backend, network: Architecture, reference: Session, 
     with garbage_kept():
         counts = [calls_a_reading(call, floor_ms, timing.warmup) for call in calls.values()]
         batches = [repeated(call, count) for call, count in zip(calls.values(), counts, strict=True)]
-        clocks = np.array([[clock(batch) for batch in batches] for _ in range(timing.pairs)])  # [rounds, calls, 2]
+        rounds = []
+        for _ in range(timing.pairs):
+            readings = []
+            for name, batch in zip(calls, batches, strict=True):
+                if name.startswith("reference"):
+                    reference.run()  # behind a large network its caches are cold
+                readings.append(clock(batch))
+            rounds.append(readings)
+        clocks = np.array(rounds)  # [rounds, calls, 2]
     kept = timing.undisturbed(clocks[..., 0], clocks[..., 1])
     times = dict(zip(calls, np.moveaxis(clocks[kept] / np.array(counts)[:, None], 1, 0), strict=True))
     by = ("wall", "cpu").index(timing.by)

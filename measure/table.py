@@ -18,16 +18,17 @@ def to_table(rows: list[Row]) -> tuple[pd.DataFrame, dict[str, Any]]:
 
     A device's reference time is the median over all its rows; value = ratio x that time, so every cell is told as if
     it had run at the moment when the machine had its median speed. Failed and unstable rows are left out and counted;
-    repeats become their median.
+    repeats become their median. A row's phases are metrics of their own, which have no spread.
 
     Returns:
         The table (space, key, device, metric; value, p10, p25, p75, p90, raw_ms: ms; spread: standard deviation of the
         ratios over their mean; repeats; cv and raw_cv: coefficient of variation of value and raw_ms over repeats)
         and the metadata (devices, reference_ms, protocol, versions, hosts, dates, left_out).
     """
-    good = [row for row in rows if row.get("stable")]
-    if not good:
+    stable = [row for row in rows if row.get("stable")]
+    if not stable:
         raise InputError(f"None of the {len(rows)} rows of the journal is a stable measurement; nothing to tabulate.")
+    good = [one for row in stable for one in (row, *_phases(row))]
     frame = pd.DataFrame(
         {
             **{name: [row[name] for row in good] for name in ("space", "key", "metric", "ratio", "raw_ms")},
@@ -64,6 +65,18 @@ def to_table(rows: list[Row]) -> tuple[pd.DataFrame, dict[str, Any]]:
     return table, meta
 
 
+PHASES = ("init_ms", "pre_ms", "exe_ms", "post_ms")
+
+
+def _phases(row: Row) -> list[Row]:
+    unknown = {"deviation": np.nan, "quantiles": [np.nan] * 4}
+    return [
+        {**row, **unknown, "metric": name, "raw_ms": row[name],
+         "ratio": row["phases"].get(name.removesuffix("_ms"), {}).get("ratio", row[name] / row["reference_ms"])}
+        for name in PHASES if "phases" in row and name in row
+    ]  # fmt: skip
+
+
 def _distinct(items: Any) -> list[dict]:
     return [json.loads(text) for text in dict.fromkeys(json.dumps(item, sort_keys=True) for item in items)]
 
@@ -80,7 +93,7 @@ def write_table(table: pd.DataFrame, meta: dict[str, Any], path: Path) -> None:
 
 
 def repeatability(table: pd.DataFrame) -> pd.DataFrame:
-    """How much the medians of repeats vary, one row a device, in percent (coefficient of variation over repeats).
+    """How much the medians of repeats vary, in percent (coefficient of variation), one row a device and metric.
 
     Columns: cells that were measured more than once, most repeats, and the median and the worst over these cells of
     the drift-corrected and of the raw milliseconds.
@@ -88,7 +101,7 @@ def repeatability(table: pd.DataFrame) -> pd.DataFrame:
     repeated = table[table["repeats"] > 1]
     if repeated.empty:
         raise InputError("No architecture was measured twice; run the campaign with --repeats 3.")
-    groups = repeated.groupby("device", sort=False)
+    groups = repeated.groupby(["device", "metric"], sort=False)
     columns = {
         "cells": groups.size(),
         "repeats": groups["repeats"].max(),

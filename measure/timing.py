@@ -2,19 +2,23 @@
 
 The speed of a shared machine drifts by ten percent over minutes, and more repeats do not average a drift away. A ratio
 of two runs a few milliseconds apart does not see it. So every run of the network is paired with one run of the
-reference, and what is reported is the median of the ratios.
+reference, and what is reported is the median of the ratios. The reference runs once untimed before it is timed: behind
+a network that fills the caches it would take twice its time, and ratios of large and small networks would not compare.
 """
 
 from __future__ import annotations
 
 import contextlib
 import gc
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import numpy as np
+
+from datasets.records import InputError
 
 
 @dataclass(frozen=True)
@@ -23,14 +27,16 @@ class Timing:
 
     Attributes:
         warmup: untimed runs of each network first.
-        pairs: (network, reference) pairs a round. LETI asks for more than 100 on servers.
+        pairs: (network, reference) pairs that count, a round; see `PAIRS`.
         max_deviation: a round is stable if the standard deviation of its ratios is at most this share of their mean
             (LETI: 1/10); an unstable round is thrown away and repeated.
         max_rounds: how often at most; the last round is then kept and marked unstable.
         preempted: a pair is dropped if the wall time of either run exceeds its CPU time by more than this share and
-            20 microseconds: something else ran meanwhile.
+            20 microseconds: something else ran meanwhile. What is dropped is measured again, up to twice `pairs`; where
+            even then fewer than half are undisturbed, all count.
         by: the clock that ratios take: cpu, or wall where the CPU only waits for what computes; then no pair is
             dropped.
+        flush_mb: so much memory is written over before each run of the network, so that its caches are cold.
     """
 
     warmup: int = 5
@@ -39,6 +45,7 @@ class Timing:
     max_rounds: int = 5
     preempted: float = 0.05
     by: Literal["cpu", "wall"] = "cpu"
+    flush_mb: int = 0
 
     def __call__(self, run: Callable[[], None], reference: Callable[[], None]) -> Repeats:
         """Time what `run` executes against what `reference` does."""
@@ -47,11 +54,28 @@ class Timing:
             reference()
         with garbage_kept():
             for rounds in range(1, self.max_rounds + 1):
-                clocks = np.array([(*clock(run), *clock(reference)) for _ in range(self.pairs)])
-                repeats = Repeats(clocks, self._kept(clocks), rounds, self.by)
+                repeats = self._round(run, reference, rounds)
                 if repeats.deviation <= self.max_deviation:
                     break
         return repeats
+
+    def _round(self, run: Callable[[], None], reference: Callable[[], None], rounds: int) -> Repeats:
+        clocks = np.empty((0, 4))
+        missing = self.pairs
+        while missing and len(clocks) < 2 * self.pairs:
+            more = min(missing, 2 * self.pairs - len(clocks))
+            clocks = np.concatenate([clocks, self._pairs(run, reference, more)])
+            missing = self.pairs - int(self._alone(clocks[:, [0, 2]], clocks[:, [1, 3]]).sum())
+        return Repeats(clocks, self._kept(clocks), rounds, self.by)
+
+    def _pairs(self, run: Callable[[], None], reference: Callable[[], None], n: int) -> np.ndarray:
+        scratch, clocks = np.zeros(self.flush_mb << 17), []  # 8 bytes a number
+        for _ in range(n):
+            scratch += 1
+            network = clock(run)
+            reference()  # what ran before has left none of its data in the caches
+            clocks.append((*network, *clock(reference)))
+        return np.array(clocks)
 
     def _kept(self, clocks: np.ndarray) -> np.ndarray:
         return self.undisturbed(clocks[:, [0, 2]], clocks[:, [1, 3]])
@@ -59,8 +83,11 @@ class Timing:
     def undisturbed(self, wall: np.ndarray, cpu: np.ndarray) -> np.ndarray:
         """The rounds [n] in which nothing else ran, from what each reading [n, readings] took in ms; all of them if
         they are fewer than half."""
-        kept = np.all(wall <= (1 + self.preempted) * cpu + 0.02, axis=1)
-        return kept if self.by == "cpu" and kept.sum() >= len(kept) // 2 else np.ones(len(kept), dtype=bool)
+        alone = self._alone(wall, cpu)
+        return alone if alone.sum() >= len(alone) // 2 else np.ones(len(alone), dtype=bool)
+
+    def _alone(self, wall: np.ndarray, cpu: np.ndarray) -> np.ndarray:
+        return np.all((wall <= (1 + self.preempted) * cpu + 0.02) | (self.by == "wall"), axis=1)
 
     def to_dict(self) -> dict[str, Any]:
         """The protocol as it stands in every journal row."""
@@ -77,6 +104,23 @@ def garbage_kept() -> Iterator[None]:
     finally:
         if collecting:
             gc.enable()
+
+
+PAIRS: Mapping[str, int] = {"server": 101, "mobile": 300}
+"""What LETI asks for: more than 100 runs on servers, at least 300 on mobile devices."""
+
+
+def pin(core: int) -> None:
+    """Keep this process, and those that it starts, on one processor core.
+
+    Raises:
+        InputError: there is no such core, or this system cannot pin.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        raise InputError("This system cannot pin a process to a core; leave --core out.")
+    if core not in (allowed := os.sched_getaffinity(0)):
+        raise InputError(f"Core {core} is not one that this process may use; name one of {sorted(allowed)}.")
+    os.sched_setaffinity(0, {core})
 
 
 def clock(run: Callable[[], object]) -> tuple[float, float]:
@@ -105,9 +149,9 @@ class Repeats:
 
     @property
     def ratios(self) -> np.ndarray:
-        """Network / reference, of the kept pairs."""
-        column = 1 if self.by == "cpu" else 0
-        return self.clocks[self.kept, column] / self.clocks[self.kept, column + 2]
+        """Network / reference of the kept pairs."""
+        of = 1 if self.by == "cpu" else 0
+        return self.clocks[self.kept, of] / self.clocks[self.kept, of + 2]
 
     @property
     def ratio(self) -> float:

@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 
 import datasets
 from datasets.base import Dataset
+from datasets.devices import read_device
 from datasets.splits import Split
 from encoders.base import GraphEncoder, VectorEncoder
 from predictors.base import Predictor
@@ -24,7 +25,7 @@ MAY_IMPORT = {
     "encoders": {"encoders", "datasets"},
     "predictors": {"predictors", "encoders", "datasets"},
     "search": {"search", "datasets"},
-    "measure": {"measure", "datasets.records", "datasets.spaces", "datasets.analysis"},
+    "measure": {"measure", "datasets.records", "datasets.spaces", "datasets.analysis", "datasets.onnx_file"},
 }
 KINDS = {"datasets": Dataset, "predictors": Predictor, "splits": Split}
 
@@ -61,7 +62,7 @@ def test_whose_datasets_this_is() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_configuration_parses_to_an_object(path: Path) -> None:
-    readers = {"sweeps": read_sweep, "claims": read_claims}
+    readers = {"sweeps": read_sweep, "claims": read_claims, "devices": read_device}
     if path.parent.name in readers:
         assert readers[path.parent.name](path)
         return

@@ -1,8 +1,6 @@
 """Measuring, on real runtimes: builders agree, wrong networks are caught, journals survive, tables add up."""
 
 import json
-import os
-import random
 import resource
 import signal
 import subprocess
@@ -32,6 +30,7 @@ from measure.campaign import Journal, distinct_sample, pending, read_journal, ru
 from measure.table import repeatability, to_table, write_table
 from measure.timing import Repeats, Timing
 from tests.conftest import ROOT, implementations, run
+from tests.measure_check import kill_campaign
 
 QUICK = Timing(warmup=1, pairs=5, max_rounds=1, max_deviation=100.0)
 T = TypeVar("T")
@@ -205,8 +204,8 @@ class Clockwork:
 def test_timing_pairs_every_run_and_reports_the_ratio() -> None:
     network, reference = Clockwork(2.0), Clockwork(1.0)
     repeats = Timing(warmup=2, pairs=11)(network.run, reference.run)
-    assert repeats.clocks.shape == (11, 4)
-    assert network.runs == reference.runs == 2 + 11 * repeats.rounds
+    assert 11 <= len(repeats.clocks) <= 22 and repeats.clocks.shape[1] == 4  # what was preempted is measured again
+    assert network.runs >= 2 + 11 * repeats.rounds and reference.runs == 2 * network.runs - 2  # each once untimed
     assert repeats.ratio == pytest.approx(2.0, rel=0.1)
 
 
@@ -306,26 +305,10 @@ def test_a_campaign_whose_disk_fills_up_keeps_whole_rows_and_goes_on(tmp_path: P
 
 
 def test_kill_nine_loses_doubles_and_tears_nothing(tmp_path: Path) -> None:
-    """A real campaign, killed at random moments until it is through."""
-    path = tmp_path / "journal.jsonl"
-    command = [sys.executable, "-m", "measure", "run", "--space", str(TINY), "--limit", "40", "--journal", str(path)]
-    rng, kills = random.Random(0), 0
-    while True:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        before = len(read_journal(path)) if path.exists() else 0
-        try:
-            code = process.wait(timeout=1.5 + rng.random() if kills < 5 else 120)
-            assert code == 0
-            break
-        except subprocess.TimeoutExpired:
-            os.kill(process.pid, signal.SIGKILL)
-            process.wait()
-            kills += 1
-            after = read_journal(path) if path.exists() else []
-            assert len(after) >= before, "a row was lost"
-    rows = read_journal(path)
-    assert kills >= 1
-    assert [row["key"] for row in rows] == distinct_sample(TINY, 40, 0).keys
+    """A real campaign, killed at random moments, then run to its end; `python -m tests.measure_check` kills more."""
+    told = kill_campaign(tmp_path / "journal.jsonl", kills=3)
+    assert told["kills"] == 3 and told["rows"] >= 40
+    assert told["lost"] == told["doubled"] == told["torn"] == 0
 
 
 def test_ctrl_c_stops_in_words_and_the_same_command_goes_on(tmp_path: Path) -> None:

@@ -40,11 +40,14 @@ class OnnxRuntime(Backend):
         from measure.build.onnx_graph import build_onnx
         from measure.build.onnx_precision import halve, quantise
 
-        path = folder / "model.onnx"
-        onnx.save(build_onnx(network, weights, self.batch), path)
+        if file := network.ops[0].attrs.get("file"):
+            path = Path(file)
+        else:
+            path = folder / "model.onnx"
+            onnx.save(build_onnx(network, weights, self.batch), path)
         if self.precision == "int8":
-            return quantise(path, calibration_inputs(network, self.batch, self.calibration), self.symmetric)
-        return halve(path) if self.precision == "fp16" else path
+            return quantise(path, folder, calibration_inputs(network, self.batch, self.calibration), self.symmetric)
+        return halve(path, folder) if self.precision == "fp16" else path
 
     def load(self, artefact: Path) -> Session:
         return _OrtSession(self.inference_session(artefact), self.place)

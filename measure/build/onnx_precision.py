@@ -9,17 +9,21 @@ from pathlib import Path
 import numpy as np
 
 
-def quantise(path: Path, inputs: Sequence[np.ndarray], symmetric: bool = False) -> Path:
+def quantise(path: Path, folder: Path, inputs: Sequence[np.ndarray], symmetric: bool = False) -> Path:
     """Static QDQ of the pre-processed model (batch norms folded), with signed per-channel weights.
 
     Args:
-        path: a model whose input is called t0.
+        path: a model with one input.
+        folder: where the new one goes.
         inputs: batches that activation ranges are taken from.
         symmetric: as TensorRT wants it: signed activations around zero, a QDQ pair at the weights, biases left alone.
             Otherwise activations are unsigned, which is fastest on x86.
     """
+    import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    name = onnx.load(path, load_external_data=False).graph.input[0].name
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
@@ -27,9 +31,9 @@ def quantise(path: Path, inputs: Sequence[np.ndarray], symmetric: bool = False) 
 
         def get_next(self) -> dict[str, np.ndarray] | None:
             x = next(self.batches, None)
-            return None if x is None else {"t0": x}
+            return None if x is None else {name: x}
 
-    prepared, quantised = path.with_name("prepared.onnx"), path.with_name("int8.onnx")
+    prepared, quantised = folder / "prepared.onnx", folder / "int8.onnx"
     logging.disable(logging.WARNING)  # it asks for the pre-processing that has just been done
     try:
         quant_pre_process(path, prepared, skip_symbolic_shape=True)
@@ -50,11 +54,11 @@ def quantise(path: Path, inputs: Sequence[np.ndarray], symmetric: bool = False) 
     return quantised
 
 
-def halve(path: Path) -> Path:
+def halve(path: Path, folder: Path) -> Path:
     """The model with fp16 weights and activations; its input and output stay fp32."""
     import onnx
     from onnxruntime.transformers.float16 import convert_float_to_float16
 
-    halved = path.with_name("fp16.onnx")
+    halved = folder / "fp16.onnx"
     onnx.save(convert_float_to_float16(onnx.load(path), keep_io_types=True), halved)
     return halved

@@ -1,0 +1,187 @@
+"""One measurement and the row that it becomes: here (`Bench`), or in a process of its own (`Worker`)."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import platform
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+from datasets.records import Architecture, Op, Space
+from measure.base import Backend, Session, reference_network
+from measure.build.weights import Weights
+from measure.host import cpu_model
+
+Row = dict[str, Any]
+
+Prepare = Callable[[Architecture, int], tuple[Architecture, Weights | None]]
+"""What a campaign names, and a batch, to the shaped network that is measured and its weights (none: seeded ones)."""
+
+
+def whole(space: Space, arch: Architecture, batch: int) -> tuple[Architecture, Weights | None]:
+    """The whole network of an architecture."""
+    return space.expand(arch), None
+
+
+def block(space: Space, arch: Architecture, batch: int) -> tuple[Architecture, Weights | None]:
+    """LETI's basic block of an architecture, alone."""
+    return space.block(arch), None
+
+
+def shaped(arch: Architecture, batch: int) -> tuple[Architecture, Weights | None]:
+    """An architecture that is a shaped network already."""
+    return arch, None
+
+
+def name_file(path: Path) -> Architecture:
+    """What a campaign calls an ONNX file, as `datasets.onnx_file` does: its name and what its bytes hash to."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+    return Architecture("onnx", f"{path.name}:{digest}", (Op("file", {"path": str(path)}),), ())
+
+
+def onnx_file(arch: Architecture, batch: int) -> tuple[Architecture, Weights | None]:
+    """The network of an ONNX file. Its input names the file, so that onnxruntime runs the file itself; other runtimes
+    run what was read from it."""
+    from datasets.onnx_file import read_onnx
+
+    path = arch.ops[0].attrs["path"]
+    network, weights = read_onnx(Path(path), batch)
+    start = replace(network.ops[0], attrs={**network.ops[0].attrs, "file": path})
+    return replace(network, ops=(start, *network.ops[1:])), weights
+
+
+class Bench:
+    """Measures in this process; keeps one reference session a device."""
+
+    def __init__(self) -> None:
+        self.references: dict[str, Session] = {}
+
+    def __call__(self, backend: Backend, arch: Architecture, prepare: Prepare, phases: bool = False) -> Row:
+        """What one measurement adds to its row; a failure is a row that says why."""
+        row = about(backend)
+        try:
+            row["versions"] = {"python": platform.python_version(), **backend.versions()}
+            name = backend.device().name
+            if name not in self.references:
+                self.references[name] = backend.session(reference_network())
+            network, weights = prepare(arch, backend.batch)
+            repeats = backend.measure(network, self.references[name], weights)
+            if phases:
+                from measure.phases import measure_phases
+
+                row |= measure_phases(backend, network, self.references[name], weights=weights)
+        except Exception as error:
+            return {**row, "error": f"{type(error).__name__}: {error}"}
+        return {
+            **row,
+            "ratio": repeats.ratio,
+            "deviation": repeats.deviation,
+            "quantiles": np.quantile(repeats.ratios, [0.1, 0.25, 0.75, 0.9]).tolist(),
+            "raw_ms": repeats.raw_ms,
+            "reference_ms": repeats.reference_ms,
+            "stable": repeats.deviation <= backend.timing.max_deviation,
+            "rounds": repeats.rounds,
+            "dropped": int((~repeats.kept).sum()),
+            "load": os.getloadavg()[0],
+            "clocks": np.round(repeats.clocks, 5).tolist(),
+        }
+
+
+def about(backend: Backend) -> Row:
+    """When, where and how; known before anything runs."""
+    host: dict[str, Any] = {"machine": platform.machine(), "system": platform.system(), "cpu": cpu_model()}
+    if hasattr(os, "sched_getaffinity"):
+        host["cores"] = sorted(os.sched_getaffinity(0))
+    date = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"date": date, "host": host, "protocol": backend.timing.to_dict()}
+
+
+class Worker:
+    """A `Bench` in a process of its own: what crashes or hangs in a runtime costs one row, not the campaign.
+
+    The process leaves with this one, however this one ends. Used as a context.
+
+    Attributes:
+        timeout: seconds that one row may take; then the process is killed and the next row gets a new one.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self.timeout = timeout
+        self.process: Any = None
+        self.pipe: Connection
+
+    def __call__(self, backend: Backend, arch: Architecture, prepare: Prepare, phases: bool = False) -> Row:
+        """As `Bench`; a crash or a timeout is a failed row too."""
+        try:
+            if self.process is None:
+                self._start()
+            self.pipe.send((backend, arch, prepare, phases))
+            if self.pipe.poll(self.timeout):
+                return self.pipe.recv()
+            why = f"Timeout: not measured within {self.timeout:g} s"
+        except (EOFError, ConnectionError):
+            self.process.join()
+            code = self.process.exitcode
+            how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
+            why = f"Crash: the process that measured ended with {how}"
+        self._stop()
+        return {**about(backend), "error": why}
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")  # a fork would share the journal's lock and loaded runtimes
+        self.pipe, far_end = context.Pipe()
+        self.process = context.Process(target=_serve, args=(far_end, os.getpid()))
+        self.process.start()
+        far_end.close()
+
+    def _stop(self) -> None:
+        if self.process is None:
+            return
+        if self.process.is_alive():
+            _kill_group(self.process.pid)
+        self.process.join()
+        self.pipe.close()
+        self.process = None
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop()
+
+
+def _kill_group(pid: int) -> None:
+    """A process and what it started, where it leads a group; one that has just begun does not yet."""
+    try:
+        os.killpg(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        os.kill(pid, signal.SIGKILL)
+
+
+def _serve(pipe: Connection, parent: int) -> None:
+    """What a worker's process does until the pipe closes."""
+    os.setsid()  # Ctrl-C is for the campaign, which then ends this one
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: dies with the campaign, even by kill -9
+    bench = Bench()
+    while os.getppid() == parent:
+        try:
+            task = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(bench(*task))

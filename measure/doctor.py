@@ -1,0 +1,199 @@
+"""What this host can measure, how well, and what to do about the rest."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from measure.base import reference_network
+from measure.host import CPUFREQ, clock_ghz, cpu_model
+
+Finding = dict[str, str]
+"""`what`, `found`, and `todo`: what to do about it, empty where nothing is."""
+
+GOVERNOR = CPUFREQ / "scaling_governor"
+TURBO = (Path("/sys/devices/system/cpu/intel_pstate/no_turbo"), Path("/sys/devices/system/cpu/cpufreq/boost"))
+RAPL = Path("/sys/class/powercap")
+
+
+def diagnose() -> dict[str, list[Finding]]:
+    """Findings by section; takes about five seconds, most of them for the noise floor."""
+    return {
+        "machine": [_processor(), _cores(), _clock(), _governor(), _turbo(), _load(), _memory()],
+        "clocks": [_clock_cost("wall", time.perf_counter_ns), _clock_cost("CPU", time.process_time_ns)],
+        "noise": [noise_floor()],
+        "energy": [_rapl(), _nvml()],
+        "devices": [_gpus(), _android()],
+        "runtimes": _runtimes(),
+    }
+
+
+def _finding(what: str, found: str, todo: str = "") -> Finding:
+    return {"what": what, "found": found, "todo": todo}
+
+
+def _processor() -> Finding:
+    return _finding("processor", f"{cpu_model()}, {platform.machine()}, {platform.system()} {platform.release()}")
+
+
+def _cores() -> Finding:
+    if not hasattr(os, "sched_getaffinity"):
+        return _finding("cores", f"{os.cpu_count()}; this system cannot pin a process to one")
+    allowed = sorted(os.sched_getaffinity(0))
+    found = f"{os.cpu_count()}; this process may use {', '.join(map(str, allowed))}"
+    return _finding("cores", found, f"pin a campaign with --core {allowed[-1]}" if len(allowed) > 1 else "")
+
+
+def _clock() -> Finding:
+    told = clock_ghz()
+    return _finding("clock", "the system does not tell it" if told is None else f"{told[0]:.3g} GHz ({told[1]})")
+
+
+def _governor() -> Finding:
+    if not GOVERNOR.exists():
+        return _finding("governor", "not available here, because there is no cpufreq (virtual machines have none)")
+    governor = GOVERNOR.read_text().strip()
+    return _finding(
+        "governor", governor, "" if governor == "performance" else "sudo cpupower frequency-set -g performance"
+    )
+
+
+def _turbo() -> Finding:
+    for path in TURBO:
+        if path.exists():
+            on = (path.read_text().strip() == "1") != (path.name == "no_turbo")
+            off = f"for less drift: echo {int(path.name == 'no_turbo')} | sudo tee {path}"
+            return _finding("turbo", "on" if on else "off", off if on else "")
+    return _finding("turbo", "the system does not tell it")
+
+
+def _load() -> Finding:
+    load = os.getloadavg()[0]
+    busy = load > 0.5 * (os.cpu_count() or 1)
+    return _finding(
+        "load", f"{load:.2f} over the last minute", "stop what else runs, or expect unstable rows" if busy else ""
+    )
+
+
+def _memory() -> Finding:
+    path = Path("/proc/meminfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    sizes = {line.split(":")[0]: int(line.split()[1]) / 2**20 for line in lines}
+    if "MemAvailable" not in sizes:
+        return _finding("memory", "the system does not tell it")
+    return _finding("memory", f"{sizes['MemAvailable']:.1f} of {sizes['MemTotal']:.1f} GiB free")
+
+
+def _clock_cost(name: str, clock: Callable[[], int], reads: int = 20_000) -> Finding:
+    """The smallest step that two readings show, and what one reading costs."""
+    ticks = np.array([clock() for _ in range(reads)])
+    steps = np.diff(ticks)
+    cost = (ticks[-1] - ticks[0]) / (reads - 1)
+    step = int(steps[steps > 0].min())
+    coarse = "runs below 0.1 ms need loops around them" if step > 1000 else ""
+    return _finding(name, f"steps of {step} ns, {cost:.0f} ns a reading", coarse)
+
+
+def noise_floor(blocks: int = 8) -> Finding:
+    """How much medians of the reference network on onnxruntime vary over `blocks` of a third of a second: against a
+    second copy of itself in the same pairs (corrected), and raw."""
+    from measure.backends.ort import OnnxRuntime
+
+    backend = OnnxRuntime()
+    if why := backend.unavailable():
+        return _finding("onnxruntime", why)
+    session, reference = (backend.session(reference_network()) for _ in range(2))
+    timing = replace(backend.timing, max_rounds=1)
+    told = []
+    for _ in range(blocks):
+        repeats = timing(session.run, reference.run)
+        told.append((repeats.raw_ms, repeats.ratio))
+        time.sleep(0.2)
+    raw, corrected = 100 * np.std(told, axis=0, ddof=1) / np.mean(told, axis=0)
+    found = (
+        f"{np.mean(told, axis=0)[0]:.3f} ms, varies by {raw:.1f} % raw, {corrected:.1f} % corrected ({blocks} medians)"
+    )
+    return _finding(
+        "onnxruntime", found, "" if corrected < 2.5 else "pin with --core, stop other work, repeat with --repeats 3"
+    )
+
+
+def _rapl() -> Finding:
+    zones = sorted(path for path in RAPL.glob("*/energy_uj")) if RAPL.exists() else []
+    if not zones:
+        return _finding(
+            "RAPL", f"not available here, because {RAPL} has no energy counter (virtual machines have none)"
+        )
+    readable = [zone.parent.name for zone in zones if os.access(zone, os.R_OK)]
+    todo = "" if readable else f"sudo chmod a+r {RAPL}/*/energy_uj"
+    return _finding("RAPL", f"{len(zones)} counters, {len(readable)} of them readable", todo)
+
+
+def _ask(*command: str) -> str | None:
+    """What a command says, None where it is not installed or fails."""
+    if shutil.which(command[0]) is None:
+        return None
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _nvml() -> Finding:
+    power = _ask("nvidia-smi", "--query-gpu=name,power.draw", "--format=csv,noheader")
+    return _finding(
+        "NVML", power.replace("\n", "; ") if power else "not available here, because nvidia-smi finds no GPU"
+    )
+
+
+def _gpus() -> Finding:
+    told = _ask("nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader")
+    if told:
+        return _finding("GPUs", told.replace("\n", "; "))
+    todo = "where there is one: install NVIDIA's driver, then the CUDA builds of torch and onnxruntime"
+    return _finding("GPUs", "none, because nvidia-smi is not here or finds no GPU", todo)
+
+
+def _android() -> Finding:
+    if shutil.which("adb") is None:
+        return _finding(
+            "Android", "not available here, because adb is not installed", "install adb (Android platform tools)"
+        )
+    lines = [line for line in (_ask("adb", "devices") or "").splitlines()[1:] if line.strip()]
+    todo = "" if lines else "connect one and allow USB debugging"
+    return _finding("Android", "; ".join(" ".join(line.split()) for line in lines) or "no device is connected", todo)
+
+
+def _runtimes() -> list[Finding]:
+    from measure.backends import backend_classes
+
+    findings = []
+    for name, cls in sorted(backend_classes().items()):
+        if why := cls().unavailable():
+            todo = "install what it needs, or measure on a machine that has it"
+            findings.append(_finding(name, why.removeprefix(f"Backend {name} is "), todo))
+        else:
+            versions = ", ".join(f"{package} {version}" for package, version in cls().versions().items())
+            findings.append(_finding(name, f"available: {', '.join(cls.precisions)} ({versions})"))
+    return findings
+
+
+def as_text(sections: dict[str, list[Finding]]) -> str:
+    """The findings, aligned; what is to be done stands below what was found."""
+    width = max(len(finding["what"]) for findings in sections.values() for finding in findings)
+    lines: list[Any] = []
+    for section, findings in sections.items():
+        lines += ["", section]
+        for finding in findings:
+            lines.append(f"  {finding['what']:<{width}}  {finding['found']}")
+            lines += [f"  {'':<{width}}  -> {finding['todo']}"] if finding["todo"] else []
+    return "\n".join(lines[1:])

@@ -1,0 +1,127 @@
+"""This machine as a device: its numbers, each with where it comes from, for encoders that read devices."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.records import InputError
+
+Told = tuple[float, str]
+"""A number and where it comes from."""
+
+CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
+
+
+def cpuinfo(field: str) -> str:
+    """The first value of a field of /proc/cpuinfo, empty where there is none."""
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    values = [line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == field]
+    return values[0] if values else ""
+
+
+def cpu_model() -> str:
+    """The processor's name, as Linux tells it; elsewhere what `platform` knows."""
+    board = Path("/proc/device-tree/model")  # a Raspberry Pi's cpuinfo names no model
+    names = (cpuinfo("model name"), board.read_text().strip("\0") if board.exists() else "", platform.processor())
+    return next((name for name in names if name), platform.machine())
+
+
+def kind_of(model: str) -> str:
+    """Which kind of device a processor's name speaks of; a guess that the user may overrule."""
+    if re.search(r"xeon|epyc|opteron|ampere|graviton|neoverse|power\d", model, re.IGNORECASE):
+        return "server-cpu"
+    if re.search(r"raspberry|jetson|cortex|bcm2", model, re.IGNORECASE):
+        return "embedded-cpu"
+    return "desktop-cpu"
+
+
+def cores() -> Told:
+    """Logical processors of the machine, whatever part of them this process may use."""
+    return float(os.cpu_count() or 1), "read: logical processors that the system has"
+
+
+def clock_ghz() -> Told | None:
+    """The highest clock that the system tells."""
+    top = CPUFREQ / "cpuinfo_max_freq"
+    if top.exists():
+        return int(top.read_text()) / 1e6, f"read: {top}"
+    if named := re.search(r"@ ([\d.]+) ?GHz", cpu_model()):
+        return float(named[1]), "read: the processor's name (nominal, without turbo)"
+    if now := cpuinfo("cpu MHz"):
+        return float(now) / 1000, "read: cpu MHz of /proc/cpuinfo (of this moment; there is no cpufreq)"
+    return None
+
+
+def best_seconds(work: Callable[[], object], rounds: int = 7) -> float:
+    """The least CPU time of several rounds, after one that does not count: what the machine can do undisturbed."""
+    work()
+    seconds = []
+    for _ in range(rounds):
+        start = time.process_time()
+        work()
+        seconds.append(time.process_time() - start)
+    return min(seconds)
+
+
+def peak_gflops(size: int = 1024) -> Told:
+    """fp32 Gflop/s of all cores, were each as fast as one: numpy's matrix product on one thread."""
+    a = np.random.default_rng(0).standard_normal((size, size), dtype=np.float32)
+    one = 2 * size**3 / best_seconds(lambda: a @ a) / 1e9
+    how = f"numpy's fp32 product of {size}x{size} matrices on one thread, best of 7: {one:.4g}, times the cores"
+    return one * cores()[0], f"measured: {how}"
+
+
+def memory_gbs(megabytes: int = 256) -> Told:
+    """10^9 bytes a second, read and written, of a copy too large for caches."""
+    source, target = np.ones(megabytes << 17), np.ones(megabytes << 17)
+    rate = 2 * source.nbytes / best_seconds(lambda: np.copyto(target, source)) / 1e9
+    return rate, f"measured: a copy of {megabytes} MiB on one thread, bytes read plus bytes written, best of 7"
+
+
+def describe_host(name: str, kind: str = "") -> dict[str, Any]:
+    """What `datasets.devices.read_device` reads: name, family, kind, features, and of each where it comes from."""
+    model = cpu_model()
+    family = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
+    numbers = {"cores": cores(), "clock_ghz": clock_ghz(), "memory_gbs": memory_gbs(), "peak_gflops": peak_gflops()}
+    known = {key: told for key, told in numbers.items() if told is not None}
+    return {
+        "name": name,
+        "family": family,
+        "kind": kind or kind_of(model),
+        "source": f"python -m measure host, on {model}, {platform.system()} {platform.machine()}",
+        "features": {key: float(f"{value:.4g}") for key, (value, _) in known.items()},
+        "how": {key: how for key, (_, how) in known.items()},
+    }
+
+
+def write_host(name: str, folder: Path, kind: str = "", overwrite: bool = False) -> Path:
+    """Measure this machine and write `<folder>/<name>.yaml`.
+
+    Raises:
+        InputError: the name is no file name, the file is there already, or the folder cannot be written.
+    """
+    import yaml
+
+    if not re.fullmatch(r"[\w.-]+", name):
+        raise InputError(f"'{name}' cannot be a file's name; use letters, digits, '.', '-' and '_'.")
+    path = folder / f"{name}.yaml"
+    if path.exists() and not overwrite:
+        raise InputError(f"{path} is already there; name another --name or say --overwrite true.")
+    part = path.with_suffix(".part")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part.touch()  # before what takes seconds
+        part.write_text(yaml.safe_dump(describe_host(name, kind), sort_keys=False, width=120))
+        part.replace(path)  # whole or not at all
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written ({error.strerror}); name a folder of yours.") from error
+    return path

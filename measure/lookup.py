@@ -1,0 +1,249 @@
+"""A network's latency as the sum of its layers' (LETI, Table 1), and why the sum is not the whole.
+
+One entry of the table is one op with the batch norms and activations that follow it and that nothing else reads, as
+runtimes fold them. What never reaches the output, and what only constants feed, is left out, as compilers leave it out
+(eager PyTorch runs it). Equal entries are measured once. An entry runs alone with the shapes that it has in the
+network: its main input is bound; another input is the same tensor where the shapes agree and a constant where not.
+
+A sum is wrong for reasons that can be measured, each by a second sum:
+
+- every session costs something before it computes anything: the latency of one that computes a single number;
+- a layer measured alone finds its weights in the cache: `cold`, where the cache is overwritten before each run (of
+  the layer, of the network and of that smallest session, since a cold call costs more too);
+- a layer measured alone pays for what a runtime does at borders (layouts) and misses what it fuses across them:
+  `paired`, where an entry costs what it adds to the entry before it (alone, where a runtime gets the pair wrong:
+  onnxruntime 1.31 makes zeros before a max pool part of the pool, whose own padding is none).
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from datasets.records import Architecture, InputError, Op
+from measure.base import Backend
+from measure.bench import Bench, Row, Worker, shaped
+from measure.campaign import Journal, Task, pending, run_campaign
+
+FOLDED = ("bn", "relu", "relu6", "hswish", "hsigmoid", "sigmoid", "tanh", "silu")
+"""What is part of the entry before it."""
+
+COLD = {"flush_mb": 64, "pairs": 31, "max_rounds": 1}
+"""How cold runs are timed: overwriting the cache takes far longer than they do."""
+
+
+def entries(network: Architecture) -> list[list[int]]:
+    """The nodes of every entry, in the network's order."""
+    inputs = network.inputs()
+    constant, needed = set[int](), {len(network.ops) - 1}
+    for node, op in enumerate(network.ops):
+        if op.kind == "zero" or (inputs[node] and constant.issuperset(inputs[node])):
+            constant.add(node)
+    for node in reversed(range(len(network.ops))):
+        if node in needed:
+            needed.update(inputs[node])
+    real = [n for n, op in enumerate(network.ops) if n in needed and n not in constant and op.kind != "input"]
+    readers: dict[int, list[int]] = {node: [] for node in range(len(network.ops))}
+    for node in real:
+        for source in inputs[node]:
+            readers[source].append(node)
+    found, taken = [], set()
+    for node in real:
+        if node in taken:
+            continue
+        entry = [node]
+        while len(after := readers[entry[-1]]) == 1 and network.ops[after[0]].kind in FOLDED:
+            entry += after
+        taken.update(entry)
+        found.append(entry)
+    return found
+
+
+def cut(network: Architecture, nodes: Sequence[int]) -> Architecture:
+    """Some nodes of a network, in order, as a network of its own; its key says all that it is."""
+    inputs, ops, edges, new = network.inputs(), list[Op](), list[tuple[int, int, int]](), dict[int, int]()
+
+    def add(op: Op, *sources: int) -> int:
+        ops.append(op)
+        edges.extend((source, len(ops) - 1, port) for port, source in enumerate(sources))
+        return len(ops) - 1
+
+    def shape(node: int) -> tuple[int, ...]:
+        return network.ops[node].attrs["shape"]
+
+    main = shape(inputs[nodes[0]][0])
+    start = add(Op("input", {"shape": main}))
+    for node in nodes:
+        sources = []
+        for source in inputs[node]:
+            if source in new or shape(source) == main:
+                sources.append(new.get(source, start))
+            else:
+                other = add(Op("zero", {"shape": shape(source)}))
+                gate = network.ops[node].kind == "mul"  # times zero would be nothing; a half is something
+                sources.append(add(Op("hsigmoid", {"shape": shape(source)}), other) if gate else other)
+        new[node] = add(network.ops[node], *sources)
+    key = json.dumps([[[op.kind, dict(op.attrs)] for op in ops], edges], separators=(",", ":"))
+    return Architecture("layers", key, tuple(ops), tuple(edges))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A layer alone, the one that its main input comes from, and both together (None: it reads the network's input)."""
+
+    alone: Architecture
+    before: Architecture | None
+    pair: Architecture | None
+
+
+def decompose(network: Architecture) -> list[Entry]:
+    """The entries of a shaped network, equal ones as often as they are there."""
+    groups, inputs = entries(network), network.inputs()
+    owner = {node: group for group in groups for node in group}
+    table = []
+    for group in groups:
+        first = owner.get(inputs[group[0]][0])
+        both = (cut(network, first), cut(network, first + group)) if first else (None, None)
+        table.append(Entry(cut(network, group), *both))
+    return table
+
+
+def label(layer: Architecture) -> str:
+    """A layer in words: its ops, the first one's window and the shapes before and behind it."""
+    kinds = [op.kind for op in layer.ops]
+    ops = [op for op, sources in zip(layer.ops, layer.inputs(), strict=True) if {kinds[s] for s in sources} - {"zero"}]
+    a = ops[0].attrs
+    window = f" {_by(a['kernel'])}/{_by(a.get('stride', 1))}" if "kernel" in a else ""
+    groups = f" groups {a['groups']}" if a.get("groups", 1) > 1 else ""
+    before, behind = ("x".join(map(str, op.attrs["shape"])) for op in (layer.ops[0], layer.ops[-1]))
+    return f"{ops[0].kind}{window}{groups}{''.join(f' {op.kind}' for op in ops[1:])}, {before} -> {behind}"
+
+
+def _by(value: Any) -> str:
+    return str(value) if isinstance(value, int) else "x".join(map(str, value))
+
+
+SMALLEST = Architecture(
+    "layers", "one number", (Op("input", {"shape": (1, 1, 1)}), Op("relu", {"shape": (1, 1, 1)})), ((0, 1, 0),)
+)
+"""What a session costs that computes one number."""
+
+
+@dataclass
+class Lookup:
+    """Measures a network and the layers that it is the sum of; what the journal holds is not measured again.
+
+    Attributes:
+        backend: where.
+        journal: of all measurements.
+        passes: how often everything is measured, apart in time; +- is the standard deviation over them.
+        reasons: whether the cold and the paired sums are measured too (three times the work).
+        bench: in this process by default.
+    """
+
+    backend: Backend
+    journal: Journal
+    passes: int = 3
+    reasons: bool = False
+    bench: Bench | Worker = field(default_factory=Bench)
+
+    def tasks(self, network: Architecture) -> list[tuple[str, list[Architecture], Backend, list[Task]]]:
+        """What is still to be measured: metric, networks, backend and the campaign's tasks."""
+        table = decompose(network)
+        alone = list({entry.alone.key: entry.alone for entry in table}.values())
+        plans = [("latency_ms", [network, SMALLEST, *alone], self.backend)]
+        if self.reasons:
+            timing = replace(self.backend.timing, **COLD)  # type: ignore[arg-type]
+            both = list({entry.pair.key: entry.pair for entry in table if entry.pair}.values())
+            plans += [
+                ("latency_ms", both, self.backend),
+                ("cold_ms", [network, SMALLEST, *alone], replace(self.backend, timing=timing)),
+            ]
+        return [
+            (metric, archs, backend, pending(archs, [backend], self.journal, self.passes, metric=metric))
+            for metric, archs, backend in plans
+        ]
+
+    def measure(self, network: Architecture, done: Any = lambda row: None) -> dict[str, Any]:
+        """Measure what is missing, then sum; `done` is told every row.
+
+        Returns:
+            `sums`: one row a way of summing (what, ms, sd, error: of the direct latency, in percent); `layers`: one
+            row an entry that differs (layer, count, ms, share of the sum); numbers about all.
+
+        Raises:
+            InputError: the network or a layer could not be measured.
+        """
+        for metric, archs, _, tasks in self.tasks(network):
+            for row in run_campaign(archs, tasks, self.journal, shaped, self.bench, metric):
+                done(row)
+        return summarise(network, self.backend, self.journal.rows, self.passes, self.reasons)
+
+
+def summarise(
+    network: Architecture, backend: Backend, rows: Sequence[Row], passes: int, reasons: bool = False
+) -> dict[str, Any]:
+    """The direct latency of a network and its layers' sums, from a journal's rows; see `Lookup.measure`."""
+    ms = _milliseconds(rows, backend.device().name, passes)
+
+    def known(arch: Architecture, metric: str = "latency_ms") -> bool:
+        return (arch.space, arch.key, metric) in ms
+
+    def of(arch: Architecture, metric: str = "latency_ms") -> np.ndarray:
+        if not known(arch, metric):
+            what = label(arch) if arch.space == "layers" and len(arch.ops) > 2 else arch.key
+            raise InputError(f"{what} could not be measured on {backend.runtime}; its rows say why in 'error'.")
+        return ms[arch.space, arch.key, metric]
+
+    table = decompose(network)
+    direct, call, others = of(network), of(SMALLEST), len(table) - 1
+    alone = np.sum([of(entry.alone) for entry in table], axis=0)
+    sums = {"direct": direct, "summed": alone, "summed - calls": alone - others * call}
+    if reasons:
+        cold = np.sum([of(entry.alone, "cold_ms") for entry in table], axis=0)
+        steps = [of(e.pair) - of(e.before) if e.pair and e.before and known(e.pair) else of(e.alone) for e in table]
+        sums |= {
+            "direct, cold": of(network, "cold_ms"),
+            "summed, cold, - calls": cold - others * of(SMALLEST, "cold_ms"),
+            "summed in pairs": np.sum(steps, axis=0),
+        }
+    counts = Counter(entry.alone.key for entry in table)
+    layers = []
+    for layer in {entry.alone.key: entry.alone for entry in table}.values():
+        count, mean = counts[layer.key], float(of(layer).mean())
+        share = float(100 * count * mean / alone.mean())
+        layers.append({"layer": label(layer), "count": count, "ms": mean, "share": share})
+    return {
+        "network": network.key,
+        "device": backend.device().name,
+        "passes": passes,
+        "entries": len(table),
+        "different": len(layers),
+        "call_ms": float(call.mean()),
+        "failed_pairs": sum(entry.pair is not None and not known(entry.pair) for entry in table) if reasons else 0,
+        "sums": [
+            {
+                "what": what,
+                "ms": float(values.mean()),
+                "sd": float(values.std(ddof=1)) if passes > 1 else 0.0,
+                "error": float(100 * (values.mean() / direct.mean() - 1)),
+            }
+            for what, values in sums.items()
+        ],
+        "layers": sorted(layers, key=lambda row: -row["share"]),
+    }
+
+
+def _milliseconds(rows: Sequence[Row], device: str, passes: int) -> Mapping[tuple[str, str, str], np.ndarray]:
+    """Drift-corrected milliseconds [passes] of whatever was measured in every pass, the newest row of each counting."""
+    good = [row for row in rows if row["device"]["name"] == device and "error" not in row and row["repeat"] < passes]
+    anchor = np.median([row["reference_ms"] for row in good]) if good else 1.0
+    found: dict[tuple[str, str, str], dict[int, float]] = {}
+    for row in good:
+        found.setdefault((row["space"], row["key"], row["metric"]), {})[row["repeat"]] = row["ratio"] * anchor
+    return {what: np.array([by[i] for i in range(passes)]) for what, by in found.items() if len(by) == passes}
