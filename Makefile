@@ -1,5 +1,5 @@
 # Each target sets up .venv from pyproject.toml and constraints.txt when one of them has changed.
-.PHONY: setup train test lint bench notebooks help-gold help-900
+.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -68,3 +68,9 @@ help-900: setup
 	$(PY) -m pytest -q tests/test_sweeps.py -k killed --rows runs/kills/summary.json
 	$(PY) -m tests.bench
 	$(PY) -m predictors compare runs/help_900 --claims configs/claims/help_900.yaml
+
+# What measuring must show, an hour on an idle machine with two cores or more. Journals go on where they stopped.
+measure-check: setup
+	$(PY) -m tests.enumeration --out runs/enumeration
+	$(PY) -m pytest -q tests/test_nasbench101.py -k "hash or counts_by" --rows runs/enumeration_tests/summary.json
+	$(PY) -m tests.measure_check --out runs/measure --claims configs/claims/measure.yaml

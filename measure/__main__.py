@@ -1,4 +1,4 @@
-"""Command line of measuring: `python -m measure {doctor,host,run,table,repeatability,lookup,optimise}`."""
+"""Command line of measuring: `python -m measure {doctor,host,run,table,repeatability,build,delegates,lookup,...}`."""
 
 from __future__ import annotations
 
@@ -141,6 +141,46 @@ def repeatability(file: Path) -> None:
         raise InputError(f"There is no file {file}.")
     values = pd.read_parquet(file) if file.suffix == ".parquet" else to_table(read_journal(file))[0]
     print(judge(values).to_string(index=False, float_format="%.2f"))
+
+
+def build(
+    arch: str, space: str = "nasbench201", backend: str = "litert", block: bool = False, out: Path = Path("runs/build")
+) -> None:
+    """Write the file that a runtime loads (.onnx, .tflite, .keras, ...), with seeded weights.
+
+    Args:
+        arch: the architecture, in the text form of the space.
+        space: its space, with its skeleton.
+        backend: whose file, name[:precision[:batch]].
+        block: the space's basic block alone instead of the whole network.
+        out: folder that it goes into.
+    """
+    from datasets.spaces import parse_space
+    from measure.backends import parse_backend
+    from measure.build.weights import make_weights
+
+    (cell,) = parse_space(space).parse([arch])
+    network = parse_space(space).block(cell) if block else parse_space(space).expand(cell)
+    one = parse_backend(backend, "host").for_network(network)
+    out.mkdir(parents=True, exist_ok=True)
+    path = one.artefact(network, out, make_weights(network))
+    print(f"{path} ({path.stat().st_size:,} bytes)")
+
+
+def delegates(file: Path) -> None:
+    """Tell which operators of a .tflite file a GPU or NNAPI would leave to the CPU; LETI measures only models that
+    are delegated whole.
+
+    Args:
+        file: the .tflite file.
+    """
+    from measure.build.delegates import DELEGATES, refused
+
+    for delegate in DELEGATES:
+        reasons = refused(file, delegate)
+        print(f"{delegate}: {'takes all of it' if not reasons else f'refuses {len(reasons)} operators'}")
+        for reason in dict.fromkeys(reasons):
+            print(f"  {reason}")
 
 
 def lookup(
@@ -304,4 +344,4 @@ def _dumps(thing: Any) -> str:
 
 
 if __name__ == "__main__":
-    main([doctor, host, run, table, repeatability, lookup, optimise], prog="python -m measure")
+    main([doctor, host, run, table, repeatability, build, delegates, lookup, optimise], prog="python -m measure")

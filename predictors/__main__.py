@@ -78,7 +78,7 @@ def compare(folder: Path, claims: Path | None = None) -> None:
         folder: holds the run folders, as runs/bundled does.
         claims: a file of configs/claims: what the study must show; written to claims.json with its values.
     """
-    from predictors.claims import check_claims
+    from predictors.claims import check_claims, verdict
     from predictors.compare import compare as judge
 
     ranked, best = judge(folder)
@@ -88,9 +88,7 @@ def compare(folder: Path, claims: Path | None = None) -> None:
         print("\nundefined: a constant prediction ranks nothing; such predictors come last.")
     if claims is not None:
         print()
-        for told in check_claims(claims, folder):
-            verdict = "met" if told["met"] else "NOT MET"
-            print(f"{verdict}: {told['claim']}: {told['value']:.4g} (target {told['target']:g})")
+        print(*map(verdict, check_claims(claims, folder)), sep="\n")
     print(f"\nbest:     {best.name}\nreport:   {folder / 'report.html'}\nexported: {folder / 'best.onnx'}")
 
 

@@ -93,3 +93,9 @@ def check_claims(path: Path, folder: Path) -> list[dict[str, Any]]:
         told.append(claim.check(json.loads(summary.read_text())))
     (folder / "claims.json").write_text(json.dumps(told, indent=1))
     return told
+
+
+def verdict(told: dict[str, Any]) -> str:
+    """A checked claim as a line for people."""
+    state = "met" if told["met"] else "NOT MET"
+    return f"{state}: {told['claim']}: {told['value']:.4g} (target {told['target']:g})"

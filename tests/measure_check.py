@@ -178,8 +178,10 @@ def overhead(rounds: int = 15) -> list[dict]:
 
 
 def runs(out: Path, backends: str, limit: int) -> list[dict]:
-    """`python -m measure run` on each backend: its exit status and how many rows failed."""
-    rows = []
+    """`python -m measure doctor`, and `run` on each backend: exit status and how many rows failed."""
+    doctor = subprocess.run(command("doctor"), cwd=ROOT, capture_output=True, text=True)
+    print(doctor.stdout, doctor.stderr, file=sys.stderr)
+    rows: list[dict] = [{"what": "doctor", "status": doctor.returncode}]
     for name in backends.split(","):
         journal = out / f"run_{name.replace(':', '_')}.jsonl"
         start = time.monotonic()
@@ -236,6 +238,7 @@ def check(
     zoo_backends: str = "ort,litert,openvino,eager",
     networks: str = "resnet50,nasnet_mobile",
     summed: str = "ort",
+    claims: Path | None = None,
 ) -> None:
     """Run the parts and write what they find.
 
@@ -251,6 +254,7 @@ def check(
         zoo_backends: that the zoo is measured on.
         networks: of the zoo, direct against summed.
         summed: backends of the same.
+        claims: a file of configs/claims that is checked in the end; written to claims.json.
     """
     parts = {
         "overhead": lambda: overhead(),
@@ -271,6 +275,10 @@ def check(
             rows.append({"part": name, **row})
             print(json.dumps(rows[-1]), flush=True)
         summary.write_text(json.dumps(rows, indent=1))
+    if claims:
+        from predictors.claims import check_claims, verdict
+
+        print(*map(verdict, check_claims(claims, out)), sep="\n")
 
 
 if __name__ == "__main__":

@@ -276,6 +276,16 @@ def test_the_look_up_command(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "told.json").read_text())["passes"] == 1
 
 
+def test_files_that_runtimes_load_and_what_delegates_refuse_of_them(tmp_path: Path) -> None:
+    done = run("-m", "measure", "build", "--space", str(TINY), "--arch", CELL, "--block", "true",
+               "--backend", "litert:int8", "--out", tmp_path)  # fmt: skip
+    assert done.returncode == 0 and "model.tflite" in done.stdout, done.stderr
+    done = run("-m", "measure", "delegates", "--file", tmp_path / "model.tflite")
+    assert "nnapi30: takes all of it" in done.stdout and "nnapi27: refuses" in done.stdout, done.stderr
+    done = run("-m", "measure", "delegates", "--file", tmp_path / "absent.tflite")
+    assert done.returncode == 2 and "give a .tflite file" in done.stderr
+
+
 # Black boxes
 
 
