@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 BLUE, ORANGE, GREY = "#2f6db3", "#d9822b", "#888888"
-COLOURS = (BLUE, ORANGE, "#3a9a5b", "#8a5bb5", "#c2453c", "#6b6f76")
+COLOURS = (BLUE, ORANGE, "#3a9a5b", "#8a5bb5", "#c2453c", "#6b6f76", "#d9b52b", "#4fb3bf", "#8c5a3c", "#222222")
 
 
-def _grid(panels: int, width: float = 4.0, height: float = 3.6) -> tuple[Figure, np.ndarray]:
+def _grid(panels: int, width: float = 4.0, height: float = 3.6, columns: int = 3) -> tuple[Figure, np.ndarray]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    columns = min(panels, 3)
+    columns = min(panels, columns)
     rows = math.ceil(panels / columns)
     figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
     FigureCanvasAgg(figure)
@@ -81,7 +81,9 @@ def errors(predictions: pd.DataFrame) -> Figure:
 def device_bars(rows: pd.DataFrame) -> Figure:
     """Spearman and the share within +-10 %, one group of bars a device, one colour a predictor."""
     devices, names = list(dict.fromkeys(rows["device"])), list(dict.fromkeys(rows["predictor"]))
-    figure, axes = _grid(2, width=5.2, height=3.4)
+    bars = len(devices) * len(names)
+    many = bars > 24
+    figure, axes = _grid(2, width=min(0.17 * bars, 16) + 2 if many else 5.2, height=3.4, columns=1 if many else 2)
     width = 0.8 / len(names)
     for axis, column, title in zip(axes, ("spearman", "within_10"), ("Spearman", "share within ±10 %"), strict=True):
         for i, name in enumerate(names):
@@ -95,7 +97,12 @@ def device_bars(rows: pd.DataFrame) -> Figure:
                 axis.annotate(
                     text, (x, max(0, np.nan_to_num(value))), ha="center", va="bottom", fontsize=7, rotation=rotation
                 )
-        axis.set_xticks(range(len(devices)), devices, rotation=20 if len(devices) < 5 else 90, ha="right")
+        axis.set_xticks(
+            range(len(devices)),
+            devices,
+            rotation=0 if many else 20 if len(devices) < 5 else 90,
+            ha="center" if many else "right",
+        )
         axis.set(title=title, ylim=(min(0, axis.get_ylim()[0]), 1.15))
     if len(names) > 1:
         handles, labels = axes[0].get_legend_handles_labels()
