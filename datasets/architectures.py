@@ -107,6 +107,10 @@ class Space(ABC):
         """Which rows of decisions in range [A, n] are architectures [A]: all, unless decisions depend on each other."""
         return np.ones(len(decisions), dtype=bool)
 
+    def repair(self, decisions: np.ndarray) -> np.ndarray:
+        """Decisions [A, n] of architectures, near any others in range: for optimisers that take decisions for free."""
+        return decisions
+
     def feasible(self, archs: Architectures) -> np.ndarray:
         """Whether a network can exist and keeps the space's own limits [A]. Where that is not always so, `sample` gives
         such ones only; `mutate` and `neighbours` do everywhere."""

@@ -245,8 +245,9 @@ def optimise(
     core: int | None = None,
     timeout: float = 600,
 ) -> None:
-    """Let Nevergrad look for the architecture with the most parameters within a latency budget, measured live. Killed,
-    the same command goes on: measurements are not repeated.
+    """Let Nevergrad look for the architecture with the most parameters within a latency budget, measured live.
+
+    Killed, the same command goes on: measurements are not repeated.
 
     Args:
         budget_ms: latency that must not be exceeded.

@@ -57,12 +57,10 @@ class Objective:
         self.evaluated: dict[str, float] = {}
 
     def __call__(self, decisions: Sequence[int] | Mapping[Any, int]) -> float:
-        """The number to minimise, for one row of decisions (a mapping: its values in their order)."""
+        """The number to minimise, for one row of decisions (a mapping: its values in their order). Where decisions
+        depend on each other, those that are no architecture stand for one near them."""
         values = list(decisions.values() if isinstance(decisions, Mapping) else decisions)
-        try:
-            archs = Architectures(self.space, np.array([values], dtype=int))
-        except InputError:
-            return FAILED  # in some spaces decisions depend on each other
+        archs = Architectures(self.space, self.space.repair(np.array([values], dtype=int)))
         (key,) = archs.keys
         if key not in self.evaluated:
             self.evaluated[key] = self._score(archs)

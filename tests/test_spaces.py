@@ -44,6 +44,17 @@ def test_parse_is_the_inverse_of_format(space: Space, seed: int, n: int) -> None
 
 
 @every_space
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1))
+def test_any_decisions_can_be_repaired_and_what_is_valid_stays(space: Space, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    free = rng.integers(0, space.num_choices, (20, len(space.num_choices)))
+    assert len(Architectures(space, space.repair(free))) == 20
+    archs = space.sample(20, rng)
+    assert Architectures(space, space.repair(archs.decisions)) == archs
+
+
+@every_space
 @settings(deadline=None, max_examples=8)
 @given(seed=st.integers(0, 2**32 - 1))
 def test_a_mutation_is_a_neighbour_and_neighbours_are_mutual(space: Space, seed: int) -> None:
