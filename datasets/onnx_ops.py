@@ -237,6 +237,8 @@ class Reader:
         """An op with a kernel; where outputs are rounded up, what lacks is padded at the bottom and on the right."""
         sides, out = self.net.shape(x)[1:], self.shape(node.outputs[0])
         strides, dilations = (list(node.attrs.get(name, [1, 1])) for name in ("strides", "dilations"))
+        if min(*kernel, *strides, *dilations, attrs.get("groups", 1)) < 1:
+            raise InputError(f"A {kind} in {self.path} has a kernel, stride, dilation or groups of 0; export it again.")
         automatic = node.attrs.get("auto_pad", "NOTSET")
         told = list(node.attrs.get("pads", [0] * 4)) if automatic == "NOTSET" else [0] * 4
         pad = list(told)

@@ -49,4 +49,6 @@ def timeline(backend: Backend, network: Architecture, runs: int = 20, warmup: in
     names = pd.DataFrame([kernel[:2] for kernel in kept[-1]], columns=["name", "kind"])
     same = [run for run in kept if [kernel.kind for kernel in run] == list(names["kind"])]
     times = np.array([[kernel[2:] for kernel in run] for run in same])  # [runs, kernels, 3]
-    return names.join(pd.DataFrame(np.median(times, axis=0), columns=["start_us", "duration_us", "cpu_us"]))
+    middle = np.median(times, axis=0)
+    middle[:, 0] = np.maximum.accumulate(middle[:, 0])  # medians of starts may overtake each other by a fraction
+    return names.join(pd.DataFrame(middle, columns=["start_us", "duration_us", "cpu_us"]))

@@ -362,6 +362,18 @@ def test_faults_are_one_sentence(tmp_path: Path) -> None:
         assert sentence in str(fault.value) and "\n" not in str(fault.value), fault.value
 
 
+def test_a_convolution_of_no_groups_is_refused(tmp_path: Path) -> None:
+    """Found by the next test."""
+    net = Network()
+    net.conv(net.add("input", (2, 5, 5)), 2, 3)
+    network = net.finish("made-up", "damaged")
+    model = build_onnx(network, make_weights(network))
+    next(a for node in model.graph.node for a in node.attribute if a.name == "group").i = 0
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match="groups of 0; export it again"):
+        read_onnx(tmp_path / "m.onnx")
+
+
 @settings(deadline=None, max_examples=100)
 @given(changes=st.lists(st.tuples(st.integers(0), st.integers(0, 255)), min_size=1, max_size=3))
 def test_a_damaged_file_is_read_or_refused(changes: list[tuple[int, int]]) -> None:
