@@ -55,9 +55,8 @@ class OpenVino(Backend):
         import logging
         import os
 
-        os.environ.setdefault(
-            "NNCF_CI", "1"
-        )  # else it forks a process that tells its maker, in the middle of measuring
+        # else it forks a process that tells its maker, in the middle of measuring
+        os.environ.setdefault("NNCF_CI", "1")
         import nncf
         import openvino
 
@@ -113,7 +112,8 @@ def mean_kernels(before: list[Any], after: list[Any], warmup: int, runs: int) ->
     for old, new in zip(before, after, strict=True):
         if new.status == new.Status.EXECUTED:
             times = ((old.real_time, new.real_time), (old.cpu_time, new.cpu_time))
-            duration, cpu = (((warmup + runs) * b - warmup * a) / timedelta(microseconds=runs) for a, b in times)
+            total = (((warmup + runs) * b - warmup * a) / timedelta(microseconds=runs) for a, b in times)
+            duration, cpu = (max(0.0, mean) for mean in total)  # whole microseconds: a difference may fall below 0
             kernels.append(Kernel(new.node_name, f"{new.node_type} {new.exec_type}", start, duration, cpu))
             start += duration
     return kernels
