@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from measure.backends import backend_classes, parse_backend
 from measure.backends.eager import Eager, read_profile
 from measure.backends.ort import OnnxRuntime
 from measure.backends.ort_gpu import OrtCuda, OrtTensorRt
-from measure.backends.ov import OpenVino
+from measure.backends.ov import OpenVino, mean_kernels
 from measure.backends.trt import TensorRt
 from measure.base import Backend, check_output, make_input, reference_network
 from measure.build.weights import Weights, make_weights
@@ -176,6 +177,19 @@ def test_six_steps_from_a_gpu_profile() -> None:
 
 
 # Timelines
+
+
+def test_openvino_s_counters_of_whole_microseconds_never_give_less_than_no_time() -> None:
+    def counter(microseconds: int) -> SimpleNamespace:
+        took, status = timedelta(microseconds=microseconds), SimpleNamespace(EXECUTED=1)
+        return SimpleNamespace(status=1, Status=status, real_time=took, cpu_time=took, node_name="a", node_type="b",
+                               exec_type="c")  # fmt: skip
+
+    def durations(before: int, after: int) -> list[float]:
+        old, new = counter(before), counter(after)
+        return [kernel.duration_us for kernel in mean_kernels([old], [new], warmup=20, runs=4)]
+
+    assert durations(10, 9) == [4.0] and durations(10, 8) == [0.0]
 
 
 @pytest.mark.parametrize("backend", [OnnxRuntime(), OpenVino(), Eager()], ids=lambda b: b.runtime)
