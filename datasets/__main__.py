@@ -105,18 +105,19 @@ def enumerate_(space: str, out: Path | None = None, hash: bool = False, totals: 
 
 
 def show(file: Path, batch: int | None = None) -> None:
-    """Print what an ONNX file's network is made of and what it costs in theory.
+    """Print what the network of an ONNX or Keras file is made of and what it costs in theory.
 
     Args:
-        file: the ONNX file; weights beside it are read where they stand.
+        file: the .onnx file (weights beside it are read where they stand) or .keras file.
         batch: fixes a batch that the file leaves open; by default 1.
     """
     import pandas as pd
 
     from datasets.analysis import VOCABULARY, macs, params, totals
+    from datasets.keras_file import read_keras
     from datasets.onnx_file import read_onnx
 
-    network, _ = read_onnx(file, batch)
+    network, _ = read_keras(file, batch or 1) if file.suffix == ".keras" else read_onnx(file, batch)
     size = network.ops[0].attrs["batch"]
     rows = []
     for op, sources in zip(network.ops[1:], network.inputs()[1:], strict=True):

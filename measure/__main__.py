@@ -74,7 +74,7 @@ def run(
         limit: how many distinct random architectures; a larger number only adds to a smaller one. A small space is
             taken in its own order.
         archs: a file of architectures instead, one a line.
-        onnx: ONNX files instead, separated by commas.
+        onnx: ONNX (or .keras) files instead, separated by commas.
         block: measure the space's basic block alone instead of the whole network.
         phases: measure initialisation, copying in, execution and copying out as well.
         journal: file that rows are appended to; what stands in it is not measured again.
@@ -165,6 +165,24 @@ def build(
     out.mkdir(parents=True, exist_ok=True)
     path = one.artefact(network, out, make_weights(network))
     print(f"{path} ({path.stat().st_size:,} bytes)")
+
+
+def timeline(arch: str, space: str = "nasbench201", backend: str = "ort", core: int | None = None) -> None:
+    """Print the kernels of one run by the runtime's own profiler.
+
+    Args:
+        arch: the architecture, in the text form of the space.
+        space: its space, with its skeleton.
+        backend: one runtime that keeps a timeline: ort, openvino, eager, ...
+        core: pin this process to one processor core.
+    """
+    from datasets.spaces import parse_space
+    from measure.kernels import timeline as kernels
+
+    (one,), where = _backends(backend, "host", core), parse_space(space)
+    table = kernels(one, where.expand(where.parse([arch])[0]))
+    print(table.to_string(index=False, float_format="%.1f"))
+    print(f"{table['duration_us'].sum():.1f} us in {len(table)} kernels")
 
 
 def delegates(file: Path) -> None:
@@ -345,4 +363,7 @@ def _dumps(thing: Any) -> str:
 
 
 if __name__ == "__main__":
-    main([doctor, host, run, table, repeatability, build, delegates, lookup, optimise], prog="python -m measure")
+    main(
+        [doctor, host, run, table, repeatability, build, delegates, timeline, lookup, optimise],
+        prog="python -m measure",
+    )

@@ -45,17 +45,20 @@ def shaped(arch: Architecture, batch: int) -> tuple[Architecture, Weights | None
 
 
 def name_file(path: Path) -> Architecture:
-    """What a campaign calls an ONNX file, as `datasets.onnx_file` does: its name and what its bytes hash to."""
+    """What a campaign calls an ONNX or Keras file, as the readers do: its name and what its bytes hash to."""
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    return Architecture("onnx", f"{path.name}:{digest}", (Op("file", {"path": str(path)}),), ())
+    return Architecture(path.suffix[1:], f"{path.name}:{digest}", (Op("file", {"path": str(path)}),), ())
 
 
 def onnx_file(arch: Architecture, batch: int) -> tuple[Architecture, Weights | None]:
-    """The network of an ONNX file. Its input names the file, so that onnxruntime runs the file itself; other runtimes
-    run what was read from it."""
+    """The network of an ONNX file, whose input names the file, so that onnxruntime runs the file itself; other runtimes
+    run what was read from it. A Keras file is always read."""
+    from datasets.keras_file import read_keras
     from datasets.onnx_file import read_onnx
 
     path = arch.ops[0].attrs["path"]
+    if path.endswith(".keras"):
+        return read_keras(Path(path), batch)
     network, weights = read_onnx(Path(path), batch)
     start = replace(network.ops[0], attrs={**network.ops[0].attrs, "file": path})
     return replace(network, ops=(start, *network.ops[1:])), weights

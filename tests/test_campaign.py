@@ -282,6 +282,8 @@ def test_files_that_runtimes_load_and_what_delegates_refuse_of_them(tmp_path: Pa
     assert done.returncode == 0 and "model.tflite" in done.stdout, done.stderr
     done = run("-m", "measure", "delegates", "--file", tmp_path / "model.tflite")
     assert "nnapi30: takes all of it" in done.stdout and "nnapi27: refuses" in done.stdout, done.stderr
+    done = run("-m", "measure", "timeline", "--space", str(TINY), "--arch", CELL)
+    assert done.returncode == 0 and "Conv" in done.stdout and " us in " in done.stdout, done.stderr
     done = run("-m", "measure", "delegates", "--file", tmp_path / "absent.tflite")
     assert done.returncode == 2 and "give a .tflite file" in done.stderr
 

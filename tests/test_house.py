@@ -25,7 +25,14 @@ MAY_IMPORT = {
     "encoders": {"encoders", "datasets"},
     "predictors": {"predictors", "encoders", "datasets"},
     "search": {"search", "datasets"},
-    "measure": {"measure", "datasets.records", "datasets.spaces", "datasets.analysis", "datasets.onnx_file"},
+    "measure": {
+        "measure",
+        "datasets.records",
+        "datasets.spaces",
+        "datasets.analysis",
+        "datasets.onnx_file",
+        "datasets.keras_file",
+    },
 }
 KINDS = {"datasets": Dataset, "predictors": Predictor, "splits": Split}
 

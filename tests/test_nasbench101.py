@@ -313,3 +313,11 @@ def test_ctrl_c_leaves_no_file(tmp_path: Path) -> None:
     _, said = process.communicate(timeout=60)
     assert process.returncode == 130 and "error: Interrupted" in said and "Traceback" not in said, said
     assert not list(tmp_path.iterdir())
+
+
+def test_the_block_is_the_first_cell_alone() -> None:
+    space = NasBench101(channels=16, stacks=1, cells=1, image=8)
+    for arch in space.sample(5, np.random.default_rng(0)):
+        block, whole = space.block(arch), space.expand(arch)
+        assert block.ops[0].attrs["shape"] == block.ops[-1].attrs["shape"] == (16, 8, 8)
+        assert totals(whole)["macs"] == totals(block)["macs"] + 8 * 8 * 27 * 16 + 16 * space.classes

@@ -170,6 +170,13 @@ class NasBench101(Space):
         self._head(net, x)
         return net.finish(str(self), arch.key)
 
+    def block(self, arch: Architecture) -> Architecture:
+        """The first cell."""
+        matrix, ops = _parse(arch.key)
+        net = Network()
+        cell(net, net.add("input", (self.channels, self.image, self.image)), self.channels, _sources(matrix), ops)
+        return net.finish(str(self), arch.key)
+
     def totals(self, archs: Architectures) -> pd.DataFrame:
         """Vectorised: each matrix is expanded once, with pools alone, and what a convolution adds at each vertex is
         added up; it raises the peak only where what it reads is still needed after it."""
