@@ -1,4 +1,4 @@
-"""Quiet for libraries whose C++ code prints to the terminal whatever Python's settings say."""
+"""Libraries that print to the terminal whatever Python's settings say, or take all cores unless told before."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+from datasets.records import InputError
 
 
 @contextmanager
@@ -30,3 +32,20 @@ def quiet() -> Iterator[None]:
             for copy, stream in zip(saved, (1, 2), strict=True):
                 os.dup2(copy, stream)
                 os.close(copy)
+
+
+XLA_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+
+
+def one_xla_thread() -> None:
+    """Tell XLA to use one thread; JAX reads that only once, and Keras loads JAX where it is installed.
+
+    Raises:
+        InputError: JAX is there already and was told otherwise.
+    """
+    flags = os.environ.get("XLA_FLAGS", "")
+    if XLA_ONE_THREAD not in flags:
+        if "jax" in sys.modules:
+            raise InputError(f"JAX was loaded before it was told to use one thread; set XLA_FLAGS='{XLA_ONE_THREAD}'.")
+        os.environ["XLA_FLAGS"] = f"{flags} {XLA_ONE_THREAD}".strip()
+        os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -26,6 +26,7 @@ from measure.gpu_steps import steps
 from measure.kernels import timeline
 from measure.phases import calls_a_reading, clock_ns, measure_phases
 from measure.timing import Repeats, Timing
+from tests.conftest import run
 
 TINY = NasBench201(channels=4, cells=1)
 CELL = TINY.expand(TINY.parse(["|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"])[0])
@@ -174,6 +175,16 @@ def test_six_steps_from_a_gpu_profile() -> None:
         {"initialization": 40, "trt_engine_op": 7, "memcpy_h2d": 0.01, "kernels": 0.4, "inference": 0.5,
          "memcpy_d2h": 0.006, "return_value": 0.014}
     )  # fmt: skip
+
+
+def test_keras_and_jax_run_in_one_process() -> None:
+    """Keras loads JAX, which then has to know already that one thread is all."""
+    pytest.importorskip("jax", reason="jax is not installed")
+    code = (
+        "from measure.backends import parse_backend as p; p('keras', 'h').versions(); print(p('jax', 'h').versions())"
+    )
+    done = run("-c", code, env={"XLA_FLAGS": ""})
+    assert done.returncode == 0, done.stderr
 
 
 # Timelines

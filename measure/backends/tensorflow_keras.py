@@ -41,9 +41,10 @@ class Keras(Backend):
             return _KerasSession(keras.saving.load_model(artefact), self.place)
 
     def versions(self) -> dict[str, str]:
+        tf = tensorflow()
         import keras
 
-        return {"tensorflow": tensorflow().__version__, "keras": keras.__version__}
+        return {"tensorflow": tf.__version__, "keras": keras.__version__}
 
 
 @dataclass

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.records import Architecture, InputError
+from datasets.records import Architecture
 from measure.base import Backend, Session
 from measure.build.weights import Weights
+from measure.silence import one_xla_thread
 
 if TYPE_CHECKING:
     from types import ModuleType
-
-ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
 
 
 @dataclass
@@ -46,13 +43,8 @@ class Jax(Backend):
 
 
 def _jax() -> ModuleType:
-    """JAX, told to use one thread; it reads that only once."""
-    flags = os.environ.get("XLA_FLAGS", "")
-    if ONE_THREAD not in flags:
-        if "jax" in sys.modules:
-            raise InputError(f"JAX was loaded before it was told to use one thread; set XLA_FLAGS='{ONE_THREAD}'.")
-        os.environ["XLA_FLAGS"] = f"{flags} {ONE_THREAD}".strip()
-        os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    """JAX, told to use one thread."""
+    one_xla_thread()
     import jax
     import jax.export
 

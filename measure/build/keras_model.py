@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from measure.build.nhwc import (
     window_share,
 )
 from measure.build.weights import BN_EPSILON, Weights
-from measure.silence import quiet
+from measure.silence import one_xla_thread, quiet
 
 if TYPE_CHECKING:
     import keras
@@ -46,6 +47,8 @@ def tensorflow() -> ModuleType:
     """TensorFlow, silent and with one thread, which it only takes before it first computes."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    if "jax" not in sys.modules:
+        one_xla_thread()
     with quiet():
         import tensorflow as tf
 
