@@ -55,9 +55,11 @@ def onnx_file(arch: Architecture, batch: int) -> tuple[Architecture, Weights | N
     run what was read from it. A Keras file is always read."""
     from datasets.keras_file import read_keras
     from datasets.onnx_file import read_onnx
+    from measure.build.keras_model import tensorflow
 
     path = arch.ops[0].attrs["path"]
     if path.endswith(".keras"):
+        tensorflow()
         return read_keras(Path(path), batch)
     network, weights = read_onnx(Path(path), batch)
     start = replace(network.ops[0], attrs={**network.ops[0].attrs, "file": path})
