@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +9,11 @@ import numpy as np
 
 from datasets.analysis import BN_EPSILON
 from datasets.network import Network, same
+from datasets.onnx_file import Weights, file_key
 from datasets.records import Architecture, InputError
 
 if TYPE_CHECKING:
     import keras
-
-Weights = dict[int, dict[str, np.ndarray]]
 
 _ACTIVATIONS = {name: name for name in ("relu", "relu6", "sigmoid", "tanh", "silu", "softmax")} | {
     "hard_sigmoid": "hsigmoid",
@@ -34,10 +32,12 @@ def read_keras(model: keras.Model | Path, batch: int = 1) -> tuple[Architecture,
     Raises:
         InputError: the file is none, or the model has a layer, a shape or several inputs that are not known here.
     """
-    key = f"{getattr(model, 'name', '')}"
     if isinstance(model, Path):
-        key = f"{model.name}:{_digest(model)}"
-        model = _load(model)
+        if not model.is_file():
+            raise InputError(f"There is no file {model}.")
+        key, model = file_key(model, model.read_bytes()), _load(model)
+    else:
+        key = model.name
     if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.inputs[0].shape) not in (2, 4):
         raise InputError(f"The Keras model {key} needs one input (an image or features) and one output.")
     reader = _Reader(key)
@@ -47,12 +47,6 @@ def read_keras(model: keras.Model | Path, batch: int = 1) -> tuple[Architecture,
             reader.add(layer)
     out = reader.nodes[id(model.outputs[0])]
     return reader.net.finish("keras", key, out), reader.weights
-
-
-def _digest(path: Path) -> str:
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def _load(path: Path) -> keras.Model:

@@ -44,7 +44,7 @@ def read_onnx(path: Path, batch: int | None = None) -> tuple[Architecture, Weigh
         raise InputError(f"There is no file {path}.")
     content = path.read_bytes()
     model = _parse(content, path)
-    key = f"{path.name}:{hashlib.sha256(content).hexdigest()[:12]}"
+    key = file_key(path, content)
     del content
     constants = _take_constants(model, path)
     x, y = _ends(model, constants, path)
@@ -70,6 +70,11 @@ def read_onnx(path: Path, batch: int | None = None) -> tuple[Architecture, Weigh
         if not known:
             reader.add(node)
     return reader.finish(y, key)
+
+
+def file_key(path: Path, content: bytes) -> str:
+    """What a network that was read from a file is called: the file's name and what its bytes hash to."""
+    return f"{path.name}:{hashlib.sha256(content).hexdigest()[:12]}"
 
 
 def _parse(content: bytes, path: Path) -> onnx.ModelProto:

@@ -318,7 +318,7 @@ def _of_space(
     where = parse_space(space)
     if archs is not None and not archs.is_file():
         raise InputError(f"There is no file {archs}; it should hold one architecture a line.")
-    if block and getattr(type(where), "block", None) is getattr(Space, "block", None):
+    if block and type(where).block is Space.block:
         raise InputError(f"The networks of {where} are not stacks of a basic block; leave --block out.")
     chosen = where.parse(archs.read_text().split()) if archs else distinct_sample(where, limit, seed)
     return chosen, partial(bench.block if block else bench.whole, where)

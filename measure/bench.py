@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import multiprocessing
 import os
 import platform
@@ -46,8 +45,9 @@ def shaped(arch: Architecture, batch: int) -> tuple[Architecture, Weights | None
 
 def name_file(path: Path) -> Architecture:
     """What a campaign calls an ONNX or Keras file, as the readers do: its name and what its bytes hash to."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    return Architecture(path.suffix[1:], f"{path.name}:{digest}", (Op("file", {"path": str(path)}),), ())
+    from datasets.onnx_file import file_key
+
+    return Architecture(path.suffix[1:], file_key(path, path.read_bytes()), (Op("file", {"path": str(path)}),), ())
 
 
 def onnx_file(arch: Architecture, batch: int) -> tuple[Architecture, Weights | None]:

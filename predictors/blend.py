@@ -48,13 +48,12 @@ class Blend(Predictor):
 
     def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         y, held = self.scale.inverse(z), None if val is None else self.scale.inverse(val[1])
-        for i, (member, part) in enumerate(self._parts(x)):
-            log(f"member {i + 1} of {len(self.members)}: {type(member).__name__}")
+        seen = [None] * len(self.members) if val is None else [part for _, part in self._parts(val[0])]
+        for i, ((member, part), one) in enumerate(zip(self._parts(x), seen, strict=True), 1):
+            log(f"member {i} of {len(self.members)}: {type(member).__name__}")
             member.scale.fit(y)
-            seen = None
-            if val is not None and held is not None:
-                seen = list(self._parts(val[0]))[i][1], member.scale.transform(held)
-            member._fit(part, member.scale.transform(y), seen, log)
+            told = None if one is None or held is None else (one, member.scale.transform(held))
+            member._fit(part, member.scale.transform(y), told, log)
         self.weights_ = np.full((len(self.members), y.shape[1]), 1 / len(self.members))
         if val is not None and held is not None:
             each = self._each(val[0])

@@ -39,10 +39,9 @@ def _compute(op: Op, inputs: list[np.ndarray], w: dict[str, np.ndarray], batch: 
         scale = w["scale"] / np.sqrt(w["var"] + BN_EPSILON)
         return (x - w["mean"][:, None, None]) * scale[:, None, None] + w["shift"][:, None, None]
     if op.kind == "avg_pool":
-        counted = np.ones_like(x[:1, :1])
         if op.attrs.get("include_pad"):
             return _windows(x, op).mean((-2, -1))
-        return _windows(x, op).sum((-2, -1)) / _windows(counted, op).sum((-2, -1))
+        return _windows(x, op).sum((-2, -1)) / _windows(np.ones_like(x[:1, :1]), op).sum((-2, -1))
     if op.kind == "max_pool":
         return _windows(x, op, fill=-np.inf).max((-2, -1))
     if op.kind == "concat":
