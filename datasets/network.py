@@ -91,11 +91,18 @@ def chain_graph(kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return nodes, np.broadcast_to(np.eye(n, k=1, dtype=bool), (a, n, n))
 
 
-def chain_view(space: Space, archs: Architectures) -> Architecture:
-    """The `Architecture` of the only one of `archs`, a chain."""
-    (kinds,), _ = space.graph(archs)
-    edges = tuple((node, node + 1, 0) for node in range(len(kinds) - 1))
-    return Architecture(str(space), archs.keys[0], tuple(Op(space.kinds[kind]) for kind in kinds), edges)
+class Chain(Space):
+    """A space whose architectures are chains of blocks."""
+
+    def connected(self, archs: Architectures) -> np.ndarray:
+        """Always: a chain has no dead ends."""
+        return np.ones(len(archs), dtype=bool)
+
+    def architecture(self, decisions: np.ndarray) -> Architecture:
+        archs = Architectures(self, decisions[None])
+        (kinds,), _ = self.graph(archs)
+        edges = tuple((node, node + 1, 0) for node in range(len(kinds) - 1))
+        return Architecture(str(self), archs.keys[0], tuple(Op(self.kinds[kind]) for kind in kinds), edges)
 
 
 def block_totals(shape: tuple[int, ...], build: Callable[[Network, int], int]) -> np.ndarray:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from datasets.network import Network, block_totals, chain_graph, chain_totals, chain_view
-from datasets.records import Architecture, Architectures, InputError, Space
+from datasets.network import Chain, Network, block_totals, chain_graph, chain_totals
+from datasets.records import Architecture, Architectures, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +42,7 @@ _KIND_OF = np.array([[_KINDS.index("skip_connect" if op == "skip" and a == b els
 
 
 @dataclass(frozen=True)
-class FBNet(Space):
+class FBNet(Chain):
     """All 9^22 chains in one macro-architecture.
 
     Attributes:
@@ -79,10 +79,6 @@ class FBNet(Space):
         """The text without the skips that pass their input on: where in its stage one stands does not matter."""
         return [_text(row, keep=False) for row in archs.decisions.tolist()]
 
-    def connected(self, archs: Architectures) -> np.ndarray:
-        """Always: a chain has no dead ends."""
-        return np.ones(len(archs), dtype=bool)
-
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
         """A chain of 24 nodes: input, the 22 blocks, output.
 
@@ -90,9 +86,6 @@ class FBNet(Space):
         stage; a skip that passes its input on is `skip_connect` everywhere.
         """
         return chain_graph(_KIND_OF[np.arange(len(_OUT)), archs.decisions])
-
-    def architecture(self, decisions: np.ndarray) -> Architecture:
-        return chain_view(self, Architectures(self, decisions[None]))
 
     def expand(self, arch: Architecture) -> Architecture:
         net = Network()

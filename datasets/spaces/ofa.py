@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from datasets.network import Network, block_totals, chain_graph, chain_totals, chain_view
-from datasets.records import Architecture, Architectures, InputError, Space
+from datasets.network import Chain, Network, block_totals, chain_graph, chain_totals
+from datasets.records import Architecture, Architectures, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +41,7 @@ _KIND_OF = np.array([[[_KINDS.index(f"k{k}e{e}:{a}-{b}") for e in EXPANDS] for k
 
 
 @dataclass(frozen=True)
-class OFA(Space):
+class OFA(Chain):
     """All sub-networks of OFA-MobileNetV3.
 
     Decisions: 20 kernels, 20 expansions (four a stage), five depths, the resolution; positions in the constants above.
@@ -72,10 +72,6 @@ class OFA(Space):
         """The text without the blocks that do not exist."""
         return [_text(row, keep=False) for row in archs.decisions.tolist()]
 
-    def connected(self, archs: Architectures) -> np.ndarray:
-        """Always: a chain has no dead ends."""
-        return np.ones(len(archs), dtype=bool)
-
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
         """A chain of 23 nodes: input, the resolution it is scaled to, 20 blocks, output.
 
@@ -85,9 +81,6 @@ class OFA(Space):
         kernels, expands, exists, resolution = _columns(archs.decisions)
         blocks = np.where(exists, _KIND_OF[np.arange(len(_PLACES)), kernels, expands], _KINDS.index("skip_connect"))
         return chain_graph(np.concatenate([resolution[:, None] + _KINDS.index("r128"), blocks], axis=1))
-
-    def architecture(self, decisions: np.ndarray) -> Architecture:
-        return chain_view(self, Architectures(self, decisions[None]))
 
     def expand(self, arch: Architecture) -> Architecture:
         (kernels,), (expands,), (exists,), (resolution,) = _columns(np.array([_parse(arch.key)]))

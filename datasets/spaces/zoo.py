@@ -23,15 +23,15 @@ import numpy as np
 
 from datasets.analysis import TOTALS, totals
 from datasets.nasnet import nasnet_mobile
-from datasets.network import Network, chain_graph, chain_view, same
-from datasets.records import Architecture, Architectures, InputError, Space
+from datasets.network import Chain, Network, chain_graph, same
+from datasets.records import Architecture, Architectures, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
 @dataclass(frozen=True)
-class Zoo(Space):
+class Zoo(Chain):
     """Nine networks.
 
     Attributes:
@@ -62,16 +62,9 @@ class Zoo(Space):
         """Their names."""
         return archs.keys
 
-    def connected(self, archs: Architectures) -> np.ndarray:
-        """Always."""
-        return np.ones(len(archs), dtype=bool)
-
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
         """A chain of input, the network as one node, and output."""
         return chain_graph(archs.decisions + 2)
-
-    def architecture(self, decisions: np.ndarray) -> Architecture:
-        return chain_view(self, Architectures(self, decisions[None]))
 
     def expand(self, arch: Architecture) -> Architecture:
         self.parse([arch.key])
