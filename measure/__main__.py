@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from datasets.cli import main
 
 if TYPE_CHECKING:
-    from datasets.records import Architecture
     from measure.base import Backend
-    from measure.bench import Prepare
 
 DEVICES = Path("configs/devices")
 
@@ -87,12 +83,12 @@ def run(
         retry: measure failed rows again.
     """
     from measure.bench import Worker
-    from measure.campaign import Journal, pending, run_campaign
+    from measure.campaign import Journal, files, of_space, pending, run_campaign
     from measure.timing import PAIRS
 
     backends = _backends(backend, host, core)
     backends = [replace(one, timing=replace(one.timing, pairs=PAIRS[protocol])) for one in backends]
-    chosen, prepare = _onnx_files(onnx) if onnx else _of_space(space, limit, archs, seed, block)
+    chosen, prepare = files(onnx) if onnx else of_space(space, limit, archs, seed, block)
     metric = "block_ms" if block else "latency_ms"
     log = Journal(journal)
     tasks = pending(chosen, backends, log, repeats, retry, metric, phases)
@@ -304,36 +300,6 @@ def _backends(texts: str, host: str, core: int | None) -> list[Backend]:
     if core is not None:
         pin(core)
     return [parse_backend(text.strip(), host) for text in texts.split(",")]
-
-
-def _of_space(
-    space: str, limit: int, archs: Path | None, seed: int, block: bool
-) -> tuple[Sequence[Architecture], Prepare]:
-    """What to measure of a space, and how it becomes a network."""
-    from datasets.records import InputError, Space
-    from datasets.spaces import parse_space
-    from measure import bench
-    from measure.campaign import distinct_sample
-
-    where = parse_space(space)
-    if archs is not None and not archs.is_file():
-        raise InputError(f"There is no file {archs}; it should hold one architecture a line.")
-    if block and type(where).block is Space.block:
-        raise InputError(f"The networks of {where} are not stacks of a basic block; leave --block out.")
-    chosen = where.parse(archs.read_text().split()) if archs else distinct_sample(where, limit, seed)
-    return chosen, partial(bench.block if block else bench.whole, where)
-
-
-def _onnx_files(paths: str) -> tuple[Sequence[Architecture], Prepare]:
-    """ONNX files as what to measure; each is read when its turn comes."""
-    from datasets.records import InputError
-    from measure.bench import name_file, onnx_file
-
-    files = [Path(text.strip()) for text in paths.split(",")]
-    for file in files:
-        if not file.is_file():
-            raise InputError(f"There is no ONNX file {file}.")
-    return [name_file(file) for file in files], onnx_file
 
 
 def _features(host: str) -> dict[str, float]:

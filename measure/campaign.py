@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from datasets.records import Architecture, Architectures, InputError, Space
+from datasets.spaces import parse_space
 from measure.base import Backend
-from measure.bench import Bench, Prepare, Row, Worker, whole
+from measure.bench import Bench, Prepare, Row, Worker, block, name_file, onnx_file, whole
 
 
 class Journal:
@@ -94,6 +95,30 @@ def distinct_sample(space: Space, n: int, seed: int) -> Architectures:
     if len(first) < n and not listed:
         raise InputError(f"Only {len(first)} distinct architectures were found in {space}; ask for fewer than {n}.")
     return draws[np.array(list(first.values())[:n], dtype=int)]
+
+
+Chosen = tuple[Sequence[Architecture], Prepare]
+"""What a campaign measures, and how it becomes a network."""
+
+
+def of_space(space: str, limit: int, archs: Path | None, seed: int, block_only: bool) -> Chosen:
+    """Architectures of a space, from a file of texts or as `distinct_sample` draws them; whole or the block alone."""
+    where = parse_space(space)
+    if archs is not None and not archs.is_file():
+        raise InputError(f"There is no file {archs}; it should hold one architecture a line.")
+    if block_only and type(where).block is Space.block:
+        raise InputError(f"The networks of {where} are not stacks of a basic block; leave --block out.")
+    chosen = where.parse(archs.read_text().split()) if archs else distinct_sample(where, limit, seed)
+    return chosen, partial(block if block_only else whole, where)
+
+
+def files(texts: str) -> Chosen:
+    """ONNX or Keras files, separated by commas; each is read when its turn comes."""
+    paths = [Path(text.strip()) for text in texts.split(",")]
+    for path in paths:
+        if not path.is_file():
+            raise InputError(f"There is no ONNX file {path}.")
+    return [name_file(path) for path in paths], onnx_file
 
 
 Task = tuple[int, int, Backend]

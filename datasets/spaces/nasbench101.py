@@ -77,7 +77,7 @@ class NasBench101(Space):
         """Vertices without an op and what lies on no path from input to output go; so do the last edges beyond nine."""
         matrices, ops = _numbers(decisions)
         return self.from_squares(
-            _repaired(edges, row) for edges, row in zip(dags.adjacency(matrices), ops, strict=True)
+            dags.repaired(edges, row) for edges, row in zip(dags.adjacency(matrices), ops, strict=True)
         )
 
     def parse(self, keys: Sequence[str]) -> Architectures:
@@ -201,22 +201,6 @@ class NasBench101(Space):
     def _head(self, net: Network, x: int) -> int:
         x = net.add("global_avg_pool", net.shape(x)[:1], x)
         return net.add("dense", (self.classes,), x)
-
-
-def _repaired(edges: np.ndarray, ops: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """Adjacency and ops of a valid cell near an adjacency [7, 7] and five ops (0: none)."""
-    labels = np.array([1, *ops, 1])
-    edges = edges & (labels > 0) & (labels > 0)[:, None]
-    while True:
-        paths = np.linalg.matrix_power(edges | np.eye(len(edges), dtype=bool), len(edges)) > 0
-        kept = np.flatnonzero(paths[0] & paths[:, -1])
-        if not len(kept):
-            return np.array([[False, True], [False, False]]), []
-        edges, labels = edges[np.ix_(kept, kept)], labels[kept]
-        if edges.sum() <= dags.MAX_EDGES:
-            return edges, labels[1:-1].tolist()
-        x, y = np.argwhere(edges)[-1]
-        edges[x, y] = False
 
 
 def _halve(net: Network, x: int) -> int:
