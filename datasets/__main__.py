@@ -1,24 +1,26 @@
-"""Command line of the data sets: `python -m datasets {list,fetch,describe,show,enumerate}`."""
+"""Command line of the data sets: `python -m datasets {list,fetch,describe,show,enumerate,leti}`."""
 
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 from pathlib import Path
 from typing import Literal
 
 import datasets
+from datasets import public
 from datasets.base import Dataset
 from datasets.cli import main
-from datasets.fetch import MIRROR, Source
-from datasets.fetch import fetch as download
 from datasets.measured import Measured
+from datasets.public.fetch import MIRROR, Source
+from datasets.public.fetch import fetch as download
 from datasets.records import InputError, Measurements
 
 
 def sources() -> dict[str, Source]:
-    """Every public source: a module of this package that has a `SOURCE`."""
-    modules = (importlib.import_module(f"datasets.{m.name}") for m in pkgutil.iter_modules(datasets.__path__))
+    """Every public source: a module of `datasets.public` that has a `SOURCE`."""
+    modules = (importlib.import_module(f"{public.__name__}.{m.name}") for m in pkgutil.iter_modules(public.__path__))
     found = [module.SOURCE for module in modules if hasattr(module, "SOURCE")]
     return {source.name: source for source in found}
 
@@ -48,7 +50,7 @@ def fetch(name: str, mirror: str = MIRROR) -> None:
 
 def describe(data: Dataset | Literal["bundled"], metric: str | None = None, out: Path | None = None) -> None:
     """Print what a data set holds: per device the range, ties and gaps, how repeatable its values are, then how alike
-    devices rank (Spearman).
+    devices rank, and how like MACs, bytes and kernels (Spearman).
 
     Args:
         data: the data set, a file of configs/datasets; or bundled: every table that Gnomon measured itself.
@@ -68,6 +70,7 @@ def _bundled() -> list[Path]:
 
 
 def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
+    import numpy as np
     import pandas as pd
 
     from datasets.figures import distributions, rank_correlation, spearman
@@ -93,6 +96,11 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
         print(f"\nSpearman between devices, {metric}:")
         rho = pd.DataFrame(spearman(matrix), index=names, columns=names)
         print(rho.to_string(float_format="%.3f"))
+    totals = m.architectures.space.totals(m.architectures).drop(columns="flops")  # twice the MACs
+    against = spearman(np.column_stack([matrix, totals]))[: len(names), len(names) :]
+    print(f"\nSpearman with what the networks are made of, {metric}:")
+    told = pd.DataFrame(against, index=names, columns=totals.columns)
+    print(told.to_string(float_format="%.3f"))
     if out is None:
         return
     Path(out).mkdir(parents=True, exist_ok=True)
@@ -116,13 +124,13 @@ def enumerate_(space: str, out: Path | None = None, hash: bool = False, totals: 
     """
     from tqdm import tqdm
 
-    from datasets.enumeration import write_parquet
+    from datasets.enumeration import described, write_parquet
     from datasets.spaces import parse_space
 
     archs = parse_space(space).all()
     out = out or Path(f"runs/{space.partition('(')[0]}.parquet")
     with tqdm(total=len(archs), unit="row", unit_scale=True, disable=None) as bar:
-        for rows in write_parquet(archs, out, hash, totals):
+        for rows in write_parquet(archs, out, described(archs.space, hash, totals)):
             bar.update(rows)
     print(f"{len(archs):,} architectures of {archs.space} in {out}")
 
@@ -137,8 +145,8 @@ def show(file: Path, batch: int | None = None) -> None:
     import pandas as pd
 
     from datasets.analysis import VOCABULARY, macs, params, totals
-    from datasets.keras_file import read_keras
-    from datasets.onnx_file import read_onnx
+    from datasets.files.keras_file import read_keras
+    from datasets.files.onnx_file import read_onnx
 
     network, _ = read_keras(file, batch or 1) if file.suffix == ".keras" else read_onnx(file, batch)
     size = network.ops[0].attrs["batch"]
@@ -155,6 +163,22 @@ def show(file: Path, batch: int | None = None) -> None:
     print(f"\nOutside the vocabulary, so only counted: {', '.join(foreign)}" if foreign else "\nAll ops are known.")
 
 
+def leti(data: Dataset, out: Path, metric: str = "latency_ms") -> None:
+    """Write measurements of NAS-Bench-101 cells as LETI stores them; `datasets.leti.Leti` reads them back.
+
+    Args:
+        data: the data set, a file of configs/datasets.
+        out: the JSON file.
+        metric: which of its metrics.
+    """
+    from datasets.leti import to_leti
+
+    content = to_leti(data.measurements(), metric)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps(content))
+    print(f"{len(content['networks']):,} networks on {len(content['devices'])} devices in {out}")
+
+
 if __name__ == "__main__":
     list_.__name__, enumerate_.__name__ = "list", "enumerate"
-    main([list_, fetch, describe, show, enumerate_], prog="python -m datasets", positional=True)
+    main([list_, fetch, describe, show, enumerate_, leti], prog="python -m datasets", positional=True)

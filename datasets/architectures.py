@@ -81,6 +81,10 @@ class Space(ABC):
     def connected(self, archs: Architectures) -> np.ndarray:
         """Whether a path of ops leads from input to output [A]; without one the output is a constant."""
 
+    def live(self, archs: Architectures) -> Architectures:
+        """The same architectures without what no path from input to output visits, which compilers leave out."""
+        return archs
+
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
         """Unsized cell graphs with ops on nodes: kinds [A, N] (indices into `kinds`), adjacency [A, N, N] (bool,
         row = source). A space whose architectures differ in sizes only has none, and raises `InputError`."""

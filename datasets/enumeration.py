@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,29 +10,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from datasets.records import Architectures, InputError
+from datasets.records import Architectures, InputError, Space
 
 ROW_GROUP = 1 << 16
 
 
-def write_parquet(archs: Architectures, out: Path, hash: bool = False, totals: bool = False) -> Iterator[int]:
-    """Write architectures, one a row; yields how many rows each piece has.
+Columns = Callable[[Architectures], Mapping[str, Any]]
+"""What is written of some architectures: columns by name."""
 
-    Columns are the key; vertices, edges and how many vertices there are of each kind of op; the benchmark's hash and
-    the totals of the expanded network if asked. The file appears when it is whole; stopped before that, it does not.
 
-    Raises:
-        InputError: the space has no hash of its own.
-    """
-    digest = getattr(archs.space, "hash", None) if hash else None
-    if hash and digest is None:
-        raise InputError(f"{archs.space} has no hash of its own; leave out --hash.")
+def write_parquet(archs: Architectures, out: Path, columns: Columns) -> Iterator[int]:
+    """Write architectures, one a row; yields how many rows each piece has. The file appears when it is whole; stopped
+    before that, it does not."""
     out.parent.mkdir(parents=True, exist_ok=True)
     part = out.with_name(out.name + ".part")
     writer = None
     try:
         for start in range(0, len(archs), ROW_GROUP):
-            table = pa.table(_columns(archs[start : start + ROW_GROUP], digest, totals))
+            table = pa.table(dict(columns(archs[start : start + ROW_GROUP])))
             writer = writer or pq.ParquetWriter(part, table.schema.with_metadata({"space": str(archs.space)}))
             writer.write_table(table)
             yield len(table)
@@ -43,6 +38,19 @@ def write_parquet(archs: Architectures, out: Path, hash: bool = False, totals: b
         if writer:
             writer.close()
         part.unlink(missing_ok=True)
+
+
+def described(space: Space, hash: bool = False, totals: bool = False) -> Columns:
+    """Columns that tell what architectures are: the key; vertices, edges and how many vertices there are of each kind
+    of op; the benchmark's hash and the totals of the expanded network if asked.
+
+    Raises:
+        InputError: the space has no hash of its own.
+    """
+    digest = getattr(space, "hash", None) if hash else None
+    if hash and digest is None:
+        raise InputError(f"{space} has no hash of its own; leave out --hash.")
+    return lambda archs: _columns(archs, digest, totals)
 
 
 def _columns(archs: Architectures, digest: Callable[[Architectures], list[str]] | None, totals: bool) -> dict[str, Any]:

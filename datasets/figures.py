@@ -3,6 +3,7 @@ measurements that it is given."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,20 +12,34 @@ import numpy as np
 from datasets.records import UNITS, InputError, Measurements
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 BLUE, DARK, GREY = "#2f6db3", "#1d3f66", "#888888"
 BINS = 120
 
 
-def _figure(width: float, height: float) -> Figure:
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure that no window shows."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def grid(panels: int, width: float = 4.0, height: float = 3.6, columns: int = 3) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes [panels or more] in rows; those beyond `panels` are empty."""
+    columns = min(panels, columns)
+    rows = math.ceil(panels / columns)
+    figure = new_figure(width * columns, height * rows)
+    axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
+    for axis in axes[panels:]:
+        axis.set_axis_off()
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes
 
 
 def distributions(m: Measurements, metric: str) -> Figure:
@@ -40,7 +55,7 @@ def distributions(m: Measurements, metric: str) -> Figure:
     columns = [values[:, i][np.isfinite(values[:, i])] for i in order]
     logarithmic = min(one.min() for one in columns) > 0 and UNITS.get(metric) != "%"
     edges = _logarithmic_edges(columns) if logarithmic else _linear_edges(columns)
-    figure = _figure(9, 1.3 + 0.42 * len(order))
+    figure = new_figure(9, 1.3 + 0.42 * len(order))
     axis = figure.subplots()
     for row, one in enumerate(columns):
         share = np.histogram(one, edges)[0]
@@ -56,8 +71,9 @@ def distributions(m: Measurements, metric: str) -> Figure:
         if above := int((one > edges[-1]).sum()):
             axis.text(edges[-1], row - 0.07, f"{above} more, up to {one.max():.3g} › ", ha="right", **note)
     if logarithmic:
-        _plain_ticks(axis)
-    axis.set(xlim=(edges[0], edges[-1]), ylim=(-0.4, len(order)), xlabel=_quantity(metric))
+        axis.set_xscale("log")
+        plain_ticks(axis.xaxis)
+    axis.set(xlim=(edges[0], edges[-1]), ylim=(-0.4, len(order)), xlabel=quantity(metric))
     axis.set_yticks(range(len(order)), [labels[column] for column in order])
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(axis="y", length=0)
@@ -87,7 +103,7 @@ def rank_correlation(m: Measurements, metric: str) -> Figure:
 
     margin = 0.095 * max(len(label) for label in labels)
     below = 0.095 * max(len(device.name) for device in devices)
-    figure = _figure(max(0.42 * len(devices) + margin + 1.6, 6), 0.42 * len(devices) + below + 0.6)
+    figure = new_figure(max(0.42 * len(devices) + margin + 1.6, 6), 0.42 * len(devices) + below + 0.6)
     axis = figure.subplots()
     low = min(np.floor(10 * np.nanmin(rho)) / 10, 0.9)
     image = axis.imshow(rho, vmin=low, vmax=1, cmap="YlGnBu", aspect="equal")
@@ -101,7 +117,7 @@ def rank_correlation(m: Measurements, metric: str) -> Figure:
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     figure.colorbar(image, ax=axis, shrink=0.6, label="Spearman")
-    figure.suptitle(f"{m.name}: how alike devices rank {_quantity(metric).partition(',')[0]}", x=0.01, ha="left")
+    figure.suptitle(f"{m.name}: how alike devices rank {quantity(metric).partition(',')[0]}", x=0.01, ha="left")
     return figure
 
 
@@ -155,18 +171,17 @@ def _label(name: str, family: str) -> str:
     return name if family == name else f"{name} ({family})"
 
 
-def _quantity(metric: str) -> str:
+def quantity(metric: str) -> str:
     """`latency_ms` as "latency, ms"."""
     unit = UNITS.get(metric, "")
     name = metric.removesuffix(f"_{unit.lower()}").replace("_", " ")
     return f"{name}, {unit}" if unit else name
 
 
-def _plain_ticks(axis: Axes) -> None:
+def plain_ticks(axis: Axis) -> None:
     """Write 0.5, 1, 2 on a logarithmic axis, not powers of ten."""
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    axis.set_xscale("log")
-    axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())

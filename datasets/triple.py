@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets import dags
+from datasets.blocks import dags
 from datasets.records import Architecture, Architectures, InputError
 from datasets.spaces import parse_space
 from datasets.spaces.nasbench101 import OPS, NasBench101

@@ -67,14 +67,26 @@ def _prune(kinds: np.ndarray, adjacency: np.ndarray, space: Space) -> tuple[np.n
 
 @dataclass
 class CellOneHot(VectorEncoder):
-    """Every decision one-hot (NAS-Bench-201: 6 edges x 5 ops = 30)."""
+    """Every decision one-hot (NAS-Bench-201: 6 edges x 5 ops = 30).
+
+    Attributes:
+        live: of the architecture without what no path from input to output visits.
+        counts: then also how many nodes of its graph are of each kind.
+    """
+
+    live: bool = False
+    counts: bool = False
 
     def num_features(self, space: Space) -> int:
         if (size := sum(space.num_choices)) > 1000:
             raise InputError(f"The decisions of {space} are {size} numbers one-hot, too many; use another encoder.")
-        return size
+        return size + self.counts * len(space.kinds)
 
     def __call__(self, archs: Architectures) -> np.ndarray:
         self.num_features(archs.space)  # says so where they are too many
+        archs = archs.space.live(archs) if self.live else archs
         tables = [np.eye(n, dtype=np.float32)[archs.decisions[:, i]] for i, n in enumerate(archs.space.num_choices)]
+        if self.counts:
+            kinds, _ = archs.space.graph(archs)
+            tables.append((kinds[..., None] == np.arange(len(archs.space.kinds))).sum(axis=1).astype(np.float32))
         return np.concatenate(tables, axis=1)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from datasets.records import Architectures, InputError, Space
 from encoders.base import VectorEncoder
+from encoders.cell import CellOneHot
+
+PHYSICAL = ("flops", "params", "moved_bytes", "peak_bytes", "kernels")
 
 
 @dataclass
@@ -32,15 +35,43 @@ class Totals(VectorEncoder):
 
     Attributes:
         columns: of macs, flops, params, peak_bytes, moved_bytes, kernels.
+        live: of the network without what no path from input to output visits.
     """
 
     columns: tuple[str, ...] = ("flops",)
+    live: bool = False
 
     def num_features(self, space: Space) -> int:
         return len(self.columns)
 
     def __call__(self, archs: Architectures) -> np.ndarray:
-        totals = archs.space.totals(archs)
+        totals = archs.space.totals(archs.space.live(archs) if self.live else archs)
         if unknown := [name for name in self.columns if name not in totals]:
             raise InputError(f"There is no total '{unknown[0]}'; there are {', '.join(map(str, totals))}.")
         return (totals[list(self.columns)].to_numpy() / 1e6).astype(np.float32)
+
+
+def _decisions_and_totals() -> list[VectorEncoder]:
+    live = [CellOneHot(live=True, counts=True), Totals(PHYSICAL, live=True)]
+    return [CellOneHot(), Totals(PHYSICAL), *live]
+
+
+@dataclass
+class Joined(VectorEncoder):
+    """Several vectors, one behind the other.
+
+    Attributes:
+        parts: what gives them; by default decisions and physical totals, with and without what compilers leave out.
+    """
+
+    parts: list[VectorEncoder] = field(default_factory=_decisions_and_totals)
+
+    def sizes(self, space: Space) -> list[int]:
+        """Numbers that each part gives."""
+        return [part.num_features(space) for part in self.parts]
+
+    def num_features(self, space: Space) -> int:
+        return sum(self.sizes(space))
+
+    def __call__(self, archs: Architectures) -> np.ndarray:
+        return np.concatenate([part(archs) for part in self.parts], axis=1)

@@ -53,7 +53,7 @@ def shaped(arch: Architecture, batch: int) -> tuple[Architecture, Weights | None
 
 def name_file(path: Path) -> Architecture:
     """What a campaign calls an ONNX or Keras file, as the readers do: its name and what its bytes hash to."""
-    from datasets.onnx_file import file_key
+    from datasets.files.onnx_file import file_key
 
     return Architecture(path.suffix[1:], file_key(path, path.read_bytes()), (Op("file", {"path": str(path)}),), ())
 
@@ -61,8 +61,8 @@ def name_file(path: Path) -> Architecture:
 def onnx_file(arch: Architecture, batch: int) -> tuple[Architecture, Weights | None]:
     """The network of an ONNX file, whose input names the file, so that onnxruntime runs the file itself; other runtimes
     run what was read from it. A Keras file is always read."""
-    from datasets.keras_file import read_keras
-    from datasets.onnx_file import read_onnx
+    from datasets.files.keras_file import read_keras
+    from datasets.files.onnx_file import read_onnx
     from measure.build.keras_model import tensorflow
 
     path = arch.ops[0].attrs["path"]

@@ -135,8 +135,8 @@ def pending(
     metric: str = "latency_ms",
     energy: bool = False,
 ) -> list[Task]:
-    """What the journal does not hold yet (failed rows count as held unless `retry`; those that tell nothing of the
-    energy do not, where `energy` is asked for).
+    """What the journal does not hold yet. Failed and unstable rows count as held unless `retry`; those that tell
+    nothing of the energy do not, where `energy` is asked for.
 
     The order is repeat, architecture, backend, so that repeats lie apart in time and all devices advance together.
     """
@@ -157,7 +157,7 @@ def pending(
 
 
 def _counts(row: Row, retry: bool, energy: bool) -> bool:
-    if "error" in row:
+    if not row.get("stable", "error" not in row):
         return not retry
     return not energy or ("energy" in row and not (retry and "error" in row["energy"]))
 

@@ -28,7 +28,7 @@ import numpy as np
 from datasets.records import Architecture, InputError, Op
 from measure.base import Backend
 from measure.bench import Bench, Measure, Row, shaped
-from measure.campaign import Journal, Task, device_name, pending, run_campaign
+from measure.campaign import Chosen, Journal, Task, device_name, pending, run_campaign
 
 FOLDED = ("bn", "relu", "relu6", "hswish", "hsigmoid", "sigmoid", "tanh", "silu")
 """What is part of the entry before it."""
@@ -90,6 +90,23 @@ def cut(network: Architecture, nodes: Sequence[int]) -> Architecture:
         new[node] = add(network.ops[node], *sources)
     key = json.dumps([[[op.kind, dict(op.attrs)] for op in ops], edges], separators=(",", ":"))
     return Architecture("layers", key, tuple(ops), tuple(edges))
+
+
+def layers_of(chosen: Chosen) -> Chosen:
+    """What a campaign measures for a look-up table: every layer of some networks once, alone, and a session that
+    computes a single number (`SMALLEST`)."""
+    archs, prepare = chosen
+    networks = (prepare(arch, 1)[0] for arch in archs)
+    layers = (cut(network, nodes) for network in networks for nodes in entries(network))
+    return list({layer.key: layer for layer in (SMALLEST, *layers)}.values()), shaped
+
+
+def layer_of(key: str) -> Architecture:
+    """The layer that `cut` gave this key."""
+    if key == SMALLEST.key:
+        return SMALLEST
+    ops, edges = json.loads(key)
+    return Architecture("layers", key, tuple(Op(kind, attrs) for kind, attrs in ops), tuple(map(tuple, edges)))
 
 
 @dataclass(frozen=True)

@@ -17,10 +17,7 @@ import numpy as np
 
 from measure.base import Backend, Loaded, Session
 from measure.gpu_steps import measure_steps
-from measure.timing import Repeats, clock, garbage_kept
-
-FLOOR_MS = 0.2
-"""What is shorter than this is repeated inside one reading of the clock."""
+from measure.timing import Repeats, clock, garbage_kept, repeated
 
 
 def clock_ns(readings: int = 1001) -> dict[str, float]:
@@ -82,9 +79,9 @@ def measure_phases(backend: Backend, network: Loaded, reference: Session) -> tup
         "reference_again": reference.run,
     }
     tick, timing = clock_ns(), backend.timing
-    floor_ms = max(FLOOR_MS, 100 * max(tick["wall_step"], tick["cpu_step"]) / 1e6)
+    floor_ms = 100 * max(tick["wall_step"], tick["cpu_step"]) / 1e6
     with garbage_kept():
-        counts = np.array([calls_a_reading(call, floor_ms, timing.warmup) for call in calls.values()])
+        counts = np.array([timing.calls_a_reading(call, floor_ms) for call in calls.values()])
         batches = {name: repeated(calls[name], count) for name, count in zip(calls, counts, strict=True)}
         pairs = timing.affordable(*batches.values(), reference.run, reference.run)
         for rounds in range(1, timing.max_rounds + 1):
@@ -133,23 +130,3 @@ def _read(batches: Mapping[str, Callable[[], object]], reference: Session, round
             readings.append(clock(batch))
         found.append(readings)
     return np.array(found)
-
-
-def calls_a_reading(call: Callable[[], object], floor_ms: float, warmup: int = 5) -> int:
-    """How often, a power of two, something must be called for one reading of the clock to exceed a time."""
-    for _ in range(warmup):
-        call()
-    count = 1
-    while min(clock(repeated(call, count))[0] for _ in range(3)) < floor_ms:
-        count *= 2
-    return count
-
-
-def repeated(call: Callable[[], object], count: int) -> Callable[[], object]:
-    """A call that is `count` of them."""
-
-    def many() -> None:
-        for _ in range(count):
-            call()
-
-    return call if count == 1 else many

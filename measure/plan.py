@@ -9,7 +9,7 @@ from typing import Literal
 
 from datasets.records import InputError
 
-Protocol = Literal["server", "mobile", "quick"]
+Protocol = Literal["server", "mobile", "quick", "layer"]
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Part:
         space: of the architectures, with its skeleton.
         backend: runtimes, separated by commas.
         limit: how many distinct random architectures.
+        layers: whether their layers are measured, each alone and once (`measure.lookup`), instead of the whole.
         protocol: how many runs.
         phases: whether phases are measured.
         seed: of the random architectures.
@@ -28,6 +29,7 @@ class Part:
     space: str
     backend: str
     limit: int
+    layers: bool = False
     protocol: Protocol = "server"
     phases: bool = False
     seed: int = 0

@@ -37,6 +37,8 @@ class Timing:
         by: the clock that ratios take: cpu, or wall where the CPU only waits for what computes; then no pair is
             dropped.
         flush_mb: so much memory is written over before each run of the network, so that its caches are cold.
+        floor_ms: what is shorter than this is repeated inside one reading of the clock: a shared machine's disturbances
+            take tens of microseconds each.
         budget_s: where `pairs` would take longer than so many seconds there are fewer, but a third of them at least;
             0: no limit. Of a long run, each reading says more.
     """
@@ -48,17 +50,19 @@ class Timing:
     preempted: float = 0.05
     by: Literal["cpu", "wall"] = "cpu"
     flush_mb: int = 0
+    floor_ms: float = 0.5
     budget_s: float = 0
 
     def __call__(self, run: Callable[[], None], reference: Callable[[], None]) -> Repeats:
         """Time what `run` executes against what `reference` does."""
-        for _ in range(self.warmup):
-            run()
-            reference()
         with garbage_kept():
-            pairs = self.affordable(run, reference, reference)
+            counts = self.calls_a_reading(run), self.calls_a_reading(reference)
+            readings = repeated(run, counts[0]), repeated(reference, counts[1])
+            pairs = self.affordable(*readings, reference)
             for rounds in range(1, self.max_rounds + 1):
-                repeats = self._round(run, reference, rounds, pairs)
+                clocks = self._round(*readings, reference, pairs)
+                kept = self.undisturbed(clocks[:, [0, 2]], clocks[:, [1, 3]])
+                repeats = Repeats(clocks / np.repeat(counts, 2), kept, rounds, self.by)
                 if repeats.deviation <= self.max_deviation:
                     break
         return repeats
@@ -70,26 +74,32 @@ class Timing:
         ms = sum(clock(call)[0] for call in calls)
         return min(self.pairs, max(-(-self.pairs // 3), int(1e3 * self.budget_s / ms)))
 
-    def _round(self, run: Callable[[], None], reference: Callable[[], None], rounds: int, pairs: int) -> Repeats:
-        clocks = np.empty((0, 4))
+    def calls_a_reading(self, call: Callable[[], object], floor_ms: float = 0) -> int:
+        """How often, a power of two, something must be called for one reading of the clock to exceed `floor_ms`, or
+        the argument where that is more. Warms it up first; where memory is written over before each run, once."""
+        for _ in range(self.warmup):
+            call()
+        floor_ms, count = max(self.floor_ms, floor_ms), 1
+        while not self.flush_mb and min(clock(repeated(call, count))[0] for _ in range(3)) < floor_ms:
+            count *= 2
+        return count
+
+    def _round(
+        self, run: Callable[[], object], reference: Callable[[], object], before: Callable[[], object], pairs: int
+    ) -> np.ndarray:
+        """Readings [pairs or more, 4], as `Repeats` has them; `before` runs before each of the reference."""
+        scratch, clocks = np.zeros(self.flush_mb << 17), np.empty((0, 4))  # 8 bytes a number
         missing = pairs
         while missing and len(clocks) < 2 * pairs:
-            more = min(missing, 2 * pairs - len(clocks))
-            clocks = np.concatenate([clocks, self._pairs(run, reference, more)])
+            more = []
+            for _ in range(min(missing, 2 * pairs - len(clocks))):
+                scratch += 1
+                network = clock(run)
+                before()  # what ran before has left none of its data in the caches
+                more.append((*network, *clock(reference)))
+            clocks = np.concatenate([clocks, more])
             missing = pairs - int(self._alone(clocks[:, [0, 2]], clocks[:, [1, 3]]).sum())
-        return Repeats(clocks, self._kept(clocks), rounds, self.by)
-
-    def _pairs(self, run: Callable[[], None], reference: Callable[[], None], n: int) -> np.ndarray:
-        scratch, clocks = np.zeros(self.flush_mb << 17), []  # 8 bytes a number
-        for _ in range(n):
-            scratch += 1
-            network = clock(run)
-            reference()  # what ran before has left none of its data in the caches
-            clocks.append((*network, *clock(reference)))
-        return np.array(clocks)
-
-    def _kept(self, clocks: np.ndarray) -> np.ndarray:
-        return self.undisturbed(clocks[:, [0, 2]], clocks[:, [1, 3]])
+        return clocks
 
     def undisturbed(self, wall: np.ndarray, cpu: np.ndarray) -> np.ndarray:
         """The rounds [n] in which nothing else ran, from what each reading [n, readings] took in ms; all of them if
@@ -121,9 +131,10 @@ PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
     "server": {"pairs": 101},
     "mobile": {"pairs": 300},
     "quick": {"pairs": 31, "warmup": 2, "budget_s": 0.5},
+    "layer": {"pairs": 15, "warmup": 2, "budget_s": 0.3},
 }
-"""What LETI asks for: more than 100 runs on servers, at least 300 on mobile devices; and far fewer for thousands of
-layers, whose medians are then about twice as uncertain."""
+"""What LETI asks for: more than 100 runs on servers, at least 300 on mobile devices; and fewer for thousands of
+networks or tens of thousands of layers, whose medians are then two to three times as uncertain."""
 
 
 def pin(core: int) -> None:
@@ -145,6 +156,16 @@ def clock(run: Callable[[], object]) -> tuple[float, float]:
     run()
     cpu, wall = time.process_time_ns() - cpu, time.perf_counter_ns() - wall
     return wall / 1e6, cpu / 1e6
+
+
+def repeated(call: Callable[[], object], count: int) -> Callable[[], object]:
+    """A call that is `count` of them."""
+
+    def many() -> None:
+        for _ in range(count):
+            call()
+
+    return call if count == 1 else many
 
 
 @dataclass(frozen=True)

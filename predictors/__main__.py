@@ -1,8 +1,9 @@
-"""Command line of predictors: `python -m predictors {predict,export,show,compare}`."""
+"""Command line of predictors: `python -m predictors {predict,score,export,show,compare}`."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from datasets.cli import main
 from datasets.records import UNITS, InputError, find_device
@@ -33,6 +34,34 @@ def predict(file: Path, device: str = "", arch: str = "", archs: Path | None = N
     unit = UNITS.get(predictor.metric, "")
     for value in values:
         print(f"{value:.6g} {unit}".strip())
+
+
+def score(file: Path, out: Path, limit: int = 0) -> None:
+    """Write what a predictor says of its whole space to a Parquet file, one architecture a row and one column a device.
+
+    Args:
+        file: a predictor.pt or predictor.onnx; the latter needs no torch.
+        out: the Parquet file; it appears when it is whole.
+        limit: the first so many architectures of the space only; 0: all.
+    """
+    from tqdm import tqdm
+
+    from datasets.enumeration import write_parquet
+    from datasets.records import Architectures
+    from predictors.export import load_predictor
+
+    predictor = load_predictor(file)
+    names = [device.name for device in predictor.devices_] or [predictor.metric]
+
+    def columns(archs: Architectures) -> dict[str, Any]:
+        return {"key": archs.keys, **dict(zip(names, predictor.predict_all(archs).T, strict=True))}
+
+    archs = predictor.space_.all()
+    archs = archs[:limit] if limit else archs
+    with tqdm(total=len(archs), unit="row", unit_scale=True, disable=None) as bar:
+        for rows in write_parquet(archs, out, columns):
+            bar.update(rows)
+    print(f"{len(archs):,} architectures of {archs.space} in {out}")
 
 
 def export(file: Path, out: Path) -> None:
@@ -93,4 +122,4 @@ def compare(folder: Path, claims: Path | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main([predict, export, show, compare], prog="python -m predictors", positional=True)
+    main([predict, score, export, show, compare], prog="python -m predictors", positional=True)

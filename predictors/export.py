@@ -53,30 +53,16 @@ def export(predictor: Predictor, path: Path, checked: int = 200) -> None:
         raise InputError(f"Cannot write {path} ({error.strerror}); make room and export again.") from error
 
 
-def vector_model(
-    kind: str, inputs: Sequence[str], tensors: Mapping[str, np.ndarray], x: Inputs, before: Sequence[Any] = ()
-) -> Any:
-    """A model from `x` [batch, features] to `z` [batch, D] whose last node is `kind`.
+def vector_model(nodes: Sequence[Any], tensors: Mapping[str, np.ndarray], x: Inputs) -> Any:
+    """A model from `x` [batch, features] to `z` [batch, D].
 
     Args:
-        kind: op of the last node; `Concat` gathers the outputs of `before`.
-        inputs: of the last node.
+        nodes: in order; the last one writes `z`.
         tensors: constants by name.
         x: an example input.
-        before: nodes that each read `x`.
     """
     from onnx import TensorProto, helper, numpy_helper
 
-    nodes = []
-    for i, node in enumerate(before):
-        node.ClearField("input")
-        node.ClearField("output")
-        node.name = f"device_{i}"
-        node.input.append("x")
-        node.output.append(f"z_{i}")
-        nodes.append(node)
-    attributes = {"axis": 1} if kind == "Concat" else {}
-    nodes.append(helper.make_node(kind, [*inputs, *(node.output[0] for node in nodes)], ["z"], **attributes))
     graph = helper.make_graph(
         nodes,
         "predictor",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
+
+from datasets.figures import grid, plain_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -15,26 +16,10 @@ BLUE, ORANGE, GREY = "#2f6db3", "#d9822b", "#888888"
 COLOURS = (BLUE, ORANGE, "#3a9a5b", "#8a5bb5", "#c2453c", "#6b6f76", "#d9b52b", "#4fb3bf", "#8c5a3c", "#222222")
 
 
-def _grid(panels: int, width: float = 4.0, height: float = 3.6, columns: int = 3) -> tuple[Figure, np.ndarray]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    columns = min(panels, columns)
-    rows = math.ceil(panels / columns)
-    figure = Figure(figsize=(width * columns, height * rows), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
-    for axis in axes[panels:]:
-        axis.set_axis_off()
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-    return figure, axes
-
-
 def scatter(predictions: pd.DataFrame, unit: str) -> Figure:
     """Measured against predicted, one panel a device, with the diagonal and the band of +-10 %."""
     devices = list(dict.fromkeys(predictions["device"]))
-    figure, axes = _grid(len(devices))
+    figure, axes = grid(len(devices))
     for axis, device in zip(axes, devices, strict=False):
         part = predictions[predictions["device"] == device]
         low = part[["measured", "predicted"]].min().min()
@@ -47,26 +32,17 @@ def scatter(predictions: pd.DataFrame, unit: str) -> Figure:
         axis.scatter(part["measured"], part["predicted"], color=BLUE, **style)
         if low > 0:
             axis.set(xscale="log", yscale="log")
-            _plain_ticks(axis)
+            plain_ticks(axis.xaxis)
+            plain_ticks(axis.yaxis)
         axis.set(title=device, xlabel=f"measured, {unit}", ylabel=f"predicted, {unit}")
         axis.legend(frameon=False, loc="upper left")
     return figure
 
 
-def _plain_ticks(axis: object) -> None:
-    """Write 0.5, 1, 2 on logarithmic axes, not powers of ten."""
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
-
-    for one in (axis.xaxis, axis.yaxis):  # type: ignore[attr-defined]
-        one.set_major_locator(LogLocator(subs=(1, 2, 5)))
-        one.set_major_formatter(StrMethodFormatter("{x:g}"))
-        one.set_minor_formatter(NullFormatter())
-
-
 def errors(predictions: pd.DataFrame) -> Figure:
     """Distribution of the relative error, one panel a device; the outermost bins hold all beyond 30 %."""
     devices = list(dict.fromkeys(predictions["device"]))
-    figure, axes = _grid(len(devices), height=2.8)
+    figure, axes = grid(len(devices), height=2.8)
     bins = np.linspace(-30, 30, 61)
     for axis, device in zip(axes, devices, strict=False):
         part = predictions[predictions["device"] == device]
@@ -83,7 +59,7 @@ def device_bars(rows: pd.DataFrame) -> Figure:
     devices, names = list(dict.fromkeys(rows["device"])), list(dict.fromkeys(rows["predictor"]))
     bars = len(devices) * len(names)
     many = bars > 24
-    figure, axes = _grid(2, width=min(0.17 * bars, 16) + 2 if many else 5.2, height=3.4, columns=1 if many else 2)
+    figure, axes = grid(2, width=min(0.17 * bars, 16) + 2 if many else 5.2, height=3.4, columns=1 if many else 2)
     width = 0.8 / len(names)
     for axis, column, title in zip(axes, ("spearman", "within_10"), ("Spearman", "share within ±10 %"), strict=True):
         for i, name in enumerate(names):
@@ -113,7 +89,7 @@ def device_bars(rows: pd.DataFrame) -> Figure:
 def learning_curves(rows: pd.DataFrame) -> Figure:
     """Spearman and the share within +-10 % over the number of labels, one line a predictor; bars reach from the worst
     to the best seed."""
-    figure, axes = _grid(2, width=5.2, height=3.4)
+    figure, axes = grid(2, width=5.2, height=3.4)
     for axis, column, title in zip(axes, ("spearman", "within_10"), ("Spearman", "share within ±10 %"), strict=True):
         for i, name in enumerate(dict.fromkeys(rows["predictor"])):
             part = rows[rows["predictor"] == name].astype({column: float})

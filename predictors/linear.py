@@ -1,4 +1,4 @@
-"""The baselines that everything else has to beat: a constant, and a line on FLOPs."""
+"""The baselines that everything else has to beat: a constant, a line on FLOPs, and LETI's two lines."""
 
 from __future__ import annotations
 
@@ -26,11 +26,7 @@ class Linear(Predictor):
 
     def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         a = np.column_stack([x["x"], np.ones(len(z))]).astype(float)
-        columns = []
-        for target in z.T:
-            known = ~np.isnan(target)
-            columns.append(np.linalg.lstsq(a[known], target[known], rcond=None)[0])
-        self.weights_ = np.stack(columns, axis=1).astype(np.float32)  # [features + 1, D]
+        self.weights_ = np.stack([_line(a, target) for target in z.T], axis=1).astype(np.float32)  # [features + 1, D]
 
     def _forward(self, x: Inputs) -> np.ndarray:
         return x["x"] @ self.weights_[:-1] + self.weights_[-1]
@@ -42,9 +38,12 @@ class Linear(Predictor):
         self.weights_ = state["weights"].numpy()
 
     def _to_onnx(self, x: Inputs) -> Any:
+        from onnx import helper
+
         from predictors.export import vector_model
 
-        return vector_model("Gemm", ["x", "w", "b"], {"w": self.weights_[:-1], "b": self.weights_[-1]}, x)
+        line = helper.make_node("Gemm", ["x", "w", "b"], ["z"])
+        return vector_model([line], {"w": self.weights_[:-1], "b": self.weights_[-1]}, x)
 
 
 @dataclass
@@ -57,3 +56,82 @@ class Mean(Linear):
 
     def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         self.weights_ = np.zeros((x["x"].shape[1] + 1, z.shape[1]), dtype=np.float32)
+
+
+@dataclass
+class BetterFlops(Predictor):
+    """LETI's "Better FLOPs" (section 3.2): two clusters by peak memory, and a line on FLOPs in each.
+
+    The threshold, one a device, minimises the sum of the labels' variances in the clusters, as the paper says, over all
+    that leave each cluster at least `least` architectures; where there is none, one line serves all.
+
+    Attributes:
+        least: training architectures a cluster.
+    """
+
+    scale: Scale = field(default_factory=lambda: Scale("linear"))
+    encoder: VectorEncoder = field(init=False, default_factory=lambda: Totals(("flops", "peak_bytes")))
+    least: int = 3
+
+    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+        flops, peak = x["x"].astype(float).T
+        a = np.column_stack([flops, np.zeros(len(z)), np.ones(len(z))])
+        thresholds, lines = [], []
+        for target in z.T:
+            known = ~np.isnan(target)
+            threshold = best_threshold(peak[known], target[known], self.least)
+            sides = (known & (peak <= threshold), known & (peak > threshold))
+            lines.append([_line(a[side], target[side]) for side in sides])
+            thresholds.append(threshold)
+        self.thresholds_ = np.array(thresholds, dtype=np.float32)  # [D]
+        self.lines_ = np.array(lines, dtype=np.float32).transpose(1, 2, 0)  # [2, 3, D]
+
+    def _forward(self, x: Inputs) -> np.ndarray:
+        low, high = (x["x"] @ line[:-1] + line[-1] for line in self.lines_)
+        return np.where(x["x"][:, 1:] > self.thresholds_, high, low)
+
+    def _state(self) -> dict[str, Any]:
+        return {"thresholds": self.thresholds_, "lines": self.lines_}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.thresholds_, self.lines_ = state["thresholds"].numpy(), state["lines"].numpy()
+
+    def _to_onnx(self, x: Inputs) -> Any:
+        from onnx import helper
+
+        from predictors.export import vector_model
+
+        nodes = [
+            helper.make_node("Gemm", ["x", "w_low", "b_low"], ["low"]),
+            helper.make_node("Gemm", ["x", "w_high", "b_high"], ["high"]),
+            helper.make_node("MatMul", ["x", "second"], ["peak"]),
+            helper.make_node("Greater", ["peak", "thresholds"], ["is_high"]),
+            helper.make_node("Where", ["is_high", "high", "low"], ["z"]),
+        ]
+        tensors = {"second": np.array([[0.0], [1.0]]), "thresholds": self.thresholds_}
+        for name, line in zip(("low", "high"), self.lines_, strict=True):
+            tensors |= {f"w_{name}": line[:-1], f"b_{name}": line[-1]}
+        return vector_model(nodes, tensors, x)
+
+
+def best_threshold(peak: np.ndarray, y: np.ndarray, least: int) -> float:
+    """The number between two peaks that minimises the sum of the variances of `y` on either side; infinity where none
+    leaves `least` on both."""
+    order = np.argsort(peak, kind="stable")
+    peak, y = peak[order], y[order] - y.mean()
+    counts = np.arange(1, len(y))  # on the low side
+    possible = (np.diff(peak) > 0) & (counts >= least) & (len(y) - counts >= least)
+    if not possible.any():
+        return float("inf")
+    first, second = np.cumsum(y)[:-1], np.cumsum(y**2)[:-1]
+    low = second / counts - (first / counts) ** 2
+    rest = len(y) - counts
+    high = ((y**2).sum() - second) / rest - ((y.sum() - first) / rest) ** 2
+    split = int(np.where(possible, low + high, np.inf).argmin())
+    return float(peak[split : split + 2].mean())
+
+
+def _line(a: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Least squares over the labels that are known; all zeros if there are none."""
+    known = ~np.isnan(y)
+    return np.linalg.lstsq(a[known], y[known], rcond=None)[0]

@@ -77,15 +77,18 @@ class XGBoost(Predictor):
 
     def _to_onnx(self, x: Inputs) -> Any:
         """One ensemble a device side by side: onnxmltools converts a booster of several outputs wrongly, silently."""
+        from onnx import helper
         from onnxmltools import convert_xgboost
         from onnxmltools.convert.common.data_types import FloatTensorType
 
         from predictors.export import vector_model
 
-        ensembles = []
-        for booster in self.boosters_:
+        nodes = []
+        for i, booster in enumerate(self.boosters_):
             width = x["x"].shape[1]
             converted = convert_xgboost(booster, initial_types=[("x", FloatTensorType([None, width]))])
             (node,) = (node for node in converted.graph.node if node.op_type == "TreeEnsembleRegressor")
-            ensembles.append(node)
-        return vector_model("Concat", [], {}, x, before=ensembles)
+            node.name, node.input[:], node.output[:] = f"device_{i}", ["x"], [f"z_{i}"]
+            nodes.append(node)
+        outputs = [node.output[0] for node in nodes]
+        return vector_model([*nodes, helper.make_node("Concat", outputs, ["z"], axis=1)], {}, x)

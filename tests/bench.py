@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datasets.fetch import data_folder
-from datasets.help import HelpFBNet, HelpNasBench201, HelpOFA
 from datasets.measured import Measured
+from datasets.public.fetch import data_folder
+from datasets.public.help import HelpFBNet, HelpNasBench201, HelpOFA
 from datasets.records import Architectures
 from datasets.spaces.nasbench201 import NasBench201
 from encoders.cell import CellGraph, CellOneHot

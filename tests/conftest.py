@@ -88,6 +88,6 @@ def measurements(space: NasBench201) -> Measurements:
 @pytest.fixture(scope="session")
 def public_data() -> Path:
     """The folder of downloaded public files; tests that need one of them skip where it is not."""
-    from datasets.fetch import data_folder
+    from datasets.public.fetch import data_folder
 
     return data_folder()

@@ -157,13 +157,18 @@ def overhead(rounds: int = 15) -> list[dict]:
     key = "|nor_conv_3x3~0|+|nor_conv_1x1~0|avg_pool_3x3~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
     backend = OnnxRuntime()
     session = backend.session(space.expand(space.parse([key])[0]))
-    timing = replace(backend.timing, max_rounds=1)
+    timing, runs = replace(backend.timing, max_rounds=1), 0
+
+    def run() -> None:
+        nonlocal runs
+        runs += 1
+        session.run()
+
     found = []
     for _ in range(rounds):
-        start = time.process_time()
-        repeats = timing(session.run, session.run)
+        runs, start = 0, time.process_time()
+        repeats = timing(run, run)
         whole = time.process_time() - start
-        runs = 2 * timing.warmup + 3 * len(repeats.clocks)  # the reference runs once untimed
         start = time.process_time()
         for _ in range(runs):
             session.run()

@@ -19,8 +19,8 @@ def run_parts(parts: Mapping[str, Callable[[], list[dict]]], chosen: str, out: P
         rows = [row for row in rows if row["part"] != name]
         for row in parts[name]():
             rows.append({"part": name, **row})
-            print(json.dumps(rows[-1]), flush=True)
-        summary.write_text(json.dumps(rows, indent=1))
+            print(json.dumps(rows[-1], default=float), flush=True)
+        summary.write_text(json.dumps(rows, indent=1, default=float))
     if claims:
         from predictors.claims import check_claims, verdict
 

@@ -8,10 +8,15 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+
 from datasets.cli import main
 from datasets.figures import spearman
 from datasets.measured import Measured
+from datasets.records import InputError
 from measure.campaign import read_journal
+from measure.layer_sums import LayerSums
+from measure.lookup import label, layer_of
 from measure.table import differences, read_table, repeatability, to_accuracies
 from tests.study import run_parts
 
@@ -70,6 +75,25 @@ def ranks(out: Path) -> list[dict]:
     ]
 
 
+def layers(out: Path) -> list[dict]:
+    """What each layer of the look-up table takes alone, in us, and how far the sums of layers are from the whole: over
+    the first 100 cells, the median ratio and the rank correlation."""
+    file = BUNDLED / "lookup" / "nasbench201.parquet"
+    table, m = read_table(file)[0], Measured().measurements()
+    table["layer"] = [label(layer_of(key)) for key in table["key"]]
+    rows = [{"layer": row.layer, "device": row.device, "us": 1000 * row.value} for row in table.itertuples()]
+    cells = m.architectures[:100]
+    for device, whole in zip(m.devices, m.matrix("latency_ms")[:100].T, strict=True):
+        try:
+            summed = LayerSums(file).on(device)(cells)
+        except InputError as error:  # a layer could not be measured there
+            print(error, file=sys.stderr)
+            continue
+        rho = spearman(np.column_stack([summed, whole]))[0, 1]
+        rows.append({"device": device.name, "sum_over_whole": np.nanmedian(summed / whole), "spearman": rho})
+    return rows
+
+
 def accuracies(out: Path) -> list[dict]:
     """How accurate cells get, and how alike two seeds rank them."""
     table, meta = read_table(ACCURACY)
@@ -123,7 +147,7 @@ def train(out: Path) -> list[dict]:
 
 def check(
     out: Path = Path("runs/tables"),
-    part: str = "counts,describe,repeatability,accuracy,ranks,again,train",
+    part: str = "counts,describe,repeatability,layers,accuracy,ranks,again,train",
     limit: int = 20,
     core: int | None = None,
     claims: Path | None = None,
@@ -141,6 +165,7 @@ def check(
         "counts": lambda: counts(out),
         "describe": lambda: describe(out),
         "repeatability": lambda: repeatabilities(out),
+        "layers": lambda: layers(out),
         "accuracy": lambda: accuracies(out),
         "ranks": lambda: ranks(out),
         "again": lambda: again(out, limit, core),

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.network import Network
+from datasets.blocks.network import Network
 from datasets.records import Architecture, InputError
 from datasets.spaces.nasbench201 import NasBench201
 from measure.backends import parse_backend

@@ -36,7 +36,8 @@ from measure.build.onnx_graph import build_onnx
 from measure.build.weights import make_weights
 from measure.campaign import Journal, distinct_sample, pending, run_campaign
 from measure.doctor import _runtimes
-from measure.lookup import Lookup, cut, decompose, entries, label, summarise
+from measure.layer_sums import LayerSums
+from measure.lookup import Lookup, cut, decompose, entries, label, layer_of, summarise
 from measure.table import PHASES, to_table
 from measure.timing import PROTOCOLS, Timing, pin
 from tests.conftest import ROOT, run
@@ -77,7 +78,10 @@ def test_a_crash_or_a_hang_costs_one_row(tmp_path: Path) -> None:
     assert rows["hang"]["error"] == "Timeout: not measured within 4 s"
     assert all(rows[name]["ratio"] > 0 for name in names if "fine" in name)
     assert not process.is_alive() and len(journal.rows) == 5
-    assert [archs[position].key for _, position, _ in pending(archs, [ORT], journal, retry=True)] == ["crash", "hang"]
+    for measured in journal.rows:
+        measured["stable"] = measured["key"] != "fine again"
+    again = [archs[position].key for _, position, _ in pending(archs, [ORT], journal, retry=True)]
+    assert again == ["crash", "fine again", "hang"] and not pending(archs, [ORT], journal)
 
 
 def test_a_runtime_that_is_absent_is_a_sentence_not_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,7 +178,7 @@ def test_a_file_with_an_op_that_nobody_else_knows_runs(tmp_path: Path) -> None:
 
 
 def test_an_onnx_file_on_the_command_line(file: tuple, tmp_path: Path) -> None:
-    pytest.importorskip("datasets.onnx_file", reason="nothing reads ONNX files yet")
+    pytest.importorskip("datasets.files.onnx_file", reason="nothing reads ONNX files yet")
     command = ("-m", "measure", "run", "--backend", "ort,eager", "--journal", tmp_path / "journal.jsonl")
     done = run(*command, "--onnx", file[0])
     assert "2 rows measured (0 failed" in done.stdout, done.stdout + done.stderr
@@ -228,6 +232,7 @@ def test_layers_are_all_of_a_network_without_dead_branches(decisions: list[int])
         assert sum(layer[name] for layer in layers) == whole_net[name]
     again = [json.loads(entry.alone.key) for entry in decompose(network)]
     assert all(len(ops) - 1 >= 1 and edges for ops, edges in again)
+    assert all(label(layer_of(entry.alone.key)) == label(entry.alone) for entry in decompose(network))
 
 
 def test_dead_and_constant_branches_are_no_layers() -> None:
@@ -274,6 +279,32 @@ def test_a_look_up_sums_what_it_measured_and_measures_nothing_twice(
     assert {"direct, cold", "summed, cold, - calls", "summed in pairs"} <= set(sums)
     with pytest.raises(InputError, match="could not be measured on ort"):
         summarise(cut(network, entries(network)[0]), replace(ORT, batch=2), journal.rows, passes=2)
+
+
+def test_a_table_of_layers_prices_whole_networks(tmp_path: Path) -> None:
+    journal, out = tmp_path / "journal.jsonl", tmp_path / "layers.parquet"
+    told = run("-m", "measure", "run", "--space", str(TINY), "--limit", "3", "--layers", "true", "--journal", journal,
+               "--protocol", "quick")  # fmt: skip
+    assert told.returncode == 0, told.stderr
+    rows = [json.loads(line) for line in journal.read_text().splitlines()]
+    assert {row["space"] for row in rows} == {"layers"} and len({row["key"] for row in rows}) == len(rows)
+    journal.write_text("".join(json.dumps({**row, "stable": True}) + "\n" for row in rows))
+    assert run("-m", "measure", "table", "--journal", journal, "--out", out).returncode == 0
+    ms = {row["key"]: row["ratio"] for row in rows}
+    anchor, archs = np.median([row["reference_ms"] for row in rows]), distinct_sample(TINY, 3, 0)
+    wanted, calls = [], []
+    for arch in archs:
+        network = TINY.expand(arch)
+        layers = [cut(network, nodes).key for nodes in entries(network)]
+        wanted.append(anchor * sum(ms[key] for key in layers))
+        calls.append(anchor * (len(layers) - 1) * ms["one number"])
+    device = ORT.device()
+    np.testing.assert_allclose(LayerSums(out).on(device)(archs), wanted, rtol=1e-4)
+    np.testing.assert_allclose(LayerSums(out, less_calls=True).on(device)(archs), np.subtract(wanted, calls), rtol=1e-4)
+    with pytest.raises(InputError, match="has no layer"):
+        LayerSums(out).on(device)(NasBench201(channels=8, cells=1).parse([CELL]))
+    with pytest.raises(InputError, match="no latency_ms of layers on 'elsewhere'; it knows host_ort_fp32_1"):
+        LayerSums(out).on(replace(device, name="elsewhere"))
 
 
 def test_the_look_up_command(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ import pandas as pd
 import pytest
 import yaml
 
+from datasets.measured import Measured
 from datasets.spaces.nasbench201 import NasBench201
+from predictors.export import OnnxPredictor
 from predictors.metrics import METRICS
 from tests.conftest import ROOT, run
 
@@ -43,7 +45,8 @@ def test_a_run_folder_is_whole_and_its_rows_have_their_columns(runs: Path) -> No
     about = "dataset set predictor device shots draw seed cells n fit_cpu_s predict_cpu_s"
     columns = {*about.split(), *METRICS}
     assert all(set(row) == columns for row in rows)
-    assert len({(row["set"], row["cells"], row["device"]) for row in rows}) == len(rows) == 2 * 2 * 3
+    devices = len(Measured().measurements().devices)
+    assert len({(row["set"], row["cells"], row["device"]) for row in rows}) == len(rows) == 2 * 2 * devices
     predictions = pd.read_parquet(runs / "flops" / "predictions.parquet")
     for row in rows:
         if row["cells"] == "all":
@@ -99,6 +102,17 @@ def test_show_and_export(runs: Path, tmp_path: Path) -> None:
     assert done.returncode == 0 and (tmp_path / "out.onnx").exists(), done.stderr
 
 
+def test_a_whole_space_is_scored(runs: Path, compared: str, tmp_path: Path) -> None:
+    out = tmp_path / "scores.parquet"
+    done = run("-m", "predictors", "score", runs / "best.onnx", out, "--limit", "300")
+    assert done.returncode == 0 and "300 architectures of nasbench201" in done.stdout, done.stderr
+    table, predictor = pd.read_parquet(out), OnnxPredictor.load(runs / "best.onnx")
+    archs = NasBench201().all()[:300]
+    assert list(table) == ["key", *(device.name for device in predictor.devices_)]
+    assert list(table["key"]) == archs.keys
+    np.testing.assert_allclose(table.drop(columns="key"), predictor.predict_all(archs), rtol=1e-6)
+
+
 def test_predictions_of_a_file_of_cells(runs: Path, tmp_path: Path) -> None:
     keys = NasBench201().sample(5, np.random.default_rng(0)).keys
     (tmp_path / "cells.txt").write_text("\n".join(keys) + "\n")
@@ -129,7 +143,7 @@ def test_predictions_of_a_file_of_cells(runs: Path, tmp_path: Path) -> None:
         (["--predictor", "configs/predictors/flops.yaml", "--data.path", "absent.parquet"],
          "There is no file absent.parquet; `python -m measure table --out absent.parquet` writes one."),
         (["--predictor", "configs/predictors/flops.yaml", "--split.train", "999999"],
-         "does not fit 1000 architectures: it asks for 999999 + 100 +"),
+         "does not fit 1020 architectures: it asks for 999999 + 102 +"),
     ],
 )  # fmt: skip
 def test_bad_flags_are_refused_in_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:

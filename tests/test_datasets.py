@@ -12,10 +12,10 @@ import pytest
 import torch
 import yaml
 
-from datasets import help as help_data
 from datasets.base import Dataset
-from datasets.help import HelpFBNet, HelpNasBench201, HelpOFA
 from datasets.measured import Measured
+from datasets.public import help as help_data
+from datasets.public.help import HelpFBNet, HelpNasBench201, HelpOFA
 from datasets.records import InputError
 from datasets.spaces.nasbench201 import NasBench201
 from predictors.config import from_config

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.layers import Layer
+from datasets.blocks.layers import Layer
 from datasets.records import Architectures, Device, InputError, Space
 from datasets.spaces.fbnet import FBNet
 from datasets.spaces.nasbench101 import NasBench101
@@ -30,6 +30,7 @@ OTHER_VALUES = {
     "names": ("b",),
     "numbers": ("clock_ghz",),
     "kinds": ("dsp",),
+    "parts": [Totals()],
 }
 TWO = [Device("a", "f", "gpu", features={"cores": 1000}), Device("b", "f", "dsp", batch=8)]
 SPACES = [cls() for cls in implementations("datasets.spaces", Space)]

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from datasets import help as help_data
-from datasets.fetch import Source, fetch
+from datasets.public import help as help_data
+from datasets.public.fetch import Source, fetch
 from datasets.records import InputError
 from tests.conftest import run
 

@@ -32,8 +32,7 @@ MAY_IMPORT = {
         "datasets.spaces",
         "datasets.analysis",
         "datasets.devices",
-        "datasets.onnx_file",
-        "datasets.keras_file",
+        "datasets.files",
     },
 }
 KINDS = {"datasets": Dataset, "predictors": Predictor, "splits": Split}

@@ -14,7 +14,7 @@ from tests.conftest import run
 
 keras = pytest.importorskip("keras", reason="keras is not installed")
 
-from datasets.keras_file import read_keras  # noqa: E402
+from datasets.files.keras_file import read_keras  # noqa: E402
 from measure.build.keras_model import build_keras, tensorflow  # noqa: E402
 
 tensorflow()  # one thread, from the start

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from datasets.layers import Layer
+from datasets.blocks.layers import Layer
 from datasets.records import Architectures, InputError
 from datasets.spaces import parse_space
 from datasets.spaces.convolution import Convolution

@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets import dags
 from datasets.analysis import totals
-from datasets.enumeration import write_parquet
+from datasets.blocks import dags
+from datasets.enumeration import described, write_parquet
 from datasets.records import Architectures, InputError
 from datasets.spaces.nasbench101 import OPS, NasBench101
 from datasets.spaces.nasbench201 import NasBench201
@@ -285,7 +285,7 @@ def test_what_cannot_be_listed_is_one_sentence(arguments: list[str], sentence: s
 
 def test_a_file_is_whole_or_not_there(tmp_path: Path) -> None:
     out = tmp_path / "cells.parquet"
-    pieces = write_parquet(SPACE.all(), out)
+    pieces = write_parquet(SPACE.all(), out, described(SPACE))
     assert next(pieces) == 65_536 and [path.name for path in tmp_path.iterdir()] == ["cells.parquet.part"]
     pieces.close()
     assert not list(tmp_path.iterdir())

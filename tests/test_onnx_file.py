@@ -16,8 +16,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from datasets.analysis import VOCABULARY, totals
-from datasets.network import Network
-from datasets.onnx_file import read_onnx
+from datasets.blocks.network import Network
+from datasets.files.onnx_file import read_onnx
 from datasets.records import Architecture, Architectures, InputError, Space
 from datasets.spaces.fbnet import FBNet
 from datasets.spaces.nasbench201 import OPS, NasBench201

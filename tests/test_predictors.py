@@ -113,11 +113,15 @@ def _other(name: str, value: Any) -> Any:
     if name == "loss":
         return "mse"
     if name == "tolerance":
-        return 0.1
+        return 0.02
+    if name == "most":
+        return 20
     if name == "member":
         return small(MLP)
     if name == "members":
         return [small(Linear), small(XGBoost)]
+    if name == "least":
+        return 10_000
     if name in ("subsample", "columns", "dropout"):
         return 0.5
     return value + 1 if isinstance(value, int) else value * 10

@@ -12,15 +12,15 @@ import torch
 import yaml
 from matplotlib.image import imread
 
-from datasets import help as help_data
 from datasets.base import Dataset
 from datasets.devices import CHIPS, KINDS, NUMBERS, device_on
 from datasets.figures import distributions, rank_correlation, spearman
-from datasets.help import HelpNasBench201
-from datasets.latbench import LatBench
-from datasets.nats import Nats
-from datasets.oneproxy import OneProxy
-from datasets.pi5 import HwNasBench360
+from datasets.public import help as help_data
+from datasets.public.help import HelpNasBench201
+from datasets.public.latbench import LatBench
+from datasets.public.nats import Nats
+from datasets.public.oneproxy import OneProxy
+from datasets.public.pi5 import HwNasBench360
 from datasets.records import Architectures, Device, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 from datasets.tabulate import rows
@@ -430,6 +430,6 @@ def test_every_source_is_pinned_and_has_a_configuration() -> None:
         from_config(tree, Dataset)
         modules[tree["class_path"].rpartition(".")[0]] = path
     for name in ("help", "oneproxy", "latbench", "nats", "pi5"):
-        source = importlib.import_module(f"datasets.{name}").SOURCE
-        assert f"datasets.{name}" in modules and len(source.commit) == 40 and source.licence
+        source = importlib.import_module(f"datasets.public.{name}").SOURCE
+        assert f"datasets.public.{name}" in modules and len(source.commit) == 40 and source.licence
         assert all(len(digest) == 64 for digest in source.files.values())

@@ -3,7 +3,7 @@
 import os
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -25,7 +25,7 @@ from measure.base import Backend, check_output, make_input, reference_network
 from measure.build.weights import Weights, make_weights
 from measure.gpu_steps import steps
 from measure.kernels import timeline
-from measure.phases import calls_a_reading, clock_ns, measure_phases
+from measure.phases import clock_ns, measure_phases
 from measure.timing import Repeats, Timing
 from tests.conftest import run
 
@@ -81,8 +81,9 @@ def test_on_a_gpu_the_wall_clock_counts() -> None:
     assert OrtCuda().timing.by == "wall" and OnnxRuntime().timing.by == "cpu"
     clocks = np.array([[3.0, 0.1, 1.0, 0.2]] * 3 + [[4.0, 0.1, 1.0, 0.2]])
     timing = Timing(pairs=4, by="wall")
-    assert timing._kept(clocks).all()
-    assert Repeats(clocks, timing._kept(clocks), 1, "wall").ratio == 3.0
+    kept = timing.undisturbed(clocks[:, [0, 2]], clocks[:, [1, 3]])
+    assert kept.all()
+    assert Repeats(clocks, kept, 1, "wall").ratio == 3.0
 
 
 # Builds apart
@@ -159,8 +160,12 @@ def test_what_is_short_is_repeated_inside_one_reading() -> None:
         while time.perf_counter_ns() < end:
             pass
 
-    assert calls_a_reading(lambda: spin(100), 0.05) == 1
-    assert calls_a_reading(lambda: spin(20), 0.05) in (2, 4)
+    timing = Timing(floor_ms=0.05)
+    assert timing.calls_a_reading(lambda: spin(100)) == 1
+    assert timing.calls_a_reading(lambda: spin(20)) in (2, 4)
+    assert timing.calls_a_reading(lambda: spin(100), 0.15) in (2, 4)
+    repeats = replace(timing, pairs=5)(lambda: spin(20), lambda: spin(40))
+    assert 0.02 <= repeats.raw_ms < 0.04 <= repeats.reference_ms, "a reading of several runs tells of one"
     tick = clock_ns()
     assert 0 < tick["wall_step"] <= 1e6 and 0 < tick["wall_overhead"] < 50_000
 

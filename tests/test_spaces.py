@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from datasets.analysis import totals
-from datasets.help import CIFAR_FBNET
+from datasets.public.help import CIFAR_FBNET
 from datasets.records import Architecture, Architectures, InputError, Space
 from datasets.spaces import parse_space
 from datasets.spaces.convnet import STAGES, ConvNet
@@ -111,6 +111,25 @@ def test_vectorised_totals_are_those_of_the_expanded_network(space: Space) -> No
     table = space.totals(archs)
     for i, arch in enumerate(archs):
         assert table.iloc[i].to_dict() == totals(space.expand(arch))
+
+
+@every_space
+def test_what_is_left_of_live_architectures_is_all_of_them(space: Space) -> None:
+    archs = space.sample(200, np.random.default_rng(2))
+    live = space.live(archs)
+    assert space.canonical(live) == space.canonical(archs) and space.live(live).keys == live.keys
+    assert (space.totals(live)["macs"] <= space.totals(archs)["macs"]).all()
+
+
+def test_dead_branches_are_not_live(space: NasBench201) -> None:
+    """Node 1 leads nowhere; nothing leads to node 2."""
+    dead = "|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|nor_conv_1x1~2|"
+    assert space.live(space.parse([dead])).keys == ["|none~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"]
+    archs = space.all()
+    whole, live = space.totals(archs), space.totals(space.live(archs))
+    assert (live["macs"] < whole["macs"]).sum() == 4_250 and len(set(space.live(archs).keys)) == 9_445
+    constant = ~space.connected(archs)
+    assert set(space.live(archs[np.flatnonzero(constant)]).keys) == {"|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"}
 
 
 @every_space

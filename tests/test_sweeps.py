@@ -26,6 +26,7 @@ def write(folder: Path, study: str, **changes: object) -> Path:
             "study": {"value": str(folder / study)},
             "predictor": {"values": ["configs/predictors/flops.yaml", "configs/predictors/mean.yaml"]},
             "split.train": {"values": [100, 300]},
+            "split.val": {"value": 100},
             "seed": {"values": [0, 1]},
         },
         **changes,
@@ -87,7 +88,8 @@ def test_a_run_of_an_agent_is_the_run_of_the_sweep(whole: tuple[Path, str]) -> N
     """An agent of W&B calls the program with the flags of one combination: the run folder is the same one."""
     study, _ = whole
     flags = next(iter(read_sweep(study.with_suffix(".yaml")).flags()))
-    assert flags == [f"--study={study}", "--predictor=configs/predictors/flops.yaml", "--split.train=100", "--seed=0"]
+    split = ["--split.train=100", "--split.val=100"]
+    assert flags == [f"--study={study}", "--predictor=configs/predictors/flops.yaml", *split, "--seed=0"]
     done = run("train.py", *flags)
     assert done.returncode == 0 and done.stdout.startswith("complete: "), done.stderr
 
@@ -143,5 +145,5 @@ def test_weights_and_biases_offline(tmp_path: Path) -> None:
     (folder,) = (tmp_path / "wandb").glob("offline-run-*")
     (record,) = folder.glob("run-*.wandb")
     content = record.read_bytes()
-    for text in (b"val_loss", b"test/epyc_ort_fp32_1/all/spearman", b"predictors.mlp.MLP", b"toy"):
+    for text in (b"val_loss", b"test/xeon_ort_fp32_1/all/spearman", b"predictors.mlp.MLP", b"toy"):
         assert text in content, text

@@ -47,7 +47,7 @@ def test_every_bundled_table_has_a_plan_a_configuration_and_sound_values(path: P
     assert from_config(tree, Dataset).measurements().fingerprint() == m.fingerprint()
     if m.devices:
         assert (ROOT / "configs" / "campaigns" / path.name).with_suffix(".yaml").is_file()
-        assert all(np.isfinite(list(device.features.values())).all() for device in m.devices)
+        assert all(device.features and np.isfinite(list(device.features.values())).all() for device in m.devices)
 
 
 def test_the_readme_names_every_table_and_device() -> None:
@@ -55,4 +55,4 @@ def test_the_readme_names_every_table_and_device() -> None:
     for path in TABLES:
         assert f"`{path.name}`" in told
         for device in Measured(path).measurements().devices:
-            assert device.name.removeprefix("epyc_") in told
+            assert device.name.partition("_")[2] in told

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.network import Network
+from datasets.blocks.network import Network
 from datasets.records import Architecture, InputError
 from datasets.spaces.fbnet import FBNet
 from datasets.spaces.nasbench201 import NasBench201

@@ -14,7 +14,7 @@ stride 2; `s2`: the stride of its first block; `s1`: not at all) and then has 0 
 
 Instead of 3x3 the kernel may be 5x5 or 7x7. A stage of no blocks does not exist; its other decisions are kept in texts
 and mean nothing. Of images up to 512 pixels, every ungrouped convolution, maximum pooling and dense layer is one of
-PerfNetRT's tables (`datasets.layers`).
+PerfNetRT's tables (`datasets.blocks.layers`).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from datasets.analysis import TOTALS, totals
-from datasets.convnet_blocks import BLOCKS, HEADS, Part, avg_pool, classifier, conv_bn, hidden, max_pool
-from datasets.network import Chain, Network, chain_graph, chain_totals
+from datasets.blocks.convnet_blocks import BLOCKS, HEADS, Part, avg_pool, classifier, conv_bn, hidden, max_pool
+from datasets.blocks.network import Chain, Network, chain_graph, chain_totals
 from datasets.records import Architecture, Architectures, InputError
 
 if TYPE_CHECKING:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from datasets.layers import ACT, BATCH, BIAS, CHANNELS, PAD, SIZE, STRIDE, Feature, Values, WindowLayer, Work
-from datasets.network import Network
+from datasets.blocks.layers import ACT, BATCH, BIAS, CHANNELS, PAD, SIZE, STRIDE, Feature, Values, WindowLayer, Work
+from datasets.blocks.network import Network
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from datasets.layers import ACT, BATCH, BIAS, Feature, Layer, Values, Work
-from datasets.network import Network
+from datasets.blocks.layers import ACT, BATCH, BIAS, Feature, Layer, Values, Work
+from datasets.blocks.network import Network
 
 
 @dataclass(frozen=True)

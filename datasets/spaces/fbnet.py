@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from datasets.network import Chain, Network, block_totals, chain_graph, chain_totals
+from datasets.blocks.network import Chain, Network, block_totals, chain_graph, chain_totals
 from datasets.records import Architecture, Architectures, InputError
 
 if TYPE_CHECKING:

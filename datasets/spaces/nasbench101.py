@@ -9,29 +9,35 @@ projected input too. Every convolution is followed by batch norm and ReLU.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from datasets import dags
 from datasets.analysis import TOTALS
-from datasets.nasbench101_cell import CONV1, CONV3, CellParts, cell, cell_parts
-from datasets.network import Network, block_totals
+from datasets.blocks import dags
+from datasets.blocks.nasbench101_cell import CONV1, CONV3, CellParts, cell, cell_parts
+from datasets.blocks.nasbench101_text import (
+    BITS,
+    INNER,
+    OPS,
+    edges_text,
+    ops_text,
+    parse_cell,
+    sources_of,
+    to_decisions,
+    to_numbers,
+)
+from datasets.blocks.network import Network, block_totals
 from datasets.records import Architecture, Architectures, InputError, Op, Space
 
 if TYPE_CHECKING:
     import pandas as pd
 
-OPS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
-"""The benchmark's names, in its order; decision 1 is the first, and 0 a vertex that is not used."""
-_SHORT = tuple(op.split("-")[0] for op in OPS)
 _PEAK = TOTALS.index("peak_bytes")
-_BITS, _INNER, _OUT = len(dags.PAIRS), dags.VERTICES - 2, dags.VERTICES - 1
-_KEY = re.compile(r"((?:\w+\+)*\w+|):(\d+(?:\.\d+)*)", re.ASCII)
+_OUT = dags.VERTICES - 1
 
 
 @dataclass(frozen=True)
@@ -55,12 +61,12 @@ class NasBench101(Space):
     image: int = 32
     classes: int = 10
 
-    num_choices: ClassVar[tuple[int, ...]] = (2,) * _BITS + (1 + len(OPS),) * _INNER
+    num_choices: ClassVar[tuple[int, ...]] = (2,) * BITS + (1 + len(OPS),) * INNER
     kinds: ClassVar[tuple[str, ...]] = ("input", "output", *OPS, "none")
 
     def __post_init__(self) -> None:
-        if self.channels < _INNER or min(self.stacks, self.cells, self.image, self.classes) < 1:
-            raise InputError(f"{self} is no skeleton; give it {_INNER} channels and one of all else at least.")
+        if self.channels < INNER or min(self.stacks, self.cells, self.image, self.classes) < 1:
+            raise InputError(f"{self} is no skeleton; give it {INNER} channels and one of all else at least.")
 
     def __str__(self) -> str:
         return (
@@ -69,13 +75,13 @@ class NasBench101(Space):
         )
 
     def valid(self, decisions: np.ndarray) -> np.ndarray:
-        matrices, ops = _numbers(decisions)
-        used = np.arange(_INNER) < dags.size(matrices)[:, None] - 2
+        matrices, ops = to_numbers(decisions)
+        used = np.arange(INNER) < dags.size(matrices)[:, None] - 2
         return dags.valid(matrices) & ((ops > 0) == used).all(1)
 
     def repair(self, decisions: np.ndarray) -> np.ndarray:
         """Vertices without an op and what lies on no path from input to output go; so do the last edges beyond nine."""
-        matrices, ops = _numbers(decisions)
+        matrices, ops = to_numbers(decisions)
         return self.from_squares(
             dags.repaired(edges, row) for edges, row in zip(dags.adjacency(matrices), ops, strict=True)
         )
@@ -83,9 +89,9 @@ class NasBench101(Space):
     def parse(self, keys: Sequence[str]) -> Architectures:
         """Texts like `conv3x3+maxpool3x3:0.01.2`: vertex 1 is a convolution of vertex 0, the input; vertex 2 pools the
         sum of both; the output, which comes last, is vertex 2."""
-        cells = [_parse(key) for key in keys]
+        cells = [parse_cell(key) for key in keys]
         matrices = np.array([matrix for matrix, _ in cells], np.uint32)
-        decisions = _decisions(matrices, np.array([ops for _, ops in cells], np.int8).reshape(-1, _INNER))
+        decisions = to_decisions(matrices, np.array([ops for _, ops in cells], np.int8).reshape(-1, INNER))
         if not (valid := self.valid(decisions)).all():
             raise InputError(
                 f"'{keys[int(valid.argmin())]}' is not a NAS-Bench-101 cell; write one of at most {dags.VERTICES} "
@@ -94,23 +100,23 @@ class NasBench101(Space):
         return Architectures(self, decisions)
 
     def format(self, archs: Architectures) -> list[str]:
-        matrices, ops = _numbers(archs.decisions)
+        matrices, ops = to_numbers(archs.decisions)
         labels = (ops @ dags.WEIGHTS).tolist()
         pairs = zip(labels, matrices.tolist(), strict=True)
-        return [f"{_ops_text(label)}:{_edges_text(matrix)}" for label, matrix in pairs]
+        return [f"{ops_text(label)}:{edges_text(matrix)}" for label, matrix in pairs]
 
     def architecture(self, decisions: np.ndarray) -> Architecture:
         """Only the vertices that are used."""
         (key,) = self.format(Architectures(self, decisions[None]))
-        (matrix,), (ops,) = _numbers(decisions[None])
-        sources = _sources(int(matrix))
+        (matrix,), (ops,) = to_numbers(decisions[None])
+        sources = sources_of(int(matrix))
         kinds = ["input", *(OPS[op - 1] for op in ops if op), "output"]
         edges = [(x, y, port) for y, reads in enumerate(sources, 1) for port, x in enumerate(reads)]
         return Architecture(str(self), key, tuple(Op(kind) for kind in kinds), tuple(edges))
 
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
         """Seven nodes: the input, five places for vertices, of which those not used are `none`, and the output."""
-        matrices, ops = _numbers(archs.decisions)
+        matrices, ops = to_numbers(archs.decisions)
         kinds = np.zeros((len(archs), dags.VERTICES), np.int8)
         kinds[:, 1:_OUT] = np.where(ops > 0, ops + 1, self.kinds.index("none"))
         kinds[:, _OUT] = self.kinds.index("output")
@@ -119,11 +125,11 @@ class NasBench101(Space):
     def canonical(self, archs: Architectures) -> list[str]:
         """Text of the isomorphic cell that `all` holds. The benchmark takes isomorphic cells for one, though where
         channels do not divide, which vertex has one more depends on their order."""
-        return self.format(Architectures(self, _decisions(*dags.canonical(*_numbers(archs.decisions)))))
+        return self.format(Architectures(self, to_decisions(*dags.canonical(*to_numbers(archs.decisions)))))
 
     def hash(self, archs: Architectures) -> list[str]:
         """The benchmark's own name of every cell, an MD5 that isomorphic cells share."""
-        return [digest.decode() for digest in dags.hashes(*_numbers(archs.decisions)).tolist()]
+        return [digest.decode() for digest in dags.hashes(*to_numbers(archs.decisions)).tolist()]
 
     def connected(self, archs: Architectures) -> np.ndarray:
         """Always: a cell without a path is none."""
@@ -141,12 +147,12 @@ class NasBench101(Space):
 
     def from_squares(self, cells: Iterable[tuple[np.ndarray, list[int]]]) -> np.ndarray:
         """Decisions [A, 26] of adjacencies [V, V] and the ops (1, 2, 3) of their inner vertices, valid or not."""
-        pairs = [(dags.number(edges), ops + [0] * (_INNER - len(ops))) for edges, ops in cells]
-        return _decisions(np.array([matrix for matrix, _ in pairs]), np.array([ops for _, ops in pairs]))
+        pairs = [(dags.number(edges), ops + [0] * (INNER - len(ops))) for edges, ops in cells]
+        return to_decisions(np.array([matrix for matrix, _ in pairs]), np.array([ops for _, ops in pairs]))
 
     def neighbours(self, arch: Architectures) -> Architectures:
         """The cells one step (`dags.steps`) from the only one of `arch`; every step can be taken back."""
-        (matrix,), (ops,) = _numbers(arch.decisions)
+        (matrix,), (ops,) = to_numbers(arch.decisions)
         near = self.from_squares(dags.steps(dags.square(int(matrix)), ops[ops > 0].tolist()))
         near = np.unique(near[self.valid(near)], axis=0)
         return Architectures(self, near)
@@ -160,8 +166,8 @@ class NasBench101(Space):
         return Architectures(self, np.array(rows).reshape(archs.decisions.shape))
 
     def expand(self, arch: Architecture) -> Architecture:
-        matrix, ops = _parse(arch.key)
-        sources, net = _sources(matrix), Network()
+        matrix, ops = parse_cell(arch.key)
+        sources, net = sources_of(matrix), Network()
         x = self._stem(net, net.add("input", (3, self.image, self.image)))
         for stack in range(self.stacks):
             x = _halve(net, x) if stack else x
@@ -172,9 +178,9 @@ class NasBench101(Space):
 
     def block(self, arch: Architecture) -> Architecture:
         """The first cell."""
-        matrix, ops = _parse(arch.key)
+        matrix, ops = parse_cell(arch.key)
         net = Network()
-        cell(net, net.add("input", (self.channels, self.image, self.image)), self.channels, _sources(matrix), ops)
+        cell(net, net.add("input", (self.channels, self.image, self.image)), self.channels, sources_of(matrix), ops)
         return net.finish(str(self), arch.key)
 
     def totals(self, archs: Architectures) -> pd.DataFrame:
@@ -182,7 +188,7 @@ class NasBench101(Space):
         added up; it raises the peak only where what it reads is still needed after it."""
         import pandas as pd
 
-        matrices, ops = _numbers(archs.decisions)
+        matrices, ops = to_numbers(archs.decisions)
         distinct, which = np.unique(matrices, return_inverse=True)
         if not len(distinct):
             return pd.DataFrame(columns=list(TOTALS), dtype=np.int64)
@@ -234,7 +240,7 @@ def _ends(space: NasBench101) -> list[np.ndarray]:
 @cache
 def _parts(space: NasBench101, matrix: int) -> CellParts:
     """The parts of all cells of a network, its stem, pools and head with those of the cells."""
-    places = [(cell_parts(shape, channels, _sources(matrix)), count) for shape, channels, count in _places(space)]
+    places = [(cell_parts(shape, channels, sources_of(matrix)), count) for shape, channels, count in _places(space)]
     blocks = _ends(space) + [part.pools for part, count in places for _ in range(count)]
     pools = np.sum(blocks, axis=0)
     pools[_PEAK] = max(block[_PEAK] for block in blocks)
@@ -242,64 +248,6 @@ def _parts(space: NasBench101, matrix: int) -> CellParts:
     return CellParts(pools, more, np.max([part.conv_peak for part, count in places if count], axis=0))
 
 
-def _parse(key: str) -> tuple[int, tuple[int, ...]]:
-    """Matrix and ops, 0 where no vertex is; it need not be a valid cell."""
-    match = _KEY.fullmatch(key)
-    names = match[1].split("+") if match and match[1] else []
-    matrix = _parse_edges(match[2], len(names)) if match else None
-    if matrix is None:
-        raise InputError(
-            f"'{key}' is not a NAS-Bench-101 cell; write one like conv3x3+maxpool3x3:0.01.2, the ops of the vertices "
-            "between input and output, then what these and the output read."
-        )
-    if unknown := [name for name in names if name not in _SHORT]:
-        raise InputError(f"'{unknown[0]}' in '{key}' is not an op of NAS-Bench-101; its ops are {', '.join(_SHORT)}.")
-    return matrix, tuple(1 + _SHORT.index(name) for name in names) + (0,) * (_INNER - len(names))
-
-
-@lru_cache(10_000)
-def _parse_edges(text: str, inner: int) -> int | None:
-    """The matrix; None where a vertex is missing, reads itself or a later one, or sources are not in order."""
-    sources = [[int(digit) for digit in reads] for reads in text.split(".")]
-    if len(sources) != inner + 1 or inner > _INNER:
-        return None
-    edges = np.zeros((inner + 2, inner + 2), bool)
-    for vertex, reads in enumerate(sources, 1):
-        if reads != sorted(set(reads)) or reads[-1] >= vertex:
-            return None
-        edges[reads, vertex] = True
-    return dags.number(edges)
-
-
-def _numbers(decisions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Matrices [A] and ops [A, 5], as `dags` has them."""
-    packed = np.packbits(decisions[:, :_BITS].astype(bool), axis=1, bitorder="little").astype(np.uint32)
-    return packed @ (np.uint32(256) ** np.arange(3, dtype=np.uint32)), decisions[:, _BITS:]
-
-
-def _decisions(matrices: np.ndarray, ops: np.ndarray) -> np.ndarray:
-    packed = np.ascontiguousarray(matrices, dtype="<u4").view(np.uint8).reshape(-1, 4)
-    bits = np.unpackbits(packed, axis=1, count=_BITS, bitorder="little").astype(np.int8)
-    return np.concatenate([bits, ops.astype(np.int8)], axis=1)
-
-
 @cache
 def _all_decisions() -> np.ndarray:
-    return _decisions(*dags.unique_cells())
-
-
-@lru_cache(10_000)
-def _sources(matrix: int) -> tuple[tuple[int, ...], ...]:
-    """What vertices 1, 2, ... and the output read."""
-    edges = dags.square(matrix)
-    return tuple(tuple(np.flatnonzero(column).tolist()) for column in edges.T[1:])
-
-
-@lru_cache(10_000)
-def _edges_text(matrix: int) -> str:
-    return ".".join("".join(map(str, reads)) for reads in _sources(matrix))
-
-
-@lru_cache(2_000)
-def _ops_text(number: int) -> str:
-    return "+".join(_SHORT[op - 1] for op in number // dags.WEIGHTS % 4 if op)
+    return to_decisions(*dags.unique_cells())

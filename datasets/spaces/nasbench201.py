@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from datasets.analysis import BYTES, totals
-from datasets.network import Network
+from datasets.blocks.network import Network
 from datasets.records import Architecture, Architectures, InputError, Op, Space
 
 if TYPE_CHECKING:
@@ -89,6 +89,18 @@ class NasBench201(Space):
     def connected(self, archs: Architectures) -> np.ndarray:
         """True for 15,284 of the 15,625 cells [A]."""
         return np.array([key != "#" for key in self.canonical(archs)])
+
+    def live(self, archs: Architectures) -> Architectures:
+        none = OPS.index("none")
+        used = archs.decisions != none
+        below, above = np.zeros((2, 4, len(archs)), bool)
+        below[0], above[3] = True, True
+        for edge, (source, end) in enumerate(EDGES):  # by their ends
+            below[end] |= below[source] & used[:, edge]
+        for edge, (source, end) in sorted(enumerate(EDGES), key=lambda item: -item[1][0]):
+            above[source] |= above[end] & used[:, edge]
+        kept = [used[:, edge] & below[source] & above[end] for edge, (source, end) in enumerate(EDGES)]
+        return Architectures(self, np.where(np.stack(kept, axis=1), archs.decisions, none))
 
     def expand(self, arch: Architecture) -> Architecture:
         net = Network()

@@ -11,8 +11,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from datasets.layers import ACT, BATCH, CHANNELS, PAD, SIZE, STRIDE, Feature, Values, WindowLayer, Work
-from datasets.network import Network
+from datasets.blocks.layers import ACT, BATCH, CHANNELS, PAD, SIZE, STRIDE, Feature, Values, WindowLayer, Work
+from datasets.blocks.network import Network
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from datasets.analysis import TOTALS, totals
-from datasets.nasnet import nasnet_mobile
-from datasets.network import Chain, Network, chain_graph, same
+from datasets.blocks.nasnet import nasnet_mobile
+from datasets.blocks.network import Chain, Network, chain_graph, same
 from datasets.records import Architecture, Architectures, InputError
 
 if TYPE_CHECKING:

@@ -29,6 +29,7 @@ def run(
     archs: Path | None = None,
     onnx: str | None = None,
     block: bool = False,
+    layers: bool = False,
     phases: bool = False,
     energy: bool = False,
     journal: Path = Path("runs/measure/journal.jsonl"),
@@ -56,18 +57,20 @@ def run(
         archs: a file of architectures instead, one a line.
         onnx: ONNX (or .keras) files instead, separated by commas.
         block: measure the space's basic block alone instead of the whole network.
+        layers: measure their layers, each alone and once, instead of the whole networks: a look-up table.
         phases: measure initialisation, copying in, execution and copying out one by one.
         energy: meter also what one run takes, net of this host at rest (RAPL, NVML, tegrastats); some 5 s a row.
         journal: file that rows are appended to; what stands in it is not measured again.
         repeats: passes over all architectures, for judging repeatability.
         seed: of the random architectures.
         protocol: as many runs as LETI asks for, on servers (more than 100) or on mobile devices (300), by default
-            according to the device; quick: 31, or fewer of long runs, for thousands of layers.
+            according to the device; quick: 31, or fewer of long runs, for thousands of networks; layer: 15, for tens of
+            thousands of layers.
         core: pin what measures to one processor core.
         host: name of the machine in the devices' names.
         devices: folder of what `host` wrote: the machine's numbers are those of its NAME.yaml.
         timeout: seconds that one row may take, building included.
-        retry: measure failed rows again.
+        retry: measure failed and unstable rows again.
         ssh: measure on another machine, user@host[:port] or a name of ~/.ssh/config; it needs Python, numpy and the
             runtime. Nothing is asked at a prompt. GNOMON_SSH is the command if not `ssh`.
         python: the command there, like ~/venv/bin/python.
@@ -78,10 +81,13 @@ def run(
     from datasets.records import InputError
     from measure.bench import Bench
     from measure.campaign import Journal, files, of_space
+    from measure.lookup import layers_of
     from measure.meters import choose_meter
 
     if block and phases:
         raise InputError("A block is measured as a whole; leave one of --block and --phases out.")
+    if block and layers:
+        raise InputError("A block is no layer; leave one of --block and --layers out.")
     if block and energy:
         raise InputError("The energy is that of whole networks; leave one of --block and --energy out.")
     if build == "there" and not ssh:
@@ -93,6 +99,8 @@ def run(
     if scheduler is not None and (core is not None or onnx is not None):
         raise InputError("With --scheduler, --core is said to `measure worker`, and files (--onnx) are not measured.")
     chosen = files(onnx) if onnx else of_space(space, limit, archs, seed, block)
+    if layers:
+        chosen = layers_of(chosen)
     here = not ssh and scheduler is None
     backends = parse_backends(backend, host, core if here else None, protocol, here)
     if phases and (remote := [one.runtime for one in backends if one.remote]):
@@ -131,10 +139,11 @@ def campaign(
         host: name of this machine in the devices' names, as in `run`.
         devices: as in `run`.
         timeout: seconds that one row may take, building included.
-        retry: measure failed rows again.
+        retry: measure failed and unstable rows again.
     """
     from measure.bench import Bench
     from measure.campaign import Journal, of_space
+    from measure.lookup import layers_of
     from measure.plan import read_plan
 
     stages = list(read_plan(plan).stages(limit))
@@ -142,6 +151,7 @@ def campaign(
     log = Journal(journal)
     for part, number, passes in stages:
         chosen = of_space(part.space, number, None, part.seed, False)
+        chosen = layers_of(chosen) if part.layers else chosen
         backends = parse_backends(part.backend, host, core, part.protocol)
         with _measurer(Bench(part.phases), features_of(host, devices), timeout) as measurer:
             _measure(measurer, chosen, backends, log, "exe_ms" if part.phases else "latency_ms", passes, retry)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from datasets.fetch import Source
+from datasets.public.fetch import Source
 from datasets.records import InputError
 
 T = TypeVar("T")

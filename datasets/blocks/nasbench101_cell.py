@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from datasets.analysis import BYTES, TOTALS, alive, totals
-from datasets.network import Network, block_totals
+from datasets.blocks.network import Network, block_totals
 
 CONV3, CONV1, POOL = 1, 2, 3
 """Numbers of the ops; 0 is a vertex that is not used."""

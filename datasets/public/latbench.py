@@ -12,11 +12,11 @@ import numpy as np
 
 from datasets.base import Dataset
 from datasets.devices import device_on
-from datasets.fetch import Source
+from datasets.public.fetch import Source
+from datasets.public.unpickle import unpickle
 from datasets.records import Architectures, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 from datasets.tabulate import rows
-from datasets.unpickle import unpickle
 
 _FILE = "examples/desktop-cpu-core-i7-7820x-fp32.pkl"
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from datasets.base import Dataset
-from datasets.fetch import Source
+from datasets.public.fetch import Source
 from datasets.records import InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 

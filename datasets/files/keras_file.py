@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.analysis import BN_EPSILON
-from datasets.network import Network, same
-from datasets.onnx_file import Weights, file_key
+from datasets.blocks.network import Network, same
+from datasets.files.onnx_file import Weights, file_key
 from datasets.records import Architecture, InputError
 
 if TYPE_CHECKING:

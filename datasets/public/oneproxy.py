@@ -15,11 +15,11 @@ import numpy as np
 
 from datasets.base import Dataset
 from datasets.devices import device_on
-from datasets.fetch import Source
+from datasets.public.fetch import Source
+from datasets.public.unpickle import unpickle
 from datasets.records import Architectures, Device, InputError, Measurements
 from datasets.spaces.nasbench201 import EDGES, OPS, NasBench201
 from datasets.tabulate import rows
-from datasets.unpickle import unpickle
 
 _LATENCY = "latency_data/{}.pickle"
 _CELLS = "encode.pickle"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.onnx_ops import Node, Reader
+from datasets.files.onnx_graph import Node
+from datasets.files.onnx_ops import Reader
 from datasets.records import Architecture, InputError
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ import numpy as np
 
 from datasets.base import Dataset
 from datasets.devices import CHIPS, device_on
-from datasets.fetch import Source
+from datasets.public.fetch import Source
 from datasets.records import Architectures, Device, InputError, Measurements
 from datasets.spaces.fbnet import FBNet
 from datasets.spaces.nasbench201 import NasBench201

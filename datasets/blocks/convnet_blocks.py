@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from datasets.network import Network, same
+from datasets.blocks.network import Network, same
 
 Part = Callable[..., int]
 """(network, node, activation, numbers...) to node."""

@@ -6,7 +6,7 @@ A cell sees the two outputs before it, here `x` and the older `p`. Its separable
 
 from __future__ import annotations
 
-from datasets.network import Network, same
+from datasets.blocks.network import Network, same
 
 
 def nasnet_mobile(net: Network, x: int, classes: int) -> int:

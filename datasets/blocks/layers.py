@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from datasets.analysis import BYTES, TOTALS
-from datasets.network import Network
+from datasets.blocks.network import Network
 from datasets.records import Architecture, Architectures, InputError, Op, Space
 
 if TYPE_CHECKING:

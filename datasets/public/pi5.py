@@ -20,8 +20,8 @@ import numpy as np
 
 from datasets.base import Dataset
 from datasets.devices import device_on
-from datasets.fetch import Source
-from datasets.help import index_order
+from datasets.public.fetch import Source
+from datasets.public.help import index_order
 from datasets.records import Architectures, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 

@@ -1,0 +1,80 @@
+"""NAS-Bench-101 cells as texts (`conv3x3+maxpool3x3:0.01.2`) and as numbers: the 26 decisions of the space, and the
+matrices and ops of `dags`."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+import numpy as np
+
+from datasets.blocks import dags
+from datasets.records import InputError
+
+OPS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
+"""The benchmark's names, in its order; decision 1 is the first, and 0 a vertex that is not used."""
+_SHORT = tuple(op.split("-")[0] for op in OPS)
+BITS, INNER = len(dags.PAIRS), dags.VERTICES - 2
+"""Decisions that are edges; vertices between input and output, each a decision too."""
+_KEY = re.compile(r"((?:\w+\+)*\w+|):(\d+(?:\.\d+)*)", re.ASCII)
+
+
+def parse_cell(key: str) -> tuple[int, tuple[int, ...]]:
+    """Matrix and ops, 0 where no vertex is; it need not be a valid cell."""
+    match = _KEY.fullmatch(key)
+    names = match[1].split("+") if match and match[1] else []
+    matrix = _parse_edges(match[2], len(names)) if match else None
+    if matrix is None:
+        raise InputError(
+            f"'{key}' is not a NAS-Bench-101 cell; write one like conv3x3+maxpool3x3:0.01.2, the ops of the vertices "
+            "between input and output, then what these and the output read."
+        )
+    if unknown := [name for name in names if name not in _SHORT]:
+        raise InputError(f"'{unknown[0]}' in '{key}' is not an op of NAS-Bench-101; its ops are {', '.join(_SHORT)}.")
+    return matrix, tuple(1 + _SHORT.index(name) for name in names) + (0,) * (INNER - len(names))
+
+
+@lru_cache(10_000)
+def _parse_edges(text: str, inner: int) -> int | None:
+    """The matrix; None where a vertex is missing, reads itself or a later one, or sources are not in order."""
+    sources = [[int(digit) for digit in reads] for reads in text.split(".")]
+    if len(sources) != inner + 1 or inner > INNER:
+        return None
+    edges = np.zeros((inner + 2, inner + 2), bool)
+    for vertex, reads in enumerate(sources, 1):
+        if reads != sorted(set(reads)) or reads[-1] >= vertex:
+            return None
+        edges[reads, vertex] = True
+    return dags.number(edges)
+
+
+def to_numbers(decisions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Matrices [A] and ops [A, 5], as `dags` has them."""
+    packed = np.packbits(decisions[:, :BITS].astype(bool), axis=1, bitorder="little").astype(np.uint32)
+    return packed @ (np.uint32(256) ** np.arange(3, dtype=np.uint32)), decisions[:, BITS:]
+
+
+def to_decisions(matrices: np.ndarray, ops: np.ndarray) -> np.ndarray:
+    """The inverse of `to_numbers`: decisions [A, 26]."""
+    packed = np.ascontiguousarray(matrices, dtype="<u4").view(np.uint8).reshape(-1, 4)
+    bits = np.unpackbits(packed, axis=1, count=BITS, bitorder="little").astype(np.int8)
+    return np.concatenate([bits, ops.astype(np.int8)], axis=1)
+
+
+@lru_cache(10_000)
+def sources_of(matrix: int) -> tuple[tuple[int, ...], ...]:
+    """What vertices 1, 2, ... and the output read."""
+    edges = dags.square(matrix)
+    return tuple(tuple(np.flatnonzero(column).tolist()) for column in edges.T[1:])
+
+
+@lru_cache(10_000)
+def edges_text(matrix: int) -> str:
+    """What comes after the colon."""
+    return ".".join("".join(map(str, reads)) for reads in sources_of(matrix))
+
+
+@lru_cache(2_000)
+def ops_text(number: int) -> str:
+    """What comes before the colon, of ops as one number (`dags.WEIGHTS`)."""
+    return "+".join(_SHORT[op - 1] for op in number // dags.WEIGHTS % 4 if op)

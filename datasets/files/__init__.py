@@ -1,0 +1,1 @@
+"""Files that others write, as architectures with their weights: ONNX, Keras."""

@@ -1,0 +1,202 @@
+"""What has been read of an ONNX graph so far: tensors, shapes, weights, and nodes that stay what they are.
+
+A node that has no equivalent in the vocabulary keeps its own name and says its `params` (elements of its constant
+tensors; those that several nodes share count for each) and, where it multiplies matrices, its `macs`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from datasets.analysis import params
+from datasets.blocks.network import Network
+from datasets.records import Architecture, InputError
+
+_POINTWISE = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hswish"}
+_ALIASES = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
+_WEIGHT = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}  # which input is a convolution's kernel
+
+
+@dataclass(frozen=True)
+class Node:
+    """A node of the file; optional inputs and outputs that are not there are ''."""
+
+    kind: str
+    inputs: list[str]
+    outputs: list[str]
+    attrs: dict[str, Any] = field(default_factory=dict)
+
+
+class Graph:
+    """Collects the network; nodes come in the file's (topological) order. What a kind of node is in the vocabulary a
+    subclass says, in methods `_read_<kind>`.
+
+    Args:
+        constants: values of the tensors that are known.
+        shapes: of all tensors, batch dimension included.
+        uses: how often each tensor is read.
+        batch: first dimension of the input.
+        opset: of the file.
+        path: of the file, for sentences.
+    """
+
+    def __init__(self, constants: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]], uses: Counter[str],
+                 batch: int, opset: int, path: str) -> None:  # fmt: skip
+        self.constants, self.shapes, self.uses = constants, shapes, uses
+        self.batch, self.opset, self.path = batch, opset, path
+        self.net = Network()
+        self.weights: dict[int, dict[str, np.ndarray]] = {}
+        self.nodes: dict[str, int] = {}  # tensor -> what computes it, maybe in another shape of as many elements
+        self.sources: dict[int, tuple[int, ...]] = {}
+        self.foreign: dict[int, Node] = {}
+        self.own: dict[int, str] = {}  # op -> its own output, which other tensors may be views of
+
+    def input(self, name: str) -> None:
+        """The network's input."""
+        self.nodes[name] = self.net.add("input", self.shape(name), batch=self.batch)
+
+    def add(self, node: Node) -> None:
+        """Any other node."""
+        if node.kind in _POINTWISE:
+            x: int | None = self._pointwise(_POINTWISE[node.kind], self.nodes[node.inputs[0]])
+        else:
+            kind = "Reshape" if node.kind in _ALIASES else node.kind
+            equivalent = getattr(self, f"_read_{kind.lower()}", None)
+            x = equivalent(node) if equivalent else None
+        if x is None:
+            self._foreign(node)
+        else:
+            self.nodes[node.outputs[0]] = x
+            self.own.setdefault(x, node.outputs[0])
+
+    def finish(self, output: str, key: str) -> tuple[Architecture, dict[int, dict[str, np.ndarray]]]:
+        """What reaches the output, and its weights."""
+        if output not in self.nodes:
+            raise InputError(f"The output of {self.path} is a constant, so there is no network to look at.")
+        needed = {self._tensor(output)}
+        for node in reversed(range(len(self.net.ops))):
+            if node in needed:
+                needed.update(self.sources.get(node, ()))
+        if 0 not in needed or len(needed) == 1:
+            raise InputError(
+                f"The output of {self.path} does not depend on its input, so there is no network to look at."
+            )
+        number = {old: new for new, old in enumerate(sorted(needed))}
+        ops = tuple(self.net.ops[old] for old in number)
+        edges = tuple((number[s], number[t], port) for s, t, port in self.net.edges if t in number)
+        return Architecture("onnx", key, ops, edges), {number[n]: w for n, w in self.weights.items() if n in number}
+
+    # Shapes and tensors
+
+    def full(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor, batch dimension included."""
+        if name not in self.shapes:
+            raise InputError(
+                f"The shape of '{name}' in {self.path} cannot be inferred; run the file through onnxsim or "
+                "`python -m onnxruntime.tools.symbolic_shape_infer` first."
+            )
+        return self.shapes[name]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Without the batch: the first dimension where that is the batch, else a share of it or of all elements."""
+        full = self.full(name) or (1,)
+        if full[0] == self.batch:
+            return full[1:] or (1,)
+        if math.prod(full) % self.batch:
+            raise InputError(
+                f"The elements of '{name}' in {self.path} cannot be split into {self.batch} images; read it with "
+                "batch 1."
+            )
+        return (full[0] // self.batch, *full[1:]) if full[0] % self.batch == 0 else (math.prod(full) // self.batch,)
+
+    def _tensor(self, name: str) -> int:
+        """The node that computes a tensor in the file's shape ((channels, 1, 1) for (channels,) will do)."""
+        x, shape = self.nodes[name], self.shape(name)
+        if self.net.shape(x) not in (shape, (*shape, 1, 1)):
+            x = self.nodes[name] = self._put("Reshape", shape, [x])
+        return x
+
+    def _images(self, node: Node) -> list[int] | None:
+        """The node's inputs, if they are tensors that are computed and have the file's shape with the batch first."""
+        known = all(name in self.nodes and self.full(name)[:1] == (self.batch,) for name in node.inputs)
+        return [self._tensor(name) for name in node.inputs] if known else None
+
+    def _image(self, node: Node) -> int | None:
+        """The first input, if it is (batch, channels, height, width)."""
+        name = node.inputs[0]
+        four = name in self.nodes and len(self.full(name)) == 4 and self.full(name)[0] == self.batch
+        return self._tensor(name) if four else None
+
+    def _only(self, x: int, name: str) -> bool:
+        """Whether nothing but one reader of this tensor needs an op, so that both may become one."""
+        return self.own.get(x) == name and self.uses[name] == 1
+
+    def _constant(self, node: Node, index: int) -> np.ndarray | None:
+        return self.constants.get(node.inputs[index]) if len(node.inputs) > index else None
+
+    def _constants(self, node: Node) -> list[np.ndarray] | None:
+        """All inputs but the first; None if one of them is computed."""
+        values = [self.constants.get(name) for name in node.inputs[1:] if name]
+        return None if any(value is None for value in values) else values  # type: ignore[return-value]
+
+    # Adding ops
+
+    def _put(
+        self,
+        kind: str,
+        shape: tuple[int, ...],
+        inputs: Sequence[int],
+        weights: dict[str, np.ndarray] | None = None,
+        **attrs: Any,
+    ) -> int:
+        x = self.net.add(kind, shape, *inputs, **attrs)
+        self.sources[x] = tuple(inputs)
+        if weights:
+            held = sum(value.size for name, value in weights.items() if name not in ("mean", "var"))
+            if held != params(self.net.ops[x], self.net.shape(inputs[0])):
+                raise InputError(f"The weights of a {kind} in {self.path} do not fit its input; export it again.")
+            self.weights[x] = {name: np.ascontiguousarray(value, np.float32) for name, value in weights.items()}
+        return x
+
+    def _pointwise(self, kind: str, x: int, *others: int, **attrs: Any) -> int:
+        return self._put(kind, self.net.shape(x), [x, *others], **attrs)
+
+    def _foreign(self, node: Node) -> None:
+        """One op for each output that is read; what it needs is said by the first."""
+        inputs = [self._tensor(name) for name in node.inputs if name in self.nodes]
+        told = {name: value for name, value in (("params", self._params(node)), ("macs", self._macs(node))) if value}
+        for name in node.outputs:
+            if self.uses[name]:
+                x = self._put(node.kind, self.shape(name), inputs, None, **told)
+                self.nodes[name], self.foreign[x], told = x, node, {}
+
+    def _params(self, node: Node) -> int:
+        names = node.inputs[:3] if node.kind == "BatchNormalization" else node.inputs
+        values = [self.constants[name] for name in names if name in self.constants]
+        return sum(v.size for v in values if v.ndim > 1 or (v.size > 1 and np.issubdtype(v.dtype, np.floating)))
+
+    def _macs(self, node: Node) -> int:
+        """Of one image."""
+        out = math.prod(self.full(node.outputs[0])) if node.outputs[0] else 0
+        if node.kind in ("MatMul", "Gemm", "MatMulInteger"):
+            inner = -2 if node.attrs.get("transA") else -1
+            return out * self.full(node.inputs[0])[inner] // self.batch
+        if node.kind in _WEIGHT:
+            return out * math.prod(self.full(node.inputs[_WEIGHT[node.kind]])[1:]) // self.batch
+        if node.kind == "ConvTranspose":
+            return math.prod(self.full(node.inputs[0])) * math.prod(self.full(node.inputs[1])[1:]) // self.batch
+        if node.kind == "Einsum" and len(node.inputs) == 2 and "." not in node.attrs["equation"]:
+            terms = node.attrs["equation"].replace(" ", "").split("->")[0].split(",")
+            sizes = {
+                i: n
+                for term, name in zip(terms, node.inputs, strict=True)
+                for i, n in zip(term, self.full(name), strict=True)
+            }
+            return math.prod(sizes.values()) // self.batch
+        return 0

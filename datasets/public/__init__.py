@@ -1,0 +1,1 @@
+"""Public measurements, one source a file, and how they are fetched and read."""

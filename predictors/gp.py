@@ -1,0 +1,196 @@
+"""Gaussian processes: the most that few labels tell, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from datasets.records import Architectures, Device, InputError
+from encoders.base import VectorEncoder
+from encoders.flat import Joined
+from predictors.base import Inputs, Log, Predictor
+
+PRIOR = 3.0
+"""Standard deviation of the logarithms of hyperparameters around where their search starts: keeps those sane that the
+labels tell nothing about."""
+
+
+@dataclass
+class GaussianProcess(Predictor):
+    """Exact Gaussian-process regression, one a device (Rasmussen and Williams, 2006, chapters 2 and 5).
+
+    The kernel is a constant plus, for each block of the vector (what `Joined` joins; else the whole is one), a linear
+    and a squared exponential one, plus noise. Their weights and length scales maximise the marginal likelihood.
+
+    Attributes:
+        encoder: the vector; by default decisions and physical totals, as `Joined` has them.
+        most: hyperparameters are found on at most so many labels a device; predictions rest on all.
+        floor: the least variance of the noise, as a share of the labels'.
+    """
+
+    encoder: VectorEncoder = field(default_factory=Joined)
+    most: int = 300
+    floor: float = 1e-4
+
+    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+        from scipy.linalg import cho_solve
+
+        a = x["x"].astype(float)
+        std = a.std(axis=0)
+        self.center_, self.width_ = a.mean(axis=0), np.where(std > 0, std, 1.0)
+        self.x_ = (a - self.center_) / self.width_
+        self.known_ = ~np.isnan(z)
+        self.ends_ = np.cumsum(self.encoder.sizes(self.space_) if isinstance(self.encoder, Joined) else [a.shape[1]])
+        rng, blocks = np.random.default_rng(0), len(self.ends_)
+        self.theta_, self.alpha_ = np.empty((z.shape[1], 2 + 3 * blocks)), np.zeros(z.shape)
+        for device, known in enumerate(self.known_.T):
+            rows = np.flatnonzero(known)
+            few = rng.permutation(rows)[: self.most]
+            self.theta_[device] = maximise_evidence(self._blocks(self.x_[few]), z[few, device], self.floor)
+            log(f"hyperparameters of device {device}: {np.round(self.theta_[device], 1).tolist()}")
+            self.alpha_[rows, device] = cho_solve((self._cholesky(device), True), z[rows, device])
+
+    def _blocks(self, x: np.ndarray) -> list[np.ndarray]:
+        return np.split(x, self.ends_[:-1], axis=1)
+
+    def _kernel(self, x: np.ndarray, other: np.ndarray, device: int) -> np.ndarray:
+        """Covariance [rows of x, rows of other] of the latent function."""
+        theta = self.theta_[device]
+        total = np.full((len(x), len(other)), np.exp(theta[0]))
+        for (linear, radial, length), a, b in zip(
+            theta[2:].reshape(-1, 3), self._blocks(x), self._blocks(other), strict=True
+        ):
+            dot = a @ b.T / a.shape[1]
+            square = np.maximum((a**2).mean(1)[:, None] + (b**2).mean(1) - 2 * dot, 0)
+            total += np.exp(linear) * dot + np.exp(radial - square * np.exp(-2 * length) / 2)
+        return total
+
+    def _noise(self, device: int) -> float:
+        return float(np.exp(self.theta_[device, 1])) + self.floor
+
+    def _cholesky(self, device: int) -> np.ndarray:
+        x = self.x_[self.known_[:, device]]
+        return np.linalg.cholesky(self._kernel(x, x, device) + self._noise(device) * np.eye(len(x)))
+
+    def _forward(self, x: Inputs) -> np.ndarray:
+        a = (x["x"] - self.center_) / self.width_
+        columns = [self._kernel(a, self.x_, device) @ alpha for device, alpha in enumerate(self.alpha_.T)]
+        return np.stack(columns, axis=1)
+
+    def predict_interval(
+        self, archs: Architectures, device: Device | None = None, level: float = 0.9
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper ends [A] of central intervals that a new measurement falls into with probability `level`."""
+        from scipy.special import ndtri
+
+        if not 0 < level < 1:
+            raise InputError(f"level = {level} must lie between 0 and 1.")
+        column = self.column(device)
+        encoded = self.encode(archs)
+        x, a = self.x_[self.known_[:, column]], (encoded["x"] - self.center_) / self.width_
+        cross = np.linalg.solve(self._cholesky(column), self._kernel(x, a, column))
+        theta = self.theta_[column]
+        own = np.exp(theta[0]) + sum(
+            np.exp(linear) * (block**2).mean(1) + np.exp(radial)
+            for (linear, radial, _), block in zip(theta[2:].reshape(-1, 3), self._blocks(a), strict=True)
+        )
+        std = np.sqrt(np.maximum(own - (cross**2).sum(axis=0), 0) + self._noise(column))
+        z, half = self._forward(encoded), float(ndtri((1 + level) / 2)) * std
+        low, high = z.copy(), z.copy()
+        low[:, column] -= half
+        high[:, column] += half
+        return self.scale.inverse(low)[:, column], self.scale.inverse(high)[:, column]
+
+    def _state(self) -> dict[str, Any]:
+        names = ("center", "width", "x", "known", "ends", "theta", "alpha")
+        return {name: getattr(self, f"{name}_") for name in names}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        for name, tensor in state.items():
+            setattr(self, f"{name}_", tensor.numpy())
+
+    def _to_onnx(self, x: Inputs) -> Any:
+        """Linear kernels become one line a device; each squared exponential one a device and block."""
+        from onnx import TensorProto, helper, numpy_helper
+
+        from predictors.export import vector_model
+
+        nodes = [
+            helper.make_node("Cast", ["x"], ["precise"], to=TensorProto.DOUBLE),  # large terms cancel
+            helper.make_node("Sub", ["precise", "center"], ["moved"]),
+            helper.make_node("Div", ["moved", "width"], ["a"]),
+        ]
+        tensors: dict[str, np.ndarray] = {"center": self.center_, "width": self.width_}
+        blocks = self._blocks(self.x_)
+        for i, block in enumerate(blocks):
+            size, start = block.shape[1], int(self.ends_[i]) - block.shape[1]
+            pick = np.zeros((self.x_.shape[1], size))
+            pick[start : start + size] = np.eye(size) / np.sqrt(size)
+            own = block / np.sqrt(size)
+            tensors |= {f"pick_{i}": pick, f"b_{i}": -2 * own.T, f"bb_{i}": (own**2).sum(1)[None]}
+            nodes += [
+                helper.make_node("MatMul", ["a", f"pick_{i}"], [f"a_{i}"]),
+                helper.make_node("ReduceSumSquare", [f"a_{i}", "last"], [f"aa_{i}"], keepdims=1),
+                helper.make_node("Gemm", [f"a_{i}", f"b_{i}", f"bb_{i}"], [f"ab_{i}"]),
+                helper.make_node("Add", [f"ab_{i}", f"aa_{i}"], [f"square_{i}"]),
+            ]
+        columns = []
+        for d, (theta, alpha) in enumerate(zip(self.theta_, self.alpha_.T, strict=True)):
+            line = np.zeros(self.x_.shape[1])
+            terms = [f"line_{d}"]
+            for i, (linear, radial, length) in enumerate(theta[2:].reshape(-1, 3)):
+                block, end = blocks[i], int(self.ends_[i])
+                line[end - block.shape[1] : end] = np.exp(linear) * (alpha @ block) / block.shape[1]
+                tensors |= {
+                    f"scale_{d}_{i}": np.array([-np.exp(-2 * length) / 2]),
+                    f"alpha_{d}_{i}": np.exp(radial) * alpha[:, None],
+                }
+                nodes += [
+                    helper.make_node("Mul", [f"square_{i}", f"scale_{d}_{i}"], [f"power_{d}_{i}"]),
+                    helper.make_node("Exp", [f"power_{d}_{i}"], [f"radial_{d}_{i}"]),
+                    helper.make_node("MatMul", [f"radial_{d}_{i}", f"alpha_{d}_{i}"], [f"term_{d}_{i}"]),
+                ]
+                terms.append(f"term_{d}_{i}")
+            tensors |= {f"w_{d}": line[:, None], f"c_{d}": np.array([np.exp(theta[0]) * alpha.sum()])}
+            nodes.append(helper.make_node("Gemm", ["a", f"w_{d}", f"c_{d}"], [f"line_{d}"]))
+            nodes.append(helper.make_node("Sum", terms, [f"z_{d}"]))
+            columns.append(f"z_{d}")
+        nodes.append(helper.make_node("Concat", columns, ["all"], axis=1))
+        nodes.append(helper.make_node("Cast", ["all"], ["z"], to=TensorProto.FLOAT))
+        model = vector_model(nodes, {}, x)
+        tensors["last"] = np.array([1])
+        model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in tensors.items())
+        return model
+
+
+def maximise_evidence(blocks: list[np.ndarray], y: np.ndarray, floor: float) -> np.ndarray:
+    """Hyperparameters under which standardised labels [n] are most likely, a weak prior on their logarithms added.
+
+    Returns:
+        Logarithms: of the constant's variance, of the noise, and of each block's linear variance, squared-exponential
+        variance and length scale.
+    """
+    import torch
+    from scipy.optimize import minimize
+
+    products = [torch.from_numpy(b @ b.T / b.shape[1]) for b in blocks]
+    squares = [(p.diagonal()[:, None] + p.diagonal() - 2 * p).clamp(min=0) for p in products]
+    target, eye = torch.from_numpy(y), torch.eye(len(y), dtype=torch.float64)
+    start = np.log(np.array([0.1, 0.05] + [0.5 / len(blocks), 0.5 / len(blocks), 1.0] * len(blocks)))
+
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        t = torch.from_numpy(theta).requires_grad_()
+        kernel = t[0].exp() + (t[1].exp() + floor) * eye
+        for (linear, radial, length), p, s in zip(t[2:].reshape(-1, 3), products, squares, strict=True):
+            kernel = kernel + linear.exp() * p + (radial - s * (-2 * length).exp() / 2).exp()
+        cholesky = torch.linalg.cholesky(kernel)
+        half = torch.linalg.solve_triangular(cholesky, target[:, None], upper=False)
+        prior = ((t - torch.from_numpy(start)) ** 2).sum() / (2 * PRIOR**2)
+        value = (half**2).sum() / 2 + cholesky.diagonal().log().sum() + prior
+        (gradient,) = torch.autograd.grad(value, t)
+        return float(value.detach()), gradient.numpy()
+
+    bounds = [(s - 4 * PRIOR, s + 4 * PRIOR) for s in start]
+    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 100}).x
