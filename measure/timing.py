@@ -131,7 +131,7 @@ PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
     "server": {"pairs": 101},
     "mobile": {"pairs": 300},
     "quick": {"pairs": 31, "warmup": 2, "budget_s": 0.5},
-    "layer": {"pairs": 15, "warmup": 2, "budget_s": 0.3},
+    "layer": {"pairs": 11, "warmup": 2, "max_rounds": 3, "floor_ms": 0.2, "budget_s": 0.15},
 }
 """What LETI asks for: more than 100 runs on servers, at least 300 on mobile devices; and fewer for thousands of
 networks or tens of thousands of layers, whose medians are then two to three times as uncertain."""

@@ -64,7 +64,7 @@ def run(
         repeats: passes over all architectures, for judging repeatability.
         seed: of the random architectures.
         protocol: as many runs as LETI asks for, on servers (more than 100) or on mobile devices (300), by default
-            according to the device; quick: 31, or fewer of long runs, for thousands of networks; layer: 15, for tens of
+            according to the device; quick: 31, or fewer of long runs, for thousands of networks; layer: 11, for tens of
             thousands of layers.
         core: pin what measures to one processor core.
         host: name of the machine in the devices' names.
