@@ -58,7 +58,8 @@ def measure_phases(backend: Backend, network: Loaded, reference: Session) -> tup
         init_ms (one wall time); pre_ms, exe_ms, post_ms, total_ms: medians of wall times; init_pre_ms: init + pre.
         phases: for pre, exe, post, total and the two references the median and mean wall and CPU ms, the median
         ratio to the reference, and how many calls one reading of the clock holds. sum_error: median of (pre + exe +
-        post) / total - 1, round by round. clock_ns: see `clock_ns`. On a GPU also gpu_steps_ms: see `gpu_steps`.
+        post) / total - 1, round by round; it and total only where the protocol reads phases `in_a_row`. clock_ns: see
+        `clock_ns`. On a GPU also gpu_steps_ms: see `gpu_steps`.
     """
     session, x = network.session, network.x
 
@@ -75,13 +76,13 @@ def measure_phases(backend: Backend, network: Loaded, reference: Session) -> tup
         "exe": session.run,
         "post": session.fetch,
         "reference": reference.run,
-        "total": total,
-        "reference_again": reference.run,
+        **({"total": total, "reference_again": reference.run} if backend.timing.in_a_row else {}),
     }
     tick, timing = clock_ns(), backend.timing
     floor_ms = 100 * max(tick["wall_step"], tick["cpu_step"]) / 1e6
     with garbage_kept():
-        counts = np.array([timing.calls_a_reading(call, floor_ms) for call in calls.values()])
+        known = {call: timing.calls_a_reading(call, floor_ms) for call in set(calls.values())}
+        counts = np.array([known[call] for call in calls.values()])
         batches = {name: repeated(calls[name], count) for name, count in zip(calls, counts, strict=True)}
         pairs = timing.affordable(*batches.values(), reference.run, reference.run)
         for rounds in range(1, timing.max_rounds + 1):
@@ -105,15 +106,16 @@ def measure_phases(backend: Backend, network: Loaded, reference: Session) -> tup
         }
         for (name, t), count in zip(times.items(), counts, strict=True)
     }
-    told = {f"{name}_ms": phases[name]["median_ms"] for name in ("pre", "exe", "post", "total")}
-    parts = times["pre"] + times["exe"] + times["post"]
+    told = {f"{name}_ms": phases[name]["median_ms"] for name in calls if not name.startswith("reference")}
+    if timing.in_a_row:
+        parts = times["pre"] + times["exe"] + times["post"]
+        told["sum_error"] = float(np.median(parts[:, by] / times["total"][:, by])) - 1
     return repeats, {
         "init_ms": network.init_ms,
         "init_cpu_ms": network.init_cpu_ms,
         "init_pre_ms": network.init_ms + told["pre_ms"],
         **told,
         "phases": phases,
-        "sum_error": float(np.median(parts[:, by] / times["total"][:, by])) - 1,
         "clock_ns": tick,
         **({"gpu_steps_ms": measure_steps(session, x, network.init_ms, pairs)} if backend.kind == "gpu" else {}),
     }

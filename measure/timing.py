@@ -41,6 +41,7 @@ class Timing:
             take tens of microseconds each.
         budget_s: where `pairs` would take longer than so many seconds there are fewer, but a third of them at least;
             0: no limit. Of a long run, each reading says more.
+        in_a_row: whether the three phases are also read in a row, which shows that they add up and takes as long again.
     """
 
     warmup: int = 5
@@ -52,6 +53,7 @@ class Timing:
     flush_mb: int = 0
     floor_ms: float = 0.5
     budget_s: float = 0
+    in_a_row: bool = True
 
     def __call__(self, run: Callable[[], None], reference: Callable[[], None]) -> Repeats:
         """Time what `run` executes against what `reference` does."""
@@ -131,7 +133,7 @@ PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
     "server": {"pairs": 101},
     "mobile": {"pairs": 300},
     "quick": {"pairs": 31, "warmup": 2, "budget_s": 0.5},
-    "layer": {"pairs": 11, "warmup": 2, "max_rounds": 3, "floor_ms": 0.2, "budget_s": 0.15},
+    "layer": {"pairs": 11, "warmup": 2, "max_rounds": 3, "floor_ms": 0.2, "budget_s": 0.15, "in_a_row": False},
 }
 """What LETI asks for: more than 100 runs on servers, at least 300 on mobile devices; and fewer for thousands of
 networks or tens of thousands of layers, whose medians are then two to three times as uncertain."""
