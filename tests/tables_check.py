@@ -15,6 +15,7 @@ from datasets.figures import spearman
 from datasets.measured import Measured
 from datasets.records import InputError
 from measure.campaign import read_journal
+from measure.host import cpu_model
 from measure.layer_sums import LayerSums
 from measure.lookup import label, layer_of
 from measure.table import differences, read_table, repeatability, to_accuracies
@@ -119,12 +120,17 @@ def trained_again(out: Path, limit: int) -> dict:
 
 def again(out: Path, limit: int, core: int | None) -> list[dict]:
     """The first architectures of every table measured anew by the table's own command, against the table: a device and
-    metric agrees if the median difference is at most twice the coefficient of variation that the table states."""
+    metric agrees if the median difference is at most twice the coefficient of variation that the table states. Tables
+    of another processor than this one are not judged here: their `agrees` is NaN."""
     rows = [trained_again(out, limit)] if ACCURACY.is_file() else []
     for path in tables():
         if path == ACCURACY:
             continue
         table, meta = read_table(path)
+        if (cpu := cpu_model()) not in (measured := {host["cpu"] for host in meta["hosts"]}):
+            why = f"measured on {', '.join(sorted(measured))}; this is {cpu}"
+            rows.append({"table": path.stem, "agrees": np.nan, "judged": True, "why": why})
+            continue
         plan, file = PLANS / f"{path.stem}.yaml", out / "again" / path.name
         host = meta["devices"][0]["name"].partition("_")[0]
         command = [sys.executable, "-m", "measure", "campaign", "--plan", plan, "--out", file, "--host", host]

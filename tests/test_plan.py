@@ -6,8 +6,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from datasets.records import InputError
 from datasets.spaces import parse_space
 from measure.backends import backend_classes
+from measure.backends.ort import OnnxRuntime
+from measure.commands.campaigns import campaign
 from measure.plan import Part, Plan, read_plan
 from tests.conftest import ROOT, run
 
@@ -51,6 +54,20 @@ def test_a_plan_becomes_a_table_and_goes_on_where_it_stopped(tmp_path: Path) -> 
     stable = [row for row in rows if row["stable"]]  # on a busy machine some are not
     values = pd.read_parquet(out)
     assert values[values["metric"].isin(["latency_ms", "exe_ms"])]["repeats"].sum() == len(stable)
+
+
+def test_a_runtime_that_is_absent_is_left_out_of_a_plan_and_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    plan, journal = tmp_path / "plan.yaml", tmp_path / "cells.jsonl"
+    plan.write_text(TINY)
+    monkeypatch.setattr(OnnxRuntime, "lacks", lambda self: "there is no such chip")
+    with pytest.raises(InputError):  # an empty journal is no table
+        campaign(plan, tmp_path / "cells.parquet", journal)
+    told = capsys.readouterr().err
+    why = "is left out: Backend ort is not available here, because there is no such chip."
+    assert told.splitlines() == [f"host_ort_fp32_{batch} {why}" for batch in (1, 2)]
+    assert journal.read_text() == ""
 
 
 def test_a_typo_in_a_plan_is_one_sentence(tmp_path: Path) -> None:

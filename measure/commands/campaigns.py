@@ -128,7 +128,8 @@ def campaign(
     timeout: float = 600,
     retry: bool = False,
 ) -> None:
-    """Measure a whole table (hours), and write it. Stopped at any moment, it goes on where it was.
+    """Measure a whole table (hours), and write it. Stopped at any moment, it goes on where it was. Runtimes of the plan
+    that cannot run here are told and left out.
 
     Args:
         plan: a file of configs/campaigns: what the table holds.
@@ -148,11 +149,17 @@ def campaign(
 
     stages = list(read_plan(plan).stages(limit))
     journal = journal or Path("runs/tables") / f"{out.stem}.jsonl"
-    log = Journal(journal)
+    log, absent = Journal(journal), set[str]()
     for part, number, passes in stages:
         chosen = of_space(part.space, number, None, part.seed, False)
         chosen = layers_of(chosen) if part.layers else chosen
-        backends = parse_backends(part.backend, host, core, part.protocol)
+        named = parse_backends(part.backend, host, core, part.protocol, here=False)
+        for one in named:
+            name, reason = one.device().name, one.unavailable()
+            if reason and name not in absent:
+                print(f"{name} is left out: {reason}", file=sys.stderr)
+                absent.add(name)
+        backends = [one for one in named if one.device().name not in absent]
         with _measurer(Bench(part.phases), features_of(host, devices), timeout) as measurer:
             _measure(measurer, chosen, backends, log, "exe_ms" if part.phases else "latency_ms", passes, retry)
     table(journal, out)
