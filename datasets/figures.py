@@ -179,9 +179,12 @@ def quantity(metric: str) -> str:
 
 
 def plain_ticks(axis: Axis) -> None:
-    """Write 0.5, 1, 2 on a logarithmic axis, not powers of ten."""
+    """Write 0.5, 1, 2 on a logarithmic axis, or 0.1, 1, 10 where it spans more than four decades; no powers of ten."""
+    from math import log10
+
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if log10(high / low) <= 4 else (1,)))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_formatter(NullFormatter())
