@@ -144,17 +144,18 @@ def optimise(
     from datasets.records import InputError
     from datasets.spaces import parse_space
     from measure.bench import Worker
-    from measure.blackbox import Objective, minimise, parameters
+    from measure.blackbox import Live, Objective, minimise, parameters
     from measure.campaign import Journal
 
     where = parse_space(space)
     (device,) = parse_backends(backend, "host", core)
     with Worker(timeout) as bench, progress(evaluations) as bar:
-        objective = Objective(where, device, budget_ms, Journal(journal), bench=bench)
+        live = Live(where, device, Journal(journal), bench)
+        objective = Objective(where, live, budget_ms)
         minimise(objective, evaluations, seed, lambda value: bar.update() and None)
         best = objective.best()
     if best is None:
         raise InputError(f"None of {len(objective.evaluated)} architectures keeps {budget_ms} ms; allow more.")
     archs = where.parse([best])
-    print(f"{best}\n{objective.latency_ms(archs):.4f} ms of {budget_ms:g}, {parameters(archs)[0]:,.0f} parameters")
-    print(f"{evaluations} evaluations, {len(objective.evaluated)} architectures, {objective.measured} measured now")
+    print(f"{best}\n{live(archs)[0]:.4f} ms of {budget_ms:g}, {parameters(archs)[0]:,.0f} parameters")
+    print(f"{evaluations} evaluations, {len(objective.evaluated)} architectures, {live.measured} measured now")
