@@ -1,5 +1,5 @@
 # Each target sets up .venv from pyproject.toml and constraints.txt when one of them has changed.
-.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check
+.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -90,3 +90,11 @@ tables: setup
 tables-check: setup
 	$(PY) -m pytest -q tests/test_tables.py -k device --rows runs/tables_tests/summary.json
 	$(PY) -m tests.tables_check --out runs/tables --claims configs/claims/tables.yaml
+
+# LETI's study: 230 fits, searches on bundled tables, the whole of NAS-Bench-101 scored; and live on this machine ResNet50
+# and NASNet as sums of their layers, and a search. An hour on an idle core. Goes on where it stopped.
+leti: setup
+	@for s in leti leti_gcn; do $(PY) train.py --sweep configs/sweeps/$$s.yaml || exit 1; done
+	$(PY) -m tests.leti_check
+	$(PY) -m tests.bench
+	$(PY) -m predictors compare runs/leti --claims configs/claims/leti.yaml

@@ -25,13 +25,13 @@ def objective(
         backend: a backend or its text, like ort:int8.
         budget_ms: latency that must not be exceeded.
         journal: file of the measurements, which are not repeated.
-        options: `quality`, `penalty` and `bench` of `measure.blackbox.Objective`.
+        options: `quality` and `penalty` of `measure.blackbox.Objective`.
     """
     from datasets.spaces import parse_space
     from measure.backends import parse_backend
-    from measure.blackbox import Objective
+    from measure.blackbox import Live, Objective
     from measure.campaign import Journal
 
     where = parse_space(space) if isinstance(space, str) else space
     device = parse_backend(backend, "host") if isinstance(backend, str) else backend
-    return Objective(where, device, budget_ms, Journal(Path(journal)), **options)
+    return Objective(where, Live(where, device, Journal(Path(journal))), budget_ms, **options)

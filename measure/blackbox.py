@@ -24,36 +24,70 @@ def parameters(archs: Architectures) -> np.ndarray:
 
 
 @dataclass
-class Objective:
-    """Minus the quality of what keeps within a latency budget; beyond it, how far beyond (times `penalty`).
-
-    So whatever keeps the budget is better than whatever does not, of the first the better one wins and of the others
-    the faster one (Deb's rule, 2000). Latencies are measured when they are asked for, each architecture once: what
-    the journal holds is taken from there, so a search that was killed goes on with its measurements. They are
-    corrected for drift: ratio to the reference network x the median time of the reference in all rows up to then.
+class Live:
+    """Latencies of a live device as a cost, each architecture measured once, when it is asked for: what the journal
+    holds is taken from there, so a search that was killed goes on with its measurements. They are corrected for drift:
+    ratio to the reference network x the median time of the reference in all rows up to then.
 
     Attributes:
-        space: of the decisions.
-        backend: where latencies are measured.
-        budget_ms: latency that must not be exceeded.
+        space: of the architectures.
+        backend: where they run.
         journal: of the measurements.
-        quality: positive numbers for architectures; parameters by default.
-        penalty: slope beyond the budget, a unit for each time that it is exceeded by.
         bench: where it runs; by default in this process.
     """
 
     space: Space
     backend: Backend
-    budget_ms: float
     journal: Journal
+    bench: Measure = field(default_factory=Bench)
+
+    def __post_init__(self) -> None:
+        self.measured = 0
+
+    def __call__(self, archs: Architectures) -> np.ndarray:
+        """Corrected milliseconds [A]; NaN for what cannot be run."""
+        tasks = pending(archs, [self.backend], self.journal)
+        for _ in run_campaign(archs, tasks, self.journal, partial(whole, self.space), self.bench):
+            self.measured += 1
+        return np.array([self._of(key) for key in archs.keys])
+
+    def _of(self, key: str) -> float:
+        device, references = self.backend.device().name, list[float]()
+        for row in self.journal.rows:
+            if device_name(row) == device and "error" not in row:
+                references.append(row["reference_ms"])
+                if self._is(row, key):
+                    return row["ratio"] * float(np.median(references))
+        return float("nan")
+
+    def _is(self, row: Row, key: str) -> bool:
+        return (row["space"], row["key"], row["metric"]) == (str(self.space), key, "latency_ms")
+
+
+@dataclass
+class Objective:
+    """Minus the quality of what keeps within a latency budget; beyond it, how far beyond (times `penalty`).
+
+    So whatever keeps the budget is better than whatever does not, of the first the better one wins and of the others
+    the faster one (Deb's rule, 2000). No architecture's latency is asked for twice.
+
+    Attributes:
+        space: of the decisions.
+        latency_ms: of architectures, NaN where it is none: a live device's (`Live`), a table's, a predictor's.
+        budget_ms: latency that must not be exceeded.
+        quality: positive numbers for architectures; parameters by default.
+        penalty: slope beyond the budget, a unit for each time that it is exceeded by.
+    """
+
+    space: Space
+    latency_ms: Cost
+    budget_ms: float
     quality: Cost = parameters
     penalty: float = 1.0
-    bench: Measure = field(default_factory=Bench)
 
     def __post_init__(self) -> None:
         if not self.budget_ms > 0:
             raise InputError(f"A budget of {self.budget_ms} ms cannot be kept; give a positive one.")
-        self.measured = 0
         self.evaluated: dict[str, float] = {}
 
     def __call__(self, decisions: Sequence[int] | Mapping[Any, int]) -> float:
@@ -69,27 +103,10 @@ class Objective:
     def _score(self, archs: Architectures) -> float:
         if not self.space.connected(archs)[0]:
             return FAILED
-        ms = self.latency_ms(archs)
+        (ms,) = self.latency_ms(archs)
         if not np.isfinite(ms):
             return FAILED
         return -float(self.quality(archs)[0]) if ms <= self.budget_ms else self.penalty * (ms / self.budget_ms - 1)
-
-    def latency_ms(self, archs: Architectures) -> float:
-        """Corrected milliseconds of the only one of `archs`, measured if the journal does not know it; NaN if it
-        cannot be run."""
-        tasks = pending(archs, [self.backend], self.journal)
-        for _ in run_campaign(archs, tasks, self.journal, partial(whole, self.space), self.bench):
-            self.measured += 1
-        (key,), device, references = archs.keys, self.backend.device().name, list[float]()
-        for row in self.journal.rows:
-            if device_name(row) == device and "error" not in row:
-                references.append(row["reference_ms"])
-                if self._is(row, key):
-                    return row["ratio"] * float(np.median(references))
-        return float("nan")
-
-    def _is(self, row: Row, key: str) -> bool:
-        return (row["space"], row["key"], row["metric"]) == (str(self.space), key, "latency_ms")
 
     def best(self) -> str | None:
         """The key of the best architecture so far; None where nothing keeps the budget."""
@@ -97,7 +114,9 @@ class Objective:
         return key if key is not None and self.evaluated[key] < 0 else None
 
 
-def minimise(objective: Objective, evaluations: int, seed: int, tell: Callable[[float], None]) -> None:
+def minimise(
+    objective: Objective, evaluations: int, seed: int, tell: Callable[[float], Any] = lambda value: None
+) -> None:
     """Let Nevergrad minimise an objective; the same seed asks the same questions as long as answers are the same."""
     import nevergrad as ng
 
@@ -111,3 +130,9 @@ def minimise(objective: Objective, evaluations: int, seed: int, tell: Callable[[
         value = objective(asked.value)
         optimizer.tell(asked, value)
         tell(value)
+
+
+def draw(objective: Objective, evaluations: int, seed: int, tell: Callable[[float], Any] = lambda value: None) -> None:
+    """Random search: what an optimiser has to beat with as many evaluations."""
+    for row in objective.space.sample(evaluations, np.random.default_rng(seed)).decisions:
+        tell(objective(row.tolist()))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.records import Architectures, Cost, CostModel, Device, InputError
+from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError
 from measure.lookup import SMALLEST, cut, entries, label
 
 
@@ -18,10 +18,12 @@ class LayerSums(CostModel):
     Attributes:
         path: of the table.
         less_calls: take out what a session costs that computes nothing, once for every layer but one.
+        unknown_ms: what a layer counts that is not in the table (0: a sum is then too low); by default it is refused.
     """
 
     path: Path
     less_calls: bool = False
+    unknown_ms: float | None = None
     table_: dict[tuple[str, str, str], float] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -44,11 +46,17 @@ class LayerSums(CostModel):
         return cost
 
     def _sum(self, archs: Architectures, row: int, device: str, metric: str) -> float:
-        network = archs.space.expand(archs.space.architecture(archs.decisions[row]))
-        layers = [cut(network, nodes) for nodes in entries(network)]
-        for layer in layers:
-            if (device, metric, layer.key) not in self.table_:
+        layers = layers_in(archs, row)
+        costs = [self.table_.get((device, metric, layer.key), self.unknown_ms) for layer in layers]
+        for layer, cost in zip(layers, costs, strict=True):
+            if cost is None:
                 raise InputError(f"{self.path} has no layer '{label(layer)}' of {archs[row].key} on '{device}'.")
-        total = sum(self.table_[device, metric, layer.key] for layer in layers)
+        total = sum(cost for cost in costs if cost is not None)
         calls = (len(layers) - 1) * self.table_[device, metric, SMALLEST.key]
         return total - calls if self.less_calls else total
+
+
+def layers_in(archs: Architectures, row: int) -> list[Architecture]:
+    """The layers that one network is the sum of, equal ones as often as they are there."""
+    network = archs.space.expand(archs.space.architecture(archs.decisions[row]))
+    return [cut(network, nodes) for nodes in entries(network)]

@@ -16,12 +16,13 @@ BLUE, ORANGE, GREY = "#2f6db3", "#d9822b", "#888888"
 COLOURS = (BLUE, ORANGE, "#3a9a5b", "#8a5bb5", "#c2453c", "#6b6f76", "#d9b52b", "#4fb3bf", "#8c5a3c", "#222222")
 
 
-def scatter(predictions: pd.DataFrame, unit: str) -> Figure:
-    """Measured against predicted, one panel a device, with the diagonal and the band of +-10 %."""
-    devices = list(dict.fromkeys(predictions["device"]))
+def scatter(predictions: pd.DataFrame, unit: str, panel: str = "device") -> Figure:
+    """Measured against predicted, one panel a device (or what another column tells apart), with the diagonal and the
+    band of +-10 %."""
+    devices = list(dict.fromkeys(predictions[panel]))
     figure, axes = grid(len(devices))
     for axis, device in zip(axes, devices, strict=False):
-        part = predictions[predictions["device"] == device]
+        part = predictions[predictions[panel] == device]
         low = part[["measured", "predicted"]].min().min()
         high = part[["measured", "predicted"]].max().max()
         line = np.array([low, high])

@@ -214,14 +214,21 @@ def zoo(out: Path, backends: str, limit: int = 8) -> list[dict]:
     return [{"what": "zoo", "status": done.returncode, **counts, "rows": len(good), "failed": len(held) - len(good)}]
 
 
-def lookup(out: Path, networks: str, backends: str) -> list[dict]:
-    """Whole networks against the sums of their layers: one row a network, backend and way of summing."""
+def lookup(out: Path, networks: str, backends: str, *flags: object) -> list[dict]:
+    """Whole networks against the sums of their layers: one row a network, backend and way of summing.
+
+    Args:
+        out: folder of the journals and of what the command tells.
+        networks: of the zoo.
+        backends: those that cannot run here are left out.
+        flags: further ones of `python -m measure lookup`.
+    """
     rows = []
     for name in available(backends):
         for network in networks.split(","):
             file = out / f"lookup_{network}_{name.replace(':', '_')}.json"
             journal = out / f"lookup_{name.replace(':', '_')}.jsonl"
-            run = command("lookup", "--space", "zoo", "--arch", network, "--backend", name, "--reasons", "true")
+            run = command("lookup", "--space", "zoo", "--arch", network, "--backend", name, *flags)
             subprocess.run([*run, "--journal", str(journal), "--out", str(file)], cwd=ROOT, check=True)
             told = json.loads(file.read_text())
             about = {key: told[key] for key in ("network", "device", "entries", "different", "call_ms")}
@@ -268,7 +275,7 @@ def check(
         "repeatability": lambda: repeatability(out, repeatable, blocks, apart),
         "run": lambda: runs(out, backends, limit),
         "zoo": lambda: zoo(out, zoo_backends),
-        "lookup": lambda: lookup(out, networks, summed),
+        "lookup": lambda: lookup(out, networks, summed, "--reasons", "true"),
     }
     run_parts(parts, part, out, claims)
 

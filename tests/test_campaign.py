@@ -30,7 +30,7 @@ from measure.backends.eager import Eager
 from measure.backends.ort import OnnxRuntime
 from measure.base import WrongOutput, make_input, reference_network
 from measure.bench import Bench, Worker, shaped, whole
-from measure.blackbox import FAILED, Objective, minimise
+from measure.blackbox import FAILED, Live, Objective, draw, minimise
 from measure.build.numpy_reference import evaluate
 from measure.build.onnx_graph import build_onnx
 from measure.build.weights import make_weights
@@ -338,12 +338,12 @@ def test_an_objective_ranks_by_budget_then_quality_and_measures_each_once(tmp_pa
     small, large, nothing = [1, 0, 0, 2, 0, 0], [3, 3, 3, 3, 3, 3], [0] * 6
     assert generous(large) < generous(small) < 0 and generous(nothing) == FAILED
     assert generous(large) == -TINY.totals(Architectures(TINY, np.array([large])))["params"][0]
-    assert generous(dict(enumerate(large))) == generous(large) and generous.measured == 2
+    assert generous(dict(enumerate(large))) == generous(large) and generous.latency_ms.measured == 2
     assert TINY.parse([generous.best()]).decisions.tolist() == [large]
 
-    strict = Objective(TINY, ORT, 1e-6, generous.journal)
-    assert strict(large) > strict(small) > 0 and strict.measured == 0 and strict.best() is None
-    fastest = Objective(TINY, ORT, 1e6, generous.journal, quality=lambda archs: np.ones(len(archs)))
+    strict = replace(generous, budget_ms=1e-6)
+    assert strict(large) > strict(small) > 0 and generous.latency_ms.measured == 2 and strict.best() is None
+    fastest = replace(generous, quality=lambda archs: np.ones(len(archs)))
     assert fastest(large) == fastest(small) == -1
     with pytest.raises(InputError, match="A budget of 0 ms cannot be kept"):
         replace(strict, budget_ms=0)
@@ -353,10 +353,25 @@ def test_a_search_that_is_repeated_asks_the_same_and_measures_nothing(tmp_path: 
     journal = Journal(tmp_path / "journal.jsonl")
     scores: list[list[float]] = [[], []]
     for told in scores:
-        objective = Objective(TINY, ORT, 1e6, journal)
+        live = Live(TINY, ORT, journal)
+        objective = Objective(TINY, live, 1e6)
         minimise(objective, evaluations=8, seed=3, tell=told.append)
-    assert scores[0] == scores[1] and len(scores[0]) == 8 and objective.measured == 0
+    assert scores[0] == scores[1] and len(scores[0]) == 8 and live.measured == 0
     assert len(journal.rows) == sum(value < FAILED for value in objective.evaluated.values())
+
+
+def test_any_cost_can_be_searched_and_random_search_is_what_to_beat() -> None:
+    def cost(archs: Architectures) -> np.ndarray:
+        return 1.0 + (archs.decisions == 3).sum(axis=1)
+
+    best = []
+    for search in (minimise, draw):
+        objective = Objective(TINY, cost, 4.0, quality=lambda archs: archs.decisions.sum(axis=1).astype(float) + 1)
+        scores: list[float] = []
+        search(objective, 60, 1, scores.append)
+        assert len(scores) == 60 and cost(TINY.parse([objective.best()]))[0] <= 4
+        best.append(min(scores))
+    assert best[0] <= best[1] < 0
 
 
 def test_the_optimise_command(tmp_path: Path) -> None:

@@ -10,10 +10,14 @@ from hypothesis import strategies as st
 
 from datasets.cell_figures import front, over_total, trade_off
 from datasets.leti import Leti, from_leti, to_leti
+from datasets.measured import Measured
 from datasets.records import InputError, Measurements
 from datasets.spaces.nasbench101 import NasBench101
 from datasets.spaces.nasbench201 import NasBench201
+from measure.layer_sums import LayerSums
 from predictors.linear import BetterFlops, best_threshold
+from predictors.metrics import METRICS
+from tests import leti_check
 from tests.conftest import made_up, run
 
 SPACE = NasBench101(channels=16, cells=1)
@@ -149,3 +153,56 @@ def test_figures_show_every_device_and_the_best_cells(cells: Measurements) -> No
     figure = trade_off(cells, "toy_0", accuracy, "accuracy_digits", drawn=2)
     assert len(figure.axes) == 3 and "input" in {text.get_text() for text in figure.axes[1].texts}
     assert figure.axes[1].get_title().endswith(" ms")
+
+
+# The study
+
+
+def fits(predictor: str, shots: int, within: float) -> list[dict]:
+    """Rows of two seeds as run folders have them."""
+    return [
+        {"predictor": predictor, "shots": shots, "seed": seed, "device": "d", "set": part, "cells": "all"}
+        | {"dataset": "cells", "fit_cpu_s": 1.0, "predict_cpu_s": 1.0}
+        | dict.fromkeys(METRICS, within + seed / 10)
+        for seed in (0, 1)
+        for part in ("val", "test")
+    ]
+
+
+def test_table_2_averages_seeds_and_tells_how_far_ours_is_ahead(tmp_path: Path) -> None:
+    for name, within in (("flops", 0.3), ("xgboost_flat", 0.5), ("gp", 0.8), ("gcn", 0.6)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(json.dumps(fits(name, 100, within)))
+    rows = leti_check.tolerance(tmp_path)
+    (gp,) = [r for r in rows if r["what"] == "share" and r["device"] == "all" and r["predictor"] == "gp"]
+    assert gp["within_10"] == pytest.approx(0.85) and gp["seeds"] == 2
+    assert gp["sd_within_10"] == pytest.approx(0.0707, 0.01)
+    (margin,) = [r for r in rows if r["what"] == "margin" and r["device"] == "all"]
+    assert margin["predictor"] == "gp" and margin["margin_within_10"] == pytest.approx(0.3)
+
+
+def test_sums_of_layers_fail_in_int8_and_say_by_what() -> None:
+    rows = leti_check.bundled_sums(8)
+    sums = {row["device"]: row for row in rows if row["what"] == "sum"}
+    assert "dense" in sums["xeon_ort_int8_1"]["not_in_table"] and sums["xeon_eager_fp32_1"]["not_in_table"] == ""
+    layers = {row["layer"] for row in rows if row["what"] == "factor"}
+    assert layers == {"conv 3x3", "conv 1x1", "avg_pool", "add", "relu", "skeleton"}
+
+
+def test_searches_on_tables_keep_the_budget() -> None:
+    rows = leti_check.optimise(evaluations=16, seeds=2)
+    assert {(row["search"], row["evaluations"]) for row in rows} == {
+        (name, n) for name in ("nevergrad", "random") for n in (2, 4, 8, 16)
+    }
+    assert all(row["worst"] <= row["median"] <= row["best_there_is"] for row in rows)
+    assert all(row["points_ahead_of_random"] == 0 for row in rows if row["search"] == "random")
+
+
+def test_a_layer_that_is_not_in_the_table_is_refused_or_priced() -> None:
+    path = Path("datasets/bundled/lookup/nasbench201.parquet")
+    m = Measured().measurements()
+    device = m.device("xeon_ort_int8_1")
+    with pytest.raises(InputError, match="has no layer 'dense"):
+        LayerSums(path).on(device)(m.architectures[:1])
+    free, dear = (LayerSums(path, unknown_ms=ms).on(device)(m.architectures[:1])[0] for ms in (0.0, 1.0))
+    assert dear == pytest.approx(free + 1)

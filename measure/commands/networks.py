@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from measure.commands.flags import as_json, parse_backends, progress
+from measure.plan import Protocol
 
 
 def build(
@@ -72,6 +73,7 @@ def lookup(
     passes: int = 3,
     reasons: bool = False,
     largest: int = 10,
+    protocol: Protocol = "server",
     journal: Path = Path("runs/measure/lookup.jsonl"),
     core: int | None = None,
     timeout: float = 600,
@@ -86,6 +88,7 @@ def lookup(
         passes: how often everything is measured; +- is the standard deviation over passes.
         reasons: measure also layers with a cold cache, and each behind the one before it: why a sum is not the whole.
         largest: how many layers to print.
+        protocol: how many runs, as in `run`.
         journal: of all measurements; layers that stand in it are not measured again.
         core: pin this process to one processor core.
         timeout: seconds that one row may take.
@@ -99,7 +102,7 @@ def lookup(
     from measure.lookup import Lookup
 
     where = parse_space(space)
-    (device,) = parse_backends(backend, "host", core)
+    (device,) = parse_backends(backend, "host", core, protocol)
     network = where.expand(where.parse([arch])[0])
     with Worker(timeout) as bench:
         table = Lookup(device, Journal(journal), passes, reasons, bench)
@@ -144,17 +147,18 @@ def optimise(
     from datasets.records import InputError
     from datasets.spaces import parse_space
     from measure.bench import Worker
-    from measure.blackbox import Objective, minimise, parameters
+    from measure.blackbox import Live, Objective, minimise, parameters
     from measure.campaign import Journal
 
     where = parse_space(space)
     (device,) = parse_backends(backend, "host", core)
     with Worker(timeout) as bench, progress(evaluations) as bar:
-        objective = Objective(where, device, budget_ms, Journal(journal), bench=bench)
+        live = Live(where, device, Journal(journal), bench)
+        objective = Objective(where, live, budget_ms)
         minimise(objective, evaluations, seed, lambda value: bar.update() and None)
         best = objective.best()
     if best is None:
         raise InputError(f"None of {len(objective.evaluated)} architectures keeps {budget_ms} ms; allow more.")
     archs = where.parse([best])
-    print(f"{best}\n{objective.latency_ms(archs):.4f} ms of {budget_ms:g}, {parameters(archs)[0]:,.0f} parameters")
-    print(f"{evaluations} evaluations, {len(objective.evaluated)} architectures, {objective.measured} measured now")
+    print(f"{best}\n{live(archs)[0]:.4f} ms of {budget_ms:g}, {parameters(archs)[0]:,.0f} parameters")
+    print(f"{evaluations} evaluations, {len(objective.evaluated)} architectures, {live.measured} measured now")
