@@ -125,7 +125,12 @@ class Conditioned(XGBoost):
         width = x["x"].shape[1]
         picks, nodes = _picks(width), []
         last = np.eye(picks.shape[1], dtype=np.float32)[:, -2:]
-        tensors = {"picks": picks, "over": np.array([self.typical_["over"]]), "compute": last[:, :1], "memory": last[:, 1:]}
+        tensors = {
+            "picks": picks,
+            "over": np.array([self.typical_["over"]]),
+            "compute": last[:, :1],
+            "memory": last[:, 1:],
+        }
         nodes.append(helper.make_node("MatMul", ["x", "picks"], ["amounts"]))
         for i, device in enumerate(self.devices_):
             tensors[f"offsets_{i}"] = self._offsets(width, device)

@@ -83,7 +83,10 @@ def test_it_can_overfit_thirty_samples(cls: type, space: NasBench201) -> None:
         # what the labels were made of; a constant stays a constant
         predictor = small(cls, encoder=Totals(("macs", "kernels", "moved_bytes")))
     elif cls in (Polynomial, Roofline, Conditioned, PerfNetRT):
-        more = {PerfNetRT: {"epochs": 300, "halving": 60, "batch_size": 10, "learning_rate": 0.01}, Conditioned: {"trees": 400}}
+        more = {
+            PerfNetRT: {"epochs": 300, "halving": 60, "batch_size": 10, "learning_rate": 0.01},
+            Conditioned: {"trees": 400},
+        }
         predictor = small(cls, **more.get(cls, {}))
     elif issubclass(cls, NeuralPredictor):
         predictor = cls(epochs=300, hidden=64, layers=3, batch_size=10, learning_rate=3e-3)

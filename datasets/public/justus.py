@@ -1,10 +1,10 @@
-"""Justus et al.'s layer timings (IEEE Big Data 2018): random convolution and dense layers on five NVIDIA GPUs, TensorFlow.
+"""Layer timings of Justus et al. (IEEE Big Data 2018): random convolution and dense layers, TensorFlow, five NVIDIA GPUs.
 
 Milliseconds a run, medians over some repeats. Known traps:
 
 - Layers were drawn for each GPU anew, so nearly no layer was timed on two.
-- Half the rows are forward passes only (`optimizer` none); the others are whole training steps with an optimizer, and of
-  another kind. A data set holds one optimizer.
+- Half the rows are forward passes only (`optimizer` none); the others are whole training steps with an optimizer, which
+  is another thing. A data set holds one optimizer.
 - Square inputs and kernels; padding, strides and activations as numbers in TensorFlow's order. The dense table has no
   column for a bias; ours says there is one.
 - Uniform draws: 99 of 100 convolutions take longer than 0.2 ms, and half have 20 channels or fewer.
@@ -142,7 +142,7 @@ class Justus(Dataset):
         space = _SPACES[self.kind]
         tables = []
         names = self._names()
-        for place, (name, files) in enumerate(names.items()):
+        for place, files in enumerate(names.values()):
             for file in files:
                 decisions, ms = self._rows(space, file)
                 tables.append(pd.DataFrame(decisions).assign(device=place, value=ms))
