@@ -56,12 +56,12 @@ class Conditioned(XGBoost):
             rows.append(features)
             targets.append(np.log(column[known]) - _roof(features))
         target = np.concatenate(targets)
-        self.typical_["over"] = float(target.mean())
-        self.boosters_ = [self._boost(np.concatenate(rows), target - target.mean())]
+        self.over_ = float(target.mean())
+        self.boosters_ = [self._boost(np.concatenate(rows), target - self.over_)]
         log(f"{sum(map(len, rows))} rows of {len(rows)} devices: {self.trees} trees")
 
     def _features(self, x: np.ndarray, device: Device) -> np.ndarray:
-        """[A, features]; the last two are the logarithms of the times in milliseconds that computing and moving take."""
+        """[A, features]; the last two are the logarithms of the milliseconds that computing and moving take."""
         return x @ _picks(x.shape[1]) + self._offsets(x.shape[1], device)
 
     def _offsets(self, width: int, device: Device) -> np.ndarray:
@@ -82,7 +82,7 @@ class Conditioned(XGBoost):
         columns = []
         for device in self.devices_:
             features = self._features(x["x"], device)
-            over = self.boosters_[0].predict(xgboost.DMatrix(features)) + np.float32(self.typical_["over"])
+            over = self.boosters_[0].predict(xgboost.DMatrix(features)) + np.float32(self.over_)
             columns.append(np.exp(over + _roof(features)))
         return np.stack(columns, axis=1).astype(np.float64)
 
@@ -110,11 +110,11 @@ class Conditioned(XGBoost):
         return super(Conditioned, self.seen_from(device)).on(device, metric)
 
     def _state(self) -> dict[str, Any]:
-        return {**super()._state(), "typical": self.typical_}
+        return {**super()._state(), "typical": self.typical_, "over": self.over_}
 
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)
-        self.typical_ = dict(state["typical"])
+        self.typical_, self.over_ = dict(state["typical"]), state["over"]
 
     def _to_onnx(self, x: Inputs) -> Any:
         """For the devices that it was fitted on: their numbers stand in the file as constants."""
@@ -127,7 +127,7 @@ class Conditioned(XGBoost):
         last = np.eye(picks.shape[1], dtype=np.float32)[:, -2:]
         tensors = {
             "picks": picks,
-            "over": np.array([self.typical_["over"]]),
+            "over": np.array([self.over_]),
             "compute": last[:, :1],
             "memory": last[:, 1:],
         }

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class PerfNetRT(NeuralPredictor):
     """Four dense layers, 32 to 256 wide, with ReLU on z-scored features, trained with MAPLE (section IV.C).
 
-    The paper names no optimizer (here AdamW without decay: Adam) and no activation of the output (here none). Labels are
-    milliseconds and the network predicts them as they are; `Maple` says what is done about zero. Several devices
+    The paper names no optimizer (here AdamW without decay: Adam) and no activation of the output (here none). Labels
+    are milliseconds and the network predicts them as they are; `Maple` says what is done about zero. Several devices
     share all but the last layer.
 
     Attributes:

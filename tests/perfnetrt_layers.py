@@ -1,7 +1,8 @@
 """PerfNetRT's study, the layers: `python -m tests.perfnetrt_layers` writes rows of runs/perfnetrt/summary.json.
 
-Each fit is kept in a folder that bears the table's fingerprint, so what is stopped goes on, and a table that was measured
-anew is learnt anew. Validation chooses (least MAPE, mean over devices); the test set is scored once for each fit.
+Each fit is kept in a folder that bears the table's fingerprint, so what is stopped goes on, and a table that was
+measured anew is learnt anew. Validation chooses (least MAPE, mean over devices); the test set is scored once for each
+fit.
 """
 
 from __future__ import annotations

@@ -91,8 +91,8 @@ def convolutions(n: int = 6) -> dict[str, np.ndarray]:
     return columns | {"optimizer": np.array([0, 1, 5] * n)[:n].astype(np.int32)}
 
 
-FIRST = [file for file in SOURCE.files if "1080ti" in file and "convolution" in file][0]
-FIRST_DENSE = [file for file in SOURCE.files if "K40" in file and "dense" in file][0]
+FIRST = next(file for file in SOURCE.files if "1080ti" in file and "convolution" in file)
+FIRST_DENSE = next(file for file in SOURCE.files if "K40" in file and "dense" in file)
 
 
 @pytest.fixture

@@ -85,7 +85,7 @@ def test_it_can_overfit_thirty_samples(cls: type, space: NasBench201) -> None:
     elif cls in (Polynomial, Roofline, Conditioned, PerfNetRT):
         more = {
             PerfNetRT: {"epochs": 300, "halving": 60, "batch_size": 10, "learning_rate": 0.01},
-            Conditioned: {"trees": 400},
+            Conditioned: {"trees": 400, "min_child_weight": 0.1, "subsample": 1.0},
         }
         predictor = small(cls, **more.get(cls, {}))
     elif issubclass(cls, NeuralPredictor):

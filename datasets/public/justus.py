@@ -1,4 +1,4 @@
-"""Layer timings of Justus et al. (IEEE Big Data 2018): random convolution and dense layers, TensorFlow, five NVIDIA GPUs.
+"""Layer timings of Justus et al. (IEEE Big Data 2018): convolutions and dense layers, TensorFlow, five NVIDIA GPUs.
 
 Milliseconds a run, medians over some repeats. Known traps:
 
