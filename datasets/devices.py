@@ -5,6 +5,7 @@
                 cores
     memory_gbs  peak bandwidth of the main memory, 10^9 bytes a second
     peak_gflops fp32, a multiply-add as two: 2 x CUDA cores x clock for GPUs
+    l2_mb       second-level cache of a GPU, 2^20 bytes
 
 They describe the whole chip, whatever part of it a benchmark used. A number that is not public, or that sources
 disagree about (the clock of Xeons under AVX-512, and so their peak), stays away.
@@ -37,7 +38,7 @@ class Chip:
     features: Mapping[str, float] = field(default_factory=dict)
 
 
-NUMBERS = ("cores", "clock_ghz", "memory_gbs", "peak_gflops")
+NUMBERS = ("cores", "clock_ghz", "memory_gbs", "peak_gflops", "l2_mb")
 KINDS = (
     "gpu",
     "embedded-gpu",
@@ -56,7 +57,13 @@ def _chip(family: str, kind: str, source: str = "", **features: float) -> Chip:
     return Chip(family, kind, source, features)
 
 
+def _gpu(generation: str, source: str, **features: float) -> Chip:
+    return Chip(f"nvidia-{generation}", "gpu", source, features)
+
+
 _LIST = "Wikipedia, List of Nvidia graphics processing units"
+_MLPREDICT = f"mlpredict's src/mlpredict/GPUs/*.json (cores, clock, bandwidth); {_LIST} (cache)"
+_NEUSIGHT = "NeuSight's scripts/asplos/data/device_configs/*.json"
 _ARK = "Intel ARK"
 _SNAPDRAGON = "Wikipedia, List of Qualcomm Snapdragon systems on chips"
 
@@ -69,10 +76,20 @@ CHIPS: Mapping[str, Chip] = {
         clock_ghz=1.582,
         memory_gbs=484,
         peak_gflops=11340,
+        l2_mb=2.75,
     ),
-    "titanxp": _chip("nvidia-pascal", "gpu", _LIST, cores=3840, clock_ghz=1.582, memory_gbs=547.7, peak_gflops=12150),
-    "2080ti": _chip("nvidia-turing", "gpu", _LIST, cores=4352, clock_ghz=1.545, memory_gbs=616, peak_gflops=13448),
-    "titan_rtx": _chip("nvidia-turing", "gpu", _LIST, cores=4608, clock_ghz=1.770, memory_gbs=672, peak_gflops=16312),
+    "titanxp": _gpu("pascal", _LIST, cores=3840, clock_ghz=1.582, memory_gbs=547.7, peak_gflops=12150, l2_mb=3),
+    "2080ti": _gpu("turing", _LIST, cores=4352, clock_ghz=1.545, memory_gbs=616, peak_gflops=13448, l2_mb=5.5),
+    "titan_rtx": _gpu("turing", _LIST, cores=4608, clock_ghz=1.770, memory_gbs=672, peak_gflops=16312, l2_mb=6),
+    # Clocks and bandwidths as mlpredict's and NeuSight's descriptors tell them; one of the two GPUs of a K80. The
+    # V100 of Justus et al. is told with 1455 MHz, NeuSight's PCIe card with 1370 MHz.
+    "k40": _gpu("kepler", _MLPREDICT, cores=2880, clock_ghz=0.875, memory_gbs=288, peak_gflops=5040, l2_mb=1.5),
+    "k80": _gpu("kepler", _MLPREDICT, cores=2496, clock_ghz=0.875, memory_gbs=240, peak_gflops=4368, l2_mb=1.5),
+    "p100": _gpu("pascal-hpc", _MLPREDICT, cores=3584, clock_ghz=1.303, memory_gbs=732, peak_gflops=9340, l2_mb=4),
+    "v100": _gpu("volta", _MLPREDICT, cores=5120, clock_ghz=1.455, memory_gbs=900, peak_gflops=14899, l2_mb=6),
+    "v100_pcie": _gpu("volta", _NEUSIGHT, cores=5120, clock_ghz=1.370, memory_gbs=900, peak_gflops=14029, l2_mb=6),
+    "p4": _gpu("pascal", _NEUSIGHT, cores=2560, clock_ghz=1.113, memory_gbs=192, peak_gflops=5699, l2_mb=2),
+    "t4": _gpu("turing", _NEUSIGHT, cores=2560, clock_ghz=1.590, memory_gbs=320, peak_gflops=8141, l2_mb=4),
     # Six channels of DDR4-2933 (6226) and DDR4-2400 (4114, 4210R), 8 bytes wide each.
     "gold_6226": _chip("intel-cascade-lake", "server-cpu", _ARK, cores=12, clock_ghz=3.7, memory_gbs=140.8),
     "silver_4210r": _chip("intel-cascade-lake", "server-cpu", _ARK, cores=10, clock_ghz=3.2, memory_gbs=115.2),

@@ -28,10 +28,12 @@ class Blend(Predictor):
 
     Attributes:
         members: each with its own scale and encoder; their own tolerance is not looked at.
+        relative: weigh by the squared relative error, where labels span orders of magnitude.
     """
 
     scale: Scale = field(default_factory=lambda: Scale("linear"), init=False)
     members: list[Predictor] = field(default_factory=_line_and_graph)
+    relative: bool = False
 
     def __post_init__(self) -> None:
         if not self.members or {member.metric for member in self.members} != {self.metric}:
@@ -60,7 +62,9 @@ class Blend(Predictor):
             for device in range(y.shape[1]):
                 known = ~np.isnan(held[:, device])
                 if known.any():
-                    self.weights_[:, device] = convex_weights(each[:, known, device].T, held[known, device])
+                    predicted, measured = each[:, known, device].T, held[known, device]
+                    unit = measured if self.relative else np.ones_like(measured)
+                    self.weights_[:, device] = convex_weights(predicted / unit[:, None], measured / unit)
 
     def _each(self, x: Inputs) -> np.ndarray:
         """Predictions [members, A, D] in the metric's unit."""

@@ -34,4 +34,4 @@ class MLP(NeuralPredictor):
     def _network(self, x: Inputs, outputs: int) -> nn.Module:
         from predictors.networks import DenseNet
 
-        return DenseNet(x["x"], self.hidden, self.layers, outputs, self.dropout)
+        return DenseNet(x["x"], [self.hidden] * self.layers, outputs, self.dropout)

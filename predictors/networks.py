@@ -4,6 +4,7 @@ over vectors (x [B, F])."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -83,15 +84,15 @@ class DenseNet(nn.Module):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, x: np.ndarray, hidden: int, layers: int, outputs: int, dropout: float) -> None:
+    def __init__(self, x: np.ndarray, widths: Sequence[int], outputs: int, dropout: float) -> None:
         super().__init__()
         std = x.std(axis=0)
         self.register_buffer("mean", torch.from_numpy(x.mean(axis=0)))
         self.register_buffer("std", torch.from_numpy(np.where(std > 0, std, 1).astype(np.float32)))
         steps: list[nn.Module] = []
-        for a, b in pairwise([x.shape[1]] + [hidden] * layers):
+        for a, b in pairwise([x.shape[1], *widths]):
             steps += [nn.Linear(a, b), nn.ReLU(), nn.Dropout(dropout)]
-        self.steps = nn.Sequential(*steps, nn.Linear(hidden, outputs))
+        self.steps = nn.Sequential(*steps, nn.Linear(widths[-1], outputs))
 
     def forward(self, x: Tensor) -> Tensor:
         return self.steps((x - self.mean) / self.std)

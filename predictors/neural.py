@@ -13,6 +13,8 @@ from predictors.base import Inputs, Log, Predictor
 if TYPE_CHECKING:
     from torch import nn
 
+    from predictors.training import Training
+
 
 @dataclass
 class NeuralPredictor(Predictor):
@@ -41,11 +43,14 @@ class NeuralPredictor(Predictor):
         """A fresh network for such inputs; its `forward` takes them by name."""
 
     def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+        self.network_ = self._training()(lambda: self._network(x, z.shape[1]), x, z, val, log)
+        self._shapes_ = {name: list(value.shape[1:]) for name, value in x.items()}
+
+    def _training(self) -> Training:
+        """How it is trained."""
         from predictors.training import Training
 
-        train = Training(**{f.name: getattr(self, f.name) for f in fields(Training)})
-        self.network_ = train(lambda: self._network(x, z.shape[1]), x, z, val, log)
-        self._shapes_ = {name: list(value.shape[1:]) for name, value in x.items()}
+        return Training(**{f.name: getattr(self, f.name) for f in fields(Training)})
 
     def _forward(self, x: Inputs) -> np.ndarray:
         import torch

@@ -13,18 +13,20 @@ class Scale:
     """Standardises labels, one mean and deviation a device.
 
     Attributes:
-        kind: `log` standardises logarithms (equal relative errors weigh alike), `linear` the labels themselves.
+        kind: `log` standardises logarithms (equal relative errors weigh alike), `linear` the labels themselves; `none`
+            leaves them as they are.
     """
 
-    kind: Literal["log", "linear"] = "log"
+    kind: Literal["log", "linear", "none"] = "log"
     mean_: np.ndarray = field(init=False, repr=False, compare=False)
     std_: np.ndarray = field(init=False, repr=False, compare=False)
 
     def fit(self, y: np.ndarray) -> Scale:
         """Learn from labels [A, D]; NaN where nothing was measured."""
         z = np.log(y) if self.kind == "log" else y
-        self.mean_ = np.nanmean(z, axis=0)
-        std = np.nanstd(z, axis=0)
+        self.mean_, std = np.nanmean(z, axis=0), np.nanstd(z, axis=0)
+        if self.kind == "none":
+            self.mean_, std = np.zeros_like(self.mean_), np.ones_like(std)
         self.std_ = np.where(std > 0, std, 1.0)
         return self
 

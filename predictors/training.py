@@ -7,6 +7,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import lightning
 import numpy as np
@@ -57,6 +58,17 @@ class Training:
             trainer.fit(module, batches, held)
         return module.network.eval()
 
+    def criterion(self) -> nn.Module:
+        """The loss between predictions and scaled labels, both [n, D], these NaN where unknown."""
+        return _OfKnown({"l1": nn.L1Loss, "mse": nn.MSELoss, "huber": nn.HuberLoss}[self.loss]())
+
+    def optimizer(self, parameters: Iterator[nn.Parameter], steps: int) -> tuple[Any, Any]:
+        """The optimizer, and the schedule that it follows step by step (so many an epoch)."""
+        optimizer = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay)
+        return optimizer, torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, self.learning_rate, total_steps=self.epochs * steps, pct_start=0.1
+        )
+
 
 class _Batches:
     """Slices tensors that are in memory anyway; a DataLoader would touch every row in Python."""
@@ -75,17 +87,27 @@ class _Batches:
             yield {name: value[rows] for name, value in self.x.items()}, self.z[rows]
 
 
+class _OfKnown(nn.Module):
+    """A loss over the labels that are known."""
+
+    def __init__(self, loss: nn.Module) -> None:
+        super().__init__()
+        self.loss = loss
+
+    def forward(self, predicted: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        known = ~torch.isnan(z)
+        return self.loss(predicted[known], z[known])
+
+
 class _Regression(lightning.LightningModule):
     def __init__(self, training: Training, network: nn.Module, steps: int, log: Log) -> None:
         super().__init__()
         self.settings, self.network, self.steps, self.tell = training, network, steps, log
-        losses = {"l1": nn.L1Loss, "mse": nn.MSELoss, "huber": nn.HuberLoss}
-        self.loss = losses[training.loss]()
+        self.loss = training.criterion()
 
     def _loss(self, batch: Batch) -> torch.Tensor:
         x, z = batch
-        known = ~torch.isnan(z)
-        return self.loss(self.network(**x)[known], z[known])
+        return self.loss(self.network(**x), z)
 
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
         return self._loss(batch)
@@ -95,9 +117,5 @@ class _Regression(lightning.LightningModule):
         self.tell(f"epoch {epoch} of {self.settings.epochs}: validation loss {loss:.4f}", epoch=epoch, val_loss=loss)
 
     def configure_optimizers(self) -> dict:  # type: ignore[override]
-        p = self.settings
-        optimizer = torch.optim.AdamW(self.parameters(), p.learning_rate, weight_decay=p.weight_decay)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, p.learning_rate, total_steps=p.epochs * self.steps, pct_start=0.1
-        )
+        optimizer, schedule = self.settings.optimizer(self.parameters(), self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

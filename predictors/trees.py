@@ -37,6 +37,14 @@ class XGBoost(Predictor):
     seed: int = 0
 
     def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+        self.boosters_ = []
+        for device, target in enumerate(z.T):
+            known = ~np.isnan(target)
+            self.boosters_.append(self._boost(x["x"][known], target[known]))
+            log(f"device {device + 1} of {z.shape[1]}: {self.trees} trees")
+
+    def _boost(self, x: np.ndarray, target: np.ndarray) -> Any:
+        """A booster for labels that lie about zero."""
         import xgboost
 
         parameters = {
@@ -46,16 +54,11 @@ class XGBoost(Predictor):
             "colsample_bytree": self.columns,
             "min_child_weight": self.min_child_weight,
             "seed": self.seed,
-            "base_score": 0.0,  # labels are standardised
+            "base_score": 0.0,
             "nthread": 1,
             "tree_method": "hist",
         }
-        self.boosters_ = []
-        for device, target in enumerate(z.T):
-            known = ~np.isnan(target)
-            data = xgboost.DMatrix(x["x"][known], target[known])
-            self.boosters_.append(xgboost.train(parameters, data, self.trees))
-            log(f"device {device + 1} of {z.shape[1]}: {self.trees} trees")
+        return xgboost.train(parameters, xgboost.DMatrix(x, target), self.trees)
 
     def _forward(self, x: Inputs) -> np.ndarray:
         import xgboost
@@ -78,17 +81,21 @@ class XGBoost(Predictor):
     def _to_onnx(self, x: Inputs) -> Any:
         """One ensemble a device side by side: onnxmltools converts a booster of several outputs wrongly, silently."""
         from onnx import helper
-        from onnxmltools import convert_xgboost
-        from onnxmltools.convert.common.data_types import FloatTensorType
 
         from predictors.export import vector_model
 
-        nodes = []
-        for i, booster in enumerate(self.boosters_):
-            width = x["x"].shape[1]
-            converted = convert_xgboost(booster, initial_types=[("x", FloatTensorType([None, width]))])
-            (node,) = (node for node in converted.graph.node if node.op_type == "TreeEnsembleRegressor")
-            node.name, node.input[:], node.output[:] = f"device_{i}", ["x"], [f"z_{i}"]
-            nodes.append(node)
+        width = x["x"].shape[1]
+        nodes = [tree_node(booster, width, "x", f"z_{i}") for i, booster in enumerate(self.boosters_)]
         outputs = [node.output[0] for node in nodes]
         return vector_model([*nodes, helper.make_node("Concat", outputs, ["z"], axis=1)], {}, x)
+
+
+def tree_node(booster: Any, width: int, source: str, target: str) -> Any:
+    """A booster of one output as an ONNX node from `source` [batch, width] to `target` [batch, 1]."""
+    from onnxmltools import convert_xgboost
+    from onnxmltools.convert.common.data_types import FloatTensorType
+
+    converted = convert_xgboost(booster, initial_types=[(source, FloatTensorType([None, width]))])
+    (node,) = (node for node in converted.graph.node if node.op_type == "TreeEnsembleRegressor")
+    node.name, node.input[:], node.output[:] = f"trees_{target}", [source], [target]
+    return node

@@ -71,7 +71,8 @@ def made_up(archs: Architectures, num_devices: int = 2, seed: int = 0) -> Measur
         ms = 0.5 + totals["macs"] / 1e8 * (1 + d) + totals["kernels"] / 200 + totals["moved_bytes"] / 1e8
         noise = np.exp(0.01 * rng.standard_normal(len(archs)))
         rows.append(pd.DataFrame({"arch": range(len(archs)), "device": d, "metric": "latency_ms", "value": ms * noise}))
-    devices = [Device(f"toy_{d}", f"family_{d}", "server-cpu") for d in range(num_devices)]
+    told = [{"peak_gflops": 200.0 / (1 + d), "memory_gbs": 100.0} for d in range(num_devices)]
+    devices = [Device(f"toy_{d}", f"family_{d}", "server-cpu", features=told[d]) for d in range(num_devices)]
     return Measurements(archs, devices, pd.concat(rows, ignore_index=True), "made-up")
 
 

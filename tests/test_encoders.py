@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from datasets.blocks.layers import Layer
 from datasets.records import Architectures, Device, InputError, Space
+from datasets.spaces.convolution import Convolution
+from datasets.spaces.dense import Dense
 from datasets.spaces.fbnet import FBNet
 from datasets.spaces.nasbench101 import NasBench101
 from datasets.spaces.nasbench201 import OPS, NasBench201
@@ -18,11 +20,13 @@ from encoders.base import DeviceEncoder, GraphBatch, GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph, CellOneHot
 from encoders.device import DeviceIndex, DeviceSpecs
 from encoders.flat import FlatVector, Totals
+from encoders.layer import LayerPhysics, LayerTable, LayerWork
 from encoders.paths import CellPaths
 from tests.conftest import implementations
 
 GRAPHS = [cls() for cls in implementations("encoders", GraphEncoder)]
 VECTORS = [cls() for cls in implementations("encoders", VectorEncoder)]
+LAYER_ENCODERS = (LayerTable, LayerWork, LayerPhysics)
 DEVICE_CASES = {DeviceIndex: DeviceIndex(("a", "b")), DeviceSpecs: DeviceSpecs()}
 OTHER_VALUES = {
     "columns": ("macs", "kernels"),
@@ -53,8 +57,10 @@ def test_a_batch_is_its_rows_and_a_pure_function(
 ) -> None:
     archs = space.sample(n, np.random.default_rng(seed))
     many_paths = isinstance(encoder, CellPaths) and not isinstance(space, NasBench101 | NasBench201 | Zoo)
-    if many_paths or (isinstance(space, Layer) and not isinstance(encoder, Totals)):
-        with pytest.raises(InputError, match="too many; use another encoder|choose an encoder .* reads no graph"):
+    layers, of_layers = isinstance(space, Layer), isinstance(encoder, LAYER_ENCODERS)
+    if many_paths or (layers != of_layers and not isinstance(encoder, Totals)):
+        refusals = "too many; use another encoder|choose an encoder .* reads no graph|no space of single layers"
+        with pytest.raises(InputError, match=refusals):
             encoder(archs)
         return
     whole = arrays(encoder(archs))
@@ -69,7 +75,7 @@ def test_a_batch_is_its_rows_and_a_pure_function(
 
 @pytest.mark.parametrize("encoder", GRAPHS + VECTORS + list(DEVICE_CASES.values()), ids=name)
 def test_every_field_matters(encoder: object, space: NasBench201) -> None:
-    archs = space.sample(30, np.random.default_rng(0))
+    archs = (Convolution() if isinstance(encoder, LAYER_ENCODERS) else space).sample(30, np.random.default_rng(0))
     argument = TWO if isinstance(encoder, DeviceEncoder) else archs
 
     def outcome(one) -> object:
@@ -186,3 +192,25 @@ def test_specs_say_what_is_known() -> None:
         encoder([Device("c", "f", "abacus")])
     with pytest.raises(InputError, match="'c' has cores = 0, which has no logarithm"):
         encoder([Device("c", "f", "gpu", features={"cores": 0})])
+
+
+# Single layers
+
+
+def test_layers_as_perfnetrt_tells_them_and_as_a_kernel_sees_them() -> None:
+    space = Convolution()
+    archs = space.parse(["batch=4,size=57,kernel=3,in=60,out=130,stride=2,pad=same,act=relu,bias=1"])
+    np.testing.assert_array_equal(LayerTable()(archs), [[4, 57, 3, 60, 130, 2, 1, 1, 1]])
+    logs = LayerTable(log=True)(archs)[0]
+    np.testing.assert_allclose(np.exp(logs[[0, 1, 3, 4]]), [4, 57, 60, 130], rtol=1e-6)
+    pixels, depth = 4 * 29**2, 60 * 9
+    moved = 4 * (4 * 57**2 * 60 + 3 * pixels * 130 + 130 * (depth + 1))
+    np.testing.assert_allclose(LayerWork()(archs), [[pixels * 130 * depth / 1e6, moved / 1e6]], rtol=1e-6)
+    told = dict(zip(LayerPhysics().names(space), LayerPhysics()(archs)[0], strict=True))
+    assert told["side"] == pytest.approx(np.log(29)) and told["depth"] == pytest.approx(np.log(depth))
+    assert told["in_mod_8"] == 4 and told["in_to_8"] == pytest.approx(np.log(64 / 60))
+    assert told["operations_16"] == pytest.approx(np.log(pixels * 9 * 64 * 144))
+    assert told["tiles_128x128"] == pytest.approx(np.log(np.ceil(pixels / 128) * 2)) and not told["winograd"]
+    assert told["padding"] == 2, "28 strides of 2 and a kernel of 3 reach 59"
+    dense = LayerPhysics().names(Dense())
+    assert "winograd" not in dense and "in_mod_8" in dense

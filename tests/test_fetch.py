@@ -6,6 +6,7 @@ import http.server
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import unquote
 
 import pytest
 
@@ -14,7 +15,7 @@ from datasets.public.fetch import Source, fetch
 from datasets.records import InputError
 from tests.conftest import run
 
-CONTENT = {"a/one.bin": bytes(range(256)) * 1000, "two.txt": b"two"}
+CONTENT = {"a/one.bin": bytes(range(256)) * 1000, "two.txt": b"two", "Tesla P4.csv": b"three"}
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -25,7 +26,7 @@ class Handler(http.server.SimpleHTTPRequestHandler):
     def do_GET(self) -> None:
         start = int(self.headers.get("Range", "bytes=0-")[6:-1])
         self.asked.append(f"{self.path.split('/')[-1]}@{start}")
-        path = Path(self.directory + self.path)
+        path = Path(self.directory + unquote(self.path))
         if not path.is_file():
             self.send_error(404)
             return
@@ -68,7 +69,7 @@ def test_files_come_whole_and_only_once(server: str, source: Source) -> None:
         assert path.read_bytes() == content
     assert source.present() == list(CONTENT)
     fetch(source, server, log=lambda _: None)
-    assert Handler.asked == ["one.bin@0", "two.txt@0"]
+    assert Handler.asked == ["one.bin@0", "two.txt@0", "Tesla%20P4.csv@0"]
 
 
 def test_a_cut_off_download_goes_on_where_it_stopped(server: str, source: Source) -> None:

@@ -13,10 +13,11 @@ import torch
 from datasets.records import Device, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 from datasets.splits import Parts
-from encoders.cell import CellGraph
+from encoders.cell import CellGraph, CellOneHot
 from encoders.flat import FlatVector, Totals
 from predictors.base import Predictor, rebuild
 from predictors.blend import Blend, convex_weights
+from predictors.conditioned import Conditioned
 from predictors.config import from_config, to_config
 from predictors.ensemble import Ensemble
 from predictors.evaluation import evaluate
@@ -25,14 +26,24 @@ from predictors.gcn import BrpGCN
 from predictors.linear import Linear, Mean
 from predictors.mlp import MLP
 from predictors.neural import NeuralPredictor
+from predictors.perfnetrt import PerfNetRT
+from predictors.polynomial import Polynomial
 from predictors.report import run_report
+from predictors.roofline import Roofline
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
 from tests.conftest import implementations, made_up, run
 
 CLASSES = implementations("predictors", Predictor)
 every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
-SMALL: dict[type, dict[str, Any]] = {BrpGCN: {"hidden": 32, "layers": 2}}
+PHYSICAL = Totals(("macs", "moved_bytes"))
+SMALL: dict[type, dict[str, Any]] = {
+    BrpGCN: {"hidden": 32, "layers": 2},
+    PerfNetRT: {"encoder": Totals(("macs", "kernels", "moved_bytes")), "epochs": 20, "batch_size": 20},
+    Polynomial: {"encoder": PHYSICAL, "degree": 2},
+    Roofline: {"steps": 100},
+    Conditioned: {"encoder": CellOneHot(), "work": PHYSICAL},
+}
 
 
 def small(cls: type[Predictor], **changes: Any) -> Predictor:
@@ -71,6 +82,12 @@ def test_it_can_overfit_thirty_samples(cls: type, space: NasBench201) -> None:
     if issubclass(cls, Linear):
         # what the labels were made of; a constant stays a constant
         predictor = small(cls, encoder=Totals(("macs", "kernels", "moved_bytes")))
+    elif cls in (Polynomial, Roofline, Conditioned, PerfNetRT):
+        more = {
+            PerfNetRT: {"epochs": 300, "halving": 60, "batch_size": 10, "learning_rate": 0.01},
+            Conditioned: {"trees": 400, "min_child_weight": 0.1, "subsample": 1.0},
+        }
+        predictor = small(cls, **more.get(cls, {}))
     elif issubclass(cls, NeuralPredictor):
         predictor = cls(epochs=300, hidden=64, layers=3, batch_size=10, learning_rate=3e-3)
     else:
@@ -81,6 +98,8 @@ def test_it_can_overfit_thirty_samples(cls: type, space: NasBench201) -> None:
     error = np.abs(predictor.fit(m).predict_all(m.architectures) / truth - 1)
     if cls is Mean:
         np.testing.assert_allclose(predictor.predict_all(m.architectures), truth.mean(), rtol=1e-6)
+    elif cls is Roofline:
+        assert error.mean() < 0.2, "the labels are a sum, not a maximum"
     else:
         assert error.mean() < 0.02 and error.max() < 0.1
 
@@ -108,6 +127,14 @@ def test_every_field_matters(cls: type, fitted: dict, measurements: Measurements
 def _other(name: str, value: Any) -> Any:
     if isinstance(value, Scale):
         return Scale("linear" if value.kind == "log" else "log")
+    if name == "work":
+        return Totals(("macs", "peak_bytes"))
+    if name == "widths":
+        return (8, 16)
+    if name == "halving":
+        return 10
+    if name == "steps":
+        return 2
     if name == "encoder":
         return CellGraph(pruned=True) if isinstance(value, CellGraph) else FlatVector()
     if name == "loss":
@@ -124,7 +151,7 @@ def _other(name: str, value: Any) -> Any:
         return 10_000
     if name in ("subsample", "columns", "dropout"):
         return 0.5
-    return value + 1 if isinstance(value, int) else value * 10
+    return value + 1 if isinstance(value, int) else value * 10 or 0.1
 
 
 @every_class

@@ -246,7 +246,7 @@ def test_a_hostile_pickle_is_refused_and_runs_nothing(folder: Path) -> None:
         with pytest.raises(InputError, match="asks to call .*, which plain numbers do not need: not loaded"):
             OneProxy().measurements()
     path.write_bytes(b"\x80\x04\x8c\x05numpy\x94\x8c\x05dtype\x94\x93\x94\x8c\x02f8\x94\x85\x94R\x94.")
-    with pytest.raises(InputError, match="holds a _Dtype, not a list"):
+    with pytest.raises(InputError, match="holds a Dtype, not a list"):
         OneProxy().measurements()
     assert not trace.exists()
 
@@ -429,7 +429,7 @@ def test_every_source_is_pinned_and_has_a_configuration() -> None:
         tree = yaml.safe_load(path.read_text())
         from_config(tree, Dataset)
         modules[tree["class_path"].rpartition(".")[0]] = path
-    for name in ("help", "oneproxy", "latbench", "nats", "pi5"):
+    for name in ("help", "oneproxy", "latbench", "nats", "pi5", "justus", "neusight"):
         source = importlib.import_module(f"datasets.public.{name}").SOURCE
         assert f"datasets.public.{name}" in modules and len(source.commit) == 40 and source.licence
         assert all(len(digest) == 64 for digest in source.files.values())

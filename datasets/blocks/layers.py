@@ -52,6 +52,7 @@ STRIDE = Feature("stride", "strides", 1, 4)
 PAD = Feature("pad", "padding", 0, 1, words=("valid", "same"))
 """As in TensorFlow: `same` gives size / stride outputs, rounded up, and puts an odd row of padding at the bottom."""
 ACT = Feature("act", "activate_function", 0, 1, words=("none", "relu"))
+ANY_ACT = Feature("act", "activate_function", 0, 3, words=("none", "relu", "tanh", "sigmoid"))
 BIAS = Feature("bias", "bias", 0, 1)
 
 Values = Mapping[str, Any]
@@ -124,7 +125,7 @@ class Layer(Space):
 
     def table(self, archs: Architectures) -> pd.DataFrame:
         """PerfNetRT's features, one column each, for predictors: sizes as they are; padding 0 valid, 1 same; activation
-        0 none, 1 ReLU."""
+        0 none, 1 ReLU (2 tanh, 3 sigmoid where a space has them)."""
         import pandas as pd
 
         return pd.DataFrame(self._columns(archs), columns=[f.column for f in self.features])
@@ -161,18 +162,19 @@ class Layer(Space):
         return Architecture(str(self), archs.keys[0], (Op(self.kind, attrs),), ())
 
     def expand(self, arch: Architecture) -> Architecture:
-        values = {name: int(value[0]) for name, value in self._values(self.parse([arch.key])).items()}
+        values = {name: int(value[0]) for name, value in self.values(self.parse([arch.key])).items()}
         net = Network()
         x = self.build(net, values)
         if values["act"]:
-            net.pointwise("relu", x)
+            words = next(f.words for f in self.features if f.name == "act")
+            net.pointwise(words[values["act"]], x)
         return net.finish(str(self), arch.key)
 
     def totals(self, archs: Architectures) -> pd.DataFrame:
         """In closed form, for each layer's own batch."""
         import pandas as pd
 
-        act = self._values(archs)["act"]
+        act = (self.values(archs)["act"] > 0).astype(int)
         work = self._work(archs)
         tensors = np.maximum(work.inputs + work.outputs, act * 2 * work.outputs)
         moved = work.inputs + work.outputs + work.params + act * 2 * work.outputs
@@ -180,7 +182,7 @@ class Layer(Space):
         return pd.DataFrame(dict(zip(TOTALS, columns, strict=True)))
 
     def _work(self, archs: Architectures) -> Work:
-        return self.work(self._values(archs))
+        return self.work(self.values(archs))
 
     def _low(self) -> np.ndarray:
         return np.array([f.low for f in self.features])
@@ -189,7 +191,8 @@ class Layer(Space):
         """Values of the features [A, n]."""
         return archs.decisions + self._low()
 
-    def _values(self, archs: Architectures) -> dict[str, np.ndarray]:
+    def values(self, archs: Architectures) -> dict[str, np.ndarray]:
+        """The features [A] by their names in texts."""
         return {
             f.name: column.astype(np.int64) for f, column in zip(self.features, self._columns(archs).T, strict=True)
         }
@@ -214,7 +217,7 @@ class WindowLayer(Layer):
     def canonical(self, archs: Architectures) -> list[str]:
         """The text with pad=valid wherever pad=same adds nothing."""
         decisions = archs.decisions.copy()
-        decisions[_padding(self._values(archs)) == 0, self.features.index(PAD)] = 0
+        decisions[_padding(self.values(archs)) == 0, self.features.index(PAD)] = 0
         return self.format(Architectures(self, decisions))
 
     @staticmethod

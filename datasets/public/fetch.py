@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from datasets.records import InputError
 
@@ -65,7 +66,7 @@ def fetch(source: Source, mirror: str = MIRROR, log: Callable[[str], None] = pri
         path = source.path(file)
         if not (path.is_file() and _sha256(path) == digest):
             log(f"[{number}/{len(source.files)}] {file}")
-            _download(f"{mirror}/{source.repository}/{source.commit}/{file}", path, digest)
+            _download(f"{mirror}/{source.repository}/{source.commit}/{quote(file)}", path, digest)
         paths.append(path)
     return paths
 

@@ -39,46 +39,46 @@ def unpickle(source: Source, file: str, kind: type[T]) -> T:
     return content
 
 
-class _Refused(Exception):
+class Refused(Exception):
     """A pickle names a function that we do not know."""
 
 
-class _Dtype:
+class Dtype:
     """What stands for numpy's dtype while a pickle is read: a letter, a size and a byte order."""
 
     def __init__(self, code: str, *_: Any) -> None:
         if not isinstance(code, str) or code[:1] not in tuple("fiub") or not code[1:].isdecimal():
-            raise _Refused(f"numpy.dtype({code!r})")  # dtype O would carry anything
+            raise Refused(f"numpy.dtype({code!r})")  # dtype O would carry anything
         self.code, self.order = code, "="
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         self.order = {"<": "<", ">": ">"}.get(state[1], "=")
 
 
-def _scalar(dtype: _Dtype, content: bytes) -> float | int:
+def _scalar(dtype: Dtype, content: bytes) -> float | int:
     (value,) = np.frombuffer(content, dtype.order + dtype.code).tolist()
     return value
 
 
-def _encode(text: str, encoding: str) -> bytes:
+def encode(text: str, encoding: str) -> bytes:
     """Protocols before 3 write bytes as text in Latin-1."""
     if encoding != "latin1":
-        raise _Refused(f"_codecs.encode to {encoding!r}")
+        raise Refused(f"_codecs.encode to {encoding!r}")
     return text.encode("latin1")
 
 
 _KNOWN = {
-    ("numpy", "dtype"): _Dtype,
+    ("numpy", "dtype"): Dtype,
     ("numpy.core.multiarray", "scalar"): _scalar,
     ("numpy._core.multiarray", "scalar"): _scalar,  # as numpy 2 spells it
-    ("_codecs", "encode"): _encode,
+    ("_codecs", "encode"): encode,
 }
 
 
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) not in _KNOWN:
-            raise _Refused(f"{module}.{name}")
+            raise Refused(f"{module}.{name}")
         return _KNOWN[module, name]
 
 
@@ -88,7 +88,7 @@ def _read(path: Path, remedy: str) -> Any:
             return _Reader(file).load()
     except OSError:
         raise
-    except _Refused as error:
+    except Refused as error:
         raise InputError(
             f"{path} asks to call {error}, which plain numbers do not need: not loaded. {remedy}"
         ) from None

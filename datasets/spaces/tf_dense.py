@@ -1,0 +1,32 @@
+"""Dense layers as Justus et al. (IEEE Big Data 2018) drew them for TensorFlow: PerfNetRT's Table III with four
+activations, and always with a bias, for their tables do not tell."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from datasets.blocks.layers import ACT, ANY_ACT, BIAS, Feature, Values, Work
+from datasets.blocks.network import Network
+from datasets.spaces import dense
+
+
+@dataclass(frozen=True)
+class TfDense(dense.Dense):
+    """All dense layers of Table III that have a bias, with tanh and sigmoid as activations too.
+
+    Attributes:
+        megabytes: limit on activations and weights alive at once (10^6 bytes, fp32).
+        megamacs: limit on a run's multiply-accumulates (10^6).
+    """
+
+    kind: ClassVar[str] = "tf_dense"
+    features: ClassVar[tuple[Feature, ...]] = tuple(
+        ANY_ACT if f is ACT else f for f in dense.Dense.features if f is not BIAS
+    )
+
+    def work(self, values: Values) -> Work:
+        return super().work({**values, "bias": 1})
+
+    def build(self, net: Network, values: Values) -> int:
+        return super().build(net, {**values, "bias": 1})

@@ -1,0 +1,113 @@
+"""Polynomial regression, PerfNetRT's own baseline (its Table V)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import combinations_with_replacement
+from typing import Any
+
+import numpy as np
+
+from encoders.base import VectorEncoder
+from encoders.layer import LayerTable
+from predictors.base import Inputs, Log, Predictor
+from predictors.scaling import Scale
+
+
+@dataclass
+class Polynomial(Predictor):
+    """Least squares on all monomials of the standardised features up to a degree, one polynomial a device.
+
+    The degree is the one with the least validation error (squared, on the label scale), each device's own; without a
+    validation set it is the highest that leaves ten rows to a monomial, or 1.
+
+    Attributes:
+        encoder: the features; by default PerfNetRT's, raw.
+        degree: the highest that is tried.
+    """
+
+    scale: Scale = field(default_factory=lambda: Scale("linear"))
+    encoder: VectorEncoder = field(default_factory=LayerTable)
+    degree: int = 4
+
+    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+        std = x["x"].std(axis=0)
+        self.mean_, self.std_ = x["x"].mean(axis=0), np.where(std > 0, std, 1).astype(np.float32)
+        terms = {degree: _terms(x["x"].shape[1], degree) for degree in range(1, self.degree + 1)}
+        candidates = {degree: self._monomials(x["x"], t) for degree, t in terms.items()}
+        held = {} if val is None else {degree: self._monomials(val[0]["x"], t) for degree, t in terms.items()}
+        self.terms_, self.weights_ = [], []
+        for device, target in enumerate(z.T):
+            known = ~np.isnan(target)
+            weights = {degree: _solve(a[known], target[known]) for degree, a in candidates.items()}
+            if val is None:
+                best = max((d for d in terms if 10 * len(weights[d]) <= known.sum()), default=1)
+            else:
+                truth = val[1][:, device]
+                seen = ~np.isnan(truth)
+                errors = {d: ((held[d][seen] @ w - truth[seen]) ** 2).mean() for d, w in weights.items()}
+                best = min(errors, key=errors.__getitem__)
+            log(f"device {device + 1} of {z.shape[1]}: degree {best}")
+            self.terms_.append(terms[best])
+            self.weights_.append(weights[best].astype(np.float32))
+
+    def _monomials(self, x: np.ndarray, terms: np.ndarray) -> np.ndarray:
+        """[A, M] in double precision: products of up to `degree` features, 1 among these."""
+        ones = np.ones((len(x), 1))
+        columns = np.concatenate([ones, (x - self.mean_) / self.std_], axis=1)
+        out = columns[:, terms[0]]
+        for factor in terms[1:]:
+            out *= columns[:, factor]
+        return out
+
+    def _forward(self, x: Inputs) -> np.ndarray:
+        pairs = zip(self.terms_, self.weights_, strict=True)
+        return np.stack([self._monomials(x["x"], terms) @ weights for terms, weights in pairs], axis=1)
+
+    def _state(self) -> dict[str, Any]:
+        return {"mean": self.mean_, "std": self.std_, "terms": self.terms_, "weights": self.weights_}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.mean_, self.std_ = state["mean"].numpy(), state["std"].numpy()
+        self.terms_ = [terms.numpy() for terms in state["terms"]]
+        self.weights_ = [weights.numpy() for weights in state["weights"]]
+
+    def _to_onnx(self, x: Inputs) -> Any:
+        """In double precision: monomials of large features cancel."""
+        from onnx import TensorProto, helper, numpy_helper
+
+        from predictors.export import vector_model
+
+        nodes = [
+            helper.make_node("Sub", ["x", "mean"], ["centred"]),
+            helper.make_node("Div", ["centred", "std"], ["standard"]),
+            helper.make_node("Cast", ["standard"], ["wide"], to=TensorProto.DOUBLE),
+            helper.make_node("Pad", ["wide", "pads", "one"], ["columns"]),
+        ]
+        exact = {"pads": np.array([0, 1, 0, 0]), "one": np.array(1.0)}
+        for i, (terms, weights) in enumerate(zip(self.terms_, self.weights_, strict=True)):
+            exact[f"w_{i}"] = weights.astype(float)[:, None]
+            for k, factor in enumerate(terms):
+                exact[f"t_{i}_{k}"] = factor.astype(np.int64)
+                nodes.append(helper.make_node("Gather", ["columns", f"t_{i}_{k}"], [f"f_{i}_{k}"], axis=1))
+                if k:
+                    before = f"m_{i}_{k - 1}" if k > 1 else f"f_{i}_0"
+                    nodes.append(helper.make_node("Mul", [before, f"f_{i}_{k}"], [f"m_{i}_{k}"]))
+            last = f"m_{i}_{len(terms) - 1}" if len(terms) > 1 else f"f_{i}_0"
+            nodes.append(helper.make_node("MatMul", [last, f"w_{i}"], [f"z_{i}"]))
+        outputs = [f"z_{i}" for i in range(len(self.terms_))]
+        nodes.append(helper.make_node("Concat", outputs, ["exact"], axis=1))
+        nodes.append(helper.make_node("Cast", ["exact"], ["z"], to=TensorProto.FLOAT))
+        model = vector_model(nodes, {"mean": self.mean_, "std": self.std_}, x)
+        model.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in exact.items())
+        return model
+
+
+def _terms(features: int, degree: int) -> np.ndarray:
+    """Factors [degree, M] of every monomial up to the degree; 0 is the constant 1, i the i-th feature."""
+    return np.array(list(combinations_with_replacement(range(features + 1), degree))).T
+
+
+def _solve(a: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """The shortest of the least-squares solutions."""
+    return np.linalg.lstsq(a, y, rcond=None)[0]
