@@ -117,9 +117,10 @@ class LayerCosts:
         return (work[:, None] / self.machine[None, :, :2]).max(axis=2)
 
     def alone(self, kind: str, archs: Architectures) -> np.ndarray:
-        """What layers take in a session of their own [A, S]."""
+        """What layers take in a session of their own [A, S]; at least a nanosecond, since a line may cross zero."""
         predictor = self.predictors[kind]
-        return predictor.predict_all(archs)[:, [predictor.column(device) for device in self.devices]]
+        columns = [predictor.column(device) for device in self.devices]
+        return np.maximum(predictor.predict_all(archs)[:, columns], 1e-6)
 
     def _columns(self, m: Measurements, metric: str) -> np.ndarray:
         """Measured values [A, S]."""
