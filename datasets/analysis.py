@@ -30,6 +30,9 @@ VOCABULARY = frozenset(("input", "zero", "conv", "max_pool", "avg_pool", "global
                         "pad", "shuffle"))  # fmt: skip
 """The kinds above."""
 
+FOLDED = ("bn", "relu", "relu6", "hswish", "hsigmoid", "sigmoid", "tanh", "silu")
+"""What runtimes fold into the op before it, where nothing else reads that."""
+
 BYTES = 4
 """Bytes of one fp32 number."""
 
@@ -125,3 +128,34 @@ def alive(network: Architecture, batch: int = 1) -> list[int]:
     born = list(accumulate(size))
     dead = list(accumulate(dies, initial=0))
     return [here - gone for here, gone in zip(born, dead, strict=False)]
+
+
+def entries(network: Architecture) -> list[list[int]]:
+    """What a runtime runs as one: an op with the batch norms and activations behind it that nothing else reads.
+
+    The nodes of every entry, in the network's order; what never reaches the output, or only
+    constants feed, is not there.
+    """
+    inputs = network.inputs()
+    constant, needed = set[int](), {len(network.ops) - 1}
+    for node, op in enumerate(network.ops):
+        if op.kind == "zero" or (inputs[node] and constant.issuperset(inputs[node])):
+            constant.add(node)
+    for node in reversed(range(len(network.ops))):
+        if node in needed:
+            needed.update(inputs[node])
+    real = [n for n, op in enumerate(network.ops) if n in needed and n not in constant and op.kind != "input"]
+    readers: dict[int, list[int]] = {node: [] for node in range(len(network.ops))}
+    for node in real:
+        for source in inputs[node]:
+            readers[source].append(node)
+    found, taken = [], set()
+    for node in real:
+        if node in taken:
+            continue
+        entry = [node]
+        while len(after := readers[entry[-1]]) == 1 and network.ops[after[0]].kind in FOLDED:
+            entry += after
+        taken.update(entry)
+        found.append(entry)
+    return found

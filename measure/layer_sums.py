@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.analysis import entries
 from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError
-from measure.lookup import SMALLEST, cut, entries, label
+from measure.lookup import SMALLEST, cut, label
 
 
 @dataclass

@@ -25,43 +25,14 @@ from typing import Any
 
 import numpy as np
 
+from datasets.analysis import entries
 from datasets.records import Architecture, InputError, Op
 from measure.base import Backend
 from measure.bench import Bench, Measure, Row, shaped
 from measure.campaign import Chosen, Journal, Task, device_name, pending, run_campaign
 
-FOLDED = ("bn", "relu", "relu6", "hswish", "hsigmoid", "sigmoid", "tanh", "silu")
-"""What is part of the entry before it."""
-
 COLD = {"flush_mb": 64, "pairs": 31, "max_rounds": 1}
 """How cold runs are timed: overwriting the cache takes far longer than they do."""
-
-
-def entries(network: Architecture) -> list[list[int]]:
-    """The nodes of every entry, in the network's order."""
-    inputs = network.inputs()
-    constant, needed = set[int](), {len(network.ops) - 1}
-    for node, op in enumerate(network.ops):
-        if op.kind == "zero" or (inputs[node] and constant.issuperset(inputs[node])):
-            constant.add(node)
-    for node in reversed(range(len(network.ops))):
-        if node in needed:
-            needed.update(inputs[node])
-    real = [n for n, op in enumerate(network.ops) if n in needed and n not in constant and op.kind != "input"]
-    readers: dict[int, list[int]] = {node: [] for node in range(len(network.ops))}
-    for node in real:
-        for source in inputs[node]:
-            readers[source].append(node)
-    found, taken = [], set()
-    for node in real:
-        if node in taken:
-            continue
-        entry = [node]
-        while len(after := readers[entry[-1]]) == 1 and network.ops[after[0]].kind in FOLDED:
-            entry += after
-        taken.update(entry)
-        found.append(entry)
-    return found
 
 
 def cut(network: Architecture, nodes: Sequence[int]) -> Architecture:

@@ -1,4 +1,4 @@
-"""Command line of predictors: `python -m predictors {predict,score,export,show,compare}`."""
+"""Command line of predictors: `python -m predictors {predict,layerwise,score,export,show,compare}`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,37 @@ from typing import Any
 
 from datasets.cli import main
 from datasets.records import UNITS, InputError, find_device
+from predictors.base import Predictor
 
 
-def predict(file: Path, device: str = "", arch: str = "", archs: Path | None = None) -> None:
-    """Print what a predictor says, one number a line. An .onnx file needs no torch.
+def predict(
+    file: Path,
+    device: str = "",
+    arch: str = "",
+    archs: Path | None = None,
+    network: Path | None = None,
+    batch: int | None = None,
+    out: Path = Path("runs/network.png"),
+) -> None:
+    """Print what a predictor says, one number a line (an .onnx file needs no torch); or, of a file that `layerwise`
+    wrote, what a network costs layer by layer.
 
     Args:
         file: a predictor.pt or predictor.onnx.
         device: name of a device it was fitted on; may be left out where there is only one.
         arch: one architecture, in the text form of the predictor's space.
         archs: a file of architectures instead, one a line.
+        network: an ONNX or .keras file instead, whose layers are priced.
+        batch: images a run of that network, where its file leaves them open; by default 1.
+        out: picture that the network's layers are drawn to (.png).
     """
     from predictors.export import load_predictor
 
+    if network is not None:
+        if arch or archs:
+            raise InputError("Name a network with --network or architectures with --arch or --archs, not both.")
+        _predict_network(file, network, device, batch, out)
+        return
     predictor = load_predictor(file)
     known = predictor.devices_
     if not device and len(known) > 1:
@@ -34,6 +52,50 @@ def predict(file: Path, device: str = "", arch: str = "", archs: Path | None = N
     unit = UNITS.get(predictor.metric, "")
     for value in values:
         print(f"{value:.6g} {unit}".strip())
+
+
+def _predict_network(file: Path, network: Path, device: str, batch: int | None, out: Path) -> None:
+    from predictors.layerwise import LayerwisePredictor
+    from predictors.price import draw, price, read_network
+
+    predictor = LayerwisePredictor.load(file)
+    where = find_device(predictor.devices_, device) if device else None
+    predictor.position(where)  # before a large file is read
+    told = price(predictor, read_network(network, batch), where)
+    print(told.text())
+    out.parent.mkdir(parents=True, exist_ok=True)
+    draw(told).savefig(out, dpi=130)
+    print(f"drawn: {out}")
+
+
+def layerwise(
+    out: Path = Path("runs/layers/predictor.pt"),
+    layer: Predictor | None = None,
+    tables: Path = Path("datasets/bundled"),
+    networks: str = "zoo,convnet",
+    devices: str = "",
+) -> None:
+    """Learn the tables of single layers and write one file that prices any network: `predict --network` reads it.
+
+    Args:
+        out: the file.
+        layer: what learns each kind of layer, a file of configs/predictors; by default boosted trees.
+        tables: folder of convolution.parquet, pooling.parquet and dense.parquet.
+        networks: tables of whole networks in the same folder that correct the sums of layers, separated by commas; '':
+            none.
+        devices: the names of devices to learn, separated by commas; by default all that the layers' tables share.
+    """
+    from predictors.layer_costs import LAYERS
+    from predictors.layerwise import LayerwisePredictor, read_tables
+
+    chosen = [name for name in devices.split(",") if name]
+    layers = dict(zip(LAYERS, read_tables(tables, LAYERS, chosen), strict=True))
+    whole = read_tables(tables, [name for name in networks.split(",") if name], chosen)
+    predictor = LayerwisePredictor.of(layer) if layer else LayerwisePredictor()
+    predictor.fit(layers, whole, log=lambda message, **numbers: print(message))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    predictor.save(out)
+    print(f"{out}: prices networks on {', '.join(device.name for device in predictor.devices_)}")
 
 
 def score(file: Path, out: Path, limit: int = 0) -> None:
@@ -122,4 +184,4 @@ def compare(folder: Path, claims: Path | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main([predict, score, export, show, compare], prog="python -m predictors", positional=True)
+    main([predict, layerwise, score, export, show, compare], prog="python -m predictors", positional=True)

@@ -153,15 +153,7 @@ class Predictor(CostModel):
 
     def save(self, path: Path) -> None:
         """Write `predictor.pt`: plain containers and tensors, whole or not at all."""
-        import torch
-
-        part = path.with_name(path.name + ".part")
-        try:
-            torch.save({**self.metadata(), "state": _tensors(self._state())}, part)
-            part.replace(path)
-        except (OSError, RuntimeError) as error:  # torch's writer hides the errno of a full disk in a RuntimeError
-            part.unlink(missing_ok=True)
-            raise InputError(f"Cannot write {path} ({str(error).splitlines()[0]}); is the disk full?") from error
+        write_checkpoint({**self.metadata(), "state": self._state()}, path)
 
     @staticmethod
     def load(path: Path) -> Predictor:
@@ -170,23 +162,45 @@ class Predictor(CostModel):
         Raises:
             InputError: no such file, a truncated or foreign one, a pickle with more than plain data in it.
         """
-        import torch
-
-        path = Path(path)
-        if not path.is_file():
-            raise InputError(f"There is no file {path}.")
-        try:
-            saved = torch.load(path, weights_only=True, map_location="cpu")
-        except Exception as error:  # torch raises half a dozen types on damaged or hostile files
-            raise InputError(
-                f"{path} is truncated, or not a predictor of Gnomon (only plain data is ever loaded)."
-            ) from error
+        saved = read_checkpoint(path)
         predictor = rebuild(saved, str(path))
         try:
             predictor._restore(saved["state"])
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             raise InputError(f"The weights in {path} do not fit its configuration; was it edited?") from error
         return predictor
+
+
+def write_checkpoint(content: dict[str, Any], path: Path) -> None:
+    """Write plain containers and arrays (as tensors), whole or not at all."""
+    import torch
+
+    part = path.with_name(path.name + ".part")
+    try:
+        torch.save(_tensors(content), part)
+        part.replace(path)
+    except (OSError, RuntimeError) as error:  # torch's writer hides the errno of a full disk in a RuntimeError
+        part.unlink(missing_ok=True)
+        raise InputError(f"Cannot write {path} ({str(error).splitlines()[0]}); is the disk full?") from error
+
+
+def read_checkpoint(path: Path) -> Any:
+    """What `write_checkpoint` wrote; nothing in the file is executed.
+
+    Raises:
+        InputError: no such file, a truncated or foreign one, a pickle with more than plain data in it.
+    """
+    import torch
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.")
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except Exception as error:  # torch raises half a dozen types on damaged or hostile files
+        raise InputError(
+            f"{path} is truncated, or not a predictor of Gnomon (only plain data is ever loaded)."
+        ) from error
 
 
 def _tensors(state: Any) -> Any:

@@ -1,0 +1,76 @@
+"""A sum of costs with a few coefficients, fitted to few totals: Gauss-Newton on logarithms, with priors.
+
+Totals t = F c, all positive; log t is compared with measured totals, and every log c has a normal prior around that of
+a first guess. So a coefficient that the totals say nothing about stays where it was, and none becomes negative.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def calibrate(
+    costs: np.ndarray, measured: np.ndarray, guess: np.ndarray, widths: np.ndarray, noise: float
+) -> np.ndarray:
+    """The coefficients [K] that are most probable after some totals were measured.
+
+    Args:
+        costs: F [n, K], not negative.
+        measured: totals [n].
+        guess: the prior's medians [K], positive.
+        widths: its standard deviations in logarithms [K].
+        noise: that of a measured log total; errors beyond 2.5 times it weigh less (Huber).
+    """
+    moved = np.zeros(len(guess))
+    for _ in range(50):
+        totals, jacobian = _linearised(costs, guess * np.exp(moved))
+        error = np.log(measured / totals)
+        weight = np.sqrt(np.minimum(1, 2.5 * noise / np.maximum(np.abs(error), 1e-12))) / noise
+        a = np.concatenate([jacobian * weight[:, None], np.diag(1 / widths)])
+        b = np.concatenate([error * weight, -moved / widths])
+        step = np.linalg.lstsq(a, b, rcond=None)[0].clip(-1, 1)
+        moved += step
+        if np.abs(step).max() < 1e-6:
+            break
+    return guess * np.exp(moved)
+
+
+def left_out(
+    costs: np.ndarray, measured: np.ndarray, guess: np.ndarray, widths: np.ndarray, noise: float
+) -> np.ndarray:
+    """log(measured / predicted) [n] of every total by coefficients that the others gave."""
+    errors = np.empty(len(measured))
+    for i in range(len(measured)):
+        others = np.arange(len(measured)) != i
+        fitted = calibrate(costs[others], measured[others], guess, widths, noise)
+        errors[i] = np.log(measured[i] / (costs[i] @ fitted))
+    return errors
+
+
+def most_telling(costs: np.ndarray, guess: np.ndarray, widths: np.ndarray, noise: float, n: int) -> list[int]:
+    """Which `n` totals to measure: greedily, each the one whose prediction is least certain after those before it (the
+    Bayesian D-optimal design of `calibrate`, linearised at its guess)."""
+    _, jacobian = _linearised(costs, guess)
+    covariance = np.diag(widths**2)
+    chosen: list[int] = []
+    for _ in range(min(n, len(costs))):
+        projected = jacobian @ covariance
+        variance = (projected * jacobian).sum(axis=1)
+        variance[chosen] = -1
+        best = int(variance.argmax())
+        chosen.append(best)
+        covariance = covariance - np.outer(projected[best], projected[best]) / (noise**2 + max(variance[best], 0))
+    return chosen
+
+
+def covariance(costs: np.ndarray, fitted: np.ndarray, widths: np.ndarray, noise: float) -> np.ndarray:
+    """That of the coefficients' logarithms [K, K] after some totals were measured (Laplace's approximation)."""
+    _, jacobian = _linearised(costs, fitted)
+    return np.linalg.inv(np.diag(1 / widths**2) + jacobian.T @ jacobian / noise**2)
+
+
+def _linearised(costs: np.ndarray, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Totals [n], and the derivative of their logarithms by the coefficients' [n, K]."""
+    parts = costs * coefficients
+    totals = parts.sum(axis=1)
+    return totals, parts / totals[:, None]

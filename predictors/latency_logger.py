@@ -1,0 +1,67 @@
+"""What a network would cost on devices, told while it is trained (PerfNetRT, section I)."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import lightning
+import torch
+
+from datasets.records import Architecture, InputError, find_device
+from predictors.layerwise import LayerwisePredictor
+
+
+class LatencyLogger(lightning.Callback):
+    """Logs `latency_ms/<device>` of the module at the end of every epoch of training.
+
+    The module is exported to ONNX as it then stands (pruned or grown modules change), in memory, and priced.
+
+    Args:
+        predictor: the predictor, or its file.
+        devices: names of its devices; by default all.
+        input: one batch as the module takes it; by default the module's `example_input_array`.
+        every: epochs from one price to the next.
+    """
+
+    def __init__(
+        self,
+        predictor: LayerwisePredictor | Path,
+        devices: Sequence[str] = (),
+        input: torch.Tensor | None = None,
+        every: int = 1,
+    ) -> None:
+        self.predictor = LayerwisePredictor.load(predictor) if isinstance(predictor, str | Path) else predictor
+        self.devices = [find_device(self.predictor.devices_, name) for name in devices] or self.predictor.devices_
+        self.input, self.every = input, every
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if trainer.current_epoch % self.every:
+            return
+        x = pl_module.example_input_array if self.input is None else self.input
+        if not isinstance(x, torch.Tensor):
+            raise InputError("LatencyLogger needs a batch: set the module's example_input_array, or give it as input.")
+        network = read_module(pl_module, x)
+        for device in self.devices:
+            (ms,) = self.predictor.predict([network], device)
+            pl_module.log(f"latency_ms/{device.name}", float(ms), prog_bar=True)
+
+
+def read_module(module: torch.nn.Module, x: torch.Tensor) -> Architecture:
+    """The network of a torch module as it is at inference, for batches like `x`; the module is left as it was."""
+    import io
+
+    from datasets.files.onnx_file import read_onnx
+
+    training, buffer = module.training, io.BytesIO()
+    device = next((p.device for p in module.parameters()), x.device)
+    try:
+        with torch.no_grad():
+            torch.onnx.export(module.eval(), (x.to(device),), buffer, dynamo=False)
+    finally:
+        module.train(training)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "module.onnx"
+        path.write_bytes(buffer.getvalue())
+        return read_onnx(path)[0]

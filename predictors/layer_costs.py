@@ -1,0 +1,189 @@
+"""What pieces of networks cost by what layers alone take: the sums that `predictors.layerwise` weighs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import numpy as np
+
+from datasets.analysis import BYTES
+from datasets.blocks.layers import Layer, Work
+from datasets.records import Architectures, Device, InputError, Measurements, find_device
+from predictors.base import Log, Predictor, rebuild, silent
+from predictors.calibration import calibrate
+from predictors.pieces import KINDS, VIEWS, Piece, nearest
+
+LAYERS = ("convolution", "pooling", "dense")
+"""Kinds of layers that have tables and predictors."""
+
+COEFFICIENTS = (
+    "session",
+    "call",
+    "convolution",
+    "depthwise",
+    "pooling",
+    "dense",
+    "moved",
+    "weights",
+    "smooth",
+    "stepped",
+)
+"""What a device's network-level model is made of: ms a run; ms a piece; factors of what layer predictors say; ms a byte
+that other ops move, and a byte of weights (which a layer alone finds in the cache); ms an element of activations."""
+
+WIDTHS = np.array([0.5, 1.5, 0.2, 0.5, 0.5, 0.3, 0.7, 1.5, 1.0, 1.0])
+"""Standard deviations of the coefficients' logarithms before a network was measured."""
+
+_AT = {name: i for i, name in enumerate(COEFFICIENTS)}
+
+
+@dataclass
+class LayerCosts:
+    """Layer predictors of S devices and what else their tables tell of them.
+
+    Attributes:
+        predictors: of `exe_ms`, by the names of `LAYERS`.
+        devices: theirs.
+        machine: macs a ms and bytes a ms at best, ms of a session that computes nothing [S, 3].
+        copies: of the input: ms, ms a byte; of the output: ms, ms a byte [S, 4].
+        deviations: root mean square of log errors of layers that were not learnt [S, 3].
+    """
+
+    predictors: Mapping[str, Predictor]
+    devices: tuple[Device, ...] = ()
+    machine: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
+    copies: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))
+    deviations: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
+
+    def fit(self, tables: Mapping[str, Measurements], held: float, seed: int, log: Log = silent) -> LayerCosts:
+        """Learn tables of layers; a share `held` of each tells what predictors of its kind are off."""
+        if missing := [kind for kind in LAYERS if kind not in tables]:
+            raise InputError(f"There is no table of {missing[0]} layers; networks are made of {', '.join(LAYERS)}.")
+        first, *others = (tables[kind] for kind in LAYERS)
+        names = [d.name for d in first.devices if all(d.name in {e.name for e in m.devices} for m in others)]
+        if not names:
+            raise InputError("The tables of layers have no device in common; measure them on the same ones.")
+        self.devices, rng = tuple(first.device(name) for name in names), np.random.default_rng(seed)
+        errors = []
+        for kind in LAYERS:
+            m = tables[kind].where(devices=names)
+            order = rng.permutation(len(m.architectures))
+            rest, learnt = (m.where(archs=part) for part in np.split(order, [max(int(held * len(order)), 1)]))
+            self.predictors[kind].fit(learnt, log=log)
+            error = np.log(self.alone(kind, rest.architectures) / self._columns(rest, "exe_ms"))
+            errors.append(np.sqrt(np.nanmean(error**2, axis=0)))
+            log(f"{kind}: {len(learnt.architectures)} layers, log errors of others {np.round(errors[-1], 3).tolist()}")
+        self.deviations = np.nan_to_num(np.stack(errors, axis=1), nan=0.3)
+        self.machine = self._machine([tables[kind] for kind in LAYERS])
+        self.copies = np.hstack([self._copies([tables[kind] for kind in LAYERS], end) for end in ("pre", "post")])
+        return self
+
+    def guess(self) -> np.ndarray:
+        """Coefficients [S, K] before a network was measured: layers add up; other ops and cold weights take what their
+        bytes do at best, twice and a tenth of it; a smooth function takes the time of 40 bytes, a stepped one of 16."""
+        speed, session = self.machine[:, 1], self.machine[:, 2]
+        one = np.ones(len(speed))
+        by_name = {"session": session, "call": session / 2, "moved": 2 / speed, "weights": 0.1 / speed}
+        by_name |= {"smooth": 40 / speed, "stepped": 16 / speed}
+        return np.stack([by_name.get(name, one) for name in COEFFICIENTS], axis=1)
+
+    def of(self, found: Sequence[Piece]) -> np.ndarray:
+        """What the coefficients multiply, of pieces [P, S, K]; nothing in the column `session`."""
+        costs = np.zeros((len(found), len(self.devices), len(COEFFICIENTS)))
+        kinds = np.array([piece.kind for piece in found], dtype=object)
+        told = np.array([(p.macs, p.moved, p.weights, p.smooth, p.stepped) for p in found], float).reshape(-1, 5)
+        roofline = self.roofline(told[:, :2])
+        for name, column in (("weights", 2), ("smooth", 3), ("stepped", 4)):
+            costs[:, :, _AT[name]] = told[:, column, None]
+        costs[[piece.op not in VIEWS for piece in found], :, _AT["call"]] = 1
+        others, heavy = kinds == "moved", (kinds == "moved") & (told[:, 0] > 0)
+        costs[others, :, _AT["moved"]] = told[others, 1, None]
+        costs[heavy, :, _AT["moved"]] = 0
+        costs[heavy, :, _AT["convolution"]] = roofline[heavy]  # products that are no layer
+        for kind in KINDS[:-1]:
+            rows, predictor = np.flatnonzero(kinds == kind), "pooling" if kind == "depthwise" else kind
+            if len(rows):
+                space = cast(Layer, self.predictors[predictor].space_)
+                archs, asked, given = nearest(space, [found[row].layer for row in rows.tolist()])
+                ms = self.alone(predictor, archs)
+                own = np.maximum(ms - self.machine[:, 2], 0.1 * ms)
+                costs[rows, :, _AT[kind]] = own * self.roofline(asked) / self.roofline(given)
+        return costs
+
+    def roofline(self, work: np.ndarray) -> np.ndarray:
+        """Milliseconds [A, S] that operations and bytes [A, 2] take at least."""
+        return (work[:, None] / self.machine[None, :, :2]).max(axis=2)
+
+    def alone(self, kind: str, archs: Architectures) -> np.ndarray:
+        """What layers take in a session of their own [A, S]; at least a nanosecond, since a line may cross zero."""
+        predictor = self.predictors[kind]
+        columns = [predictor.column(device) for device in self.devices]
+        return np.maximum(predictor.predict_all(archs)[:, columns], 1e-6)
+
+    def _columns(self, m: Measurements, metric: str) -> np.ndarray:
+        """Measured values [A, S]."""
+        devices = [m.devices.index(find_device(m.devices, device.name)) for device in self.devices]
+        return m.matrix(metric)[:, devices]
+
+    def _machine(self, tables: Sequence[Measurements]) -> np.ndarray:
+        """The best rates of one layer in ten, and the least that a session takes."""
+        work, ms = [], []
+        for m in tables:
+            need = _work(m)
+            work.append(np.stack([need.macs, BYTES * (need.inputs + need.outputs + need.params)], axis=1))
+            ms.append(self._columns(m, "exe_ms"))
+        session = np.nanquantile(np.concatenate(ms), 0.005, axis=0)
+        rates = np.concatenate(work)[:, None] / np.maximum(np.concatenate(ms) - session, 1e-9)[..., None]  # [A, S, 2]
+        slow = np.concatenate(ms) > 10 * session  # a tiny layer's rate is noise
+        rates = np.where((slow & np.isfinite(rates[..., 0]))[..., None], rates, np.nan)
+        return np.column_stack([np.nanquantile(rates, 0.9, axis=0), session])
+
+    def _copies(self, tables: Sequence[Measurements], end: str) -> np.ndarray:
+        """Milliseconds, and milliseconds a byte, of copying a layer's input or output [S, 2]."""
+        moved, ms = [], []
+        for m in tables:
+            need = _work(m)
+            moved.append(BYTES * (need.inputs if end == "pre" else need.outputs))
+            ms.append(self._columns(m, f"{end}_ms"))
+        x, found = np.concatenate(moved), []
+        for y in np.concatenate(ms).T:
+            known = ~np.isnan(y)
+            guess = np.array([np.quantile(y[known], 0.02), np.median(y[known] / x[known])])
+            line = np.stack([np.ones(known.sum()), x[known]], axis=1)
+            found.append(calibrate(line, y[known], guess, np.array([3.0, 3.0]), 0.2))
+        return np.array(found)
+
+    def state(self) -> dict[str, Any]:
+        """Everything, as plain containers and arrays."""
+        return {
+            "devices": [device.to_dict() for device in self.devices],
+            **{name: getattr(self, name) for name in _ARRAYS},
+            **{kind: {**p.metadata(), "state": p._state()} for kind, p in self.predictors.items()},
+        }
+
+    @staticmethod
+    def restored(state: Mapping[str, Any], where: str) -> LayerCosts:
+        """What `state` was told of; what does not fit together raises a ValueError, KeyError or TypeError."""
+        devices = tuple(Device(**device) for device in state["devices"])
+        predictors = {kind: rebuild(state[kind], where) for kind in LAYERS}
+        for kind, predictor in predictors.items():
+            predictor._restore(state[kind]["state"])
+            if not isinstance(predictor.space_, Layer) or predictor.space_.kind != kind:
+                raise ValueError(f"{kind} is of {predictor.space_}")
+        costs = LayerCosts(predictors, devices, *(state[name].numpy() for name in _ARRAYS))
+        if any(getattr(costs, name).shape != (len(devices), n) for name, n in _ARRAYS.items()):
+            raise ValueError("shapes differ")
+        return costs
+
+
+_ARRAYS = {"machine": 3, "copies": 4, "deviations": 3}
+
+
+def _work(m: Measurements) -> Work:
+    """What measured layers need."""
+    space = cast(Layer, m.architectures.space)
+    low = np.array([f.low for f in space.features])
+    values = (m.architectures.decisions.astype(np.int64) + low).T
+    return space.work(dict(zip([f.name for f in space.features], values, strict=True)))

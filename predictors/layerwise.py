@@ -1,0 +1,285 @@
+"""Networks as sums of their layers (PerfNetRT, equations 1 and 2), for any network whose ops have shapes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.measured import Measured
+from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError, Measurements
+from encoders.flat import Totals
+from predictors.base import FORMAT, Log, Predictor, read_checkpoint, silent, write_checkpoint
+from predictors.calibration import calibrate, covariance, left_out, most_telling
+from predictors.config import from_config, to_config
+from predictors.layer_costs import COEFFICIENTS, LAYERS, WIDTHS, LayerCosts
+from predictors.pieces import Piece, pieces
+from predictors.trees import XGBoost
+
+Networks = Architectures | Sequence[Architecture]
+"""Of any space, or shaped already."""
+
+_LAYER_COLUMNS = [COEFFICIENTS.index(kind) for kind in ("convolution", "depthwise", "pooling", "dense")]
+
+
+def _trees() -> Predictor:
+    columns = ("macs", "params", "moved_bytes", "peak_bytes", "kernels")
+    return XGBoost(metric="exe_ms", encoder=Totals(columns), trees=400)
+
+
+@dataclass
+class LayerwisePredictor(CostModel):
+    """Prices networks on the devices of layer tables, by one predictor a kind of layer and a few coefficients a device.
+
+    A run takes a session's time and, for every piece (`predictors.pieces`), a call's, a factor times what its layer
+    takes alone less a session, or the bytes that it moves times a byte's, and what its activations and cold weights
+    add. The coefficients begin as what layers tell; measured networks move them as far as they speak for it
+    (`predictors.calibration`), so that two networks do and twenty do better.
+
+    Attributes:
+        convolution: predicts `exe_ms` of such layers; so do the others.
+        pooling: maximum pooling, and what is priced alike.
+        dense: fully connected ones.
+        held: share of each table's layers that are not learnt, for the intervals.
+        noise: relative error of a sum that is no fault of coefficients; if it is smaller, networks count for more.
+        seed: of the share that is held.
+    """
+
+    convolution: Predictor = field(default_factory=_trees)
+    pooling: Predictor = field(default_factory=_trees)
+    dense: Predictor = field(default_factory=_trees)
+    held: float = 0.1
+    noise: float = 0.1
+    seed: int = 0
+
+    devices_: tuple[Device, ...] = field(init=False, repr=False, compare=False)
+    layers_: LayerCosts = field(init=False, repr=False, compare=False)  # of S devices
+    source_: list[int] = field(init=False, repr=False, compare=False)  # [D] whose of them are each device's
+    coefficients_: np.ndarray = field(init=False, repr=False, compare=False)  # [D, K]
+    covariances_: np.ndarray = field(init=False, repr=False, compare=False)  # [D, K, K] of their logarithms
+    errors_: list[list[float]] = field(init=False, repr=False, compare=False)  # [D] log errors of left-out networks
+    metadata_: dict[str, Any] = field(init=False, repr=False, compare=False)
+
+    @staticmethod
+    def of(layer: Predictor) -> LayerwisePredictor:
+        """The same predictor, not fitted yet, for every kind of layer."""
+        tree = to_config(replace(layer, metric="exe_ms"))
+        kinds = [from_config(tree, Predictor) for _ in LAYERS]  # type: ignore[type-abstract]
+        return LayerwisePredictor(kinds[0], kinds[1], kinds[2])
+
+    def fit(
+        self, layers: Mapping[str, Measurements], networks: Sequence[Measurements] = (), log: Log = silent
+    ) -> LayerwisePredictor:
+        """Learn tables of layers (`convolution`, `pooling`, `dense`, with `exe_ms`, `pre_ms` and `post_ms` on the same
+        devices), and coefficients from measured networks (`latency_ms`) of any spaces, if there are some."""
+        if not 0 < self.held < 1 or self.noise <= 0:
+            raise InputError(f"held = {self.held} must lie between 0 and 1, and noise = {self.noise} above 0.")
+        self.layers_ = LayerCosts({kind: getattr(self, kind) for kind in LAYERS}).fit(layers, self.held, self.seed, log)
+        self.devices_, size = self.layers_.devices, len(self.layers_.devices)
+        self.source_, self.errors_ = list(range(size)), [[] for _ in range(size)]
+        self.coefficients_, self.covariances_ = self.layers_.guess(), np.tile(np.diag(WIDTHS**2), (size, 1, 1))
+        if networks:
+            vars(self).update(vars(self.calibrated(networks, log)))
+        return self
+
+    def calibrated(self, networks: Sequence[Measurements], log: Log = silent) -> LayerwisePredictor:
+        """The same for the same devices, its coefficients learnt from these networks; other devices of theirs do not
+        count, and earlier networks are forgotten."""
+        new, guess = self._copy(self.devices_), self.layers_.guess()
+        pooled = [self._pooled(m) for m in networks]
+        for d, device in enumerate(new.devices_):
+            s = new.source_[d] = self.source_[d]
+            found = [(costs[:, s], ms[device.name]) for costs, ms in pooled if device.name in ms]
+            costs = np.concatenate([np.empty((0, len(COEFFICIENTS))), *(c for c, _ in found)])
+            ms = np.concatenate([np.empty(0), *(y for _, y in found)])
+            new._learn(d, costs[~np.isnan(ms)], ms[~np.isnan(ms)], guess[s])
+            if off := new.errors_[d]:
+                log(f"{device.name}: {len(off)} networks, {100 * np.abs(np.expm1(off)).mean():.1f} % off if left out")
+        return new
+
+    # Prices
+
+    def predict(self, archs: Networks, device: Device | None = None, batch: int | None = None) -> np.ndarray:
+        """Milliseconds [A] of running them, without the copies in and out.
+
+        Args:
+            archs: networks.
+            device: one of its own; may be left out where there is one only.
+            batch: images a run; by default each network's own.
+        """
+        d = self.position(device)
+        costs, _ = self.costs(archs, batch)
+        return costs[:, self.source_[d]] @ self.coefficients_[d]
+
+    def predict_interval(
+        self, archs: Networks, device: Device | None = None, level: float = 0.9, batch: int | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Ends [A] of the interval in which the milliseconds lie with a probability of `level`.
+
+        The spread of the logarithm is what the coefficients leave open, and by what measured networks were off when
+        they were left out; where fewer than three were measured, `noise` and the errors of layers instead.
+        """
+        d = self.position(device)
+        costs, parts = self.costs(archs, batch)
+        return self.interval(d, costs[:, self.source_[d]], [part[:, self.source_[d]] for part in parts], level)
+
+    def interval(
+        self, d: int, costs: np.ndarray, parts: Sequence[np.ndarray], level: float
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """The same from the costs of networks [A, K] and of their pieces [P, K] each, on its device number `d`."""
+        from scipy.stats import t as student
+
+        ms, errors = costs @ self.coefficients_[d], np.array(self.errors_[d])
+        shares = costs * self.coefficients_[d] / ms[:, None]
+        variance = np.einsum("ai,ij,aj->a", shares, self.covariances_[d], shares)
+        if len(errors) > 2:
+            variance += (errors**2).mean()
+        else:
+            each = self.layers_.deviations[self.source_[d]][[0, 1, 1, 2]]  # depthwise ones are priced as pooling
+            off = [(((part * self.coefficients_[d])[:, _LAYER_COLUMNS] * each) ** 2).sum() for part in parts]
+            variance += self.noise**2 + np.array(off) / ms**2
+        half = student.ppf(0.5 + level / 2, max(len(errors) - 1, 5)) * np.sqrt(variance)
+        return ms * np.exp(-half), ms * np.exp(half)
+
+    def on(self, device: Device | None, metric: str = "latency_ms") -> Cost:
+        """The prediction as a cost, for architectures of any space that has shapes."""
+        if metric != "latency_ms":
+            raise InputError(f"This predictor predicts latency_ms, not {metric}.")
+        self.position(device)
+        return lambda archs: self.predict(archs, device)
+
+    def position(self, device: Device | None) -> int:
+        """Which of its devices this is."""
+        names = [d.name for d in self.devices_]
+        if device is None and len(names) == 1:
+            return 0
+        if device is None or device.name not in names:
+            what = "Name a device" if device is None else f"There is no device '{device.name}' here"
+            raise InputError(f"{what}; this predictor answers for: {', '.join(names)}.")
+        return names.index(device.name)
+
+    def costs(self, archs: Networks, batch: int | None = None) -> tuple[np.ndarray, list[np.ndarray]]:
+        """What the coefficients multiply: of networks [A, S, K], and of their pieces [P, S, K] each."""
+        return self.sums([pieces(network, batch) for network in shaped(archs)])
+
+    def sums(self, found: Sequence[Sequence[Piece]]) -> tuple[np.ndarray, list[np.ndarray]]:
+        """The same of networks that were taken apart."""
+        parts = self.layers_.of([piece for network in found for piece in network])
+        each = np.split(parts, np.cumsum([len(network) for network in found])[:-1]) if found else []
+        whole = np.array([part.sum(axis=0) for part in each]).reshape(-1, *parts.shape[1:])
+        whole[:, :, COEFFICIENTS.index("session")] = 1
+        return whole, each
+
+    # New devices
+
+    def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
+        """Which `n` of some networks to measure on a new device: those that tell most of the coefficients, as seen from
+        its own first device. Of more than 2,000 it looks at as many, drawn at random."""
+        if len(archs) > 2000:
+            archs = archs[np.sort(rng.choice(len(archs), 2000, replace=False))]
+        costs, _ = self.costs(archs)
+        told = most_telling(costs[:, self.source_[0]], self.coefficients_[0], WIDTHS, self.noise, n)
+        return archs[np.array(told, int)]
+
+    def adapt(self, few: Measurements) -> LayerwisePredictor:
+        """A predictor for the devices of a few measured networks, or layers; this one stays as it was.
+
+        A new device takes over the layers of that one of these by which measurements that are left out are predicted
+        best; one factor brings that one's coefficients to the new one's speed before they are learnt.
+        """
+        costs, measured = self._pooled(few)
+        new = self._copy(few.devices)
+        for d, device in enumerate(few.devices):
+            known = ~np.isnan(measured[device.name])
+            y, trials = measured[device.name][known], list[tuple[float, int, np.ndarray]]()
+            if not len(y):
+                raise InputError(f"{few.name} has no measurement on {device.name} to adapt to.")
+            for s, coefficients in zip(self.source_, self.coefficients_, strict=True):
+                mine = costs[known, s]
+                guess = coefficients * np.exp(np.median(np.log(y / (mine @ coefficients))))
+                new._learn(d, mine, y, guess)
+                off = new.errors_[d] or np.log(y / (mine @ new.coefficients_[d]))
+                trials.append((float(np.abs(off).mean()), s, guess))
+            _, new.source_[d], guess = min(trials, key=lambda trial: trial[0])
+            new._learn(d, costs[known, new.source_[d]], y, guess)
+        return new
+
+    def _copy(self, devices: tuple[Device, ...]) -> LayerwisePredictor:
+        """The same layers, for devices whose coefficients are still to be learnt."""
+        new, size = replace(self), (len(devices), len(COEFFICIENTS))
+        new.layers_, new.devices_ = self.layers_, devices
+        new.source_, new.errors_ = [0] * size[0], [[] for _ in devices]
+        new.coefficients_, new.covariances_ = np.empty(size), np.empty((*size, size[1]))
+        return new
+
+    def _learn(self, d: int, costs: np.ndarray, ms: np.ndarray, guess: np.ndarray) -> None:
+        """Coefficients of one device, from the costs [n, K] and milliseconds [n] of networks."""
+        how = guess, WIDTHS, self.noise
+        self.coefficients_[d] = calibrate(costs, ms, *how)
+        self.covariances_[d] = covariance(costs, self.coefficients_[d], WIDTHS, self.noise)
+        self.errors_[d] = left_out(costs, ms, *how).tolist() if len(ms) > 2 else []
+
+    def _pooled(self, m: Measurements) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Costs [A, S, K] of what was measured, and the milliseconds [A] by the devices' names."""
+        known = set(m.table["metric"])
+        metric = next((name for name in ("latency_ms", "exe_ms") if name in known), "latency_ms")
+        return self.costs(m.architectures)[0], dict(zip([d.name for d in m.devices], m.matrix(metric).T, strict=True))
+
+    # Artefact
+
+    def metadata(self) -> dict[str, Any]:
+        """All that makes the numbers mean something, as `Predictor.metadata` has it."""
+        about = {"format": FORMAT, "predictor": to_config(self), "unit": "ms", "space": "networks with shapes"}
+        return {**about, "devices": [d.to_dict() for d in self.devices_], **getattr(self, "metadata_", {})}
+
+    def save(self, path: Path) -> None:
+        """Write one file with all of it, layer predictors too: plain containers and tensors."""
+        learnt = {name: getattr(self, f"{name}_") for name in ("source", "coefficients", "covariances", "errors")}
+        write_checkpoint({**self.metadata(), "layers": self.layers_.state(), "state": learnt}, path)
+
+    @staticmethod
+    def load(path: Path) -> LayerwisePredictor:
+        """Read what `save` wrote; nothing in the file is executed.
+
+        Raises:
+            InputError: no such file, a truncated, foreign or edited one, a pickle with more than plain data in it.
+        """
+        saved, edited = (
+            read_checkpoint(path),
+            f"What was learnt in {path} does not fit its configuration; was it edited?",
+        )
+        if not isinstance(saved, Mapping) or saved.get("format") != FORMAT or "layers" not in saved:
+            raise InputError(
+                f"{path} prices no networks; `python -m predictors layerwise --out FILE` writes one that does."
+            )
+        try:
+            predictor = from_config(saved["predictor"], LayerwisePredictor)
+            predictor.devices_ = tuple(Device(**device) for device in saved["devices"])
+            predictor.layers_ = LayerCosts.restored(saved["layers"], str(path))
+            for name, value in saved["state"].items():
+                setattr(predictor, f"{name}_", value if isinstance(value, list) else value.numpy())
+            d, k = len(predictor.devices_), len(COEFFICIENTS)
+            fits = predictor.coefficients_.shape == (d, k) and predictor.covariances_.shape == (d, k, k)
+            known = range(len(predictor.layers_.devices))
+            fits &= len(predictor.errors_) == d == len(predictor.source_) and all(s in known for s in predictor.source_)
+        except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+            raise InputError(edited) from error
+        if not fits:
+            raise InputError(edited)
+        told = ("format", "predictor", "unit", "space", "devices", "layers", "state")
+        predictor.metadata_ = {key: value for key, value in saved.items() if key not in told}
+        return predictor
+
+
+def shaped(archs: Networks) -> Sequence[Architecture]:
+    """Networks with shapes: those of a space are expanded."""
+    return [archs.space.expand(arch) for arch in archs] if isinstance(archs, Architectures) else archs
+
+
+def read_tables(folder: Path, names: Sequence[str], devices: Sequence[str] = ()) -> list[Measurements]:
+    """Measured tables of a folder, by their names; of some devices only, where some are named."""
+    found = [Measured(folder / f"{name}.parquet").measurements() for name in names]
+    return [m.where(devices=[d.name for d in m.devices if d.name in devices]) if devices else m for m in found]

@@ -1,0 +1,153 @@
+"""What a network costs on a device, layer by layer: `python -m predictors predict FILE --network model.onnx`."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from datasets.analysis import BYTES
+from datasets.records import Architecture, Device
+from predictors.layerwise import LayerwisePredictor
+from predictors.pieces import KNOWN, pieces
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True)
+class Price:
+    """One network on one device (PerfNetRT, equation 1: total = pre + sum of exe + post).
+
+    Attributes:
+        network, device, batch: of what.
+        pre, post: ms of copying the input in and the output out.
+        session: ms of a run that computes nothing.
+        low, high: the interval in which the total lies with a probability of `level`.
+        pieces: one row a piece, in the network's order: layer, kind (what priced it), ms, share (of the total), flops,
+            bytes, bound (compute or memory, whichever takes longer at the device's best rates).
+        unknown: ops that are priced by the bytes that they move because nothing is known of them, and how many.
+    """
+
+    network: str
+    device: Device
+    batch: int
+    pre: float
+    session: float
+    post: float
+    low: float
+    high: float
+    level: float
+    pieces: pd.DataFrame
+    unknown: Mapping[str, int]
+
+    @property
+    def exe(self) -> float:
+        """Milliseconds of running."""
+        return self.session + float(self.pieces["ms"].sum())
+
+    @property
+    def total(self) -> float:
+        """Milliseconds from an input to an output in the caller's hands."""
+        return self.pre + self.exe + self.post
+
+    def text(self, largest: int = 40) -> str:
+        """For people; of more than `largest` pieces those that take longest."""
+        table = self.pieces if len(self.pieces) <= largest else self.pieces.nlargest(largest, "ms").sort_index()
+        shown = table.assign(ms=table["ms"].map("{:.4f}".format), share=(100 * table["share"]).map("{:.1f} %".format))
+        shown = shown.assign(flops=table["flops"].map(_short), bytes=table["bytes"].map(_short))
+        lines = [
+            f"{self.network} on {self.device.name}, batch {self.batch}: {self.total:.4g} ms "
+            f"({100 * self.level:.0f} % interval {self.low:.4g} to {self.high:.4g})",
+            f"copy in {self.pre:.4g} + run {self.exe:.4g} ({len(self.pieces)} layers, session {self.session:.2g}) + "
+            f"copy out {self.post:.4g}\n",
+            shown.to_string(index=False, justify="right"),
+        ]
+        if rest := len(self.pieces) - len(table):
+            lines.append(f"and {rest} others, {self.pieces['ms'].sum() - table['ms'].sum():.4g} ms together")
+        told = ", ".join(f"{count} x {kind}" for kind, count in self.unknown.items())
+        lines.append(f"\nUnknown ops, priced by the bytes that they move: {told}" if told else "\nAll ops are known.")
+        return "\n".join(lines)
+
+
+def price(
+    predictor: LayerwisePredictor,
+    network: Architecture,
+    device: Device | None,
+    batch: int | None = None,
+    level: float = 0.9,
+) -> Price:
+    """What a shaped network costs on one of a predictor's devices."""
+    import pandas as pd
+
+    d = predictor.position(device)
+    s, coefficients, layers = predictor.source_[d], predictor.coefficients_[d], predictor.layers_
+    found = pieces(network, batch)
+    costs, (parts,) = predictor.sums([found])
+    (low,), (high,) = predictor.interval(d, costs[:, s], [parts[:, s]], level)
+    batch = batch or network.ops[0].attrs.get("batch", 1)
+    moved = [BYTES * batch * math.prod(network.ops[end].attrs["shape"]) for end in (0, -1)]
+    a, b, c, e = layers.copies[s]
+    pre, post, session = a + b * moved[0], c + e * moved[1], float(coefficients[0])
+    ms = parts[:, s] @ coefficients
+    macs, bytes_ = (np.array([getattr(piece, name) for piece in found], float) for name in ("macs", "moved"))
+    table = pd.DataFrame({"layer": [piece.label for piece in found], "kind": [piece.kind for piece in found], "ms": ms})
+    table["share"] = ms / (pre + session + ms.sum() + post)
+    table["flops"], table["bytes"] = 2 * macs, bytes_
+    table["bound"] = np.where(macs / layers.machine[s, 0] > bytes_ / layers.machine[s, 1], "compute", "memory")
+    unknown = Counter(piece.op for piece in found if piece.op not in KNOWN)
+    ends = pre + low + post, pre + high + post
+    return Price(network.key, predictor.devices_[d], batch, pre, session, post, *ends, level, table, unknown)
+
+
+def read_network(path: Path, batch: int | None = None) -> Architecture:
+    """The network of an ONNX or Keras file."""
+    from datasets.files.keras_file import read_keras
+    from datasets.files.onnx_file import read_onnx
+
+    return read_keras(path, batch or 1)[0] if path.suffix == ".keras" else read_onnx(path, batch)[0]
+
+
+def draw(told: Price) -> Figure:
+    """Two panels: where the time goes, layer after layer, and which kinds of layers take it."""
+    from matplotlib.figure import Figure
+
+    from predictors.figures import COLOURS, GREY
+
+    kinds = list(dict.fromkeys(told.pieces.sort_values("ms", ascending=False)["kind"]))
+    colour = dict(zip(kinds, COLOURS, strict=False))
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 1))
+    rows = told.pieces.reset_index(drop=True)
+    for kind in kinds:
+        part = rows[rows["kind"] == kind]
+        left.bar(part.index + 1, part["ms"], width=1.0 if len(rows) > 60 else 0.8, color=colour[kind], label=kind)
+    for place in rows["ms"].nlargest(3).index.to_list():
+        name = rows["layer"][place].partition(" -> ")[0]
+        left.annotate(name, (place + 1, rows["ms"][place]), (0, 3), textcoords="offset points", ha="center", fontsize=7)
+    left.set(xlabel="layer, in the network's order", ylabel="ms", xlim=(0, len(rows) + 1))
+    left.margins(y=0.12)
+    left.legend(frameon=False)
+    sums = [*rows.groupby("kind")["ms"].sum().reindex(kinds), told.session, told.pre + told.post]
+    names = [*kinds, "session", "copies"]
+    bars = right.barh(names[::-1], sums[::-1], color=[*(colour[k] for k in kinds), GREY, GREY][::-1])
+    right.bar_label(bars, [f" {100 * value / told.total:.0f} %" for value in sums[::-1]])
+    right.set(xlabel="ms")
+    right.margins(x=0.2)
+    for axis in (left, right):
+        axis.spines[["top", "right"]].set_visible(False)
+    interval = f"{100 * told.level:.0f} %: {told.low:.3g} to {told.high:.3g}"
+    figure.suptitle(f"{told.network} on {told.device.name}, batch {told.batch}: {told.total:.4g} ms ({interval})")
+    return figure
+
+
+def _short(value: float) -> str:
+    """1.2 M, in powers of a thousand."""
+    power = min(int(math.log10(value) // 3), 4) if value >= 1 else 0
+    return f"{value / 1000**power:.3g} {['', 'k', 'M', 'G', 'T'][power]}".strip()

@@ -1,0 +1,416 @@
+"""PerfNetRT on whole networks: `python -m tests.perfnetrt_networks` writes rows to runs/perfnetrt/summary.json.
+
+Layers are learnt from the bundled tables; whole networks are tests, but for the first `few` random ones, whose runs
+correct a device's sums (or teach a new device). Only the part `figure4_measure` measures, and it goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from datasets.cli import main
+from datasets.measured import Measured
+from datasets.records import Architectures, Device, InputError, Measurements
+from datasets.spaces.zoo import Zoo
+from measure.layer_sums import LayerSums
+from predictors.base import Predictor
+from predictors.layer_costs import LAYERS, LayerCosts
+from predictors.layerwise import LayerwisePredictor, read_tables
+from predictors.metrics import report
+from predictors.price import price
+from tests.study import run_parts
+
+ROOT = Path(__file__).resolve().parent.parent
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
+FIGURE4 = {"lenet5": 64, "alexnet": 64, "vgg16": 8}
+"""The most images that each is run with: of VGG16 more take longer than a minute a run."""
+RUNTIMES = ("ort", "litert", "openvino", "eager")
+"""The last one is what nobody optimised."""
+
+
+@dataclass
+class Study:
+    """Tables and predictors that the parts share.
+
+    Attributes:
+        out: folder of everything that is written.
+        tables: folder of the tables.
+        layer: what learns layers, a file of configs/predictors; by default the predictor's own.
+        few: how many measured networks correct a device.
+    """
+
+    out: Path
+    tables: Path
+    layer: Predictor | None
+    few: int
+
+    @cached_property
+    def networks(self) -> tuple[Measurements, Measurements]:
+        """Random networks and the zoo."""
+        random, zoo = read_tables(self.tables, ("convnet", "zoo"))
+        return random, zoo
+
+    @cached_property
+    def layers(self) -> dict[str, Measurements]:
+        return dict(zip(LAYERS, read_tables(self.tables, LAYERS), strict=True))
+
+    @cached_property
+    def predictor(self) -> LayerwisePredictor:
+        """Fitted on layers only; what an earlier run of the part `artefact` left."""
+        path = self.out / "layers_only.pt"
+        return LayerwisePredictor.load(path) if path.is_file() else self.fit()
+
+    def fit(self) -> LayerwisePredictor:
+        new = LayerwisePredictor.of(self.layer) if self.layer else LayerwisePredictor()
+        new.fit(self.layers, log=lambda message, **numbers: print(message, file=sys.stderr, flush=True))
+        new.save(self.out / "layers_only.pt")
+        return new
+
+    def parted(self, device: str) -> tuple[Measurements, list[tuple[str, Measurements]]]:
+        """The first `few` random networks with a latency on a device, and the test sets: other random ones, and the zoo."""
+        random, zoo = (_on(m, device) for m in self.networks)
+        places = np.arange(len(random.architectures))
+        rest = random.where(archs=places[self.few :])
+        return random.where(archs=places[: self.few]), [("convnet", rest), ("zoo", zoo)]
+
+    def fp32(self) -> list[Device]:
+        """Devices with layers and networks."""
+        names = {d.name for m in self.networks for d in m.devices}
+        return [d for d in self.predictor.devices_ if d.name in names]
+
+
+def _on(m: Measurements, device: str) -> Measurements:
+    """What was measured on one device."""
+    m = m.where(devices=[device], metrics=["latency_ms"])
+    return m.where(archs=np.flatnonzero(~np.isnan(m.matrix("latency_ms")[:, 0])))
+
+
+def artefact(study: Study) -> list[dict]:
+    """Fit all anew, and write the predictor that ships: corrected by every measured network."""
+    start = time.process_time()
+    whole = study.fit().calibrated(study.networks)
+    whole.save(study.out / "predictor.pt")
+    rows = []
+    for d, device in enumerate(whole.devices_):
+        off = float(np.abs(np.expm1(np.negative(whole.errors_[d]))).mean())
+        told = dict(zip(("macs_a_ms", "bytes_a_ms", "session_ms"), whole.layers_.machine[d], strict=True))
+        off_layers = dict(zip((f"log_error_{kind}" for kind in LAYERS), whole.layers_.deviations[d], strict=True))
+        rows.append(
+            {"device": device.name, "networks": len(whole.errors_[d]), "left_out_mape": off, **told, **off_layers}
+        )
+    return [*rows, {"fit_cpu_s": time.process_time() - start}]
+
+
+# Whole networks
+
+
+class Nearest:
+    """A look-up table of layers: what the measured layer takes that is nearest in the logarithms of the features, times
+    the ratio of their roofline times."""
+
+    def __init__(self, m: Measurements, layers: LayerCosts) -> None:
+        self.space_, self.devices_, self.layers = m.architectures.space, m.devices, layers
+        self.known = self._features(m.architectures)
+        self.work, self.ms = self._work(m.architectures), m.matrix("exe_ms")
+
+    def column(self, device: Device) -> int:
+        return [d.name for d in self.devices_].index(device.name)
+
+    def predict_all(self, archs: Architectures) -> np.ndarray:
+        x, work, found = self._features(archs), self._work(archs), np.empty((len(archs), len(self.devices_)))
+        for d, device in enumerate(self.devices_):
+            s = [known.name for known in self.layers.devices].index(device.name)
+            rows = np.flatnonzero(~np.isnan(self.ms[:, d]))
+            at = rows[((x[:, None] - self.known[rows]) ** 2).sum(axis=2).argmin(axis=1)]
+            need, have = (self.layers.roofline(w)[:, s] for w in (work, self.work[at]))
+            found[:, d] = self.ms[at, d] * need / have
+        return found
+
+    def _features(self, archs: Architectures) -> np.ndarray:
+        low = np.array([f.low for f in archs.space.features])
+        return np.log1p(archs.decisions + low)
+
+    def _work(self, archs: Architectures) -> np.ndarray:
+        return archs.space.totals(archs)[["macs", "moved_bytes"]].to_numpy(float)
+
+
+class Roofline(Nearest):
+    """The longer of computing and moving at rates fitted to the layers (least absolute log error), plus a session."""
+
+    def __init__(self, m: Measurements, layers: LayerCosts) -> None:
+        from scipy.optimize import minimize
+
+        super().__init__(m, layers)
+        self.rates = np.empty((len(m.devices), 2))
+        for d, device in enumerate(m.devices):
+            s = [known.name for known in layers.devices].index(device.name)
+            rows = ~np.isnan(self.ms[:, d])
+            work, log_ms, session = self.work[rows], np.log(self.ms[rows, d]), layers.machine[s, 2]
+
+            def off(log_rates: np.ndarray, work=work, log_ms=log_ms, session=session) -> float:
+                return float(np.abs(np.log(session + (work / np.exp(log_rates)).max(axis=1)) - log_ms).mean())
+
+            self.rates[d] = np.exp(minimize(off, np.log(layers.machine[s, :2]), method="Nelder-Mead").x)
+
+    def predict_all(self, archs: Architectures) -> np.ndarray:
+        sessions = {d.name: self.layers.machine[s, 2] for s, d in enumerate(self.layers.devices)}
+        session = np.array([sessions[d.name] for d in self.devices_])
+        return session + (self._work(archs)[:, None] / self.rates).max(axis=2)
+
+
+def baseline(study: Study, kind: type[Nearest]) -> LayerwisePredictor:
+    """The sum of layers with another model of layers."""
+    own, new = study.predictor.layers_, LayerwisePredictor()
+    names = [d.name for d in own.devices]
+    models = {k: kind(m.where(devices=names), own) for k, m in study.layers.items()}
+    new.layers_ = LayerCosts(models, own.devices, own.machine, own.copies, own.deviations)  # type: ignore[arg-type]
+    new.devices_, new.source_ = study.predictor.devices_, study.predictor.source_
+    new.coefficients_, new.errors_ = new.layers_.guess(), [[] for _ in names]
+    return new
+
+
+def networks(study: Study) -> list[dict]:
+    """Errors of whole networks by device, method and set. `as is`: sums of layers; else corrected by the first few."""
+    methods = {
+        "layerwise": study.predictor,
+        "look-up table": baseline(study, Nearest),
+        "roofline": baseline(study, Roofline),
+    }
+    rows, drawn = [], {}
+    for device in study.fp32():
+        few, tests = study.parted(device.name)
+        for name, plain in methods.items():
+            corrected = plain.calibrated([few])
+            d = corrected.position(device)
+            val = float(np.abs(np.expm1(np.negative(corrected.errors_[d]))).mean())
+            for how, predictor in ((name, corrected), (f"{name}, as is", plain)):
+                found = [(m.matrix("latency_ms")[:, 0], predictor.predict(m.architectures, device)) for _, m in tests]
+                rows += _scores(device.name, how, [label for label, _ in tests], found)
+                if how == name:
+                    drawn[device.name, name] = found
+                    for row in rows[-3:]:
+                        row["val_mape"] = val
+            if name == "layerwise":
+                for row, m in zip(rows[-6:-3], [*(m for _, m in tests), None], strict=True):
+                    if m is not None:
+                        low, high = corrected.predict_interval(m.architectures, device)
+                        y = m.matrix("latency_ms")[:, 0]
+                        row["in_90_interval"] = float(((low <= y) & (y <= high)).mean())
+        rows += _measured_lookup(study, device, tests)
+        by = {row["method"]: row["mape"] for row in rows if row["device"] == device.name and row["set"] == "both"}
+        for how in ("look-up table", "look-up table, as is", "look-up table, measured"):
+            if how in by:
+                rows.append({"device": device.name, "against": how, "mape_ratio": by["layerwise"] / by[how]})
+    _draw_networks(drawn, study.out / "networks.png")
+    return rows
+
+
+def _scores(
+    device: str, method: str, sets: Sequence[str], found: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> list[dict]:
+    both = tuple(np.concatenate(part) for part in zip(*found, strict=True))
+    return [
+        {"device": device, "method": method, "set": name, **report(y, p)}
+        for name, (y, p) in zip([*sets, "both"], [*found, both], strict=True)
+    ]
+
+
+def _measured_lookup(study: Study, device: Device, tests: Sequence[tuple[str, Measurements]]) -> list[dict]:
+    """LETI's look-up table, whose entries are these very layers measured alone, where that was measured."""
+    found, sets = [], []
+    for name, m in tests:
+        path = study.tables / "lookup" / f"{name}.parquet"
+        if path.is_file():
+            found.append((m.matrix("latency_ms")[:, 0], LayerSums(path).on(device)(m.architectures)))
+            sets.append(name)
+    return _scores(device.name, "look-up table, measured", sets, found)[: None if len(sets) > 1 else 1] if found else []
+
+
+# A new device
+
+
+def adapted(study: Study) -> list[dict]:
+    """Every runtime held out in turn: its error as the other runtimes' predictor has it, after `few` of its networks (that
+    `choose` chose), and with all its own layers and as many networks; other precisions and runtimes have no layers."""
+    random, _ = study.networks
+    full, rows = study.predictor, []
+    for device in random.devices:
+        _, (_, (_, zoo)) = None, study.parted(device.name)
+        pool = _on(random, device.name)
+        others = _without(full, device.name)
+        chosen = others.choose(pool.architectures, study.few, np.random.default_rng(0))
+        picked = np.isin(pool.architectures.keys, chosen.keys)
+        few = pool.where(archs=np.flatnonzero(picked))
+        tests = [("convnet", pool.where(archs=np.flatnonzero(~picked))), ("zoo", zoo)]
+        new = others.adapt(few)
+        source = others.devices_[others.source_.index(new.source_[0])]
+        methods = {"unadapted": (others, source), "adapted": (new, device)}
+        if device.name in {d.name for d in full.devices_}:
+            methods["fully trained"] = (full.calibrated([few]), device)
+        for method, (predictor, where) in methods.items():
+            found = [(m.matrix("latency_ms")[:, 0], predictor.predict(m.architectures, where)) for _, m in tests]
+            rows += [{**row, "from": source.name, "few": study.few}
+                     for row in _scores(device.name, method, [name for name, _ in tests], found)]  # fmt: skip
+    return rows
+
+
+def _without(predictor: LayerwisePredictor, device: str) -> LayerwisePredictor:
+    """The same, but for a device."""
+    keep = [d for d, known in enumerate(predictor.devices_) if known.name != device]
+    new = predictor._copy(tuple(predictor.devices_[d] for d in keep))
+    new.source_ = [predictor.source_[d] for d in keep]
+    new.coefficients_, new.covariances_ = predictor.coefficients_[keep], predictor.covariances_[keep]
+    return new
+
+
+# Figure 4
+
+
+def figure4_measure(study: Study, core: int | None, host: str) -> list[dict]:
+    """LeNet-5, AlexNet and VGG16 over batches, three phases each, optimised (three runtimes) and not (eager)."""
+    journal, failed = study.out / "figure4.jsonl", 0
+    for name, most in FIGURE4.items():
+        listed = study.out / f"{name}.txt"
+        listed.write_text(name)
+        backends = ",".join(f"{runtime}:fp32:{b}" for b in BATCHES if b <= most for runtime in RUNTIMES)
+        command = [sys.executable, "-m", "measure", "run", "--space", "zoo", "--archs", listed, "--backend", backends]
+        command += ["--phases", "true", "--protocol", "layer", "--journal", journal, "--host", host]
+        command += [] if core is None else ["--core", core]
+        failed += subprocess.run(list(map(str, command)), cwd=ROOT).returncode != 0
+    table = [sys.executable, "-m", "measure", "table", "--journal", journal, "--out", study.out / "figure4.parquet"]
+    subprocess.run(list(map(str, table)), cwd=ROOT, check=True)
+    return [{"failed": failed, "rows": sum(1 for _ in journal.open())}]
+
+
+def figure4(study: Study) -> list[dict]:
+    """Predicted, measured optimised and measured unoptimised times; the predictor never saw one of the three."""
+    path = study.out / "figure4.parquet"
+    if not path.is_file():
+        raise InputError(f"There is no {path}; run the part figure4_measure first, on an idle machine.")
+    m, rows = Measured(path).measurements(), []
+    parts = {phase: m.matrix(f"{phase}_ms") for phase in ("pre", "exe", "post")}
+    for device in study.fp32():
+        corrected = study.predictor.calibrated([study.parted(device.name)[0]])
+        for a, arch in enumerate(m.architectures):
+            network = Zoo().expand(arch)
+            for d, measured in enumerate(m.devices):
+                same_runtime = measured.name.rpartition("_")[0] == device.name.rpartition("_")[0]
+                if not same_runtime or np.isnan(parts["exe"][a, d]):
+                    continue
+                told = price(corrected, network, device, measured.batch)
+                total = float(sum(part[a, d] for part in parts.values()))
+                row = {"device": device.name, "network": arch.key, "batch": measured.batch, "measured_ms": total}
+                row |= {"predicted_ms": told.total, "error": abs(told.total / total - 1)}
+                eager = [e for e in m.devices if "_eager_" in e.name and e.batch == measured.batch]
+                if eager:
+                    e = m.devices.index(eager[0])
+                    row["unoptimised_ms"] = float(sum(part[a, e] for part in parts.values()))
+                rows.append(row)
+    _draw_figure4(rows, study.out / "figure4.png")
+    return rows
+
+
+def fast(study: Study) -> list[dict]:
+    """CPU-milliseconds that pricing a network of 200 layers takes after loading, median of nine."""
+    from tests.bench import layers_200
+
+    network, predictor, times = layers_200(), study.predictor, []
+    price(predictor, network, predictor.devices_[0])
+    for _ in range(9):
+        start = time.process_time()
+        count = len(price(predictor, network, predictor.devices_[0]).pieces)
+        times.append(1000 * (time.process_time() - start))
+    return [{"layers": count, "cpu_ms": float(np.median(times))}]
+
+
+# Pictures
+
+
+def _draw_networks(drawn: dict, path: Path) -> None:
+    """Measured against predicted, a column a device and a row a method."""
+    from matplotlib.figure import Figure
+
+    devices, methods = (list(dict.fromkeys(key[i] for key in drawn)) for i in (0, 1))
+    figure = Figure(figsize=(4 * len(devices), 3.6 * len(methods)), layout="constrained")
+    axes = figure.subplots(len(methods), len(devices), squeeze=False)
+    for i, method in enumerate(methods):
+        for j, device in enumerate(devices):
+            axis, sets = axes[i][j], drawn[device, method]
+            ends = [min(min(y.min(), p.min()) for y, p in sets), max(max(y.max(), p.max()) for y, p in sets)]
+            axis.fill_between(ends, np.multiply(0.9, ends), np.multiply(1.1, ends), color="#888888", alpha=0.25, lw=0)
+            for (y, p), colour, name in zip(sets, ("#2f6db3", "#d9822b"), ("random", "zoo"), strict=True):
+                axis.scatter(y, p, s=14, color=colour, label=name, lw=0)
+            off = np.concatenate([np.abs(p / y - 1) for y, p in sets]).mean()
+            axis.set(xscale="log", yscale="log", title=f"{device}\n{method}: {100 * off:.1f} % off",
+                     xlabel="measured, ms", ylabel="predicted, ms")  # fmt: skip
+            axis.legend(frameon=False)
+    figure.savefig(path, dpi=110)
+
+
+def _draw_figure4(rows: list[dict], path: Path) -> None:
+    """PerfNetRT's Figure 4: a panel a network and runtime."""
+    from matplotlib.figure import Figure
+
+    devices, nets = (list(dict.fromkeys(row[name] for row in rows)) for name in ("device", "network"))
+    figure = Figure(figsize=(4 * len(nets), 3 * len(devices)), layout="constrained")
+    axes = figure.subplots(len(devices), len(nets), squeeze=False)
+    names = {"predicted_ms": "predicted", "measured_ms": "measured", "unoptimised_ms": "measured, eager PyTorch"}
+    for i, device in enumerate(devices):
+        for j, net in enumerate(nets):
+            part = [row for row in rows if (row["device"], row["network"]) == (device, net)]
+            for k, (column, name) in enumerate(names.items()):
+                values = [row.get(column, np.nan) for row in part]
+                axes[i][j].bar(np.arange(len(part)) + 0.27 * (k - 1), values, width=0.25, label=name,
+                               color=("#2f6db3", "#d9822b", "#888888")[k])  # fmt: skip
+            axes[i][j].set_xticks(range(len(part)), [row["batch"] for row in part])
+            off = np.mean([row["error"] for row in part])
+            axes[i][j].set(yscale="log", xlabel="batch", ylabel="ms", title=f"{net} on {device}: {100 * off:.1f} % off")
+    axes[0][0].legend(frameon=False, fontsize=8)
+    figure.savefig(path, dpi=110)
+
+
+def study(
+    out: Path = Path("runs/perfnetrt"),
+    part: str = "artefact,networks,adapted,fast,figure4_measure,figure4",
+    tables: Path = Path("datasets/bundled"),
+    layer: Predictor | None = None,
+    few: int = 20,
+    core: int | None = None,
+    host: str = "host",
+    claims: Path | None = None,
+) -> None:
+    """Run the parts and write what they find.
+
+    Args:
+        out: folder of what is written, summary.json among it; rows of parts that are not run stay as they are.
+        part: which, separated by commas.
+        tables: folder of convolution, pooling, dense, convnet and zoo.parquet.
+        layer: what learns layers, a file of configs/predictors; by default boosted trees.
+        few: measured networks that correct a device's sums, or teach a new one.
+        core: that Figure 4 is measured on.
+        host: name of the machine that it is measured on; its rows are compared with the devices of that name.
+        claims: a file of configs/claims that is checked in the end; written to claims.json.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    one = Study(out, tables, layer, few)
+    parts = {
+        "artefact": lambda: artefact(one),
+        "networks": lambda: networks(one),
+        "adapted": lambda: adapted(one),
+        "fast": lambda: fast(one),
+        "figure4_measure": lambda: figure4_measure(one, core, host),
+        "figure4": lambda: figure4(one),
+    }
+    run_parts(parts, part, out, claims)
+
+
+if __name__ == "__main__":
+    main(study, prog="python -m tests.perfnetrt_networks")
