@@ -1,0 +1,140 @@
+"""Our predictor of new devices: ten measurements, a prior learnt on other devices, physics, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from datasets.records import Architectures, Device, InputError
+from encoders.base import VectorEncoder
+from encoders.cell import CellOneHot
+from encoders.flat import PHYSICAL, Joined, Totals
+from predictors.new_device import FewShot
+
+SPREAD = 3.0
+"""Standard deviation of the logarithms of the variances around where their search starts."""
+FLOOR = 1e-3
+"""Least variance of the noise, as a share of the labels'."""
+START = {"sources": 0.5, "vector": 0.2, "constant": 0.1, "noise": 0.03}
+"""Variances where the search starts, as shares of the labels'; the vector's is shared by its blocks."""
+POOL = 2000
+"""Of more architectures, so many are drawn before the informative ones are chosen among them."""
+
+
+def totals_and_decisions() -> VectorEncoder:
+    """Physics first, then what only the labels can tell."""
+    return Joined([Totals(PHYSICAL), CellOneHot()])
+
+
+@dataclass
+class Conditioned(FewShot):
+    """Bayesian linear regression on three blocks: what the source model says, physical totals, and single decisions.
+
+    It is a Gaussian process with one linear kernel a block (Rasmussen and Williams, 2006, chapters 2 and 5). How much
+    each block explains, and the noise, maximise the marginal likelihood of the few labels, under a weak prior: where
+    the sources resemble the device, labels refine a mixture of them; where they do not, totals and decisions answer.
+
+    Attributes:
+        source: learns the source devices.
+        encoder: blocks beside the sources; a `Joined` has one for each of its parts.
+        informative: `choose` takes architectures that tell most about all others, not random ones.
+    """
+
+    encoder: VectorEncoder = field(default_factory=totals_and_decisions)
+    informative: bool = True
+
+    def _start(self) -> np.ndarray:
+        vector = len(self._sizes()) - 1
+        return np.log([START["sources"], *[START["vector"] / vector] * vector, START["constant"], START["noise"]])
+
+    def _prior(self, theta: np.ndarray) -> np.ndarray:
+        """Variance [features] of the line's weights."""
+        return np.exp(np.repeat(theta[:-2], self._sizes()))
+
+    def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
+        blocks = np.split(few, np.cumsum(self._sizes())[:-1], axis=1)
+        self.few_, self.theta_ = few, maximise_evidence([b @ b.T for b in blocks], t, self._start())
+        alpha = np.linalg.solve(self._covariance(), t)
+        return self._prior(self.theta_) * (few.T @ alpha), float(np.exp(self.theta_[-2]) * alpha.sum())
+
+    def _covariance(self) -> np.ndarray:
+        """Of the few labels [n, n]."""
+        kernel = (self.few_ * self._prior(self.theta_)) @ self.few_.T + np.exp(self.theta_[-2])
+        return kernel + (np.exp(self.theta_[-1]) + FLOOR) * np.eye(len(kernel))
+
+    def predict_interval(
+        self, archs: Architectures, device: Device | None = None, level: float = 0.9
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `Uncertain.predict_interval`; Student's t, for the noise too was learnt from few labels."""
+        from scipy.stats import t as student
+
+        if self.line_ is None:
+            raise InputError("Intervals are of devices that were adapted to; `adapt` to a few measurements first.")
+        if not 0 < level < 1:
+            raise InputError(f"level = {level} must lie between 0 and 1.")
+        self.column(device)
+        x = self._features(self.encode(archs))
+        prior, constant = self._prior(self.theta_), np.exp(self.theta_[-2])
+        cross = (x * prior) @ self.few_.T + constant  # [A, n]
+        half = np.linalg.solve(np.linalg.cholesky(self._covariance()), cross.T)
+        variance = np.maximum((x**2) @ prior + constant - (half**2).sum(axis=0), 0) + np.exp(self.theta_[-1]) + FLOOR
+        reach = student.ppf((1 + level) / 2, len(self.few_)) * np.sqrt(variance)
+        z = x @ self.line_ + self.bias_
+        low, high = (self.scale.inverse(end[:, None])[:, 0] for end in (z - reach, z + reach))
+        return low, high
+
+    def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
+        """Those that leave least variance in all others before anything is measured (Bayesian A-optimal design, one
+        after the other), or random ones."""
+        drawn = super().choose(archs, min(POOL, len(archs)) if self.informative else n, rng)
+        if not self.informative:
+            return drawn
+        if n > len(drawn):
+            raise InputError(f"Cannot choose {n} of {len(drawn)} architectures.")
+        theta = self._start()
+        x = self._features(self.encode(drawn)) * np.sqrt(self._prior(theta))
+        covariance, noise = x @ x.T + np.exp(theta[-2]), np.exp(theta[-1])
+        taken: list[int] = []
+        for _ in range(n):
+            own = np.diagonal(covariance).copy()
+            gain = (covariance**2).sum(axis=0) / (own + noise)
+            gain[taken] = -1
+            best = int(gain.argmax())
+            taken.append(best)
+            column = covariance[:, best].copy()
+            covariance -= np.outer(column, column / (own[best] + noise))
+        return drawn[np.array(taken)]
+
+    def _state(self) -> dict[str, Any]:
+        state = super()._state()
+        return state if self.line_ is None else state | {"few": self.few_, "theta": self.theta_}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        super()._restore(state)
+        if self.line_ is not None:
+            self.few_, self.theta_ = state["few"].numpy(), state["theta"].numpy()
+
+
+def maximise_evidence(kernels: list[np.ndarray], t: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Logarithms of the variances of each kernel [n, n], of a constant and of the noise under which labels [n] are most
+    likely, a weak prior around `start` added."""
+    from scipy.linalg import cho_solve
+    from scipy.optimize import minimize
+
+    n = len(t)
+    parts = np.array([*kernels, np.ones((n, n)), np.eye(n)])
+
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = np.exp(theta)
+        factor = np.linalg.cholesky(np.tensordot(weights, parts, 1) + FLOOR * np.eye(n))
+        inverse = cho_solve((factor, True), np.eye(n))
+        alpha = inverse @ t
+        off = (theta - start) / SPREAD
+        value = t @ alpha / 2 + np.log(np.diagonal(factor)).sum() + off @ off / 2
+        slope = np.tensordot(parts, inverse - np.outer(alpha, alpha), 2) * weights / 2 + off / SPREAD
+        return float(value), slope
+
+    bounds = [(s - 4 * SPREAD, s + 4 * SPREAD) for s in start]
+    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}).x
