@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -39,10 +39,12 @@ class Conditioned(FewShot):
     Attributes:
         source: learns the source devices.
         encoder: blocks beside the sources; a `Joined` has one for each of its parts.
+        labels: milliseconds themselves rank better than their logarithms where some cells take next to nothing.
         informative: `choose` takes architectures that tell most about all others, not random ones.
     """
 
     encoder: VectorEncoder = field(default_factory=totals_and_decisions)
+    labels: Literal["log", "linear"] = "linear"
     informative: bool = True
 
     def _start(self) -> np.ndarray:

@@ -1,16 +1,22 @@
-"""How well predictors learn new devices: one fit on source devices, and many rows (targets, numbers of samples, draws)."""
+"""How well predictors learn new devices: one fit on source devices, many rows (targets, numbers of samples, draws)."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from datasets.records import Architectures, InputError, Measurements
 from predictors.base import Adaptable, Log, Predictor, Uncertain, silent
-from predictors.device_sets import DeviceSet
+from predictors.config import to_config
+from predictors.device_sets import DeviceSet, load_set
 from predictors.metrics import report
 
 SAMPLERS = ("own", "random", "fixed")
@@ -75,7 +81,9 @@ def study(
                 yield from ({**about, **told, "shots": n, "draw": draw, **row} for row in scores)
 
 
-def _choice(predictor: Adaptable, archs: Architectures, n: int, sampler: str, rng: np.random.Generator) -> Architectures:
+def _choice(
+    predictor: Adaptable, archs: Architectures, n: int, sampler: str, rng: np.random.Generator
+) -> Architectures:
     if sampler == "random":
         return archs[rng.permutation(len(archs))[:n]]
     return predictor.choose(archs, n, rng)
@@ -97,8 +105,7 @@ def _scores(
     if isinstance(adapted, Uncertain) and len(few):
         low, high = adapted.predict_interval(table.architectures, device, LEVEL)
         known = others & ~np.isnan(truth)
-        error = np.abs(np.log(predicted[known] / truth[known]))
-        width = np.log(high[known] / low[known])
+        error, width = np.abs(predicted - truth)[known], (high - low)[known]
         row["coverage"] = float(((low <= truth) & (truth <= high))[known].mean())
         row["width_spearman"] = report(error, width)["spearman"]
         wide = width >= np.median(width)
@@ -106,3 +113,42 @@ def _scores(
     sets = {"all": others} | ({} if connected.all() else {"connected": others & connected})
     for name, chosen in sets.items():
         yield {"cells": name, **row, **report(truth[chosen], predicted[chosen])}
+
+
+def run(predictor: Predictor, sets: Path, device_set: str, folder: Path, name: str, settings: dict[str, Any]) -> bool:
+    """One run folder of a study, `metrics.json` with all rows, which appears when it is whole; complete ones stay.
+
+    Args:
+        predictor: an `Adaptable` one.
+        sets: a file of device sets.
+        device_set: one of them.
+        folder: of the study.
+        name: what rows call the predictor.
+        settings: cells, shots, draws, sampler, seed, and how many of the sources.
+
+    Returns:
+        Whether there was anything to do.
+    """
+    config = {"predictor": to_config(predictor), "sets": str(sets), "device_set": device_set, "name": name, **settings}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:10]
+    out = folder / f"{name}-{device_set.replace(':', '-')}-{settings['seed']}-{digest}"
+    if (out / "metrics.json").exists():
+        print(f"complete: {out}")
+        return False
+    devices, settings = load_set(sets, device_set), dict(settings)
+    if few := settings.pop("sources"):
+        if few > len(devices.sources):
+            raise InputError(f"The set '{device_set}' has {len(devices.sources)} sources, not {few}.")
+        order = np.random.default_rng(settings["seed"]).permutation(len(devices.sources))[:few]
+        devices = replace(devices, sources=tuple(devices.sources[i] for i in order))
+
+    def tell(message: str, **numbers: float) -> None:
+        if sys.stdout.isatty():
+            print(f"  {message:70}", end="\r", flush=True)
+
+    rows = [{"predictor": name, **row} for row in study(devices, predictor, **settings, log=tell)]
+    out.mkdir(parents=True, exist_ok=True)
+    part = out / "metrics.json.part"
+    part.write_text(json.dumps({"config": config, "rows": rows}, indent=1))
+    part.replace(out / "metrics.json")
+    return True

@@ -61,7 +61,9 @@ def read_sets(path: Path) -> dict[str, dict[str, Any]]:
                 targets = [device.name for device in m.devices if device.family == family]
                 sets[f"{name}:{family}"] = {"data": entry["data"], "sources": sources, "targets": targets}
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} is no file of device sets: each needs data, sources and targets ({error}).") from error
+        raise InputError(
+            f"{path} is no file of device sets: each needs data, sources and targets ({error})."
+        ) from error
     return sets
 
 
@@ -81,7 +83,7 @@ def load_set(path: Path, name: str) -> DeviceSet:
 
 
 def _joined(tables: Sequence[Measurements]) -> Measurements:
-    """Measurements of the devices of all tables on the architectures that all of them have, in the first one's order."""
+    """Measurements of the devices of all tables, on the architectures that all have, in the first one's order."""
     import pandas as pd
 
     first = tables[0]

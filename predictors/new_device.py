@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -39,10 +39,12 @@ class FewShot(Predictor):
     Attributes:
         source: learns the source devices, and is fitted with this predictor.
         encoder: the vector beside the source model's outputs.
+        labels: the scale on which the line of a new device is learnt; that of the source devices is `scale`.
     """
 
     source: Predictor = field(default_factory=line_and_net)
     encoder: VectorEncoder = field(default_factory=CellOneHot)
+    labels: Literal["log", "linear"] = "log"
 
     line_: np.ndarray | None = field(init=False, repr=False, compare=False, default=None)  # [features], once adapted
     sources_: Scale = field(init=False, repr=False, compare=False)  # of the source devices' labels
@@ -106,10 +108,10 @@ class FewShot(Predictor):
             raise InputError(f"Adapt to one device at a time; {few.name} has {len(few.devices)}.")
         y = few.matrix(self.metric)[:, 0]
         known = ~np.isnan(y)
-        if self.scale.kind == "log" and not (y[known] > 0).all():
+        if self.labels == "log" and not (y[known] > 0).all():
             raise InputError(f"{self.metric} of {few.name} has values that are not above zero.")
         new = copy.copy(self)
-        new.devices_, new.scale = few.devices, Scale(self.scale.kind).fit(y[known, None])
+        new.devices_, new.scale = few.devices, Scale(self.labels).fit(y[known, None])
         features = self._features(self.encode(few.architectures[np.flatnonzero(known)]))
         new.line_, new.bias_ = new._learn(features, new.scale.transform(y[known, None])[:, 0])
         told = {"samples": int(known.sum()), "sources": [device.name for device in self.devices_]}
@@ -132,7 +134,7 @@ class FewShot(Predictor):
         far = ((table[:, None] - table[None, :-1]) ** 2).sum(axis=-1)  # [S + 1, S]
         weights = _nearness(far, _unit(far[:-1], self.alike_))[-1]
         new = copy.copy(self)
-        new.devices_, new.scale = (device,), Scale(self.scale.kind)
+        new.devices_, new.scale = (device,), Scale(self.sources_.kind)
         new.scale.mean_, new.scale.std_ = (
             np.array([weights @ part]) for part in (self.sources_.mean_, self.sources_.std_)
         )
@@ -151,7 +153,12 @@ class FewShot(Predictor):
 
     def _state(self) -> dict[str, Any]:
         state: dict[str, Any] = {"source": self.source._state(), "source_scale": self.source.scale.state()}
-        state |= {"sources": self.sources_.state(), "center": self.center_, "width": self.width_}
+        state |= {
+            "sources": self.sources_.state(),
+            "sources_kind": self.sources_.kind,
+            "center": self.center_,
+            "width": self.width_,
+        }
         state |= {"alike": self.alike_}
         return state if self.line_ is None else state | {"line": self.line_, "bias": float(self.bias_)}
 
@@ -159,7 +166,7 @@ class FewShot(Predictor):
         self.source.space_ = self.space_
         self.source.scale.restore(state["source_scale"])
         self.source._restore(state["source"])
-        self.sources_ = Scale(self.scale.kind)
+        self.sources_ = Scale(state["sources_kind"])
         self.sources_.restore(state["sources"])
         self.center_, self.width_ = state["center"].numpy(), state["width"].numpy()
         self.alike_ = state["alike"].numpy()
@@ -177,7 +184,7 @@ class FewShot(Predictor):
         graph, said = model.graph, f"source_{self.metric}"
         width = len(self.sources_.std_)
         ends = "z" if self.line_ is None else "said"
-        log = self.scale.kind == "log"
+        log = self.sources_.kind == "log"
         steps = [("Log", [said], "logarithm")] if log else []
         steps += [
             ("Sub", ["logarithm" if log else said, "sources_mean"], "moved"),
