@@ -1,4 +1,5 @@
-"""Command line of predictors: `python -m predictors {predict,layerwise,score,export,show,compare}`."""
+"""Command line of predictors: `python -m predictors {predict,layerwise,score,export,show,compare,choose,adapt,transfer,
+summarise}`."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ def predict(
     network: Path | None = None,
     batch: int | None = None,
     out: Path = Path("runs/network.png"),
+    level: float = 0.0,
 ) -> None:
     """Print what a predictor says, one number a line (an .onnx file needs no torch); or, of a file that `layerwise`
     wrote, what a network costs layer by layer.
@@ -30,7 +32,10 @@ def predict(
         network: an ONNX or .keras file instead, whose layers are priced.
         batch: images a run of that network, where its file leaves them open; by default 1.
         out: picture that the network's layers are drawn to (.png).
+        level: 0.9 also prints the ends of the interval that a new measurement falls into with probability 0.9; of a
+            predictor.pt that knows how sure it is.
     """
+    from predictors.base import Uncertain
     from predictors.export import load_predictor
 
     if network is not None:
@@ -39,6 +44,8 @@ def predict(
         _predict_network(file, network, device, batch, out)
         return
     predictor = load_predictor(file)
+    if level and not isinstance(predictor, Uncertain):
+        raise InputError(f"{file} knows no intervals; leave --level out, or adapt a Conditioned predictor.")
     known = predictor.devices_
     if not device and len(known) > 1:
         raise InputError(f"Name a device with --device; {file} answers for: {', '.join(d.name for d in known)}.")
@@ -47,9 +54,14 @@ def predict(
         raise InputError("Name one architecture with --arch, or a file of them with --archs.")
     if archs is not None and not archs.is_file():
         raise InputError(f"There is no file {archs}; it should hold one architecture a line.")
-    keys = archs.read_text().split() if archs is not None else [arch]
-    values = predictor.predict(predictor.space_.parse(keys), where)
+    asked = predictor.space_.parse(archs.read_text().split() if archs is not None else [arch])
+    values = predictor.predict(asked, where)
     unit = UNITS.get(predictor.metric, "")
+    if level and isinstance(predictor, Uncertain):
+        low, high = predictor.predict_interval(asked, where, level)
+        for value, a, b in zip(values, low, high, strict=True):
+            print(f"{value:.6g} {unit} ({a:.6g} to {b:.6g})")
+        return
     for value in values:
         print(f"{value:.6g} {unit}".strip())
 
@@ -183,5 +195,125 @@ def compare(folder: Path, claims: Path | None = None) -> None:
     print(f"\nbest:     {best.name}\nreport:   {folder / 'report.html'}\nexported: {folder / 'best.onnx'}")
 
 
+def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0) -> None:
+    """Print the architectures to measure on a new device, one a line: a file for `python -m measure run --archs`.
+
+    Args:
+        file: a predictor.pt that can adapt, fitted on other devices.
+        n: how many.
+        archs: a file of the architectures to choose among, one a line; by default 2,000 random connected ones.
+        seed: of what is drawn.
+    """
+    import numpy as np
+
+    from predictors.base import Adaptable
+
+    predictor, rng = Predictor.load(file), np.random.default_rng(seed)
+    if not isinstance(predictor, Adaptable):
+        raise InputError(f"{file} cannot adapt to a new device; fit one of configs/predictors/conditioned.yaml.")
+    space = predictor.space_  # type: ignore[attr-defined]
+    if archs is not None and not archs.is_file():
+        raise InputError(f"There is no file {archs}; it should hold one architecture a line.")
+    pool = space.parse(archs.read_text().split()) if archs is not None else space.sample(2000, rng)
+    pool = pool[np.unique(pool.decisions, axis=0, return_index=True)[1]]
+    pool = pool[np.flatnonzero(space.connected(pool) & space.feasible(pool))]
+    print("\n".join(predictor.choose(pool, n, rng).keys))
+
+
+def adapt(file: Path, measurements: Path, out: Path, device: str = "") -> None:
+    """Adapt a predictor to a new device by a few measurements, and save what answers for that device.
+
+    Args:
+        file: a predictor.pt that can adapt, fitted on other devices.
+        measurements: a table of `python -m measure table` (.parquet), or a .csv with the columns key and value.
+        out: the predictor.pt to write.
+        device: which device of the table (needed where it has several), or the name of the .csv's.
+    """
+    import time
+
+    from predictors.base import Adaptable
+    from predictors.few_measurements import read_few
+
+    predictor = Predictor.load(file)
+    if not isinstance(predictor, Adaptable):
+        raise InputError(f"{file} cannot adapt to a new device; fit one of configs/predictors/conditioned.yaml.")
+    few = read_few(measurements, device, predictor.space_, predictor.metric)  # type: ignore[attr-defined]
+    start = time.perf_counter()
+    adapted = predictor.adapt(few)
+    seconds = time.perf_counter() - start
+    adapted.save(out)
+    print(f"{out}: answers for {few.devices[0].name}; {len(few.architectures)} measurements, {1000 * seconds:.0f} ms")
+
+
+def transfer(
+    predictor: Predictor | None = None,
+    sets: Path = Path("configs/device_sets/nasflat.yaml"),
+    device_set: str = "",
+    study: Path = Path("runs/transfer"),
+    name: str = "",
+    cells: int = 900,
+    shots: list[int] = [20],  # noqa: B006  (jsonargparse reads it; nobody changes it)
+    draws: int = 10,
+    sampler: str = "own",
+    seed: int = 0,
+    sources: int = 0,
+    sweep: Path | None = None,
+) -> bool:
+    """Fit a predictor on the source devices of a set, adapt it to each of its targets, score it on all other
+    architectures; one run folder with the rows. A run that is complete is skipped.
+
+    Args:
+        predictor: one that can adapt (a file of configs/predictors).
+        sets: the file of device sets.
+        device_set: the name of the set in it.
+        study: the folder of run folders.
+        name: what rows call the predictor; by default its class.
+        cells: architectures measured on each source device.
+        shots: numbers of samples of a target; 0: its published numbers only.
+        draws: of the samples.
+        sampler: own, random or fixed.
+        seed: of source cells and draws.
+        sources: only so many of the source devices, drawn by the seed; 0: all.
+        sweep: alone, instead of all other flags: run every combination of a sweep file that is not complete yet.
+
+    Returns:
+        Whether anything was to be done.
+    """
+    from predictors.cross_device import run
+    from predictors.sweep import run_sweep
+
+    if sweep is not None:
+        run_sweep(sweep, lambda flags: main(transfer, "python -m predictors transfer", flags), program="predictors")
+        return True
+    if predictor is None or not device_set:
+        raise InputError("Name a --predictor and a --device_set, or a --sweep of them.")
+    settings = {"cells": cells, "shots": shots, "draws": draws, "sampler": sampler, "seed": seed, "sources": sources}
+    return run(predictor, sets, device_set, study, name or type(predictor).__name__.lower(), settings)
+
+
+def summarise(folder: Path, claims: Path | None = None) -> None:
+    """Gather the runs of a cross-device study: prints the table, writes summary.json, report.html and claims.json.
+
+    Args:
+        folder: holds the run folders of `transfer`.
+        claims: a file of configs/claims: what the study must show.
+    """
+    from predictors.claims import check_claims, verdict
+    from predictors.transfer_report import gather
+
+    print("Mean Spearman over targets, draws and seeds.\n")
+    print(gather(folder).to_string(float_format="%.3f", na_rep=""))
+    if claims is not None:
+        print()
+        print(*map(verdict, check_claims(claims, folder)), sep="\n")
+    print(f"\nreport:   {folder / 'report.html'}")
+
+
 if __name__ == "__main__":
-    main([predict, layerwise, score, export, show, compare], prog="python -m predictors", positional=True)
+    import sys
+
+    commands = [predict, layerwise, score, export, show, compare, choose, adapt, summarise]
+    if sys.argv[1:2] == ["transfer"]:  # its predictor is a flag, as train.py's
+        main(transfer, prog="python -m predictors transfer", arguments=sys.argv[2:])
+    else:
+        main([*commands, transfer], prog="python -m predictors", positional=True)

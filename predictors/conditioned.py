@@ -1,164 +1,142 @@
-"""One predictor for all devices of a kind, those that it never saw among them: it reads their published numbers."""
+"""Our predictor of new devices: ten measurements, a prior learnt on other devices, physics, and how sure that is."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from datasets.records import Architectures, Cost, Device, InputError
+from datasets.records import Architectures, Device, InputError
 from encoders.base import VectorEncoder
-from encoders.layer import LayerPhysics, LayerWork
-from predictors.base import Inputs, Log
-from predictors.scaling import Scale
-from predictors.trees import XGBoost, tree_node
+from encoders.cell import CellOneHot
+from encoders.flat import PHYSICAL, Joined, Totals
+from predictors.new_device import FewShot
 
-NEEDED = ("peak_gflops", "memory_gbs")
-"""Without these a device has no roofline."""
-OPTIONAL = ("cores", "l2_mb")
-"""Where a device does not tell them, it has the median of those that were learnt from."""
+SPREAD = 3.0
+"""Standard deviation of the logarithms of the variances around where their search starts."""
+FLOOR = 1e-3
+"""Least variance of the noise, as a share of the labels'."""
+START = {"sources": 0.5, "vector": 0.2, "constant": 0.1, "noise": 0.03}
+"""Variances where the search starts, as shares of the labels'; the vector's is shared by its blocks."""
+POOL = 2000
+"""Of more architectures, so many are drawn before the informative ones are chosen among them."""
+
+
+def totals_and_decisions() -> VectorEncoder:
+    """Physics first, then what only the labels can tell."""
+    return Joined([Totals(PHYSICAL), CellOneHot()])
 
 
 @dataclass
-class Conditioned(XGBoost):
-    """Boosted trees on how many times longer an architecture takes than a device's published roofline allows.
+class Conditioned(FewShot):
+    """Bayesian linear regression on three blocks: what the source model says, physical totals, and single decisions.
 
-    The roofline of a device is the longer of operations / peak rate and bytes / bandwidth. What is left over is learnt
-    from the architecture, from both of these times, how they compare, the operations a core and the bytes a byte of
-    cache: numbers whose meaning no device changes, so a device that was never measured is one more point among them.
+    It is a Gaussian process with one linear kernel a block (Rasmussen and Williams, 2006, chapters 2 and 5). How much
+    each block explains, and the noise, maximise the marginal likelihood of the few labels, under a weak prior: where
+    the sources resemble the device, labels refine a mixture of them; where they do not, totals and decisions answer.
 
     Attributes:
-        encoder: the architecture's own numbers.
-        work: millions of multiply-accumulates, and megabytes moved.
+        source: learns the source devices.
+        encoder: blocks beside the sources; a `Joined` has one for each of its parts.
+        labels: milliseconds themselves rank better than their logarithms where some cells take next to nothing.
+        informative: `choose` takes architectures that tell most about all others, not random ones.
     """
 
-    scale: Scale = field(init=False, default_factory=lambda: Scale("none"))
-    encoder: VectorEncoder = field(default_factory=LayerPhysics)
-    work: VectorEncoder = field(default_factory=LayerWork)
+    encoder: VectorEncoder = field(default_factory=totals_and_decisions)
+    labels: Literal["log", "linear"] = "linear"
+    informative: bool = True
 
-    def _arrays(self, archs: Architectures) -> Inputs:
-        """The encoder's numbers, then the logarithms of both amounts of work."""
-        work = np.log(np.maximum(self.work(archs), 1e-9)).astype(np.float32)
-        return {"x": np.concatenate([self.encoder(archs), work], axis=1)}
+    def _start(self) -> np.ndarray:
+        vector = len(self._sizes()) - 1
+        return np.log([START["sources"], *[START["vector"] / vector] * vector, START["constant"], START["noise"]])
 
-    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
-        told = [device.features for device in self.devices_]
-        self.typical_ = {
-            name: float(np.median([one[name] for one in told if name in one] or [1.0])) for name in OPTIONAL
-        }
-        rows, targets = [], []
-        for device, column in zip(self.devices_, z.T, strict=True):
-            known = ~np.isnan(column)
-            features = self._features(x["x"][known], device)
-            rows.append(features)
-            targets.append(np.log(column[known]) - _roof(features))
-        target = np.concatenate(targets)
-        self.over_ = float(target.mean())
-        self.boosters_ = [self._boost(np.concatenate(rows), target - self.over_)]
-        log(f"{sum(map(len, rows))} rows of {len(rows)} devices: {self.trees} trees")
+    def _prior(self, theta: np.ndarray) -> np.ndarray:
+        """Variance [features] of the line's weights."""
+        return np.exp(np.repeat(theta[:-2], self._sizes()))
 
-    def _features(self, x: np.ndarray, device: Device) -> np.ndarray:
-        """[A, features]; the last two are the logarithms of the milliseconds that computing and moving take."""
-        return x @ _picks(x.shape[1]) + self._offsets(x.shape[1], device)
+    def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
+        blocks = np.split(few, np.cumsum(self._sizes())[:-1], axis=1)
+        self.few_, self.theta_ = few, maximise_evidence([b @ b.T for b in blocks], t, self._start())
+        alpha = np.linalg.solve(self._covariance(), t)
+        return self._prior(self.theta_) * (few.T @ alpha), float(np.exp(self.theta_[-2]) * alpha.sum())
 
-    def _offsets(self, width: int, device: Device) -> np.ndarray:
-        known: Mapping[str, float] = {**self.typical_, **device.features}
-        if missing := [name for name in NEEDED if name not in known]:
-            raise InputError(
-                f"This predictor was not fitted on device '{device.name}'; it answers for: "
-                f"{', '.join(d.name for d in self.devices_)}, and for any other that tells its {' and '.join(missing)}."
-            )
-        rate, bandwidth, cores, cache = (np.log(known[name]) for name in (*NEEDED, *OPTIONAL))
-        compute, memory = np.log(2.0) - rate, -bandwidth
-        tail = [compute - memory, -cores, -cache, compute, memory]
-        return np.array([0.0] * (width - 2) + tail, np.float32)
+    def _covariance(self) -> np.ndarray:
+        """Of the few labels [n, n]."""
+        kernel = (self.few_ * self._prior(self.theta_)) @ self.few_.T + np.exp(self.theta_[-2])
+        return kernel + (np.exp(self.theta_[-1]) + FLOOR) * np.eye(len(kernel))
 
-    def _forward(self, x: Inputs) -> np.ndarray:
-        import xgboost
+    def predict_interval(
+        self, archs: Architectures, device: Device | None = None, level: float = 0.9
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """See `Uncertain.predict_interval`; Student's t, for the noise too was learnt from few labels."""
+        from scipy.stats import t as student
 
-        columns = []
-        for device in self.devices_:
-            features = self._features(x["x"], device)
-            over = self.boosters_[0].predict(xgboost.DMatrix(features)) + np.float32(self.over_)
-            columns.append(np.exp(over + _roof(features)))
-        return np.stack(columns, axis=1).astype(np.float64)
+        if self.line_ is None:
+            raise InputError("Intervals are of devices that were adapted to; `adapt` to a few measurements first.")
+        if not 0 < level < 1:
+            raise InputError(f"level = {level} must lie between 0 and 1.")
+        self.column(device)
+        x = self._features(self.encode(archs))
+        prior, constant = self._prior(self.theta_), np.exp(self.theta_[-2])
+        cross = (x * prior) @ self.few_.T + constant  # [A, n]
+        half = np.linalg.solve(np.linalg.cholesky(self._covariance()), cross.T)
+        variance = np.maximum((x**2) @ prior + constant - (half**2).sum(axis=0), 0) + np.exp(self.theta_[-1]) + FLOOR
+        reach = student.ppf((1 + level) / 2, len(self.few_)) * np.sqrt(variance)
+        z = x @ self.line_ + self.bias_
+        low, high = (self.scale.inverse(end[:, None])[:, 0] for end in (z - reach, z + reach))
+        return low, high
 
-    def seen_from(self, device: Device | None) -> Conditioned:
-        """This predictor where it was fitted on the device; otherwise one that answers for that device alone, from
-        what the device tells of itself.
-
-        Raises:
-            InputError: the device is none, or tells neither rate nor bandwidth.
-        """
-        if device is None or device.name in [d.name for d in self.devices_]:
-            return self
-        self._offsets(2, device)
-        other = copy.copy(self)
-        other.devices_, other.scale = (device,), Scale("none").fit(np.ones((1, 1)))
-        return other
-
-    def predict(self, archs: Architectures, device: Device | None = None) -> np.ndarray:
-        """Predictions [A] in the metric's unit, on any device that tells its rate and bandwidth."""
-        seen = self.seen_from(device)
-        return seen.predict_all(archs)[:, seen.column(device)]
-
-    def on(self, device: Device | None, metric: str = "latency_ms") -> Cost:
-        """The prediction as a cost."""
-        return super(Conditioned, self.seen_from(device)).on(device, metric)
+    def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
+        """Those that leave least variance in all others before anything is measured (Bayesian A-optimal design, one
+        after the other), or random ones."""
+        drawn = super().choose(archs, min(POOL, len(archs)) if self.informative else n, rng)
+        if not self.informative:
+            return drawn
+        if n > len(drawn):
+            raise InputError(f"Cannot choose {n} of {len(drawn)} architectures.")
+        theta = self._start()
+        x = self._features(self.encode(drawn)) * np.sqrt(self._prior(theta))
+        covariance, noise = x @ x.T + np.exp(theta[-2]), np.exp(theta[-1])
+        taken: list[int] = []
+        for _ in range(n):
+            own = np.diagonal(covariance).copy()
+            gain = (covariance**2).sum(axis=0) / (own + noise)
+            gain[taken] = -1
+            best = int(gain.argmax())
+            taken.append(best)
+            column = covariance[:, best].copy()
+            covariance -= np.outer(column, column / (own[best] + noise))
+        return drawn[np.array(taken)]
 
     def _state(self) -> dict[str, Any]:
-        return {**super()._state(), "typical": self.typical_, "over": self.over_}
+        state = super()._state()
+        return state if self.line_ is None else state | {"few": self.few_, "theta": self.theta_}
 
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)
-        self.typical_, self.over_ = dict(state["typical"]), state["over"]
-
-    def _to_onnx(self, x: Inputs) -> Any:
-        """For the devices that it was fitted on: their numbers stand in the file as constants."""
-        from onnx import helper
-
-        from predictors.export import vector_model
-
-        width = x["x"].shape[1]
-        picks, nodes = _picks(width), []
-        last = np.eye(picks.shape[1], dtype=np.float32)[:, -2:]
-        tensors = {
-            "picks": picks,
-            "over": np.array([self.over_]),
-            "compute": last[:, :1],
-            "memory": last[:, 1:],
-        }
-        nodes.append(helper.make_node("MatMul", ["x", "picks"], ["amounts"]))
-        for i, device in enumerate(self.devices_):
-            tensors[f"offsets_{i}"] = self._offsets(width, device)
-            nodes += [
-                helper.make_node("Add", ["amounts", f"offsets_{i}"], [f"x_{i}"]),
-                tree_node(self.boosters_[0], picks.shape[1], f"x_{i}", f"over_{i}"),
-                helper.make_node("MatMul", [f"x_{i}", "compute"], [f"compute_{i}"]),
-                helper.make_node("MatMul", [f"x_{i}", "memory"], [f"memory_{i}"]),
-                helper.make_node("Max", [f"compute_{i}", f"memory_{i}"], [f"roof_{i}"]),
-                helper.make_node("Sum", [f"over_{i}", "over", f"roof_{i}"], [f"log_{i}"]),
-            ]
-        logs: Sequence[str] = [f"log_{i}" for i in range(len(self.devices_))]
-        nodes += [helper.make_node("Concat", logs, ["logs"], axis=1), helper.make_node("Exp", ["logs"], ["z"])]
-        return vector_model(nodes, tensors, x)
+        if self.line_ is not None:
+            self.few_, self.theta_ = state["few"].numpy(), state["theta"].numpy()
 
 
-def _picks(width: int) -> np.ndarray:
-    """What of `x` [A, width] stands in each feature [width, width + 3]: the architecture's own numbers; operations less
-    bytes, operations, bytes; then operations and bytes again. One to a column but for the difference, so sums are
-    exact wherever they are taken."""
-    own, ops, moved = width - 2, width - 2, width - 1
-    out = np.zeros((width, own + 5), np.float32)
-    out[range(own), range(own)] = 1
-    out[ops, [own, own + 1, own + 3]] = 1
-    out[moved, [own + 2, own + 4]] = 1
-    out[moved, own] = -1
-    return out
+def maximise_evidence(kernels: list[np.ndarray], t: np.ndarray, start: np.ndarray) -> np.ndarray:
+    """Logarithms of the variances of each kernel [n, n], of a constant and of the noise under which labels [n] are most
+    likely, a weak prior around `start` added."""
+    from scipy.linalg import cho_solve
+    from scipy.optimize import minimize
 
+    n = len(t)
+    parts = np.array([*kernels, np.ones((n, n)), np.eye(n)])
 
-def _roof(features: np.ndarray) -> np.ndarray:
-    return features[:, -2:].max(axis=1)
+    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        weights = np.exp(theta)
+        factor = np.linalg.cholesky(np.tensordot(weights, parts, 1) + FLOOR * np.eye(n))
+        inverse = cho_solve((factor, True), np.eye(n))
+        alpha = inverse @ t
+        off = (theta - start) / SPREAD
+        value = t @ alpha / 2 + np.log(np.diagonal(factor)).sum() + off @ off / 2
+        slope = np.tensordot(parts, inverse - np.outer(alpha, alpha), 2) * weights / 2 + off / SPREAD
+        return float(value), slope
+
+    bounds = [(s - 4 * SPREAD, s + 4 * SPREAD) for s in start]
+    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}).x

@@ -15,6 +15,9 @@ from datasets.records import InputError
 
 KEYS = {"program", "method", "parameters", "name", "description", "project", "entity", "metric", "command", "run_cap"}
 
+PROGRAMS = ("train.py", "predictors")
+"""`predictors` stands for `python -m predictors transfer`, as the sweep's `command` tells W&B's agents."""
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -22,9 +25,11 @@ class Sweep:
 
     Attributes:
         parameters: flag -> the values it takes.
+        program: what runs one of them: one of `PROGRAMS`.
     """
 
     parameters: dict[str, list[Any]]
+    program: str = "train.py"
 
     def flags(self) -> Iterator[list[str]]:
         """The command line of every run, last parameter fastest."""
@@ -56,25 +61,31 @@ def read_sweep(path: Path) -> Sweep:
         raise InputError(f"{path} is no sweep: it needs program, method and parameters ({error}).") from error
     if unknown := set(tree) - KEYS:
         raise InputError(f"{path} has the unknown key '{min(unknown)}'; a sweep knows {', '.join(sorted(KEYS))}.")
-    if method != "grid" or program != "train.py":
-        raise InputError(f"{path} asks for method {method} of {program}; here runs the method grid of train.py.")
+    if method != "grid" or program not in PROGRAMS:
+        raise InputError(f"{path} asks for method {method} of {program}; here runs the method grid of {PROGRAMS[0]}.")
     grid = {}
     for name, entry in parameters.items():
         if not isinstance(entry, dict) or len(entry.keys() & {"value", "values"}) != 1:
             raise InputError(f"{path}: parameter '{name}' needs either `value` or `values`.")
         grid[name] = list(entry["values"]) if "values" in entry else [entry["value"]]
-    return Sweep(grid)
+    return Sweep(grid, program)
 
 
-def run_sweep(path: Path, run: Callable[[list[str]], bool], say: Callable[[str], None] = print) -> None:
+def run_sweep(
+    path: Path, run: Callable[[list[str]], bool], say: Callable[[str], None] = print, program: str = "train.py"
+) -> None:
     """Run whatever of the grid is not complete yet; stopped at any moment, the same command goes on.
 
     Args:
         path: of the sweep file.
         run: does one command line; says whether there was anything to do.
         say: where progress goes.
+        program: what `run` runs; a sweep of another one is refused.
     """
     sweep, spent, done = read_sweep(path), 0.0, 0
+    if sweep.program != program:
+        how = {"train.py": "python train.py --sweep", "predictors": "python -m predictors transfer --sweep"}
+        raise InputError(f"{path} is run by another command: {how[sweep.program]} {path}")
     for number, flags in enumerate(sweep.flags(), 1):
         left = f", about {(len(sweep) - number + 1) * spent / done / 60:.0f} min left" if done else ""
         say(f"[{number}/{len(sweep)}{left}] {' '.join(flags)}")

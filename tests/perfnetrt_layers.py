@@ -23,12 +23,12 @@ from datasets.splits import HeldOutArchitectures, Parts, Random
 from encoders.layer import LayerPhysics, LayerTable, LayerWork
 from predictors.base import Predictor
 from predictors.blend import Blend
-from predictors.conditioned import NEEDED, Conditioned
 from predictors.gp import GaussianProcess
 from predictors.metrics import report
 from predictors.perfnetrt import PerfNetRT
 from predictors.polynomial import Polynomial
 from predictors.roofline import Roofline
+from predictors.roofline_trees import NEEDED, RooflineTrees
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
 from tests.study import run_parts
@@ -259,7 +259,7 @@ def left_out(m: Measurements, device: Device) -> list[dict]:
     near = nearest(device, others)
     settings = {"trees": 300, "learning_rate": 0.1, "depth": 6, "columns": 0.5, "min_child_weight": 3.0}
     own = trees("latency_ms", encoder=LayerPhysics(), **settings).fit(m.where(devices=[near.name]))
-    conditioned = Conditioned(**settings).fit(known)  # type: ignore[arg-type]
+    conditioned = RooflineTrees(**settings).fit(known)  # type: ignore[arg-type]
     predicted = {
         "conditioned": conditioned.predict(archs, device),
         "roofline": slower * published,

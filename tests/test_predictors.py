@@ -17,7 +17,6 @@ from encoders.cell import CellGraph, CellOneHot
 from encoders.flat import FlatVector, Totals
 from predictors.base import Predictor, rebuild
 from predictors.blend import Blend, convex_weights
-from predictors.conditioned import Conditioned
 from predictors.config import from_config, to_config
 from predictors.ensemble import Ensemble
 from predictors.evaluation import evaluate
@@ -30,6 +29,7 @@ from predictors.perfnetrt import PerfNetRT
 from predictors.polynomial import Polynomial
 from predictors.report import run_report
 from predictors.roofline import Roofline
+from predictors.roofline_trees import RooflineTrees
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
 from tests.conftest import implementations, made_up, run
@@ -42,7 +42,7 @@ SMALL: dict[type, dict[str, Any]] = {
     PerfNetRT: {"encoder": Totals(("macs", "kernels", "moved_bytes")), "epochs": 20, "batch_size": 20},
     Polynomial: {"encoder": PHYSICAL, "degree": 2},
     Roofline: {"steps": 100},
-    Conditioned: {"encoder": CellOneHot(), "work": PHYSICAL},
+    RooflineTrees: {"encoder": CellOneHot(), "work": PHYSICAL},
 }
 
 
@@ -82,10 +82,10 @@ def test_it_can_overfit_thirty_samples(cls: type, space: NasBench201) -> None:
     if issubclass(cls, Linear):
         # what the labels were made of; a constant stays a constant
         predictor = small(cls, encoder=Totals(("macs", "kernels", "moved_bytes")))
-    elif cls in (Polynomial, Roofline, Conditioned, PerfNetRT):
+    elif cls in (Polynomial, Roofline, RooflineTrees, PerfNetRT):
         more = {
             PerfNetRT: {"epochs": 300, "halving": 60, "batch_size": 10, "learning_rate": 0.01},
-            Conditioned: {"trees": 400, "min_child_weight": 0.1, "subsample": 1.0},
+            RooflineTrees: {"trees": 400, "min_child_weight": 0.1, "subsample": 1.0},
         }
         predictor = small(cls, **more.get(cls, {}))
     elif issubclass(cls, NeuralPredictor):

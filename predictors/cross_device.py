@@ -1,0 +1,154 @@
+"""How well predictors learn new devices: one fit on source devices, many rows (targets, numbers of samples, draws)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.records import Architectures, InputError, Measurements
+from predictors.base import Adaptable, Log, Predictor, Uncertain, silent
+from predictors.config import to_config
+from predictors.device_sets import DeviceSet, load_set
+from predictors.metrics import report
+
+SAMPLERS = ("own", "random", "fixed")
+LEVEL = 0.9
+"""Of the intervals whose coverage is counted."""
+
+
+def study(
+    devices: DeviceSet,
+    predictor: Predictor,
+    *,
+    cells: int = 900,
+    shots: Sequence[int] = (20,),
+    draws: int = 10,
+    sampler: str = "own",
+    seed: int = 0,
+    log: Log = silent,
+) -> Iterator[dict[str, Any]]:
+    """Fit on the sources, adapt to each target, score on all its other architectures.
+
+    Args:
+        devices: sources and targets.
+        predictor: an `Adaptable` one.
+        cells: architectures that are measured on each source device; the same on all, drawn by `seed`.
+        shots: how many samples of the target; 0: none, the device's published numbers only (`transfer`).
+        draws: how often they are drawn; predictor and source cells stay.
+        sampler: `own` (the predictor's `choose`), `random`, or `fixed`: those that a choice with one seed gives always.
+        seed: of cells and draws.
+
+    Yields:
+        Rows. `cells` says on which architectures a row was scored: all but the samples, or of these the connected ones.
+        Nothing of a target but its samples reaches the predictor.
+    """
+    if sampler not in SAMPLERS:
+        raise InputError(f"There is no sampler '{sampler}'; there are {', '.join(SAMPLERS)}.")
+    if not isinstance(predictor, Adaptable):
+        raise InputError(f"{type(predictor).__name__} cannot adapt to a new device: it has no `choose` and `adapt`.")
+    m, rng = devices.measurements, np.random.default_rng(seed)
+    rows = np.sort(rng.permutation(len(m.architectures))[:cells])
+    start = time.process_time()
+    predictor.fit(m.where(archs=rows, devices=devices.sources), log=log)
+    about: dict[str, Any] = {"dataset": m.name, "device_set": devices.name, "seed": seed, "source_cells": len(rows)}
+    about |= {"sampler": sampler, "sources": len(devices.sources), "left_out": ", ".join(devices.left_out)}
+    about |= {"fit_cpu_s": time.process_time() - start}
+    connected = m.architectures.space.connected(m.architectures)
+    place = {row.tobytes(): i for i, row in enumerate(m.architectures.decisions)}
+    for target in devices.targets:
+        table = m.where(devices=[target])
+        truth = table.matrix(predictor.metric)[:, 0]  # type: ignore[attr-defined]
+        measured = np.flatnonzero(~np.isnan(truth))
+        told = {"device": target, "shared_family": devices.shares_family(target)}
+        for n in shots:
+            for draw in range(draws if n else 1):
+                log(f"{devices.name}: {target}, {n} samples, draw {draw}")
+                few = measured[:0]
+                if n:
+                    draw_rng = np.random.default_rng([seed, 0 if sampler == "fixed" else draw, n])
+                    archs = m.architectures[measured]
+                    chosen = _choice(predictor, archs, n, sampler, draw_rng)
+                    few = np.array([place[row.tobytes()] for row in chosen.decisions])
+                scores = _scores(predictor, table, truth, few, connected)
+                yield from ({**about, **told, "shots": n, "draw": draw, **row} for row in scores)
+
+
+def _choice(
+    predictor: Adaptable, archs: Architectures, n: int, sampler: str, rng: np.random.Generator
+) -> Architectures:
+    if sampler == "random":
+        return archs[rng.permutation(len(archs))[:n]]
+    return predictor.choose(archs, n, rng)
+
+
+def _scores(
+    predictor: Any, table: Measurements, truth: np.ndarray, few: np.ndarray, connected: np.ndarray
+) -> Iterator[dict[str, Any]]:
+    """Rows of one adaptation."""
+    (device,) = table.devices
+    start = time.process_time()
+    adapted = predictor.adapt(table.where(archs=few)) if len(few) else predictor.transfer(device)
+    row: dict[str, Any] = {"adapt_ms": 1000 * (time.process_time() - start)}
+    start = time.process_time()
+    predicted = adapted.predict(table.architectures, device)
+    row["predict_cpu_s"] = time.process_time() - start
+    others = np.ones(len(truth), dtype=bool)
+    others[few] = False
+    if isinstance(adapted, Uncertain) and len(few):
+        low, high = adapted.predict_interval(table.architectures, device, LEVEL)
+        known = others & ~np.isnan(truth)
+        error, width = np.abs(predicted - truth)[known], (high - low)[known]
+        row["coverage"] = float(((low <= truth) & (truth <= high))[known].mean())
+        row["width_spearman"] = report(error, width)["spearman"]
+        wide = width >= np.median(width)
+        row["wide_error_ratio"] = float(error[wide].mean() / max(error[~wide].mean(), 1e-12)) if (~wide).any() else None
+    sets = {"all": others} | ({} if connected.all() else {"connected": others & connected})
+    for name, chosen in sets.items():
+        yield {"cells": name, **row, **report(truth[chosen], predicted[chosen])}
+
+
+def run(predictor: Predictor, sets: Path, device_set: str, folder: Path, name: str, settings: dict[str, Any]) -> bool:
+    """One run folder of a study, `metrics.json` with all rows, which appears when it is whole; complete ones stay.
+
+    Args:
+        predictor: an `Adaptable` one.
+        sets: a file of device sets.
+        device_set: one of them.
+        folder: of the study.
+        name: what rows call the predictor.
+        settings: cells, shots, draws, sampler, seed, and how many of the sources.
+
+    Returns:
+        Whether there was anything to do.
+    """
+    config = {"predictor": to_config(predictor), "sets": str(sets), "device_set": device_set, "name": name, **settings}
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:10]
+    out = folder / f"{name}-{device_set.replace(':', '-')}-{settings['seed']}-{digest}"
+    if (out / "metrics.json").exists():
+        print(f"complete: {out}")
+        return False
+    devices, settings = load_set(sets, device_set), dict(settings)
+    if few := settings.pop("sources"):
+        if few > len(devices.sources):
+            raise InputError(f"The set '{device_set}' has {len(devices.sources)} sources, not {few}.")
+        order = np.random.default_rng(settings["seed"]).permutation(len(devices.sources))[:few]
+        devices = replace(devices, sources=tuple(devices.sources[i] for i in order))
+
+    def tell(message: str, **numbers: float) -> None:
+        if sys.stdout.isatty():
+            print(f"  {message:70}", end="\r", flush=True)
+
+    rows = [{"predictor": name, **row} for row in study(devices, predictor, **settings, log=tell)]
+    out.mkdir(parents=True, exist_ok=True)
+    part = out / "metrics.json.part"
+    part.write_text(json.dumps({"config": config, "rows": rows}, indent=1))
+    part.replace(out / "metrics.json")
+    return True

@@ -1,0 +1,103 @@
+"""Sets of source and target devices, as files of configs/device_sets name them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.base import Dataset
+from datasets.records import InputError, Measurements
+from predictors.config import from_config
+
+
+@dataclass(frozen=True)
+class DeviceSet:
+    """Who is learnt from and who is new.
+
+    Attributes:
+        name: of the set.
+        measurements: of all its devices.
+        sources: names of source devices that the data have.
+        targets: names of target devices that the data have.
+        left_out: names that the data do not have.
+    """
+
+    name: str
+    measurements: Measurements
+    sources: tuple[str, ...]
+    targets: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+    def shares_family(self, target: str) -> bool:
+        """Whether a source device is of the target's family."""
+        m = self.measurements
+        return m.device(target).family in {m.device(name).family for name in self.sources}
+
+
+def read_sets(path: Path) -> dict[str, dict[str, Any]]:
+    """The sets of a file, not loaded yet: `sets`, each with `data` (configurations of data sets), `sources`, `targets`;
+    or `leave_out`, each with `data`: one set a family of devices, with all others as sources.
+
+    Raises:
+        InputError: no such file, or another content.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise InputError(f"There is no file of device sets {path}.")
+    try:
+        tree = yaml.safe_load(path.read_text())
+        sets = {name: {**entry, "data": list(entry["data"])} for name, entry in tree.get("sets", {}).items()}
+        for entry in sets.values():
+            list(entry["sources"]), list(entry["targets"])
+        for name, entry in tree.get("leave_out", {}).items():
+            m = _joined([from_config(one, Dataset).measurements() for one in entry["data"]])  # type: ignore[type-abstract]
+            for family in dict.fromkeys(device.family for device in m.devices):
+                sources = [device.name for device in m.devices if device.family != family]
+                targets = [device.name for device in m.devices if device.family == family]
+                sets[f"{name}:{family}"] = {"data": entry["data"], "sources": sources, "targets": targets}
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{path} is no file of device sets: each needs data, sources and targets ({error})."
+        ) from error
+    return sets
+
+
+def load_set(path: Path, name: str) -> DeviceSet:
+    """One set of a file with its measurements; the architectures are those that all its data have."""
+    sets = read_sets(path)
+    if name not in sets:
+        raise InputError(f"{path} has no set '{name}'; it has {', '.join(sets)}.")
+    entry = sets[name]
+    m = _joined([from_config(one, Dataset).measurements() for one in entry["data"]])  # type: ignore[type-abstract]
+    known = {device.name for device in m.devices}
+    sources, targets = (tuple(n for n in entry[part] if n in known) for part in ("sources", "targets"))
+    left_out = tuple(n for n in [*entry["sources"], *entry["targets"]] if n not in known)
+    if not sources or not targets:
+        raise InputError(f"The data of set '{name}' have {len(sources)} of its sources and {len(targets)} targets.")
+    return DeviceSet(name, m.where(devices=[*sources, *targets]), sources, targets, left_out)
+
+
+def _joined(tables: Sequence[Measurements]) -> Measurements:
+    """Measurements of the devices of all tables, on the architectures that all have, in the first one's order."""
+    import pandas as pd
+
+    first = tables[0]
+    if any(m.architectures.space != first.architectures.space for m in tables):
+        raise InputError("A set of devices needs data of one space.")
+    if len(tables) == 1:
+        return first
+    places = [{row.tobytes(): i for i, row in enumerate(m.architectures.decisions)} for m in tables]
+    common = [row.tobytes() for row in first.architectures.decisions if all(row.tobytes() in p for p in places)]
+    parts, devices, count = [], [], 0
+    for m, place in zip(tables, places, strict=True):
+        part = m.where(archs=np.array([place[key] for key in common]))
+        parts.append(part.table.assign(device=part.table["device"] + count))
+        devices += part.devices
+        count += len(part.devices)
+    archs = first.architectures[np.array([places[0][key] for key in common])]
+    return Measurements(archs, devices, pd.concat(parts, ignore_index=True), "+".join(m.name for m in tables))

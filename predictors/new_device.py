@@ -1,0 +1,230 @@
+"""Predictors that learn source devices once and a new device from a few measurements, as one line."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+import numpy as np
+
+from datasets.records import Architectures, Device, InputError, Measurements
+from encoders.base import DeviceEncoder, VectorEncoder
+from encoders.cell import CellOneHot
+from encoders.device import DeviceSpecs
+from encoders.flat import Joined
+from predictors.base import Inputs, Log, Predictor
+from predictors.blend import Blend
+from predictors.linear import Linear
+from predictors.mlp import MLP
+from predictors.scaling import Scale
+
+
+def line_and_net() -> Predictor:
+    """The source model: the mean of a line on decisions and of a small net, which both answer for all source devices.
+    A line is right where a device adds up its blocks, a net where ops interact; both are trained in seconds."""
+    net = MLP(epochs=60, batch_size=64, learning_rate=3e-3, hidden=128, layers=2)
+    return Blend(members=[Linear(scale=Scale("log"), encoder=CellOneHot()), net])
+
+
+@dataclass
+class FewShot(Predictor):
+    """Answers for the source devices when it is fitted, for the new device when it is adapted.
+
+    What is learnt of a new device is a line on what the source model says of an architecture (one number a source
+    device) and on a vector of its own; how, the kinds say. So adapting takes milliseconds, predicting costs little more
+    than the source model, and what is adapted is saved and exported like any predictor.
+
+    Attributes:
+        source: learns the source devices, and is fitted with this predictor.
+        encoder: the vector beside the source model's outputs.
+        labels: the scale on which the line of a new device is learnt; that of the source devices is `scale`.
+    """
+
+    source: Predictor = field(default_factory=line_and_net)
+    encoder: VectorEncoder = field(default_factory=CellOneHot)
+    labels: Literal["log", "linear"] = "log"
+
+    line_: np.ndarray | None = field(init=False, repr=False, compare=False, default=None)  # [features], once adapted
+    sources_: Scale = field(init=False, repr=False, compare=False)  # of the source devices' labels
+
+    def __post_init__(self) -> None:
+        if self.source.metric != self.metric:
+            raise InputError(f"The source model predicts {self.source.metric}, not {self.metric}.")
+
+    @abstractmethod
+    def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
+        """The line, weights [features] and what is added, from features [n, features] and scaled labels [n] of the new
+        device."""
+
+    # Fitting on the source devices
+
+    def _arrays(self, archs: Architectures) -> Inputs:
+        sources = {f"source_{name}": value for name, value in self.source._arrays(archs).items()}
+        return {**sources, "x": self.encoder(archs)}
+
+    def _said(self, x: Inputs) -> np.ndarray:
+        """What the source model says [A, S], on the scale of the source devices' labels."""
+        return self.sources_.transform(self.source.scale.inverse(self.source._forward(_part(x))))
+
+    def _features(self, x: Inputs) -> np.ndarray:
+        """Standardised features [A, S + F]: what the source model says, then the vector."""
+        return (np.concatenate([self._said(x), x["x"]], axis=1) - self.center_) / self.width_
+
+    def _sizes(self) -> list[int]:
+        """How many features each block has: the sources, and the parts of the vector."""
+        sources = len(self.sources_.std_)
+        parts = self.encoder.sizes(self.space_) if isinstance(self.encoder, Joined) else [len(self.width_) - sources]
+        return [sources, *parts]
+
+    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+        y = self.scale.inverse(z)
+        self.sources_, self.line_ = copy.deepcopy(self.scale), None
+        self.source.space_, self.source.devices_ = self.space_, self.devices_
+        self.source.scale.fit(y)
+        held = None
+        if val is not None:
+            held = _part(val[0]), self.source.scale.transform(self.scale.inverse(val[1]))
+        self.source._fit(_part(x), self.source.scale.transform(y), held, log)
+        all_ = np.concatenate([self._said(x), x["x"]], axis=1)
+        self.center_, std = all_.mean(axis=0), all_.std(axis=0)
+        self.width_ = np.where(std > 1e-9 * np.abs(all_).max(axis=0), std, 1.0)
+        self.width_ = self.width_ * np.sqrt(np.repeat(self._sizes(), self._sizes()))  # every block has variance 1
+        said = all_[:, : len(self.sources_.std_)]
+        self.alike_ = np.atleast_2d(np.cov(said.T))  # [S, S]
+
+    # A new device
+
+    def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
+        """`n` of `archs` at random."""
+        if not 0 < n <= len(archs):
+            raise InputError(f"Cannot choose {n} of {len(archs)} architectures.")
+        return archs[rng.permutation(len(archs))[:n]]
+
+    def adapt(self, few: Measurements) -> Self:
+        """See `Adaptable.adapt`."""
+        if len(few.devices) != 1:
+            raise InputError(f"Adapt to one device at a time; {few.name} has {len(few.devices)}.")
+        y = few.matrix(self.metric)[:, 0]
+        known = ~np.isnan(y)
+        if self.labels == "log" and not (y[known] > 0).all():
+            raise InputError(f"{self.metric} of {few.name} has values that are not above zero.")
+        new = copy.copy(self)
+        new.devices_, new.scale = few.devices, Scale(self.labels).fit(y[known, None])
+        features = self._features(self.encode(few.architectures[np.flatnonzero(known)]))
+        new.line_, new.bias_ = new._learn(features, new.scale.transform(y[known, None])[:, 0])
+        told = {"samples": int(known.sum()), "sources": [device.name for device in self.devices_]}
+        new.metadata_ = {"dataset": few.name, "fingerprint": few.fingerprint(), "adapted": told}
+        return new
+
+    def transfer(self, device: Device, specs: DeviceEncoder | None = None) -> Self:
+        """A new predictor for a device of which nothing was measured: the mean of the source devices, each weighing
+        exp(-d^2 / 2) for its distance d of published numbers. The unit of d is the one under which the source devices
+        foretell each other best, one left out after the other; level and spread are weighted means too.
+
+        Args:
+            device: the new one.
+            specs: what is known of devices, by default `DeviceSpecs`.
+        """
+        specs = specs or DeviceSpecs()
+        table = specs([*self.devices_, device])
+        std = table[:-1].std(axis=0)
+        table = table / np.where(std > 0, std, 1.0)
+        far = ((table[:, None] - table[None, :-1]) ** 2).sum(axis=-1)  # [S + 1, S]
+        weights = _nearness(far, _unit(far[:-1], self.alike_))[-1]
+        new = copy.copy(self)
+        new.devices_, new.scale = (device,), Scale(self.sources_.kind)
+        new.scale.mean_, new.scale.std_ = (
+            np.array([weights @ part]) for part in (self.sources_.mean_, self.sources_.std_)
+        )
+        sources = len(weights)
+        new.line_ = np.append(weights * self.width_[:sources], np.zeros(len(self.width_) - sources))
+        new.bias_ = float(weights @ self.center_[:sources])
+        new.metadata_ = {"adapted": {"samples": 0, "sources": [known.name for known in self.devices_]}}
+        return new
+
+    def _forward(self, x: Inputs) -> np.ndarray:
+        if self.line_ is None:
+            return self._said(x)
+        return self._features(x) @ self.line_[:, None] + self.bias_
+
+    # Artefacts
+
+    def _state(self) -> dict[str, Any]:
+        state: dict[str, Any] = {"source": self.source._state(), "source_scale": self.source.scale.state()}
+        state |= {
+            "sources": self.sources_.state(),
+            "sources_kind": self.sources_.kind,
+            "center": self.center_,
+            "width": self.width_,
+        }
+        state |= {"alike": self.alike_}
+        return state if self.line_ is None else state | {"line": self.line_, "bias": float(self.bias_)}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self.source.space_ = self.space_
+        self.source.scale.restore(state["source_scale"])
+        self.source._restore(state["source"])
+        self.sources_ = Scale(state["sources_kind"])
+        self.sources_.restore(state["sources"])
+        self.center_, self.width_ = state["center"].numpy(), state["width"].numpy()
+        self.alike_ = state["alike"].numpy()
+        if "line" in state:
+            self.line_, self.bias_ = state["line"].numpy(), state["bias"]
+
+    def _to_onnx(self, x: Inputs) -> Any:
+        from onnx import TensorProto, compose, helper, numpy_helper
+
+        from predictors.export import append_inverse_scale
+
+        model = self.source._to_onnx(_part(x))
+        append_inverse_scale(model, self.source)
+        model = compose.add_prefix(model, "source_")
+        graph, said = model.graph, f"source_{self.metric}"
+        width = len(self.sources_.std_)
+        ends = "z" if self.line_ is None else "said"
+        log = self.sources_.kind == "log"
+        steps = [("Log", [said], "logarithm")] if log else []
+        steps += [
+            ("Sub", ["logarithm" if log else said, "sources_mean"], "moved"),
+            ("Div", ["moved", "sources_std"], ends),
+        ]
+        tensors = {"sources_mean": self.sources_.mean_, "sources_std": self.sources_.std_}
+        if self.line_ is not None:
+            line = self.line_ / self.width_
+            tensors |= {"w_said": line[:width, None], "w_x": line[width:, None]}
+            tensors |= {"bias": np.array([self.bias_ - self.center_ @ line])}
+            steps += [("MatMul", ["said", "w_said"], "of_sources"), ("MatMul", ["x", "w_x"], "of_x")]
+            steps += [("Sum", ["of_sources", "of_x", "bias"], "z")]
+            graph.input.append(helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", x["x"].shape[1]]))
+        graph.node.extend(helper.make_node(op, inputs, [output]) for op, inputs, output in steps)
+        graph.initializer.extend(numpy_helper.from_array(v.astype(np.float32), name) for name, v in tensors.items())
+        del graph.output[:]
+        graph.output.append(helper.make_tensor_value_info("z", TensorProto.FLOAT, ["batch", None]))
+        return model
+
+
+def _part(x: Inputs) -> Inputs:
+    """The source model's own inputs."""
+    return {name.removeprefix("source_"): value for name, value in x.items() if name != "x"}
+
+
+def _nearness(far: np.ndarray, unit: float) -> np.ndarray:
+    """Weights [rows, S] that sum to 1, from squared distances."""
+    weights = np.exp(-(far - far.min(axis=1, keepdims=True)) / (2 * unit))
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+def _unit(far: np.ndarray, alike: np.ndarray) -> float:
+    """The squared unit of distance [S, S] under which each source correlates most with the weighted mean of the others,
+    given the covariance [S, S] of what they say."""
+    units = np.logspace(-1, 2, 13)
+    if len(far) < 3:
+        return 1.0
+    scores = []
+    for unit in units:
+        weights = _nearness(np.where(np.eye(len(far), dtype=bool), np.inf, far), unit)
+        size = np.sqrt(np.einsum("ij,jk,ik->i", weights, alike, weights) * np.diagonal(alike))
+        scores.append(float(((weights * alike).sum(axis=1) / np.maximum(size, 1e-12)).mean()))
+    return float(units[int(np.argmax(scores))])

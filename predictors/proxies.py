@@ -1,0 +1,173 @@
+"""What a predictor of new devices has to beat: one source device, a mixture of them, a line on FLOPs, a GCN that is
+trained on. All but the GCN learn a line from the few labels, as `FewShot` says."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+
+from datasets.records import Architectures, InputError, Measurements
+from encoders.base import VectorEncoder
+from encoders.cell import CellOneHot
+from encoders.flat import Totals
+from predictors.base import Inputs, Log, Predictor
+from predictors.gcn import GCN
+from predictors.linear import Linear, Mean
+from predictors.new_device import FewShot
+from predictors.scaling import Scale
+from predictors.trees import XGBoost
+
+PENALTIES = np.logspace(-3, 3, 25)
+"""What ridge regressions choose among."""
+
+
+@dataclass
+class NearestDevice(FewShot):
+    """The source device that ranks the few labels best (Spearman), moved and stretched to fit them."""
+
+    def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
+        best = nearest(few[:, : len(self.sources_.std_)], t)
+        return _single(few, t, best)
+
+
+@dataclass
+class SourceRidge(FewShot):
+    """Boosted trees for every source device, and ridge regression on what they say; the penalty by leaving one out."""
+
+    source: Predictor = field(default_factory=XGBoost)
+
+    def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
+        sources = len(self.sources_.std_)
+        weights, bias = ridge(few[:, :sources], t)
+        return np.concatenate([weights, np.zeros(few.shape[1] - sources)]), bias
+
+
+@dataclass
+class AdaProxy(FewShot):
+    """OneProxy's adaptation (Lu et al., SIGMETRICS 2022, section 4.3): weights w of a linear proxy on decisions become
+    w * (a + b), one number a for all and one b each, with an L2 penalty on the b; the proxy is the nearest device.
+    Their penalty is chosen on validation samples; ours, since there are so few, by leaving one out."""
+
+    source: Predictor = field(default_factory=lambda: Linear(scale=Scale("log"), encoder=CellOneHot()))
+
+    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+        super()._fit(x, z, val, log)
+        features, sources = self._features(x), len(self.sources_.std_)
+        self.proxies_ = np.linalg.pinv(features[:, sources:]) @ features[:, :sources]  # [F, S]
+
+    def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
+        sources = len(self.sources_.std_)
+        own, best = few[:, sources:], nearest(few[:, :sources], t)
+        w = self.proxies_[:, best]
+        scaled = own * w
+        # a is free: its column is so long that the penalty does not count
+        weights, bias = ridge(np.column_stack([scaled.sum(axis=1) * 1e3, scaled / np.std(scaled.sum(axis=1))]), t)
+        mixed = w * (weights[0] * 1e3 + weights[1:] / np.std(scaled.sum(axis=1)))
+        return np.concatenate([np.zeros(sources), mixed]), bias
+
+    def _state(self) -> dict[str, Any]:
+        return super()._state() | {"proxies": self.proxies_}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        super()._restore(state)
+        self.proxies_ = state["proxies"].numpy()
+
+
+@dataclass
+class OwnLine(FewShot):
+    """A line on a vector, by default FLOPs, from the few labels alone; the source devices are not looked at."""
+
+    source: Predictor = field(default_factory=lambda: Mean(scale=Scale("log")))
+    encoder: VectorEncoder = field(default_factory=Totals)
+
+    def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
+        sources = len(self.sources_.std_)
+        if few.shape[1] == sources + 1:
+            return _single(few, t, sources)
+        weights, bias = ridge(few[:, sources:], t)
+        return np.concatenate([np.zeros(sources), weights]), bias
+
+
+@dataclass
+class FineTunedGCN(GCN):
+    """A GCN with one output a source device, trained on for a new one: its output starts as that of the source device
+    that ranks the few labels best.
+
+    Attributes:
+        steps: of AdamW, each on all few labels.
+        tuning_rate: its learning rate.
+    """
+
+    steps: int = 40
+    tuning_rate: float = 1e-3
+
+    def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
+        """`n` of `archs` at random."""
+        return archs[rng.permutation(len(archs))[:n]]
+
+    def adapt(self, few: Measurements) -> Self:
+        """See `Adaptable.adapt`."""
+        import torch
+
+        if len(few.devices) != 1:
+            raise InputError(f"Adapt to one device at a time; {few.name} has {len(few.devices)}.")
+        y = few.matrix(self.metric)
+        rows = np.flatnonzero(~np.isnan(y[:, 0]))
+        x = self.encode(few.architectures[rows])
+        new = copy.copy(self)
+        new.devices_, new.scale = few.devices, Scale(self.scale.kind).fit(y[rows])
+        t = new.scale.transform(y[rows])
+        best = nearest(self._forward(x), t[:, 0])
+        new.network_: Any = copy.deepcopy(self.network_)
+        old = new.network_.head[-1]
+        last = torch.nn.Linear(old.in_features, 1)
+        with torch.no_grad():
+            last.weight.copy_(old.weight[best : best + 1])
+            last.bias.copy_(old.bias[best : best + 1])
+        new.network_.head[-1] = last
+        tensors = {name: torch.from_numpy(value) for name, value in x.items()}
+        target = torch.from_numpy(t.astype(np.float32))
+        optimizer = torch.optim.AdamW(new.network_.parameters(), self.tuning_rate)
+        for _ in range(self.steps):
+            optimizer.zero_grad()
+            torch.nn.functional.mse_loss(new.network_(**tensors), target).backward()
+            optimizer.step()
+        return new
+
+
+def nearest(said: np.ndarray, t: np.ndarray) -> int:
+    """The column of said [n, S] with the highest rank correlation to t [n]; constants correlate with nothing."""
+    from scipy.stats import rankdata
+
+    ranks, own = rankdata(said, axis=0), rankdata(t)
+    ranks, own = ranks - ranks.mean(axis=0), own - own.mean()
+    length = np.sqrt((ranks**2).sum(axis=0) * (own**2).sum())
+    return int(np.where(length > 0, ranks.T @ own / np.maximum(length, 1e-12), -1).argmax())
+
+
+def ridge(x: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
+    """Weights [F] and constant, the penalty from `PENALTIES` by the error of leaving one out (closed form)."""
+    mean, shift = x.mean(axis=0), t.mean()
+    u, s, v = np.linalg.svd(x - mean, full_matrices=False)
+    along, unit = u.T @ (t - shift), max(float((s**2).mean()), 1e-12)
+    best: tuple[float, np.ndarray] = (np.inf, np.zeros(x.shape[1]))
+    for penalty in PENALTIES * unit:
+        shrink = s**2 / (s**2 + penalty)
+        left = 1 - (u**2) @ shrink - 1 / len(t)
+        error = float((((t - shift - u @ (shrink * along)) / np.maximum(left, 1e-6)) ** 2).sum())
+        if error < best[0]:
+            best = error, v.T @ (shrink * along / np.maximum(s, 1e-12))
+    return best[1], float(shift - mean @ best[1])
+
+
+def _single(few: np.ndarray, t: np.ndarray, column: int) -> tuple[np.ndarray, float]:
+    """Least squares on one feature; a slope below zero would turn the order around, so it becomes a small one above."""
+    x = few[:, column]
+    moved = x - x.mean()
+    slope = max(float(moved @ t) / max(float(moved @ moved), 1e-12), 1e-3)
+    line = np.zeros(few.shape[1])
+    line[column] = slope
+    return line, float(t.mean() - slope * x.mean())

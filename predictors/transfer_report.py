@@ -1,0 +1,84 @@
+"""The table, the figure and the page of a cross-device study."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from datasets.records import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN = ("spearman", "kendall", "mape", "within_5", "within_10", "coverage", "width_spearman")
+
+
+def read_rows(folder: Path) -> list[dict[str, Any]]:
+    """The rows of every complete run of a study."""
+    files = sorted(folder.glob("*/metrics.json"))
+    if not files:
+        raise InputError(f"There is no run in {folder}; `python -m predictors transfer --sweep FILE` makes them.")
+    try:
+        return [row for file in files for row in json.loads(file.read_text())["rows"]]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"A run in {folder} is damaged ({error}): delete it and run its sweep again.") from error
+
+
+def gather(folder: Path) -> pd.DataFrame:
+    """Write summary.json and report.html; returns mean Spearman, one line a predictor, sampler and number of samples,
+    one column a set. Draws count alike within a target, targets alike within a set."""
+    from predictors.report import page
+
+    rows = read_rows(folder)
+    (folder / "summary.json").write_text(json.dumps(rows, indent=1))
+    table = pd.DataFrame(rows)
+    names = [name for name in SHOWN if name in table]
+    table[names] = table[names].astype(float)
+    every = table[table["cells"] == "all"]
+    line = ["predictor", "sampler", "shots"]
+    wide = every.groupby([*line, "device_set"], sort=False)["spearman"].mean().unstack("device_set")
+    wide = wide[list(dict.fromkeys(every["device_set"]))]
+    detail = every.groupby([*line, "device_set", "device", "shared_family"], sort=False)
+    spread = detail["spearman"].agg(["mean", "std", "min", "count"])
+    means = detail[[name for name in names if name != "spearman"]].mean()
+    devices = spread.join(means).reset_index()
+    paths = table[table["cells"] == "connected"].groupby([*line, "device_set"], sort=False)[names].mean().reset_index()
+    sections: list[Any] = [
+        ("Mean Spearman over targets, draws and seeds, all architectures but the samples", wide.reset_index().round(3)),
+        ("The same, drawn: largest number of samples that all have", figure(every)),
+        ("Every target: mean, deviation and worst Spearman over draws and seeds; means of the rest", devices.round(3)),
+    ]
+    if len(paths):
+        sections.append(("Only cells with a path from input to output", paths.round(3)))
+    left = every.groupby("device_set", sort=False)[["left_out", "sources", "source_cells"]].first().reset_index()
+    sections.append(("Devices that a set names and no table here has", left))
+    (folder / "report.html").write_text(page("Predicting new devices from a few measurements", sections))
+    return wide
+
+
+def figure(rows: pd.DataFrame) -> Figure:
+    """Mean Spearman of each predictor on each set, a dot each; thin lines reach from the worst to the best draw."""
+    from datasets.figures import grid
+    from predictors.figures import COLOURS
+
+    sets, names = list(dict.fromkeys(rows["device_set"])), list(dict.fromkeys(rows["predictor"]))
+    common = set.intersection(*(set(rows[rows["predictor"] == name]["shots"]) for name in names))
+    shots = max(common) if common else rows["shots"].max()
+    picture, (axis, *_) = grid(1, width=max(6.0, 0.8 * len(sets) + 2), height=4.0)
+    for i, name in enumerate(names):
+        part = rows[(rows["predictor"] == name) & (rows["shots"] == shots)]
+        draws = part.groupby(["device_set", "seed", "draw"])["spearman"].mean().groupby("device_set")
+        middle, low, high = (draws.agg(how).reindex(sets) for how in ("mean", "min", "max"))
+        places = [j + (i - (len(names) - 1) / 2) * 0.7 / len(names) for j in range(len(sets))]
+        style = {"fmt": "o", "ms": 4, "lw": 0.8, "color": COLOURS[i % len(COLOURS)], "label": name}
+        axis.errorbar(places, middle, yerr=[middle - low, high - middle], **style)
+    axis.set_xticks(range(len(sets)), sets, rotation=90 if len(sets) > 14 else 0)
+    axis.set(
+        ylabel="Spearman", title=f"{shots} samples of the new device; the lines reach from the worst to the best draw"
+    )
+    axis.grid(axis="y", alpha=0.3)
+    picture.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=min(4, len(names)))
+    return picture
