@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -187,6 +187,36 @@ class Predictor(CostModel):
         except (KeyError, ValueError, RuntimeError, TypeError) as error:
             raise InputError(f"The weights in {path} do not fit its configuration; was it edited?") from error
         return predictor
+
+
+@runtime_checkable
+class Adaptable(Protocol):
+    """Fitted on source devices, it learns a new device from a few measurements."""
+
+    def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
+        """Which `n` of `archs` to measure on the new device."""
+        ...
+
+    def adapt(self, few: Measurements) -> Predictor:
+        """A new predictor, which answers for the one device of `few`; this one stays as it was. What learns on the
+        source devices was given by `fit`; a device among them counts as new when it is adapted to.
+
+        Raises:
+            InputError: `few` has not exactly one device, or another space, or nothing of the metric.
+        """
+        ...
+
+
+@runtime_checkable
+class Uncertain(Protocol):
+    """It knows how sure it is."""
+
+    def predict_interval(
+        self, archs: Architectures, device: Device | None = None, level: float = 0.9
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Lower and upper ends [A], in the metric's unit, of central intervals that a new measurement falls into with
+        probability `level`."""
+        ...
 
 
 def _tensors(state: Any) -> Any:
