@@ -17,40 +17,14 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class NeuralPredictor(Predictor):
-    """A torch network from the encoder's arrays to one scaled label a device.
-
-    Attributes:
-        epochs: passes over the training set.
-        batch_size: architectures a step.
-        learning_rate: AdamW's peak; it warms up and then falls to zero along a cosine.
-        weight_decay: AdamW's.
-        loss: between scaled labels and predictions.
-        seed: of weights, dropout and the order of batches.
-    """
-
-    epochs: int = 100
-    batch_size: int = 32
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-4
-    loss: Literal["l1", "mse", "huber"] = "l1"
-    seed: int = 0
+class TorchPredictor(Predictor):
+    """A torch network from the encoder's arrays to one scaled label a device, however it was trained."""
 
     chunk: ClassVar[int] = 256  # graphs stay in the cache: 1.4 times as fast as 4,096
 
     @abstractmethod
     def _network(self, x: Inputs, outputs: int) -> nn.Module:
         """A fresh network for such inputs; its `forward` takes them by name."""
-
-    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
-        self.network_ = self._training()(lambda: self._network(x, z.shape[1]), x, z, val, log)
-        self._shapes_ = {name: list(value.shape[1:]) for name, value in x.items()}
-
-    def _training(self) -> Training:
-        """How it is trained."""
-        from predictors.training import Training
-
-        return Training(**{f.name: getattr(self, f.name) for f in fields(Training)})
 
     def _forward(self, x: Inputs) -> np.ndarray:
         import torch
@@ -91,3 +65,34 @@ class NeuralPredictor(Predictor):
             )
         assert program is not None
         return program.model_proto
+
+
+@dataclass
+class NeuralPredictor(TorchPredictor):
+    """A torch network that the one training loop trains.
+
+    Attributes:
+        epochs: passes over the training set.
+        batch_size: architectures a step.
+        learning_rate: AdamW's peak; it warms up and then falls to zero along a cosine.
+        weight_decay: AdamW's.
+        loss: between scaled labels and predictions.
+        seed: of weights, dropout and the order of batches.
+    """
+
+    epochs: int = 100
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 1e-4
+    loss: Literal["l1", "mse", "huber"] = "l1"
+    seed: int = 0
+
+    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+        self.network_ = self._training()(lambda: self._network(x, z.shape[1]), x, z, val, log)
+        self._shapes_ = {name: list(value.shape[1:]) for name, value in x.items()}
+
+    def _training(self) -> Training:
+        """How it is trained."""
+        from predictors.training import Training
+
+        return Training(**{f.name: getattr(self, f.name) for f in fields(Training)})

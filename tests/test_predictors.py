@@ -15,15 +15,17 @@ from datasets.spaces.nasbench201 import NasBench201
 from datasets.splits import Parts
 from encoders.cell import CellGraph, CellOneHot
 from encoders.flat import FlatVector, Totals
-from predictors.base import Predictor, rebuild
+from predictors.base import Adaptable, Predictor, rebuild
 from predictors.blend import Blend, convex_weights
 from predictors.config import from_config, to_config
 from predictors.ensemble import Ensemble
 from predictors.evaluation import evaluate
 from predictors.export import OnnxPredictor, export, load_predictor
 from predictors.gcn import BrpGCN
+from predictors.help_meta import HelpMeta
 from predictors.linear import Linear, Mean
 from predictors.mlp import MLP
+from predictors.nasflat import Nasflat
 from predictors.neural import NeuralPredictor
 from predictors.perfnetrt import PerfNetRT
 from predictors.polynomial import Polynomial
@@ -39,11 +41,18 @@ every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
 PHYSICAL = Totals(("macs", "moved_bytes"))
 SMALL: dict[type, dict[str, Any]] = {
     BrpGCN: {"hidden": 32, "layers": 2},
+    HelpMeta: {"hidden": 16, "layers": 2, "episodes": 30, "query": 20, "references": 5, "tasks": 1, "support": 4},
+    Nasflat: {"batch_size": 50, "adapt_epochs": 2},
     PerfNetRT: {"encoder": Totals(("macs", "kernels", "moved_bytes")), "epochs": 20, "batch_size": 20},
     Polynomial: {"encoder": PHYSICAL, "degree": 2},
     Roofline: {"steps": 100},
     RooflineTrees: {"encoder": CellOneHot(), "work": PHYSICAL},
 }
+LEARNT_BY_HEART: dict[type, dict[str, Any]] = {
+    HelpMeta: {"episodes": 150, "hidden": 64, "layers": 3, "learning_rate": 3e-3},
+    Nasflat: {"epochs": 80, "hidden": 32, "batch_size": 30, "learning_rate": 3e-3},
+}
+"""Settings of those that need others than the usual ones to learn thirty samples, or to do so in time."""
 
 
 def small(cls: type[Predictor], **changes: Any) -> Predictor:
@@ -88,6 +97,8 @@ def test_it_can_overfit_thirty_samples(cls: type, space: NasBench201) -> None:
             RooflineTrees: {"trees": 400, "min_child_weight": 0.1, "subsample": 1.0},
         }
         predictor = small(cls, **more.get(cls, {}))
+    elif cls in LEARNT_BY_HEART:
+        predictor = cls(**LEARNT_BY_HEART[cls])
     elif issubclass(cls, NeuralPredictor):
         predictor = cls(epochs=300, hidden=64, layers=3, batch_size=10, learning_rate=3e-3)
     else:
@@ -115,13 +126,23 @@ def test_fitting_again_forgets_and_gives_the_same_numbers(cls: type, fitted: dic
 @every_class
 def test_every_field_matters(cls: type, fitted: dict, measurements: Measurements) -> None:
     base = small(cls)
-    reference = fitted[cls].predict_all(measurements.architectures)
+    reference = _answers(fitted[cls], measurements)
     for field in fields(cls):
         if not field.init or field.name == "metric" or (cls is Mean and field.name == "encoder"):
             continue
         other = _other(field.name, getattr(base, field.name))
         changed = small(cls, **{field.name: other}).fit(measurements, measurements)
-        assert not np.array_equal(changed.predict_all(measurements.architectures), reference), field.name
+        assert not np.array_equal(_answers(changed, measurements), reference), field.name
+
+
+def _answers(predictor: Predictor, m: Measurements) -> np.ndarray:
+    """Its predictions [A, D], and those [A, 1] that it makes once it is adapted to a few measurements."""
+    told = predictor.predict_all(m.architectures)
+    if not isinstance(predictor, Adaptable):
+        return told
+    return np.concatenate(
+        [told, predictor.adapt(m.where(devices=[m.devices[1].name])).predict_all(m.architectures)], axis=1
+    )
 
 
 def _other(name: str, value: Any) -> Any:

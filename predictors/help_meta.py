@@ -1,0 +1,153 @@
+"""HELP: a network that has learnt to learn devices from the latencies of a few reference architectures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from datasets.records import Architectures, InputError, Measurements
+from encoders.base import GraphEncoder, VectorEncoder
+from encoders.cell import CellGraph
+from predictors.base import Inputs, Log, silent
+from predictors.few_shot import draw, for_new_device
+from predictors.neural import TorchPredictor
+from predictors.scaling import Scale
+
+if TYPE_CHECKING:
+    from predictors.meta_sgd import Learner, TaskNet
+
+
+@dataclass
+class HelpMeta(TorchPredictor):
+    """HELP's method (Lee et al., NeurIPS 2021): a device is the vector of its latencies on fixed reference
+    architectures, scaled to [0, 1]; two steps of gradient descent, of learnt sizes, adapt the network to what was
+    measured. The references, drawn from the training set, have to be measured on every device, the new one included.
+
+    Where HELP averages over modulators drawn at random, this one takes their mean, so what is adapted is one network.
+
+    Attributes:
+        encoder: graphs with a global node first, or vectors (HELP: one-hot, two layers).
+        hidden: width of graph convolutions (or dense layers on vectors) and of the device's branch; the head is twice
+            as wide.
+        layers: of the architecture's branch.
+        references: how many reference architectures.
+        episodes: of meta-training.
+        tasks: devices an episode.
+        support: architectures of each that are adapted on.
+        query: and that the adapted networks are judged by.
+        steps: of gradient descent that adapt.
+        step_size: before it is learnt.
+        learning_rate: Adam's peak; it warms up and then falls to zero along a cosine.
+        divergence: weight of the modulators' Kullback-Leibler divergence.
+        seed: of weights, episodes and references.
+    """
+
+    scale: Scale = field(default_factory=lambda: Scale("linear"))
+    encoder: GraphEncoder | VectorEncoder = field(default_factory=CellGraph)
+    hidden: int = 100
+    layers: int = 4
+    references: int = 10
+    episodes: int = 2000
+    tasks: int = 8
+    support: int = 10
+    query: int = 200
+    steps: int = 2
+    step_size: float = 1e-3
+    learning_rate: float = 1e-3
+    divergence: float = 0.1
+    seed: int = 0
+
+    references_: Architectures = field(init=False, repr=False, compare=False)
+
+    def fit(self, train: Measurements, val: Measurements | None = None, log: Log = silent) -> Self:
+        y = train.matrix(self.metric)
+        common = np.flatnonzero(~np.isnan(y).any(axis=1))
+        if len(common) < self.references:
+            raise InputError(
+                f"{len(common)} architectures of {train.name} were measured on all of its devices; "
+                f"{self.references} are needed as references."
+            )
+        rows = np.random.default_rng(self.seed).choice(common, self.references, replace=False)
+        self.references_ = train.architectures[rows]
+        self._rows = np.cumsum(~np.isnan(y).all(axis=1))[rows] - 1  # among those that have a label
+        return super().fit(train, val, log)
+
+    def _network(self, x: Inputs, outputs: int) -> TaskNet:
+        from predictors.meta_sgd import GraphTaskNet, VectorTaskNet
+
+        kind, features = (GraphTaskNet, x["nodes"]) if "nodes" in x else (VectorTaskNet, x["x"])
+        return kind(outputs, features.shape[-1], self.hidden, self.layers, self.references)
+
+    def _learner(self, x: Inputs) -> Learner:
+        from predictors.meta_sgd import Learner
+
+        return Learner(self._network(x, 1), self.step_size)
+
+    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+        import torch
+
+        from predictors.meta_sgd import Episodes
+
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            self.learner_ = self._learner(x)
+            hardware = _hardware(z[self._rows])
+            Episodes(**{f.name: getattr(self, f.name) for f in fields(Episodes)})(self.learner_, x, z, hardware, log)
+        self._adapt(x, z, hardware)
+
+    def _adapt(self, x: Inputs, z: np.ndarray, hardware: np.ndarray) -> None:
+        """Make the network that answers for the devices of scaled labels [A, D], adapted on all of them."""
+        import torch
+
+        from predictors.meta_sgd import tensors
+
+        labels, references = torch.from_numpy(z.astype(np.float32)), torch.from_numpy(hardware)
+        weights, _ = self.learner_.adapted(tensors(x), labels, references, self.steps)
+        self._shapes_ = {name: list(value.shape[1:]) for name, value in x.items()}
+        self.network_ = self._network(x, z.shape[1])
+        self.network_.load_state_dict({k: v.detach() for k, v in weights.items()} | {"hardware": references})
+        self.network_.eval()
+
+    def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
+        """The references, whether they are among `archs` or not, then others of them at random."""
+        if n < self.references:
+            raise InputError(
+                f"HELP measures its {self.references} references first; ask for {self.references} or more."
+            )
+        known = set(self.references_.keys)
+        others = archs[np.array([i for i, key in enumerate(archs.keys) if key not in known], int)]
+        if n == self.references:
+            return self.references_
+        more = draw(others, n - self.references, rng)
+        return Architectures(archs.space, np.concatenate([self.references_.decisions, more.decisions]))
+
+    def adapt(self, few: Measurements) -> Self:
+        """A predictor for the one device of `few`, which must hold the references; it is adapted on all of `few`."""
+        new, archs, z = for_new_device(self, few)
+        place = {key: i for i, key in enumerate(archs.keys)}
+        if missing := [key for key in self.references_.keys if key not in place]:
+            raise InputError(
+                f"{few.name} lacks {len(missing)} of HELP's references (first: {missing[0]}): measure them."
+            )
+        new.references_, new.learner_ = self.references_, self.learner_
+        new._adapt(new.encode(archs), z, _hardware(z[[place[key] for key in self.references_.keys]]))
+        return new
+
+    def _state(self) -> dict[str, Any]:
+        return super()._state() | {"learner": self.learner_.state_dict(), "references": self.references_.decisions}
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        super()._restore(state)
+        example = {name: np.zeros((1, *shape), np.float32) for name, shape in self._shapes_.items()}
+        self.learner_ = self._learner(example)
+        self.learner_.load_state_dict(state["learner"])
+        self.learner_.eval()
+        self.references_ = Architectures(self.space_, state["references"].numpy())
+
+
+def _hardware(z: np.ndarray) -> np.ndarray:
+    """Devices as vectors [D, K], from scaled labels of the references [K, D]: each device's from 0 to 1."""
+    low, high = z.min(axis=0), z.max(axis=0)
+    return ((z - low) / np.where(high > low, high - low, 1)).T.astype(np.float32)

@@ -1,0 +1,104 @@
+"""NASFLAT: a graph network that knows devices by a learnt embedding and starts a new one from the most alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Literal, Self
+
+import numpy as np
+
+from datasets.records import Architectures, Measurements
+from encoders.base import GraphEncoder
+from encoders.cell import CellGraph
+from predictors.base import Inputs, Log
+from predictors.few_shot import draw, for_new_device
+from predictors.neural import NeuralPredictor
+from predictors.scaling import Scale
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from predictors.two_pass import TwoPassNet
+
+
+@dataclass
+class Nasflat(NeuralPredictor):
+    """NASFLAT's method (Akhauri and Abdelfattah, MLSys 2024), trained by our loop, without its supplementary encodings.
+
+    Pairs of labels, of one device or of two, teach the order by a hinge; since that gives no milliseconds, a rising
+    line a device then makes the scores labels. A new device gets the embedding of the source device whose predictions
+    rank its measurements best, and everything is fine-tuned on these.
+
+    Attributes:
+        batch_size: architectures a step; each counts once a device.
+        loss: `hinge` on pairs, with a margin of 0.1 deviations, or on labels.
+        encoder: architectures to graphs; the network has no use for a global node.
+        hidden: width of the layers.
+        layers: of the second pass; the first has one less.
+        device_size: numbers that describe a device.
+        dropout: share of the head's activations dropped while training.
+        adapt_epochs: passes over the measurements of a new device.
+        adapt_learning_rate: AdamW's peak there.
+    """
+
+    scale: Scale = field(default_factory=lambda: Scale("linear"))
+    epochs: int = 150
+    batch_size: int = 16
+    weight_decay: float = 1e-5
+    loss: Literal["hinge", "l1", "mse", "huber"] = "hinge"  # type: ignore[assignment]
+    encoder: GraphEncoder = field(default_factory=lambda: CellGraph(global_node=False))
+    hidden: int = 128
+    layers: int = 3
+    device_size: int = 8
+    dropout: float = 0.1
+    adapt_epochs: int = 40
+    adapt_learning_rate: float = 3e-3
+
+    def _network(self, x: Inputs, outputs: int) -> TwoPassNet:
+        from predictors.two_pass import TwoPassNet
+
+        _, nodes, features = x["nodes"].shape
+        kinds = self.space_.kinds
+        output = features - len(kinds) + kinds.index("output")  # a global node's kind stands before the others
+        return TwoPassNet(nodes, features, output, outputs, self.device_size, self.hidden, self.layers, self.dropout)
+
+    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+        super()._fit(x, z, val, log)
+        self._calibrate(x, z)
+
+    def _calibrate(self, x: Inputs, z: np.ndarray) -> None:
+        parts = range(0, len(z), self.chunk)
+        scores = [self._forward({name: value[i : i + self.chunk] for name, value in x.items()}) for i in parts]
+        self.network_.calibration.fit(np.concatenate(scores), z)
+
+    def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
+        """`n` of them at random."""
+        return draw(archs, n, rng)
+
+    def adapt(self, few: Measurements) -> Self:
+        """A predictor for the one device of `few`, fine-tuned on what was measured there."""
+        from scipy.stats import spearmanr
+
+        from predictors.training import Training
+
+        new, archs, z = for_new_device(self, few)
+        x = new.encode(archs)
+        sources = self._forward(x)
+        alike = [np.nan_to_num(spearmanr(column, z[:, 0]).statistic) if len(z) > 1 else 0.0 for column in sources.T]
+        nearest = int(np.argmax(alike))
+
+        def start() -> nn.Module:
+            from predictors.two_pass import Calibration
+
+            network = new._network(x, 1)
+            state = {k: v for k, v in self.network_.state_dict().items() if not k.startswith("calibration")}
+            state["hardware"] = state["hardware"][nearest : nearest + 1]
+            network.load_state_dict(state | Calibration(1).state_dict(prefix="calibration."))
+            return network
+
+        usual = Training(**{f.name: getattr(self, f.name) for f in fields(Training)})
+        train = replace(usual, epochs=self.adapt_epochs, learning_rate=self.adapt_learning_rate)
+        new.network_ = train(start, x, z, None, lambda message, **numbers: None)
+        new._shapes_ = self._shapes_
+        new._calibrate(x, z)
+        return new

@@ -1,0 +1,177 @@
+"""HELP's and NASFLAT's methods: what they do beyond the contract of predictors."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from datasets.records import InputError, Measurements
+from datasets.spaces.fbnet import FBNet
+from datasets.spaces.nasbench201 import NasBench201
+from encoders.cell import CellGraph, CellOneHot
+from predictors.base import Adaptable, Predictor
+from predictors.export import OnnxPredictor, export
+from predictors.help_meta import HelpMeta
+from predictors.metrics import report
+from predictors.nasflat import Nasflat
+from predictors.training import PairHinge
+from predictors.two_pass import Calibration, rising_line
+from tests.conftest import made_up, run
+
+
+def tiny(cls: type, **changes) -> HelpMeta | Nasflat:
+    help_ = {"hidden": 16, "layers": 2, "episodes": 60, "query": 30, "references": 5}
+    flat = {"hidden": 16, "layers": 2, "epochs": 6, "batch_size": 32, "adapt_epochs": 5}
+    return cls(**{**(help_ if cls is HelpMeta else flat), **changes})
+
+
+@pytest.fixture(scope="module")
+def toys() -> Measurements:
+    """Three source devices and a new one, `toy_3`."""
+    return made_up(NasBench201().sample(240, np.random.default_rng(3)), 4)
+
+
+@pytest.fixture(scope="module", params=[HelpMeta, Nasflat], ids=lambda c: c.__name__)
+def source(request, toys: Measurements) -> HelpMeta | Nasflat:
+    return tiny(request.param).fit(toys.where(devices=["toy_0", "toy_1", "toy_2"]))
+
+
+def chosen(predictor: Adaptable, m: Measurements, n: int = 20, seed: int = 0) -> np.ndarray:
+    """Positions of what it chooses to measure."""
+    place = {key: i for i, key in enumerate(m.architectures.keys)}
+    return np.array([place[key] for key in predictor.choose(m.architectures, n, np.random.default_rng(seed)).keys])
+
+
+def test_a_new_device_is_ranked_from_twenty_measurements(source: HelpMeta | Nasflat, toys: Measurements) -> None:
+    rows = chosen(source, toys)
+    assert isinstance(source, Adaptable) and len(set(rows)) == 20
+    before = source.predict_all(toys.architectures)
+    adapted = source.adapt(toys.where(archs=rows, devices=["toy_3"]))
+    others = np.setdiff1d(np.arange(240), rows)
+    truth = toys.where(devices=["toy_3"]).matrix("latency_ms")[:, 0]
+    told = adapted.predict(toys.architectures, toys.device("toy_3"))
+    assert report(truth[others], told[others])["spearman"] > 0.6
+    assert np.abs(np.log(told.mean() / truth.mean())) < 0.3, "not in milliseconds"
+    np.testing.assert_array_equal(source.predict_all(toys.architectures), before, err_msg="the old one changed")
+    again = source.adapt(toys.where(archs=rows, devices=["toy_3"]))
+    np.testing.assert_allclose(again.predict(toys.architectures, toys.device("toy_3")), told, rtol=1e-6)
+
+
+def test_labels_outside_of_the_samples_change_nothing(source: HelpMeta | Nasflat, toys: Measurements) -> None:
+    rows, target = chosen(source, toys), toys.where(devices=["toy_3"])
+    value = target.table["value"].to_numpy().copy()
+    hidden = ~np.isin(target.table["arch"], rows)
+    value[hidden] = np.random.default_rng(1).permutation(value[hidden])
+    shuffled = Measurements(target.architectures, target.devices, target.table.assign(value=value), "shuffled")
+    one, other = (source.adapt(m.where(archs=rows)).predict_all(m.architectures) for m in (target, shuffled))
+    np.testing.assert_array_equal(one, other)
+
+
+def test_what_is_adapted_is_saved_exported_and_adapts_again(
+    source: HelpMeta | Nasflat, toys: Measurements, tmp_path: Path
+) -> None:
+    few = toys.where(archs=chosen(source, toys), devices=["toy_3"])
+    adapted = source.adapt(few)
+    told = adapted.predict_all(toys.architectures)
+    adapted.save(tmp_path / "adapted.pt")
+    source.save(tmp_path / "source.pt")
+    export(adapted, tmp_path / "adapted.onnx")
+    np.testing.assert_allclose(
+        OnnxPredictor.load(tmp_path / "adapted.onnx").predict_all(toys.architectures), told, 1e-3
+    )
+    np.testing.assert_allclose(
+        Predictor.load(tmp_path / "source.pt").adapt(few).predict_all(toys.architectures), told, rtol=1e-5
+    )
+    code = "import sys, json, numpy as np; from predictors.base import Predictor; p = Predictor.load(sys.argv[1]);" \
+           "print(json.dumps(p.predict_all(p.space_.sample(9, np.random.default_rng(0))).tolist()))"  # fmt: skip
+    done = run("-c", code, tmp_path / "adapted.pt")
+    assert done.returncode == 0, done.stderr
+    wanted = adapted.predict_all(adapted.space_.sample(9, np.random.default_rng(0)))
+    np.testing.assert_allclose(json.loads(done.stdout), wanted, rtol=1e-5)
+    more = Predictor.load(tmp_path / "adapted.pt").adapt(few)
+    assert more.devices_ == few.devices and np.isfinite(more.predict_all(toys.architectures)).all()
+
+
+def test_bad_samples_are_one_sentence(source: HelpMeta | Nasflat, toys: Measurements) -> None:
+    with pytest.raises(InputError, match="has 4 devices; adapt to one"):
+        source.adapt(toys)
+    other = made_up(NasBench201(cells=1).sample(20, np.random.default_rng(0)), 1)
+    with pytest.raises(InputError, match="was fitted on nasbench201"):
+        source.adapt(other)
+    with pytest.raises(InputError, match="cannot be chosen|ask for 5 or more"):
+        source.choose(toys.architectures, 0, np.random.default_rng(0))
+    none = toys.where(archs=np.arange(20), devices=["toy_3"])
+    with pytest.raises(InputError, match="has no"):
+        source.adapt(Measurements(none.architectures, none.devices, none.table[:0], "nothing"))
+
+
+def test_a_single_sample_is_enough_to_answer(toys: Measurements) -> None:
+    source = tiny(Nasflat, epochs=1).fit(toys.where(devices=["toy_0", "toy_1"]))
+    adapted = source.adapt(toys.where(archs=np.arange(1), devices=["toy_3"]))
+    assert np.isfinite(adapted.predict_all(toys.architectures)).all()
+
+
+def test_helps_references_come_first_and_must_be_measured(toys: Measurements) -> None:
+    source = tiny(HelpMeta, episodes=2).fit(toys.where(devices=["toy_0", "toy_1"]))
+    apart = toys.architectures[np.setdiff1d(np.arange(240), chosen(source, toys, 5))]
+    picked = source.choose(apart, 8, np.random.default_rng(0))
+    assert picked[:5] == source.references_ == source.choose(apart, 5, np.random.default_rng(1))
+    with pytest.raises(InputError, match="references .* measure them"):
+        source.adapt(toys.where(archs=np.setdiff1d(np.arange(240), chosen(source, toys, 5)), devices=["toy_3"]))
+    with pytest.raises(InputError, match="3 architectures of made-up were measured on all"):
+        tiny(HelpMeta).fit(toys.where(archs=np.arange(3)))
+
+
+@pytest.mark.parametrize("predictor", [tiny(HelpMeta, encoder=CellOneHot(), episodes=3), tiny(Nasflat, epochs=1)])
+def test_chains_of_blocks_are_learnt_too(predictor: HelpMeta | Nasflat, tmp_path: Path) -> None:
+    m = made_up(FBNet(image=32).sample(40, np.random.default_rng(0)), 3)
+    source = predictor.fit(m.where(devices=["toy_0", "toy_1"]))
+    adapted = source.adapt(m.where(archs=chosen(source, m), devices=["toy_2"]))
+    export(adapted, tmp_path / "chain.onnx", checked=20)
+    assert np.isfinite(adapted.predict_all(m.architectures)).all()
+
+
+def test_pruned_and_padded_graphs_do_not_hear_what_is_not_there(toys: Measurements) -> None:
+    """A node that is masked changes nothing, whatever its features are."""
+    for predictor in (tiny(Nasflat, epochs=1, encoder=CellGraph(pruned=True, global_node=False)),
+                      tiny(HelpMeta, episodes=2, encoder=CellGraph(pruned=True))):  # fmt: skip
+        predictor.fit(toys.where(devices=["toy_0"]))
+        x = predictor.encode(toys.architectures)
+        gone = x["mask"] == 0
+        assert gone.any()
+        noisy = {**x, "nodes": np.where(gone[..., None], 7.0, x["nodes"]).astype(np.float32)}
+        if isinstance(predictor, Nasflat):
+            noisy["nodes"][..., predictor.network_.output] = x["nodes"][..., predictor.network_.output]
+        np.testing.assert_allclose(predictor._forward(noisy), predictor._forward(x), rtol=1e-4, atol=1e-5)
+
+
+points = st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max_size=80)
+
+
+@settings(max_examples=60, deadline=None)
+@given(points=points)
+def test_calibration_keeps_the_order_and_passes_its_knots(points: list[tuple[float, float]]) -> None:
+    score, z = np.array(points, np.float32).T
+    line = Calibration(1)
+    grid = torch.linspace(-8, 8, 200)[:, None]
+    np.testing.assert_allclose(line(grid), grid, atol=1e-5, err_msg="at first each number is itself")
+    line.fit(score[:, None], z[:, None])
+    told = line(grid)[:, 0].numpy()
+    assert np.isfinite(told).all() and (np.diff(told) > -1e-4).all()
+    at, value = rising_line(score.astype(float), z.astype(float), 33)
+    np.testing.assert_allclose(line(torch.tensor(at, dtype=torch.float32)[:, None])[:, 0], value, atol=2e-2)
+
+
+def test_a_hinge_is_zero_where_pairs_are_in_order_and_apart() -> None:
+    z = torch.tensor([0.0, 1.0, 2.0])
+    assert PairHinge()(z, z) == 0 and PairHinge()(z[:1], z[:1]) == 0
+    assert PairHinge()(-z, z) == pytest.approx((1.1 + 1.1 + 2.1) / 3)
+
+
+def test_training_of_exactly_ten_steps_does_not_divide_by_zero(toys: Measurements) -> None:
+    m = toys.where(archs=np.arange(20), devices=["toy_0"])
+    assert np.isfinite(tiny(Nasflat, epochs=10).fit(m).predict_all(m.architectures)).all()
