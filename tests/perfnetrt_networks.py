@@ -239,7 +239,7 @@ def _measured_lookup(study: Study, device: Device, tests: Sequence[tuple[str, Me
 
 def adapted(study: Study) -> list[dict]:
     """Every runtime held out in turn: its error as the other runtimes' predictor has it, after `few` of its networks
-    (that `choose` chose), and with all its own layers and as many networks; other precisions and runtimes have no layers."""
+    (that `choose` chose), and with all its own layers and as many networks; other runtimes have no layers."""
     random, _ = study.networks
     full, rows = study.predictor, []
     for device in random.devices:
