@@ -225,7 +225,7 @@ def lookup(out: Path, networks: str, backends: str, *flags: object) -> list[dict
         backends: those that cannot run here are left out.
         flags: further ones of `python -m measure lookup`.
     """
-    rows = []
+    rows: list[dict] = []
     for name in available(backends):
         for network in networks.split(","):
             file = out / f"lookup_{network}_{name.replace(':', '_')}.json"
