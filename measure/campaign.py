@@ -140,7 +140,7 @@ def pending(
 
     The order is repeat, architecture, backend, so that repeats lie apart in time and all devices advance together.
     """
-    done = {_identity(row) for row in journal.rows if _counts(row, retry, energy)}
+    done = {identity(row) for row in journal.rows if _counts(row, retry, energy)}
     names = [backend.device().name for backend in backends]
     keys = (
         [(str(archs.space), key) for key in archs.keys]
@@ -162,7 +162,8 @@ def _counts(row: Row, retry: bool, energy: bool) -> bool:
     return not energy or ("energy" in row and not (retry and "error" in row["energy"]))
 
 
-def _identity(row: Row) -> tuple[str, str, str | None, int, str]:
+def identity(row: Row) -> tuple[str, str, str | None, int, str]:
+    """What a row is a measurement of."""
     return row["space"], row["key"], device_name(row), row["repeat"], row.get("metric", "latency_ms")
 
 

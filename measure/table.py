@@ -10,16 +10,17 @@ import numpy as np
 import pandas as pd
 
 from datasets.records import InputError
-from measure.campaign import Row
+from measure.campaign import Row, identity
 
 
 def to_table(rows: list[Row]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Columns of a measured table and what goes with it.
 
     A device's reference time is the median over all its rows; value = ratio x that time, so every cell is told as if
-    it had run at the moment when the machine had its median speed. Failed and unstable rows are left out and counted;
-    repeats become their median. A row's phases are metrics of their own, which have no spread; so is its energy, as it
-    was measured: net of rest measured beside it, in mJ, with the spread of its rounds.
+    it had run at the moment when the machine had its median speed. Failed and unstable rows are left out, and counted
+    where measuring again did not help; repeats become their median. A row's phases are metrics of their own, which
+    have no spread; so is its energy, as it was measured: net of rest measured beside it, in mJ, with the spread of its
+    rounds.
 
     Returns:
         The table (space, key, device, metric; value, p10, p25, p75, p90, raw_ms: ms; spread: standard deviation of the
@@ -29,6 +30,8 @@ def to_table(rows: list[Row]) -> tuple[pd.DataFrame, dict[str, Any]]:
     stable = [row for row in rows if row.get("stable")]
     if not stable:
         raise InputError(f"None of the {len(rows)} rows of the journal is a stable measurement; nothing to tabulate.")
+    measured = {identity(row) for row in stable}
+    left = {identity(row): row for row in rows if identity(row) not in measured}.values()
     good = [one for row in stable for one in (row, *_phases(row), *_energy(row))]
     frame = pd.DataFrame(
         {
@@ -59,8 +62,8 @@ def to_table(rows: list[Row]) -> tuple[pd.DataFrame, dict[str, Any]]:
         "hosts": _distinct(row["host"] for row in good),
         "dates": [min(frame["date"]), max(frame["date"])],
         "left_out": {
-            "failed": sum("error" in row for row in rows),
-            "unstable": sum("error" not in row and not row["stable"] for row in rows),
+            "failed": sum("error" in row for row in left),
+            "unstable": sum("error" not in row for row in left),
         },
     }
     return table, meta

@@ -65,7 +65,7 @@ def study(
     place = {row.tobytes(): i for i, row in enumerate(m.architectures.decisions)}
     for target in devices.targets:
         table = m.where(devices=[target])
-        truth = table.matrix(predictor.metric)[:, 0]  # type: ignore[attr-defined]
+        truth = table.matrix(predictor.metric)[:, 0]
         measured = np.flatnonzero(~np.isnan(truth))
         told = {"device": target, "shared_family": devices.shares_family(target)}
         for n in shots:

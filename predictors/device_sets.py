@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from datasets.base import Dataset
-from datasets.records import InputError, Measurements
+from datasets.records import Device, InputError, Measurements
 from predictors.config import from_config
 
 
@@ -93,7 +93,7 @@ def _joined(tables: Sequence[Measurements]) -> Measurements:
         return first
     places = [{row.tobytes(): i for i, row in enumerate(m.architectures.decisions)} for m in tables]
     common = [row.tobytes() for row in first.architectures.decisions if all(row.tobytes() in p for p in places)]
-    parts, devices, count = [], [], 0
+    parts, devices, count = [], list[Device](), 0
     for m, place in zip(tables, places, strict=True):
         part = m.where(archs=np.array([place[key] for key in common]))
         parts.append(part.table.assign(device=part.table["device"] + count))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -69,7 +69,8 @@ class Nasflat(NeuralPredictor):
     def _calibrate(self, x: Inputs, z: np.ndarray) -> None:
         parts = range(0, len(z), self.chunk)
         scores = [self._forward({name: value[i : i + self.chunk] for name, value in x.items()}) for i in parts]
-        self.network_.calibration.fit(np.concatenate(scores), z)
+        network: Any = self.network_
+        network.calibration.fit(np.concatenate(scores), z)
 
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
         """`n` of them at random."""

@@ -121,19 +121,19 @@ class FineTunedGCN(GCN):
         new.devices_, new.scale = few.devices, Scale(self.scale.kind).fit(y[rows])
         t = new.scale.transform(y[rows])
         best = nearest(self._forward(x), t[:, 0])
-        new.network_: Any = copy.deepcopy(self.network_)
-        old = new.network_.head[-1]
+        network: Any = copy.deepcopy(self.network_)
+        new.network_, old = network, network.head[-1]
         last = torch.nn.Linear(old.in_features, 1)
         with torch.no_grad():
             last.weight.copy_(old.weight[best : best + 1])
             last.bias.copy_(old.bias[best : best + 1])
-        new.network_.head[-1] = last
+        network.head[-1] = last
         tensors = {name: torch.from_numpy(value) for name, value in x.items()}
         target = torch.from_numpy(t.astype(np.float32))
-        optimizer = torch.optim.AdamW(new.network_.parameters(), self.tuning_rate)
+        optimizer = torch.optim.AdamW(network.parameters(), self.tuning_rate)
         for _ in range(self.steps):
             optimizer.zero_grad()
-            torch.nn.functional.mse_loss(new.network_(**tensors), target).backward()
+            torch.nn.functional.mse_loss(network(**tensors), target).backward()
             optimizer.step()
         return new
 

@@ -384,7 +384,8 @@ def row(key: str, ratio: float, reference: float, **more: object) -> dict:
 def test_drift_is_taken_out_and_bad_rows_are_counted() -> None:
     """The second cell was measured while the machine ran at half speed: its milliseconds are told at median speed."""
     rows = [row("a", 2.0, 1.0), row("b", 2.0, 2.0), row("c", 3.0, 1.0)]
-    rows += [row("d", 1, 1, stable=False), {"space": "s", "key": "e", "error": "x", "device": {"name": "d"}}]
+    failed = {"space": "s", "key": "e", "error": "x", "device": {"name": "d"}, "repeat": 0}
+    rows += [row("d", 1, 1, stable=False), row("d", 1, 1, stable=False), row("b", 9, 1, stable=False), failed]
     values, meta = to_table(rows)
     assert dict(zip(values["key"], values["value"], strict=True)) == {"a": 2.0, "b": 2.0, "c": 3.0}
     assert meta["left_out"] == {"failed": 1, "unstable": 1}
