@@ -1,5 +1,5 @@
 # Each target sets up .venv from pyproject.toml and constraints.txt when one of them has changed.
-.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti
+.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti perfnetrt
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -98,3 +98,9 @@ leti: setup
 	$(PY) -m tests.leti_check
 	$(PY) -m tests.bench
 	$(PY) -m predictors compare runs/leti --claims configs/claims/leti.yaml
+
+# PerfNetRT's study: predictors of single layers on the bundled and public tables, then whole networks. Two hours on one
+# core; needs the public files (python -m datasets fetch ml-performance-prediction; ... neusight). Goes on where it stopped.
+perfnetrt: setup
+	$(PY) -m tests.perfnetrt_layers
+	$(PY) -m tests.perfnetrt_networks --claims configs/claims/perfnetrt.yaml
