@@ -1,5 +1,5 @@
 # Each target sets up .venv from pyproject.toml and constraints.txt when one of them has changed.
-.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti
+.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti peers
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -98,3 +98,8 @@ leti: setup
 	$(PY) -m tests.leti_check
 	$(PY) -m tests.bench
 	$(PY) -m predictors compare runs/leti --claims configs/claims/leti.yaml
+
+# HELP's and NASFLAT's methods as their own code was run: source devices to new ones. Ten minutes on an idle core; what is
+# trained stays in runs/peers. Needs HELP's public files.
+peers: setup
+	$(PY) -m tests.peers_check --claims configs/claims/peers.yaml
