@@ -3,6 +3,7 @@ summarise}`."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +212,7 @@ def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0) ->
     predictor, rng = Predictor.load(file), np.random.default_rng(seed)
     if not isinstance(predictor, Adaptable):
         raise InputError(f"{file} cannot adapt to a new device; fit one of configs/predictors/conditioned.yaml.")
-    space = predictor.space_  # type: ignore[attr-defined]
+    space = predictor.space_
     if archs is not None and not archs.is_file():
         raise InputError(f"There is no file {archs}; it should hold one architecture a line.")
     pool = space.parse(archs.read_text().split()) if archs is not None else space.sample(2000, rng)
@@ -237,7 +238,7 @@ def adapt(file: Path, measurements: Path, out: Path, device: str = "") -> None:
     predictor = Predictor.load(file)
     if not isinstance(predictor, Adaptable):
         raise InputError(f"{file} cannot adapt to a new device; fit one of configs/predictors/conditioned.yaml.")
-    few = read_few(measurements, device, predictor.space_, predictor.metric)  # type: ignore[attr-defined]
+    few = read_few(measurements, device, predictor.space_, predictor.metric)
     start = time.perf_counter()
     adapted = predictor.adapt(few)
     seconds = time.perf_counter() - start
@@ -312,7 +313,7 @@ def summarise(folder: Path, claims: Path | None = None) -> None:
 if __name__ == "__main__":
     import sys
 
-    commands = [predict, layerwise, score, export, show, compare, choose, adapt, summarise]
+    commands: list[Callable[..., Any]] = [predict, layerwise, score, export, show, compare, choose, adapt, summarise]
     if sys.argv[1:2] == ["transfer"]:  # its predictor is a flag, as train.py's
         main(transfer, prog="python -m predictors transfer", arguments=sys.argv[2:])
     else:

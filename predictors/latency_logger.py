@@ -50,18 +50,15 @@ class LatencyLogger(lightning.Callback):
 
 def read_module(module: torch.nn.Module, x: torch.Tensor) -> Architecture:
     """The network of a torch module as it is at inference, for batches like `x`; the module is left as it was."""
-    import io
-
     from datasets.files.onnx_file import read_onnx
 
-    training, buffer = module.training, io.BytesIO()
+    training = module.training
     device = next((p.device for p in module.parameters()), x.device)
-    try:
-        with torch.no_grad():
-            torch.onnx.export(module.eval(), (x.to(device),), buffer, dynamo=False)
-    finally:
-        module.train(training)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "module.onnx"
-        path.write_bytes(buffer.getvalue())
+        try:
+            with torch.no_grad():
+                torch.onnx.export(module.eval(), (x.to(device),), path, dynamo=False)
+        finally:
+            module.train(training)
         return read_onnx(path)[0]

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -105,7 +106,8 @@ class Learner(nn.Module):
         self.net = net  # of one task
         self.names = [name for name, _ in net.named_parameters()]
         self.rates = nn.ParameterList(torch.full_like(p, rate) for p in net.parameters())
-        references, hidden = net.hardware.shape[1], net.device[0].weight.shape[-1]
+        told: Any = net
+        references, hidden = told.hardware.shape[1], told.device[0].weight.shape[-1]
         widths = [nn.Linear(references, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()]
         self.infer = nn.Sequential(*widths, nn.Linear(hidden, 4 * MODULATED))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields, replace
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class Nasflat(NeuralPredictor):
     """NASFLAT's method (Akhauri and Abdelfattah, MLSys 2024), trained by our loop, without its supplementary encodings.
 
-    Pairs of labels, of one device or of two, teach the order by a hinge; since that gives no milliseconds, a rising
-    line a device then makes the scores labels. A new device gets the embedding of the source device whose predictions
-    rank its measurements best, and everything is fine-tuned on these.
+    Pairs of labels of a device teach the order by a hinge (theirs mix devices); since that gives no milliseconds, a
+    rising line a device then makes the scores labels. A new device gets the embedding of the source device whose
+    predictions rank its measurements best, and everything is fine-tuned on these.
 
     Attributes:
         batch_size: architectures a step; each counts once a device.
@@ -69,7 +69,8 @@ class Nasflat(NeuralPredictor):
     def _calibrate(self, x: Inputs, z: np.ndarray) -> None:
         parts = range(0, len(z), self.chunk)
         scores = [self._forward({name: value[i : i + self.chunk] for name, value in x.items()}) for i in parts]
-        self.network_.calibration.fit(np.concatenate(scores), z)
+        network: Any = self.network_
+        network.calibration.fit(np.concatenate(scores), z)
 
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
         """`n` of them at random."""

@@ -11,11 +11,10 @@ import numpy as np
 
 from datasets.records import Architectures, InputError, Measurements
 from encoders.base import VectorEncoder
-from encoders.cell import CellOneHot
 from encoders.flat import Totals
 from predictors.base import Inputs, Log, Predictor
 from predictors.gcn import GCN
-from predictors.linear import Linear, Mean
+from predictors.linear import Mean
 from predictors.new_device import FewShot
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
@@ -50,8 +49,6 @@ class AdaProxy(FewShot):
     """OneProxy's adaptation (Lu et al., SIGMETRICS 2022, section 4.3): weights w of a linear proxy on decisions become
     w * (a + b), one number a for all and one b each, with an L2 penalty on the b; the proxy is the nearest device.
     Their penalty is chosen on validation samples; ours, since there are so few, by leaving one out."""
-
-    source: Predictor = field(default_factory=lambda: Linear(scale=Scale("log"), encoder=CellOneHot()))
 
     def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         super()._fit(x, z, val, log)
@@ -121,19 +118,19 @@ class FineTunedGCN(GCN):
         new.devices_, new.scale = few.devices, Scale(self.scale.kind).fit(y[rows])
         t = new.scale.transform(y[rows])
         best = nearest(self._forward(x), t[:, 0])
-        new.network_: Any = copy.deepcopy(self.network_)
-        old = new.network_.head[-1]
+        network: Any = copy.deepcopy(self.network_)
+        new.network_, old = network, network.head[-1]
         last = torch.nn.Linear(old.in_features, 1)
         with torch.no_grad():
             last.weight.copy_(old.weight[best : best + 1])
             last.bias.copy_(old.bias[best : best + 1])
-        new.network_.head[-1] = last
+        network.head[-1] = last
         tensors = {name: torch.from_numpy(value) for name, value in x.items()}
         target = torch.from_numpy(t.astype(np.float32))
-        optimizer = torch.optim.AdamW(new.network_.parameters(), self.tuning_rate)
+        optimizer = torch.optim.AdamW(network.parameters(), self.tuning_rate)
         for _ in range(self.steps):
             optimizer.zero_grad()
-            torch.nn.functional.mse_loss(new.network_(**tensors), target).backward()
+            torch.nn.functional.mse_loss(network(**tensors), target).backward()
             optimizer.step()
         return new
 

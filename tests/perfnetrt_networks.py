@@ -1,7 +1,7 @@
 """PerfNetRT on whole networks: `python -m tests.perfnetrt_networks` writes rows to runs/perfnetrt/summary.json.
 
 Layers are learnt from the bundled tables; whole networks are tests, but for the first `few` random ones, whose runs
-correct a device's sums (or teach a new device). Only the part `figure4_measure` measures, and it goes on where it stopped.
+correct a device's sums (or teach a new device). Only the part `figure4_measure` measures; it goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Study:
         return new
 
     def parted(self, device: str) -> tuple[Measurements, list[tuple[str, Measurements]]]:
-        """The first `few` random networks with a latency on a device, and the test sets: other random ones, and the zoo."""
+        """A device's first `few` random networks with a latency, and the test sets: other random ones, and the zoo."""
         random, zoo = (_on(m, device) for m in self.networks)
         places = np.arange(len(random.architectures))
         rest = random.where(archs=places[self.few :])
@@ -238,8 +238,8 @@ def _measured_lookup(study: Study, device: Device, tests: Sequence[tuple[str, Me
 
 
 def adapted(study: Study) -> list[dict]:
-    """Every runtime held out in turn: its error as the other runtimes' predictor has it, after `few` of its networks (that
-    `choose` chose), and with all its own layers and as many networks; other precisions and runtimes have no layers."""
+    """Every runtime held out in turn: its error as the other runtimes' predictor has it, after `few` of its networks
+    (that `choose` chose), and with all its own layers and as many networks; other runtimes have no layers."""
     random, _ = study.networks
     full, rows = study.predictor, []
     for device in random.devices:
