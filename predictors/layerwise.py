@@ -11,7 +11,7 @@ import numpy as np
 
 from datasets.measured import Measured
 from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError, Measurements
-from encoders.flat import Totals
+from encoders.layer import LayerPhysics
 from predictors.base import FORMAT, Log, Predictor, read_checkpoint, silent, write_checkpoint
 from predictors.calibration import calibrate, covariance, left_out, most_telling
 from predictors.config import from_config, to_config
@@ -26,8 +26,8 @@ _LAYER_COLUMNS = [COEFFICIENTS.index(kind) for kind in ("convolution", "depthwis
 
 
 def _trees() -> Predictor:
-    columns = ("macs", "params", "moved_bytes", "peak_bytes", "kernels")
-    return XGBoost(metric="exe_ms", encoder=Totals(columns), trees=400)
+    """As configs/predictors/layer_trees.yaml, the best of one kind in the study of layers."""
+    return XGBoost(metric="exe_ms", columns=0.5, depth=5, min_child_weight=2.0, encoder=LayerPhysics(tiles=False))
 
 
 @dataclass

@@ -239,12 +239,11 @@ def _measured_lookup(study: Study, device: Device, tests: Sequence[tuple[str, Me
 
 def adapted(study: Study) -> list[dict]:
     """Every runtime held out in turn: its error as the other runtimes' predictor has it, after `few` of its networks
-    (that `choose` chose), and with all its own layers and as many networks; other precisions and runtimes have no layers."""
-    random, _ = study.networks
+    (that `choose` chose), and with all its own layers and as many networks, where it has a table of layers."""
+    random, zoos = study.networks
     full, rows = study.predictor, []
     for device in random.devices:
-        _, (_, (_, zoo)) = None, study.parted(device.name)
-        pool = _on(random, device.name)
+        pool, zoo = (_on(m, device.name) for m in (random, zoos))
         others = _without(full, device.name)
         chosen = others.choose(pool.architectures, study.few, np.random.default_rng(0))
         picked = np.isin(pool.architectures.keys, chosen.keys)
@@ -255,10 +254,15 @@ def adapted(study: Study) -> list[dict]:
         methods = {"unadapted": (others, source), "adapted": (new, device)}
         if device.name in {d.name for d in full.devices_}:
             methods["fully trained"] = (full.calibrated([few]), device)
+        scores = {}
         for method, (predictor, where) in methods.items():
             found = [(m.matrix("latency_ms")[:, 0], predictor.predict(m.architectures, where)) for _, m in tests]
-            rows += [{**row, "from": source.name, "few": study.few}
-                     for row in _scores(device.name, method, [name for name, _ in tests], found)]  # fmt: skip
+            scores[method] = _scores(device.name, method, [name for name, _ in tests], found)
+        for i, row in enumerate(scores["adapted"]):
+            row["share_of_unadapted"] = row["mape"] / scores["unadapted"][i]["mape"]
+            if "fully trained" in scores:
+                row["share_of_full"] = row["mape"] / scores["fully trained"][i]["mape"]
+        rows += [{**row, "from": source.name, "few": study.few} for part in scores.values() for row in part]
     return rows
 
 

@@ -64,7 +64,6 @@ def layer_table(kind: str, n: int = 250) -> Measurements:
     return table(archs, {"exe_ms": exe, "pre_ms": copied, "post_ms": copied}, kind, DEVICES)
 
 
-@cache
 def network_table(
     n: int, seed: int, factors: tuple[float, ...] = (1, 3), devices: tuple[Device, ...] = DEVICES
 ) -> Measurements:
