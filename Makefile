@@ -1,5 +1,5 @@
 # Each target sets up .venv from pyproject.toml and constraints.txt when one of them has changed.
-.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti perfnetrt
+.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti perfnetrt peers
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -104,3 +104,8 @@ leti: setup
 perfnetrt: setup
 	$(PY) -m tests.perfnetrt_layers
 	$(PY) -m tests.perfnetrt_networks --claims configs/claims/perfnetrt.yaml
+
+# HELP's and NASFLAT's methods as their own code was run: source devices to new ones. Ten minutes on an idle core; what is
+# trained stays in runs/peers. Needs HELP's public files.
+peers: setup
+	$(PY) -m tests.peers_check --claims configs/claims/peers.yaml

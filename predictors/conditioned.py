@@ -19,18 +19,18 @@ FLOOR = 1e-3
 """Least variance of the noise, as a share of the labels'."""
 START = {"sources": 0.5, "vector": 0.2, "constant": 0.1, "noise": 0.03}
 """Variances where the search starts, as shares of the labels'; the vector's is shared by its blocks."""
-POOL = 2000
+POOL = 500
 """Of more architectures, so many are drawn before the informative ones are chosen among them."""
 
 
 def totals_and_decisions() -> VectorEncoder:
-    """Physics first, then what only the labels can tell."""
-    return Joined([Totals(PHYSICAL), CellOneHot()])
+    """Physics of all that is there and of what compilers keep, then what only the labels can tell."""
+    return Joined([Totals(PHYSICAL), Totals(PHYSICAL, live=True), CellOneHot()])
 
 
 @dataclass
 class Conditioned(FewShot):
-    """Bayesian linear regression on three blocks: what the source model says, physical totals, and single decisions.
+    """Bayesian linear regression on blocks: what the source model says, physical totals, and single decisions.
 
     It is a Gaussian process with one linear kernel a block (Rasmussen and Williams, 2006, chapters 2 and 5). How much
     each block explains, and the noise, maximise the marginal likelihood of the few labels, under a weak prior: where
@@ -77,7 +77,7 @@ class Conditioned(FewShot):
         if not 0 < level < 1:
             raise InputError(f"level = {level} must lie between 0 and 1.")
         self.column(device)
-        x = self._features(self.encode(archs))
+        x = self.features(archs)
         prior, constant = self._prior(self.theta_), np.exp(self.theta_[-2])
         cross = (x * prior) @ self.few_.T + constant  # [A, n]
         half = np.linalg.solve(np.linalg.cholesky(self._covariance()), cross.T)

@@ -77,7 +77,7 @@ def study(
                     archs = m.architectures[measured]
                     chosen = _choice(predictor, archs, n, sampler, draw_rng)
                     few = np.array([place[row.tobytes()] for row in chosen.decisions])
-                scores = _scores(predictor, table, truth, few, connected)
+                scores = _scores(predictor, table, m.architectures, truth, few, connected)
                 yield from ({**about, **told, "shots": n, "draw": draw, **row} for row in scores)
 
 
@@ -90,20 +90,20 @@ def _choice(
 
 
 def _scores(
-    predictor: Any, table: Measurements, truth: np.ndarray, few: np.ndarray, connected: np.ndarray
+    predictor: Any, table: Measurements, archs: Architectures, truth: np.ndarray, few: np.ndarray, connected: np.ndarray
 ) -> Iterator[dict[str, Any]]:
-    """Rows of one adaptation."""
+    """Rows of one adaptation, predicted for `archs`, the table's."""
     (device,) = table.devices
     start = time.process_time()
     adapted = predictor.adapt(table.where(archs=few)) if len(few) else predictor.transfer(device)
     row: dict[str, Any] = {"adapt_ms": 1000 * (time.process_time() - start)}
     start = time.process_time()
-    predicted = adapted.predict(table.architectures, device)
+    predicted = adapted.predict(archs, device)
     row["predict_cpu_s"] = time.process_time() - start
     others = np.ones(len(truth), dtype=bool)
     others[few] = False
     if isinstance(adapted, Uncertain) and len(few):
-        low, high = adapted.predict_interval(table.architectures, device, LEVEL)
+        low, high = adapted.predict_interval(archs, device, LEVEL)
         known = others & ~np.isnan(truth)
         error, width = np.abs(predicted - truth)[known], (high - low)[known]
         row["coverage"] = float(((low <= truth) & (truth <= high))[known].mean())

@@ -39,8 +39,8 @@ class DeviceSet:
 
 
 def read_sets(path: Path) -> dict[str, dict[str, Any]]:
-    """The sets of a file, not loaded yet: `sets`, each with `data` (configurations of data sets), `sources`, `targets`;
-    or `leave_out`, each with `data`: one set a family of devices, with all others as sources.
+    """What a file holds, not loaded yet: `sets`, each with `data` (configurations of data sets), `sources`, `targets`;
+    `leave_out`, each with `data`: one set `NAME:FAMILY` a family of devices, with all others as sources.
 
     Raises:
         InputError: no such file, or another content.
@@ -51,32 +51,39 @@ def read_sets(path: Path) -> dict[str, dict[str, Any]]:
         raise InputError(f"There is no file of device sets {path}.")
     try:
         tree = yaml.safe_load(path.read_text())
-        sets = {name: {**entry, "data": list(entry["data"])} for name, entry in tree.get("sets", {}).items()}
-        for entry in sets.values():
-            list(entry["sources"]), list(entry["targets"])
-        for name, entry in tree.get("leave_out", {}).items():
-            m = _joined([from_config(one, Dataset).measurements() for one in entry["data"]])  # type: ignore[type-abstract]
-            for family in dict.fromkeys(device.family for device in m.devices):
-                sources = [device.name for device in m.devices if device.family != family]
-                targets = [device.name for device in m.devices if device.family == family]
-                sets[f"{name}:{family}"] = {"data": entry["data"], "sources": sources, "targets": targets}
+        sets, leave_out = dict(tree.get("sets", {})), dict(tree.get("leave_out", {}))
+        parts = {
+            "sets": {name: {part: list(e[part]) for part in ("data", "sources", "targets")} for name, e in sets.items()},
+            "leave_out": {name: {"data": list(entry["data"])} for name, entry in leave_out.items()},
+        }
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
             f"{path} is no file of device sets: each needs data, sources and targets ({error})."
         ) from error
-    return sets
+    return parts
 
 
 def load_set(path: Path, name: str) -> DeviceSet:
     """One set of a file with its measurements; the architectures are those that all its data have."""
-    sets = read_sets(path)
-    if name not in sets:
-        raise InputError(f"{path} has no set '{name}'; it has {', '.join(sets)}.")
-    entry = sets[name]
+    parts = read_sets(path)
+    table, _, family = name.partition(":")
+    entry = parts["sets"].get(name) or parts["leave_out"].get(table)
+    if entry is None:
+        known = [*parts["sets"], *(f"{one}:FAMILY" for one in parts["leave_out"])]
+        raise InputError(f"{path} has no set '{name}'; it has {', '.join(known)}.")
     m = _joined([from_config(one, Dataset).measurements() for one in entry["data"]])  # type: ignore[type-abstract]
-    known = {device.name for device in m.devices}
-    sources, targets = (tuple(n for n in entry[part] if n in known) for part in ("sources", "targets"))
-    left_out = tuple(n for n in [*entry["sources"], *entry["targets"]] if n not in known)
+    if "targets" not in entry:
+        if family not in (families := dict.fromkeys(device.family for device in m.devices)):
+            raise InputError(f"{table} has no devices of the family '{family}'; it has {', '.join(families)}.")
+        asked = {
+            "sources": [device.name for device in m.devices if device.family != family],
+            "targets": [device.name for device in m.devices if device.family == family],
+        }
+    else:
+        asked = entry
+    known_names = {device.name for device in m.devices}
+    sources, targets = (tuple(n for n in asked[part] if n in known_names) for part in ("sources", "targets"))
+    left_out = tuple(n for n in [*asked["sources"], *asked["targets"]] if n not in known_names)
     if not sources or not targets:
         raise InputError(f"The data of set '{name}' have {len(sources)} of its sources and {len(targets)} targets.")
     return DeviceSet(name, m.where(devices=[*sources, *targets]), sources, targets, left_out)

@@ -11,11 +11,10 @@ import numpy as np
 
 from datasets.records import Architectures, InputError, Measurements
 from encoders.base import VectorEncoder
-from encoders.cell import CellOneHot
 from encoders.flat import Totals
 from predictors.base import Inputs, Log, Predictor
 from predictors.gcn import GCN
-from predictors.linear import Linear, Mean
+from predictors.linear import Mean
 from predictors.new_device import FewShot
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
@@ -50,8 +49,6 @@ class AdaProxy(FewShot):
     """OneProxy's adaptation (Lu et al., SIGMETRICS 2022, section 4.3): weights w of a linear proxy on decisions become
     w * (a + b), one number a for all and one b each, with an L2 penalty on the b; the proxy is the nearest device.
     Their penalty is chosen on validation samples; ours, since there are so few, by leaving one out."""
-
-    source: Predictor = field(default_factory=lambda: Linear(scale=Scale("log"), encoder=CellOneHot()))
 
     def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         super()._fit(x, z, val, log)

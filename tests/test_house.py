@@ -17,6 +17,7 @@ from encoders.base import GraphEncoder, VectorEncoder
 from measure.plan import read_plan
 from predictors.base import Predictor
 from predictors.claims import read_claims
+from predictors.device_sets import read_sets
 from predictors.sweep import read_sweep
 from tests.conftest import ROOT, run
 
@@ -71,6 +72,7 @@ def test_whose_datasets_this_is() -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_configuration_parses_to_an_object(path: Path) -> None:
     readers = {"sweeps": read_sweep, "claims": read_claims, "devices": read_device, "campaigns": read_plan}
+    readers |= {"device_sets": read_sets}
     if path.parent.name in readers:
         assert readers[path.parent.name](path)
         return
