@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from datasets.measured import Measured
-from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError, Measurements
+from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from encoders.layer import LayerPhysics
 from predictors.base import FORMAT, Log, Predictor, read_checkpoint, silent, write_checkpoint
 from predictors.calibration import calibrate, covariance, left_out, most_telling
@@ -55,6 +55,8 @@ class LayerwisePredictor(CostModel):
     noise: float = 0.1
     seed: int = 0
 
+    metric = "latency_ms"
+    space_: Space = field(init=False, repr=False, compare=False)  # that it is shown; it prices those of any
     devices_: tuple[Device, ...] = field(init=False, repr=False, compare=False)
     layers_: LayerCosts = field(init=False, repr=False, compare=False)  # of S devices
     source_: list[int] = field(init=False, repr=False, compare=False)  # [D] whose of them are each device's
