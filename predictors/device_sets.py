@@ -51,10 +51,10 @@ def read_sets(path: Path) -> dict[str, dict[str, Any]]:
         raise InputError(f"There is no file of device sets {path}.")
     try:
         tree = yaml.safe_load(path.read_text())
-        sets, leave_out = dict(tree.get("sets", {})), dict(tree.get("leave_out", {}))
+        needed = {"sets": ("data", "sources", "targets"), "leave_out": ("data",)}
         parts = {
-            "sets": {name: {part: list(e[part]) for part in ("data", "sources", "targets")} for name, e in sets.items()},
-            "leave_out": {name: {"data": list(entry["data"])} for name, entry in leave_out.items()},
+            part: {name: {key: list(entry[key]) for key in keys} for name, entry in dict(tree.get(part, {})).items()}
+            for part, keys in needed.items()
         }
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
