@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +73,7 @@ def load_set(path: Path, name: str) -> DeviceSet:
     if entry is None:
         known = [*parts["sets"], *(f"{one}:FAMILY" for one in parts["leave_out"])]
         raise InputError(f"{path} has no set '{name}'; it has {', '.join(known)}.")
-    m = _joined([from_config(one, Dataset).measurements() for one in entry["data"]])  # type: ignore[type-abstract]
+    m = _joined([_measurements(json.dumps(one)) for one in entry["data"]])
     if "targets" not in entry:
         if family not in (families := dict.fromkeys(device.family for device in m.devices)):
             raise InputError(f"{table} has no devices of the family '{family}'; it has {', '.join(families)}.")
@@ -87,6 +89,12 @@ def load_set(path: Path, name: str) -> DeviceSet:
     if not sources or not targets:
         raise InputError(f"The data of set '{name}' have {len(sources)} of its sources and {len(targets)} targets.")
     return DeviceSet(name, m.where(devices=[*sources, *targets]), sources, targets, left_out)
+
+
+@lru_cache(maxsize=4)
+def _measurements(config: str) -> Measurements:
+    """Of a data set; a sweep asks for the same ones again and again."""
+    return from_config(json.loads(config), Dataset).measurements()  # type: ignore[type-abstract]
 
 
 def _joined(tables: Sequence[Measurements]) -> Measurements:
