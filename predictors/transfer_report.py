@@ -47,9 +47,11 @@ def gather(folder: Path) -> pd.DataFrame:
     means = detail[[name for name in names if name != "spearman"]].mean()
     devices = spread.join(means).reset_index()
     paths = table[table["cells"] == "connected"].groupby([*line, "device_set"], sort=False)[names].mean().reset_index()
+    picture = figure(every)
+    picture.savefig(folder / "figure.png", dpi=130)
     sections: list[Any] = [
         ("Mean Spearman over targets, draws and seeds, all architectures but the samples", wide.reset_index().round(3)),
-        ("The same, drawn: largest number of samples that all have", figure(every)),
+        ("The same, drawn: largest number of samples that all have", picture),
         ("Every target: mean, deviation and worst Spearman over draws and seeds; means of the rest", devices.round(3)),
     ]
     if len(paths):
