@@ -1,5 +1,5 @@
 # Each target sets up .venv from pyproject.toml and constraints.txt when one of them has changed.
-.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti perfnetrt peers
+.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -109,3 +109,16 @@ perfnetrt: setup
 # trained stays in runs/peers. Needs HELP's public files.
 peers: setup
 	$(PY) -m tests.peers_check --claims configs/claims/peers.yaml
+
+# New devices from a few measurements, on NASFLAT's device sets: ours, simple ones, HELP's and NASFLAT's methods; how many
+# samples, sources and cells; every family left out; energy. Needs the public files (python -m datasets fetch help oneproxy
+# hw-nas-bench-360). Goes on where it stopped.
+CROSS_DEVICE := shots source_devices leave_one_device energy
+cross-device: setup
+	@for s in nasflat nasflat_others nasflat_gcn nasflat_peers $(CROSS_DEVICE); do \
+		$(PY) -m predictors transfer --sweep configs/sweeps/$$s.yaml || exit 1; \
+	done
+	@for s in $(CROSS_DEVICE); do $(PY) -m predictors summarise runs/$$s || exit 1; done
+	$(PY) -m pytest -q tests/test_cross_device.py --rows runs/cross_device_tests/summary.json
+	$(PY) -m tests.bench
+	$(PY) -m predictors summarise runs/nasflat --claims configs/claims/nasflat.yaml

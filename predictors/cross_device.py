@@ -54,6 +54,8 @@ def study(
         raise InputError(f"There is no sampler '{sampler}'; there are {', '.join(SAMPLERS)}.")
     if not isinstance(predictor, Adaptable):
         raise InputError(f"{type(predictor).__name__} cannot adapt to a new device: it has no `choose` and `adapt`.")
+    if 0 in shots and not hasattr(predictor, "transfer"):
+        raise InputError(f"{type(predictor).__name__} needs samples of a new device; leave 0 out of shots.")
     m, rng = devices.measurements, np.random.default_rng(seed)
     rows = np.sort(rng.permutation(len(m.architectures))[:cells])
     start = time.process_time()
@@ -93,6 +95,8 @@ def _scores(
     predictor: Any, table: Measurements, archs: Architectures, truth: np.ndarray, few: np.ndarray, connected: np.ndarray
 ) -> Iterator[dict[str, Any]]:
     """Rows of one adaptation, predicted for `archs`, the table's."""
+    from scipy.stats import spearmanr
+
     (device,) = table.devices
     start = time.process_time()
     adapted = predictor.adapt(table.where(archs=few)) if len(few) else predictor.transfer(device)
@@ -100,6 +104,12 @@ def _scores(
     start = time.process_time()
     predicted = adapted.predict(archs, device)
     row["predict_cpu_s"] = time.process_time() - start
+    if not len(few):
+        near = predictor.transfer(device, nearest=True).predict(archs, device)
+        flops = archs.space.totals(archs)["flops"].to_numpy()
+        own, *simple = (float(report(truth, told)["spearman"] or 0) for told in (predicted, near, flops))
+        row |= {"nearest_spearman": simple[0], "flops_spearman": simple[1], "over_simple": own - max(simple)}
+        row["published_numbers"] = len(device.features)
     others = np.ones(len(truth), dtype=bool)
     others[few] = False
     if isinstance(adapted, Uncertain) and len(few):
@@ -107,7 +117,7 @@ def _scores(
         known = others & ~np.isnan(truth)
         error, width = np.abs(predicted - truth)[known], (high - low)[known]
         row["coverage"] = float(((low <= truth) & (truth <= high))[known].mean())
-        row["width_spearman"] = report(error, width)["spearman"]
+        row["width_spearman"] = float(spearmanr(error, width).statistic)
         wide = width >= np.median(width)
         row["wide_error_ratio"] = float(error[wide].mean() / max(error[~wide].mean(), 1e-12)) if (~wide).any() else None
     sets = {"all": others} | ({} if connected.all() else {"connected": others & connected})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +53,10 @@ def read_sets(path: Path) -> dict[str, dict[str, Any]]:
         raise InputError(f"There is no file of device sets {path}.")
     try:
         tree = yaml.safe_load(path.read_text())
-        sets, leave_out = dict(tree.get("sets", {})), dict(tree.get("leave_out", {}))
+        needed = {"sets": ("data", "sources", "targets"), "leave_out": ("data",)}
         parts = {
-            "sets": {name: {part: list(e[part]) for part in ("data", "sources", "targets")} for name, e in sets.items()},
-            "leave_out": {name: {"data": list(entry["data"])} for name, entry in leave_out.items()},
+            part: {name: {key: list(entry[key]) for key in keys} for name, entry in dict(tree.get(part, {})).items()}
+            for part, keys in needed.items()
         }
     except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
         raise InputError(
@@ -71,7 +73,7 @@ def load_set(path: Path, name: str) -> DeviceSet:
     if entry is None:
         known = [*parts["sets"], *(f"{one}:FAMILY" for one in parts["leave_out"])]
         raise InputError(f"{path} has no set '{name}'; it has {', '.join(known)}.")
-    m = _joined([from_config(one, Dataset).measurements() for one in entry["data"]])  # type: ignore[type-abstract]
+    m = _joined([_measurements(json.dumps(one)) for one in entry["data"]])
     if "targets" not in entry:
         if family not in (families := dict.fromkeys(device.family for device in m.devices)):
             raise InputError(f"{table} has no devices of the family '{family}'; it has {', '.join(families)}.")
@@ -87,6 +89,12 @@ def load_set(path: Path, name: str) -> DeviceSet:
     if not sources or not targets:
         raise InputError(f"The data of set '{name}' have {len(sources)} of its sources and {len(targets)} targets.")
     return DeviceSet(name, m.where(devices=[*sources, *targets]), sources, targets, left_out)
+
+
+@lru_cache(maxsize=4)
+def _measurements(config: str) -> Measurements:
+    """Of a data set; a sweep asks for the same ones again and again."""
+    return from_config(json.loads(config), Dataset).measurements()  # type: ignore[type-abstract]
 
 
 def _joined(tables: Sequence[Measurements]) -> Measurements:

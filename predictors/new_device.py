@@ -48,7 +48,7 @@ class FewShot(Predictor):
 
     line_: np.ndarray | None = field(init=False, repr=False, compare=False, default=None)  # [features], once adapted
     sources_: Scale = field(init=False, repr=False, compare=False)  # of the source devices' labels
-    asked_: dict[str, Any] = field(init=False, repr=False, compare=False)  # shared by all that is adapted; see `features`
+    asked_: dict[str, Any] = field(init=False, repr=False, compare=False)  # see `features`
 
     def __post_init__(self) -> None:
         if self.source.metric != self.metric:
@@ -133,7 +133,7 @@ class FewShot(Predictor):
         new.metadata_ = {"dataset": few.name, "fingerprint": few.fingerprint(), "adapted": told}
         return new
 
-    def transfer(self, device: Device, specs: DeviceEncoder | None = None) -> Self:
+    def transfer(self, device: Device, specs: DeviceEncoder | None = None, nearest: bool = False) -> Self:
         """A new predictor for a device of which nothing was measured: the mean of the source devices, each weighing
         exp(-d^2 / 2) for its distance d of published numbers. The unit of d is the one under which the source devices
         foretell each other best, one left out after the other; level and spread are weighted means too.
@@ -141,6 +141,7 @@ class FewShot(Predictor):
         Args:
             device: the new one.
             specs: what is known of devices, by default `DeviceSpecs`.
+            nearest: the nearest source device alone, as a baseline.
         """
         specs = specs or DeviceSpecs()
         table = specs([*self.devices_, device])
@@ -148,6 +149,8 @@ class FewShot(Predictor):
         table = table / np.where(std > 0, std, 1.0)
         far = ((table[:, None] - table[None, :-1]) ** 2).sum(axis=-1)  # [S + 1, S]
         weights = _nearness(far, _unit(far[:-1], self.alike_))[-1]
+        if nearest:
+            weights = np.eye(len(weights))[far[-1].argmin()]
         new = copy.copy(self)
         new.devices_, new.scale = (device,), Scale(self.sources_.kind)
         new.scale.mean_, new.scale.std_ = (

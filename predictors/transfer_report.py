@@ -33,8 +33,9 @@ def gather(folder: Path) -> pd.DataFrame:
     from predictors.report import page
 
     rows = read_rows(folder)
-    (folder / "summary.json").write_text(json.dumps(rows, indent=1))
     table = pd.DataFrame(rows)
+    told = [*({"part": "score", **row} for row in rows), *margins(table)]
+    (folder / "summary.json").write_text(json.dumps(told, indent=1, default=float))
     names = [name for name in SHOWN if name in table]
     table[names] = table[names].astype(float)
     every = table[table["cells"] == "all"]
@@ -46,9 +47,11 @@ def gather(folder: Path) -> pd.DataFrame:
     means = detail[[name for name in names if name != "spearman"]].mean()
     devices = spread.join(means).reset_index()
     paths = table[table["cells"] == "connected"].groupby([*line, "device_set"], sort=False)[names].mean().reset_index()
+    picture = figure(every)
+    picture.savefig(folder / "figure.png", dpi=130)
     sections: list[Any] = [
         ("Mean Spearman over targets, draws and seeds, all architectures but the samples", wide.reset_index().round(3)),
-        ("The same, drawn: largest number of samples that all have", figure(every)),
+        ("The same, drawn: largest number of samples that all have", picture),
         ("Every target: mean, deviation and worst Spearman over draws and seeds; means of the rest", devices.round(3)),
     ]
     if len(paths):
@@ -57,6 +60,20 @@ def gather(folder: Path) -> pd.DataFrame:
     sections.append(("Devices that a set names and no table here has", left))
     (folder / "report.html").write_text(page("Predicting new devices from a few measurements", sections))
     return wide
+
+
+def margins(table: pd.DataFrame, ours: str = "conditioned") -> list[dict[str, Any]]:
+    """How far the mean Spearman of ours is above the best of all others, a row a set and number of samples that both
+    have; draws and seeds that not all have count all the same."""
+    every = table[(table["cells"] == "all") & (table["sampler"] != "fixed")].astype({"spearman": float})
+    rows = []
+    for (device_set, shots), part in every.groupby(["device_set", "shots"], sort=False):
+        means = part.groupby("predictor")["spearman"].mean()
+        others = means.drop(ours, errors="ignore")
+        if ours in means and len(others):
+            about = {"part": "margin", "device_set": device_set, "shots": shots, "best_other": others.idxmax()}
+            rows.append(about | {"margin_spearman": float(means[ours] - others.max())})
+    return rows
 
 
 def figure(rows: pd.DataFrame) -> Figure:

@@ -28,6 +28,7 @@ from encoders.flat import FlatVector
 from measure.backends.ort import OnnxRuntime
 from measure.base import reference_network
 from predictors.base import Predictor
+from predictors.conditioned import Conditioned
 from predictors.export import OnnxPredictor, export
 from predictors.gcn import GCN, BrpGCN
 from predictors.layer_costs import LAYERS
@@ -168,6 +169,35 @@ def _pricing() -> dict:
     )
 
 
+def _new_device() -> list[dict]:
+    """Learning a new device from 20 cells, eight bundled devices as sources, and answering for all cells."""
+    m, rng = Measured().measurements(), np.random.default_rng(0)
+    names = [device.name for device in m.devices]
+    sources, new = m.where(devices=names[1:]), m.where(devices=names[:1])
+    predictor = Conditioned().fit(sources)
+    few = new.where(archs=rng.permutation(len(new.architectures))[:20])
+    adapted, archs = predictor.adapt(few), m.architectures.space.all()
+    with tempfile.TemporaryDirectory() as folder:
+        export(adapted, path := Path(folder) / "predictor.onnx")
+        exported = OnnxPredictor.load(path)
+    return [
+        side_by_side(
+            "Conditioned, 20 samples of a new device learnt",
+            20,
+            lambda: predictor.adapt(few),
+            f"fitting its {len(names) - 1} source devices, {len(m.architectures)} cells each",
+            lambda: Conditioned().fit(sources),
+        ),
+        side_by_side(
+            "Conditioned adapted, all cells of NAS-Bench-201, from decisions",
+            len(archs),
+            lambda: adapted.predict_all(archs, 4096),
+            "the same, exported",
+            lambda: exported.predict_all(archs),
+        ),
+    ]
+
+
 def main() -> None:
     space = NasBench201()
     archs = space.all()
@@ -212,7 +242,7 @@ def main() -> None:
     rows.append(
         side_by_side("parse arch strings", n, lambda k=archs.keys: space.parse(k), "format them", lambda: archs.keys)
     )
-    rows += [_whole_space(), *_loading(), _pricing()]
+    rows += [_whole_space(), *_new_device(), *_loading(), _pricing()]
     session = OnnxRuntime().session(reference_network())
     timing = OnnxRuntime().timing
 

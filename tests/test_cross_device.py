@@ -1,0 +1,177 @@
+"""New devices from a few measurements: nothing leaks, sets, studies, the commands, a real runtime of this machine."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import predictors.__main__ as commands
+from datasets.records import Device, InputError, Measurements
+from datasets.spaces.nasbench201 import NasBench201
+from measure.campaign import read_journal
+from predictors.base import Adaptable, Predictor, Uncertain
+from predictors.conditioned import Conditioned
+from predictors.cross_device import run as run_study
+from predictors.cross_device import study
+from predictors.device_sets import DeviceSet, load_set, read_sets
+from predictors.metrics import report
+from predictors.proxies import NearestDevice, OwnLine, nearest, ridge
+from predictors.transfer_report import gather
+from tests.conftest import ROOT, made_up, run
+
+SOURCES = ("toy_0", "toy_1", "toy_3")
+
+
+@pytest.fixture(scope="module")
+def toys() -> Measurements:
+    return made_up(NasBench201().sample(300, np.random.default_rng(3)), 4)
+
+
+@pytest.fixture(scope="module")
+def fitted(toys: Measurements) -> Conditioned:
+    return Conditioned().fit(toys.where(devices=SOURCES, archs=np.arange(150)))
+
+
+@pytest.fixture(scope="module")
+def adapted(fitted: Conditioned, toys: Measurements) -> Conditioned:
+    return fitted.adapt(toys.where(archs=np.arange(20), devices=["toy_2"]))
+
+
+def test_twenty_measurements_rank_a_new_device_and_intervals_hold_most(
+    fitted: Conditioned, adapted: Conditioned, toys: Measurements
+) -> None:
+    assert isinstance(fitted, Adaptable) and isinstance(fitted, Uncertain)
+    truth = toys.where(devices=["toy_2"]).matrix("latency_ms")[20:, 0]
+    others, device = toys.architectures[20:], toys.device("toy_2")
+    assert report(truth, adapted.predict(others, device))["spearman"] > 0.97
+    low, high = adapted.predict_interval(others, device, 0.9)
+    assert 0.8 < ((low <= truth) & (truth <= high)).mean() <= 1
+    narrow = adapted.predict_interval(others, device, 0.5)
+    assert (low <= narrow[0]).all() and (narrow[1] <= high).all()
+    with pytest.raises(InputError, match="level = 2"):
+        adapted.predict_interval(others, device, 2)
+    with pytest.raises(InputError, match="`adapt` to a few measurements first"):
+        fitted.predict_interval(others, toys.device("toy_0"))
+
+
+@pytest.mark.parametrize("predictor", [Conditioned(), NearestDevice(), OwnLine()], ids=lambda p: type(p).__name__)
+def test_labels_outside_of_the_samples_change_nothing(predictor: Predictor, toys: Measurements) -> None:
+    """The whole way of a study, target's other labels shuffled: the same samples chosen, the same numbers predicted."""
+    target = toys.table["device"] == 2
+    value, told = toys.table["value"].to_numpy().copy(), []
+    few = np.array([3, 50, 77, 140, 201, 260])
+    hidden = np.flatnonzero(target & ~toys.table["arch"].isin(few))
+    for _ in range(2):
+        m = Measurements(toys.architectures, toys.devices, toys.table.assign(value=value), "toys")
+        fresh = predictor.fit(m.where(devices=SOURCES))
+        chosen = fresh.choose(m.architectures, 6, np.random.default_rng(0)).decisions
+        one = fresh.adapt(m.where(archs=few, devices=["toy_2"]))
+        told.append((chosen, one.predict(m.architectures, m.device("toy_2"))))
+        value[hidden] = np.random.default_rng(1).permutation(value[hidden])
+    for first, second in zip(*told, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+def test_what_is_kept_of_the_last_architectures_is_never_another_ones(adapted: Conditioned, toys: Measurements) -> None:
+    device = toys.device("toy_2")
+    first, second = toys.architectures[:30], toys.architectures[30:60]
+    both = adapted.predict(toys.architectures[:60], device)
+    for _ in range(2):
+        np.testing.assert_allclose(adapted.predict(first, device), both[:30], rtol=1e-6)
+        np.testing.assert_allclose(adapted.predict(second, device), both[30:], rtol=1e-6)
+
+
+def test_informative_samples_are_all_different_and_none_is_invented(fitted: Conditioned, toys: Measurements) -> None:
+    keys = fitted.choose(toys.architectures, 25, np.random.default_rng(0)).keys
+    assert len(set(keys)) == 25 and set(keys) <= set(toys.architectures.keys)
+    plain = Conditioned(informative=False).fit(toys.where(devices=SOURCES))
+    assert plain.choose(toys.architectures, 25, np.random.default_rng(0)).keys != keys
+    with pytest.raises(InputError, match="Cannot choose 301 of 300"):
+        fitted.choose(toys.architectures, 301, np.random.default_rng(0))
+
+
+def test_published_numbers_alone_lead_to_the_alike_device(fitted: Conditioned, toys: Measurements) -> None:
+    twin = Device("twin", "new", "server-cpu", features=toys.device("toy_0").features)
+    near = fitted.transfer(twin, nearest=True).predict(toys.architectures, twin)
+    np.testing.assert_allclose(near, fitted.predict(toys.architectures, toys.device("toy_0")), rtol=1e-5)
+    blended = fitted.transfer(twin).predict(toys.architectures, twin)
+    assert report(near, blended)["spearman"] > 0.9
+
+
+def test_ridge_and_nearest_find_what_was_put_in() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(200, 3))
+    weights, bias = ridge(x, x @ [1.0, -2.0, 0.5] + 3)
+    np.testing.assert_allclose([*weights, bias], [1, -2, 0.5, 3], atol=0.01)
+    assert nearest(x, np.exp(x[:, 1])) == 1
+
+
+def test_a_study_is_written_once_gathered_and_claims_its_margin(toys: Measurements, tmp_path: Path) -> None:
+    devices = DeviceSet("toys", toys, SOURCES, ("toy_2",), ("gone",))
+    rows = list(study(devices, Conditioned(), cells=100, shots=[0, 10], draws=2, sampler="random"))
+    assert {row["shots"] for row in rows} == {0, 10} and rows[-1]["left_out"] == "gone"
+    assert not rows[0]["shared_family"] and {"flops_spearman", "nearest_spearman"} <= rows[0].keys()
+    few = [row for row in rows if row["shots"] == 10 and row["cells"] == "all"]
+    assert len(few) == 2 and all(row["n"] == 290 and 0 <= row["coverage"] <= 1 for row in few)
+    others = list(study(devices, OwnLine(), cells=100, shots=[10], draws=2, sampler="random"))
+    for name, part in (("conditioned", rows), ("ownline", others)):
+        (tmp_path / name).mkdir()
+        told = {"rows": [{"predictor": name, **row} for row in part]}
+        (tmp_path / name / "metrics.json").write_text(json.dumps(told))
+    assert gather(tmp_path).loc[("conditioned", "random", 10), "toys"] > 0.9
+    margin = [row for row in json.loads((tmp_path / "summary.json").read_text()) if row["part"] == "margin"]
+    assert len(margin) == 1 and margin[0]["margin_spearman"] > 0 and margin[0]["best_other"] == "ownline"
+    assert "<img" in (tmp_path / "report.html").read_text()
+    with pytest.raises(InputError, match="no sampler 'best'"):
+        next(study(devices, Conditioned(), sampler="best"))
+
+
+def test_a_bundled_set_leaves_a_family_out_and_a_complete_run_is_skipped(tmp_path: Path) -> None:
+    sets = ROOT / "configs" / "device_sets" / "families.yaml"
+    one = load_set(sets, "bundled:xeon-ort-fp32")
+    assert len(one.targets) == 2 and not any(one.shares_family(name) for name in one.targets)
+    settings = {"cells": 200, "shots": [5], "draws": 1, "sampler": "random", "seed": 0, "sources": 3}
+    again = [run_study(OwnLine(), sets, "bundled:xeon-ort-fp32", tmp_path, "line", settings) for _ in range(2)]
+    assert again == [True, False]
+    with pytest.raises(InputError, match="has no set 'ND'"):
+        load_set(sets, "ND")
+    with pytest.raises(InputError, match="no devices of the family 'abacus'"):
+        load_set(sets, "bundled:abacus")
+    (tmp_path / "bad.yaml").write_text("sets: {A: {data: []}}")
+    with pytest.raises(InputError, match="each needs data, sources and targets"):
+        read_sets(tmp_path / "bad.yaml")
+
+
+def test_published_sets_are_as_their_authors_cut_them() -> None:
+    sets = read_sets(ROOT / "configs" / "device_sets" / "nasflat.yaml")["sets"]
+    sizes = {name: (len(entry["sources"]), len(entry["targets"])) for name, entry in sets.items()}
+    assert sizes["ND"] == (9, 6) and sizes["FD"] == (9, 3) and sizes["F1"] == (5, 5) and len(sizes) == 12
+    assert not any(set(entry["sources"]) & set(entry["targets"]) for entry in sets.values())
+
+
+def test_from_nothing_to_a_predictor_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    """choose, measure on eager PyTorch, adapt, predict with intervals, export: the commands of docs/cross_device.md."""
+    space = NasBench201(channels=4, cells=1, image=8)
+    source, few, cells, mine = (tmp_path / name for name in ("source.pt", "few.parquet", "cells.txt", "mine.pt"))
+    Conditioned().fit(made_up(space.sample(120, np.random.default_rng(0)), 3)).save(source)
+    commands.choose(source, n=5)
+    cells.write_text(capsys.readouterr().out)
+    assert len(space.parse(cells.read_text().split())) == 5
+    journal = tmp_path / "journal.jsonl"
+    measure = ("--archs", cells, "--space", str(space), "--backend", "eager", "--protocol", "quick")
+    done = run("-m", "measure", "run", *measure, "--journal", journal)
+    assert done.returncode == 0, done.stderr + done.stdout
+    rows = [{**row, "stable": True} for row in read_journal(journal)]  # tiny networks on a busy machine are not
+    journal.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    done = run("-m", "measure", "table", "--journal", journal, "--out", few)
+    assert done.returncode == 0, done.stderr + done.stdout
+    commands.adapt(source, few, mine)
+    assert "measurements" in capsys.readouterr().out
+    commands.predict(mine, archs=cells, level=0.9)
+    assert capsys.readouterr().out.count(" to ") == 5
+    commands.export(mine, tmp_path / "mine.onnx")
+    (tmp_path / "few.csv").write_text("key,value\nnonsense,1\n")
+    with pytest.raises(InputError, match="columns key and value|nonsense"):
+        commands.adapt(source, tmp_path / "few.csv", tmp_path / "no.pt")
+    assert not (tmp_path / "no.pt").exists()
