@@ -140,7 +140,7 @@ class LayerwisePredictor(CostModel):
         if len(errors) > 2:
             variance += (errors**2).mean()
         else:
-            each = self.layers_.deviations[self.source_[d]][[0, 1, 1, 2]]  # depthwise ones are priced as pooling
+            each = self.layers_.deviations[self.source_[d]][[0, 1, 1, 2]]  # depthwise ones: as pooling's
             off = [(((part * self.coefficients_[d])[:, _LAYER_COLUMNS] * each) ** 2).sum() for part in parts]
             variance += self.noise**2 + np.array(off) / ms**2
         half = student.ppf(0.5 + level / 2, max(len(errors) - 1, 5)) * np.sqrt(variance)
