@@ -32,7 +32,7 @@ COEFFICIENTS = (
     "stepped",
 )
 """What a device's network-level model is made of: ms a run; ms a piece; factors of what layer predictors say, of
-convolutions' rooflines beside it (alone, a layer also has its tensors laid out anew), of depthwise ones'; ms a byte that
+convolutions' rooflines beside it (alone, a layer also lays its tensors out anew), of depthwise ones'; ms a byte that
 other ops move, and a byte of weights (which a layer alone finds in the cache); ms an element of activations."""
 
 WIDTHS = np.array([0.5, 0.7, 0.6, 1.0, 1.0, 0.5, 0.3, 0.7, 0.7, 0.6, 0.6])
@@ -117,7 +117,8 @@ class LayerCosts:
             if len(rows):
                 space = cast(Layer, self.predictors[kind].space_)
                 archs, asked, given = nearest(space, [found[row].layer for row in rows.tolist()])
-                ms = self.alone(kind, archs)
+                once, again = np.unique(archs.decisions, axis=0, return_inverse=True)  # networks repeat their layers
+                ms = self.alone(kind, Architectures(space, once))[again.reshape(-1)]
                 own = np.maximum(ms - self.machine[:, 2], 0.1 * ms)
                 costs[rows, :, _AT[kind]] = own * self.roofline(asked) / self.roofline(given)
         return costs
