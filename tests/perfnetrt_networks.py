@@ -22,7 +22,7 @@ from datasets.records import Architectures, Device, InputError, Measurements
 from datasets.spaces.zoo import Zoo
 from predictors.base import Predictor
 from predictors.layer_costs import LAYERS, LayerCosts
-from predictors.layerwise import LayerwisePredictor, read_tables
+from predictors.layerwise import LayerwisePredictor, Networks, read_tables
 from predictors.metrics import report
 from predictors.price import price
 from tests.study import run_parts
@@ -228,11 +228,38 @@ def _scores(
 # A new device
 
 
+class Remembering(LayerwisePredictor):
+    """Sums the layers of a network once, for all that share them."""
+
+    sums_: dict[str, tuple[np.ndarray, np.ndarray]]
+
+    @staticmethod
+    def like(predictor: LayerwisePredictor) -> Remembering:
+        new = Remembering()
+        vars(new).update(vars(predictor), sums_={})
+        return new
+
+    def costs(self, archs: Networks, batch: int | None = None) -> tuple[np.ndarray, list[np.ndarray]]:
+        assert isinstance(archs, Architectures) and batch is None
+        keys = [f"{archs.space} {key}" for key in archs.keys]
+        new = [i for i, key in enumerate(keys) if key not in self.sums_]
+        if new:
+            whole, parts = super().costs(archs[np.array(new)])
+            self.sums_.update((keys[i], found) for i, found in zip(new, zip(whole, parts, strict=True), strict=True))
+        found = [self.sums_[key] for key in keys]
+        return np.array([whole for whole, _ in found]), [part for _, part in found]
+
+    def _copy(self, devices: tuple[Device, ...]) -> LayerwisePredictor:
+        new = super()._copy(devices)
+        vars(new)["sums_"] = self.sums_
+        return new
+
+
 def adapted(study: Study) -> list[dict]:
     """Every runtime held out in turn: its error as the other runtimes' predictor has it, after `few` of its networks
     (that `choose` chose), and with all its own layers and as many networks, where it has a table of layers."""
     random, zoos = study.networks
-    full, rows = study.predictor, []
+    full, rows = Remembering.like(study.predictor), []
     for device in random.devices:
         pool, zoo = (_on(m, device.name) for m in (random, zoos))
         others = _without(full, device.name)
