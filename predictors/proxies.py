@@ -13,6 +13,7 @@ from datasets.records import Architectures, InputError, Measurements
 from encoders.base import VectorEncoder
 from encoders.flat import Totals
 from predictors.base import Inputs, Log, Predictor
+from predictors.few_shot import draw
 from predictors.gcn import GCN
 from predictors.linear import Mean
 from predictors.new_device import FewShot
@@ -103,7 +104,7 @@ class FineTunedGCN(GCN):
 
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
         """`n` of `archs` at random."""
-        return archs[rng.permutation(len(archs))[:n]]
+        return draw(archs, n, rng)
 
     def adapt(self, few: Measurements) -> Self:
         """See `Adaptable.adapt`."""

@@ -73,6 +73,14 @@ def test_labels_outside_of_the_samples_change_nothing(predictor: Predictor, toys
         np.testing.assert_array_equal(first, second)
 
 
+def test_samples_without_a_number_of_one_device_are_one_sentence(fitted: Conditioned, toys: Measurements) -> None:
+    few = toys.where(archs=np.arange(5), devices=["toy_2"])
+    with pytest.raises(InputError, match="has no latency_ms on toy_2"):
+        fitted.adapt(Measurements(few.architectures, few.devices, few.table[:0], "nothing"))
+    with pytest.raises(InputError, match="Adapt to one device at a time"):
+        fitted.adapt(toys)
+
+
 def test_what_is_kept_of_the_last_architectures_is_never_another_ones(adapted: Conditioned, toys: Measurements) -> None:
     device = toys.device("toy_2")
     first, second = toys.architectures[:30], toys.architectures[30:60]
@@ -87,7 +95,7 @@ def test_informative_samples_are_all_different_and_none_is_invented(fitted: Cond
     assert len(set(keys)) == 25 and set(keys) <= set(toys.architectures.keys)
     plain = Conditioned(informative=False).fit(toys.where(devices=SOURCES))
     assert plain.choose(toys.architectures, 25, np.random.default_rng(0)).keys != keys
-    with pytest.raises(InputError, match="Cannot choose 301 of 300"):
+    with pytest.raises(InputError, match="Of 300 architectures, 301 cannot be chosen"):
         fitted.choose(toys.architectures, 301, np.random.default_rng(0))
 
 
