@@ -54,7 +54,8 @@ class AdaProxy(FewShot):
     def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         super()._fit(x, z, val, log)
         features, sources = self._features(x), len(self.sources_.std_)
-        self.proxies_ = np.linalg.pinv(features[:, sources:]) @ features[:, :sources]  # [F, S]
+        # decisions one-hot are dependent: weights along what they cannot tell apart would be huge and cancel
+        self.proxies_ = np.linalg.pinv(features[:, sources:], rcond=1e-6) @ features[:, :sources]  # [F, S]
 
     def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
         sources = len(self.sources_.std_)
