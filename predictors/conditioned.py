@@ -90,11 +90,11 @@ class Conditioned(FewShot):
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
         """Those that leave least variance in all others before anything is measured (Bayesian A-optimal design, one
         after the other), or random ones."""
-        drawn = super().choose(archs, min(POOL, len(archs)) if self.informative else n, rng)
+        drawn = super().choose(archs, min(max(POOL, n), len(archs)) if self.informative else n, rng)
         if not self.informative:
             return drawn
-        if n > len(drawn):
-            raise InputError(f"Cannot choose {n} of {len(drawn)} architectures.")
+        if not 0 < n <= len(drawn):
+            raise InputError(f"Of {len(drawn)} architectures, {n} cannot be chosen.")
         theta = self._start()
         x = self._features(self.encode(drawn)) * np.sqrt(self._prior(theta))
         covariance, noise = x @ x.T + np.exp(theta[-2]), np.exp(theta[-1])

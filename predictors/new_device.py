@@ -15,6 +15,7 @@ from encoders.cell import CellOneHot
 from encoders.device import DeviceSpecs
 from encoders.flat import Joined
 from predictors.base import Inputs, Log, Predictor
+from predictors.few_shot import draw
 from predictors.linear import Linear
 from predictors.scaling import Scale
 
@@ -113,9 +114,7 @@ class FewShot(Predictor):
 
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
         """`n` of `archs` at random."""
-        if not 0 < n <= len(archs):
-            raise InputError(f"Cannot choose {n} of {len(archs)} architectures.")
-        return archs[rng.permutation(len(archs))[:n]]
+        return draw(archs, n, rng)
 
     def adapt(self, few: Measurements) -> Self:
         """See `Adaptable.adapt`."""
@@ -123,6 +122,8 @@ class FewShot(Predictor):
             raise InputError(f"Adapt to one device at a time; {few.name} has {len(few.devices)}.")
         y = few.matrix(self.metric)[:, 0]
         known = ~np.isnan(y)
+        if not known.any():
+            raise InputError(f"{few.name} has no {self.metric} on {few.devices[0].name}: measure some architectures.")
         if self.labels == "log" and not (y[known] > 0).all():
             raise InputError(f"{self.metric} of {few.name} has values that are not above zero.")
         new = copy.copy(self)

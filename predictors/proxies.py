@@ -13,6 +13,7 @@ from datasets.records import Architectures, InputError, Measurements
 from encoders.base import VectorEncoder
 from encoders.flat import Totals
 from predictors.base import Inputs, Log, Predictor
+from predictors.few_shot import draw
 from predictors.gcn import GCN
 from predictors.linear import Mean
 from predictors.new_device import FewShot
@@ -53,7 +54,8 @@ class AdaProxy(FewShot):
     def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         super()._fit(x, z, val, log)
         features, sources = self._features(x), len(self.sources_.std_)
-        self.proxies_ = np.linalg.pinv(features[:, sources:]) @ features[:, :sources]  # [F, S]
+        # decisions one-hot are dependent: weights along what they cannot tell apart would be huge and cancel
+        self.proxies_ = np.linalg.pinv(features[:, sources:], rcond=1e-6) @ features[:, :sources]  # [F, S]
 
     def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
         sources = len(self.sources_.std_)
@@ -103,7 +105,7 @@ class FineTunedGCN(GCN):
 
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
         """`n` of `archs` at random."""
-        return archs[rng.permutation(len(archs))[:n]]
+        return draw(archs, n, rng)
 
     def adapt(self, few: Measurements) -> Self:
         """See `Adaptable.adapt`."""
