@@ -262,10 +262,6 @@ def test_the_command_prices_and_draws_a_file_of_torch(saved: Path, torch_file: P
     assert drawn.read_bytes()[:4] == b"\x89PNG"
 
 
-@pytest.mark.xfail(
-    reason="read_keras does not find the input of this Sequential file (KeyError); functional ones it does",
-    strict=False,
-)
 def test_a_file_of_keras_costs_what_the_same_network_of_torch_does(
     saved: Path, torch_file: Path, tmp_path: Path
 ) -> None:
