@@ -1,5 +1,5 @@
 # Each target sets up .venv from pyproject.toml and constraints.txt when one of them has changed.
-.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti cross-device
+.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -98,6 +98,17 @@ leti: setup
 	$(PY) -m tests.leti_check
 	$(PY) -m tests.bench
 	$(PY) -m predictors compare runs/leti --claims configs/claims/leti.yaml
+
+# PerfNetRT's study: predictors of single layers on the bundled and public tables, then whole networks. Two hours on one
+# core; needs the public files (python -m datasets fetch ml-performance-prediction; ... neusight). Goes on where it stopped.
+perfnetrt: setup
+	$(PY) -m tests.perfnetrt_layers
+	$(PY) -m tests.perfnetrt_networks --claims configs/claims/perfnetrt.yaml
+
+# HELP's and NASFLAT's methods as their own code was run: source devices to new ones. Ten minutes on an idle core; what is
+# trained stays in runs/peers. Needs HELP's public files.
+peers: setup
+	$(PY) -m tests.peers_check --claims configs/claims/peers.yaml
 
 # New devices from a few measurements, on NASFLAT's device sets: ours, simple ones, HELP's and NASFLAT's methods; how many
 # samples, sources and cells; every family left out; energy. Needs the public files (python -m datasets fetch help oneproxy

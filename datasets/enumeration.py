@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 
 from datasets.records import Architectures, InputError, Space
 
-ROW_GROUP = 1 << 16
+ROW_GROUP = 1 << 14
 
 
 Columns = Callable[[Architectures], Mapping[str, Any]]

@@ -59,7 +59,8 @@ class LayerWork(VectorEncoder):
 class LayerPhysics(VectorEncoder):
     """Logarithms of what a layer is and needs (sizes, elements read and written, parameters, operations, intensity, the
     matrices of its product), its switches (stride, padding, activation, whether Winograd's or a pointwise kernel
-    fits), and where asked for, how its sizes fall into the blocks and tiles that kernels are written for.
+    fits), the loops that a pooling kernel may have, and where asked for, how its sizes fall into the blocks and tiles
+    that kernels are written for.
 
     Attributes:
         blocks: remainders and shares of padding of the channels, and work on padded channels.
@@ -115,6 +116,10 @@ class LayerPhysics(VectorEncoder):
                 "pointwise": kernel == 1,
                 "padding": padding,
             }
+        if windowed and not weighted:
+            columns |= _pooled(values, side)
+        if windowed and weighted:
+            columns |= _convolved(values, side)
         if self.blocks:
             columns |= _blocks(values, side, pixels, depth, windowed, weighted)
         if self.tiles and weighted:
@@ -123,6 +128,60 @@ class LayerPhysics(VectorEncoder):
                 columns[f"tiles_{rows}x{width}"] = _log(blocks)
                 columns[f"waste_{rows}x{width}"] = _log(blocks * rows * width) - _log(pixels * out)
         return columns
+
+
+def _pooled(values: Columns, side: np.ndarray) -> Columns:
+    """What the loops of a pooling kernel do: rows before columns (onnxruntime), or a vector of channels at every place
+    of the window (LiteRT, OpenVINO); one element under the window is a copy, or nothing."""
+    batch, channels, kernel, size = (values[name] for name in ("batch", "in", "kernel", "size"))
+    columns = {
+        "lines": _log(batch * channels * side),
+        "by_rows": _log(batch * channels * side * kernel * size),
+        "by_columns": _log(batch * channels * side**2 * kernel),
+        "line_places": _log(batch * side * kernel * size),
+        "places": _log(batch * side**2 * kernel**2),
+        "apart": kernel <= values["stride"],
+        "nothing": (kernel == 1) & (values["stride"] == 1),
+    }
+    for block in BLOCKS:
+        vectors = _up(channels, block)
+        columns[f"by_channels_{block}"] = _log(batch * side**2 * kernel**2 * vectors)
+        columns[f"in_{block}"], columns[f"out_{block}"] = (
+            _log(batch * size**2 * vectors),
+            _log(batch * side**2 * vectors),
+        )
+        columns[f"by_pixels_{block}"] = _log(batch * channels * side * _up(side, block) * kernel**2)
+    return columns
+
+
+def _convolved(values: Columns, side: np.ndarray) -> Columns:
+    """How the matrix products of an image fall into registers, and what they keep in a cache: im2col for onnxruntime
+    (6 x 16 of channels by pixels), the other way round in LiteRT, blocks of 8 channels in OpenVINO, all with AVX2."""
+    batch, into, out, kernel, size = (values[name] for name in ("batch", "in", "out", "kernel", "size"))
+    pixels, depth = side**2, kernel**2 * into
+    blocks_in, blocks_out = _up(into, 8), _up(out, 8)
+    return {
+        "waste_pixels": _log(_up(pixels, 16)) - _log(pixels),
+        "channels_by_pixels": _log(batch * _up(out, 6) * _up(pixels, 16) * depth),
+        "pixels_by_channels": _log(_up(batch * pixels, 6) * _up(out, 16) * depth),
+        "blocked": _log(batch * blocks_in * blocks_out * kernel**2 * side * _up(side, 3)),
+        "image_unrolled": _log(pixels * depth),
+        "image_product": _log(pixels * (out + depth)),
+        "weights": _log(out * depth),
+        "blocked_in": _log(batch * blocks_in * size**2),
+        "blocked_out": _log(batch * blocks_out * pixels),
+        "few_in": np.minimum(into, 8),
+        "few_out": np.minimum(out, 16),
+        "all_blocks": (into % 8 == 0) & (out % 8 == 0),
+        "all_wide_blocks": (into % 16 == 0) & (out % 16 == 0),
+        "out_to_pixels": _log(out) - _log(pixels),
+        "out_to_depth": _log(out) - _log(depth),
+        "pixels_to_depth": _log(pixels) - _log(depth),
+        "by_columns": _log(batch * into * pixels * kernel),
+        "plain_product": (kernel == 1) & (values["stride"] == 1),
+        "lines": _log(batch * side),
+        "line": _log(side * out),
+    }
 
 
 def _blocks(

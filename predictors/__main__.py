@@ -196,48 +196,60 @@ def compare(folder: Path, claims: Path | None = None) -> None:
     print(f"\nbest:     {best.name}\nreport:   {folder / 'report.html'}\nexported: {folder / 'best.onnx'}")
 
 
-def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0) -> None:
+def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0, space: str = "convnet") -> None:
     """Print the architectures to measure on a new device, one a line: a file for `python -m measure run --archs`.
 
     Args:
-        file: a predictor.pt that can adapt, fitted on other devices.
+        file: a predictor.pt that can adapt, fitted on other devices; or a file that `layerwise` wrote.
         n: how many.
         archs: a file of the architectures to choose among, one a line; by default 2,000 random connected ones.
         seed: of what is drawn.
+        space: of the networks to choose among, for a file that `layerwise` wrote; others know theirs.
     """
     import numpy as np
 
-    from predictors.base import Adaptable
-
-    predictor, rng = Predictor.load(file), np.random.default_rng(seed)
-    if not isinstance(predictor, Adaptable):
-        raise InputError(f"{file} cannot adapt to a new device; fit one of configs/predictors/conditioned.yaml.")
-    space = predictor.space_
+    predictor, rng = _adaptable(file, space), np.random.default_rng(seed)
+    own = predictor.space_
     if archs is not None and not archs.is_file():
         raise InputError(f"There is no file {archs}; it should hold one architecture a line.")
-    pool = space.parse(archs.read_text().split()) if archs is not None else space.sample(2000, rng)
+    pool = own.parse(archs.read_text().split()) if archs is not None else own.sample(2000, rng)
     pool = pool[np.unique(pool.decisions, axis=0, return_index=True)[1]]
-    pool = pool[np.flatnonzero(space.connected(pool) & space.feasible(pool))]
+    pool = pool[np.flatnonzero(own.connected(pool) & own.feasible(pool))]
     print("\n".join(predictor.choose(pool, n, rng).keys))
 
 
-def adapt(file: Path, measurements: Path, out: Path, device: str = "") -> None:
-    """Adapt a predictor to a new device by a few measurements, and save what answers for that device.
+def _adaptable(file: Path, space: str) -> Any:
+    """A saved predictor that adapts; one of any networks is shown those of `space`."""
+    from datasets.spaces import parse_space
+    from predictors.base import Adaptable, read_checkpoint
+    from predictors.layerwise import LayerwisePredictor
 
-    Args:
-        file: a predictor.pt that can adapt, fitted on other devices.
-        measurements: a table of `python -m measure table` (.parquet), or a .csv with the columns key and value.
-        out: the predictor.pt to write.
-        device: which device of the table (needed where it has several), or the name of the .csv's.
-    """
-    import time
-
-    from predictors.base import Adaptable
-    from predictors.few_measurements import read_few
-
+    saved = read_checkpoint(file)
+    if isinstance(saved, dict) and "layers" in saved:
+        networks = LayerwisePredictor.load(file)
+        networks.space_ = parse_space(space)
+        return networks
     predictor = Predictor.load(file)
     if not isinstance(predictor, Adaptable):
         raise InputError(f"{file} cannot adapt to a new device; fit one of configs/predictors/conditioned.yaml.")
+    return predictor
+
+
+def adapt(file: Path, measurements: Path, out: Path, device: str = "", space: str = "convnet") -> None:
+    """Adapt a predictor to a new device by a few measurements, and save what answers for that device.
+
+    Args:
+        file: a predictor.pt that can adapt, fitted on other devices; or a file that `layerwise` wrote.
+        measurements: a table of `python -m measure table` (.parquet), or a .csv with the columns key and value.
+        out: the predictor.pt to write.
+        device: which device of the table (needed where it has several), or the name of the .csv's.
+        space: of the measured networks, for a file that `layerwise` wrote.
+    """
+    import time
+
+    from predictors.few_measurements import read_few
+
+    predictor = _adaptable(file, space)
     few = read_few(measurements, device, predictor.space_, predictor.metric)
     start = time.perf_counter()
     adapted = predictor.adapt(few)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from datasets.measured import Measured
-from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError, Measurements
-from encoders.flat import Totals
+from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
+from encoders.layer import LayerPhysics
 from predictors.base import FORMAT, Log, Predictor, read_checkpoint, silent, write_checkpoint
 from predictors.calibration import calibrate, covariance, left_out, most_telling
 from predictors.config import from_config, to_config
@@ -26,8 +26,8 @@ _LAYER_COLUMNS = [COEFFICIENTS.index(kind) for kind in ("convolution", "depthwis
 
 
 def _trees() -> Predictor:
-    columns = ("macs", "params", "moved_bytes", "peak_bytes", "kernels")
-    return XGBoost(metric="exe_ms", encoder=Totals(columns), trees=400)
+    """As configs/predictors/layer_trees.yaml, the best of one kind in the study of layers."""
+    return XGBoost(metric="exe_ms", columns=0.5, depth=5, min_child_weight=2.0, encoder=LayerPhysics(tiles=False))
 
 
 @dataclass
@@ -55,6 +55,8 @@ class LayerwisePredictor(CostModel):
     noise: float = 0.1
     seed: int = 0
 
+    metric = "latency_ms"
+    space_: Space = field(init=False, repr=False, compare=False)  # that it is shown; it prices those of any
     devices_: tuple[Device, ...] = field(init=False, repr=False, compare=False)
     layers_: LayerCosts = field(init=False, repr=False, compare=False)  # of S devices
     source_: list[int] = field(init=False, repr=False, compare=False)  # [D] whose of them are each device's
@@ -138,7 +140,7 @@ class LayerwisePredictor(CostModel):
         if len(errors) > 2:
             variance += (errors**2).mean()
         else:
-            each = self.layers_.deviations[self.source_[d]][[0, 1, 1, 2]]  # depthwise ones are priced as pooling
+            each = self.layers_.deviations[self.source_[d]][[0, 1, 1, 2]]  # depthwise ones: as pooling's
             off = [(((part * self.coefficients_[d])[:, _LAYER_COLUMNS] * each) ** 2).sum() for part in parts]
             variance += self.noise**2 + np.array(off) / ms**2
         half = student.ppf(0.5 + level / 2, max(len(errors) - 1, 5)) * np.sqrt(variance)

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 class Nasflat(NeuralPredictor):
     """NASFLAT's method (Akhauri and Abdelfattah, MLSys 2024), trained by our loop, without its supplementary encodings.
 
-    Pairs of labels, of one device or of two, teach the order by a hinge; since that gives no milliseconds, a rising
-    line a device then makes the scores labels. A new device gets the embedding of the source device whose predictions
-    rank its measurements best, and everything is fine-tuned on these.
+    Pairs of labels of a device teach the order by a hinge (theirs mix devices); since that gives no milliseconds, a
+    rising line a device then makes the scores labels. A new device gets the embedding of the source device whose
+    predictions rank its measurements best, and everything is fine-tuned on these.
 
     Attributes:
         batch_size: architectures a step; each counts once a device.

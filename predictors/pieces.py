@@ -6,7 +6,7 @@ costs
 - what a layer predictor says of the layer of PerfNetRT's tables that it is. Where it is none (11x11 kernels, sides
   above 512, images that are not square, more work than the space has) of the nearest layer that is one (`nearest`),
   times the ratio of their roofline times. Grouped convolutions are ungrouped ones of as much work; depthwise ones have
-  no channels to sum over and move a window over each image, as pooling does, so they are priced as pooling;
+  no channels to sum over and no table, and are priced by their roofline;
 - or, all else, by the bytes that it moves;
 - what its activations add that are no ReLU, by the element.
 """

@@ -68,7 +68,7 @@ class TwoPassNet(nn.Module):
         present = mask[:, None, :, None]
         hears = (adjacency.transpose(1, 2) + torch.eye(adjacency.shape[-1]))[:, None]
         size = (-1, len(self.hardware), nodes.shape[1], -1)
-        hardware = self.hardware[None, :, None].expand(len(nodes), *size[1:])
+        hardware = self.hardware[None, :, None].expand(nodes.shape[0], *size[1:])
         operator = torch.cat([self.operator(nodes)[:, None].expand(size), hardware], dim=-1)
         start = self.start(self.position)[None, None]
         x = start

@@ -17,10 +17,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from datasets.blocks.network import Network
 from datasets.measured import Measured
 from datasets.public.fetch import data_folder
 from datasets.public.help import HelpFBNet, HelpNasBench201, HelpOFA
-from datasets.records import Architectures
+from datasets.records import Architecture, Architectures
 from datasets.spaces.nasbench201 import NasBench201
 from encoders.cell import CellGraph, CellOneHot
 from encoders.flat import FlatVector
@@ -30,6 +31,10 @@ from predictors.base import Predictor
 from predictors.conditioned import Conditioned
 from predictors.export import OnnxPredictor, export
 from predictors.gcn import GCN, BrpGCN
+from predictors.layer_costs import LAYERS
+from predictors.layerwise import LayerwisePredictor, read_tables
+from predictors.pieces import pieces
+from predictors.price import price
 from predictors.trees import XGBoost
 
 Work = Callable[[], object]
@@ -133,6 +138,37 @@ def _whole_space() -> dict:
         )
 
 
+def layers_200() -> Architecture:
+    """A residual network that runtimes run as 200 layers: convolutions with what is folded in, additions, two poolings
+    and a classifier."""
+    net = Network()
+    x = net.pool("max_pool", net.conv_bn(net.add("input", (3, 224, 224)), 64, 7, 2, act="relu"), 3, 2, pad=1)
+    x = net.conv_bn(x, 32, 1, act="relu")
+    for block in range(64):
+        channels = 32 * 2 ** (block // 16)
+        if block in (16, 32, 48):
+            x = net.conv_bn(x, channels, 3, 2, act="relu")
+        inner = net.conv_bn(net.conv_bn(x, channels, 3, act="relu"), channels, 3)
+        x = net.pointwise("relu", net.pointwise("add", inner, x))
+    net.add("dense", (1000,), net.pool("avg_pool", x, 7, 1))
+    return net.finish("", "")
+
+
+def _pricing() -> dict:
+    """A network of 200 layers as a whole, from its shapes to its price, by a predictor of 1,000 layers of each kind."""
+    tables = read_tables(Path("datasets/bundled"), LAYERS)
+    few = {kind: m.where(archs=np.arange(1000)) for kind, m in zip(LAYERS, tables, strict=True)}
+    predictor, network = LayerwisePredictor().fit(few), layers_200()
+    found = pieces(network)
+    return side_by_side(
+        f"price a network of {len(found)} layers on one of three devices, networks",
+        1,
+        lambda: price(predictor, network, predictor.devices_[0]),
+        "its layers one by one",
+        lambda: [predictor.sums([[piece]]) for piece in found],
+    )
+
+
 def _new_device() -> list[dict]:
     """Learning a new device from 20 cells, eight bundled devices as sources, and answering for all cells."""
     m, rng = Measured().measurements(), np.random.default_rng(0)
@@ -206,7 +242,7 @@ def main() -> None:
     rows.append(
         side_by_side("parse arch strings", n, lambda k=archs.keys: space.parse(k), "format them", lambda: archs.keys)
     )
-    rows += [_whole_space(), *_new_device(), *_loading()]
+    rows += [_whole_space(), *_new_device(), *_loading(), _pricing()]
     session = OnnxRuntime().session(reference_network())
     timing = OnnxRuntime().timing
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,17 +57,19 @@ def tolerance(runs: Path) -> list[dict]:
     shares = tests.groupby(by)[list(TOLERANCES)].mean().reset_index()
     whole = shares.groupby(by[:-1])[list(TOLERANCES)].mean().reset_index().assign(device="all")
     shares = pd.concat([whole, shares], ignore_index=True)
-    rows, means = [], {}
-    for (device, shots, name), part in shares.groupby(["device", "shots", "predictor"]):
-        told = {"what": "share", "device": device, "shots": int(shots), "predictor": name, "seeds": len(part)}
+    means: dict[tuple[str, int, str], pd.Series] = {}
+    rows: list[dict] = []
+    for (device, _, name), part in shares.groupby(["device", "shots", "predictor"]):
+        shots = int(part["shots"].iloc[0])
+        told = {"what": "share", "device": device, "shots": shots, "predictor": name, "seeds": len(part)}
         mean, sd = part[list(TOLERANCES)].mean(), part[list(TOLERANCES)].std().add_prefix("sd_")
         rows.append({**told, **mean, **sd})
-        means[device, shots, name] = mean
+        means[str(device), shots, str(name)] = mean
     for device, shots in sorted({key[:2] for key in means}):
         here = {name: mean for (d, n, name), mean in means.items() if (d, n) == (device, shots)}
         leaders = ranking(table[table["shots"] == shots].to_dict("records"))["predictor"]
         best = next(name for name in leaders if name not in LETIS)
-        row = {"what": "margin", "device": device, "shots": int(shots), "predictor": best}
+        row = {"what": "margin", "device": device, "shots": shots, "predictor": best}
         for t in TOLERANCES:
             row[f"margin_{t}"] = here[best][t] - max(here[name][t] for name in LETIS if name in here)
         rows.append(row)
@@ -139,7 +142,7 @@ def optimise(evaluations: int, seeds: int, percentile: float = 50) -> list[dict]
     def within(archs: Architectures) -> np.ndarray:
         return ms[nearest(archs)]
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, search in SEARCHES.items():
         found = np.empty((seeds, evaluations))
         for seed in range(seeds):
@@ -268,9 +271,9 @@ def report(runs: Path, out: Path, shots: int = 100) -> list[dict]:
     sections: list[Section] = []
     for part, title in titles.items():
         if part in set(found["part"]):
-            rows = found[found["part"] == part].dropna(axis=1, how="all")
-            for what, some in rows.groupby("what", sort=False) if "what" in rows else [("", rows)]:
-                shown = some.dropna(axis=1, how="all").drop(columns=["part", "what"], errors="ignore")
+            rows = found[found["part"] == part].fillna({"what": ""})
+            for what in rows["what"].unique():
+                shown = rows[rows["what"] == what].dropna(axis=1, how="all").drop(columns=["part", "what"])
                 sections.append((f"{title}{what and f': {what}'}", shown))
     sections += list(figures.values())
     (out / "study.html").write_text(page("LETI's study", sections))

@@ -23,6 +23,7 @@ import numpy as np
 from datasets.cli import main
 from datasets.records import InputError
 from measure.campaign import read_journal
+from measure.lookup import label, layer_of
 from tests.study import run_parts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -215,7 +216,8 @@ def zoo(out: Path, backends: str, limit: int = 8) -> list[dict]:
 
 
 def lookup(out: Path, networks: str, backends: str, *flags: object) -> list[dict]:
-    """Whole networks against the sums of their layers: one row a network, backend and way of summing.
+    """Whole networks against the sums of their layers: one row a network, backend and way of summing, or one that says
+    why there is no sum.
 
     Args:
         out: folder of the journals and of what the command tells.
@@ -223,13 +225,19 @@ def lookup(out: Path, networks: str, backends: str, *flags: object) -> list[dict
         backends: those that cannot run here are left out.
         flags: further ones of `python -m measure lookup`.
     """
-    rows = []
+    rows: list[dict] = []
     for name in available(backends):
         for network in networks.split(","):
             file = out / f"lookup_{network}_{name.replace(':', '_')}.json"
             journal = out / f"lookup_{name.replace(':', '_')}.jsonl"
             run = command("lookup", "--space", "zoo", "--arch", network, "--backend", name, *flags)
-            subprocess.run([*run, "--journal", str(journal), "--out", str(file)], cwd=ROOT, check=True)
+            done = subprocess.run([*run, "--journal", str(journal), "--out", str(file)], cwd=ROOT)
+            failed = [row for row in read_journal(journal) if "error" in row and row["space"] == "layers"]
+            if done.returncode == 2 and failed:  # a layer that cannot be run alone: no sum
+                why = {"layer": label(layer_of(failed[-1]["key"])), "why": failed[-1]["error"]}
+                rows.append({"what": "no sum", "network": network, "backend": name, **why})
+                continue
+            done.check_returncode()
             told = json.loads(file.read_text())
             about = {key: told[key] for key in ("network", "device", "entries", "different", "call_ms")}
             rows += [

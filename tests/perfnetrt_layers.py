@@ -31,6 +31,7 @@ from predictors.roofline import Roofline
 from predictors.roofline_trees import NEEDED, RooflineTrees
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
+from tests.perfnetrt_report import write_report
 from tests.study import run_parts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -216,7 +217,9 @@ class Study:
                     rows = left_out(few, device)
                     folder.mkdir(parents=True, exist_ok=True)
                     file.write_text(json.dumps(rows))
-                for row in json.loads(file.read_text()):
+                ours, *others = json.loads(file.read_text())
+                ours["share_of_better"] = ours["mape"] / min(other["mape"] for other in others)
+                for row in (ours, *others):
                     yield {"table": m.name, "gpu": device.name} | row
 
 
@@ -270,7 +273,7 @@ def left_out(m: Measurements, device: Device) -> list[dict]:
 
 def study(
     out: Path = Path("runs/perfnetrt"),
-    part: str = "layers,training,curves,public,gpus",
+    part: str = "public,layers,training,curves,gpus,report",
     tables: Path = ROOT / "datasets" / "bundled",
     layers: tuple[str, ...] = LAYERS,
     phases: tuple[str, ...] = PHASES,
@@ -293,6 +296,7 @@ def study(
         "curves": parts.curves,
         "public": parts.public,
         "gpus": parts.gpus,
+        "report": lambda: write_report(json.loads((out / "summary.json").read_text()), out / "layers.html"),
     }
     run_parts(found, part, out, claims)  # type: ignore[arg-type]
 

@@ -20,10 +20,9 @@ from datasets.cli import main
 from datasets.measured import Measured
 from datasets.records import Architectures, Device, InputError, Measurements
 from datasets.spaces.zoo import Zoo
-from measure.layer_sums import LayerSums
 from predictors.base import Predictor
 from predictors.layer_costs import LAYERS, LayerCosts
-from predictors.layerwise import LayerwisePredictor, read_tables
+from predictors.layerwise import LayerwisePredictor, Networks, read_tables
 from predictors.metrics import report
 from predictors.price import price
 from tests.study import run_parts
@@ -125,11 +124,13 @@ class Nearest:
         return [d.name for d in self.devices_].index(device.name)
 
     def predict_all(self, archs: Architectures) -> np.ndarray:
+        from scipy.spatial import cKDTree
+
         x, work, found = self._features(archs), self._work(archs), np.empty((len(archs), len(self.devices_)))
         for d, device in enumerate(self.devices_):
             s = [known.name for known in self.layers.devices].index(device.name)
             rows = np.flatnonzero(~np.isnan(self.ms[:, d]))
-            at = rows[((x[:, None] - self.known[rows]) ** 2).sum(axis=2).argmin(axis=1)]
+            at = rows[cKDTree(self.known[rows]).query(x)[1]]
             need, have = (self.layers.roofline(w)[:, s] for w in (work, self.work[at]))
             found[:, d] = self.ms[at, d] * need / have
         return found
@@ -185,30 +186,31 @@ def networks(study: Study) -> list[dict]:
         "roofline": baseline(study, Roofline),
     }
     rows, drawn = [], {}
+    costs = {name: [plain.costs(m.architectures) for m in study.networks] for name, plain in methods.items()}
     for device in study.fp32():
-        few, tests = study.parted(device.name)
+        measured = [m.matrix("latency_ms")[:, m.devices.index(m.device(device.name))] for m in study.networks]
+        places = [np.flatnonzero(~np.isnan(y)) for y in measured]
+        few, places[0] = places[0][: study.few], places[0][study.few :]
+        truth = [y[place] for y, place in zip(measured, places, strict=True)]
         for name, plain in methods.items():
-            corrected = plain.calibrated([few])
-            d = corrected.position(device)
-            val = float(np.abs(np.expm1(np.negative(corrected.errors_[d]))).mean())
+            d, corrected = plain.position(device), plain._copy(plain.devices_)
+            s = corrected.source_[d] = plain.source_[d]
+            corrected._learn(d, costs[name][0][0][few, s], measured[0][few], plain.layers_.guess()[s])
             for how, predictor in ((name, corrected), (f"{name}, as is", plain)):
-                found = [(m.matrix("latency_ms")[:, 0], predictor.predict(m.architectures, device)) for _, m in tests]
-                rows += _scores(device.name, how, [label for label, _ in tests], found)
-                if how == name:
-                    drawn[device.name, name] = found
-                    for row in rows[-3:]:
-                        row["val_mape"] = val
-            if name == "layerwise":
-                for row, m in zip(rows[-6:-3], [*(m for _, m in tests), None], strict=True):
-                    if m is not None:
-                        low, high = corrected.predict_interval(m.architectures, device)
-                        y = m.matrix("latency_ms")[:, 0]
-                        row["in_90_interval"] = float(((low <= y) & (y <= high)).mean())
-        rows += _measured_lookup(study, device, tests)
+                sums = [whole[place, s] for (whole, _), place in zip(costs[name], places, strict=True)]
+                found = [(y, c @ predictor.coefficients_[d]) for y, c in zip(truth, sums, strict=True)]
+                rows += _scores(device.name, how, ("convnet", "zoo"), found)
+                if how != name:
+                    continue
+                drawn[device.name, name] = found
+                for row in rows[-3:]:
+                    row["val_mape"] = float(np.abs(np.expm1(np.negative(corrected.errors_[d]))).mean())
+                for row, y, c, (_, parts), place in zip(rows[-3:-1], truth, sums, costs[name], places, strict=True):
+                    low, high = corrected.interval(d, c, [parts[i][:, s] for i in place], 0.9)
+                    row["in_90_interval"] = float(((low <= y) & (y <= high)).mean())
         by = {row["method"]: row["mape"] for row in rows if row["device"] == device.name and row["set"] == "both"}
-        for how in ("look-up table", "look-up table, as is", "look-up table, measured"):
-            if how in by:
-                rows.append({"device": device.name, "against": how, "mape_ratio": by["layerwise"] / by[how]})
+        for how in ("look-up table", "look-up table, as is"):
+            rows.append({"device": device.name, "against": how, "mape_ratio": by["layerwise"] / by[how]})
     _draw_networks(drawn, study.out / "networks.png")
     return rows
 
@@ -223,28 +225,43 @@ def _scores(
     ]
 
 
-def _measured_lookup(study: Study, device: Device, tests: Sequence[tuple[str, Measurements]]) -> list[dict]:
-    """LETI's look-up table, whose entries are these very layers measured alone, where that was measured."""
-    found, sets = [], []
-    for name, m in tests:
-        path = study.tables / "lookup" / f"{name}.parquet"
-        if path.is_file():
-            found.append((m.matrix("latency_ms")[:, 0], LayerSums(path).on(device)(m.architectures)))
-            sets.append(name)
-    return _scores(device.name, "look-up table, measured", sets, found)[: None if len(sets) > 1 else 1] if found else []
-
-
 # A new device
+
+
+class Remembering(LayerwisePredictor):
+    """Sums the layers of a network once, for all that share them."""
+
+    sums_: dict[str, tuple[np.ndarray, np.ndarray]]
+
+    @staticmethod
+    def like(predictor: LayerwisePredictor) -> Remembering:
+        new = Remembering()
+        vars(new).update(vars(predictor), sums_={})
+        return new
+
+    def costs(self, archs: Networks, batch: int | None = None) -> tuple[np.ndarray, list[np.ndarray]]:
+        assert isinstance(archs, Architectures) and batch is None
+        keys = [f"{archs.space} {key}" for key in archs.keys]
+        new = [i for i, key in enumerate(keys) if key not in self.sums_]
+        if new:
+            whole, parts = super().costs(archs[np.array(new)])
+            self.sums_.update((keys[i], found) for i, found in zip(new, zip(whole, parts, strict=True), strict=True))
+        found = [self.sums_[key] for key in keys]
+        return np.array([whole for whole, _ in found]), [part for _, part in found]
+
+    def _copy(self, devices: tuple[Device, ...]) -> LayerwisePredictor:
+        new = super()._copy(devices)
+        vars(new)["sums_"] = self.sums_
+        return new
 
 
 def adapted(study: Study) -> list[dict]:
     """Every runtime held out in turn: its error as the other runtimes' predictor has it, after `few` of its networks
-    (that `choose` chose), and with all its own layers and as many networks; other precisions and runtimes have no layers."""
-    random, _ = study.networks
-    full, rows = study.predictor, []
+    (that `choose` chose), and with all its own layers and as many networks, where it has a table of layers."""
+    random, zoos = study.networks
+    full, rows = Remembering.like(study.predictor), []
     for device in random.devices:
-        _, (_, (_, zoo)) = None, study.parted(device.name)
-        pool = _on(random, device.name)
+        pool, zoo = (_on(m, device.name) for m in (random, zoos))
         others = _without(full, device.name)
         chosen = others.choose(pool.architectures, study.few, np.random.default_rng(0))
         picked = np.isin(pool.architectures.keys, chosen.keys)
@@ -255,10 +272,15 @@ def adapted(study: Study) -> list[dict]:
         methods = {"unadapted": (others, source), "adapted": (new, device)}
         if device.name in {d.name for d in full.devices_}:
             methods["fully trained"] = (full.calibrated([few]), device)
+        scores = {}
         for method, (predictor, where) in methods.items():
             found = [(m.matrix("latency_ms")[:, 0], predictor.predict(m.architectures, where)) for _, m in tests]
-            rows += [{**row, "from": source.name, "few": study.few}
-                     for row in _scores(device.name, method, [name for name, _ in tests], found)]  # fmt: skip
+            scores[method] = _scores(device.name, method, [name for name, _ in tests], found)
+        for i, row in enumerate(scores["adapted"]):
+            row["share_of_unadapted"] = row["mape"] / scores["unadapted"][i]["mape"]
+            if "fully trained" in scores:
+                row["share_of_full"] = row["mape"] / scores["fully trained"][i]["mape"]
+        rows += [{**row, "from": source.name, "few": study.few} for part in scores.values() for row in part]
     return rows
 
 

@@ -17,6 +17,7 @@ from datasets.records import InputError, Measurements
 from datasets.spaces.tf_convolution import TfConvolution
 from datasets.spaces.tf_dense import TfDense
 from measure.backends.ort import OnnxRuntime
+from tests.perfnetrt_report import write_report
 
 # Pickles as Python 2 and pandas 0.23 write them, opcode by opcode: the installed pandas writes others.
 
@@ -251,3 +252,23 @@ def test_neusight_holds_what_was_measured() -> None:
     y = m.matrix("latency_ms")
     assert (~np.isnan(y)).all(axis=1).sum() == 4_939
     np.testing.assert_allclose(np.nanmedian(y, axis=0), [1.55, 2.71, 2.24, 0.97], atol=5e-3)
+
+
+# The study
+
+
+def test_the_study_s_report_has_a_section_a_part_and_draws_both_figures(tmp_path: Path) -> None:
+    scores = {"mae": 0.1, "mape": 0.2, "rmse": 0.3, "r2": None, "chosen": 1.0, "set": "test", "predictor": "trees"}
+    rows = [
+        scores | {"part": part, "layer": "dense", "phase": "exe_ms", "device": "host_ort_fp32_1", "labels": labels}
+        for part in ("layers", "training", "curves", "public")
+        for labels in (200, 400)
+    ]
+    gpu = {"part": "gpus", "table": "neusight", "nearest": "v100", "mape": 0.4}
+    rows += [gpu | {"gpu": name, "predictor": kind} for name in ("p4", "t4") for kind in ("conditioned", "roofline")]
+    written = [Path(row["file"]) for row in write_report(rows, tmp_path / "layers.html")]
+    assert [path.name for path in written] == ["layers.html", "learning_curves.png", "gpus_that_were_left_out.png"]
+    assert all(path.stat().st_size > 10_000 for path in written)
+    page = written[0].read_text()
+    assert page.count("<h2>") == 6 and "dense, exe_ms (Tables IV and V)" in page
+    assert [Path(row["file"]).name for row in write_report(rows[:2], tmp_path / "layers.html")] == ["layers.html"]

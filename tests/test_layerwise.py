@@ -64,7 +64,6 @@ def layer_table(kind: str, n: int = 250) -> Measurements:
     return table(archs, {"exe_ms": exe, "pre_ms": copied, "post_ms": copied}, kind, DEVICES)
 
 
-@cache
 def network_table(
     n: int, seed: int, factors: tuple[float, ...] = (1, 3), devices: tuple[Device, ...] = DEVICES
 ) -> Measurements:
@@ -423,3 +422,26 @@ def test_a_training_logs_what_the_module_would_cost(saved: Path) -> None:
         logger.on_train_epoch_end(trainer, module)
     with pytest.raises(InputError, match="no device 'phone'"):
         LatencyLogger(saved, ["phone"])
+
+
+# My device
+
+
+def test_the_commands_choose_networks_and_adapt_to_a_device(
+    fitted: LayerwisePredictor, saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from predictors.__main__ import adapt, choose
+
+    pool = NETS.sample(30, np.random.default_rng(1))
+    (tmp_path / "pool.txt").write_text("\n".join(pool.keys))
+    choose(saved, 12, tmp_path / "pool.txt", space=str(NETS))
+    chosen = capsys.readouterr().out.split()
+    assert len(chosen) == 12 and set(chosen) <= set(pool.keys)
+    found = [pieces(NETS.expand(arch)) for arch in NETS.parse(chosen)]
+    work = np.array([[sum(p.macs for p in one), sum(p.moved for p in one)] for one in found], float)
+    rows = pd.DataFrame({"key": chosen, "value": 0.01 + law(work, (7,))[:, 0]})
+    rows.to_csv(tmp_path / "phone.csv", index=False)
+    adapt(saved, tmp_path / "phone.csv", tmp_path / "mine.pt", space=str(NETS))
+    assert "answers for phone; 12 measurements" in capsys.readouterr().out
+    mine = LayerwisePredictor.load(tmp_path / "mine.pt")
+    assert np.abs(mine.predict(NETS.parse(chosen)) / rows["value"] - 1).mean() < 0.15

@@ -1,6 +1,7 @@
 """LETI's study: its data set's format, and its baselines."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -66,7 +67,7 @@ def test_what_others_wrote_needs_no_hash_device_or_skeleton() -> None:
         (lambda c: c.update(devices=[{"nome": "x"}]), "networks"),
     ],
 )
-def test_a_fault_is_one_sentence(change, sentence: str, cells: Measurements) -> None:
+def test_a_fault_is_one_sentence(change: Callable[[dict], object], sentence: str, cells: Measurements) -> None:
     content = json.loads(json.dumps(to_leti(cells)))
     change(content)
     with pytest.raises(InputError, match=sentence):
@@ -85,7 +86,7 @@ def test_other_spaces_and_damaged_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_command_refuses_cells_of_another_benchmark(tmp_path: Path) -> None:
-    done = run("-m", "datasets", "leti", "configs/datasets/bundled.yaml", tmp_path / "leti.json")
+    done = run("-m", "datasets", "leti", "configs/datasets/bundled.yaml", str(tmp_path / "leti.json"))
     assert done.returncode == 2 and "NAS-Bench-101" in done.stderr and not (tmp_path / "leti.json").exists()
 
 

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,9 +24,9 @@ from predictors.two_pass import Calibration, rising_line
 from tests.conftest import made_up, run
 
 
-def tiny(cls: type, **changes) -> HelpMeta | Nasflat:
-    help_ = {"hidden": 16, "layers": 2, "episodes": 60, "query": 30, "references": 5}
-    flat = {"hidden": 16, "layers": 2, "epochs": 6, "batch_size": 32, "adapt_epochs": 5}
+def tiny(cls: type[HelpMeta] | type[Nasflat], **changes: Any) -> HelpMeta | Nasflat:
+    help_: dict[str, Any] = {"hidden": 16, "layers": 2, "episodes": 60, "query": 30, "references": 5}
+    flat: dict[str, Any] = {"hidden": 16, "layers": 2, "epochs": 6, "batch_size": 32, "adapt_epochs": 5}
     return cls(**{**(help_ if cls is HelpMeta else flat), **changes})
 
 
@@ -36,7 +37,7 @@ def toys() -> Measurements:
 
 
 @pytest.fixture(scope="module", params=[HelpMeta, Nasflat], ids=lambda c: c.__name__)
-def source(request, toys: Measurements) -> HelpMeta | Nasflat:
+def source(request: pytest.FixtureRequest, toys: Measurements) -> HelpMeta | Nasflat:
     return tiny(request.param).fit(toys.where(devices=["toy_0", "toy_1", "toy_2"]))
 
 
@@ -54,7 +55,8 @@ def test_a_new_device_is_ranked_from_twenty_measurements(source: HelpMeta | Nasf
     others = np.setdiff1d(np.arange(240), rows)
     truth = toys.where(devices=["toy_3"]).matrix("latency_ms")[:, 0]
     told = adapted.predict(toys.architectures, toys.device("toy_3"))
-    assert report(truth[others], told[others])["spearman"] > 0.6
+    spearman = report(truth[others], told[others])["spearman"]
+    assert spearman is not None and spearman > 0.6
     assert np.abs(np.log(told.mean() / truth.mean())) < 0.3, "not in milliseconds"
     np.testing.assert_array_equal(source.predict_all(toys.architectures), before, err_msg="the old one changed")
     again = source.adapt(toys.where(archs=rows, devices=["toy_3"]))
@@ -83,16 +85,18 @@ def test_what_is_adapted_is_saved_exported_and_adapts_again(
     np.testing.assert_allclose(
         OnnxPredictor.load(tmp_path / "adapted.onnx").predict_all(toys.architectures), told, 1e-3
     )
-    np.testing.assert_allclose(
-        Predictor.load(tmp_path / "source.pt").adapt(few).predict_all(toys.architectures), told, rtol=1e-5
-    )
+    loaded = Predictor.load(tmp_path / "source.pt")
+    assert isinstance(loaded, Adaptable)
+    np.testing.assert_allclose(loaded.adapt(few).predict_all(toys.architectures), told, rtol=1e-5)
     code = "import sys, json, numpy as np; from predictors.base import Predictor; p = Predictor.load(sys.argv[1]);" \
            "print(json.dumps(p.predict_all(p.space_.sample(9, np.random.default_rng(0))).tolist()))"  # fmt: skip
-    done = run("-c", code, tmp_path / "adapted.pt")
+    done = run("-c", code, str(tmp_path / "adapted.pt"))
     assert done.returncode == 0, done.stderr
     wanted = adapted.predict_all(adapted.space_.sample(9, np.random.default_rng(0)))
     np.testing.assert_allclose(json.loads(done.stdout), wanted, rtol=1e-5)
-    more = Predictor.load(tmp_path / "adapted.pt").adapt(few)
+    again = Predictor.load(tmp_path / "adapted.pt")
+    assert isinstance(again, Adaptable)
+    more = again.adapt(few)
     assert more.devices_ == few.devices and np.isfinite(more.predict_all(toys.architectures)).all()
 
 
@@ -117,6 +121,7 @@ def test_a_single_sample_is_enough_to_answer(toys: Measurements) -> None:
 
 def test_helps_references_come_first_and_must_be_measured(toys: Measurements) -> None:
     source = tiny(HelpMeta, episodes=2).fit(toys.where(devices=["toy_0", "toy_1"]))
+    assert isinstance(source, HelpMeta)
     apart = toys.architectures[np.setdiff1d(np.arange(240), chosen(source, toys, 5))]
     picked = source.choose(apart, 8, np.random.default_rng(0))
     assert picked[:5] == source.references_ == source.choose(apart, 5, np.random.default_rng(1))
@@ -131,7 +136,8 @@ def test_chains_of_blocks_are_learnt_too(predictor: HelpMeta | Nasflat, tmp_path
     m = made_up(FBNet(image=32).sample(40, np.random.default_rng(0)), 3)
     source = predictor.fit(m.where(devices=["toy_0", "toy_1"]))
     adapted = source.adapt(m.where(archs=chosen(source, m), devices=["toy_2"]))
-    export(adapted, tmp_path / "chain.onnx", checked=20)
+    if isinstance(predictor, HelpMeta):  # dense layers; graphs are exported above
+        export(adapted, tmp_path / "chain.onnx", checked=20)
     assert np.isfinite(adapted.predict_all(m.architectures)).all()
 
 
@@ -145,14 +151,15 @@ def test_pruned_and_padded_graphs_do_not_hear_what_is_not_there(toys: Measuremen
         assert gone.any()
         noisy = {**x, "nodes": np.where(gone[..., None], 7.0, x["nodes"]).astype(np.float32)}
         if isinstance(predictor, Nasflat):
-            noisy["nodes"][..., predictor.network_.output] = x["nodes"][..., predictor.network_.output]
+            output: Any = predictor.network_.output
+            noisy["nodes"][..., output] = x["nodes"][..., output]
         np.testing.assert_allclose(predictor._forward(noisy), predictor._forward(x), rtol=1e-4, atol=1e-5)
 
 
 points = st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max_size=80)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(points=points)
 def test_calibration_keeps_the_order_and_passes_its_knots(points: list[tuple[float, float]]) -> None:
     score, z = np.array(points, np.float32).T
