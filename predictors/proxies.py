@@ -26,7 +26,13 @@ PENALTIES = np.logspace(-3, 3, 25)
 
 @dataclass
 class NearestDevice(FewShot):
-    """The source device that ranks the few labels best (Spearman), moved and stretched to fit them."""
+    """The source device that ranks the few labels best (Spearman), moved and stretched to fit them.
+
+    Attributes:
+        encoder: a short vector that is not looked at.
+    """
+
+    encoder: VectorEncoder = field(init=False, default_factory=Totals)
 
     def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
         best = nearest(few[:, : len(self.sources_.std_)], t)
@@ -35,9 +41,14 @@ class NearestDevice(FewShot):
 
 @dataclass
 class SourceRidge(FewShot):
-    """Boosted trees for every source device, and ridge regression on what they say; the penalty by leaving one out."""
+    """Boosted trees for every source device, and ridge regression on what they say; the penalty by leaving one out.
+
+    Attributes:
+        encoder: a short vector that is not looked at.
+    """
 
     source: Predictor = field(default_factory=XGBoost)
+    encoder: VectorEncoder = field(init=False, default_factory=Totals)
 
     def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
         sources = len(self.sources_.std_)
@@ -77,9 +88,14 @@ class AdaProxy(FewShot):
 
 @dataclass
 class OwnLine(FewShot):
-    """A line on a vector, by default FLOPs, from the few labels alone; the source devices are not looked at."""
+    """A line on a vector, by default FLOPs, from the few labels alone; the source devices are not looked at.
 
-    source: Predictor = field(default_factory=lambda: Mean(scale=Scale("log")))
+    Attributes:
+        source: their mean, which only answers for themselves.
+    """
+
+    scale: Scale = field(init=False, default_factory=Scale)
+    source: Predictor = field(init=False, default_factory=lambda: Mean(scale=Scale("log")))
     encoder: VectorEncoder = field(default_factory=Totals)
 
     def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:

@@ -29,6 +29,7 @@ from predictors.nasflat import Nasflat
 from predictors.neural import NeuralPredictor
 from predictors.perfnetrt import PerfNetRT
 from predictors.polynomial import Polynomial
+from predictors.proxies import SourceRidge
 from predictors.report import run_report
 from predictors.roofline import Roofline
 from predictors.roofline_trees import RooflineTrees
@@ -47,6 +48,7 @@ SMALL: dict[type, dict[str, Any]] = {
     Polynomial: {"encoder": PHYSICAL, "degree": 2},
     Roofline: {"steps": 100},
     RooflineTrees: {"encoder": CellOneHot(), "work": PHYSICAL},
+    SourceRidge: {"source": XGBoost(trees=10)},
 }
 LEARNT_BY_HEART: dict[type, dict[str, Any]] = {
     HelpMeta: {"episodes": 150, "hidden": 64, "layers": 3, "learning_rate": 3e-3},
