@@ -103,7 +103,7 @@ leti: setup
 # core; needs the public files (python -m datasets fetch ml-performance-prediction; ... neusight). Goes on where it stopped.
 perfnetrt: setup
 	$(PY) -m tests.perfnetrt_layers
-	$(PY) -m tests.perfnetrt_networks --claims configs/claims/perfnetrt.yaml
+	$(PY) -m tests.perfnetrt_networks --host milan --claims configs/claims/perfnetrt.yaml
 
 # HELP's and NASFLAT's methods as their own code was run: source devices to new ones. Ten minutes on an idle core; what is
 # trained stays in runs/peers. Needs HELP's public files.
