@@ -42,10 +42,16 @@ def read_keras(model: keras.Model | Path, batch: int = 1) -> tuple[Architecture,
         raise InputError(f"The Keras model {key} needs one input (an image or features) and one output.")
     reader = _Reader(key)
     reader.nodes[id(model.inputs[0])] = reader.net.add("input", _first(model.inputs[0].shape[1:]), batch=batch)
-    for layer in getattr(model, "operations", model.layers):  # functions of keras.ops too
-        if type(layer).__name__ != "InputLayer":
-            reader.add(layer)
-    out = reader.nodes[id(model.outputs[0])]
+    chain = model.layers if type(model).__name__ == "Sequential" else []
+    before = model.inputs[0]
+    for layer in chain or getattr(model, "operations", model.layers):  # functions of keras.ops too
+        if type(layer).__name__ == "InputLayer":
+            continue
+        if chain:  # loading builds a Sequential twice, and its layers keep the tensors of the first time
+            reader.nodes[id(layer.input)] = reader.nodes[id(before)]
+            before = layer.output
+        reader.add(layer)
+    out = reader.nodes[id(before if chain else model.outputs[0])]
     return reader.net.finish("keras", key, out), reader.weights
 
 
