@@ -119,8 +119,8 @@ def check(
         return HelpFBNet((*FD_SOURCES, *FD_TARGETS)).measurements()
 
     # 256 and 900 cells a source device, as their own code had them; NASFLAT's epochs too, on NAS-Bench-201. For time,
-    # 60 of its 150 epochs on FBNet, and 600 of HELP's 2,000 episodes (4,000 on FBNet, and on 4,000 networks a device).
-    nasflat, chain = Nasflat(epochs=150), Nasflat(epochs=60, adapt_learning_rate=1e-3, adapt_epochs=30)
+    # 25 of its 150 epochs on FBNet, and 600 of HELP's 2,000 episodes (4,000 on FBNet, and on 4,000 networks a device).
+    nasflat, chain = Nasflat(epochs=150), Nasflat(epochs=25, adapt_learning_rate=1e-3, adapt_epochs=30)
     graphs, vectors = HelpMeta(episodes=600), HelpMeta(episodes=600, encoder=CellOneHot(), layers=2)
     parts = {
         "nasflat_nd": lambda: scored(nasflat, nd(), 256, ND_TARGETS, [20], draws, out / "nasflat_nd.pt"),
