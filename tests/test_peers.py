@@ -81,10 +81,10 @@ def test_what_is_adapted_is_saved_exported_and_adapts_again(
     told = adapted.predict_all(toys.architectures)
     adapted.save(tmp_path / "adapted.pt")
     source.save(tmp_path / "source.pt")
-    export(adapted, tmp_path / "adapted.onnx")
-    np.testing.assert_allclose(
-        OnnxPredictor.load(tmp_path / "adapted.onnx").predict_all(toys.architectures), told, 1e-3
-    )
+    if isinstance(source, Nasflat):  # below, HELP's
+        export(adapted, tmp_path / "adapted.onnx")
+        exported = OnnxPredictor.load(tmp_path / "adapted.onnx")
+        np.testing.assert_allclose(exported.predict_all(toys.architectures), told, 1e-3)
     loaded = Predictor.load(tmp_path / "source.pt")
     assert isinstance(loaded, Adaptable)
     np.testing.assert_allclose(loaded.adapt(few).predict_all(toys.architectures), told, rtol=1e-5)
@@ -136,7 +136,7 @@ def test_chains_of_blocks_are_learnt_too(predictor: HelpMeta | Nasflat, tmp_path
     m = made_up(FBNet(image=32).sample(40, np.random.default_rng(0)), 3)
     source = predictor.fit(m.where(devices=["toy_0", "toy_1"]))
     adapted = source.adapt(m.where(archs=chosen(source, m), devices=["toy_2"]))
-    if isinstance(predictor, HelpMeta):  # dense layers; graphs are exported above
+    if isinstance(predictor, HelpMeta):  # NASFLAT's is exported above
         export(adapted, tmp_path / "chain.onnx", checked=20)
     assert np.isfinite(adapted.predict_all(m.architectures)).all()
 
