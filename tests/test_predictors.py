@@ -158,7 +158,7 @@ def _other(name: str, value: Any) -> Any:
     if name == "halving":
         return 10
     if name == "steps":
-        return 2
+        return 3
     if name == "encoder":
         return CellGraph(pruned=True) if isinstance(value, CellGraph) else FlatVector()
     if name == "loss":
