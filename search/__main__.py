@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from datasets.cli import main
 from datasets.records import Architectures, Cost, Device, InputError, find_device
@@ -15,6 +15,47 @@ if TYPE_CHECKING:
     from search.base import Decision, Problem, Search
 
 ACCURACIES = ("accuracy_cifar100", "accuracy_digits", "accuracy_imagenet16_120", "accuracy_cifar10")
+
+
+def bisect(
+    accuracy: Path,
+    latency: str,
+    budget_ms: float,
+    proxy: str,
+    device: str = "",
+    proxy_device: str = "",
+    space: str = "nasbench201",
+    metric: str = "",
+    equation: Literal["weighted", "budget"] = "budget",
+    measurements: int = 10,
+    delta: float = 0.0,
+    seed: int = 0,
+    journal: Path = Path("runs/search/live.jsonl"),
+    out: Path = Path("runs/search/bisect.png"),
+) -> None:
+    """Reuse another device's latencies: bisection with a few true measurements on the target (Algorithm 1).
+
+    Args:
+        accuracy: a table (.yaml, a file of configs/datasets, or .parquet) or a predictor (.pt, .onnx) of accuracies.
+        latency: the same of the target's latencies, or a runtime of this host (ort, ...) that is measured live.
+        budget_ms: latency that must not be exceeded.
+        proxy: table or predictor of the proxy's latencies, which cost nothing.
+        device: name of the target; may be left out where there is only one.
+        proxy_device: name of the proxy; may be left out where there is only one.
+        space: of the architectures.
+        metric: which accuracy of the table; by default the first that it has of cifar100, digits, ...
+        equation: what is bisected: the weight of the proxy's latency beside accuracy (weighted, equation 6), or the
+            proxy's budget (budget, equation 5).
+        measurements: the most that are spent on the target.
+        delta: stop where the latency is at most this share of the budget below it.
+        seed: of what is drawn where a space is too large to list.
+        journal: of live measurements; the same command goes on with what it holds.
+        out: picture of the search, accuracy against latency (.png).
+    """
+    from search.bisection import Bisection
+
+    search = Bisection(measurements, equation, delta)
+    _run(search, accuracy, latency, budget_ms, device, space, metric, seed, journal, out, proxy, proxy_device)
 
 
 def evolve(
@@ -206,7 +247,7 @@ def _table(file: Path) -> Any:
     parser = ArgumentParser(exit_on_error=False)
     parser.add_argument("--it", type=Dataset)
     try:
-        data = parser.instantiate_classes(parser.parse_object({"it": yaml.safe_load(file.read_text())})).it
+        data = parser.instantiate(parser.parse_object({"it": yaml.safe_load(file.read_text())})).it
     except (ArgumentError, yaml.YAMLError) as error:
         raise InputError(f"{file} describes no data set; look at the files of configs/datasets.") from error
     return data.measurements()
@@ -248,7 +289,7 @@ def _probability(model: Any, arch: Architectures, device: Device, budget: float)
 
 def commands() -> list[Any]:
     """Everything that this command line offers."""
-    found: list[Any] = [evolve, exhaustive]
+    found: list[Any] = [bisect, evolve, exhaustive]
     if importlib.util.find_spec("search.netadapt") and importlib.util.find_spec("search.netadapt.command"):
         found.append(importlib.import_module("search.netadapt.command").netadapt)
     return found

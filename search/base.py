@@ -129,11 +129,18 @@ class Ledger:
             asked = Architectures(archs.space, np.array(new))
             values = np.stack([np.asarray(cost(asked), float) for cost in self.problem.costs.values()], axis=1)
             self.costs |= dict(zip(new, values, strict=True))
-            for row, value in zip(new[:50], values, strict=False):
-                told = ", ".join(f"{name} {v:.4g}" for name, v in zip(self.problem.costs, value, strict=True))
-                self.progress(f"{len(self.costs) - len(new) + new.index(row) + 1}/{self.limit}: {told}")
+            self._tell(values)
         unknown = np.full(len(self.problem.costs), np.nan)
         return np.array([self.costs.get(row, unknown) for row in rows]).reshape(len(rows), len(unknown))
+
+    def _tell(self, values: np.ndarray) -> None:
+        """The last measurements [n, C], one a line; many at once in one line."""
+        if len(values) > 50:
+            self.progress(f"{len(self.costs)}/{self.limit} measured")
+            return
+        for i, row in enumerate(values, len(self.costs) - len(values) + 1):
+            told = ", ".join(f"{name} {value:.4g}" for name, value in zip(self.problem.costs, row, strict=True))
+            self.progress(f"{i}/{self.limit}: {told}")
 
     def decide(self) -> Decision:
         """The best of what was measured; of equals the first."""

@@ -64,8 +64,9 @@ class Evolution(Search):
         first = problem.draw(min(self.population, max(1, self.measurements // 2)), rng)
         alive = deque(zip(range(len(first)), rank(first), strict=True), maxlen=self.population)
         seen = [first[[i]] for i in range(len(first))]
+        listed = np.inf if problem.candidates is None else len(np.unique(problem.candidates.decisions, axis=0))
         for _ in range(20 * self.measurements):  # a small space runs out of what is new
-            if not ledger.left:
+            if not ledger.left or len(ledger.costs) == listed:
                 break
             drawn = [alive[i] for i in rng.integers(0, len(alive), self.contenders)]
             parent = max(drawn, key=lambda one: one[1])[0]
