@@ -1,5 +1,5 @@
 # Each target sets up .venv from pyproject.toml and constraints.txt when one of them has changed.
-.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti
+.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti search
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -98,3 +98,9 @@ leti: setup
 	$(PY) -m tests.leti_check
 	$(PY) -m tests.bench
 	$(PY) -m predictors compare runs/leti --claims configs/claims/leti.yaml
+
+# Searches under a budget on HELP's latencies and NATS' accuracies (python -m datasets fetch help; nats-bench-landscape):
+# HELP's fifteen pairs, and sixty on unseen devices; a minute or two on an idle core.
+search: setup
+	$(PY) -m pytest -q tests/test_search.py --rows runs/search_tests/summary.json
+	$(PY) -m tests.search_check --out runs/search --claims configs/claims/search.yaml
