@@ -161,7 +161,7 @@ def _run(
     )
     decision = search(problem, np.random.default_rng(seed), lambda line: print(line, file=sys.stderr))
     _tell(decision, budget_ms, measured=model is None)
-    if model is not None and not isinstance(model, Device):
+    if model is not None:
         from predictors.base import Uncertain
 
         if isinstance(model, Uncertain):
