@@ -1,5 +1,5 @@
 # Each target sets up .venv from pyproject.toml and constraints.txt when one of them has changed.
-.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device
+.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -122,3 +122,9 @@ cross-device: setup
 	$(PY) -m pytest -q tests/test_cross_device.py --rows runs/cross_device_tests/summary.json
 	$(PY) -m tests.bench
 	$(PY) -m predictors summarise runs/nasflat --claims configs/claims/nasflat.yaml
+
+# Searches under a budget on HELP's latencies and NATS' accuracies (python -m datasets fetch help; nats-bench-landscape):
+# HELP's fifteen pairs, and sixty on unseen devices; a minute or two on an idle core.
+search: setup
+	$(PY) -m pytest -q tests/test_search.py --rows runs/search_tests/summary.json
+	$(PY) -m tests.search_check --out runs/search --claims configs/claims/search.yaml

@@ -1,0 +1,183 @@
+"""`Problem`, `Search` and `Decision`: the best architecture under budgets, and what finding it took."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from datasets.records import Architectures, Cost, InputError, Space
+
+Progress = Callable[[str], None]
+"""Takes a line for people."""
+
+
+def silent(line: str) -> None:
+    """A progress that says nothing."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Maximise quality where no cost exceeds its budget.
+
+    Attributes:
+        space: of the architectures.
+        quality: to be maximised, an accuracy say; asking it is free.
+        costs: what each budget is about, on the target device; asking one about an architecture is a true measurement.
+        budgets: the most that each cost may be, under the same names; in the costs' units.
+        proxies: what another device or a predictor says of costs, under the same names; asking is free.
+        candidates: the architectures to choose among, where that is not the whole space.
+    """
+
+    space: Space
+    quality: Cost
+    costs: Mapping[str, Cost]
+    budgets: Mapping[str, float]
+    proxies: Mapping[str, Cost] = field(default_factory=dict)
+    candidates: Architectures | None = None
+
+    def __post_init__(self) -> None:
+        if not self.costs or set(self.costs) != set(self.budgets):
+            raise InputError(f"Costs {sorted(self.costs)} and budgets {sorted(self.budgets)} must have the same names.")
+        for name, budget in self.budgets.items():
+            if not budget > 0:
+                raise InputError(f"A {name} budget of {budget} cannot be kept; give a positive one.")
+        if unknown := set(self.proxies) - set(self.costs):
+            raise InputError(f"There is no budget for the proxy {min(unknown)}; budgets are {sorted(self.budgets)}.")
+        if self.candidates is not None and (not len(self.candidates) or self.candidates.space != self.space):
+            raise InputError(f"Candidates must be some architectures of {self.space}.")
+
+    def all(self) -> Architectures:
+        """The candidates, or the whole space; one too large to list raises `InputError`."""
+        return self.space.all() if self.candidates is None else self.candidates
+
+    def draw(self, n: int, rng: np.random.Generator) -> Architectures:
+        """At most `n` different architectures at random."""
+        if self.candidates is not None:
+            return self.candidates[rng.permutation(len(self.candidates))[:n]]
+        drawn = self.space.sample(4 * n + 16, rng)
+        return drawn[np.sort(np.unique(drawn.decisions, axis=0, return_index=True)[1])[:n]]
+
+    def excess(self, costs: np.ndarray) -> np.ndarray:
+        """By what share the worst cost of [A, C] exceeds its budget [A]: 0 where all are kept, infinite where a cost is
+        unknown (NaN)."""
+        over = np.maximum(costs / np.array([self.budgets[name] for name in self.costs]) - 1, 0).max(axis=1)
+        return np.where(np.isnan(over), np.inf, over)
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a search found.
+
+    Attributes:
+        arch: the only one: the best that keeps all budgets, or, where none does, the one nearest to them.
+        quality: of it.
+        costs: of it, as measured.
+        met: whether all budgets are kept.
+        measured: every architecture whose costs were truly measured, in that order; each once.
+        measured_costs: what was measured [queries, C].
+        seconds: wall time of the search, measuring included.
+    """
+
+    arch: Architectures
+    quality: float
+    costs: Mapping[str, float]
+    met: bool
+    measured: Architectures
+    measured_costs: np.ndarray
+    seconds: float
+
+    @property
+    def queries(self) -> int:
+        """True measurements that were spent; all costs of one architecture are one."""
+        return len(self.measured)
+
+
+class Ledger:
+    """Measures for a search: nothing twice, nothing beyond the limit, everything written down.
+
+    Args:
+        problem: whose costs are asked.
+        limit: of true measurements.
+        progress: is told each of them.
+    """
+
+    def __init__(self, problem: Problem, limit: int, progress: Progress = silent) -> None:
+        if limit < 1:
+            raise InputError(f"With {limit} measurements nothing can be found; allow at least one.")
+        self.problem, self.limit, self.progress = problem, limit, progress
+        self.costs: dict[tuple[int, ...], np.ndarray] = {}
+        self.started = time.monotonic()
+
+    @property
+    def left(self) -> int:
+        """Measurements that may still be spent."""
+        return self.limit - len(self.costs)
+
+    def knows(self, archs: Architectures) -> np.ndarray:
+        """Which were measured already [A]."""
+        return np.array([tuple(row) in self.costs for row in archs.decisions.tolist()], dtype=bool)
+
+    def measure(self, archs: Architectures) -> np.ndarray:
+        """True costs [A, C]; NaN for those that the limit forbids to measure."""
+        rows = [tuple(row) for row in archs.decisions.tolist()]
+        new = list(dict.fromkeys(row for row in rows if row not in self.costs))[: self.left]
+        if new:
+            asked = Architectures(archs.space, np.array(new))
+            values = np.stack([np.asarray(cost(asked), float) for cost in self.problem.costs.values()], axis=1)
+            self.costs |= dict(zip(new, values, strict=True))
+            self._tell(values)
+        unknown = np.full(len(self.problem.costs), np.nan)
+        return np.array([self.costs.get(row, unknown) for row in rows]).reshape(len(rows), len(unknown))
+
+    def _tell(self, values: np.ndarray) -> None:
+        """The last measurements [n, C], one a line; many at once in one line."""
+        if len(values) > 50:
+            self.progress(f"{len(self.costs)}/{self.limit} measured")
+            return
+        for i, row in enumerate(values, len(self.costs) - len(values) + 1):
+            told = ", ".join(f"{name} {value:.4g}" for name, value in zip(self.problem.costs, row, strict=True))
+            self.progress(f"{i}/{self.limit}: {told}")
+
+    def decide(self) -> Decision:
+        """The best of what was measured; of equals the first."""
+        measured = Architectures(self.problem.space, np.array(list(self.costs)))
+        costs, quality = np.array(list(self.costs.values())), np.asarray(self.problem.quality(measured), float)
+        best = int(np.lexsort((np.where(np.isnan(quality), np.inf, -quality), self.problem.excess(costs)))[0])
+        met = bool(self.problem.excess(costs)[best] == 0)
+        told = {name: float(value) for name, value in zip(self.problem.costs, costs[best], strict=True)}
+        seconds = time.monotonic() - self.started
+        return Decision(measured[[best]], float(quality[best]), told, met, measured, costs, seconds)
+
+
+@dataclass
+class Search(ABC):
+    """Finds a `Decision` for a `Problem`.
+
+    Attributes:
+        measurements: the most true measurements it may spend; 0: its own bound, or as many as there are candidates.
+    """
+
+    measurements: int = 0
+
+    @abstractmethod
+    def __call__(self, problem: Problem, rng: np.random.Generator, progress: Progress = silent) -> Decision:
+        """Search; the same generator finds the same as long as costs stay the same."""
+
+
+def pareto(quality: np.ndarray, costs: np.ndarray) -> np.ndarray:
+    """Positions of what nothing else is at least as good as in quality [A] and all costs [A, C], ascending by the first
+    cost; of equals one stays. Rows with a NaN never stand there."""
+    rows = np.flatnonzero(~(np.isnan(quality) | np.isnan(costs).any(axis=1)))
+    if costs.shape[1] == 1:
+        rows = rows[np.lexsort((-quality[rows], costs[rows, 0]))]
+        best = np.maximum.accumulate(np.r_[-np.inf, quality[rows]])
+        return rows[quality[rows] > best[:-1]]
+    kept: list[int] = []
+    for row in rows[np.lexsort((costs[rows].sum(axis=1), -quality[rows]))]:  # what dominates a row stands before it
+        if not kept or not (costs[kept] <= costs[row]).all(axis=1).any():
+            kept.append(int(row))
+    return np.array(sorted(kept, key=lambda row: costs[row, 0]), dtype=int)

@@ -1,0 +1,97 @@
+"""Searches that need no proxy: random, exhaustive, regularised evolution (Real et al., AAAI 2019)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from datasets.records import Architectures
+from search.base import Decision, Ledger, Problem, Progress, Search, silent
+
+NEAREST = 12
+"""Among listed candidates a mutation goes to one of so many nearest ones."""
+
+
+@dataclass
+class RandomSearch(Search):
+    """Measure architectures drawn at random."""
+
+    measurements: int = 10
+
+    def __call__(self, problem: Problem, rng: np.random.Generator, progress: Progress = silent) -> Decision:
+        ledger = Ledger(problem, self.measurements, progress)
+        ledger.measure(problem.draw(self.measurements, rng))
+        return ledger.decide()
+
+
+@dataclass
+class Exhaustive(Search):
+    """Measure all candidates: for tables and predictors, and to know what the others miss."""
+
+    def __call__(self, problem: Problem, rng: np.random.Generator, progress: Progress = silent) -> Decision:
+        archs = problem.all()
+        ledger = Ledger(problem, min(self.measurements or len(archs), len(archs)), progress)
+        ledger.measure(archs)
+        return ledger.decide()
+
+
+@dataclass
+class Evolution(Search):
+    """Regularised evolution: the best of a few drawn ones is mutated, the oldest dies.
+
+    Whatever keeps the budgets is better than what does not; of the first the higher quality wins, of the others the
+    smaller excess (Deb, 2000).
+
+    Attributes:
+        population: alive at once.
+        contenders: drawn for each tournament.
+    """
+
+    measurements: int = 100
+    population: int = 20
+    contenders: int = 5
+
+    def __call__(self, problem: Problem, rng: np.random.Generator, progress: Progress = silent) -> Decision:
+        ledger = Ledger(problem, self.measurements, progress)
+
+        def rank(archs: Architectures) -> list[tuple[float, float]]:
+            excess = problem.excess(ledger.measure(archs))
+            return list(zip(-excess, problem.quality(archs), strict=True))
+
+        first = problem.draw(min(self.population, max(1, self.measurements // 2)), rng)
+        alive = deque(zip(range(len(first)), rank(first), strict=True), maxlen=self.population)
+        seen = [first[[i]] for i in range(len(first))]
+        listed = np.inf if problem.candidates is None else len(np.unique(problem.candidates.decisions, axis=0))
+        for _ in range(20 * self.measurements):  # a small space runs out of what is new
+            if not ledger.left or len(ledger.costs) == listed:
+                break
+            drawn = [alive[i] for i in rng.integers(0, len(alive), self.contenders)]
+            parent = max(drawn, key=lambda one: one[1])[0]
+            child = mutated(problem, seen[parent], ledger.knows, rng)
+            seen.append(child)
+            alive.append((len(seen) - 1, rank(child)[0]))
+        return ledger.decide()
+
+
+def mutated(
+    problem: Problem,
+    arch: Architectures,
+    known: Callable[[Architectures], np.ndarray],
+    rng: np.random.Generator,
+) -> Architectures:
+    """One architecture near the only one of `arch`, where possible one that is not known yet."""
+    if problem.candidates is None:
+        for _ in range(8):
+            child = problem.space.mutate(arch, rng)
+            if not known(child)[0]:
+                break
+        return child
+    distance = (problem.candidates.decisions != arch.decisions).sum(axis=1) + rng.random(len(problem.candidates)) / 2
+    order = np.argsort(distance, kind="stable")
+    order = order[~known(problem.candidates[order])] if len(order) < 4 * NEAREST else order
+    near = order[: 4 * NEAREST]
+    new = near[~known(problem.candidates[near])][:NEAREST]
+    return problem.candidates[[int(rng.choice(new if len(new) else near))]] if len(near) else arch

@@ -1,0 +1,78 @@
+"""Performance monotonicity: whether a proxy ranks architectures like a target, from a few samples, and which does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from datasets.records import Architectures, Cost, InputError
+
+
+@dataclass(frozen=True)
+class Monotonicity:
+    """How alike two devices rank.
+
+    Attributes:
+        spearman: of the samples.
+        low: lower end of it; above it lies the true one with the confidence that was asked for.
+    """
+
+    spearman: float
+    low: float
+
+
+def monotonicity(proxy: np.ndarray, target: np.ndarray, confidence: float = 0.9) -> Monotonicity:
+    """Spearman's correlation of costs [n] and [n], and its one-sided lower end by Fisher's z, with the standard error
+    sqrt((1 + r^2 / 2) / (n - 3)) of Bonett and Wright (2000)."""
+    from scipy.stats import norm, spearmanr
+
+    if len(proxy) < 4:
+        raise InputError(f"{len(proxy)} samples tell nothing about monotonicity; measure four or more.")
+    if np.ptp(proxy) == 0 or np.ptp(target) == 0:
+        return Monotonicity(0.0, -1.0)
+    rho = float(np.clip(spearmanr(proxy, target).statistic, -1, 1))
+    bounded = np.clip(rho, -0.999, 0.999)  # a perfect ranking of a few proves no perfect proxy
+    error = norm.ppf(confidence) * np.sqrt((1 + bounded**2 / 2) / (len(proxy) - 3))
+    return Monotonicity(rho, float(np.tanh(np.arctanh(bounded) - error)))
+
+
+Fit = Callable[[Architectures, np.ndarray], Cost]
+"""Makes a predictor of a target from a few of its measurements."""
+
+
+@dataclass
+class ProxyPool:
+    """The proxies there are; a target gets its best match, or a predictor of its own that joins the pool (section 4.3).
+
+    Attributes:
+        proxies: name -> what it says, free of charge.
+        least: the lower end of Spearman's correlation that a proxy needs.
+        confidence: of that end.
+    """
+
+    proxies: dict[str, Cost] = field(default_factory=dict)
+    least: float = 0.7
+    confidence: float = 0.9
+
+    def ranked(self, archs: Architectures, costs: np.ndarray) -> Mapping[str, Monotonicity]:
+        """How like each proxy ranks the target, from its costs [n] of a few architectures; the best first, of equal
+        ranks the one whose logarithms are straighter."""
+        logs = np.log(costs)
+
+        def straight(values: np.ndarray) -> float:
+            return float(np.corrcoef(np.log(values), logs)[0, 1]) if np.ptp(values) and np.ptp(logs) else -1.0
+
+        said = {name: np.asarray(proxy(archs), float) for name, proxy in self.proxies.items()}
+        found = {name: monotonicity(values, costs, self.confidence) for name, values in said.items()}
+        order = sorted(found, key=lambda name: (-found[name].spearman, -straight(said[name])))
+        return {name: found[name] for name in order}
+
+    def match(self, target: str, archs: Architectures, costs: np.ndarray, fit: Fit) -> tuple[str, Cost]:
+        """The proxy for a target and its name: the best match if it is monotone, else `fit` makes one, which joins."""
+        ranked = self.ranked(archs, costs)
+        best = next(iter(ranked), "")
+        if not best or ranked[best].low < self.least:
+            best, self.proxies[target] = target, fit(archs, costs)
+        return best, self.proxies[best]
