@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,9 @@ def picture(problem: Problem, decision: Decision, cost: str) -> Figure:
     figure = new_figure(7, 4.6)
     axis = figure.subplots()
     few = len(x) <= 40
-    style = {"s": 26, "color": BLUE} if few else {"s": 3, "color": GREY, "alpha": 0.4, "lw": 0, "rasterized": True}
+    style: dict[str, Any] = (
+        {"s": 26, "color": BLUE} if few else {"s": 3, "color": GREY, "alpha": 0.4, "lw": 0, "rasterized": True}
+    )
     axis.scatter(x, y, label=f"measured: {len(x)}", zorder=3, **style)
     if few:
         axis.plot(x, y, color=BLUE, lw=0.6, alpha=0.5, label="path")
