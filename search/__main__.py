@@ -12,6 +12,7 @@ from datasets.records import Architectures, Cost, Device, InputError, find_devic
 
 if TYPE_CHECKING:
     from predictors.base import Predictor
+    from predictors.export import OnnxPredictor
     from search.base import Decision, Problem, Search
 
 ACCURACIES = ("accuracy_cifar100", "accuracy_digits", "accuracy_imagenet16_120", "accuracy_cifar10")
@@ -203,7 +204,7 @@ def _quality(file: Path, metric: str) -> tuple[Cost, Architectures | None]:
 
 def _latency(
     source: str, device: str, space: Any, journal: Path
-) -> tuple[Cost, Architectures | None, Predictor | None]:
+) -> tuple[Cost, Architectures | None, Predictor | OnnxPredictor | None]:
     """Latencies on one device, the architectures of which they are known (None: all), and the predictor, if one."""
     file = Path(source)
     if not file.suffix:  # a runtime of this host
