@@ -14,17 +14,20 @@ from predictors.scaling import Scale
 P = TypeVar("P", bound=Predictor)
 
 
-def for_new_device(predictor: P, few: Measurements) -> tuple[P, Architectures, np.ndarray]:
-    """A predictor of the same settings that has learnt nothing but the label scale of `few`, on its one device.
+def few_labels(predictor: Predictor, few: Measurements, scale: str) -> tuple[Architectures, np.ndarray]:
+    """What was measured of a predictor's metric on the one device of `few` [n], and the labels [n, 1].
 
-    Returns:
-        The predictor; what was measured [n]; its scaled labels [n, 1].
+    Args:
+        scale: of the labels; on `log` they must be above zero.
 
     Raises:
         InputError: `few` has not exactly one device, or another space, or nothing of the metric.
     """
     if len(few.devices) != 1:
-        raise InputError(f"{few.name} has {len(few.devices)} devices; adapt to one: choose it with where(devices=...).")
+        raise InputError(
+            f"Adapt to one device at a time: {few.name} has {len(few.devices)} devices; adapt to one of them, chosen "
+            "with where(devices=...)."
+        )
     if few.architectures.space != predictor.space_:
         raise InputError(
             f"This predictor was fitted on {predictor.space_}; {few.name} is of {few.architectures.space}."
@@ -33,11 +36,21 @@ def for_new_device(predictor: P, few: Measurements) -> tuple[P, Architectures, n
     rows = np.flatnonzero(~np.isnan(y[:, 0]))
     if not len(rows):
         raise InputError(f"{few.name} has no {predictor.metric} on {few.devices[0].name}: measure some architectures.")
+    if scale == "log" and not (y[rows] > 0).all():
+        raise InputError(f"{predictor.metric} of {few.name} has values that are not above zero.")
+    return few.architectures[rows], y[rows]
+
+
+def for_new_device(predictor: P, few: Measurements) -> tuple[P, Architectures, np.ndarray]:
+    """A predictor of the same settings that has learnt nothing but the label scale of `few`, on its one device.
+
+    Returns:
+        The predictor; what was measured [n]; its scaled labels [n, 1].
+    """
+    archs, y = few_labels(predictor, few, predictor.scale.kind)
     new = replace(predictor, scale=Scale(predictor.scale.kind))
     new.space_, new.devices_ = predictor.space_, few.devices
-    if new.scale.kind == "log" and not (y[rows] > 0).all():
-        raise InputError(f"{predictor.metric} of {few.name} has values that are not above zero.")
-    return new, few.architectures[rows], new.scale.fit(y[rows]).transform(y[rows])
+    return new, archs, new.scale.fit(y).transform(y)
 
 
 def draw(archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:

@@ -15,7 +15,7 @@ from encoders.cell import CellOneHot
 from encoders.device import DeviceSpecs
 from encoders.flat import Joined
 from predictors.base import Inputs, Log, Predictor
-from predictors.few_shot import draw
+from predictors.few_shot import draw, few_labels
 from predictors.linear import Linear
 from predictors.scaling import Scale
 
@@ -118,19 +118,11 @@ class FewShot(Predictor):
 
     def adapt(self, few: Measurements) -> Self:
         """See `Adaptable.adapt`."""
-        if len(few.devices) != 1:
-            raise InputError(f"Adapt to one device at a time; {few.name} has {len(few.devices)}.")
-        y = few.matrix(self.metric)[:, 0]
-        known = ~np.isnan(y)
-        if not known.any():
-            raise InputError(f"{few.name} has no {self.metric} on {few.devices[0].name}: measure some architectures.")
-        if self.labels == "log" and not (y[known] > 0).all():
-            raise InputError(f"{self.metric} of {few.name} has values that are not above zero.")
+        archs, y = few_labels(self, few, self.labels)
         new = copy.copy(self)
-        new.devices_, new.scale = few.devices, Scale(self.labels).fit(y[known, None])
-        features = self._features(self.encode(few.architectures[np.flatnonzero(known)]))
-        new.line_, new.bias_ = new._learn(features, new.scale.transform(y[known, None])[:, 0])
-        told = {"samples": int(known.sum()), "sources": [device.name for device in self.devices_]}
+        new.devices_, new.scale = few.devices, Scale(self.labels).fit(y)
+        new.line_, new.bias_ = new._learn(self._features(self.encode(archs)), new.scale.transform(y)[:, 0])
+        told = {"samples": len(archs), "sources": [device.name for device in self.devices_]}
         new.metadata_ = {"dataset": few.name, "fingerprint": few.fingerprint(), "adapted": told}
         return new
 

@@ -9,11 +9,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from datasets.records import Architectures, InputError, Measurements
+from datasets.records import Architectures, Measurements
 from encoders.base import VectorEncoder
 from encoders.flat import Totals
 from predictors.base import Inputs, Log, Predictor
-from predictors.few_shot import draw
+from predictors.few_shot import draw, few_labels
 from predictors.gcn import GCN
 from predictors.linear import Mean
 from predictors.new_device import FewShot
@@ -127,14 +127,11 @@ class FineTunedGCN(GCN):
         """See `Adaptable.adapt`."""
         import torch
 
-        if len(few.devices) != 1:
-            raise InputError(f"Adapt to one device at a time; {few.name} has {len(few.devices)}.")
-        y = few.matrix(self.metric)
-        rows = np.flatnonzero(~np.isnan(y[:, 0]))
-        x = self.encode(few.architectures[rows])
+        archs, y = few_labels(self, few, self.scale.kind)
+        x = self.encode(archs)
         new = copy.copy(self)
-        new.devices_, new.scale = few.devices, Scale(self.scale.kind).fit(y[rows])
-        t = new.scale.transform(y[rows])
+        new.devices_, new.scale = few.devices, Scale(self.scale.kind).fit(y)
+        t = new.scale.transform(y)
         best = nearest(self._forward(x), t[:, 0])
         network: Any = copy.deepcopy(self.network_)
         new.network_, old = network, network.head[-1]

@@ -241,17 +241,15 @@ def _table(file: Path) -> Any:
 
         return Measured(file).measurements()
     import yaml
-    from jsonargparse import ArgumentError, ArgumentParser
 
     from datasets.base import Dataset
+    from predictors.config import from_config
 
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_argument("--it", type=Dataset)
     try:
-        data = parser.instantiate(parser.parse_object({"it": yaml.safe_load(file.read_text())})).it
-    except (ArgumentError, yaml.YAMLError) as error:
-        raise InputError(f"{file} describes no data set; look at the files of configs/datasets.") from error
-    return data.measurements()
+        tree = yaml.safe_load(file.read_text())
+    except yaml.YAMLError as error:
+        raise InputError(f"{file} is no YAML; look at the files of configs/datasets.") from error
+    return from_config(tree if isinstance(tree, dict) else {}, Dataset).measurements()  # type: ignore[type-abstract]
 
 
 def _lookup(archs: Architectures, values: Any) -> tuple[Cost, Architectures]:

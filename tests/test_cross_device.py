@@ -79,6 +79,9 @@ def test_samples_without_a_number_of_one_device_are_one_sentence(fitted: Conditi
         fitted.adapt(Measurements(few.architectures, few.devices, few.table[:0], "nothing"))
     with pytest.raises(InputError, match="Adapt to one device at a time"):
         fitted.adapt(toys)
+    other = made_up(NasBench201(cells=1).sample(5, np.random.default_rng(0)), 1)
+    with pytest.raises(InputError, match="was fitted on nasbench201"):
+        fitted.adapt(other)
 
 
 def test_what_is_kept_of_the_last_architectures_is_never_another_ones(adapted: Conditioned, toys: Measurements) -> None:

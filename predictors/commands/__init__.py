@@ -1,0 +1,1 @@
+"""The commands of `python -m predictors`, by what they are for."""

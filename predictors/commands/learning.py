@@ -1,0 +1,101 @@
+"""Learning outside of `train.py`: networks from tables of layers (`layerwise`), new devices (`choose`, `adapt`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from datasets.records import InputError
+from predictors.base import Predictor
+
+
+def layerwise(
+    out: Path = Path("runs/layers/predictor.pt"),
+    layer: Predictor | None = None,
+    tables: Path = Path("datasets/bundled"),
+    networks: str = "zoo,convnet",
+    devices: str = "",
+) -> None:
+    """Learn the tables of single layers and write one file that prices any network: `predict --network` reads it.
+
+    Args:
+        out: the file.
+        layer: what learns each kind of layer, a file of configs/predictors; by default boosted trees.
+        tables: folder of convolution.parquet, pooling.parquet and dense.parquet.
+        networks: tables of whole networks in the same folder that correct the sums of layers, separated by commas; '':
+            none.
+        devices: the names of devices to learn, separated by commas; by default all that the layers' tables share.
+    """
+    from predictors.layer_costs import LAYERS
+    from predictors.layerwise import LayerwisePredictor, read_tables
+
+    chosen = [name for name in devices.split(",") if name]
+    layers = dict(zip(LAYERS, read_tables(tables, LAYERS, chosen), strict=True))
+    whole = read_tables(tables, [name for name in networks.split(",") if name], chosen)
+    predictor = LayerwisePredictor.of(layer) if layer else LayerwisePredictor()
+    predictor.fit(layers, whole, log=lambda message, **numbers: print(message))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    predictor.save(out)
+    print(f"{out}: prices networks on {', '.join(device.name for device in predictor.devices_)}")
+
+
+def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0, space: str = "convnet") -> None:
+    """Print the architectures to measure on a new device, one a line: a file for `python -m measure run --archs`.
+
+    Args:
+        file: a predictor.pt that can adapt, fitted on other devices; or a file that `layerwise` wrote.
+        n: how many.
+        archs: a file of the architectures to choose among, one a line; by default 2,000 random connected ones.
+        seed: of what is drawn.
+        space: of the networks to choose among, for a file that `layerwise` wrote; others know theirs.
+    """
+    import numpy as np
+
+    predictor, rng = _adaptable(file, space), np.random.default_rng(seed)
+    own = predictor.space_
+    if archs is not None and not archs.is_file():
+        raise InputError(f"There is no file {archs}; it should hold one architecture a line.")
+    pool = own.parse(archs.read_text().split()) if archs is not None else own.sample(2000, rng)
+    pool = pool[np.unique(pool.decisions, axis=0, return_index=True)[1]]
+    pool = pool[np.flatnonzero(own.connected(pool) & own.feasible(pool))]
+    print("\n".join(predictor.choose(pool, n, rng).keys))
+
+
+def _adaptable(file: Path, space: str) -> Any:
+    """A saved predictor that adapts; one of any networks is shown those of `space`."""
+    from datasets.spaces import parse_space
+    from predictors.base import Adaptable, read_checkpoint
+    from predictors.layerwise import LayerwisePredictor
+
+    saved = read_checkpoint(file)
+    if isinstance(saved, dict) and "layers" in saved:
+        networks = LayerwisePredictor.load(file)
+        networks.space_ = parse_space(space)
+        return networks
+    predictor = Predictor.load(file)
+    if not isinstance(predictor, Adaptable):
+        raise InputError(f"{file} cannot adapt to a new device; fit one of configs/predictors/conditioned.yaml.")
+    return predictor
+
+
+def adapt(file: Path, measurements: Path, out: Path, device: str = "", space: str = "convnet") -> None:
+    """Adapt a predictor to a new device by a few measurements, and save what answers for that device.
+
+    Args:
+        file: a predictor.pt that can adapt, fitted on other devices; or a file that `layerwise` wrote.
+        measurements: a table of `python -m measure table` (.parquet), or a .csv with the columns key and value.
+        out: the predictor.pt to write.
+        device: which device of the table (needed where it has several), or the name of the .csv's.
+        space: of the measured networks, for a file that `layerwise` wrote.
+    """
+    import time
+
+    from predictors.few_measurements import read_few
+
+    predictor = _adaptable(file, space)
+    few = read_few(measurements, device, predictor.space_, predictor.metric)
+    start = time.perf_counter()
+    adapted = predictor.adapt(few)
+    seconds = time.perf_counter() - start
+    adapted.save(out)
+    print(f"{out}: answers for {few.devices[0].name}; {len(few.architectures)} measurements, {1000 * seconds:.0f} ms")

@@ -1,0 +1,94 @@
+"""Studies: `compare` those of `train.py`; `transfer` to new devices, and `summarise` that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from datasets.cli import main
+from datasets.records import InputError
+from predictors.base import Predictor
+
+
+def compare(folder: Path, claims: Path | None = None) -> None:
+    """Compare all runs in a folder: prints the ranking, writes summary.json, report.html, best.pt and best.onnx.
+
+    Args:
+        folder: holds the run folders, as runs/bundled does.
+        claims: a file of configs/claims: what the study must show; written to claims.json with its values.
+    """
+    from predictors.claims import check_claims, verdict
+    from predictors.compare import compare as judge
+
+    ranked, best = judge(folder)
+    print("Means over devices and seeds, all cells. val_spearman ranks; the other columns are of the test set.\n")
+    print(ranked.to_string(index=False, float_format="%.4g", na_rep="undefined"))
+    if ranked["val_spearman"].isna().any():
+        print("\nundefined: a constant prediction ranks nothing; such predictors come last.")
+    if claims is not None:
+        print()
+        print(*map(verdict, check_claims(claims, folder)), sep="\n")
+    print(f"\nbest:     {best.name}\nreport:   {folder / 'report.html'}\nexported: {folder / 'best.onnx'}")
+
+
+def transfer(
+    predictor: Predictor | None = None,
+    sets: Path = Path("configs/device_sets/nasflat.yaml"),
+    device_set: str = "",
+    study: Path = Path("runs/transfer"),
+    name: str = "",
+    cells: int = 900,
+    shots: list[int] = [20],  # noqa: B006  (jsonargparse reads it; nobody changes it)
+    draws: int = 10,
+    sampler: str = "own",
+    seed: int = 0,
+    sources: int = 0,
+    sweep: Path | None = None,
+) -> bool:
+    """Fit a predictor on the source devices of a set, adapt it to each of its targets, score it on all other
+    architectures; one run folder with the rows. A run that is complete is skipped.
+
+    Args:
+        predictor: one that can adapt (a file of configs/predictors).
+        sets: the file of device sets.
+        device_set: the name of the set in it.
+        study: the folder of run folders.
+        name: what rows call the predictor; by default its class.
+        cells: architectures measured on each source device.
+        shots: numbers of samples of a target; 0: its published numbers only.
+        draws: of the samples.
+        sampler: own, random or fixed.
+        seed: of source cells and draws.
+        sources: only so many of the source devices, drawn by the seed; 0: all.
+        sweep: alone, instead of all other flags: run every combination of a sweep file that is not complete yet.
+
+    Returns:
+        Whether anything was to be done.
+    """
+    from predictors.cross_device import run
+    from predictors.sweep import run_sweep
+
+    if sweep is not None:
+        run_sweep(sweep, lambda flags: main(transfer, "python -m predictors transfer", flags), program="predictors")
+        return True
+    if predictor is None or not device_set:
+        raise InputError("Name a --predictor and a --device_set, or a --sweep of them.")
+    settings = {"cells": cells, "shots": shots, "draws": draws, "sampler": sampler, "seed": seed, "sources": sources}
+    return run(predictor, sets, device_set, study, name or type(predictor).__name__.lower(), settings)
+
+
+def summarise(folder: Path, claims: Path | None = None) -> None:
+    """Gather the runs of a cross-device study: prints the table, writes summary.json, report.html and claims.json.
+
+    Args:
+        folder: holds the run folders of `transfer`.
+        claims: a file of configs/claims: what the study must show.
+    """
+    from predictors.claims import check_claims, verdict
+    from predictors.transfer_report import gather
+
+    print("Mean Spearman over targets, draws and seeds.\n")
+    print(gather(folder).to_string(float_format="%.3f", na_rep=""))
+    if claims is not None:
+        print()
+        print(*map(verdict, check_claims(claims, folder)), sep="\n")
+    print(f"\nreport:   {folder / 'report.html'}")
