@@ -2,12 +2,14 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from datasets.measured import Measured
 from datasets.records import Architectures, Device, InputError
 from datasets.spaces.nasbench201 import NasBench201
 from predictors.conditioned import Conditioned
@@ -293,3 +295,46 @@ def test_the_command_bisects_on_bundled_tables_and_draws(tmp_path) -> None:
         "-m", "search", "bisect", *common, "--device=nobody", "--proxy-device=xeon_ort_fp32_16", "--budget-ms=5"
     )
     assert wrong.returncode == 2 and "There is no device 'nobody'" in wrong.stderr
+
+
+BUNDLED = Path("datasets/bundled/nasbench201.parquet")
+ACCURACY = Path("datasets/bundled/accuracy.parquet")
+
+
+def test_the_best_precision_of_a_runtime_is_chosen_within_a_limit_of_memory(tmp_path, capsys) -> None:
+    from search.__main__ import exhaustive
+    from search.costs import within_memory
+
+    precisions = [f"xeon_openvino_{precision}_1" for precision in ("fp32", "bf16", "int8")]
+    exhaustive(ACCURACY, str(BUNDLED), 0.5, device=", ".join(precisions), memory_mb=0.2, out=tmp_path / "a.png")
+    told = capsys.readouterr().out
+    latencies, accuracy = (Measured(file).measurements() for file in (BUNDLED, ACCURACY))
+    best = {}
+    quality = dict(zip(accuracy.architectures.keys, accuracy.matrix("accuracy_digits")[:, 0], strict=True))
+    archs = within_memory(latencies.architectures, 0.2)
+    small_ones = set(archs.keys)
+    assert 0 < len(archs) < len(latencies.architectures)
+    for name in precisions:
+        column = latencies.where(devices=[name])
+        ms = column.matrix("latency_ms")[:, 0]
+        fast = [key for key, value in zip(column.architectures.keys, ms, strict=True) if value <= 0.5]
+        best[name] = max((quality[key], key) for key in fast if key in quality and key in small_ones)
+    assert "best: xeon_openvino_bf16_1" in told and best["xeon_openvino_bf16_1"][1] in told
+    assert max(best.values()) == best["xeon_openvino_bf16_1"]
+    with pytest.raises(InputError, match="Nothing runs in"):
+        within_memory(latencies.architectures, 1e-6)
+
+
+def test_the_command_adapts_a_predictor_to_the_target(tmp_path, capsys) -> None:
+    from search.__main__ import bisect
+
+    m = Measured(BUNDLED).measurements()
+    sources = ["xeon_ort_fp32_1", "xeon_eager_fp32_1", "xeon_ort_int8_1"]
+    Conditioned().fit(m.where(devices=sources)).save(tmp_path / "sources.pt")
+    given = {"proxy": str(tmp_path / "sources.pt"), "out": tmp_path / "b.png"}
+    bisect(ACCURACY, str(BUNDLED), 1.0, device="xeon_openvino_fp32_1", equation="adapted", **given)
+    assert "keeps the budget of 1 ms; 10 queries" in capsys.readouterr().out
+    with pytest.raises(InputError, match="learns no new devices"):
+        bisect(ACCURACY, str(BUNDLED), 1.0, device="xeon_jax_fp32_1", equation="adapted", proxy=str(BUNDLED))
+    with pytest.raises(InputError, match="no metric 'energy_mj'"):
+        bisect(ACCURACY, str(BUNDLED), 1.0, str(BUNDLED), "xeon_jax_fp32_1", "xeon_ort_fp32_1", budget_mj=1.0)
