@@ -16,6 +16,9 @@ import numpy as np
 from datasets.cli import main
 from search.base import Decision, Search
 from search.evolution import Evolution, RandomSearch
+from tests.search_growth import growth
+from tests.search_more import energy, live
+from tests.search_report import read_summary, write_report
 from tests.search_tables import (
     PUBLISHED,
     SAMPLES,
@@ -28,6 +31,7 @@ from tests.search_tables import (
     macs,
     matched,
     optimum,
+    over_seeds,
     pairs,
     problem,
     tables,
@@ -82,19 +86,6 @@ def told(row: str, device: str, budget: float, seed: int, sources: tuple[str, ..
     }
 
 
-def over_seeds(ones: list[dict], search: str) -> dict:
-    """Means over seeds, with the half widths of their 95 % intervals."""
-    from scipy.stats import t
-
-    mean: dict = {"search": search, "device": "all"}
-    seeds = sorted({one["seed"] for one in ones})
-    for name in ("regret", "met", "within_5", "measurements", "seconds"):
-        means = [np.mean([one[name] for one in ones if one["seed"] == seed]) for seed in seeds]
-        half = t.ppf(0.975, len(seeds) - 1) * np.std(means, ddof=1) / np.sqrt(len(seeds))
-        mean |= {name: float(np.mean(means)), f"{name}_half": float(half)}
-    return mean
-
-
 def fifteen() -> list[dict]:
     """HELP's fifteen published pairs: budget kept, and accuracy at least theirs or the optimum of our tables."""
     rows = [
@@ -139,6 +130,7 @@ def left_out() -> list[dict]:
 
 
 PARTS = {"left_out": left_out, "fifteen": fifteen, **{row: partial(sixty, row) for row in ROWS}}
+PARTS |= {"energy": energy, "growth": growth, "live": live}
 
 
 def check(parts: str = ",".join(PARTS), out: Path = Path("runs/search"), claims: Path | None = None) -> None:
@@ -147,11 +139,16 @@ def check(parts: str = ",".join(PARTS), out: Path = Path("runs/search"), claims:
     Args:
         parts: which, separated by commas; rows of the others stay as they were. left_out: what was chosen by, on source
             devices; fifteen: HELP's pairs; macs, random, evolution, weighted, budget, refined, adapted: rows of the
-            table over sixty pairs.
+            table over sixty pairs; energy: budgets of both; growth: cost as devices grow; live: on this machine.
         out: folder of summary.json and claims.json.
         claims: file of what must be shown.
     """
-    run_parts(PARTS, parts, out, claims)
+    run_parts(PARTS, parts, out, None)
+    print(*write_report(read_summary(out), out / "report.html"), sep="\n")
+    if claims:
+        from predictors.claims import check_claims, verdict
+
+        print(*map(verdict, check_claims(claims, out)), sep="\n")
 
 
 if __name__ == "__main__":

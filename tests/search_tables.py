@@ -45,14 +45,14 @@ SEEDS = 5
 class Column:
     """A column over the cells that are searched, as a cost."""
 
-    def __init__(self, archs: Architectures, values: np.ndarray) -> None:
-        self.all = archs.decisions, values
-        self.values = dict(zip(map(bytes, archs.decisions), values, strict=True))
+    def __init__(self, archs: Architectures, values: np.ndarray, like: Column | None = None) -> None:
+        self.archs, self.values = archs, values
+        self.places = like.places if like else {bytes(row): i for i, row in enumerate(archs.decisions)}
 
     def __call__(self, archs: Architectures) -> np.ndarray:
-        if archs.decisions is self.all[0]:
-            return self.all[1]
-        return np.array([self.values[bytes(row)] for row in archs.decisions])
+        if archs is self.archs:
+            return self.values
+        return self.values[[self.places[bytes(row)] for row in archs.decisions]]
 
 
 class Tables(NamedTuple):
@@ -131,3 +131,16 @@ def adapted(device: str, seed: int, sources: tuple[str, ...] = SOURCES, samples:
     model = learnt(seed, sources)
     fit = adapting(model, replace(tables().help.device(device), name="new"))
     return ExpectedGain(SPENT, samples, {"latency_ms": fit}, model.choose)
+
+
+def over_seeds(ones: list[dict], search: str) -> dict:
+    """Means over seeds, with the half widths of their 95 % intervals."""
+    from scipy.stats import t
+
+    mean: dict = {"search": search, "device": "all"}
+    seeds = sorted({one["seed"] for one in ones})
+    for name in ("regret", "met", "within_5", "measurements", "seconds"):
+        means = [np.mean([one[name] for one in ones if one["seed"] == seed]) for seed in seeds]
+        half = t.ppf(0.975, len(seeds) - 1) * np.std(means, ddof=1) / np.sqrt(len(seeds))
+        mean |= {name: float(np.mean(means)), f"{name}_half": float(half)}
+    return mean
