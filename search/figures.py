@@ -59,20 +59,13 @@ def regret_bars(rows: Sequence[dict[str, Any]], names: dict[str, str], aim: floa
         axis.barh(y, row["regret"], color=BLUE, height=0.6)
         axis.errorbar(row["regret"], y, xerr=row["regret_half"], color="black", lw=1, capsize=3)
         told = f"{row['regret']:.2f};  {row['met']:.0%} kept, {row['measurements']:.1f} measured"
-        axis.annotate(
-            told,
-            (row["regret"] + row["regret_half"], y),
-            xytext=(8, 0),
-            va="center",
-            textcoords="offset points",
-            fontsize=8,
-        )
+        end = row["regret"] + row["regret_half"]
+        axis.annotate(told, (end, y), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8)
     axis.axvline(aim, color=RED, ls="--", lw=1)
     axis.text(aim, len(ordered) - 0.45, f"aim {aim:g}", color=RED, fontsize=8, ha="center", va="bottom")
     axis.set_yticks(range(len(ordered)), [names.get(row["search"], row["search"]) for row in ordered])
-    axis.set(
-        xlabel="mean regret, points of accuracy", xlim=(0, 1.45 * max(r["regret"] + r["regret_half"] for r in rows))
-    )
+    longest = max(row["regret"] + row["regret_half"] for row in rows)
+    axis.set(xlabel="mean regret, points of accuracy", xlim=(0, 1.6 * longest))
     axis.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -25,11 +25,11 @@ NAMES = {
     "own predictor": "a predictor for each device",
 }
 TOLD = ["regret", "regret_half", "met", "within_5", "measurements", "seconds"]
-PROTOCOL = """Space: the 15,284 cells of NAS-Bench-201 with a path from input to output. True latencies: HELP's tables; true
-accuracies: CIFAR-100's of NATS. Six devices that no source is (titan_rtx_256, gold_6226, fpga, pixel2, raspi4, eyeriss),
-ten budgets each (quantiles 0.05 to 0.9 of its latencies), five seeds; at most ten true measurements, those that choose a
-proxy included. Regret: points of accuracy below the best cell that keeps the budget by the tables. Intervals: 95 % over
-seeds.
+PROTOCOL = """Space: the 15,284 cells of NAS-Bench-201 with a path from input to output. True latencies: HELP's
+tables; true accuracies: CIFAR-100's of NATS. Six devices that no source is (titan_rtx_256, gold_6226, fpga, pixel2,
+raspi4, eyeriss), ten budgets each (quantiles 0.05 to 0.9 of its latencies), five seeds; at most ten true measurements,
+those that choose a proxy included. Regret: points of accuracy below the best cell that keeps the budget by the tables.
+Intervals: 95 % over seeds.
 
 best source: of HELP's nine source devices the one that ranks four random cells most like the target.
 corrected: half of the rest go where that proxy, corrected by what was measured, promises most.
