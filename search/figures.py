@@ -40,7 +40,7 @@ def picture(problem: Problem, decision: Decision, cost: str) -> Figure:
     bottom = min(np.quantile(y, 0.05), decision.quality) - 1
     axis.set(xlabel=cost, ylabel="accuracy, %", ylim=(max(bottom, y.min() - 1), y.max() + 1))
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(loc="lower right", fontsize=8, edgecolor="none", framealpha=0.9)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, edgecolor="none")
     return figure
 
 

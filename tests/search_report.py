@@ -57,7 +57,7 @@ def write_report(rows: list[dict], path: Path) -> list[Path]:
         sections.append(("HELP's fifteen pairs, means over five seeds", shown))
     if chosen := [row for row in rows if row["part"] == "growth"]:
         figures["growth"] = growth(chosen, NAMES)
-        sections.append(("Cost as devices grow", figures["growth"]))
+        sections.append(("Cost as devices grow (hollow: run on fewer and multiplied)", figures["growth"]))
         sections.append(("The same as a table", pd.DataFrame(chosen).drop(columns="part").dropna(axis=1, how="all")))
     if chosen := [row for row in rows if row["part"] == "live"]:
         sections.append(("Live on this machine", pd.DataFrame(chosen).drop(columns="part")))
