@@ -8,11 +8,14 @@ from functools import cache
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from datasets.public.help import HelpNasBench201
 from datasets.public.nats import Nats
 from datasets.records import Architectures, Cost, Measurements
 from predictors.conditioned import Conditioned
+from predictors.gp import GaussianProcess
+from predictors.scaling import Scale
 from search.base import Problem
 from search.bisection import Bisection
 from search.gain import ExpectedGain
@@ -90,11 +93,11 @@ def pairs(devices: Sequence[str]) -> list[tuple[str, float]]:
     return [(d, float(b)) for d in devices for b in np.quantile(latency[d](archs), BUDGETS)]
 
 
-def problem(device: str, budget: float, proxy: Cost | None = None) -> Problem:
-    """The best accuracy within a latency budget on a device."""
+def problem(device: str, budget: float, proxy: Cost | None = None, quality: Cost | None = None) -> Problem:
+    """The best accuracy, by default the table's, within a latency budget on a device."""
     archs, latency = tables().archs, {"latency_ms": tables().latency[device]}
     proxies = {"latency_ms": proxy} if proxy else {}
-    return Problem(archs.space, tables().quality, latency, {"latency_ms": budget}, proxies, archs)
+    return Problem(archs.space, quality or tables().quality, latency, {"latency_ms": budget}, proxies, archs)
 
 
 @cache
@@ -124,6 +127,16 @@ def learnt(seed: int, sources: tuple[str, ...] = SOURCES) -> Conditioned:
     kept = tables().kept
     rows = np.sort(np.random.default_rng(seed).permutation(kept)[:CELLS])
     return Conditioned().fit(tables().help.where(archs=rows, devices=list(sources)))
+
+
+@cache
+def predicted_accuracy(seed: int) -> Column:
+    """Of a Gaussian process (the paper's section 4.1) that knows `CELLS` cells' accuracies."""
+    archs = tables().archs
+    rows = np.random.default_rng(seed).permutation(len(archs))[:CELLS]
+    table = {"arch": range(CELLS), "device": -1, "metric": "accuracy_cifar100", "value": tables().accuracies[rows]}
+    known = Measurements(archs[rows], [], pd.DataFrame(table), "nats")
+    return Column(archs, GaussianProcess("accuracy_cifar100", Scale("linear")).fit(known).predict(archs))
 
 
 def adapted(device: str, seed: int, sources: tuple[str, ...] = SOURCES, samples: int = 2) -> ExpectedGain:
