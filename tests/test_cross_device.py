@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import predictors.__main__ as commands
+from datasets.cli import main as command_line
 from datasets.records import Device, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 from measure.campaign import read_journal
@@ -175,7 +176,7 @@ def test_from_nothing_to_a_predictor_of_this_machine(tmp_path: Path, capsys: pyt
     space = NasBench201(channels=4, cells=1, image=8)
     source, few, cells, mine = (tmp_path / name for name in ("source.pt", "few.parquet", "cells.txt", "mine.pt"))
     Conditioned().fit(made_up(space.sample(120, np.random.default_rng(0)), 3)).save(source)
-    commands.choose(source, n=3)
+    _command("choose", source, "--n", 3)
     cells.write_text(capsys.readouterr().out)
     assert len(space.parse(cells.read_text().split())) == 3
     journal = tmp_path / "journal.jsonl"
@@ -186,12 +187,20 @@ def test_from_nothing_to_a_predictor_of_this_machine(tmp_path: Path, capsys: pyt
     journal.write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = run("-m", "measure", "table", "--journal", journal, "--out", few)
     assert done.returncode == 0, done.stderr + done.stdout
-    commands.adapt(source, few, mine)
+    _command("adapt", source, "--measurements", few, "--out", mine)
     assert "measurements" in capsys.readouterr().out
-    commands.predict(mine, archs=cells, level=0.9)
+    _command("predict", mine, "--archs", cells, "--level", 0.9)
     assert capsys.readouterr().out.count(" to ") == 3
-    commands.export(mine, tmp_path / "mine.onnx")
+    _command("export", mine, tmp_path / "mine.onnx")
     (tmp_path / "few.csv").write_text("key,value\nnonsense,1\n")
     with pytest.raises(InputError, match="columns key and value|nonsense"):
         commands.adapt(source, tmp_path / "few.csv", tmp_path / "no.pt")
+    with pytest.raises(InputError, match="Say with --measurements"):
+        commands.adapt(source, out=tmp_path / "no.pt")
     assert not (tmp_path / "no.pt").exists()
+
+
+def _command(*words: object) -> None:
+    """One of the commands of docs/cross_device.md, as it is typed behind `python -m predictors`."""
+    known = [commands.choose, commands.adapt, commands.predict, commands.export]
+    command_line(known, prog="python -m predictors", arguments=[str(word) for word in words], positional=True)
