@@ -49,7 +49,7 @@ def test_twenty_measurements_rank_a_new_device_and_intervals_hold_most(
     low, high = adapted.predict_interval(others, device, 0.9)
     assert 0.8 < ((low <= truth) & (truth <= high)).mean() <= 1
     narrow = adapted.predict_interval(others, device, 0.5)
-    assert (low <= narrow[0]).all() and (narrow[1] <= high).all()
+    assert (low <= narrow[0]).all() and (narrow[1] <= high).all() and (low >= 0).all()
     with pytest.raises(InputError, match="level = 2"):
         adapted.predict_interval(others, device, 2)
     with pytest.raises(InputError, match="`adapt` to a few measurements first"):
@@ -162,6 +162,17 @@ def test_a_bundled_set_leaves_a_family_out_and_a_complete_run_is_skipped(tmp_pat
     (tmp_path / "bad.yaml").write_text("sets: {A: {data: []}}")
     with pytest.raises(InputError, match="each needs data, sources and targets"):
         read_sets(tmp_path / "bad.yaml")
+
+
+def test_sources_of_a_set_leave_a_family_out_and_targets_are_not_looked_at(tmp_path: Path) -> None:
+    sets, data = tmp_path / "sets.yaml", "data: [{class_path: datasets.measured.Measured}]"
+    names = "sources: [xeon_ort_fp32_1, xeon_ort_int8_1, xeon_jax_fp32_1], targets: [xeon_litert_int8_1]"
+    sets.write_text(f"sets: {{A: {{{data}, {names}}}}}")
+    one = load_set(sets, "A:xeon-ort-int8")
+    assert (one.sources, one.targets) == (("xeon_ort_fp32_1", "xeon_jax_fp32_1"), ("xeon_ort_int8_1",))
+    assert "xeon_litert_int8_1" not in [device.name for device in one.measurements.devices]
+    with pytest.raises(InputError, match="A has no devices of the family 'xeon-litert-int8'"):
+        load_set(sets, "A:xeon-litert-int8")
 
 
 def test_published_sets_are_as_their_authors_cut_them() -> None:
