@@ -13,19 +13,20 @@ from encoders.cell import CellOneHot
 from encoders.flat import PHYSICAL, Joined, Totals
 from predictors.new_device import FewShot
 
-SPREAD = 3.0
+SPREAD = 1.5
 """Standard deviation of the logarithms of the variances around where their search starts."""
 FLOOR = 1e-3
 """Least variance of the noise, as a share of the labels'."""
-START = {"sources": 0.5, "vector": 0.2, "constant": 0.1, "noise": 0.03}
+START = {"sources": 0.5, "vector": 0.2, "constant": 0.1, "noise": 0.1}
 """Variances where the search starts, as shares of the labels'; the vector's is shared by its blocks."""
 POOL = 500
 """Of more architectures, so many are drawn before the informative ones are chosen among them."""
 
 
 def totals_and_decisions() -> VectorEncoder:
-    """Physics of all that is there and of what compilers keep, then what only the labels can tell."""
-    return Joined([Totals(PHYSICAL), Totals(PHYSICAL, live=True), CellOneHot()])
+    """FLOPs, which alone are enough where labels are mostly noise; physics of all that is there and of what compilers
+    keep; then what only the labels can tell."""
+    return Joined([Totals(), Totals(PHYSICAL), Totals(PHYSICAL, live=True), CellOneHot()])
 
 
 @dataclass
@@ -77,7 +78,7 @@ class Conditioned(FewShot):
         z, deviation = self._believed(archs, device)
         reach = student.ppf((1 + level) / 2, len(self.few_)) * deviation
         low, high = (self.scale.inverse(end[:, None])[:, 0] for end in (z - reach, z + reach))
-        return low, high
+        return np.maximum(low, 0), np.maximum(high, 0)  # times and energies are never below zero
 
     def probability(self, archs: Architectures, device: Device | None, most: float) -> np.ndarray:
         """P(a new measurement is at most `most`) [A], for a number above zero in the metric's unit."""
