@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.analysis import entries
+from datasets.analysis import cut, entries
 from datasets.records import Architecture, InputError, Op
 from measure.base import Backend
 from measure.bench import Bench, Measure, Row, shaped
@@ -33,34 +33,6 @@ from measure.campaign import Chosen, Journal, Task, device_name, pending, run_ca
 
 COLD = {"flush_mb": 64, "pairs": 31, "max_rounds": 1}
 """How cold runs are timed: overwriting the cache takes far longer than they do."""
-
-
-def cut(network: Architecture, nodes: Sequence[int]) -> Architecture:
-    """Some nodes of a network, in order, as a network of its own; its key says all that it is."""
-    inputs, ops, edges, new = network.inputs(), list[Op](), list[tuple[int, int, int]](), dict[int, int]()
-
-    def add(op: Op, *sources: int) -> int:
-        ops.append(op)
-        edges.extend((source, len(ops) - 1, port) for port, source in enumerate(sources))
-        return len(ops) - 1
-
-    def shape(node: int) -> tuple[int, ...]:
-        return network.ops[node].attrs["shape"]
-
-    main = shape(inputs[nodes[0]][0])
-    start = add(Op("input", {"shape": main}))
-    for node in nodes:
-        sources = []
-        for source in inputs[node]:
-            if source in new or shape(source) == main:
-                sources.append(new.get(source, start))
-            else:
-                other = add(Op("zero", {"shape": shape(source)}))
-                gate = network.ops[node].kind == "mul"  # times zero would be nothing; a half is something
-                sources.append(add(Op("hsigmoid", {"shape": shape(source)}), other) if gate else other)
-        new[node] = add(network.ops[node], *sources)
-    key = json.dumps([[[op.kind, dict(op.attrs)] for op in ops], edges], separators=(",", ":"))
-    return Architecture("layers", key, tuple(ops), tuple(edges))
 
 
 def layers_of(chosen: Chosen) -> Chosen:
