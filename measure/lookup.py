@@ -21,6 +21,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,12 +45,28 @@ def layers_of(chosen: Chosen) -> Chosen:
     return list({layer.key: layer for layer in (SMALLEST, *layers)}.values()), shaped
 
 
+def listed_layers(path: Path | None) -> Chosen:
+    """The layers of a file, one text of `cut` a line, and a session that computes a single number."""
+    if path is None or not path.is_file():
+        raise InputError(f"Layers are listed in a file ({path}); name one that `python -m search layers` wrote.")
+    try:
+        found = [layer_of(line) for line in path.read_text().splitlines()]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no list of layers; `python -m search layers` writes one.") from error
+    return [SMALLEST, *found], shaped
+
+
 def layer_of(key: str) -> Architecture:
     """The layer that `cut` gave this key."""
     if key == SMALLEST.key:
         return SMALLEST
     ops, edges = json.loads(key)
-    return Architecture("layers", key, tuple(Op(kind, attrs) for kind, attrs in ops), tuple(map(tuple, edges)))
+    made = tuple(Op(kind, {name: _tuple(value) for name, value in attrs.items()}) for kind, attrs in ops)
+    return Architecture("layers", key, made, tuple(map(tuple, edges)))
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)

@@ -288,7 +288,9 @@ def _probability(model: Any, arch: Architectures, device: Device, budget: float)
 
 def commands() -> list[Any]:
     """Everything that this command line offers."""
-    found: list[Any] = [bisect, evolve, exhaustive]
+    from search.netadapt.grids import layers
+
+    found: list[Any] = [bisect, evolve, exhaustive, layers]
     if importlib.util.find_spec("search.netadapt") and importlib.util.find_spec("search.netadapt.command"):
         found.append(importlib.import_module("search.netadapt.command").netadapt)
     return found
