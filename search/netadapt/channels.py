@@ -15,7 +15,7 @@ import numpy as np
 
 from datasets.analysis import FOLDED, cut, entries
 from datasets.records import Architecture, InputError, Op
-from search.netadapt.layers import Layer, layer
+from search.netadapt.layers import Layer, read_layer
 
 Widths = np.ndarray
 """Channels of every group [G], integers."""
@@ -159,7 +159,7 @@ def _producers(network: Architecture, inputs: Sequence[Sequence[int]]) -> dict[i
 
 
 def _priced(network: Architecture, nodes: list[int], source: int, of_node: Sequence[int]) -> PricedLayer:
-    return PricedLayer(tuple(nodes), layer(cut(network, nodes)).kind, of_node[source], of_node[nodes[-1]])
+    return PricedLayer(tuple(nodes), read_layer(cut(network, nodes)).kind, of_node[source], of_node[nodes[-1]])
 
 
 def _width(network: Architecture, node: int) -> int:

@@ -36,9 +36,9 @@ class Grid:
         """Multiples of the step up to a size, and the size itself, ascending."""
         if size <= step:
             return [size]
-        count = size // step if self.points == 0 else self.points
-        spread = np.linspace if self.points == 0 else np.geomspace
-        rounded = np.round(spread(step, size, count) / step).astype(int) * step
+        if self.points == 0:
+            return [*range(step, size, step), size]
+        rounded = np.round(np.geomspace(step, size, self.points) / step).astype(int) * step
         return sorted({*rounded[rounded < size].tolist(), size})
 
 
@@ -69,7 +69,7 @@ def _axis(side: dict[int, int], grid: Grid) -> list[int]:
     return sorted({*side, *(grid.axis(most, moving[most]) if most else ())})
 
 
-def read_network(name: str, space: str) -> Architecture:
+def open_network(name: str, space: str) -> Architecture:
     """A shaped network: one of a space, or an ONNX file."""
     if name.endswith(".onnx"):
         from datasets.files.onnx_file import read_onnx
@@ -100,7 +100,7 @@ def layers(
         direct: how many whole networks of random widths to add for each network, beside itself, for judging the sums.
         seed: of those widths.
     """
-    found = [find_groups(read_network(name.strip(), space)) for name in network.split(",")]
+    found = [find_groups(open_network(name.strip(), space)) for name in network.split(",")]
     lines = [one.network().key for one in layers_to_measure(found, grid)]
     for groups in found if direct else ():
         lines += [spelt(one.ops, one.edges).key for one in direct_networks(groups, grid, direct, seed)]

@@ -40,7 +40,7 @@ class Layer:
         return spelt(filled, [tuple(edge) for edge in edges])
 
 
-def layer(network: Architecture) -> Layer:
+def read_layer(network: Architecture) -> Layer:
     """The kind and the channels of a layer that `cut` gave.
 
     Raises:
@@ -70,13 +70,13 @@ def layer(network: Architecture) -> Layer:
     return Layer(spelt(ops, network.edges).key, sizes[IN], sizes.get(OUT, sizes[IN]))
 
 
-def read_layer(key: str) -> Layer:
-    """The layer of a text that `cut` gave, as it stands in journals and tables."""
+def read_network(key: str) -> Architecture:
+    """The network of a text of `spelt`, as it stands in journals and tables: a layer, or a whole network."""
     try:
         ops, edges = json.loads(key)
         made = tuple(Op(kind, {name: _tuple(value) for name, value in attrs.items()}) for kind, attrs in ops)
-        return layer(Architecture("layers", key, made, tuple(map(tuple, edges))))
-    except (ValueError, TypeError, KeyError, IndexError) as error:
+        return Architecture("layers", key, made, tuple(map(tuple, edges)))
+    except (ValueError, TypeError, AttributeError) as error:
         raise InputError(f"'{key}' is not a layer; `python -m search layers` writes such texts.") from error
 
 
