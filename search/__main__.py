@@ -1,9 +1,7 @@
-"""Command line of searches: `python -m search {bisect,evolve,exhaustive}`; `netadapt` where it is built in."""
+"""Command line of searches: `python -m search {bisect,evolve,exhaustive,netadapt,layers}`."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -288,12 +286,10 @@ def _probability(model: Any, arch: Architectures, device: Device, budget: float)
 
 def commands() -> list[Any]:
     """Everything that this command line offers."""
+    from search.netadapt.__main__ import netadapt
     from search.netadapt.grids import layers
 
-    found: list[Any] = [bisect, evolve, exhaustive, layers]
-    if importlib.util.find_spec("search.netadapt") and importlib.util.find_spec("search.netadapt.command"):
-        found.append(importlib.import_module("search.netadapt.command").netadapt)
-    return found
+    return [bisect, evolve, exhaustive, netadapt, layers]
 
 
 if __name__ == "__main__":

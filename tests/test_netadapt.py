@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from datasets.analysis import totals
 from datasets.blocks.network import Network
 from datasets.files.cifar10 import read_cifar10
+from datasets.files.onnx_file import read_onnx
 from datasets.records import Architecture, InputError
 from datasets.spaces.convnet import BLOCKS, ConvNet
 from datasets.spaces.zoo import Zoo
@@ -25,10 +27,13 @@ from measure.accuracy.digits import Digits
 from measure.accuracy.tuning import Cifar10, Tuning, from_module, to_module
 from measure.base import make_input
 from measure.build.numpy_reference import evaluate
+from measure.build.onnx_graph import build_onnx
 from measure.build.weights import Weights, make_weights
 from search.netadapt.adapt import Adaptation, Adapted, derive, price
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.cutting import cut_weights, strongest
+from search.netadapt.grids import Grid, layers_to_measure
+from search.netadapt.layer_table import CALL
 from search.netadapt.proposals import Workers
 from search.netadapt.record import Record
 from tests.netadapt_toy import Toy
@@ -342,3 +347,45 @@ def test_least_lost_for_most_won() -> None:
     assert len({derive(s, i, g) for s in range(3) for i in range(20) for g in range(10)}) == 600
     with Workers(Toy()) as workers:
         assert list(workers([])) == []
+
+
+# The command
+
+
+def table_of(groups: Groups, path: Path) -> None:
+    """A table by multiply-accumulates, of a device that takes a millisecond for a million and 0.01 ms for a layer."""
+    listed = [one.network() for one in layers_to_measure([groups], Grid(points=0, conv=2, dense=2))]
+    rows = [("layers", CALL, 0.01), *(("layers", one.key, 0.01 + totals(one)["macs"] / 1e6) for one in listed)]
+    table = pd.DataFrame(rows, columns=["space", "key", "value"])
+    table.assign(device="toy", metric="latency_ms").to_parquet(path)
+
+
+def test_the_command_leaves_files_that_others_load(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """An ONNX file in; out come widths, a torch module, an ONNX and a TFLite file, which compute the same."""
+    import onnx
+    import torch
+    from onnx.reference import ReferenceEvaluator
+
+    from search.netadapt import __main__ as command
+
+    before = tmp_path / "before.onnx"
+    onnx.save(build_onnx(residual(), make_weights(residual())), before)
+    groups = find_groups(read_onnx(before, 1)[0])
+    table_of(groups, tmp_path / "lut.parquet")
+    monkeypatch.setattr(command, "_trainer", lambda *_: TUNING)
+    out = tmp_path / "run"
+    options = {"budget_ratio": 0.8, "delta": 0.1, "steps": 1, "long_steps": 1, "out": out}
+    command.netadapt(tmp_path / "lut.parquet", str(before), **options)  # type: ignore[arg-type]
+    told = capsys.readouterr().out
+    widths, written = json.loads((out / "widths.json").read_text()), find_groups(read_onnx(out / "network.onnx", 1)[0])
+    assert "keeps the budget of" in told and widths == written.named(written.sizes) != groups.named(groups.sizes)
+    x = make_input(groups.network, 3)
+    found = torch.export.load(out / "network.pt2").module()(torch.from_numpy(x)).detach().numpy()
+    model = onnx.load(out / "network.onnx")
+    (expected,) = ReferenceEvaluator(model).run(None, {model.graph.input[0].name: x[:1]})
+    np.testing.assert_allclose(found[:1], expected, rtol=1e-3, atol=1e-3)
+    assert found.shape == (3, 10) and (out / "network.tflite").stat().st_size > 1000
+    with pytest.raises(InputError, match="There is no ONNX file"):
+        command.netadapt(tmp_path / "lut.parquet", str(tmp_path / "none.onnx"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -68,12 +69,11 @@ class Record:
 
     def save(self, name: str, weights: Weights) -> None:
         """Write weights under a name."""
-        import io
-
         buffer = io.BytesIO()
-        np.savez(
-            buffer, **{f"{node}.{part}": value for node, named in weights.items() for part, value in named.items()}
-        )
+        flat: dict[str, Any] = {
+            f"{node}.{part}": value for node, named in weights.items() for part, value in named.items()
+        }
+        np.savez(buffer, **flat)
         _whole(self._of(name), buffer.getvalue())
 
     def load(self, name: str) -> Weights:
