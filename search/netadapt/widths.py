@@ -91,11 +91,13 @@ class WidthSearch(ABC):
         priced: the network and its table.
         conv: step of convolutions' channels, and their smallest width.
         dense: the same of dense layers' features.
+        tried: how many widths all calls together tried.
     """
 
     priced: Priced
     conv: int = 8
     dense: int = 64
+    tried: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.steps = self.priced.groups.steps(self.conv, self.dense)
@@ -112,6 +114,7 @@ class WidthSearch(ABC):
         (or this search finds none)."""
         before = self.priced.lookups
         found, tried = self.find(np.asarray(widths), group, limit_ms * SLACK)
+        self.tried += tried
         return found and Narrowed(*found, self.priced.lookups - before, tried)
 
     @abstractmethod
