@@ -110,7 +110,8 @@ def searching() -> list[dict]:
     rows = []
     for network in MEASURED["zoo"]:
         groups = groups_of("zoo", network)
-        measured = LayerTable.read(table_path("zoo"))
+        measured = Priced(groups, LayerTable.read(table_path("zoo"))).table
+        measured.whole = {}  # it is fitted to them already
         for table, name in ((measured, "measured"), (every_step(measured, groups), "every step")):
             for delta in DELTAS:
                 rows += compared(groups, table, {"network": network, "table": name, "delta": delta})

@@ -8,13 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.analysis import cut, entries, totals
+from datasets.analysis import cut, entries, spelt, totals
 from datasets.blocks.network import Network
 from datasets.records import Architecture, InputError
 from datasets.spaces.small_zoo import SmallZoo
 from datasets.spaces.zoo import Zoo
 from measure.lookup import SMALLEST, listed_layers
 from measure.table import write_table
+from search.netadapt.calibration import WORK, Coefficients, calibrate, calibrated
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.grids import Grid, direct_networks, layers, layers_to_measure, open_network
 from search.netadapt.layer_table import CALL, LayerGrid, LayerTable
@@ -189,7 +190,8 @@ def test_tables_are_read_from_what_measure_writes(tmp_path: Path) -> None:
     write_table(frame, {"devices": []}, path)
     table = LayerTable.read(path)
     assert (table.device, table.call_ms, len(table.frame())) == ("here", 0.5, len(measured))
-    priced = Priced(groups, table, factor=2.0)
+    assert list(table.whole.values()) == [0.5 + len(keys) - 1]
+    priced = Priced(groups, table, factor=2.0, fitted=False)
     expected = sum(0.5 + keys.index(one.network().key) for one in groups.priced(groups.sizes)) - 13 * 0.5
     assert priced.latency_ms(groups.sizes) == pytest.approx(2 * expected, rel=1e-6) and priced.lookups == 14
     assert whole == groups.network
@@ -201,6 +203,22 @@ def test_tables_are_read_from_what_measure_writes(tmp_path: Path) -> None:
             LayerTable.read(wrong, None if "none" in wrong.name else "there")
     with pytest.raises(InputError, match="has no layer"):
         Priced(find_groups(small("alexnet")), table)
+
+
+def test_tables_are_fitted_to_networks_that_were_measured_whole() -> None:
+    groups = find_groups(small("resnet"))
+    table = table_of(groups, Grid(), np.random.default_rng(0), monotone=True)
+    told = dict(zip(WORK, (1.3, 1.0, 1.0, 0.8), strict=True))
+    truth = Priced(groups, calibrated(table, Coefficients(told, 0.7, 0.5)))
+    networks = direct_networks(groups, Grid(), 12, 0)
+    widths = np.array([[network.ops[node].attrs["shape"][0] for node in groups.producers] for network in networks])
+    ms = truth.latencies_ms(widths)
+    table.whole = {spelt(n.ops, n.edges).key: value for n, value in zip(networks[:8], ms[:8], strict=True)}
+    fitted, raw = Priced(groups, table), Priced(groups, table, fitted=False)
+    np.testing.assert_allclose(fitted.latencies_ms(widths[8:]), ms[8:], rtol=0.02)
+    assert (abs(raw.latencies_ms(widths[8:]) / ms[8:] - 1) > 0.05).all()
+    other = find_groups(small("alexnet"))  # of which nothing was measured whole
+    assert calibrate(table, other) is table
 
 
 def figure_6() -> tuple[Priced, np.ndarray]:

@@ -71,11 +71,13 @@ class LayerTable:
         grids: by kinds of layers.
         call_ms: of a session that computes nothing.
         device: where it was measured.
+        whole: what whole networks took there in ms, by their texts.
     """
 
     grids: Mapping[str, LayerGrid]
     call_ms: float = 0.0
     device: str = ""
+    whole: Mapping[str, float] = field(default_factory=dict)
     kinds: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -94,18 +96,19 @@ class LayerTable:
         """From a table that `python -m measure run --space layers` and `measure table` made.
 
         Args:
-            path: the Parquet file; whole networks in it are passed over.
+            path: the Parquet file.
             device: by default the only one.
             metric: of the latencies.
         """
         rows = read_rows(path, device, metric)
-        layers = []
-        for key, ms in rows.items():
-            if key != CALL and len(entries(network := read_network(key))) == 1:
-                layers.append((read_layer(network), ms))
+        networks = {key: read_network(key) for key in rows if key != CALL}
+        layers = {key: network for key, network in networks.items() if len(entries(network)) == 1}
         if CALL not in rows or not layers:
             raise InputError(f"{path} has no layers, or no '{CALL}'; measure what `python -m search layers` lists.")
-        return cls.of(layers, rows[CALL], device or _device(path, metric))
+        measured = [(read_layer(network), rows[key]) for key, network in layers.items()]
+        table = cls.of(measured, rows[CALL], device or _device(path, metric))
+        table.whole = {key: rows[key] for key in networks if key not in layers}
+        return table
 
     def frame(self) -> pd.DataFrame:
         """One row a measured point: kind, channels_in, channels_out, ms."""
