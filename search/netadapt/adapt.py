@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from datasets.records import InputError
+from datasets.records import Architecture, InputError
 from search.base import Progress, silent
 from search.netadapt.channels import Groups, Widths
 from search.netadapt.cutting import Weights
@@ -38,6 +38,9 @@ class Narrowed(Protocol):
     def lookups(self) -> int:
         """Entries of the table that were looked up."""
 
+
+Measure = Callable[[Architecture, Weights], float]
+"""A network and its weights to its latency in ms."""
 
 Narrow = Callable[[Widths, int, float], Narrowed | None]
 """Widths, a group and a limit in ms to the width with which the network keeps the limit; None: no width does."""
@@ -80,6 +83,7 @@ class Adaptation:
         ratios: Sequence[float],
         folder: Path,
         progress: Progress = silent,
+        measure: Measure | None = None,
     ) -> list[Adapted]:
         """Adapt to one budget after another; what `folder` holds already is not done again.
 
@@ -92,6 +96,8 @@ class Adaptation:
             ratios: budgets as shares of the seed's latency, descending.
             folder: of the record.
             progress: is told every iteration.
+            measure: true latency of a network with its weights, in the same milliseconds. Where a network keeps its
+                budget by the table only, iterations go on, with the table scaled to what was measured.
 
         Raises:
             InputError: the budgets are none, or the folder holds another adaptation.
@@ -103,7 +109,7 @@ class Adaptation:
         record = Record(folder, {**settings, **told, "trainer": repr(trainer)})
         try:
             with Workers(trainer, self.devices) as workers:
-                run = _Run(self, groups, latency_ms, narrow, trainer, workers, record, progress)
+                run = _Run(self, groups, latency_ms, narrow, trainer, workers, record, progress, measure)
                 run.begin(start)
                 return [run.reach(number, ratio) for number, ratio in enumerate(ratios)]
         finally:
@@ -145,6 +151,7 @@ class _Run:
     workers: Workers
     record: Record
     progress: Progress
+    measure: Measure | None
 
     def begin(self, start: Callable[[], Weights]) -> None:
         if self.record.rows:
@@ -164,15 +171,43 @@ class _Run:
         """Iterate until a budget is kept, or nothing can be made narrower; then the long tuning."""
         budget = ratio * float(self.record.rows[0]["ms"])
         name, done = f"budget_{ratio:g}", [row for row in self.record.rows if row.get("budget") == ratio]
-        while not done and self._last()["ms"] > budget and self._iterate(budget):
-            pass
         if not done:
+            limit = budget
+            while self._go_on_to(limit) and (limit := self._corrected(limit, budget)) < self._last()["ms"]:
+                pass
             done = [self._finish(name, number, ratio, budget)]
         (row,) = done
         widths = self.groups.widths(row["widths"])
-        met = row["ms"] <= budget
+        met = row.get("measured_ms", row["ms"]) <= budget
         weights = self.record.load(name)
         return Adapted(self.groups, widths, weights, row["ms"], budget, row["accuracy"], met, row["iterations"])
+
+    def _go_on_to(self, limit: float) -> bool:
+        """Iterate until the table's latency is within a limit; False where it cannot be."""
+        while self._last()["ms"] > limit:
+            if not self._iterate(limit):
+                return False
+        return True
+
+    def _corrected(self, limit: float, budget: float) -> float:
+        """What the table may say so that the budget is truly kept, as the last network's measurement tells."""
+        if self.measure is None:
+            return limit
+        last, known = self._last(), self._measured()
+        if not known:
+            weights = self.record.load(_name(last["iteration"]))
+            ms = float(self.measure(self.groups.resized(self.groups.widths(last["widths"])), weights))
+            known = {"measured_ms": ms}
+            self.record.append({"measured": last["iteration"], "ms": last["ms"], **known})
+            self.progress(f"measured: {ms:.4g} ms where the table says {last['ms']:.4g} (budget {budget:.4g})")
+        true = known["measured_ms"]
+        return limit if true <= budget else min(limit, budget * last["ms"] / true)
+
+    def _measured(self) -> dict[str, float]:
+        """The measurement of the last iteration's network, if there is one."""
+        of = self._last()["iteration"]
+        rows = [row for row in self.record.rows if row.get("measured") == of]
+        return {"measured_ms": rows[-1]["measured_ms"]} if rows else {}
 
     def _last(self) -> Row:
         return [row for row in self.record.rows if "iteration" in row][-1]
@@ -240,7 +275,7 @@ class _Run:
         accuracy = self.trainer.accuracy(network, weights, "test")
         self.record.save(name, weights)
         told: dict[str, Any] = {"ms": last["ms"], "accuracy": accuracy, "widths": last["widths"]}
-        row = {"budget": ratio, "budget_ms": budget, "iterations": last["iteration"], **told}
+        row = {"budget": ratio, "budget_ms": budget, "iterations": last["iteration"], **told, **self._measured()}
         self.record.append(row | {"seconds": time.perf_counter() - clock})
         self.progress(f"budget {budget:.4g} ms: {last['ms']:.4g} ms, test accuracy {accuracy:.4g} %")
         return self.record.rows[-1]
