@@ -106,6 +106,7 @@ class Adaptation:
             raise InputError(f"Budgets are shares of the seed's latency, descending from below 1, not {list(ratios)}.")
         settings = {name: value for name, value in asdict(self).items() if name != "devices"}
         told = {"network": groups.network.key, "sizes": groups.named(groups.sizes), "ratios": list(ratios)}
+        told["latency_ms"] = float(f"{latency_ms(groups.sizes):.6g}")  # another table would lead elsewhere
         record = Record(folder, {**settings, **told, "trainer": repr(trainer)})
         try:
             with Workers(trainer, self.devices) as workers:
