@@ -1,9 +1,7 @@
-"""Command line of searches: `python -m search {bisect,evolve,exhaustive}`; `netadapt` where it is built in."""
+"""Command line of searches: `python -m search {bisect,evolve,exhaustive,netadapt,layers}`."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -339,10 +337,10 @@ def _table(file: Path) -> Any:
 
 def commands() -> list[Any]:
     """Everything that this command line offers."""
-    found: list[Any] = [bisect, evolve, exhaustive]
-    if importlib.util.find_spec("search.netadapt") and importlib.util.find_spec("search.netadapt.command"):
-        found.append(importlib.import_module("search.netadapt.command").netadapt)
-    return found
+    from search.netadapt.__main__ import netadapt
+    from search.netadapt.grids import layers
+
+    return [bisect, evolve, exhaustive, netadapt, layers]
 
 
 if __name__ == "__main__":
