@@ -297,6 +297,28 @@ def test_the_command_bisects_on_bundled_tables_and_draws(tmp_path) -> None:
     assert wrong.returncode == 2 and "There is no device 'nobody'" in wrong.stderr
 
 
+@pytest.mark.parametrize("equation", ["weighted", "budget"])
+def test_budgets_of_latency_and_energy_are_kept_on_a_real_board(equation: str) -> None:
+    """Equation 7 on a Raspberry Pi 5: onnxruntime by means of LiteRT, ten measurements."""
+    from datasets.public import help as help_
+    from datasets.public import nats, pi5
+
+    for source in (help_.SOURCE, nats.SOURCE, pi5.SOURCE):
+        if not source.present():
+            pytest.skip(f"the file is not here: python -m datasets fetch {source.name}")
+    from tests.search_more import board
+
+    _, archs, quality, costs = board()
+    true, proxy = costs["pi5_onnx"], costs["pi5_litert"]
+    table = np.stack([true[name](archs) for name in true], axis=1)
+    limits = np.quantile(table, 0.6, axis=0) * np.array([1.0, 0.9])
+    budgets = dict(zip(true, limits.tolist(), strict=True))
+    decision = Bisection(10, equation)(Problem(archs.space, quality, true, budgets, proxy, archs), None)
+    assert decision.met and decision.queries <= 10 and set(decision.costs) == {"latency_ms", "energy_mj"}
+    best = quality(archs)[(table <= limits).all(axis=1)].max()
+    assert decision.quality > best - (5 if equation == "weighted" else 2)
+
+
 BUNDLED = Path("datasets/bundled/nasbench201.parquet")
 ACCURACY = Path("datasets/bundled/accuracy.parquet")
 
