@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from datasets.cli import main
-from datasets.records import Architectures, Cost, Device, InputError, find_device
+from datasets.records import Cost, InputError, Measurements, Space
 
 if TYPE_CHECKING:
-    from predictors.base import Predictor
-    from predictors.export import OnnxPredictor
-    from search.base import Decision, Problem, Search
+    from search.base import Search
+    from search.task import Pool, Searching, Task
 
-ACCURACIES = ("accuracy_cifar100", "accuracy_digits", "accuracy_imagenet16_120", "accuracy_cifar10")
+SAMPLES = 4
+"""Of several proxies, so many measurements choose one."""
 
 
 def bisect(
@@ -48,7 +47,8 @@ def bisect(
             learns new devices.
         device: name of the target; may be left out where there is only one. Of several (a runtime's precisions, say),
             separated by commas, each is searched, and the best decision taken.
-        proxy_device: name of the proxy; may be left out where there is only one.
+        proxy_device: name of the proxy. Of several, separated by commas, or where it is left out of all but the target,
+            four of the measurements choose the one that ranks most alike.
         space: of the architectures.
         metric: which accuracy of the table; by default the first that it has of cifar100, digits, ...
         equation: what is bisected: the weight of the proxy's latency beside accuracy (weighted, equation 6), or the
@@ -63,13 +63,19 @@ def bisect(
         journal: of live measurements; the same command goes on with what it holds.
         out: picture of the search, accuracy against latency (.png).
     """
-    from search.bisection import Bisection
+    from search.bisection import BestProxy
+    from search.task import Task
 
     task = Task(accuracy, latency, budget_ms, device, space, metric, seed, journal, out, budget_mj, memory_mb)
     if equation == "adapted":
-        _run(_adapting(proxy, measurements), task)
-    else:
-        _run(Bisection(measurements, equation, delta, refine), replace(task, proxy=proxy, proxy_device=proxy_device))
+        _run(_adapting(Path(proxy), measurements), task)
+        return
+    bisected: Literal["weighted", "budget"] = equation
+
+    def searching(task: Task, pool: Pool) -> Search:
+        return BestProxy(measurements, SAMPLES if len(pool) > 1 else 0, pool, bisected, delta, refine)
+
+    _run(searching, replace(task, proxy=proxy, proxy_device=proxy_device))
 
 
 def evolve(
@@ -108,9 +114,10 @@ def evolve(
         out: picture of the search, accuracy against latency (.png).
     """
     from search.evolution import Evolution
+    from search.task import Task
 
-    search = Evolution(measurements, population, contenders)
-    _run(search, Task(accuracy, latency, budget_ms, device, space, metric, seed, journal, out, budget_mj, memory_mb))
+    task = Task(accuracy, latency, budget_ms, device, space, metric, seed, journal, out, budget_mj, memory_mb)
+    _run(lambda task, pool: Evolution(measurements, population, contenders), task)
 
 
 def exhaustive(
@@ -139,106 +146,33 @@ def exhaustive(
         out: picture of the search, accuracy against latency (.png).
     """
     from search.evolution import Exhaustive
+    from search.task import Task
 
     if not Path(latency).suffix:
         raise InputError(f"Measuring every architecture on {latency} takes days; use bisect or evolve.")
     task = Task(accuracy, latency, budget_ms, device, space, metric, 0, Path(), out, budget_mj, memory_mb)
-    _run(Exhaustive(), task)
+    _run(lambda task, pool: Exhaustive(), task)
 
 
-@dataclass(frozen=True)
-class Task:
-    """What the commands have in common: see their flags."""
+def _run(searching: Searching, task: Task) -> None:
+    from predictors.export import load_predictor
+    from search.task import Readers, run
 
-    accuracy: Path
-    latency: str
-    budget_ms: float
-    device: str
-    space: str
-    metric: str
-    seed: int
-    journal: Path
-    out: Path
-    budget_mj: float = 0.0
-    memory_mb: float = 0.0
-    proxy: str = ""
-    proxy_device: str = ""
-
-    @property
-    def budgets(self) -> dict[str, float]:
-        """Metric -> budget."""
-        return {"latency_ms": self.budget_ms} | ({"energy_mj": self.budget_mj} if self.budget_mj else {})
+    run(searching, task, Readers(load_predictor, _table, _live))
 
 
-def _run(search: Search | Callable[[Task, Problem], Search], task: Task) -> None:
-    """Put a problem together for each device, search, tell, draw the best."""
-    import sys
-
-    import numpy as np
-
-    from search.base import Search
-    from search.costs import best_of, probability
-
-    problems, decisions = {}, {}
-    for name in task.device.split(","):
-        one = replace(task, device=name.strip())
-        problem, model = _problem(one)
-        chosen = search if isinstance(search, Search) else search(one, problem)
-        rng = np.random.default_rng(task.seed)
-        decision = chosen(problem, rng, lambda line: print(line, file=sys.stderr))
-        if "," in task.device:
-            print(f"{one.device}:")
-        _tell(decision, task.budget_ms, measured=model is None)
-        if one.budget_mj:
-            print(f"energy {decision.costs['energy_mj']:.4g} mJ, budget {one.budget_mj:g} mJ")
-        if model is not None:
-            from predictors.base import Uncertain
-
-            if isinstance(model, Uncertain):
-                at = find_device(model.devices_, one.device) if one.device else model.devices_[0]
-                print(f"P(latency <= budget) = {probability(model, decision.arch, at, task.budget_ms):.3f}")
-        problems[one.device], decisions[one.device] = problem, decision
-    best = best_of(decisions)
-    if len(decisions) > 1:
-        print(f"best: {best}, {decisions[best].arch.keys[0]}, {sum(d.queries for d in decisions.values())} queries")
-    _draw(problems[best], decisions[best], task.out)
-
-
-def _problem(task: Task) -> tuple[Problem, Predictor | OnnxPredictor | None]:
-    """The problem on one device, and the predictor of its latencies, if that is one."""
-    from datasets.spaces import parse_space
-    from search.base import Problem
-    from search.costs import both, within_memory
-
-    where = parse_space(task.space)
-    quality, known = _quality(task.accuracy, task.metric)
-    costs, proxies, models = {}, {}, []
-    for metric in task.budgets:
-        costs[metric], there, model = _latency(task.latency, task.device, where, task.journal, metric)
-        known = both(known, there)
-        models.append(model)
-        if task.proxy:
-            proxies[metric], there, _ = _latency(task.proxy, task.proxy_device, where, task.journal, metric)
-            known = both(known, there)
-    if task.memory_mb:
-        known = within_memory(where.all() if known is None else known, task.memory_mb)
-    return Problem(where if known is None else known.space, quality, costs, task.budgets, proxies, known), models[0]
-
-
-def _adapting(proxy: str, measurements: int) -> Callable[[Task, Problem], Search]:
+def _adapting(proxy: Path, measurements: int) -> Searching:
     """Equation 5 on a predictor that is adapted to the target after each measurement."""
     from predictors.base import Adaptable, Predictor
 
-    if Path(proxy).suffix != ".pt" or not isinstance(model := Predictor.load(Path(proxy)), Adaptable):
-        raise InputError(
-            f"{proxy} learns no new devices; train one: train.py --predictor configs/predictors/conditioned.yaml."
-        )
+    if proxy.suffix != ".pt" or not isinstance(model := Predictor.load(proxy), Adaptable):
+        raise InputError(f"{proxy} learns no new devices; train one (--predictor configs/predictors/conditioned.yaml).")
 
-    def searching(task: Task, problem: Problem) -> Search:
+    def searching(task: Task, pool: Pool) -> Search:
         from search.gain import ExpectedGain
         from search.proxies import adapting
 
-        if set(problem.costs) != {model.metric}:
+        if set(task.budgets) != {model.metric}:
             raise InputError(f"{proxy} predicts {model.metric}; a budget of energy needs equation budget and a table.")
         device = replace(model.devices_[0], name=task.device or "target", family="", features={})
         return ExpectedGain(measurements, fits={model.metric: adapting(model, device)}, choose=model.choose)
@@ -246,76 +180,18 @@ def _adapting(proxy: str, measurements: int) -> Callable[[Task, Problem], Search
     return searching
 
 
-def _tell(decision: Decision, budget_ms: float, measured: bool) -> None:
-    ms = decision.costs["latency_ms"]
-    print(decision.arch.keys[0])
-    kept = "keeps" if decision.met else "does NOT keep (nothing that was asked does)"
-    print(f"accuracy {decision.quality:.4g} %, {'true' if measured else 'predicted'} latency {ms:.4g} ms")
-    print(f"{kept} the budget of {budget_ms:g} ms; {decision.queries} queries, {decision.seconds:.2f} s")
+def _live(runtime: str, space: Space, journal: Path) -> Cost:
+    """Latencies of a runtime of this host."""
+    from measure.blackbox import Live
+    from measure.campaign import Journal
+    from measure.commands.flags import parse_backends
 
-
-def _draw(problem: Problem, decision: Decision, out: Path) -> None:
-    from search.figures import picture
-
-    out.parent.mkdir(parents=True, exist_ok=True)
-    picture(problem, decision, "latency_ms").savefig(out, dpi=130)
-    print(f"drawn: {out}")
-
-
-def _quality(file: Path, metric: str) -> tuple[Cost, Architectures | None]:
-    """What architectures are good for, and the architectures of which that is known (None: all)."""
-    from search.costs import lookup
-
-    if file.suffix in (".pt", ".onnx"):
-        from predictors.export import load_predictor
-
-        predictor = load_predictor(file)
-        return lambda archs: predictor.predict(archs, None), None
-    measured = _table(file)
-    have = set(measured.table["metric"])
-    name = metric or next((one for one in ACCURACIES if one in have), "")
-    if name not in have:
-        raise InputError(f"{file} has no metric '{name or 'accuracy_...'}'; it has {sorted(have)}.")
-    return lookup(measured.architectures, measured.matrix(name)[:, 0])
-
-
-def _latency(
-    source: str, device: str, space: Any, journal: Path, metric: str = "latency_ms"
-) -> tuple[Cost, Architectures | None, Predictor | OnnxPredictor | None]:
-    """Latencies (or energies) on one device, the architectures of which they are known (None: all), and the predictor,
-    if one."""
-    from search.costs import lookup
-
-    file = Path(source)
-    if not file.suffix:  # a runtime of this host
-        if metric != "latency_ms":
-            raise InputError(f"Of {source} only latency is measured while searching; a budget of energy needs a table.")
-        from measure.blackbox import Live
-        from measure.campaign import Journal
-        from measure.commands.flags import parse_backends
-
-        (backend,) = parse_backends(source, "host", None)
-        return Live(space, backend, Journal(journal)), None, None
-    if file.suffix in (".pt", ".onnx"):
-        from predictors.export import load_predictor
-
-        predictor = load_predictor(file)
-        at = _device(predictor.devices_, device, file)
-        return predictor.on(at, metric), None, predictor
-    measured = _table(file)
-    at = _device(measured.devices, device, file)
-    column = measured.devices.index(at)
-    return *lookup(measured.architectures, measured.matrix(metric)[:, column]), None
-
-
-def _device(known: tuple[Device, ...], name: str, file: Path) -> Device:
-    if not name and len(known) != 1:
-        raise InputError(f"Name a device; {file} answers for: {', '.join(d.name for d in known)}.")
-    return find_device(known, name) if name else known[0]
+    (backend,) = parse_backends(runtime, "host", None)
+    return Live(space, backend, Journal(journal))
 
 
 @lru_cache(maxsize=4)
-def _table(file: Path) -> Any:
+def _table(file: Path) -> Measurements:
     """The measurements of a file of configs/datasets or of a table that `measure table` wrote."""
     if not file.is_file():
         raise InputError(f"There is no file {file}; name a .yaml of configs/datasets, a .parquet, .pt or .onnx.")

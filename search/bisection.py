@@ -6,14 +6,16 @@ architectures are worth measuring, and bisection (Algorithm 1) finds the one tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
-from datasets.records import Architectures, InputError
+from datasets.records import Architectures, Cost, InputError
 from search.base import Decision, Ledger, Problem, Progress, Search, listed, pareto, silent
 from search.gain import fits_for, spend
+from search.proxies import ProxyPool
 
 
 @dataclass
@@ -43,15 +45,20 @@ class Bisection(Search):
     solved_: Solved | None = field(init=False, repr=False, compare=False, default=None)
 
     def __call__(self, problem: Problem, rng: np.random.Generator, progress: Progress = silent) -> Decision:
+        ledger = Ledger(problem, self.measurements, progress)
+        self.spend(ledger, problem, rng)
+        return ledger.decide()
+
+    def spend(self, ledger: Ledger, problem: Problem, rng: np.random.Generator) -> None:
+        """Spend what a ledger has left on a problem with proxies."""
         if missing := set(problem.costs) - set(problem.proxies):
             raise InputError(f"Bisection needs a proxy of {min(missing)}: another device's table or predictor.")
         if self.solved_ is None or not self.solved_.fits(problem):
             self.solved_ = Solved(problem, rng)
-        ledger = Ledger(problem, self.measurements, progress)
         budgets = np.array([problem.budgets[name] for name in problem.costs])
         t, step = np.full(len(budgets), 1 / (len(budgets) + 1)), 0.25
         sides: set[bool] = set()
-        steps = (self.measurements + 1) // 2 if self.refine else self.measurements
+        steps = (ledger.left + 1) // 2 if self.refine else ledger.left
         for i in range(steps):
             if i and i == steps - 1 and len(sides) == 1:
                 t = np.full(len(t), float(sides.pop()) / (len(t) if self.equation == "weighted" else 1))
@@ -66,6 +73,50 @@ class Bisection(Search):
             step /= 2
         if self.refine:
             spend(ledger, listed(problem, rng), fits_for(problem, {}), rng)
+
+
+@dataclass
+class BestProxy(Search):
+    """Samples of the target choose a proxy out of a pool (section 4.3); bisection on it spends the rest.
+
+    Attributes:
+        measurements: the most that are spent, samples included.
+        samples: random ones, four at least; by the first cost they are ranked, by all budgets they may be decided for.
+        pool: name of a device -> its costs; where it is empty, the problem's own proxies.
+        equation: see `Bisection`.
+        delta: see `Bisection`.
+        refine: see `Bisection`.
+    """
+
+    measurements: int = 10
+    samples: int = 4
+    pool: Mapping[str, Mapping[str, Cost]] = field(default_factory=dict)
+    equation: Literal["weighted", "budget"] = "budget"
+    delta: float = 0.0
+    refine: bool = False
+
+    matched_: str = field(init=False, repr=False, compare=False, default="")
+    bisections_: dict[str, Bisection] = field(init=False, repr=False, compare=False, default_factory=dict)
+
+    def __call__(self, problem: Problem, rng: np.random.Generator, progress: Progress = silent) -> Decision:
+        pool = self.pool or {"": problem.proxies}
+        ledger, archs, cost = (
+            Ledger(problem, self.measurements, progress),
+            listed(problem, rng),
+            next(iter(problem.costs)),
+        )
+        drawn = archs[rng.permutation(len(archs))[: min(self.samples, self.measurements)]]
+        costs = ledger.measure(drawn)[:, 0]
+        rows = np.flatnonzero(np.isfinite(costs))
+        self.matched_ = next(iter(pool))
+        if len(rows) >= 4 and len(pool) > 1:  # fewer tell nothing
+            proxies = ProxyPool({name: said[cost] for name, said in pool.items()})
+            self.matched_ = next(iter(proxies.ranked(drawn[rows], costs[rows])))
+        progress(f"proxy: {self.matched_}")
+        bisection = self.bisections_.setdefault(
+            self.matched_, Bisection(self.measurements, self.equation, self.delta, self.refine)
+        )
+        bisection.spend(ledger, replace(problem, proxies=pool[self.matched_]), rng)
         return ledger.decide()
 
 

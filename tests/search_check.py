@@ -15,14 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from datasets.cli import main
-from search.base import Decision, Search
+from search.base import Decision
 from search.evolution import Evolution, RandomSearch
 from tests.search_growth import growth
 from tests.search_more import energy, live
 from tests.search_report import read_summary, write_report
 from tests.search_tables import (
     PUBLISHED,
-    SAMPLES,
     SEEDS,
     SOURCES,
     SPENT,
@@ -30,12 +29,12 @@ from tests.search_tables import (
     adapted,
     bisection,
     macs,
-    matched,
     optimum,
     over_seeds,
     pairs,
     predicted_accuracy,
     problem,
+    proxied,
     tables,
 )
 from tests.study import run_parts
@@ -49,28 +48,26 @@ multiply-accumulates."""
 
 def searched(
     row: str, device: str, budget: float, seed: int, sources: tuple[str, ...] = SOURCES
-) -> tuple[Decision, int, str]:
-    """What a row of the table decides, its measurements (those that chose the proxy included), and its proxy."""
+) -> tuple[Decision, str]:
+    """What a row of the table decides, and its proxy."""
     rng = np.random.default_rng(seed)
     name, _, samples = row.partition("_")
-    others: dict[str, Search] = {"random": RandomSearch(SPENT), "evolution": Evolution(SPENT, 5, 3)}
     if name in ("adapted", "predicted"):
-        others[row] = adapted(device, seed, sources, int(samples or 2))
-    if row in others:
-        quality = predicted_accuracy(seed) if row == "predicted" else None
-        decision = others[row](problem(device, budget, quality=quality), rng)
-        return decision, decision.queries, ""
-    name, spent = ("macs", 0) if row == "macs" else (matched(device, seed, sources), SAMPLES)
-    proxy = macs() if row == "macs" else tables().latency[name]
-    search = bisection(name, row, SPENT - spent, row == "refined")
-    decision = search(problem(device, budget, proxy), rng)
-    return decision, decision.queries + spent, name
+        quality = predicted_accuracy(seed) if name == "predicted" else None
+        search = adapted(device, seed, sources, int(samples or 2))
+        return search(problem(device, budget, quality=quality), rng), ""
+    if row == "macs":
+        return bisection("macs", "budget", SPENT)(problem(device, budget, macs()), rng), "macs"
+    if row in ("random", "evolution"):
+        return (RandomSearch(SPENT) if row == "random" else Evolution(SPENT, 5, 3))(problem(device, budget), rng), ""
+    best = proxied(row, sources)
+    return best(problem(device, budget), rng), best.matched_
 
 
 def told(row: str, device: str, budget: float, seed: int, sources: tuple[str, ...] = SOURCES) -> dict:
     """A row of the summary: one search."""
     start = time.perf_counter()
-    decision, spent, proxy = searched(row, device, budget, seed, sources)
+    decision, proxy = searched(row, device, budget, seed, sources)
     seconds = time.perf_counter() - start
     best, ms = optimum(device, budget), decision.costs["latency_ms"]
     (accuracy,) = tables().quality(decision.arch)
@@ -86,7 +83,7 @@ def told(row: str, device: str, budget: float, seed: int, sources: tuple[str, ..
         "latency_ms": ms,
         "met": float(decision.met),
         "within_5": float(ms <= 1.05 * budget),
-        "measurements": spent,
+        "measurements": decision.queries,
         "seconds": seconds,
     }
 

@@ -14,11 +14,10 @@ from encoders.cell import CellOneHot
 from predictors.linear import Linear
 from predictors.scaling import Scale
 from search.base import Problem
-from search.bisection import Bisection
 from search.evolution import Exhaustive
 from search.gain import ExpectedGain
-from search.proxies import ProxyPool, adapting
-from tests.search_tables import CELLS, SAMPLES, SOURCES, SPENT, Column, learnt, tables
+from search.proxies import adapting
+from tests.search_tables import CELLS, SOURCES, SPENT, Column, learnt, proxied, tables
 
 DEVICES = (1, 10, 100, 1000)
 RUN = {"own predictor": 10, "adapted": 30, "refined": 100, "budget": 1000}
@@ -87,10 +86,10 @@ Spends = Callable[[Column, np.random.Generator], int]
 """Searches for a device, from its true latencies; says what it measured."""
 
 
-def _problem(true: Cost, proxy: Cost | None = None) -> Problem:
+def _problem(true: Cost) -> Problem:
     archs = tables().archs
-    budgets, proxies = {"latency_ms": float(np.median(true(archs)))}, {"latency_ms": proxy} if proxy else {}
-    return Problem(archs.space, tables().quality, {"latency_ms": true}, budgets, proxies, archs)
+    budgets = {"latency_ms": float(np.median(true(archs)))}
+    return Problem(archs.space, tables().quality, {"latency_ms": true}, budgets, candidates=archs)
 
 
 def _own_predictor() -> Spends:
@@ -116,18 +115,10 @@ class _Fits:
         return self.predictor.fit(few)
 
 
-def _bisection(refine: bool) -> Spends:
+def _proxied(row: str) -> Spends:
     """Four samples choose the source; what was solved for it is used again for the next device that it fits."""
-    pool = ProxyPool({name: tables().latency[name] for name in SOURCES})
-    searches = {name: Bisection(SPENT - SAMPLES, refine=refine) for name in SOURCES}
-
-    def spend(true: Column, rng: np.random.Generator) -> int:
-        archs = tables().archs
-        drawn = archs[rng.permutation(len(archs))[:SAMPLES]]
-        name = next(iter(pool.ranked(drawn, true(drawn))))
-        return SAMPLES + searches[name](_problem(true, pool.proxies[name]), rng).queries
-
-    return spend
+    search = proxied(row)
+    return lambda true, rng: search(_problem(true), rng).queries
 
 
 def _adapted() -> Spends:
@@ -139,6 +130,6 @@ def _adapted() -> Spends:
 SEARCHES: dict[str, Callable[[], Spends]] = {
     "own predictor": _own_predictor,
     "adapted": _adapted,
-    "refined": lambda: _bisection(True),
-    "budget": lambda: _bisection(False),
+    "refined": lambda: _proxied("refined"),
+    "budget": lambda: _proxied("budget"),
 }

@@ -18,10 +18,10 @@ from predictors.conditioned import Conditioned
 from predictors.linear import Linear
 from predictors.scaling import Scale
 from search.base import Decision, Problem, Search
-from search.bisection import Bisection
+from search.bisection import BestProxy, Bisection
 from search.costs import both, lookup
 from search.gain import ExpectedGain
-from search.proxies import ProxyPool, adapting
+from search.proxies import adapting
 from tests.search_tables import CELLS, SAMPLES, SEEDS, SPENT, Column, over_seeds
 
 METRICS = ("latency_ms", "energy_mj")
@@ -67,9 +67,9 @@ def energy() -> list[dict]:
             budgets = {name: float(np.quantile(table[:, i], quantiles[i])) for i, name in enumerate(METRICS)}
             best = quality(archs)[(table <= np.array(list(budgets.values()))).all(axis=1)].max()
             for seed in range(SEEDS):
-                for name, (search, spent, proxy) in _on_the_board(device.name, seed).items():
+                for name, search in _on_the_board(device.name, seed).items():
                     start = time.perf_counter()
-                    problem = Problem(archs.space, quality, true, budgets, proxy, archs)
+                    problem = Problem(archs.space, quality, true, budgets, candidates=archs)
                     decision = search(problem, np.random.default_rng(seed))
                     rows.append(
                         {
@@ -81,7 +81,7 @@ def energy() -> list[dict]:
                             "regret": max(0.0, float(best - decision.quality)),
                             "met": float(decision.met),
                             "within_5": float(all(decision.costs[one] <= 1.05 * budgets[one] for one in METRICS)),
-                            "measurements": decision.queries + spent,
+                            "measurements": decision.queries,
                             "seconds": time.perf_counter() - start,
                         }
                     )
@@ -91,20 +91,18 @@ def energy() -> list[dict]:
 ON_THE_BOARD = ("weighted", "budget", "refined", "adapted")
 
 
-def _on_the_board(target: str, seed: int) -> dict[str, tuple[Search, int, dict[str, Column]]]:
-    """Searches for one runtime by means of the other two, what they have spent already, and their proxy."""
-    m, archs, _, costs = board()
-    others = {name: costs[name]["latency_ms"] for name in costs if name != target}
-    drawn = archs[np.random.default_rng(seed).permutation(len(archs))[:SAMPLES]]
-    proxy = costs[next(iter(ProxyPool(others).ranked(drawn, costs[target]["latency_ms"](drawn))))]
+def _on_the_board(target: str, seed: int) -> dict[str, Search]:
+    """Searches for one runtime by means of the other two."""
+    m, _, _, costs = board()
     models = {metric: board_model(metric, target, seed) for metric in METRICS}
     new = replace(m.device(target), name="new")
     fits = {metric: adapting(model, new, metric) for metric, model in models.items()}
+    others = {name: costs[name] for name in costs if name != target}
     return {
-        "weighted": (Bisection(SPENT - SAMPLES, "weighted"), SAMPLES, proxy),
-        "budget": (Bisection(SPENT - SAMPLES), SAMPLES, proxy),
-        "refined": (Bisection(SPENT - SAMPLES, refine=True), SAMPLES, proxy),
-        "adapted": (ExpectedGain(SPENT, fits=fits, choose=models["latency_ms"].choose), 0, {}),
+        "weighted": BestProxy(SPENT, SAMPLES, others, "weighted"),
+        "budget": BestProxy(SPENT, SAMPLES, others),
+        "refined": BestProxy(SPENT, SAMPLES, others, refine=True),
+        "adapted": ExpectedGain(SPENT, fits=fits, choose=models["latency_ms"].choose),
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -17,9 +17,9 @@ from predictors.conditioned import Conditioned
 from predictors.gp import GaussianProcess
 from predictors.scaling import Scale
 from search.base import Problem
-from search.bisection import Bisection
+from search.bisection import BestProxy, Bisection
 from search.gain import ExpectedGain
-from search.proxies import ProxyPool, adapting
+from search.proxies import adapting
 
 SOURCES = (
     *("1080ti_1", "1080ti_32", "1080ti_256", "silver_4114", "silver_4210r"),
@@ -38,7 +38,7 @@ PUBLISHED = {  # budget ms -> accuracy %, HELP's README, table 4
 BUDGETS = np.linspace(0.05, 0.9, 10)
 """Quantiles of the target's latencies that are its budgets: 10 on each of six devices."""
 SAMPLES = 4
-"""Measurements on the target that choose the proxy; the rest of `SPENT` is the search's."""
+"""Measurements on the target that choose the proxy; bisection has the rest of `SPENT`."""
 SPENT = 10
 CELLS = 900
 """That were measured on each source device where a predictor learns them."""
@@ -107,18 +107,16 @@ def macs() -> Column:
 
 
 @cache
-def matched(device: str, seed: int, sources: tuple[str, ...] = SOURCES) -> str:
-    """The source that ranks `SAMPLES` random cells most like the target."""
-    archs, latency = tables().archs, tables().latency
-    drawn = archs[np.random.default_rng(seed).permutation(len(archs))[:SAMPLES]]
-    pool = ProxyPool({name: latency[name] for name in sources})
-    return next(iter(pool.ranked(drawn, latency[device](drawn))))
+def proxied(row: str, sources: tuple[str, ...] = SOURCES) -> BestProxy:
+    """Bisection on the source that ranks four random cells most like the target, what was solved used again."""
+    pool = {name: {"latency_ms": tables().latency[name]} for name in sources}
+    return BestProxy(SPENT, SAMPLES, pool, "weighted" if row == "weighted" else "budget", refine=row == "refined")
 
 
 @cache
-def bisection(name: str, equation: str, measurements: int, refine: bool = False) -> Bisection:
-    """One a proxy, so that what was solved for one target is reused for the next."""
-    return Bisection(measurements, "weighted" if equation == "weighted" else "budget", refine=refine)
+def bisection(name: str, equation: Literal["weighted", "budget"], measurements: int) -> Bisection:
+    """One a proxy, so that what was solved is used again."""
+    return Bisection(measurements, equation)
 
 
 @cache

@@ -14,7 +14,7 @@ from datasets.records import Architectures, Device, InputError
 from datasets.spaces.nasbench201 import NasBench201
 from predictors.conditioned import Conditioned
 from search.base import Problem, Search, pareto
-from search.bisection import Bisection
+from search.bisection import BestProxy, Bisection
 from search.evolution import Exhaustive
 from search.gain import Corrected, ExpectedGain, correct
 from search.proxies import ProxyPool, Unsure, adapting, monotonicity
@@ -148,6 +148,10 @@ def test_the_pool_takes_the_monotone_proxy_or_fits_one_that_joins() -> None:
     few = np.arange(10)
     name, _ = pool.match("target", archs[few], ms[few, 0], fit=None)
     assert name == "alike"
+    costs = {name: {"cost_0": said} for name, said in pool.proxies.items()}
+    search = BestProxy(pool=costs, refine=True)
+    decision = search(replace(problem, proxies={}), rng)
+    assert search.matched_ == "alike" and decision.met and decision.queries <= 10
     alone = ProxyPool({"noise": noise})
     own = Table(archs, ms[:, 0])
     name, proxy = alone.match("target", archs[few], ms[few, 0], fit=lambda archs, costs: own)
@@ -356,6 +360,9 @@ def test_the_command_adapts_a_predictor_to_the_target(tmp_path, capsys) -> None:
     given = {"proxy": str(tmp_path / "sources.pt"), "out": tmp_path / "b.png"}
     bisect(ACCURACY, str(BUNDLED), 1.0, device="xeon_openvino_fp32_1", equation="adapted", **given)
     assert "keeps the budget of 1 ms; 10 queries" in capsys.readouterr().out
+    bisect(ACCURACY, str(BUNDLED), 1.0, str(BUNDLED), "xeon_openvino_fp32_1", out=tmp_path / "c.png")
+    told = capsys.readouterr()
+    assert "proxy: xeon_ort_fp32_1" in told.err and "keeps the budget of 1 ms" in told.out
     with pytest.raises(InputError, match="learns no new devices"):
         bisect(ACCURACY, str(BUNDLED), 1.0, device="xeon_jax_fp32_1", equation="adapted", proxy=str(BUNDLED))
     with pytest.raises(InputError, match="no metric 'energy_mj'"):
