@@ -308,9 +308,7 @@ def answer(
         if network.asks == "weight":
             asked = torch.from_numpy(np.geomspace(*WEIGHTS, max(grid, 2))).float()[:, None].expand(-1, budgets.shape[1])
         else:
-            asked = (
-                budgets * torch.from_numpy(np.geomspace(*NEAR, grid) if grid > 1 else np.ones(1)).float()[:, None]
-            )
+            asked = budgets * torch.from_numpy(np.geomspace(*NEAR, grid) if grid > 1 else np.ones(1)).float()[:, None]
         proposed.append(network.propose(device, asked, each).decisions)
     ledger = Ledger(problem, 10**9, progress)
     ledger.measure(_unique(problem.space, np.concatenate(proposed)))
