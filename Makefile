@@ -123,8 +123,9 @@ cross-device: setup
 	$(PY) -m tests.bench
 	$(PY) -m predictors summarise runs/nasflat --claims configs/claims/nasflat.yaml
 
-# Searches under a budget on HELP's latencies and NATS' accuracies (python -m datasets fetch help; nats-bench-landscape):
-# HELP's fifteen pairs, and sixty on unseen devices; a minute or two on an idle core.
+# Searches under a budget on HELP's latencies and NATS' accuracies (python -m datasets fetch help; nats-bench-landscape;
+# hw-nas-bench-360): HELP's fifteen pairs, sixty on unseen devices, energy, cost as devices grow, and live on this machine.
+# Ten minutes on an idle core.
 search: setup
 	$(PY) -m pytest -q tests/test_search.py --rows runs/search_tests/summary.json
 	$(PY) -m tests.search_check --out runs/search --claims configs/claims/search.yaml

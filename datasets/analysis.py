@@ -19,7 +19,9 @@ are. It can be counted and priced, and only the file's own runtime can run it.
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
@@ -159,3 +161,36 @@ def entries(network: Architecture) -> list[list[int]]:
         taken.update(entry)
         found.append(entry)
     return found
+
+
+def cut(network: Architecture, nodes: Sequence[int]) -> Architecture:
+    """Some nodes of a network, in order, as a network of its own; its key says all that it is."""
+    inputs, ops, edges, new = network.inputs(), list[Op](), list[tuple[int, int, int]](), dict[int, int]()
+
+    def add(op: Op, *sources: int) -> int:
+        ops.append(op)
+        edges.extend((source, len(ops) - 1, port) for port, source in enumerate(sources))
+        return len(ops) - 1
+
+    def shape(node: int) -> tuple[int, ...]:
+        return network.ops[node].attrs["shape"]
+
+    main = shape(inputs[nodes[0]][0])
+    start = add(Op("input", {"shape": main}))
+    for node in nodes:
+        sources = []
+        for source in inputs[node]:
+            if source in new or shape(source) == main:
+                sources.append(new.get(source, start))
+            else:
+                other = add(Op("zero", {"shape": shape(source)}))
+                gate = network.ops[node].kind == "mul"  # times zero would be nothing; a half is something
+                sources.append(add(Op("hsigmoid", {"shape": shape(source)}), other) if gate else other)
+        new[node] = add(network.ops[node], *sources)
+    return spelt(ops, edges)
+
+
+def spelt(ops: Sequence[Op], edges: Sequence[tuple[int, int, int]]) -> Architecture:
+    """Shaped ops as a network of the space `layers`, where a key says all that it is."""
+    key = json.dumps([[[op.kind, dict(op.attrs)] for op in ops], edges], separators=(",", ":"))
+    return Architecture("layers", key, tuple(ops), tuple(edges))

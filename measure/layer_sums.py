@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.analysis import entries
+from datasets.analysis import cut, entries
 from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError
-from measure.lookup import SMALLEST, cut, label
+from measure.lookup import SMALLEST, label
 
 
 @dataclass

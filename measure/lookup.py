@@ -21,11 +21,12 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datasets.analysis import entries
+from datasets.analysis import cut, entries
 from datasets.records import Architecture, InputError, Op
 from measure.base import Backend
 from measure.bench import Bench, Measure, Row, shaped
@@ -33,34 +34,6 @@ from measure.campaign import Chosen, Journal, Task, device_name, pending, run_ca
 
 COLD = {"flush_mb": 64, "pairs": 31, "max_rounds": 1}
 """How cold runs are timed: overwriting the cache takes far longer than they do."""
-
-
-def cut(network: Architecture, nodes: Sequence[int]) -> Architecture:
-    """Some nodes of a network, in order, as a network of its own; its key says all that it is."""
-    inputs, ops, edges, new = network.inputs(), list[Op](), list[tuple[int, int, int]](), dict[int, int]()
-
-    def add(op: Op, *sources: int) -> int:
-        ops.append(op)
-        edges.extend((source, len(ops) - 1, port) for port, source in enumerate(sources))
-        return len(ops) - 1
-
-    def shape(node: int) -> tuple[int, ...]:
-        return network.ops[node].attrs["shape"]
-
-    main = shape(inputs[nodes[0]][0])
-    start = add(Op("input", {"shape": main}))
-    for node in nodes:
-        sources = []
-        for source in inputs[node]:
-            if source in new or shape(source) == main:
-                sources.append(new.get(source, start))
-            else:
-                other = add(Op("zero", {"shape": shape(source)}))
-                gate = network.ops[node].kind == "mul"  # times zero would be nothing; a half is something
-                sources.append(add(Op("hsigmoid", {"shape": shape(source)}), other) if gate else other)
-        new[node] = add(network.ops[node], *sources)
-    key = json.dumps([[[op.kind, dict(op.attrs)] for op in ops], edges], separators=(",", ":"))
-    return Architecture("layers", key, tuple(ops), tuple(edges))
 
 
 def layers_of(chosen: Chosen) -> Chosen:
@@ -72,12 +45,28 @@ def layers_of(chosen: Chosen) -> Chosen:
     return list({layer.key: layer for layer in (SMALLEST, *layers)}.values()), shaped
 
 
+def listed_layers(path: Path | None) -> Chosen:
+    """The layers of a file, one text of `cut` a line, and a session that computes a single number."""
+    if path is None or not path.is_file():
+        raise InputError(f"Layers are listed in a file ({path}); name one that `python -m search layers` wrote.")
+    try:
+        found = [layer_of(line) for line in path.read_text().splitlines()]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InputError(f"{path} is no list of layers; `python -m search layers` writes one.") from error
+    return [SMALLEST, *found], shaped
+
+
 def layer_of(key: str) -> Architecture:
     """The layer that `cut` gave this key."""
     if key == SMALLEST.key:
         return SMALLEST
     ops, edges = json.loads(key)
-    return Architecture("layers", key, tuple(Op(kind, attrs) for kind, attrs in ops), tuple(map(tuple, edges)))
+    made = tuple(Op(kind, {name: _tuple(value) for name, value in attrs.items()}) for kind, attrs in ops)
+    return Architecture("layers", key, made, tuple(map(tuple, edges)))
+
+
+def _tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)

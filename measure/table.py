@@ -13,14 +13,14 @@ from datasets.records import InputError
 from measure.campaign import Row, identity
 
 
-def to_table(rows: list[Row]) -> tuple[pd.DataFrame, dict[str, Any]]:
+def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Columns of a measured table and what goes with it.
 
     A device's reference time is the median over all its rows; value = ratio x that time, so every cell is told as if
-    it had run at the moment when the machine had its median speed. Failed and unstable rows are left out, and counted
-    where measuring again did not help; repeats become their median. A row's phases are metrics of their own, which
-    have no spread; so is its energy, as it was measured: net of rest measured beside it, in mJ, with the spread of its
-    rounds.
+    it had run at the moment when the machine had its median speed. Failed and unstable rows are left out (`unstable`:
+    unstable ones count where none is stable), and counted where measuring again did not help; repeats become their
+    median. A row's phases are metrics of their own, which have no spread; so is its energy, as it was measured: net of
+    rest measured beside it, in mJ, with the spread of its rounds.
 
     Returns:
         The table (space, key, device, metric; value, p10, p25, p75, p90, raw_ms: ms; spread: standard deviation of the
@@ -28,6 +28,9 @@ def to_table(rows: list[Row]) -> tuple[pd.DataFrame, dict[str, Any]]:
         and the metadata (devices, reference_ms, protocol, versions, hosts, dates, left_out).
     """
     stable = [row for row in rows if row.get("stable")]
+    if unstable:
+        known = {identity(row) for row in stable}
+        stable += [row for row in rows if row.get("stable") is False and identity(row) not in known]
     if not stable:
         raise InputError(f"None of the {len(rows)} rows of the journal is a stable measurement; nothing to tabulate.")
     measured = {identity(row) for row in stable}

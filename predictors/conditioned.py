@@ -13,19 +13,20 @@ from encoders.cell import CellOneHot
 from encoders.flat import PHYSICAL, Joined, Totals
 from predictors.new_device import FewShot
 
-SPREAD = 3.0
+SPREAD = 1.5
 """Standard deviation of the logarithms of the variances around where their search starts."""
 FLOOR = 1e-3
 """Least variance of the noise, as a share of the labels'."""
-START = {"sources": 0.5, "vector": 0.2, "constant": 0.1, "noise": 0.03}
+START = {"sources": 0.5, "vector": 0.2, "constant": 0.1, "noise": 0.1}
 """Variances where the search starts, as shares of the labels'; the vector's is shared by its blocks."""
 POOL = 500
 """Of more architectures, so many are drawn before the informative ones are chosen among them."""
 
 
 def totals_and_decisions() -> VectorEncoder:
-    """Physics of all that is there and of what compilers keep, then what only the labels can tell."""
-    return Joined([Totals(PHYSICAL), Totals(PHYSICAL, live=True), CellOneHot()])
+    """FLOPs, which alone are enough where labels are mostly noise; physics of all that is there and of what compilers
+    keep; then what only the labels can tell."""
+    return Joined([Totals(), Totals(PHYSICAL), Totals(PHYSICAL, live=True), CellOneHot()])
 
 
 @dataclass
@@ -72,20 +73,31 @@ class Conditioned(FewShot):
         """See `Uncertain.predict_interval`; Student's t, for the noise too was learnt from few labels."""
         from scipy.stats import t as student
 
-        if self.line_ is None:
-            raise InputError("Intervals are of devices that were adapted to; `adapt` to a few measurements first.")
         if not 0 < level < 1:
             raise InputError(f"level = {level} must lie between 0 and 1.")
+        z, deviation = self._believed(archs, device)
+        reach = student.ppf((1 + level) / 2, len(self.few_)) * deviation
+        low, high = (self.scale.inverse(end[:, None])[:, 0] for end in (z - reach, z + reach))
+        return np.maximum(low, 0), np.maximum(high, 0)  # times and energies are never below zero
+
+    def probability(self, archs: Architectures, device: Device | None, most: float) -> np.ndarray:
+        """P(a new measurement is at most `most`) [A], for a number above zero in the metric's unit."""
+        from scipy.special import stdtr
+
+        z, deviation = self._believed(archs, device)
+        return stdtr(len(self.few_), (self.scale.transform(np.array([[most]]))[0, 0] - z) / deviation)
+
+    def _believed(self, archs: Architectures, device: Device | None) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation [A] of a new measurement, on the scale of the labels."""
+        if self.line_ is None:
+            raise InputError("Intervals are of devices that were adapted to; `adapt` to a few measurements first.")
         self.column(device)
         x = self.features(archs)
         prior, constant = self._prior(self.theta_), np.exp(self.theta_[-2])
         cross = (x * prior) @ self.few_.T + constant  # [A, n]
         half = np.linalg.solve(np.linalg.cholesky(self._covariance()), cross.T)
         variance = np.maximum((x**2) @ prior + constant - (half**2).sum(axis=0), 0) + np.exp(self.theta_[-1]) + FLOOR
-        reach = student.ppf((1 + level) / 2, len(self.few_)) * np.sqrt(variance)
-        z = x @ self.line_ + self.bias_
-        low, high = (self.scale.inverse(end[:, None])[:, 0] for end in (z - reach, z + reach))
-        return low, high
+        return x @ self.line_ + self.bias_, np.sqrt(variance)
 
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
         """Those that leave least variance in all others before anything is measured (Bayesian A-optimal design, one

@@ -109,6 +109,7 @@ def _scores(
         flops = archs.space.totals(archs)["flops"].to_numpy()
         own, *simple = (float(report(truth, told)["spearman"] or 0) for told in (predicted, near, flops))
         row |= {"nearest_spearman": simple[0], "flops_spearman": simple[1], "over_simple": own - max(simple)}
+        row |= {"over_nearest": own - simple[0], "over_flops": own - simple[1]}
         row["published_numbers"] = len(device.features)
     others = np.ones(len(truth), dtype=bool)
     others[few] = False

@@ -66,29 +66,33 @@ def read_sets(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def load_set(path: Path, name: str) -> DeviceSet:
-    """One set of a file with its measurements; the architectures are those that all its data have."""
+    """One set of a file with its measurements; the architectures are those that all its data have. `SET:FAMILY` is the
+    set's sources alone, this family of them as targets: what settings are chosen by."""
     parts = read_sets(path)
     table, _, family = name.partition(":")
-    entry = parts["sets"].get(name) or parts["leave_out"].get(table)
+    entry = parts["sets"].get(table) or parts["leave_out"].get(table if family else "")
     if entry is None:
         known = [*parts["sets"], *(f"{one}:FAMILY" for one in parts["leave_out"])]
         raise InputError(f"{path} has no set '{name}'; it has {', '.join(known)}.")
     m = _joined([_measurements(json.dumps(one)) for one in entry["data"]])
-    if "targets" not in entry:
-        if family not in (families := dict.fromkeys(device.family for device in m.devices)):
-            raise InputError(f"{table} has no devices of the family '{family}'; it has {', '.join(families)}.")
-        asked = {
-            "sources": [device.name for device in m.devices if device.family != family],
-            "targets": [device.name for device in m.devices if device.family == family],
-        }
-    else:
-        asked = entry
+    asked = _without(family, m, entry.get("sources"), table) if family else entry
     known_names = {device.name for device in m.devices}
     sources, targets = (tuple(n for n in asked[part] if n in known_names) for part in ("sources", "targets"))
     left_out = tuple(n for n in [*asked["sources"], *asked["targets"]] if n not in known_names)
     if not sources or not targets:
         raise InputError(f"The data of set '{name}' have {len(sources)} of its sources and {len(targets)} targets.")
     return DeviceSet(name, m.where(devices=[*sources, *targets]), sources, targets, left_out)
+
+
+def _without(family: str, m: Measurements, among: Sequence[str] | None, name: str) -> dict[str, list[str]]:
+    """Devices of a family as targets, the others as sources; all of the data, or those among which to look."""
+    devices = [device for device in m.devices if among is None or device.name in among]
+    if family not in (families := dict.fromkeys(device.family for device in devices)):
+        raise InputError(f"{name} has no devices of the family '{family}'; it has {', '.join(families)}.")
+    return {
+        "sources": [device.name for device in devices if device.family != family],
+        "targets": [device.name for device in devices if device.family == family],
+    }
 
 
 @lru_cache(maxsize=4)

@@ -1,9 +1,10 @@
-"""Command line of searches: `python -m search {bisect,evolve,exhaustive}`; `netadapt` where it is built in."""
+"""Command line of searches: `python -m search {bisect,evolve,exhaustive,netadapt,layers}`."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,36 +28,48 @@ def bisect(
     proxy_device: str = "",
     space: str = "nasbench201",
     metric: str = "",
-    equation: Literal["weighted", "budget"] = "budget",
+    equation: Literal["weighted", "budget", "adapted"] = "budget",
+    refine: bool = True,
     measurements: int = 10,
     delta: float = 0.0,
+    budget_mj: float = 0.0,
+    memory_mb: float = 0.0,
     seed: int = 0,
     journal: Path = Path("runs/search/live.jsonl"),
     out: Path = Path("runs/search/bisect.png"),
 ) -> None:
-    """Reuse another device's latencies: bisection with a few true measurements on the target (Algorithm 1).
+    """Reuse other devices' latencies, with a few true measurements on the target (Algorithm 1).
 
     Args:
         accuracy: a table (.yaml, a file of configs/datasets, or .parquet) or a predictor (.pt, .onnx) of accuracies.
         latency: the same of the target's latencies, or a runtime of this host (ort, ...) that is measured live.
         budget_ms: latency that must not be exceeded.
-        proxy: table or predictor of the proxy's latencies, which cost nothing.
-        device: name of the target; may be left out where there is only one.
+        proxy: table or predictor of the proxy's latencies, which cost nothing; for `adapted` a predictor (.pt) that
+            learns new devices.
+        device: name of the target; may be left out where there is only one. Of several (a runtime's precisions, say),
+            separated by commas, each is searched, and the best decision taken.
         proxy_device: name of the proxy; may be left out where there is only one.
         space: of the architectures.
         metric: which accuracy of the table; by default the first that it has of cifar100, digits, ...
         equation: what is bisected: the weight of the proxy's latency beside accuracy (weighted, equation 6), or the
-            proxy's budget (budget, equation 5).
-        measurements: the most that are spent on the target.
+            proxy's budget (budget, equation 5). adapted: equation 5 on a predictor that is adapted to the target after
+            each measurement, so nothing is left to bisect.
+        refine: half of the measurements go where the proxy, corrected by what was measured, promises most.
+        measurements: the most that are spent on a target.
         delta: stop where the latency is at most this share of the budget below it.
+        budget_mj: energy that must not be exceeded either (equation 7), of the same tables; 0: any.
+        memory_mb: the most that activations may take (batch 1, fp32); 0: any.
         seed: of what is drawn where a space is too large to list.
         journal: of live measurements; the same command goes on with what it holds.
         out: picture of the search, accuracy against latency (.png).
     """
     from search.bisection import Bisection
 
-    search = Bisection(measurements, equation, delta)
-    _run(search, accuracy, latency, budget_ms, device, space, metric, seed, journal, out, proxy, proxy_device)
+    task = Task(accuracy, latency, budget_ms, device, space, metric, seed, journal, out, budget_mj, memory_mb)
+    if equation == "adapted":
+        _run(_adapting(proxy, measurements), task)
+    else:
+        _run(Bisection(measurements, equation, delta, refine), replace(task, proxy=proxy, proxy_device=proxy_device))
 
 
 def evolve(
@@ -69,6 +82,8 @@ def evolve(
     measurements: int = 100,
     population: int = 20,
     contenders: int = 5,
+    budget_mj: float = 0.0,
+    memory_mb: float = 0.0,
     seed: int = 0,
     journal: Path = Path("runs/search/live.jsonl"),
     out: Path = Path("runs/search/evolve.png"),
@@ -79,12 +94,15 @@ def evolve(
         accuracy: a table (.yaml, a file of configs/datasets, or .parquet) or a predictor (.pt, .onnx) of accuracies.
         latency: the same of latencies, or a runtime of this host (ort, ...) whose latencies are measured live.
         budget_ms: latency that must not be exceeded.
-        device: name of a device of the latencies; may be left out where there is only one.
+        device: name of a device of the latencies; may be left out where there is only one. Of several (a runtime's
+            precisions, say), separated by commas, each is searched, and the best decision taken.
         space: of the architectures.
         metric: which accuracy of the table; by default the first that it has of cifar100, digits, ...
         measurements: the most latencies that may be asked for.
         population: architectures alive at once.
         contenders: drawn for each tournament.
+        budget_mj: energy that must not be exceeded either, of the same table; 0: any.
+        memory_mb: the most that activations may take (batch 1, fp32); 0: any.
         seed: of what is drawn.
         journal: of live measurements; the same command goes on with what it holds.
         out: picture of the search, accuracy against latency (.png).
@@ -92,7 +110,7 @@ def evolve(
     from search.evolution import Evolution
 
     search = Evolution(measurements, population, contenders)
-    _run(search, accuracy, latency, budget_ms, device, space, metric, seed, journal, out)
+    _run(search, Task(accuracy, latency, budget_ms, device, space, metric, seed, journal, out, budget_mj, memory_mb))
 
 
 def exhaustive(
@@ -102,6 +120,8 @@ def exhaustive(
     device: str = "",
     space: str = "nasbench201",
     metric: str = "",
+    budget_mj: float = 0.0,
+    memory_mb: float = 0.0,
     out: Path = Path("runs/search/exhaustive.png"),
 ) -> None:
     """The best of all architectures that a table or a predictor of latencies knows.
@@ -110,65 +130,120 @@ def exhaustive(
         accuracy: a table (.yaml, a file of configs/datasets, or .parquet) or a predictor (.pt, .onnx) of accuracies.
         latency: the same of latencies.
         budget_ms: latency that must not be exceeded.
-        device: name of a device of the latencies; may be left out where there is only one.
+        device: name of a device of the latencies; may be left out where there is only one. Of several (a runtime's
+            precisions, say), separated by commas, each is searched, and the best decision taken.
         space: of the architectures.
         metric: which accuracy of the table; by default the first that it has of cifar100, digits, ...
+        budget_mj: energy that must not be exceeded either, of the same table; 0: any.
+        memory_mb: the most that activations may take (batch 1, fp32); 0: any.
         out: picture of the search, accuracy against latency (.png).
     """
     from search.evolution import Exhaustive
 
     if not Path(latency).suffix:
         raise InputError(f"Measuring every architecture on {latency} takes days; use bisect or evolve.")
-    _run(Exhaustive(), accuracy, latency, budget_ms, device, space, metric, 0, Path(), out)
+    task = Task(accuracy, latency, budget_ms, device, space, metric, 0, Path(), out, budget_mj, memory_mb)
+    _run(Exhaustive(), task)
 
 
-def _run(
-    search: Search,
-    accuracy: Path,
-    latency: str,
-    budget_ms: float,
-    device: str,
-    space: str,
-    metric: str,
-    seed: int,
-    journal: Path,
-    out: Path,
-    proxy: str = "",
-    proxy_device: str = "",
-) -> None:
-    """Put a problem together, search, tell, draw."""
+@dataclass(frozen=True)
+class Task:
+    """What the commands have in common: see their flags."""
+
+    accuracy: Path
+    latency: str
+    budget_ms: float
+    device: str
+    space: str
+    metric: str
+    seed: int
+    journal: Path
+    out: Path
+    budget_mj: float = 0.0
+    memory_mb: float = 0.0
+    proxy: str = ""
+    proxy_device: str = ""
+
+    @property
+    def budgets(self) -> dict[str, float]:
+        """Metric -> budget."""
+        return {"latency_ms": self.budget_ms} | ({"energy_mj": self.budget_mj} if self.budget_mj else {})
+
+
+def _run(search: Search | Callable[[Task, Problem], Search], task: Task) -> None:
+    """Put a problem together for each device, search, tell, draw the best."""
     import sys
 
     import numpy as np
 
+    from search.base import Search
+    from search.costs import best_of, probability
+
+    problems, decisions = {}, {}
+    for name in task.device.split(","):
+        one = replace(task, device=name.strip())
+        problem, model = _problem(one)
+        chosen = search if isinstance(search, Search) else search(one, problem)
+        rng = np.random.default_rng(task.seed)
+        decision = chosen(problem, rng, lambda line: print(line, file=sys.stderr))
+        if "," in task.device:
+            print(f"{one.device}:")
+        _tell(decision, task.budget_ms, measured=model is None)
+        if one.budget_mj:
+            print(f"energy {decision.costs['energy_mj']:.4g} mJ, budget {one.budget_mj:g} mJ")
+        if model is not None:
+            from predictors.base import Uncertain
+
+            if isinstance(model, Uncertain):
+                at = find_device(model.devices_, one.device) if one.device else model.devices_[0]
+                print(f"P(latency <= budget) = {probability(model, decision.arch, at, task.budget_ms):.3f}")
+        problems[one.device], decisions[one.device] = problem, decision
+    best = best_of(decisions)
+    if len(decisions) > 1:
+        print(f"best: {best}, {decisions[best].arch.keys[0]}, {sum(d.queries for d in decisions.values())} queries")
+    _draw(problems[best], decisions[best], task.out)
+
+
+def _problem(task: Task) -> tuple[Problem, Predictor | OnnxPredictor | None]:
+    """The problem on one device, and the predictor of its latencies, if that is one."""
     from datasets.spaces import parse_space
     from search.base import Problem
+    from search.costs import both, within_memory
 
-    where = parse_space(space)
-    quality, tabled = _quality(accuracy, metric)
-    target, known, model = _latency(latency, device, where, journal)
-    proxies = {}
-    if proxy:
-        proxies["latency_ms"], also, _ = _latency(proxy, proxy_device, where, journal)
-        known = _both(known, also)
-    candidates = _both(tabled, known)
-    problem = Problem(
-        where if candidates is None else candidates.space,
-        quality,
-        {"latency_ms": target},
-        {"latency_ms": budget_ms},
-        proxies,
-        candidates,
-    )
-    decision = search(problem, np.random.default_rng(seed), lambda line: print(line, file=sys.stderr))
-    _tell(decision, budget_ms, measured=model is None)
-    if model is not None:
-        from predictors.base import Uncertain
+    where = parse_space(task.space)
+    quality, known = _quality(task.accuracy, task.metric)
+    costs, proxies, models = {}, {}, []
+    for metric in task.budgets:
+        costs[metric], there, model = _latency(task.latency, task.device, where, task.journal, metric)
+        known = both(known, there)
+        models.append(model)
+        if task.proxy:
+            proxies[metric], there, _ = _latency(task.proxy, task.proxy_device, where, task.journal, metric)
+            known = both(known, there)
+    if task.memory_mb:
+        known = within_memory(where.all() if known is None else known, task.memory_mb)
+    return Problem(where if known is None else known.space, quality, costs, task.budgets, proxies, known), models[0]
 
-        if isinstance(model, Uncertain):
-            at = find_device(model.devices_, device) if device else model.devices_[0]
-            print(f"P(latency <= budget) = {_probability(model, decision.arch, at, budget_ms):.3f}")
-    _draw(problem, decision, out)
+
+def _adapting(proxy: str, measurements: int) -> Callable[[Task, Problem], Search]:
+    """Equation 5 on a predictor that is adapted to the target after each measurement."""
+    from predictors.base import Adaptable, Predictor
+
+    if Path(proxy).suffix != ".pt" or not isinstance(model := Predictor.load(Path(proxy)), Adaptable):
+        raise InputError(
+            f"{proxy} learns no new devices; train one: train.py --predictor configs/predictors/conditioned.yaml."
+        )
+
+    def searching(task: Task, problem: Problem) -> Search:
+        from search.gain import ExpectedGain
+        from search.proxies import adapting
+
+        if set(problem.costs) != {model.metric}:
+            raise InputError(f"{proxy} predicts {model.metric}; a budget of energy needs equation budget and a table.")
+        device = replace(model.devices_[0], name=task.device or "target", family="", features={})
+        return ExpectedGain(measurements, fits={model.metric: adapting(model, device)}, choose=model.choose)
+
+    return searching
 
 
 def _tell(decision: Decision, budget_ms: float, measured: bool) -> None:
@@ -189,6 +264,8 @@ def _draw(problem: Problem, decision: Decision, out: Path) -> None:
 
 def _quality(file: Path, metric: str) -> tuple[Cost, Architectures | None]:
     """What architectures are good for, and the architectures of which that is known (None: all)."""
+    from search.costs import lookup
+
     if file.suffix in (".pt", ".onnx"):
         from predictors.export import load_predictor
 
@@ -199,15 +276,20 @@ def _quality(file: Path, metric: str) -> tuple[Cost, Architectures | None]:
     name = metric or next((one for one in ACCURACIES if one in have), "")
     if name not in have:
         raise InputError(f"{file} has no metric '{name or 'accuracy_...'}'; it has {sorted(have)}.")
-    return _lookup(measured.architectures, measured.matrix(name)[:, 0])
+    return lookup(measured.architectures, measured.matrix(name)[:, 0])
 
 
 def _latency(
-    source: str, device: str, space: Any, journal: Path
+    source: str, device: str, space: Any, journal: Path, metric: str = "latency_ms"
 ) -> tuple[Cost, Architectures | None, Predictor | OnnxPredictor | None]:
-    """Latencies on one device, the architectures of which they are known (None: all), and the predictor, if one."""
+    """Latencies (or energies) on one device, the architectures of which they are known (None: all), and the predictor,
+    if one."""
+    from search.costs import lookup
+
     file = Path(source)
     if not file.suffix:  # a runtime of this host
+        if metric != "latency_ms":
+            raise InputError(f"Of {source} only latency is measured while searching; a budget of energy needs a table.")
         from measure.blackbox import Live
         from measure.campaign import Journal
         from measure.commands.flags import parse_backends
@@ -219,11 +301,11 @@ def _latency(
 
         predictor = load_predictor(file)
         at = _device(predictor.devices_, device, file)
-        return (lambda archs: predictor.predict(archs, at)), None, predictor
+        return predictor.on(at, metric), None, predictor
     measured = _table(file)
     at = _device(measured.devices, device, file)
     column = measured.devices.index(at)
-    return *_lookup(measured.architectures, measured.matrix("latency_ms")[:, column]), None
+    return *lookup(measured.architectures, measured.matrix(metric)[:, column]), None
 
 
 def _device(known: tuple[Device, ...], name: str, file: Path) -> Device:
@@ -232,6 +314,7 @@ def _device(known: tuple[Device, ...], name: str, file: Path) -> Device:
     return find_device(known, name) if name else known[0]
 
 
+@lru_cache(maxsize=4)
 def _table(file: Path) -> Any:
     """The measurements of a file of configs/datasets or of a table that `measure table` wrote."""
     if not file.is_file():
@@ -252,46 +335,12 @@ def _table(file: Path) -> Any:
     return from_config(tree if isinstance(tree, dict) else {}, Dataset).measurements()  # type: ignore[type-abstract]
 
 
-def _lookup(archs: Architectures, values: Any) -> tuple[Cost, Architectures]:
-    """A column of a table as a cost that says NaN where it knows nothing, and the architectures that it knows."""
-    import numpy as np
-
-    known = np.flatnonzero(~np.isnan(values))
-    table = {row.tobytes(): value for row, value in zip(archs.decisions, values, strict=True)}
-    return lambda asked: np.array([table.get(row.tobytes(), np.nan) for row in asked.decisions]), archs[known]
-
-
-def _both(one: Architectures | None, other: Architectures | None) -> Architectures | None:
-    """The architectures that both know; None knows all."""
-    import numpy as np
-
-    if one is None or other is None:
-        return one if other is None else other
-    there = {row.tobytes() for row in other.decisions}
-    shared = np.flatnonzero([row.tobytes() in there for row in one.decisions])
-    if not len(shared):
-        raise InputError("The accuracies and the latencies have no architecture in common; name tables of one space.")
-    return Architectures(other.space, one.decisions[shared])
-
-
-def _probability(model: Any, arch: Architectures, device: Device, budget: float) -> float:
-    """P(cost <= budget), from the level of the central interval that ends at the budget."""
-    low, high = 0.0, 1.0
-    above = budget >= model.predict(arch, device)[0]
-    for _ in range(14):
-        level = (low + high) / 2
-        ends = model.predict_interval(arch, device, level)
-        inside = ends[0][0] <= budget <= ends[1][0]
-        low, high = (low, level) if inside else (level, high)
-    return (1 + level) / 2 if above else (1 - level) / 2
-
-
 def commands() -> list[Any]:
     """Everything that this command line offers."""
-    found: list[Any] = [bisect, evolve, exhaustive]
-    if importlib.util.find_spec("search.netadapt") and importlib.util.find_spec("search.netadapt.command"):
-        found.append(importlib.import_module("search.netadapt.command").netadapt)
-    return found
+    from search.netadapt.__main__ import netadapt
+    from search.netadapt.grids import layers
+
+    return [bisect, evolve, exhaustive, netadapt, layers]
 
 
 if __name__ == "__main__":

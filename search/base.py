@@ -133,6 +133,12 @@ class Ledger:
         unknown = np.full(len(self.problem.costs), np.nan)
         return np.array([self.costs.get(row, unknown) for row in rows]).reshape(len(rows), len(unknown))
 
+    def measured(self) -> tuple[Architectures, np.ndarray]:
+        """What was measured, in that order, and its costs [n, C]."""
+        rows = np.array(list(self.costs)).reshape(len(self.costs), len(self.problem.space.num_choices))
+        costs = np.array(list(self.costs.values())).reshape(len(self.costs), len(self.problem.costs))
+        return Architectures(self.problem.space, rows), costs
+
     def _tell(self, values: np.ndarray) -> None:
         """The last measurements [n, C], one a line; many at once in one line."""
         if len(values) > 50:
@@ -144,8 +150,8 @@ class Ledger:
 
     def decide(self) -> Decision:
         """The best of what was measured; of equals the first."""
-        measured = Architectures(self.problem.space, np.array(list(self.costs)))
-        costs, quality = np.array(list(self.costs.values())), np.asarray(self.problem.quality(measured), float)
+        measured, costs = self.measured()
+        quality = np.asarray(self.problem.quality(measured), float)
         best = int(np.lexsort((np.where(np.isnan(quality), np.inf, -quality), self.problem.excess(costs)))[0])
         met = bool(self.problem.excess(costs)[best] == 0)
         told = {name: float(value) for name, value in zip(self.problem.costs, costs[best], strict=True)}
@@ -166,6 +172,18 @@ class Search(ABC):
     @abstractmethod
     def __call__(self, problem: Problem, rng: np.random.Generator, progress: Progress = silent) -> Decision:
         """Search; the same generator finds the same as long as costs stay the same."""
+
+
+POOL = 20_000
+"""Of a space too large to list, so many architectures are drawn once and chosen among."""
+
+
+def listed(problem: Problem, rng: np.random.Generator) -> Architectures:
+    """All candidates, or `POOL` of them where they are too many to list."""
+    try:
+        return problem.all()
+    except InputError:
+        return problem.draw(POOL, rng)
 
 
 def pareto(quality: np.ndarray, costs: np.ndarray) -> np.ndarray:

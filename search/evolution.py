@@ -64,7 +64,7 @@ class Evolution(Search):
         first = problem.draw(min(self.population, max(1, self.measurements // 2)), rng)
         alive = deque(zip(range(len(first)), rank(first), strict=True), maxlen=self.population)
         seen = [first[[i]] for i in range(len(first))]
-        listed = np.inf if problem.candidates is None else len(np.unique(problem.candidates.decisions, axis=0))
+        listed = np.inf if problem.candidates is None else len(set(map(bytes, problem.candidates.decisions)))
         for _ in range(20 * self.measurements):  # a small space runs out of what is new
             if not ledger.left or len(ledger.costs) == listed:
                 break
@@ -89,9 +89,11 @@ def mutated(
             if not known(child)[0]:
                 break
         return child
-    distance = (problem.candidates.decisions != arch.decisions).sum(axis=1) + rng.random(len(problem.candidates)) / 2
-    order = np.argsort(distance, kind="stable")
-    order = order[~known(problem.candidates[order])] if len(order) < 4 * NEAREST else order
-    near = order[: 4 * NEAREST]
+    listed = problem.candidates.decisions
+    distance = rng.random(len(listed)) / 2  # of equally near ones any
+    for column, decision in zip(listed.T, arch.decisions[0], strict=True):
+        distance += column != decision
+    near = np.argpartition(distance, min(4 * NEAREST, len(listed)) - 1)[: 4 * NEAREST]
+    near = near[np.argsort(distance[near])]
     new = near[~known(problem.candidates[near])][:NEAREST]
-    return problem.candidates[[int(rng.choice(new if len(new) else near))]] if len(near) else arch
+    return problem.candidates[[int(rng.choice(new if len(new) else near))]]

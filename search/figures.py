@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.figures import BLUE, GREY, new_figure
+from datasets.figures import BLUE, DARK, GREY, new_figure
 from search.base import Decision, Problem, pareto
 
 if TYPE_CHECKING:
@@ -39,5 +40,59 @@ def picture(problem: Problem, decision: Decision, cost: str) -> Figure:
     bottom = min(np.quantile(y, 0.05), decision.quality) - 1
     axis.set(xlabel=cost, ylabel="accuracy, %", ylim=(max(bottom, y.min() - 1), y.max() + 1))
     axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(loc="lower right", fontsize=8, edgecolor="none", framealpha=0.9)
+    figure.legend(loc="outside lower center", ncols=3, fontsize=8, edgecolor="none")
+    return figure
+
+
+def regret_bars(rows: Sequence[dict[str, Any]], names: dict[str, str], aim: float) -> Figure:
+    """Mean regret of searches with its 95 % interval, the smallest first, and the share of budgets that were kept.
+
+    Args:
+        rows: one a search: `search`, `regret`, `regret_half`, `met`, `measurements`.
+        names: what the searches are called.
+        aim: regret that is aimed at.
+    """
+    ordered = sorted(rows, key=lambda row: -row["regret"])
+    figure = new_figure(7.5, 0.8 + 0.42 * len(ordered))
+    axis = figure.subplots()
+    for y, row in enumerate(ordered):
+        axis.barh(y, row["regret"], color=BLUE, height=0.6)
+        axis.errorbar(row["regret"], y, xerr=row["regret_half"], color="black", lw=1, capsize=3)
+        told = f"{row['regret']:.2f};  {row['met']:.0%} kept, {row['measurements']:.1f} measured"
+        end = row["regret"] + row["regret_half"]
+        axis.annotate(told, (end, y), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8)
+    axis.axvline(aim, color=RED, ls="--", lw=1)
+    axis.text(aim, len(ordered) - 0.45, f"aim {aim:g}", color=RED, fontsize=8, ha="center", va="bottom")
+    axis.set_yticks(range(len(ordered)), [names.get(row["search"], row["search"]) for row in ordered])
+    longest = max(row["regret"] + row["regret_half"] for row in rows)
+    axis.set(xlabel="mean regret, points of accuracy", xlim=(0, 1.6 * longest))
+    axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def growth(rows: Sequence[dict[str, Any]], names: dict[str, str]) -> Figure:
+    """True measurements and seconds of computing over the number of devices, both axes logarithmic. A filled mark was
+    run on all of its devices, a hollow one on some and multiplied.
+
+    Args:
+        rows: `search`, `devices`, `run` (on how many), `measurements`, `fixed_measurements` (once, before), `seconds`.
+        names: what the searches are called.
+    """
+    figure = new_figure(9.5, 4)
+    axes = figure.subplots(1, 2)
+    searches = list(dict.fromkeys(row["search"] for row in rows))
+    for colour, search in zip((GREY, RED, ORANGE, BLUE, DARK), searches, strict=False):
+        own = sorted((row for row in rows if row["search"] == search), key=lambda row: row["devices"])
+        x = [row["devices"] for row in own]
+        shown = [row["measurements"] + row["fixed_measurements"] for row in own], [row["seconds"] for row in own]
+        for axis, y in zip(axes, shown, strict=True):
+            axis.plot(x, y, color=colour, lw=1.4, label=names.get(search, search))
+            for row, at in zip(own, y, strict=True):
+                face = colour if row["run"] >= row["devices"] else "white"
+                axis.plot(row["devices"], at, "o", ms=5, color=colour, markerfacecolor=face)
+    for axis, label in zip(axes, ("true measurements, sources included", "seconds of computing"), strict=True):
+        axis.set(xscale="log", yscale="log", xlabel="devices", ylabel=label)
+        axis.set_xticks(sorted({row["devices"] for row in rows}), labels=None)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[0].legend(fontsize=8, edgecolor="none", framealpha=0.9)
     return figure

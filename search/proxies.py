@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from datasets.records import Architectures, Cost, InputError
+from datasets.records import Architectures, Cost, Device, InputError, Measurements
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,65 @@ def monotonicity(proxy: np.ndarray, target: np.ndarray, confidence: float = 0.9)
 
 
 Fit = Callable[[Architectures, np.ndarray], Cost]
-"""Makes a predictor of a target from a few of its measurements."""
+"""Makes a predictor of a target from a few of its measurements; best an `Unsure` one."""
+
+
+@runtime_checkable
+class Unsure(Protocol):
+    """A cost that knows how sure it is."""
+
+    def __call__(self, archs: Architectures) -> np.ndarray:
+        """Expected costs [A]."""
+        ...
+
+    def chance(self, archs: Architectures, most: float) -> np.ndarray:
+        """P(cost <= most) [A] of a new measurement."""
+        ...
+
+
+class Adaptable(Protocol):
+    """A predictor of other devices that learns a new one from a few measurements (`predictors.base.Adaptable`)."""
+
+    def adapt(self, few: Measurements) -> Any:
+        """A predictor for the one device of `few`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Adapted:
+    """A predictor of one device, as a cost that knows how sure it is.
+
+    Attributes:
+        model: its `probability` tells P(cost <= most).
+        device: the one.
+    """
+
+    model: Any
+    device: Device
+
+    def __call__(self, archs: Architectures) -> np.ndarray:
+        """Predicted costs [A]."""
+        return self.model.predict(archs, self.device)
+
+    def chance(self, archs: Architectures, most: float) -> np.ndarray:
+        """See `Unsure.chance`."""
+        return self.model.probability(archs, self.device, most)
+
+
+def adapting(model: Adaptable, device: Device, metric: str = "latency_ms") -> Fit:
+    """Learns a target as a predictor of other devices that is adapted to its measurements; one that has no
+    `probability` is believed as it is."""
+
+    def fit(archs: Architectures, costs: np.ndarray) -> Cost:
+        import pandas as pd
+
+        rows = pd.DataFrame({"arch": range(len(archs)), "device": 0, "metric": metric, "value": costs})
+        adapted = model.adapt(Measurements(archs, [device], rows, device.name))
+        if hasattr(adapted, "probability"):
+            return Adapted(adapted, device)
+        return lambda archs: adapted.predict(archs, device)
+
+    return fit
 
 
 @dataclass

@@ -382,7 +382,7 @@ def _draw_figure4(rows: list[dict], path: Path) -> None:
     from matplotlib.figure import Figure
 
     devices, nets = (list(dict.fromkeys(row[name] for row in rows)) for name in ("device", "network"))
-    figure = Figure(figsize=(4 * len(nets), 3 * len(devices)), layout="constrained")
+    figure = Figure(figsize=(4.4 * len(nets), 3 * len(devices)), layout="constrained")
     axes = figure.subplots(len(devices), len(nets), squeeze=False)
     names = {"predicted_ms": "predicted", "measured_ms": "measured", "unoptimised_ms": "measured, eager PyTorch"}
     for i, device in enumerate(devices):
@@ -394,8 +394,9 @@ def _draw_figure4(rows: list[dict], path: Path) -> None:
                                color=("#2f6db3", "#d9822b", "#888888")[k])  # fmt: skip
             axes[i][j].set_xticks(range(len(part)), [row["batch"] for row in part])
             off = np.mean([row["error"] for row in part])
-            axes[i][j].set(yscale="log", xlabel="batch", ylabel="ms", title=f"{net} on {device}: {100 * off:.1f} % off")
-    axes[0][0].legend(frameon=False, fontsize=8)
+            axes[i][j].set(yscale="log", xlabel="batch", ylabel="ms")
+            axes[i][j].set_title(f"{net} on {device}: {100 * off:.1f} % off", fontsize=10)
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(path, dpi=110)
 
 

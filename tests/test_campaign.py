@@ -19,7 +19,7 @@ from onnx import helper
 
 import measure
 import measure.lookup
-from datasets.analysis import totals
+from datasets.analysis import cut, entries, totals
 from datasets.devices import read_device
 from datasets.records import Architecture, Architectures, InputError
 from datasets.spaces.nasbench201 import NasBench201
@@ -37,7 +37,7 @@ from measure.build.weights import make_weights
 from measure.campaign import Journal, distinct_sample, pending, run_campaign
 from measure.doctor import _runtimes
 from measure.layer_sums import LayerSums
-from measure.lookup import Lookup, cut, decompose, entries, label, layer_of, summarise
+from measure.lookup import Lookup, decompose, label, layer_of, summarise
 from measure.table import PHASES, to_table
 from measure.timing import PROTOCOLS, Timing, pin
 from tests.conftest import ROOT, run

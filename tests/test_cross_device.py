@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import predictors.__main__ as commands
+from datasets.cli import main as command_line
 from datasets.records import Device, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 from measure.campaign import read_journal
@@ -48,7 +49,7 @@ def test_twenty_measurements_rank_a_new_device_and_intervals_hold_most(
     low, high = adapted.predict_interval(others, device, 0.9)
     assert 0.8 < ((low <= truth) & (truth <= high)).mean() <= 1
     narrow = adapted.predict_interval(others, device, 0.5)
-    assert (low <= narrow[0]).all() and (narrow[1] <= high).all()
+    assert (low <= narrow[0]).all() and (narrow[1] <= high).all() and (low >= 0).all()
     with pytest.raises(InputError, match="level = 2"):
         adapted.predict_interval(others, device, 2)
     with pytest.raises(InputError, match="`adapt` to a few measurements first"):
@@ -163,6 +164,17 @@ def test_a_bundled_set_leaves_a_family_out_and_a_complete_run_is_skipped(tmp_pat
         read_sets(tmp_path / "bad.yaml")
 
 
+def test_sources_of_a_set_leave_a_family_out_and_targets_are_not_looked_at(tmp_path: Path) -> None:
+    sets, data = tmp_path / "sets.yaml", "data: [{class_path: datasets.measured.Measured}]"
+    names = "sources: [xeon_ort_fp32_1, xeon_ort_int8_1, xeon_jax_fp32_1], targets: [xeon_litert_int8_1]"
+    sets.write_text(f"sets: {{A: {{{data}, {names}}}}}")
+    one = load_set(sets, "A:xeon-ort-int8")
+    assert (one.sources, one.targets) == (("xeon_ort_fp32_1", "xeon_jax_fp32_1"), ("xeon_ort_int8_1",))
+    assert "xeon_litert_int8_1" not in [device.name for device in one.measurements.devices]
+    with pytest.raises(InputError, match="A has no devices of the family 'xeon-litert-int8'"):
+        load_set(sets, "A:xeon-litert-int8")
+
+
 def test_published_sets_are_as_their_authors_cut_them() -> None:
     sets = read_sets(ROOT / "configs" / "device_sets" / "nasflat.yaml")["sets"]
     sizes = {name: (len(entry["sources"]), len(entry["targets"])) for name, entry in sets.items()}
@@ -175,7 +187,7 @@ def test_from_nothing_to_a_predictor_of_this_machine(tmp_path: Path, capsys: pyt
     space = NasBench201(channels=4, cells=1, image=8)
     source, few, cells, mine = (tmp_path / name for name in ("source.pt", "few.parquet", "cells.txt", "mine.pt"))
     Conditioned().fit(made_up(space.sample(120, np.random.default_rng(0)), 3)).save(source)
-    commands.choose(source, n=3)
+    _command("choose", source, "--n", 3)
     cells.write_text(capsys.readouterr().out)
     assert len(space.parse(cells.read_text().split())) == 3
     journal = tmp_path / "journal.jsonl"
@@ -186,12 +198,20 @@ def test_from_nothing_to_a_predictor_of_this_machine(tmp_path: Path, capsys: pyt
     journal.write_text("".join(json.dumps(row) + "\n" for row in rows))
     done = run("-m", "measure", "table", "--journal", journal, "--out", few)
     assert done.returncode == 0, done.stderr + done.stdout
-    commands.adapt(source, few, mine)
+    _command("adapt", source, "--measurements", few, "--out", mine)
     assert "measurements" in capsys.readouterr().out
-    commands.predict(mine, archs=cells, level=0.9)
+    _command("predict", mine, "--archs", cells, "--level", 0.9)
     assert capsys.readouterr().out.count(" to ") == 3
-    commands.export(mine, tmp_path / "mine.onnx")
+    _command("export", mine, tmp_path / "mine.onnx")
     (tmp_path / "few.csv").write_text("key,value\nnonsense,1\n")
     with pytest.raises(InputError, match="columns key and value|nonsense"):
         commands.adapt(source, tmp_path / "few.csv", tmp_path / "no.pt")
+    with pytest.raises(InputError, match="Say with --measurements"):
+        commands.adapt(source, out=tmp_path / "no.pt")
     assert not (tmp_path / "no.pt").exists()
+
+
+def _command(*words: object) -> None:
+    """One of the commands of docs/cross_device.md, as it is typed behind `python -m predictors`."""
+    known = [commands.choose, commands.adapt, commands.predict, commands.export]
+    command_line(known, prog="python -m predictors", arguments=[str(word) for word in words], positional=True)

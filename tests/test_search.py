@@ -2,21 +2,26 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.records import Architectures, InputError
+from datasets.measured import Measured
+from datasets.records import Architectures, Device, InputError
 from datasets.spaces.nasbench201 import NasBench201
+from predictors.conditioned import Conditioned
 from search.base import Problem, Search, pareto
 from search.bisection import Bisection
 from search.evolution import Exhaustive
-from search.proxies import ProxyPool, monotonicity
-from tests.conftest import implementations, run
+from search.gain import Corrected, ExpectedGain, correct
+from search.proxies import ProxyPool, Unsure, adapting, monotonicity
+from tests.conftest import implementations, made_up, run
 
-SEARCHES = [cls() for cls in implementations("search", Search)] + [Bisection(equation="weighted")]
+SEARCHES = [cls() for cls in implementations("search", Search)]
+SEARCHES += [Bisection(equation="weighted"), Bisection(refine=True)]
 every_search = pytest.mark.parametrize("search", SEARCHES, ids=repr)
 SPACE = NasBench201()
 
@@ -178,6 +183,107 @@ def test_bisection_without_a_proxy_says_so() -> None:
         Bisection()(replace(small(0, 5)[0], proxies={}), np.random.default_rng(0))
 
 
+@settings(deadline=None, max_examples=20)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(3, 150), budget=st.floats(0, 1))
+def test_a_perfect_predictor_of_the_target_needs_one_measurement_beside_the_samples(
+    seed: int, n: int, budget: float
+) -> None:
+    """With one device only, the method is the device-specific one: optimise on its own predictor."""
+    problem, quality, ms = small(seed, n, budget)
+    own = Table(problem.candidates, ms[:, 0])
+    decision = ExpectedGain(fits={"cost_0": lambda archs, costs: own})(problem, np.random.default_rng(seed))
+    best = quality[ms[:, 0] <= problem.budgets["cost_0"]].max()
+    assert decision.met and decision.quality == best
+    assert best in problem.quality(decision.measured[:3])
+    bisected = Bisection(20)(replace(problem, proxies={"cost_0": own}), np.random.default_rng(seed))
+    assert bisected.met and bisected.quality == best
+    alone = ProxyPool({"own": own})
+    few = np.arange(min(n, len(ms), 12))
+    if len(few) > 11:  # so many prove that a proxy is monotone
+        assert alone.match("target", problem.candidates[few], ms[few, 0], fit=None)[0] == "own"
+
+
+@pytest.fixture(scope="module")
+def conditioned() -> tuple[Conditioned, Architectures, Table, Device]:
+    """Our predictor fitted on two devices, and a third one's true latencies."""
+    archs = SPACE.sample(300, np.random.default_rng(0))
+    archs = archs[np.unique(archs.decisions, axis=0, return_index=True)[1]]
+    m = made_up(archs, 3)
+    model = Conditioned().fit(m.where(devices=["toy_0", "toy_1"]))
+    return model, archs, Table(archs, m.matrix("latency_ms")[:, 2]), m.device("toy_2")
+
+
+def test_an_adapted_predictor_finds_the_optimum_in_ten_measurements(conditioned) -> None:
+    model, archs, true, device = conditioned
+    quality = archs.space.totals(archs)["params"].to_numpy(float) + np.random.default_rng(1).normal(0, 1e5, len(archs))
+    ms = true(archs)
+    most = float(np.quantile(ms, 0.5))
+    problem = Problem(SPACE, Table(archs, quality), {"latency_ms": true}, {"latency_ms": most}, {}, archs)
+    fit = adapting(model, device)
+    assert isinstance(fit(archs[:3], ms[:3]), Unsure)
+    decision = ExpectedGain(fits={"latency_ms": fit}, choose=model.choose)(problem, np.random.default_rng(0))
+    assert decision.met and decision.queries <= 10
+    assert (quality[ms <= most] > decision.quality).mean() < 0.02
+
+
+def test_a_new_data_set_leaves_latency_predictors_and_what_was_measured_untouched(conditioned, tmp_path) -> None:
+    """Section 5.3: other accuracies need another accuracy predictor and another search, nothing else."""
+    model, archs, true, device = conditioned
+    adapted = model.adapt(made_up(archs, 3).where(devices=["toy_2"]).where(archs=np.arange(8)))
+
+    def saved() -> list[bytes]:
+        files = []
+        for one in (model, adapted):
+            one.save(tmp_path / "predictor.pt")
+            files.append((tmp_path / "predictor.pt").read_bytes())
+        return files
+
+    before = saved()
+    said, asked = adapted.on(device), true.asked
+    found = []
+    for data_set in (1, 2):
+        quality = Table(archs, np.random.default_rng(data_set).uniform(10, 90, len(archs)))
+        most = {"latency_ms": float(np.median(said(archs)))}
+        problem = Problem(SPACE, quality, {"latency_ms": said}, most, {"latency_ms": said}, archs)
+        found.append(Bisection()(problem, np.random.default_rng(0)).arch)
+    assert found[0] != found[1] and true.asked == asked
+    assert saved() == before
+
+
+def test_a_corrected_proxy_follows_what_was_measured_nearby_and_knows_how_sure_it_is() -> None:
+    rng = np.random.default_rng(0)
+    archs = small(0, 200)[0].candidates
+    proxy = rng.lognormal(1, 0.6, len(archs))
+    target = 0.4 * proxy**1.2 * np.exp(0.03 * rng.standard_normal(len(archs)))
+    order = np.argsort(proxy)
+    few = order[np.linspace(5, len(order) - 5, 8).astype(int)]
+    believed = correct(Table(archs, proxy))(archs[few], target[few])
+    assert isinstance(believed, Corrected)
+    error = np.abs(np.log(believed(archs) / target))
+    assert np.median(error) < 0.05 < np.median(np.abs(np.log(0.4 * proxy / target)))
+    chance = believed.chance(archs, float(np.median(target)))
+    assert chance[target < 0.6 * np.median(target)].min() > 0.9 > 0.1 > chance[target > 1.6 * np.median(target)].max()
+    sure = (chance > 0.9) | (chance < 0.1)
+    assert ((chance > 0.5) == (target <= np.median(target)))[sure].mean() > 0.9
+    with pytest.raises(InputError, match="above zero"):
+        correct(Table(archs, proxy - 5))(archs[few], target[few])
+
+
+def test_what_cannot_run_is_no_reason_to_stop() -> None:
+    """Half of all measurements fail (NaN): the search goes on with what can be learnt."""
+    problem, _, ms = small(5, 120)
+    broken = np.where(np.random.default_rng(0).random(len(ms)) < 0.5, np.nan, ms[:, 0])
+    holed = replace(problem, costs={"cost_0": Table(problem.candidates, broken)})
+    for search in (ExpectedGain(20), Bisection(20), Bisection(20, refine=True)):
+        decision = search(holed, np.random.default_rng(0))
+        assert decision.met and np.isfinite(decision.costs["cost_0"])
+
+
+def test_nothing_to_learn_from_is_said() -> None:
+    with pytest.raises(InputError, match="Nothing foretells cost_0"):
+        ExpectedGain()(replace(small(0, 5)[0], proxies={}), np.random.default_rng(0))
+
+
 def test_the_command_bisects_on_bundled_tables_and_draws(tmp_path) -> None:
     tables, out = "datasets/bundled/nasbench201.parquet", tmp_path / "path.png"
     common = ["--accuracy=datasets/bundled/accuracy.parquet", f"--latency={tables}", f"--proxy={tables}"]
@@ -189,3 +295,46 @@ def test_the_command_bisects_on_bundled_tables_and_draws(tmp_path) -> None:
         "-m", "search", "bisect", *common, "--device=nobody", "--proxy-device=xeon_ort_fp32_16", "--budget-ms=5"
     )
     assert wrong.returncode == 2 and "There is no device 'nobody'" in wrong.stderr
+
+
+BUNDLED = Path("datasets/bundled/nasbench201.parquet")
+ACCURACY = Path("datasets/bundled/accuracy.parquet")
+
+
+def test_the_best_precision_of_a_runtime_is_chosen_within_a_limit_of_memory(tmp_path, capsys) -> None:
+    from search.__main__ import exhaustive
+    from search.costs import within_memory
+
+    precisions = [f"xeon_openvino_{precision}_1" for precision in ("fp32", "bf16", "int8")]
+    exhaustive(ACCURACY, str(BUNDLED), 0.5, device=", ".join(precisions), memory_mb=0.2, out=tmp_path / "a.png")
+    told = capsys.readouterr().out
+    latencies, accuracy = (Measured(file).measurements() for file in (BUNDLED, ACCURACY))
+    best = {}
+    quality = dict(zip(accuracy.architectures.keys, accuracy.matrix("accuracy_digits")[:, 0], strict=True))
+    archs = within_memory(latencies.architectures, 0.2)
+    small_ones = set(archs.keys)
+    assert 0 < len(archs) < len(latencies.architectures)
+    for name in precisions:
+        column = latencies.where(devices=[name])
+        ms = column.matrix("latency_ms")[:, 0]
+        fast = [key for key, value in zip(column.architectures.keys, ms, strict=True) if value <= 0.5]
+        best[name] = max((quality[key], key) for key in fast if key in quality and key in small_ones)
+    assert "best: xeon_openvino_bf16_1" in told and best["xeon_openvino_bf16_1"][1] in told
+    assert max(best.values()) == best["xeon_openvino_bf16_1"]
+    with pytest.raises(InputError, match="Nothing runs in"):
+        within_memory(latencies.architectures, 1e-6)
+
+
+def test_the_command_adapts_a_predictor_to_the_target(tmp_path, capsys) -> None:
+    from search.__main__ import bisect
+
+    m = Measured(BUNDLED).measurements()
+    sources = ["xeon_ort_fp32_1", "xeon_eager_fp32_1", "xeon_ort_int8_1"]
+    Conditioned().fit(m.where(devices=sources)).save(tmp_path / "sources.pt")
+    given = {"proxy": str(tmp_path / "sources.pt"), "out": tmp_path / "b.png"}
+    bisect(ACCURACY, str(BUNDLED), 1.0, device="xeon_openvino_fp32_1", equation="adapted", **given)
+    assert "keeps the budget of 1 ms; 10 queries" in capsys.readouterr().out
+    with pytest.raises(InputError, match="learns no new devices"):
+        bisect(ACCURACY, str(BUNDLED), 1.0, device="xeon_jax_fp32_1", equation="adapted", proxy=str(BUNDLED))
+    with pytest.raises(InputError, match="no metric 'energy_mj'"):
+        bisect(ACCURACY, str(BUNDLED), 1.0, str(BUNDLED), "xeon_jax_fp32_1", "xeon_ort_fp32_1", budget_mj=1.0)

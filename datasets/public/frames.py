@@ -75,8 +75,9 @@ def _dtype(code: str, *arguments: Any) -> Any:
     return _Texts() if code == "O8" else Dtype(code, *arguments)
 
 
-class _Array(_Held):
-    """Stands for a numpy array: (version, shape, dtype, Fortran order, bytes or a list of texts)."""
+class Array(_Held):
+    """Stands for a numpy array, which its `state` becomes; a pickle gives it version, shape, dtype, Fortran order, and
+    bytes or a list of texts."""
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, content = state
@@ -87,8 +88,9 @@ class _Array(_Held):
         self.state = np.frombuffer(content, dtype.order + dtype.code).reshape(shape, order="F" if fortran else "C")
 
 
-def _reconstruct(*_: Any) -> _Array:
-    return _Array()
+def reconstruct(*_: Any) -> Array:
+    """What a pickle begins an array with."""
+    return Array()
 
 
 def _slice(*ends: Any) -> range:
@@ -104,9 +106,9 @@ _KNOWN = {
     ("pandas.core.indexes.base", "_new_Index"): _new_index,
     ("pandas.core.indexes.base", "Index"): _Index,
     ("pandas.core.indexes.range", "RangeIndex"): _Index,
-    ("numpy", "ndarray"): _Array,
+    ("numpy", "ndarray"): Array,
     ("numpy", "dtype"): _dtype,
-    ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
+    ("numpy.core.multiarray", "_reconstruct"): reconstruct,
     ("__builtin__", "slice"): _slice,
     ("builtins", "slice"): _slice,  # as Python 3 spells it
     ("_codecs", "encode"): encode,  # as Python 3 writes bytes

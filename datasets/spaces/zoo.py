@@ -14,7 +14,7 @@ Each is one published variant, up to its logits and as it runs at inference (no 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -28,6 +28,9 @@ from datasets.records import Architecture, Architectures, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+Builder = Callable[[Network, int, int], int]
 
 
 @dataclass(frozen=True)
@@ -45,18 +48,22 @@ class Zoo(Chain):
 
     num_choices: ClassVar[tuple[int, ...]] = (9,)
     kinds: ClassVar[tuple[str, ...]]
+    builders: ClassVar[Mapping[str, Builder]]
+    """What adds a network of each name behind its input, with so many classes."""
 
     def __str__(self) -> str:
         return f"zoo(image={self.image},classes={self.classes})"
 
     def parse(self, keys: Sequence[str]) -> Architectures:
         """Names of networks."""
-        if unknown := [key for key in keys if key not in NAMES]:
-            raise InputError(f"'{unknown[0]}' is not a zoo network; write one of {', '.join(NAMES)}.")
-        return Architectures(self, np.array([[NAMES.index(key)] for key in keys], np.int8).reshape(-1, 1))
+        names = list(self.builders)
+        if unknown := [key for key in keys if key not in names]:
+            raise InputError(f"'{unknown[0]}' is not a zoo network; write one of {', '.join(names)}.")
+        return Architectures(self, np.array([[names.index(key)] for key in keys], np.int8).reshape(-1, 1))
 
     def format(self, archs: Architectures) -> list[str]:
-        return [NAMES[which] for which in archs.decisions[:, 0]]
+        names = list(self.builders)
+        return [names[which] for which in archs.decisions[:, 0]]
 
     def canonical(self, archs: Architectures) -> list[str]:
         """Their names."""
@@ -68,21 +75,25 @@ class Zoo(Chain):
 
     def expand(self, arch: Architecture) -> Architecture:
         self.parse([arch.key])
-        lenet = arch.key == "lenet5"
-        side, classes = self.image or (32 if lenet else 224), self.classes or (10 if lenet else 1000)
+        channels, side, classes = self.sides(arch.key)
         net = Network()
-        _BUILDERS[arch.key](net, net.add("input", (1 if lenet else 3, side, side)), classes)
+        self.builders[arch.key](net, net.add("input", (channels, side, side)), classes)
         if any(min(op.attrs["shape"]) < 1 for op in net.ops):
             raise InputError(
                 f"Nothing is left of an image of {side} pixels inside of {arch.key}; give {self} a larger image."
             )
         return net.finish(str(self), arch.key)
 
+    def sides(self, name: str) -> tuple[int, int, int]:
+        """Channels and side of a network's input, and its classes."""
+        lenet = name == "lenet5"
+        return 1 if lenet else 3, self.image or (32 if lenet else 224), self.classes or (10 if lenet else 1000)
+
     def totals(self, archs: Architectures) -> pd.DataFrame:
         """Found once for each network."""
         import pandas as pd
 
-        rows = [_totals(self, NAMES[which]) for which in archs.decisions[:, 0]]
+        rows = [_totals(self, name) for name in self.format(archs)]
         return pd.DataFrame(np.array(rows, np.int64).reshape(-1, len(TOTALS)), columns=list(TOTALS))
 
 
@@ -91,19 +102,19 @@ def _totals(space: Zoo, name: str) -> tuple[int, ...]:
     return tuple(totals(space.expand(space.parse([name])[0])).values())
 
 
-def _conv_act(net: Network, x: int, channels: int, kernel: int, stride: int = 1, pad: Any = None) -> int:
+def conv_act(net: Network, x: int, channels: int, kernel: int, stride: int = 1, pad: Any = None) -> int:
     return net.pointwise("relu", net.conv(x, channels, kernel, stride, bias=1, pad=pad))
 
 
-def _classifier(net: Network, x: int, *widths: int) -> int:
+def classifier(net: Network, x: int, *widths: int) -> int:
     """Dense layers with ReLU between them."""
     for width in widths[:-1]:
         x = net.pointwise("relu", net.add("dense", (width,), x))
     return net.add("dense", widths[-1:], x)
 
 
-def _pooled_classifier(net: Network, x: int, classes: int) -> int:
-    return _classifier(net, net.add("global_avg_pool", net.shape(x)[:1], x), classes)
+def pooled_classifier(net: Network, x: int, classes: int) -> int:
+    return classifier(net, net.add("global_avg_pool", net.shape(x)[:1], x), classes)
 
 
 def _lenet5(net: Network, x: int, classes: int) -> int:
@@ -116,19 +127,19 @@ def _lenet5(net: Network, x: int, classes: int) -> int:
 
 
 def _alexnet(net: Network, x: int, classes: int) -> int:
-    x = net.pool("max_pool", _conv_act(net, x, 64, 11, 4, pad=2), 3, 2)
-    x = net.pool("max_pool", _conv_act(net, x, 192, 5), 3, 2)
+    x = net.pool("max_pool", conv_act(net, x, 64, 11, 4, pad=2), 3, 2)
+    x = net.pool("max_pool", conv_act(net, x, 192, 5), 3, 2)
     for channels in (384, 256, 256):
-        x = _conv_act(net, x, channels, 3)
-    return _classifier(net, net.pool("max_pool", x, 3, 2), 4096, 4096, classes)
+        x = conv_act(net, x, channels, 3)
+    return classifier(net, net.pool("max_pool", x, 3, 2), 4096, 4096, classes)
 
 
 def _vgg16(net: Network, x: int, classes: int) -> int:
     for channels, convs in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
         for _ in range(convs):
-            x = _conv_act(net, x, channels, 3)
+            x = conv_act(net, x, channels, 3)
         x = net.pool("max_pool", x, 2, 2)
-    return _classifier(net, x, 4096, 4096, classes)
+    return classifier(net, x, 4096, 4096, classes)
 
 
 def _resnet(net: Network, x: int, classes: int, block: Callable[..., int], blocks: Sequence[int]) -> int:
@@ -136,10 +147,10 @@ def _resnet(net: Network, x: int, classes: int, block: Callable[..., int], block
     for stage, count in enumerate(blocks):
         for i in range(count):
             x = block(net, x, 64 * 2**stage, stride=2 if stage and not i else 1)
-    return _pooled_classifier(net, x, classes)
+    return pooled_classifier(net, x, classes)
 
 
-def _basic(net: Network, x: int, channels: int, stride: int) -> int:
+def basic_block(net: Network, x: int, channels: int, stride: int) -> int:
     y = net.conv_bn(net.conv_bn(x, channels, 3, stride, act="relu"), channels, 3)
     return _residual(net, x, y, stride)
 
@@ -155,12 +166,14 @@ def _residual(net: Network, x: int, y: int, stride: int) -> int:
     return net.pointwise("relu", net.pointwise("add", y, x))
 
 
-def _mobilenet_v1(net: Network, x: int, classes: int) -> int:
+def mobilenet_v1(net: Network, x: int, classes: int, width: float = 1, first: int = 2) -> int:
+    """With a share of the channels, and another first stride for small images."""
+
     def conv(x: int, channels: int, kernel: int, stride: int = 1, groups: int = 1) -> int:
         pad = same(net.shape(x), kernel, stride)
         return net.conv_bn(x, channels, kernel, stride, groups, act="relu6", pad=pad)
 
-    x = conv(x, 32, 3, 2)
+    x = conv(x, int(32 * width), 3, first)
     for channels, stride in (
         (64, 1),
         (128, 2),
@@ -172,8 +185,8 @@ def _mobilenet_v1(net: Network, x: int, classes: int) -> int:
         (1024, 2),
         (1024, 1),
     ):
-        x = conv(conv(x, net.shape(x)[0], 3, stride, groups=net.shape(x)[0]), channels, 1)
-    return _pooled_classifier(net, x, classes)
+        x = conv(conv(x, net.shape(x)[0], 3, stride, groups=net.shape(x)[0]), int(channels * width), 1)
+    return pooled_classifier(net, x, classes)
 
 
 def _mobilenet_v2(net: Network, x: int, classes: int) -> int:
@@ -186,18 +199,18 @@ def _mobilenet_v2(net: Network, x: int, classes: int) -> int:
             y = net.conv_bn(y, hidden, 3, 1 if i else first, groups=hidden, act="relu6")
             y = net.conv_bn(y, channels, 1)
             x = net.pointwise("add", x, y) if i else y
-    return _pooled_classifier(net, net.conv_bn(x, 1280, 1, act="relu6"), classes)
+    return pooled_classifier(net, net.conv_bn(x, 1280, 1, act="relu6"), classes)
 
 
 def _squeezenet(net: Network, x: int, classes: int) -> int:
-    x = _conv_act(net, x, 96, 7, 2, pad=0)
+    x = conv_act(net, x, 96, 7, 2, pad=0)
     for expand in (0, 64, 64, 128, 0, 128, 192, 192, 256, 0, 256):  # each half of a fire module; 0: pooling
         if not expand:
             x = net.pool("max_pool", x, 3, 2, pad=_rounded_up(net.shape(x)[1]))
             continue
-        squeezed = _conv_act(net, x, expand // 4, 1)
-        x = net.concat(_conv_act(net, squeezed, expand, 1), _conv_act(net, squeezed, expand, 3))
-    x = _conv_act(net, x, classes, 1)
+        squeezed = conv_act(net, x, expand // 4, 1)
+        x = net.concat(conv_act(net, squeezed, expand, 1), conv_act(net, squeezed, expand, 3))
+    x = conv_act(net, x, classes, 1)
     return net.add("global_avg_pool", (classes,), x)
 
 
@@ -207,23 +220,23 @@ def _rounded_up(side: int) -> tuple[int, int, int, int]:
 
 
 def _resnet18(net: Network, x: int, classes: int) -> int:
-    return _resnet(net, x, classes, _basic, (2, 2, 2, 2))
+    return _resnet(net, x, classes, basic_block, (2, 2, 2, 2))
 
 
 def _resnet50(net: Network, x: int, classes: int) -> int:
     return _resnet(net, x, classes, _bottleneck, (3, 4, 6, 3))
 
 
-_BUILDERS = {
+Zoo.builders = {
     "lenet5": _lenet5,
     "alexnet": _alexnet,
     "vgg16": _vgg16,
     "resnet18": _resnet18,
     "resnet50": _resnet50,
-    "mobilenet_v1": _mobilenet_v1,
+    "mobilenet_v1": mobilenet_v1,
     "mobilenet_v2": _mobilenet_v2,
     "nasnet_mobile": nasnet_mobile,
     "squeezenet": _squeezenet,
 }
-NAMES = tuple(_BUILDERS)
+NAMES = tuple(Zoo.builders)
 Zoo.kinds = ("input", "output", *NAMES)

@@ -50,7 +50,8 @@ def run(
     moment, it goes on where it was.
 
     Args:
-        space: space of the architectures, with its skeleton: nasbench201 or nasbench201(cells=1,channels=16).
+        space: space of the architectures, with its skeleton: nasbench201 or nasbench201(cells=1,channels=16); layers:
+            single layers, which --archs lists as `python -m search layers` does.
         backend: runtimes, separated by commas, each name[:precision[:batch]]: ort,ort:int8,eager:fp32:16.
         limit: how many distinct random architectures; a larger number only adds to a smaller one. A small space is
             taken in its own order.
@@ -81,7 +82,7 @@ def run(
     from datasets.records import InputError
     from measure.bench import Bench
     from measure.campaign import Journal, files, of_space
-    from measure.lookup import layers_of
+    from measure.lookup import layers_of, listed_layers
     from measure.meters import choose_meter
 
     if block and phases:
@@ -98,8 +99,9 @@ def run(
         raise InputError("Several hosts are reached by way of a --scheduler; name it, or one host.")
     if scheduler is not None and (core is not None or onnx is not None):
         raise InputError("With --scheduler, --core is said to `measure worker`, and files (--onnx) are not measured.")
-    chosen = files(onnx) if onnx else of_space(space, limit, archs, seed, block)
-    if layers:
+    listed = space == "layers" and not onnx
+    chosen = files(onnx) if onnx else listed_layers(archs) if listed else of_space(space, limit, archs, seed, block)
+    if layers and not listed:
         chosen = layers_of(chosen)
     here = not ssh and scheduler is None
     backends = parse_backends(backend, host, core if here else None, protocol, here)

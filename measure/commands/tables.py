@@ -51,19 +51,20 @@ def accuracy(
     print(f"{total} rows trained ({failed} failed); {len(log.rows)} in {journal}.")
 
 
-def table(journal: Path, out: Path) -> None:
+def table(journal: Path, out: Path, unstable: bool = False) -> None:
     """Turn a journal into a table (Parquet) of drift-corrected milliseconds, or of accuracies.
 
     Args:
         journal: what `run` or `accuracy` wrote.
         out: the Parquet file to write.
+        unstable: keep rows whose runs varied by more than a tenth, where none is stable. They are left out otherwise.
     """
     from measure.campaign import read_journal
     from measure.table import to_accuracies, to_table, write_table
 
     rows = read_journal(journal)
     deviceless = any(row["device"] is None for row in rows)
-    values, meta = (to_accuracies if deviceless else to_table)(rows)
+    values, meta = to_accuracies(rows) if deviceless else to_table(rows, unstable)
     write_table(values, meta, out)
     if agree := meta.get("seed_spearman"):
         print(f"seed to seed: Spearman {agree['spearman']:.3f} over {agree['cells']} architectures")

@@ -78,7 +78,13 @@ def _adaptable(file: Path, space: str) -> Any:
     return predictor
 
 
-def adapt(file: Path, measurements: Path, out: Path, device: str = "", space: str = "convnet") -> None:
+def adapt(
+    file: Path,
+    measurements: Path | None = None,
+    out: Path = Path("runs/mine.pt"),
+    device: str = "",
+    space: str = "convnet",
+) -> None:
     """Adapt a predictor to a new device by a few measurements, and save what answers for that device.
 
     Args:
@@ -92,10 +98,13 @@ def adapt(file: Path, measurements: Path, out: Path, device: str = "", space: st
 
     from predictors.few_measurements import read_few
 
+    if measurements is None:
+        raise InputError("Say with --measurements what was measured on the new device: a .parquet or .csv file.")
     predictor = _adaptable(file, space)
     few = read_few(measurements, device, predictor.space_, predictor.metric)
     start = time.perf_counter()
     adapted = predictor.adapt(few)
     seconds = time.perf_counter() - start
+    out.parent.mkdir(parents=True, exist_ok=True)
     adapted.save(out)
     print(f"{out}: answers for {few.devices[0].name}; {len(few.architectures)} measurements, {1000 * seconds:.0f} ms")

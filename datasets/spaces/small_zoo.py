@@ -1,0 +1,59 @@
+"""Three networks of the zoo's kinds for images of 32 x 32 that are trained in minutes on one core.
+
+Each keeps what makes its model what it is and has fewer channels and strides, as is usual for small images:
+
+- alexnet: five convolutions, three poolings, three dense layers, no normalisation; the first kernel is 5 x 5;
+- mobilenet_v1: all 13 pairs of depthwise and pointwise convolutions, width 0.5;
+- resnet: three stages of one basic block (ResNet-8) behind a convolution of stride 2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from datasets.blocks.network import Network
+from datasets.spaces.zoo import Builder, Zoo, basic_block, classifier, conv_act, mobilenet_v1, pooled_classifier
+
+
+@dataclass(frozen=True)
+class SmallZoo(Zoo):
+    """Three networks.
+
+    Attributes:
+        image: height and width of the input; 0: 32.
+        classes: of the classifier; 0: 10.
+    """
+
+    num_choices: ClassVar[tuple[int, ...]] = (3,)
+    builders: ClassVar[Mapping[str, Builder]]
+
+    def __str__(self) -> str:
+        return f"small_zoo(image={self.image},classes={self.classes})"
+
+    def sides(self, name: str) -> tuple[int, int, int]:
+        return 3, self.image or 32, self.classes or 10
+
+
+def _alexnet(net: Network, x: int, classes: int) -> int:
+    x = net.pool("max_pool", conv_act(net, x, 32, 5, 2), 2, 2)
+    x = net.pool("max_pool", conv_act(net, x, 96, 5), 2, 2)
+    for channels in (192, 128, 128):
+        x = conv_act(net, x, channels, 3)
+    return classifier(net, net.pool("max_pool", x, 2, 2), 512, 512, classes)
+
+
+def _mobilenet_v1(net: Network, x: int, classes: int) -> int:
+    return mobilenet_v1(net, x, classes, width=0.5, first=1)
+
+
+def _resnet(net: Network, x: int, classes: int) -> int:
+    x = net.conv_bn(x, 32, 3, 2, act="relu")
+    for channels, stride in ((32, 1), (64, 2), (128, 2)):
+        x = basic_block(net, x, channels, stride)
+    return pooled_classifier(net, x, classes)
+
+
+SmallZoo.builders = {"alexnet": _alexnet, "mobilenet_v1": _mobilenet_v1, "resnet": _resnet}
+SmallZoo.kinds = ("input", "output", *SmallZoo.builders)

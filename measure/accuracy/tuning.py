@@ -1,0 +1,203 @@
+"""Networks that already have weights, trained some more and scored: what adaptation asks of a trainer.
+
+A network reads images in its own size: where that is smaller than the task's, k x k pixels are folded into channels, so
+that it sees all of them; where it is larger, images are enlarged.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from datasets.files.cifar10 import read_cifar10
+from datasets.records import Architecture, InputError
+from measure.accuracy.digits import CLASSES, SIDE, Digits, Task
+from measure.build.torch_module import Network
+from measure.build.weights import Weights
+
+
+@dataclass(frozen=True)
+class Cifar10:
+    """CIFAR-10 as a task.
+
+    Attributes:
+        folder: of its python version, unpacked (cifar-10-batches-py).
+    """
+
+    folder: Path
+
+    def draw(self) -> Task:
+        """All 50,000 training and 10,000 test images; a folder that does not hold them raises `InputError`."""
+        return Task(*read_cifar10(self.folder))
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """A trainer: AdamW and label smoothing; the learning rate rises for a quarter of the steps and falls for the rest,
+    linearly.
+
+    Attributes:
+        task: what is learnt.
+        holdout: training images, the last ones, that are not learnt from: what adaptation chooses by.
+        batch: images a step.
+        rate: the highest learning rate.
+        decay: AdamW's weight decay.
+        smoothing: share of a label that is spread over all classes.
+        scored: of the held-out and of the test images, at most so many are looked at; 0: all.
+        device: where it runs, as torch names it: cpu, cuda:0, ...
+        precision: of convolutions and products in training: fp32, or bf16 where the processor computes in it.
+    """
+
+    task: Digits | Cifar10 = field(default_factory=Digits)
+    holdout: int = 1000
+    batch: int = 125
+    rate: float = 0.01
+    decay: float = 0.02
+    smoothing: float = 0.05
+    scored: int = 0
+    device: str = "cpu"
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    def __post_init__(self) -> None:
+        if self.batch < 2 or self.holdout < 1 or self.rate <= 0 or self.scored < 0:
+            raise InputError(
+                f"Tuning needs a batch of 2 images or more, one held out and a rate above 0, not {self.batch}, "
+                f"{self.holdout} and {self.rate:g}."
+            )
+
+    def tune(self, network: Architecture, weights: Weights, steps: int, seed: int) -> Weights:
+        """Weights after `steps` steps; `seed` draws the order of images. The same on one thread, always.
+
+        Raises:
+            FloatingPointError: the loss is no longer a finite number.
+        """
+        with _one_thread(self.device):
+            module = to_module(network, weights).to(self.device)
+            images, labels = self._part(network, "train")
+            optimiser = torch.optim.AdamW(
+                module.parameters(), self.rate, betas=(0.9, 0.99), weight_decay=self.decay, fused=True
+            )
+            schedule = torch.optim.lr_scheduler.LambdaLR(
+                optimiser, lambda step: min(4 * (step + 1), 4 * (steps - step) / 3) / steps
+            )
+            module.train()
+            for chosen in _batches(len(images), self.batch, steps, seed):
+                logits = self._logits(module, images[chosen], network)
+                loss = nn.functional.cross_entropy(
+                    logits, labels[chosen].to(self.device), label_smoothing=self.smoothing
+                )
+                if not math.isfinite(loss.item()):
+                    raise FloatingPointError("the loss is no longer a finite number; tune with a lower rate")
+                optimiser.zero_grad()
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+            return from_module(module)
+
+    def accuracy(self, network: Architecture, weights: Weights, part: Literal["holdout", "test"] = "holdout") -> float:
+        """The share of images that are classified rightly, in percent: of those held out, or of the test's."""
+        with _one_thread(self.device), torch.inference_mode():
+            module = to_module(network, weights).to(self.device).eval()
+            images, labels = (values[: self.scored or None] for values in self._part(network, part))
+            found = [self._logits(module, x, network).argmax(1).cpu() for x in images.split(250)]
+            return 100 * float((torch.cat(found) == labels).double().mean())
+
+    def on(self, device: str) -> Tuning:
+        """The same trainer on another device."""
+        return replace(self, device=device)
+
+    def _part(self, network: Architecture, part: str) -> tuple[torch.Tensor, torch.Tensor]:
+        shape = network.ops[0].attrs["shape"]
+        fold = _fold(shape)
+        if network.ops[-1].attrs["shape"] != (CLASSES,):
+            raise InputError(f"{network.key} has no {CLASSES} classes, as the task has; give its space classes=10.")
+        images, labels, test_images, test_labels = _data(self.task, fold)
+        if part == "test":
+            return test_images, test_labels
+        if self.holdout >= len(images):
+            raise InputError(f"{self.holdout} images cannot be held out of {len(images)}; hold out fewer.")
+        end = len(images) - self.holdout
+        chosen = slice(None, end) if part == "train" else slice(end, None)
+        return images[chosen], labels[chosen]
+
+    def _logits(self, module: nn.Module, x: torch.Tensor, network: Architecture) -> torch.Tensor:
+        """Class scores [n, classes], fp32."""
+        x, side = x.to(self.device, torch.float32), network.ops[0].attrs["shape"][-1]
+        if x.shape[-1] < side:
+            x = nn.functional.interpolate(x, size=(side, side), mode="bilinear")
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16, enabled=self.precision == "bf16"):
+            return module(x.contiguous(memory_format=torch.channels_last)).float()
+
+
+def to_module(network: Architecture, weights: Weights) -> Network:
+    """An ordinary torch module; its tensors share no memory with `weights`, so training leaves those alone."""
+    copied = {node: {name: value.copy() for name, value in named.items()} for node, named in weights.items()}
+    return Network(network, copied)
+
+
+def from_module(module: Network) -> Weights:
+    """The weights that a network's module has now."""
+    weights: Weights = {}
+    for node, layer in module.layers.items():
+        for part in layer.modules():
+            if isinstance(part, nn.Conv2d | nn.Linear | nn.BatchNorm2d):
+                names = _NORM if isinstance(part, nn.BatchNorm2d) else {"weight": "weight", "bias": "bias"}
+                state = {name: value.detach().cpu().numpy().copy() for name, value in part.state_dict().items()}
+                weights[int(node)] = {ours: state[theirs] for ours, theirs in names.items() if theirs in state}
+    return weights
+
+
+_NORM = {"scale": "weight", "shift": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+def _batches(images: int, batch: int, steps: int, seed: int) -> list[torch.Tensor]:
+    """Positions of the images of every step: one random order after another."""
+    rng = np.random.default_rng(seed)
+    passes = max(1, -(-steps // max(1, images // batch)))
+    orders = [torch.from_numpy(rng.permutation(images))[: images // batch * batch or images] for _ in range(passes)]
+    return [chosen for order in orders for chosen in order.split(batch)][:steps]
+
+
+def _fold(shape: tuple[int, ...]) -> int:
+    """How many pixels a side are folded into channels for a network that reads this shape."""
+    channels, height, width = shape
+    fold = SIDE // height if height and SIDE % height == 0 else 1
+    if height != width or channels != 3 * fold**2 or height * fold < SIDE:
+        raise InputError(
+            f"A network that reads {'x'.join(map(str, shape))} cannot read images of 3x{SIDE}x{SIDE}: give it RGB of "
+            f"{SIDE} pixels or more, or 3 k^2 channels of {SIDE}/k."
+        )
+    return fold
+
+
+@lru_cache(maxsize=2)
+def _data(task: Digits | Cifar10, fold: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """The task's images, k x k pixels folded into channels, -2 to 2 (kept in bfloat16, half the memory), and labels."""
+    drawn = task.draw()
+
+    def pixels(images: np.ndarray) -> torch.Tensor:
+        x = nn.functional.pixel_unshuffle(torch.from_numpy(images), fold)
+        return (x.to(torch.float32) / 63.75 - 2).to(torch.bfloat16)
+
+    train, test = torch.from_numpy(drawn.train_labels), torch.from_numpy(drawn.test_labels)
+    return pixels(drawn.train_images), train, pixels(drawn.test_images), test
+
+
+@contextmanager
+def _one_thread(device: str) -> Iterator[None]:
+    """On a processor: one thread, so that sums are taken in one order."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1 if device == "cpu" else before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,150 @@
+"""The command `python -m search netadapt`: what a search may not know of (builders, trainers) comes together here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from datasets.cli import main
+from datasets.records import Architecture, InputError
+
+if TYPE_CHECKING:
+    from measure.build.weights import Weights
+    from search.netadapt.adapt import Adapted
+    from search.netadapt.proposals import Trainer
+    from search.netadapt.widths import WidthSearch
+
+
+def netadapt(
+    lut: Path,
+    network: str = "alexnet",
+    space: str = "small_zoo",
+    device: str = "",
+    budget_ratio: float = 0.5,
+    budget_ms: float = 0.0,
+    measured_ms: float = 0.0,
+    delta: float = 0.05,
+    decay: float = 0.96,
+    steps: int = 10,
+    long_steps: int = 400,
+    first_steps: int = 400,
+    search: Literal["exact", "binary", "sequential"] = "exact",
+    threshold: int = 16,
+    data: Path | None = None,
+    batch: int = 125,
+    rate: float = 0.01,
+    devices: str = "",
+    seed: int = 0,
+    out: Path = Path("runs/netadapt/run"),
+) -> None:
+    """NetAdapt: narrow a network until a look-up table says that it keeps a latency budget.
+
+    Goes on where it was killed. Leaves the adapted network as network.pt2 (torch.export), .onnx and .tflite.
+
+    Args:
+        lut: table of its layers' latencies, which `python -m search layers` lists, `python -m measure run` measures and
+            `python -m measure table` writes.
+        network: of the space, to be trained from seeded weights first; or an ONNX file, whose weights are kept.
+        space: of the network, with its skeleton.
+        device: name of a device of the table; may be left out where there is only one.
+        budget_ratio: latency to reach, as a share of the whole network's.
+        budget_ms: the same in ms; above 0 it counts instead.
+        measured_ms: latency of the whole network, measured directly; sums of the table are scaled to it. 0: not known.
+        delta: latency that the first iteration takes off, as a share of the whole network's.
+        decay: of that step, from one iteration to the next.
+        steps: tuning steps of every proposal (T).
+        long_steps: tuning steps at the end.
+        first_steps: training steps of the whole network at the beginning, unless it is an ONNX file.
+        search: how a width that keeps the step's limit is looked for: exact (ours), binary (the paper's) or
+            sequential (NetAdapt's).
+        threshold: of the binary search.
+        data: folder of CIFAR-10's python version; by default the digits task is learnt, which is made up here.
+        batch: images a step.
+        rate: the highest learning rate.
+        devices: one worker process for each, separated by commas (cpu,cpu or cuda:0,cuda:1); none: no other process.
+        seed: of everything that is drawn.
+        out: folder of the record and of what is found.
+    """
+    from measure.build.saved import save_network
+    from search.netadapt.adapt import Adaptation
+
+    whole, weights = _network(network, space)
+    trainer = _trainer(data, batch, rate)
+    searched = _search(whole, lut, device, measured_ms, search, threshold)
+    priced = searched.priced
+    ms = priced.latency_ms(priced.groups.sizes)
+    ratio = budget_ms / ms if budget_ms > 0 else budget_ratio
+    adaptation = Adaptation(delta, decay, steps, long_steps, seed, tuple(filter(None, devices.split(","))))
+    start = partial(_start, trainer, whole, weights, first_steps, seed)
+    log = partial(print, file=sys.stderr, flush=True)
+    (found,) = adaptation(priced.groups, start, priced.latency_ms, searched, trainer, [ratio], out, log)
+    paths = save_network(found.groups.resized(found.widths), found.weights, out)
+    _tell(found, ms, paths)
+
+
+def _network(name: str, space: str) -> tuple[Architecture, Weights | None]:
+    """The network and the weights of its file, if it is one."""
+    if name.endswith(".onnx"):
+        from datasets.files.onnx_file import read_onnx
+
+        if not Path(name).is_file():
+            raise InputError(f"There is no ONNX file {name}.")
+        return read_onnx(Path(name), 1)
+    from datasets.spaces import parse_space
+    from measure.accuracy.digits import SIDE
+    from measure.accuracy.training import Training
+
+    where = parse_space(space)
+    network = where.expand(where.parse([name])[0])
+    if network.ops[0].attrs["shape"][-1] < SIDE:  # pixels are folded into channels
+        network, _ = Training(skeleton=space).network(name)
+    return network, None
+
+
+def _trainer(data: Path | None, batch: int, rate: float) -> Trainer:
+    from measure.accuracy.tuning import Cifar10, Tuning
+
+    return Tuning(task=Cifar10(data), batch=batch, rate=rate) if data else Tuning(batch=batch, rate=rate)
+
+
+def _search(
+    network: Architecture, lut: Path, device: str, measured_ms: float, search: str, threshold: int
+) -> WidthSearch:
+    from search.netadapt.channels import find_groups
+    from search.netadapt.layer_table import LayerTable
+    from search.netadapt.widths import Binary, Exact, Priced, Sequential
+
+    groups, table = find_groups(network), LayerTable.read(lut, device or None)
+    priced = Priced(groups, table)
+    if measured_ms > 0:
+        priced = Priced(groups, table, measured_ms / priced.latency_ms(groups.sizes))
+    if search == "binary":
+        return Binary(priced, threshold=threshold)
+    return Exact(priced) if search == "exact" else Sequential(priced)
+
+
+def _start(trainer: Trainer, network: Architecture, weights: Weights | None, steps: int, seed: int) -> Weights:
+    """The file's weights, or trained ones."""
+    from measure.build.weights import make_weights
+
+    return weights or trainer.tune(network, make_weights(network, seed), steps, seed)
+
+
+def _tell(found: Adapted, ms: float, paths: list[Path]) -> None:
+    widths = found.groups.named(found.widths)
+    print(", ".join(f"{name} {width}" for name, width in widths.items()))
+    kept = "keeps" if found.met else "does NOT keep (no layer can become narrower)"
+    print(
+        f"{found.latency_ms:.4g} ms by the table, {100 * found.latency_ms / ms:.1f} % of the whole network's {ms:.4g}"
+    )
+    print(f"{kept} the budget of {found.budget_ms:.4g} ms after {found.iterations} iterations")
+    print(f"test accuracy {found.accuracy:.4g} %")
+    paths[0].with_name("widths.json").write_text(json.dumps(widths, indent=1))
+    print("written:", *paths)
+
+
+if __name__ == "__main__":
+    main(netadapt, prog="python -m search.netadapt")

@@ -1,0 +1,109 @@
+"""From sums of layers to whole networks: a few coefficients, fitted to networks that were measured whole.
+
+A layer measured alone, run after run, finds its weights in the nearest cache, which a network's do not fit into; a
+runtime does things at the borders of layers that it does not do inside of a network, or the other way round. So a
+network's latency is taken as what its layers take, times a factor for each of `WORK`, less what calls cost, times
+another, and so many ms for every megabyte of weights. Without a measurement the factors are 1 and the last is 0, and
+each measured network moves them by ridge regression towards what it took.
+
+All that keeps a layer's latency bilinear between measured points, so searches in the table stay what they are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from datasets.analysis import BYTES, cut, entries, totals
+from datasets.records import Architecture
+from search.netadapt.channels import Groups
+from search.netadapt.layer_table import LayerGrid, LayerTable
+from search.netadapt.layers import IN, Layer, read_layer, read_network
+
+WORK = ("conv", "depthwise", "dense", "other")
+"""Layers that have a factor together."""
+SPREAD = (*[0.3] * len(WORK), 0.5, 0.1)
+"""How far, as a standard deviation, each coefficient may be from its value without measurements."""
+NOISE = 0.05
+"""How far, as a share, a measured network may be from the formula."""
+
+
+@dataclass(frozen=True)
+class Coefficients:
+    """What a network's latency is made of.
+
+    Attributes:
+        layers: factors of what layers take, by `WORK`.
+        calls: factor of what a session costs that computes nothing, for all layers but one.
+        ms_per_mb: for every megabyte (10^6 bytes) of weights.
+    """
+
+    layers: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(WORK, 1.0))
+    calls: float = 1.0
+    ms_per_mb: float = 0.0
+
+
+def fit(table: LayerTable, networks: Sequence[Architecture], ms: np.ndarray) -> Coefficients:
+    """The coefficients that say best what networks [N] were measured to take [N], relatively."""
+    from scipy.optimize import lsq_linear
+
+    rows = np.array([parts(table, network) for network in networks]).reshape(-1, len(SPREAD))
+    rows, aim = rows / np.asarray(ms).reshape(-1, 1) / NOISE, np.full(len(rows), 1 / NOISE)
+    first = np.array([1.0] * (len(SPREAD) - 1) + [0.0])
+    rows, aim = np.vstack([rows, np.diag(1 / np.array(SPREAD))]), np.append(aim, first / SPREAD)
+    *layers, calls, ms_per_mb = lsq_linear(rows, aim, bounds=(0, np.inf)).x.tolist()
+    return Coefficients(dict(zip(WORK, layers, strict=True)), calls, ms_per_mb)
+
+
+def calibrate(table: LayerTable, groups: Groups) -> LayerTable:
+    """The table for networks of these groups, by what it holds of them; as it is where that is nothing."""
+    networks, ms = whole_networks(table, groups)
+    return calibrated(table, fit(table, networks, ms)) if networks else table
+
+
+def calibrated(table: LayerTable, found: Coefficients) -> LayerTable:
+    """The table whose sums are those of the formula."""
+    grids = {kind: _grown(kind, grid, found) for kind, grid in table.grids.items()}
+    return replace(table, grids=grids, call_ms=found.calls * table.call_ms, whole={})
+
+
+def whole_networks(table: LayerTable, groups: Groups) -> tuple[list[Architecture], np.ndarray]:
+    """The measured networks that have these groups' layers, of any widths, and their latencies in ms."""
+    kinds = sorted(one.kind for one in groups.layers)
+    networks, ms = [], []
+    for key, value in table.whole.items():
+        network = read_network(key)
+        layers = entries(network)
+        if len(layers) == len(kinds) and sorted(read_layer(cut(network, one)).kind for one in layers) == kinds:
+            networks.append(network)
+            ms.append(value)
+    return networks, np.array(ms)
+
+
+def parts(table: LayerTable, network: Architecture) -> list[float]:
+    """What the coefficients are for, of one network."""
+    layers = [read_layer(cut(network, nodes)) for nodes in entries(network)]
+    kinds = np.array([table.number(one.kind) for one in layers])
+    ins, outs = (np.array([getattr(one, f"channels_{side}") for one in layers]) for side in ("in", "out"))
+    ms, work = table.ms(kinds, ins, outs), np.array([_work(one.kind) for one in layers])
+    calls = -(len(layers) - 1) * table.call_ms
+    return [*(float(ms[work == name].sum()) for name in WORK), calls, _megabytes(network)]
+
+
+def _work(kind: str) -> str:
+    name, attrs = json.loads(kind)[0][1]
+    if name == "conv":
+        return "depthwise" if attrs.get("groups") == IN else "conv"
+    return name if name in WORK else "other"
+
+
+def _grown(kind: str, grid: LayerGrid, found: Coefficients) -> LayerGrid:
+    weights = [[_megabytes(Layer(kind, int(i), int(o) or int(i)).network()) for o in grid.outs] for i in grid.ins]
+    return replace(grid, ms=found.layers[_work(kind)] * grid.ms + found.ms_per_mb * np.array(weights))
+
+
+def _megabytes(network: Architecture) -> float:
+    return BYTES * totals(network)["params"] / 1e6

@@ -1,0 +1,118 @@
+"""Which layers to measure so that a table covers every width of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from datasets.analysis import spelt
+from datasets.records import Architecture, InputError
+from search.netadapt.channels import Groups, find_groups
+from search.netadapt.layers import Layer
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Channels that a layer is measured with, on each side.
+
+    Attributes:
+        points: at most so many on a side, spread evenly on a logarithmic scale; 0: every step.
+        conv: step of convolutions' channels, the smallest width too.
+        dense: step of dense layers' features.
+    """
+
+    points: int = 6
+    conv: int = 8
+    dense: int = 64
+
+    def __post_init__(self) -> None:
+        if self.points < 0 or self.points == 1 or min(self.conv, self.dense) < 1:
+            raise InputError(f"{self} leaves nothing between a layer's ends; give two points or more, steps above 0.")
+
+    def axis(self, size: int, step: int) -> list[int]:
+        """Multiples of the step up to a size, and the size itself, ascending."""
+        if size <= step:
+            return [size]
+        if self.points == 0:
+            return [*range(step, size, step), size]
+        rounded = np.round(np.geomspace(step, size, self.points) / step).astype(int) * step
+        return sorted({*rounded[rounded < size].tolist(), size})
+
+
+def layers_to_measure(networks: Sequence[Groups], grid: Grid) -> list[Layer]:
+    """Every layer of the networks with the grid's channels; equal ones once, those of a kind together.
+
+    A kind that stands in several places is measured up to its widest, and at each one's own width.
+    """
+    widest: dict[str, list[dict[int, int]]] = {}
+    for groups in networks:
+        sizes, steps = groups.channels(groups.sizes), groups.steps(grid.conv, grid.dense)
+        for one in groups.layers:
+            sides = widest.setdefault(one.kind, [{}, {}])
+            for side, group in zip(sides, (one.in_group, one.out_group), strict=True):
+                side[int(sizes[group])] = int(steps[group]) if group < len(groups) else 0
+    layers = []
+    for kind, sides in widest.items():
+        ins, outs = (_axis(side, grid) for side in sides)
+        narrow = Layer(kind, 1, 1).narrow
+        layers += [Layer(kind, i, o) for i in ins for o in ([i] if narrow else outs)]
+    return layers
+
+
+def _axis(side: dict[int, int], grid: Grid) -> list[int]:
+    """Channels from the sizes of one side in different places and their steps, 0 where they never change."""
+    moving = {size: step for size, step in side.items() if step}
+    most = max(moving, default=0)
+    return sorted({*side, *(grid.axis(most, moving[most]) if most else ())})
+
+
+def open_network(name: str, space: str) -> Architecture:
+    """A shaped network: one of a space, or an ONNX file."""
+    if name.endswith(".onnx"):
+        from datasets.files.onnx_file import read_onnx
+
+        return read_onnx(Path(name), 1)[0]
+    from datasets.spaces import parse_space
+
+    where = parse_space(space)
+    return where.expand(where.parse([name])[0])
+
+
+def layers(
+    network: str = "alexnet",
+    out: Path = Path("runs/netadapt/layers.txt"),
+    space: str = "small_zoo",
+    grid: Grid = Grid(),
+    direct: int = 0,
+    seed: int = 0,
+) -> None:
+    """List the layers whose latencies a network's adaptation needs; `python -m measure run --space layers --archs FILE`
+    measures them.
+
+    Args:
+        network: of the space, or ONNX files; several are separated by commas.
+        out: the file to write, one layer a line.
+        space: of the networks.
+        grid: which channels.
+        direct: how many whole networks of random widths to add for each network, beside itself, for judging the sums.
+        seed: of those widths.
+    """
+    found = [find_groups(open_network(name.strip(), space)) for name in network.split(",")]
+    lines = [one.network().key for one in layers_to_measure(found, grid)]
+    for groups in found if direct else ():
+        lines += [spelt(one.ops, one.edges).key for one in direct_networks(groups, grid, direct, seed)]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text("".join(line + "\n" for line in lines))
+    print(f"{len(lines)} layers of {len(found)} networks in {out}")
+
+
+def direct_networks(groups: Groups, grid: Grid, count: int, seed: int) -> list[Architecture]:
+    """The network itself and `count` of random widths, each width a share of its own between a fifth and all."""
+    rng = np.random.default_rng(seed)
+    steps = groups.steps(grid.conv, grid.dense)
+    drawn = np.exp(rng.uniform(np.log(0.2), 0, (count, len(groups)))) * groups.sizes
+    widths = np.minimum(np.maximum(np.round(drawn / steps).astype(int), 1) * steps, groups.sizes)
+    return [groups.network, *(groups.resized(row) for row in widths)]

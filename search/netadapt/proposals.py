@@ -1,0 +1,114 @@
+"""Proposals of one iteration: a group made narrower, cut, tuned a little and scored, here or in other processes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import Any, Literal, Protocol, Self
+
+import numpy as np
+
+from datasets.records import Architecture
+from search.netadapt.channels import Groups, Widths
+from search.netadapt.cutting import Weights, cut_weights
+
+
+class Trainer(Protocol):
+    """What trains and scores a network with its weights; the same numbers in give the same numbers out. It is sent to
+    other processes, so it can be pickled."""
+
+    def tune(self, network: Architecture, weights: Weights, steps: int, seed: int) -> Weights:
+        """Weights after so many steps; those given stay as they are."""
+
+    def accuracy(self, network: Architecture, weights: Weights, part: Literal["holdout", "test"] = "holdout") -> float:
+        """In percent: on what is held out of training to choose by, or on the test set."""
+
+    def on(self, device: str) -> Self:
+        """The same trainer on another device."""
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A network to be tuned and scored: these widths, cut from weights that are wider."""
+
+    groups: Groups
+    weights: Weights
+    widths: Widths
+    steps: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What a proposal became: its weights, its accuracy on the held-out part, and seconds a stage."""
+
+    weights: Weights
+    accuracy: float
+    seconds: dict[str, float]
+
+
+def attempt(trainer: Trainer, proposal: Proposal) -> Tried:
+    """Cut, tune, evaluate."""
+    clocks = [time.perf_counter()]
+    network = proposal.groups.resized(proposal.widths)
+    weights = cut_weights(proposal.groups, proposal.weights, proposal.widths)
+    clocks.append(time.perf_counter())
+    if proposal.steps:
+        weights = trainer.tune(network, weights, proposal.steps, proposal.seed)
+    clocks.append(time.perf_counter())
+    accuracy = trainer.accuracy(network, weights)
+    clocks.append(time.perf_counter())
+    return Tried(weights, accuracy, dict(zip(("cut", "tune", "evaluate"), np.diff(clocks).tolist(), strict=True)))
+
+
+class Workers:
+    """Tries proposals one after another here, or several at once in processes of their own. Used as a context.
+
+    Args:
+        trainer: that each process gets a copy of.
+        devices: one process for each, on it (cpu, cpu; or cuda:0, cuda:1); none: in this process.
+    """
+
+    def __init__(self, trainer: Trainer, devices: tuple[str, ...] = ()) -> None:
+        self.trainer = trainer
+        self.pool: ProcessPoolExecutor | None = None
+        if devices:
+            context = get_context("spawn")
+            free = context.Queue()
+            for device in devices:
+                free.put(device)
+            self.pool = ProcessPoolExecutor(len(devices), context, _begin, (trainer, free))
+
+    def __call__(self, proposals: Iterable[Proposal]) -> Iterator[Tried]:
+        """What they become, in their order."""
+        if self.pool is None:
+            return (attempt(self.trainer, proposal) for proposal in proposals)
+        return self.pool.map(_attempt, proposals)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.pool is not None:
+            self.pool.shutdown(cancel_futures=True)
+
+
+_HERE: dict[str, Trainer] = {}
+"""The trainer of a worker's process."""
+
+
+def _begin(trainer: Trainer, free: Any) -> None:
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: dies with who adapts, even by kill -9
+    _HERE["trainer"] = trainer.on(free.get())
+
+
+def _attempt(proposal: Proposal) -> Tried:
+    return attempt(_HERE["trainer"], proposal)

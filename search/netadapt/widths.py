@@ -1,0 +1,256 @@
+"""Searches for a width: how many channels of one group a network may keep within a latency.
+
+All look for the largest width below the group's own, a multiple of its step, whose network keeps a limit. One look-up
+is one entry (layer, channels in, channels out) that is read from the table or interpolated in it; many entries that are
+read at once count one by one.
+
+- `Sequential`: NetAdapt's own. Width after width, each time the sum over the whole network.
+- `Binary`: the paper's (Figure 5). It halves the list of widths until `threshold` are left and goes through those; on
+  a table that is not monotone it may find a smaller width than there is, or none.
+- `Exact`: ours. Between two grid points a layer's latency is a straight line over one of its sides, so the network's
+  is a chain of straight pieces: which piece meets the limit, and where, follows from the points between them. It reads
+  only the layers that touch the group, at these points; they stay valid until the other side of a layer changes. What
+  it finds is the largest width on any table, monotone or not.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from datasets.records import InputError
+from search.netadapt.calibration import calibrate
+from search.netadapt.channels import Groups, Widths
+from search.netadapt.layer_table import LayerTable
+
+SLACK = 1 + 1e-9
+"""A limit is kept if it is exceeded by no more than the rounding of sums."""
+
+
+class Narrowed(NamedTuple):
+    """A width, the network's latency with it, and what was looked up and how many widths were tried to find it."""
+
+    width: int
+    latency_ms: float
+    lookups: int
+    tried: int
+
+
+@dataclass
+class Priced:
+    """A network's latency by a table, for any widths of its groups.
+
+    Attributes:
+        groups: of the network.
+        table: of a device; where it holds whole networks of these groups, it is fitted to them.
+        factor: by which the sum is multiplied: how much longer the whole network was measured to take, say.
+        fitted: whether what the table holds of whole networks counts.
+        lookups: entries that were looked up.
+    """
+
+    groups: Groups
+    table: LayerTable
+    factor: float = 1.0
+    fitted: bool = True
+    lookups: int = field(default=0, init=False)
+    kinds: np.ndarray = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.fitted and self.table.whole:
+            self.table = calibrate(self.table, self.groups)
+        layers = self.groups.layers
+        self.kinds = np.array([self.table.number(one.kind) for one in layers])
+        self._in = np.array([one.in_group for one in layers])
+        self._out = np.array([one.out_group for one in layers])
+
+    def layers_ms(self, widths: np.ndarray, which: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Latencies [B, M] of some layers in networks of widths [B, G]."""
+        channels = self.groups.channels(widths)
+        ins, outs = channels[:, self._in[which]], channels[:, self._out[which]]
+        self.lookups += ins.size
+        kinds = np.broadcast_to(self.kinds[which], ins.shape)
+        return self.factor * self.table.ms(kinds.ravel(), ins.ravel(), outs.ravel()).reshape(ins.shape)
+
+    @property
+    def calls_ms(self) -> float:
+        """What all sessions but one cost."""
+        return self.factor * (len(self.kinds) - 1) * self.table.call_ms
+
+    def latency_ms(self, widths: Widths) -> float:
+        """Of the network with widths [G]."""
+        return float(self.latencies_ms(np.asarray(widths)[None])[0])
+
+    def latencies_ms(self, widths: np.ndarray) -> np.ndarray:
+        """Of networks of widths [B, G]: [B]."""
+        return self.layers_ms(widths).sum(1) - self.calls_ms
+
+
+@dataclass
+class WidthSearch(ABC):
+    """Finds the largest width of a group within a limit.
+
+    Attributes:
+        priced: the network and its table.
+        conv: step of convolutions' channels, and their smallest width.
+        dense: the same of dense layers' features.
+        tried: how many widths all calls together tried.
+    """
+
+    priced: Priced
+    conv: int = 8
+    dense: int = 64
+    tried: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.steps = self.priced.groups.steps(self.conv, self.dense)
+        if min(self.conv, self.dense) < 1:
+            raise InputError(f"Steps of {self.conv} and {self.dense} channels lead nowhere; give 1 or more.")
+
+    def candidates(self, width: int, group: int) -> np.ndarray:
+        """Multiples of the group's step below a width, descending."""
+        step = int(self.steps[group])
+        return np.arange((width - 1) // step, 0, -1) * step
+
+    def __call__(self, widths: Widths, group: int, limit_ms: float) -> Narrowed | None:
+        """The width of a group with which the network, its other widths as they are, keeps a limit; None: it has none
+        (or this search finds none)."""
+        before = self.priced.lookups
+        found, tried = self.find(np.asarray(widths), group, limit_ms * SLACK)
+        self.tried += tried
+        return found and Narrowed(*found, self.priced.lookups - before, tried)
+
+    @abstractmethod
+    def find(self, widths: Widths, group: int, limit_ms: float) -> tuple[tuple[int, float] | None, int]:
+        """Width and latency, or None; and how many widths were tried."""
+
+    def latency_ms(self, widths: Widths, group: int, width: int) -> float:
+        """Of the network with one width changed, every layer looked up."""
+        changed = widths.copy()
+        changed[group] = width
+        return self.priced.latency_ms(changed)
+
+
+@dataclass
+class Sequential(WidthSearch):
+    """From the widest down."""
+
+    def find(self, widths: Widths, group: int, limit_ms: float) -> tuple[tuple[int, float] | None, int]:
+        return self.first(self.candidates(int(widths[group]), group), widths, group, limit_ms)
+
+    def first(
+        self, among: np.ndarray, widths: Widths, group: int, limit_ms: float
+    ) -> tuple[tuple[int, float] | None, int]:
+        """The first of some widths that keeps the limit."""
+        for tried, width in enumerate(among.tolist(), 1):
+            if (ms := self.latency_ms(widths, group, width)) <= limit_ms:
+                return (width, ms), tried
+        return None, len(among)
+
+
+@dataclass
+class Binary(Sequential):
+    """Halve, then from the widest down.
+
+    Attributes:
+        threshold: of the distance at which halving ends.
+    """
+
+    threshold: int = 16
+
+    def find(self, widths: Widths, group: int, limit_ms: float) -> tuple[tuple[int, float] | None, int]:
+        among = self.candidates(int(widths[group]), group)
+        left, right, halvings = 0, len(among) - 1, 0
+        while right - left > max(self.threshold, 1):
+            middle = (left + right) // 2
+            halvings += 1
+            if self.latency_ms(widths, group, int(among[middle])) <= limit_ms:
+                right = middle
+            else:
+                left = middle
+        found, tried = self.first(among[left : right + 1], widths, group, limit_ms)
+        return found, tried + halvings
+
+
+@dataclass
+class Exact(WidthSearch):
+    """Piece after piece of the chain of straight lines, from the widest down."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        groups = self.priced.groups
+        self._now: dict[int, tuple[int, int, float]] = {}  # layer -> its channels and latency, where it was read last
+        self._curves: dict[tuple[int, int, int], np.ndarray] = {}  # group, layer, other side's channels -> [points]
+        self._points = [self._turns(group) for group in range(len(groups))]
+        self._touching = [np.array(layers) for layers in groups.touching]
+
+    def find(self, widths: Widths, group: int, limit_ms: float) -> tuple[tuple[int, float] | None, int]:
+        step, rest = int(self.steps[group]), self._rest(widths, group)
+        points, curve = self._points[group], self._curve(widths, group)
+        highest, tried = (int(widths[group]) - 1) // step * step, 0
+        while highest > 0 and (width := _widest(points, curve, highest, step, limit_ms - rest)) > 0:
+            changed = widths.copy()
+            changed[group] = width
+            touched = float(self.priced.layers_ms(changed[None], self._touching[group]).sum())
+            tried += 1
+            if rest + touched <= limit_ms:
+                return (width, rest + touched), tried
+            highest = width - step  # what the lines say and what is read differ in the last digit
+        return None, tried
+
+    def _turns(self, group: int) -> np.ndarray:
+        """Widths between which the latency of all layers that touch a group is straight, ascending."""
+        groups, step = self.priced.groups, int(self.steps[group])
+        size = int(groups.sizes[group])
+        found = {min(step, size), size}
+        for layer in groups.touching[group]:
+            one = groups.layers[layer]
+            ins, outs = self.priced.table.axes(one.kind)
+            if one.in_group == group:
+                found.update(ins.tolist())
+            if one.out_group == group:
+                found.update(outs.tolist())
+            if one.in_group == one.out_group and outs[-1] > 0:  # both sides move at once: no line between two points
+                found.update(range(step, size, step))
+        return np.array(sorted(width for width in found if min(step, size) <= width <= size))
+
+    def _rest(self, widths: Widths, group: int) -> float:
+        """Latency of all layers that do not touch a group; what has changed since the last time is looked up."""
+        groups = self.priced.groups
+        touching, channels = set(groups.touching[group]), groups.channels(widths)
+        others = [i for i in range(len(groups.layers)) if i not in touching]
+        now = {i: (int(channels[groups.layers[i].in_group]), int(channels[groups.layers[i].out_group])) for i in others}
+        if stale := [i for i in others if self._now.get(i, (0, 0))[:2] != now[i]]:
+            for i, ms in zip(stale, self.priced.layers_ms(widths[None], np.array(stale))[0], strict=True):
+                self._now[i] = (*now[i], float(ms))
+        return sum(self._now[i][2] for i in others) - self.priced.calls_ms
+
+    def _curve(self, widths: Widths, group: int) -> np.ndarray:
+        """Latency of the layers that touch a group, at its points [points]."""
+        groups = self.priced.groups
+        channels, keys = groups.channels(widths), []
+        for layer in groups.touching[group]:
+            one = groups.layers[layer]
+            other = one.in_group if one.out_group == group else one.out_group
+            keys.append((group, layer, 0 if other == group else int(channels[other])))
+        if new := [key for key in keys if key not in self._curves]:
+            changed = np.repeat(widths[None], len(self._points[group]), axis=0)
+            changed[:, group] = self._points[group]
+            for key, column in zip(new, self.priced.layers_ms(changed, np.array([k[1] for k in new])).T, strict=True):
+                self._curves[key] = column
+        return np.sum([self._curves[key] for key in keys], axis=0)
+
+
+def _widest(points: np.ndarray, curve: np.ndarray, highest: int, step: int, limit_ms: float) -> int:
+    """The largest multiple of a step, at most `highest`, where a chain of lines keeps a limit; 0: nowhere."""
+    low, up = points[:-1], np.minimum(points[1:], highest)
+    at_low, slope = curve[:-1], np.diff(curve) / np.diff(points)
+    at_up = at_low + slope * (up - low)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        crossing = low + (limit_ms - at_low) / slope
+    ends = np.where(at_up <= limit_ms, up, np.where(at_low <= limit_ms, np.minimum(crossing, up), 0))
+    widths = np.floor(ends / step + 1e-9).astype(int) * step
+    kept = widths[(low <= highest) & (widths >= low)]
+    return int(kept.max(initial=0))

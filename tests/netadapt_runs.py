@@ -1,0 +1,291 @@
+"""Whole adaptations, what `make netadapt` shows beside tables and searches: parts of `tests.netadapt_check`.
+
+`python -m tests.netadapt_runs --core 1` runs them alone. All of them go on where they were killed: finished iterations
+are not done again. Latencies are measured anew each time, as shares of the whole network's in the same minute.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from datasets.cli import main
+from datasets.records import Architecture
+from measure.accuracy.digits import Digits
+from measure.accuracy.tuning import Tuning
+from measure.backends import parse_backend
+from measure.base import Backend, reference_network
+from measure.build.weights import Weights, make_weights
+from measure.timing import Timing, pin
+from search.netadapt import run_figures
+from search.netadapt.adapt import Adaptation, Adapted, derive
+from search.netadapt.channels import Groups, find_groups
+from search.netadapt.cutting import cut_weights
+from search.netadapt.grids import open_network
+from search.netadapt.layer_table import LayerTable, devices_of
+from search.netadapt.widths import Binary, Exact, Priced, Sequential
+
+OUT = Path("runs/netadapt")
+SPACE = "small_zoo"
+TABLE = Path("datasets/bundled/lookup") / f"netadapt_{SPACE}.parquet"
+RUNTIMES = ("ort", "litert", "openvino")
+BUDGETS = (0.75, 0.5, 0.35)
+SEEDS = 5
+UNIFORM = (0.875, 0.75, 0.625, 0.5, 0.375, 0.25)
+"""Shares of all widths, to the next multiple of eight: a curve of accuracy over latency."""
+TUNING = Tuning(Digits(train=6000, test=2000), holdout=500, batch=50)
+FIRST_STEPS = 200
+"""Training of every whole network."""
+HOW = Adaptation(delta=0.08, steps=4, long_steps=150)
+"""T is 4 and the long tuning 150 steps of 50 images."""
+QUICK = Adaptation(steps=2, long_steps=0)
+"""For what depends on T in time only: 2 steps of 16 images."""
+QUICK_TUNING = Tuning(Digits(train=6000, test=2000), holdout=500, batch=16, scored=100)
+DELTAS = (0.01, 0.025, 0.05)
+
+
+@cache
+def groups_of(network: str) -> Groups:
+    return find_groups(open_network(network, SPACE))
+
+
+@cache
+def priced(network: str, runtime: str) -> Priced:
+    (device,) = (name for name in devices_of(TABLE) if f"_{runtime}_" in name)
+    return Priced(groups_of(network), LayerTable.read(TABLE, device))
+
+
+@cache
+def trained(network: str, seed: int) -> Weights:
+    """The whole network after its training."""
+    whole = groups_of(network).network
+    return TUNING.tune(whole, make_weights(whole, seed), FIRST_STEPS, derive(seed, 0, 1000))
+
+
+def adapt(
+    how: Adaptation,
+    network: str,
+    runtime: str,
+    ratios: Sequence[float],
+    folder: Path,
+    start: Callable[[], Weights],
+    trainer: Tuning,
+    measure: Callable[[Architecture, Weights], float] | None = None,
+) -> list[Adapted]:
+    """Adapt by our search and the runtime's table."""
+    model = priced(network, runtime)
+    log = partial(print, f"{network}, {runtime}:", flush=True)
+    return how(model.groups, start, model.latency_ms, Exact(model), trainer, ratios, folder, log, measure)
+
+
+class Scales:
+    """Latencies as shares of a network's own, measured in turns with it."""
+
+    def __init__(self, network: str, runtime: str, passes: int = 3) -> None:
+        self.backend: Backend = parse_backend(runtime, "here")
+        self.backend.timing = Timing(pairs=41, warmup=3, max_rounds=3, budget_s=0.6)
+        self.reference = self.backend.session(reference_network())
+        self.whole, self.passes = groups_of(network).network, passes
+        self.known: dict[str, float] = {}
+
+    def __call__(self, network: Architecture, weights: Weights | None = None) -> float:
+        """The median over passes of the network's latency over the whole network's; of one architecture, once."""
+        if network.key not in self.known:
+            self.known[network.key] = self.anew(network, weights)
+        return self.known[network.key]
+
+    def anew(self, network: Architecture, weights: Weights | None = None) -> float:
+        """The same, measured again."""
+        sessions = [self.backend.session(self.whole), self.backend.session(network, weights=weights)]
+        ratios = [
+            [self.backend.timed(session, self.reference).ratio for session in sessions] for _ in range(self.passes)
+        ]
+        return float(np.median([other / whole for whole, other in ratios]))
+
+
+# Accuracy and true latency
+
+
+def seeds(network: str = "resnet", runtime: str = "litert") -> list[dict]:
+    """Line 3: one adaptation through all budgets a seed, and uniform scaling at the same measured latency."""
+    scales, rows = Scales(network, runtime), list[dict]()
+    for seed in range(SEEDS):
+        rows += one_seed(network, runtime, seed, scales)
+    adapted = pd.DataFrame([row for row in rows if row["what"] == "adapted"])
+    for row in rows:
+        row.update(network=network, runtime=runtime)
+    told = [interval(budget, part) for budget, part in adapted.groupby("budget", sort=False)]
+    save(run_figures.accuracy_over_latency(rows), "accuracy_over_latency")
+    return [*rows, *({**row, "network": network, "runtime": runtime} for row in told)]
+
+
+def one_seed(network: str, runtime: str, seed: int, scales: Scales) -> list[dict]:
+    folder, groups, model = OUT / "seeds" / f"{network}_{runtime}_{seed}", groups_of(network), priced(network, runtime)
+    first = model.latency_ms(groups.sizes)
+    how = Adaptation(HOW.delta, HOW.decay, HOW.steps, HOW.long_steps, seed)
+
+    def measure(resized: Architecture, weights: Weights) -> float:
+        return scales(resized, weights) * first
+
+    found = adapt(how, network, runtime, BUDGETS, folder, partial(trained, network, seed), TUNING, measure)
+    shares, accuracies = uniform(network, seed, found[-1].iterations * how.steps + how.long_steps, folder, scales)
+    rows = [
+        {"what": "uniform", "seed": seed, "share": share, "accuracy": accuracy}
+        for share, accuracy in zip(shares, accuracies, strict=True)
+    ]
+    for ratio, one in zip(BUDGETS, found, strict=True):
+        share = scales.anew(groups.resized(one.widths), one.weights)
+        promised = one.latency_ms / first
+        same = float(np.interp(share, shares, accuracies))
+        told = {"what": "adapted", "seed": seed, "budget": ratio, "share": share, "promised": promised}
+        told |= {"accuracy": one.accuracy, "uniform": same, "better": one.accuracy - same}
+        told |= {"off": 100 * abs(promised / share - 1), "over": 100 * (share / ratio - 1)}
+        rows.append(told | {"iterations": one.iterations, "widths": groups.named(one.widths)})
+    return rows
+
+
+def uniform(network: str, seed: int, steps: int, folder: Path, scales: Scales) -> tuple[np.ndarray, np.ndarray]:
+    """Measured shares and test accuracies of uniformly narrower networks, ascending, the whole one last: cut from the
+    same weights, tuned for as many steps as the adapted network with the smallest budget was in all."""
+    groups, file = groups_of(network), folder / "uniform.json"
+    known = json.loads(file.read_text()) if file.exists() else {}
+    shares, accuracies = [1.0], [tuned_accuracy(groups, groups.sizes, 1.0, seed, steps, folder, known)]
+    for share in UNIFORM:
+        widths = np.maximum(np.floor(groups.sizes * share / 8 + 0.5).astype(int) * 8, 8)
+        accuracies.append(tuned_accuracy(groups, widths, share, seed, steps, folder, known))
+        shares.append(scales(groups.resized(widths)))
+    order = np.argsort(shares)
+    return np.array(shares)[order], np.array(accuracies)[order]
+
+
+def tuned_accuracy(
+    groups: Groups, widths: np.ndarray, share: float, seed: int, steps: int, folder: Path, known: dict
+) -> float:
+    if str(share) not in known:
+        weights = cut_weights(groups, trained(groups.network.key, seed), widths)
+        network = groups.resized(widths)
+        tuned = TUNING.tune(network, weights, steps, derive(seed, 0, 2000))
+        known[str(share)] = TUNING.accuracy(network, tuned, "test")
+        (folder / "uniform.json").write_text(json.dumps(known))
+    return known[str(share)]
+
+
+def interval(budget: float, part: pd.DataFrame) -> dict:
+    """Means over seeds with half the width of their 95 % intervals."""
+    from scipy.stats import t
+
+    half = float(t.ppf(0.975, len(part) - 1) / np.sqrt(len(part)))
+    row: dict = {"what": "mean", "budget": budget, "seeds": len(part)}
+    for name in ("accuracy", "uniform", "better", "share", "promised"):
+        row |= {name: float(part[name].mean()), f"{name}_half": half * float(part[name].std())}
+    row |= {"off": float(part["off"].max()), "over": float(part["over"].max())}
+    low = row["better"] - row["better_half"]
+    return row | {"not_worse": float(row["better"] + row["better_half"] >= 0), "clearly_better": float(low > 0)}
+
+
+# Iterations and time
+
+
+def whole_runs(runtime: str = "ort") -> list[dict]:
+    """Line 2: AlexNet's and MobileNetV1's runs to half of the latency by the three deltas: iterations, time an
+    iteration and a stage, and what the other searches would have taken in the same iterations."""
+    rows = []
+    for network in ("alexnet", "mobilenet_v1"):
+        for delta in DELTAS:
+            how = Adaptation(delta, QUICK.decay, QUICK.steps, QUICK.long_steps)
+            folder = OUT / "whole" / f"{network}_{runtime}_{delta:g}"
+            (one,) = adapt(how, network, runtime, (0.5,), folder, partial(trained, network, 0), QUICK_TUNING)
+            lines = [json.loads(line) for line in (folder / "iterations.jsonl").read_text().splitlines()]
+            iterations = [line for line in lines if line.get("iteration")]
+            named = {"network": network, "runtime": runtime, "delta": delta, "T": how.steps}
+            rows += [{**named, "what": "iteration", **row} for row in times(network, runtime, lines)]
+            rows += [{**named, "what": "stage", **row} for row in stages(iterations, how)]
+            seconds = sum(line["seconds"] for line in iterations)
+            told = {"iterations": len(iterations), "seconds": seconds, "met": float(one.met)}
+            rows.append({**named, "what": "run", **told, "share": one.latency_ms / lines[0]["ms"]})
+    save(run_figures.stage_times(rows), "stages")
+    save(run_figures.iteration_times(rows), "iterations")
+    return rows
+
+
+def stages(iterations: Sequence[dict], how: Adaptation) -> list[dict]:
+    """Mean seconds of every stage, a row a group of channels (Figures 1 and 2)."""
+    table = pd.DataFrame([{"group": p["group"], **p["seconds"]} for line in iterations for p in line["proposals"]])
+    return table.groupby("group", sort=False).mean().reset_index().to_dict("records")
+
+
+def times(network: str, runtime: str, lines: Sequence[dict]) -> list[dict]:
+    """Mean seconds of an iteration with each search: the recorded iteration without its search, and the search for all
+    of its proposals again, timed alone (Figures 7 and 8)."""
+    model, rows = priced(network, runtime), []
+    made = [line for line in lines if "iteration" in line]
+    rest = [
+        line["seconds"] - sum(p["seconds"]["search"] for p in line["proposals"]) for line in made if line["iteration"]
+    ]
+    for name, make in (("sequential", Sequential), ("binary", partial(Binary, threshold=16)), ("exact", Exact)):
+        search, seconds = make(model), []
+        for before, line in pairwise(made):
+            widths, start = model.groups.widths(before["widths"]), time.perf_counter()
+            for group in range(len(model.groups)):
+                search(widths, group, line["limit_ms"])
+            seconds.append(time.perf_counter() - start)
+        row = {"search": name, "searching": float(np.mean(seconds)), "others": float(np.mean(rest))}
+        rows.append({**row, "seconds": row["searching"] + row["others"]})
+    return rows
+
+
+# Runtimes
+
+
+def matrix(network: str = "alexnet", ratio: float = 0.5) -> list[dict]:
+    """Line 4 (Table I): networks adapted for each runtime, measured on all: how much of the latency goes away."""
+    groups, found = groups_of(network), dict[str, Adapted]()
+    for runtime in RUNTIMES:
+        folder = OUT / "matrix" / f"{network}_{runtime}"
+        (found[runtime],) = adapt(QUICK, network, runtime, (ratio,), folder, partial(trained, network, 0), QUICK_TUNING)
+    rows = []
+    for runtime in RUNTIMES:
+        scales = Scales(network, runtime)
+        shares = {target: scales(groups.resized(one.widths), one.weights) for target, one in found.items()}
+        for target, share in shares.items():
+            own, best = float(target == runtime), min(shares.values())
+            told = {"network": network, "measured_on": runtime, "adapted_for": target, "share": share, "own": own}
+            told |= {"reduction": 100 * (1 - share), "behind_best": 100 * (share / best - 1)}
+            rows.append({**told, "widths": groups.named(found[target].widths)})
+    save(run_figures.runtime_matrix(rows), "runtimes")
+    return rows
+
+
+def save(figure: object, name: str) -> None:
+    OUT.mkdir(parents=True, exist_ok=True)
+    figure.savefig(OUT / f"{name}.png", dpi=130)  # type: ignore[attr-defined]
+
+
+PARTS: dict[str, Callable[[], list[dict]]] = {"whole": whole_runs, "seeds": seeds, "matrix": matrix}
+
+
+def check(chosen: str = "", out: Path = OUT, claims: Path | None = None, core: int | None = None) -> None:
+    """Run these parts of the study.
+
+    Args:
+        chosen: parts, separated by commas, by default all of these; rows of the others stay as they were.
+        out: folder of summary.json and claims.json.
+        claims: file of what must be shown.
+        core: pin this process to one processor core.
+    """
+    from tests.study import run_parts
+
+    if core is not None:
+        pin(core)
+    run_parts(PARTS, chosen or ",".join(PARTS), out, claims)
+
+
+if __name__ == "__main__":
+    main(check, prog="python -m tests.netadapt_runs")

@@ -1,0 +1,159 @@
+"""What the study of searches is made of: true latencies and accuracies, source and target devices, budgets, proxies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from datasets.public.help import HelpNasBench201
+from datasets.public.nats import Nats
+from datasets.records import Architectures, Cost, Measurements
+from predictors.conditioned import Conditioned
+from predictors.gp import GaussianProcess
+from predictors.scaling import Scale
+from search.base import Problem
+from search.bisection import Bisection
+from search.gain import ExpectedGain
+from search.proxies import ProxyPool, adapting
+
+SOURCES = (
+    *("1080ti_1", "1080ti_32", "1080ti_256", "silver_4114", "silver_4210r"),
+    *("samsung_a50", "pixel3", "essential_ph_1", "samsung_s7"),
+)
+"""HELP's source devices: the pool of proxies."""
+TARGETS = ("titan_rtx_256", "gold_6226", "fpga", "pixel2", "raspi4", "eyeriss")
+"""HELP's unseen devices."""
+PUBLISHED = {  # budget ms -> accuracy %, HELP's README, table 4
+    "titan_rtx_256": {18: 69.7, 21: 71.5, 25: 71.8},
+    "gold_6226": {8: 67.3, 11: 70.2, 14: 72.1},
+    "pixel2": {14: 69.7, 18: 71.8, 22: 73.2},
+    "eyeriss": {5: 71.5, 7: 71.8, 9: 73.5},
+    "fpga": {4: 70.2, 5: 71.8, 6: 73.5},
+}
+BUDGETS = np.linspace(0.05, 0.9, 10)
+"""Quantiles of the target's latencies that are its budgets: 10 on each of six devices."""
+SAMPLES = 4
+"""Measurements on the target that choose the proxy; the rest of `SPENT` is the search's."""
+SPENT = 10
+CELLS = 900
+"""That were measured on each source device where a predictor learns them."""
+SEEDS = 5
+
+
+class Column:
+    """A column over the cells that are searched, as a cost."""
+
+    def __init__(self, archs: Architectures, values: np.ndarray, like: Column | None = None) -> None:
+        self.archs, self.values = archs, values
+        self.places = like.places if like else {bytes(row): i for i, row in enumerate(archs.decisions)}
+
+    def __call__(self, archs: Architectures) -> np.ndarray:
+        if archs is self.archs:
+            return self.values
+        return self.values[[self.places[bytes(row)] for row in archs.decisions]]
+
+
+class Tables(NamedTuple):
+    """Latencies of all cells, positions of connected ones, these, their accuracies, and both as costs."""
+
+    help: Measurements
+    kept: np.ndarray
+    archs: Architectures
+    accuracies: np.ndarray
+    quality: Column
+    latency: dict[str, Column]
+
+
+@cache
+def tables() -> Tables:
+    """HELP's latencies and NATS' accuracies of the connected cells."""
+    help_, nats = HelpNasBench201().measurements(), Nats().measurements()
+    kept = np.flatnonzero(help_.architectures.space.connected(help_.architectures))
+    accuracy = Column(nats.architectures, nats.matrix("accuracy_cifar100")[:, 0])(help_.architectures)[kept]
+    archs, ms = help_.architectures[kept], help_.matrix("latency_ms")[kept]
+    costs = {device.name: Column(archs, ms[:, d]) for d, device in enumerate(help_.devices)}
+    return Tables(help_, kept, archs, accuracy, Column(archs, accuracy), costs)
+
+
+@cache
+def optimum(device: str, budget: float) -> float:
+    """The best true accuracy under a true budget, %."""
+    ms = tables().latency[device](tables().archs)
+    return float(tables().accuracies[ms <= budget].max())
+
+
+def pairs(devices: Sequence[str]) -> list[tuple[str, float]]:
+    """Each device with each of its budgets, ms."""
+    archs, latency = tables().archs, tables().latency
+    return [(d, float(b)) for d in devices for b in np.quantile(latency[d](archs), BUDGETS)]
+
+
+def problem(device: str, budget: float, proxy: Cost | None = None, quality: Cost | None = None) -> Problem:
+    """The best accuracy, by default the table's, within a latency budget on a device."""
+    archs, latency = tables().archs, {"latency_ms": tables().latency[device]}
+    proxies = {"latency_ms": proxy} if proxy else {}
+    return Problem(archs.space, quality or tables().quality, latency, {"latency_ms": budget}, proxies, archs)
+
+
+@cache
+def macs() -> Column:
+    archs = tables().archs
+    return Column(archs, archs.space.totals(archs)["macs"].to_numpy(float) + 1)
+
+
+@cache
+def matched(device: str, seed: int, sources: tuple[str, ...] = SOURCES) -> str:
+    """The source that ranks `SAMPLES` random cells most like the target."""
+    archs, latency = tables().archs, tables().latency
+    drawn = archs[np.random.default_rng(seed).permutation(len(archs))[:SAMPLES]]
+    pool = ProxyPool({name: latency[name] for name in sources})
+    return next(iter(pool.ranked(drawn, latency[device](drawn))))
+
+
+@cache
+def bisection(name: str, equation: str, measurements: int, refine: bool = False) -> Bisection:
+    """One a proxy, so that what was solved for one target is reused for the next."""
+    return Bisection(measurements, "weighted" if equation == "weighted" else "budget", refine=refine)
+
+
+@cache
+def learnt(seed: int, sources: tuple[str, ...] = SOURCES) -> Conditioned:
+    """Our predictor of new devices, fitted on `CELLS` cells of each source device."""
+    kept = tables().kept
+    rows = np.sort(np.random.default_rng(seed).permutation(kept)[:CELLS])
+    return Conditioned().fit(tables().help.where(archs=rows, devices=list(sources)))
+
+
+@cache
+def predicted_accuracy(seed: int) -> Column:
+    """Of a Gaussian process (the paper's section 4.1) that knows `CELLS` cells' accuracies."""
+    archs = tables().archs
+    rows = np.random.default_rng(seed).permutation(len(archs))[:CELLS]
+    table = {"arch": range(CELLS), "device": -1, "metric": "accuracy_cifar100", "value": tables().accuracies[rows]}
+    known = Measurements(archs[rows], [], pd.DataFrame(table), "nats")
+    return Column(archs, GaussianProcess("accuracy_cifar100", Scale("linear")).fit(known).predict(archs))
+
+
+def adapted(device: str, seed: int, sources: tuple[str, ...] = SOURCES, samples: int = 2) -> ExpectedGain:
+    """Equation 5 on that predictor, adapted after each measurement."""
+    model = learnt(seed, sources)
+    fit = adapting(model, replace(tables().help.device(device), name="new"))
+    return ExpectedGain(SPENT, samples, {"latency_ms": fit}, model.choose)
+
+
+def over_seeds(ones: list[dict], search: str) -> dict:
+    """Means over seeds, with the half widths of their 95 % intervals."""
+    from scipy.stats import t
+
+    mean: dict = {"search": search, "device": "all"}
+    seeds = sorted({one["seed"] for one in ones})
+    for name in ("regret", "met", "within_5", "measurements", "seconds"):
+        means = [np.mean([one[name] for one in ones if one["seed"] == seed]) for seed in seeds]
+        half = t.ppf(0.975, len(seeds) - 1) * np.std(means, ddof=1) / np.sqrt(len(seeds))
+        mean |= {name: float(np.mean(means)), f"{name}_half": float(half)}
+    return mean
