@@ -30,7 +30,7 @@ from predictors.scaling import Scale
 from search.base import Problem
 from search.exploration import explore
 from search.optimizer_network import Objective, OptimizerNetwork, answer
-from tests.search_check import BUDGETS, PUBLISHED, SEEDS, SOURCES, TARGETS, Column, candidates, optimum, tables
+from tests.search_tables import BUDGETS, PUBLISHED, SEEDS, SOURCES, TARGETS, Column, optimum, pairs, tables
 from tests.study import run_parts
 
 METRIC = "accuracy_cifar100"
@@ -56,12 +56,12 @@ SAMPLING_SEEDS = 3
 
 @cache
 def latencies() -> Measurements:
-    return tables()[0].where(archs=tables()[1])
+    return tables().help.where(archs=tables().kept)
 
 
 def few(device: str, references: Architectures) -> Measurements:
     """What is measured of a target: the references."""
-    places = [row.tobytes() for row in candidates().decisions]
+    places = [row.tobytes() for row in tables().archs.decisions]
     return latencies().where(archs=[places.index(row.tobytes()) for row in references.decisions], devices=[device])
 
 
@@ -69,16 +69,16 @@ def few(device: str, references: Architectures) -> Measurements:
 def accuracies(cells: int = 0, seed: int = 0) -> Measurements:
     """Of all cells, or of some at random."""
     rows = (
-        np.arange(len(candidates()))
+        np.arange(len(tables().archs))
         if not cells
-        else np.random.default_rng(seed).permutation(len(candidates()))[:cells]
+        else np.random.default_rng(seed).permutation(len(tables().archs))[:cells]
     )
     return accuracies_of(rows)
 
 
 def accuracies_of(rows: np.ndarray) -> Measurements:
-    table = {"arch": range(len(rows)), "device": -1, "metric": METRIC, "value": tables()[2][rows]}
-    return Measurements(candidates()[rows], [], pd.DataFrame(table), "nats")
+    table = {"arch": range(len(rows)), "device": -1, "metric": METRIC, "value": tables().accuracies[rows]}
+    return Measurements(tables().archs[rows], [], pd.DataFrame(table), "nats")
 
 
 @cache
@@ -97,7 +97,7 @@ def process(m: Measurements) -> GaussianProcess:
 def costs(seed: int) -> tuple[CostModels, float]:
     start = time.process_time()
     return CostModels(DeviceNet(seed=seed)).fit(
-        latencies().where(devices=SOURCES), candidates(), seed
+        latencies().where(devices=SOURCES), tables().archs, seed
     ), time.process_time() - start
 
 
@@ -105,7 +105,7 @@ def costs(seed: int) -> tuple[CostModels, float]:
 def predicted_accuracy(seed: int) -> tuple[GaussianProcess, Column]:
     """A process that saw `CELLS` accuracies, and what it says of all cells."""
     model = process(accuracies(CELLS, seed))
-    return model, Column(candidates(), model.predict(candidates(), None))
+    return model, Column(tables().archs, model.predict(tables().archs, None))
 
 
 @cache
@@ -114,7 +114,7 @@ def network(seed: int, member: int, method: str, asks: str, gp: bool = False) ->
     models, _ = costs(seed)
     start = time.process_time()
     model: Relaxable = predicted_accuracy(seed)[0] if gp else accuracy()[0]
-    objective = Objective(candidates(), lambda p: model.predict_relaxed(p, p), (models.net.predict_relaxed,))
+    objective = Objective(tables().archs, lambda p: model.predict_relaxed(p, p), (models.net.predict_relaxed,))
     devices = models.devices(SYNTHETIC, np.random.default_rng(seed))
     made = OptimizerNetwork(method, asks, seed=MEMBERS * seed + member)  # type: ignore[arg-type]
     made.fit(objective, torch.from_numpy(devices).float()[:, None])
@@ -141,9 +141,9 @@ def told(row: str, device: str, budget: float, seed: int) -> dict:
     """One answer, and how good it truly is."""
     some = networks(row, seed)
     vector, model = adapted(device, seed)
-    quality: Cost = predicted_accuracy(seed)[1] if row == "gp" else tables()[3]
+    quality: Cost = predicted_accuracy(seed)[1] if row == "gp" else tables().quality
     problem = Problem(
-        candidates().space,
+        tables().archs.space,
         quality,
         {"latency_ms": lambda archs: model.predict(archs, model.devices_[0])},
         {"latency_ms": budget},
@@ -153,7 +153,7 @@ def told(row: str, device: str, budget: float, seed: int) -> dict:
     found = answer([one for one, _ in some], vector, problem, **settings)
     seconds = time.perf_counter() - start
     best = optimum(device, budget)
-    true, ms = (float(cost(found.arch)[0]) for cost in (tables()[3], tables()[4][device]))
+    true, ms = (float(cost(found.arch)[0]) for cost in (tables().quality, tables().latency[device]))
     return {
         "search": row,
         "device": device,
@@ -194,15 +194,14 @@ def table(row: str) -> list[dict]:
     """The sixty pairs, then means with 95 % intervals over seeds."""
     from scipy.stats import t
 
-    pairs = [(d, float(b)) for d in TARGETS for b in np.quantile(tables()[4][d](candidates()), BUDGETS)]
-    ones = [told(row, device, budget, seed) for seed in range(SEEDS) for device, budget in pairs]
+    ones = [told(row, device, budget, seed) for seed in range(SEEDS) for device, budget in pairs(TARGETS)]
     mean: dict = {"search": row, "device": "all", "samples_per_device": REFERENCES}
     for name in ("regret", "met", "within_5", "measurements", "seconds"):
         means = [np.mean([one[name] for one in ones if one["seed"] == seed]) for seed in range(SEEDS)]
         half = t.ppf(0.975, SEEDS - 1) * np.std(means, ddof=1) / np.sqrt(SEEDS)
         mean |= {name: float(np.mean(means)), f"{name}_half": float(half)}
     mean["train_seconds"] = float(np.mean([train_seconds(row, seed) for seed in range(SEEDS)]))
-    mean["answer_ms"] = float(np.median([answer_ms(row, d, b, 0) for d, b in pairs[::6]]))
+    mean["answer_ms"] = float(np.median([answer_ms(row, d, b, 0) for d, b in pairs(TARGETS)[::6]]))
     return [*ones, mean]
 
 
@@ -210,8 +209,8 @@ def fifteen() -> list[dict]:
     """HELP's fifteen published pairs: budget kept, and accuracy at least theirs or the optimum of our tables."""
     rows = [
         {**told("local", device, float(budget), seed), "published": accuracy}
-        for device, pairs in PUBLISHED.items()
-        for budget, accuracy in pairs.items()
+        for device, budgets in PUBLISHED.items()
+        for budget, accuracy in budgets.items()
         for seed in range(SEEDS)
     ]
     for row in rows:
@@ -223,9 +222,9 @@ def margins() -> list[dict]:
     """On each source left out, three draws: what a safety margin of so many standard deviations costs, where nothing
     but the adapted predictor errs. It chose that there is none: budgets are predicted means."""
     rows = []
-    all_, truth = candidates(), tables()[2]
+    all_, truth = tables().archs, tables().accuracies
     for left in SOURCES:
-        m, ms = latencies().where(devices=[d for d in SOURCES if d != left]), tables()[4][left](all_)
+        m, ms = latencies().where(devices=[d for d in SOURCES if d != left]), tables().latency[left](all_)
         for seed in range(3):
             rng = np.random.default_rng(seed)
             prior = Conditioned().fit(m.where(archs=rng.permutation(len(all_))[:CELLS]))
@@ -247,20 +246,20 @@ def samples() -> list[dict]:
     rows = []
     for seed, rule in product(range(SAMPLING_SEEDS), ("chosen", "random")):
         rng = np.random.default_rng(seed)
-        known = rng.permutation(len(candidates()))[: SIZES[0]]
+        known = rng.permutation(len(tables().archs))[: SIZES[0]]
         for size, following in zip(SIZES, (*SIZES[1:], 0), strict=True):
             model, optima, regret = taught(known)
             rows.append({"search": rule, "device": "sources", "seed": seed, "samples": size, "regret": regret})
             if not following:
                 continue
-            pool = np.setdiff1d(rng.permutation(len(candidates()))[:2000], known)
+            pool = np.setdiff1d(rng.permutation(len(tables().archs))[:2000], known)
             if rule == "random":
                 known = np.append(known, pool[: following - size])
                 continue
             pool = np.union1d(pool, optima)
-            low, high = model.predict_interval(candidates()[pool], None, 0.6827)
-            asked = candidates()[pool], candidates()[known], following - size
-            known = np.append(known, pool[explore(*asked, high - low, candidates()[optima], rng)])
+            low, high = model.predict_interval(tables().archs[pool], None, 0.6827)
+            asked = tables().archs[pool], tables().archs[known], following - size
+            known = np.append(known, pool[explore(*asked, high - low, tables().archs[optima], rng)])
     means = {
         rule: {n: np.mean([r["regret"] for r in rows if (r["search"], r["samples"]) == (rule, n)]) for n in SIZES}
         for rule in ("chosen", "random")
@@ -277,11 +276,11 @@ def taught(known: np.ndarray) -> tuple[GaussianProcess, np.ndarray, float]:
     """A process of accuracies from the known cells, the optima by it and by the sources' latencies that the same cells
     teach, and their mean regret; over the budget an optimum is worth the best cheaper one's."""
     model = process(accuracies_of(known))
-    said = model.predict(candidates(), None)
+    said = model.predict(tables().archs, None)
     prior = Conditioned().fit(latencies().where(archs=known, devices=SOURCES))
-    truth, optima, regrets = tables()[2], [], []
-    for name, ms in zip((d.name for d in prior.devices_), prior.predict_all(candidates()).T, strict=True):
-        true = tables()[4][name](candidates())
+    truth, optima, regrets = tables().accuracies, [], []
+    for name, ms in zip((d.name for d in prior.devices_), prior.predict_all(tables().archs).T, strict=True):
+        true = tables().latency[name](tables().archs)
         for budget in np.quantile(true, BUDGETS):
             optima.append(int(np.where(ms <= budget, said, -1).argmax()))
             regrets.append(max(0.0, float(truth[true <= budget].max() - truth[optima[-1]])))
