@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from datasets.records import Architectures, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 from encoders.cell import CellOneHot
+from predictors import performance
 from predictors.base import Relaxable, write_checkpoint
 from predictors.device_net import DeviceNet
 from predictors.gp import GaussianProcess
@@ -20,8 +21,11 @@ from predictors.mlp import MLP
 from predictors.performance import CostModels
 from predictors.scaling import Scale
 from predictors.synthetic_devices import SyntheticDevices, distance_to_hull, reach_of
+from search.__main__ import _table
 from search.base import Problem
+from search.exploration import explore
 from search.optimizer_network import Objective, OptimizerNetwork, answer, decoded
+from search.optimizing import command
 from tests.conftest import made_up, run
 
 SPACE = NasBench201()
@@ -225,3 +229,33 @@ def test_faults_are_told_in_a_sentence(cells, costs, tmp_path: Path) -> None:
         OptimizerNetwork.load(tmp_path / "bad.pt")
     with pytest.raises(InputError, match="no file"):
         OptimizerNetwork.load(tmp_path / "none.pt")
+
+
+def test_the_command_trains_once_and_answers_for_a_new_device(tmp_path: Path, capsys) -> None:
+    optimize = command(performance, _table)
+    tables = Path("datasets/bundled/accuracy.parquet"), Path("datasets/bundled/nasbench201.parquet")
+    small = {"metric": "accuracy_digits", "networks": 1, "synthetic": 10, "steps": 20, "folder": tmp_path}
+    optimize(*tables, 5, "xeon_ort_fp32_1", **small)
+    first = capsys.readouterr().out
+    assert "10 measurements of xeon_ort_fp32_1 used" in first and "P(latency <= budget)" in first
+    assert len((tmp_path / "seed0" / "references.txt").read_text().split()) == 10
+    optimize(*tables, 5, "xeon_ort_fp32_1", **small)
+    again = capsys.readouterr().out
+    assert "trained" in first and "trained" not in again and first.splitlines()[1] == again.splitlines()[0]
+    with pytest.raises(InputError, match="no device 'nobody'"):
+        optimize(*tables, 5, "nobody", **small)
+
+
+@settings(deadline=None, max_examples=15)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 30))
+def test_exploration_chooses_new_cells_near_the_optima_and_far_from_known_ones(seed: int, n: int) -> None:
+    rng = np.random.default_rng(seed)
+    pool, known, optima = SPACE.sample(80, rng), SPACE.sample(20, rng), SPACE.sample(3, rng)
+    pool = pool[np.unique(pool.decisions, axis=0, return_index=True)[1]]
+    unsure = rng.random(len(pool))
+    chosen = explore(pool, known, n, unsure, optima, rng)
+    assert len(chosen) == len(set(chosen.tolist())) == n
+    assert not {row.tobytes() for row in pool[chosen].decisions} & {row.tobytes() for row in known.decisions}
+    (alone,) = explore(pool, known, 1, unsure, optima, rng, shares=(0, 1, 0))
+    fresh = [i for i, row in enumerate(pool.decisions) if not (known.decisions == row).all(axis=1).any()]
+    assert unsure[alone] == unsure[fresh].max()
