@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.records import Architectures, Measurements
+from datasets.records import Architectures, InputError, Measurements
 from encoders.cell import CellOneHot
-from predictors.base import Log, silent
+from predictors.base import Log, Predictor, read_checkpoint, silent, write_checkpoint
 from predictors.conditioned import Conditioned
 from predictors.device_net import DeviceNet
 from predictors.mlp import MLP
@@ -64,8 +65,21 @@ class CostModels:
         """A new device [K], and the predictor of it, from measurements of the references."""
         return self.net.vector(few), self.prior.adapt(few)
 
+    def save(self, folder: Path) -> None:
+        """Write `net.pt` and `prior.pt`."""
+        write_checkpoint(self.net.state(), folder / "net.pt")
+        self.prior.save(folder / "prior.pt")
+
+    @staticmethod
+    def load(folder: Path) -> CostModels:
+        """Read what `save` wrote."""
+        net, prior = DeviceNet.restored(read_checkpoint(folder / "net.pt")), Predictor.load(folder / "prior.pt")
+        if not isinstance(prior, Conditioned):
+            raise InputError(f"{folder} holds no predictor of new devices; train it again.")
+        return CostModels(net, prior)
+
 
 def accuracy_net(m: Measurements, metric: str, seed: int = 0) -> MLP:
     """A relaxable predictor of accuracies in percent, or of whatever depends on no device."""
-    settings = {"hidden": 128, "layers": 2, "epochs": 30, "batch_size": 256, "learning_rate": 3e-3}
+    settings: dict[str, Any] = {"hidden": 128, "layers": 2, "epochs": 30, "batch_size": 256, "learning_rate": 3e-3}
     return MLP(metric=metric, scale=Scale("linear"), encoder=CellOneHot(), seed=seed, **settings).fit(m)
