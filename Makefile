@@ -1,5 +1,5 @@
 # Each target sets up .venv from pyproject.toml and constraints.txt when one of them has changed.
-.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search
+.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search optimizer
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -129,3 +129,7 @@ cross-device: setup
 search: setup
 	$(PY) -m pytest -q tests/test_search.py --rows runs/search_tests/summary.json
 	$(PY) -m tests.search_check --out runs/search --claims configs/claims/search.yaml
+
+# The optimizer network on the same sixty pairs, and the fifteen. Five minutes on an idle core.
+optimizer: setup
+	$(PY) -m tests.optimizer_check --out runs/search/optimizer --claims configs/claims/optimizer.yaml

@@ -90,3 +90,9 @@ class CellOneHot(VectorEncoder):
             kinds, _ = archs.space.graph(archs)
             tables.append((kinds[..., None] == np.arange(len(archs.space.kinds))).sum(axis=1).astype(np.float32))
         return np.concatenate(tables, axis=1)
+
+
+def require_one_hot(encoder: object) -> None:
+    """Refuse an encoder of which relaxed decisions are not the input: only plain `CellOneHot` can say what they are."""
+    if encoder != CellOneHot():
+        raise InputError(f"Relaxed architectures need the encoder CellOneHot() as it is, not {encoder}.")

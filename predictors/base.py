@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from encoders.base import GraphEncoder, VectorEncoder
 from encoders.device import DeviceIndex
 from predictors.config import from_config, to_config
 from predictors.scaling import Scale, centring
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT = 1
 """Version of `predictor.pt`."""
@@ -198,6 +201,21 @@ class Uncertain(Protocol):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends [A], in the metric's unit, of central intervals that a new measurement falls into with
         probability `level`."""
+        ...
+
+
+@runtime_checkable
+class Relaxable(Protocol):
+    """It answers for relaxed architectures too, and differentiably: what is optimised by gradients needs that."""
+
+    def predict_relaxed(self, p: Tensor, device: Tensor) -> Tensor:
+        """Predictions [B] in the metric's unit.
+
+        Args:
+            p: [B, F]; each decision's probabilities of its choices, one decision after the other. Where each is certain
+                it is what `CellOneHot` says.
+            device: vectors of devices [B, K]; what depends on no device does not look at them.
+        """
         ...
 
 

@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from encoders.base import VectorEncoder
-from encoders.cell import CellOneHot
+from encoders.cell import CellOneHot, require_one_hot
 from predictors.base import Inputs
 from predictors.neural import NeuralPredictor
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 
 @dataclass
@@ -35,3 +35,8 @@ class MLP(NeuralPredictor):
         from predictors.networks import DenseNet
 
         return DenseNet(x["x"], [self.hidden] * self.layers, outputs, self.dropout)
+
+    def predict_relaxed(self, p: Tensor, device: Tensor) -> Tensor:
+        """See `Relaxable.predict_relaxed`."""
+        require_one_hot(self.encoder)
+        return self.scale.inverse_of_tensor(self.network_(p)[:, 0])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -38,6 +41,12 @@ class Scale:
         """Back to the metric's unit."""
         y = z * self.std_ + self.mean_
         return np.exp(y) if self.kind == "log" else y
+
+    def inverse_of_tensor(self, z: Tensor) -> Tensor:
+        """`inverse` of the only device's, differentiable."""
+        ((mean,), (std,)) = self.mean_, self.std_
+        y = z * float(std) + float(mean)
+        return y.exp() if self.kind == "log" else y
 
     def multiply(self, factor: np.ndarray) -> None:
         """Make every inverse [A, D] larger by one factor [D] a device."""

@@ -213,10 +213,12 @@ def _table(file: Path) -> Measurements:
 
 def commands() -> list[Any]:
     """Everything that this command line offers."""
+    from predictors import performance
     from search.netadapt.__main__ import netadapt
     from search.netadapt.grids import layers
+    from search.optimizing import command
 
-    return [bisect, evolve, exhaustive, netadapt, layers]
+    return [bisect, command(performance, _table), evolve, exhaustive, netadapt, layers]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,163 @@
+"""A predictor that takes the device as an input (Lu et al., "Scaling up DNN optimization for edge inference", 5.2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from datasets.records import Architectures, InputError, Measurements
+from datasets.spaces import parse_space
+from encoders.cell import CellOneHot
+from predictors.base import Log, silent
+from predictors.synthetic_devices import SyntheticDevices
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+SYNTHETIC = 150
+"""So many synthetic devices are drawn at once, and used for `FRESH` steps."""
+FRESH = 10
+
+
+@dataclass
+class DeviceNet:
+    """log cost = mean of d + phi(x) . psi(d - its mean), for an architecture x and a device d.
+
+    A device is the logarithms of its costs on reference architectures, so a device that is twice as slow at everything
+    costs twice as much by construction, and a new one is known after a few measurements. phi reads decisions, relaxed
+    ones too; phi and psi are small nets beside a linear map. The loss is the squared error of logarithms on real and on
+    synthetic devices. It is no `Predictor`: it answers for devices that it has never heard of, not for a list.
+
+    Attributes:
+        metric: what is predicted.
+        rank: of the product.
+        hidden: width of the two layers of phi and psi.
+        steps: of AdamW.
+        devices: a step.
+        cells: and architectures of each.
+        real: share of the devices of a step that were really measured.
+        learning_rate: the peak; it warms up and then falls to zero along a cosine.
+        weight_decay: AdamW's.
+        seed: of weights, devices and batches.
+    """
+
+    metric: str = "latency_ms"
+    rank: int = 24
+    hidden: int = 64
+    steps: int = 1000
+    devices: int = 32
+    cells: int = 256
+    real: float = 0.125
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-4
+    seed: int = 0
+
+    references_: Architectures = field(init=False, repr=False, compare=False)
+    places_: np.ndarray = field(init=False, repr=False, compare=False)  # [K], of the references in `synthetic_`
+    synthetic_: SyntheticDevices = field(init=False, repr=False, compare=False)
+
+    def fit(self, sources: Measurements, references: Architectures, log: Log = silent) -> Self:
+        """Learn from source devices; `references` were measured on each of them."""
+        import torch
+
+        y = sources.matrix(self.metric)
+        rows = np.flatnonzero(~np.isnan(y).any(axis=1))
+        archs = sources.architectures[rows]
+        self.references_, self.places_ = references, _places(references, archs)
+        if not (y[rows] > 0).all():
+            raise InputError(f"{self.metric} of {sources.name} has values that are not above zero.")
+        x = CellOneHot()(archs)
+        self.synthetic_ = SyntheticDevices.of(np.log(y[rows]), x, archs.space.num_choices)
+        rng, tensor = np.random.default_rng(self.seed), torch.from_numpy(x)
+        with torch.random.fork_rng():
+            torch.manual_seed(self.seed)
+            self.network_ = self._network(x.shape[1], len(references))
+            self._train(torch.from_numpy(np.log(y[rows])).float(), tensor, rng, log)
+        return self
+
+    def _train(self, real: Tensor, x: Tensor, rng: np.random.Generator, log: Log) -> None:
+        import torch
+
+        from predictors.training import one_cycle
+
+        optimizer = torch.optim.AdamW(self.network_.parameters(), self.learning_rate, weight_decay=self.weight_decay)
+        schedule, few = one_cycle(optimizer, self.learning_rate, self.steps), round(self.real * self.devices)
+        for step in range(self.steps):
+            if step % FRESH == 0:
+                drawn = self.synthetic_.draw(SYNTHETIC, rng)
+                logs = torch.cat([real, torch.from_numpy(drawn).float()], dim=1)
+            chosen = [rng.integers(0, real.shape[1], few), rng.integers(0, logs.shape[1], self.devices - few)]
+            columns = logs[:, np.concatenate(chosen)]
+            rows = rng.integers(0, len(x), min(self.cells, len(x)))
+            loss = ((self.network_(x[rows][None], columns[self.places_].T[:, None]) - columns[rows].T) ** 2).mean()
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            if step % 200 == 199:
+                log(f"step {step + 1} of {self.steps}: loss {float(loss.detach()):.5f}", loss=float(loss.detach()))
+        optimizer.zero_grad()
+        self.network_.eval().requires_grad_(False)
+
+    def _network(self, features: int, references: int) -> nn.Module:
+        from predictors.networks import Bilinear
+
+        return Bilinear(features, references, self.hidden, self.rank)
+
+    def vector(self, few: Measurements) -> np.ndarray:
+        """A device [K] as this net reads it, from measurements of one device that hold all references."""
+        if len(few.devices) != 1:
+            raise InputError(f"One device at a time: {few.name} has {len(few.devices)}.")
+        y = few.matrix(self.metric)[:, 0]
+        rows = np.flatnonzero(~np.isnan(y))
+        return np.log(y[rows][_places(self.references_, few.architectures[rows])])
+
+    def predict_relaxed(self, p: Tensor, device: Tensor) -> Tensor:
+        """See `Relaxable.predict_relaxed`; leading dimensions of both are broadcast."""
+        return self.network_(p, device).exp()
+
+    def predict(self, archs: Architectures, device: np.ndarray) -> np.ndarray:
+        """Costs [A] on one device [K], in the metric's unit."""
+        import torch
+
+        with torch.inference_mode():
+            said = self.predict_relaxed(torch.from_numpy(CellOneHot()(archs)), torch.from_numpy(device).float())
+        return said.double().numpy()
+
+    def state(self) -> dict[str, Any]:
+        """Everything, as plain containers and tensors, for `write_checkpoint`."""
+        archs, s = self.references_, self.synthetic_
+        about = {"space": str(archs.space), "references": archs.keys, "choices": list(s.choices), "reach": s.reach}
+        return {
+            "settings": {f.name: getattr(self, f.name) for f in fields(self) if f.init},
+            **about,
+            "logs": s.logs,
+            "one_hot": s.one_hot,
+            "places": self.places_,
+            "network": self.network_.state_dict(),
+        }
+
+    @staticmethod
+    def restored(state: dict[str, Any]) -> DeviceNet:
+        """The one whose `state` that is."""
+        net = DeviceNet(**state["settings"])
+        net.references_ = parse_space(state["space"]).parse(state["references"])
+        logs, one_hot = state["logs"].numpy(), state["one_hot"].numpy()
+        net.synthetic_ = SyntheticDevices(logs, one_hot, tuple(state["choices"]), state["reach"])
+        net.places_ = state["places"].numpy()
+        net.network_ = net._network(one_hot.shape[1], len(net.references_))
+        net.network_.load_state_dict(state["network"])
+        net.network_.eval().requires_grad_(False)
+        return net
+
+
+def _places(wanted: Architectures, among: Architectures) -> np.ndarray:
+    """Where each of `wanted` stands among those that were measured."""
+    there = {row.tobytes(): i for i, row in enumerate(among.decisions)}
+    places = [there.get(row.tobytes()) for row in wanted.decisions]
+    if wanted.space != among.space or None in places:
+        missing = places.count(None)
+        raise InputError(f"{missing} of {len(wanted)} reference architectures were not measured; measure all of them.")
+    return np.array(places)

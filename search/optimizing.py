@@ -1,0 +1,139 @@
+"""`python -m search optimize`: networks that have learnt to optimise, trained once and asked for any device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from datasets.records import Architectures, InputError, Measurements, find_device
+from search.base import Problem
+from search.costs import lookup, probability
+from search.optimizer_network import Objective, OptimizerNetwork, answer
+
+METHODS: tuple[Literal["imitate", "through"], ...] = ("imitate", "through")
+"""One after the other, Methods 1 and 2."""
+
+
+def command(performance: Any, read: Callable[[Path], Measurements]) -> Callable[..., None]:
+    """The command, with what it may not import: `predictors.performance` and the reader of tables."""
+
+    def optimize(
+        accuracy: Path,
+        latency: Path,
+        budget_ms: float,
+        device: str,
+        sources: str = "",
+        few: Path | None = None,
+        metric: str = "accuracy_cifar100",
+        networks: int = 2,
+        synthetic: int = 300,
+        steps: int = 1500,
+        rounds: int = 2,
+        seed: int = 0,
+        folder: Path = Path("runs/search/networks"),
+    ) -> None:
+        """Ask networks that have learnt to optimise for the best cell of a new device (Approach 2).
+
+        Args:
+            accuracy: a table of accuracies (.yaml, a file of configs/datasets, or .parquet); others are predicted.
+            latency: a table of latencies on source devices, read the same way.
+            budget_ms: latency that must not be exceeded.
+            device: the new one; of it the reference cells' latencies are read and nothing else.
+            sources: names of the devices that are learnt from, separated by commas; by default all others.
+            few: table with the new device's latencies on the reference cells; by default that of the sources.
+            metric: which accuracy of the table.
+            networks: of each training method.
+            synthetic: devices that are made up beside the sources.
+            steps: of training, for each network.
+            rounds: of the local search round what networks propose.
+            seed: of everything that is drawn.
+            folder: of what was trained (another device then needs no training) and of the reference cells' names
+                (references.txt).
+        """
+        m, values = read(latency), read(accuracy)
+        table, tabled = lookup(values.architectures, values.matrix(metric)[:, 0])
+        find_device(m.devices, device if few is None else m.devices[0].name)
+        names = sources.split(",") if sources else [known.name for known in m.devices if known.name != device]
+        learnt = m.where(devices=names)
+        where = folder / f"seed{seed}"
+        if not (where / "references.txt").is_file():
+            net = performance.accuracy_net(values, metric, seed)
+            _train(performance, learnt, net, tabled, where, networks, synthetic, steps, seed)
+        costs, net = performance.CostModels.load(where), performance.Predictor.load(where / "accuracy.pt")
+        made = [OptimizerNetwork.load(file) for file in sorted(where.glob("network_*.pt"))]
+
+        def quality(archs: Architectures) -> np.ndarray:
+            said, known = net.predict(Architectures(tabled.space, archs.decisions), None), table(archs)
+            return np.where(np.isnan(known), said, known)
+
+        _answer(costs, made, read(few) if few else m, device, quality, budget_ms, rounds)
+
+    return optimize
+
+
+def _train(
+    performance: Any,
+    m: Measurements,
+    accuracy: Any,
+    tabled: Architectures,
+    where: Path,
+    networks: int,
+    synthetic: int,
+    steps: int,
+    seed: int,
+) -> None:
+    """Both stages; `references.txt` is written last, and says that all is there."""
+    import torch
+
+    start = time.process_time()
+    known = m.architectures[np.flatnonzero(~np.isnan(m.matrix("latency_ms")).any(axis=1))]
+    known = known[np.flatnonzero(known.space.connected(known))]
+    costs = performance.CostModels(performance.DeviceNet(steps=steps)).fit(m, known, seed)
+    objective = Objective(tabled, lambda p: accuracy.predict_relaxed(p, p), (costs.net.predict_relaxed,))
+    devices = torch.from_numpy(costs.devices(synthetic, np.random.default_rng(seed))).float()[:, None]
+    where.mkdir(parents=True, exist_ok=True)
+    for i in range(networks):
+        for method in METHODS:
+            made = OptimizerNetwork(method, steps=steps, seed=i).fit(objective, devices, print)
+            made.save(where / f"network_{method}_{i}.pt")
+    costs.save(where)
+    accuracy.save(where / "accuracy.pt")
+    (where / "references.txt").write_text("\n".join(costs.net.references_.keys) + "\n")
+    print(f"trained in {time.process_time() - start:.0f} CPU seconds: {where}")
+
+
+def _answer(
+    costs: Any,
+    networks: list[OptimizerNetwork],
+    m: Measurements,
+    device: str,
+    quality: Callable[[Architectures], np.ndarray],
+    budget_ms: float,
+    rounds: int,
+) -> None:
+    """Adapt to the references of the device, ask, tell."""
+    import torch
+
+    table = m.where(devices=[find_device(m.devices, device).name])
+    there = {row.tobytes(): i for i, row in enumerate(table.architectures.decisions)}
+    references = costs.net.references_
+    places = [there.get(row.tobytes(), -1) for row in references.decisions]
+    if -1 in places:
+        missing = references.keys[places.index(-1)]
+        raise InputError(f"{device} lacks {places.count(-1)} reference cells, {missing} first: measure all of them.")
+    vector, model = costs.adapt(table.where(archs=places))
+    at, space = model.devices_[0], references.space
+    known = {"latency_ms": lambda archs: model.predict(archs, at)}
+    problem = Problem(space, quality, known, {"latency_ms": budget_ms})
+    found = answer(networks, torch.from_numpy(vector).float()[None], problem, rounds=rounds)
+    print(found.arch.keys[0])
+    print(f"accuracy {found.quality:.4g} %, predicted latency {found.costs['latency_ms']:.4g} ms")
+    kept = "keeps" if found.met else "does NOT keep (nothing that was looked at does)"
+    print(f"{kept} the budget of {budget_ms:g} ms by prediction; {len(references)} measurements of {device} used")
+    print(f"P(latency <= budget) = {probability(model, found.arch, at, budget_ms):.3f}; {found.seconds:.3f} s")
+    if (place := there.get(found.arch.decisions[0].tobytes())) is not None:
+        print(f"the table says {table.matrix('latency_ms')[place, 0]:.4g} ms")
