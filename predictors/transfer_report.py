@@ -63,16 +63,18 @@ def gather(folder: Path) -> pd.DataFrame:
 
 
 def margins(table: pd.DataFrame, ours: str = "conditioned") -> list[dict[str, Any]]:
-    """How far the mean Spearman of ours is above the best of all others, a row a set and number of samples that both
-    have; draws and seeds that not all have count all the same."""
+    """How far the mean Spearman of ours is above the best of all others, a row a set and number of samples; each other
+    predictor is compared on the targets, seeds and draws that it has rows of."""
     every = table[(table["cells"] == "all") & (table["sampler"] != "fixed")].astype({"spearman": float})
     rows = []
     for (device_set, shots), part in every.groupby(["device_set", "shots"], sort=False):
-        means = part.groupby("predictor")["spearman"].mean()
-        others = means.drop(ours, errors="ignore")
-        if ours in means and len(others):
-            about = {"part": "margin", "device_set": device_set, "shots": shots, "best_other": others.idxmax()}
-            rows.append(about | {"margin_spearman": float(means[ours] - others.max())})
+        wide = part.groupby(["device", "seed", "draw", "predictor"])["spearman"].mean().unstack("predictor")
+        if ours not in wide:
+            continue
+        above = wide.drop(columns=ours).rsub(wide[ours], axis=0).mean().dropna()
+        if len(above):
+            about = {"part": "margin", "device_set": device_set, "shots": shots, "best_other": above.idxmin()}
+            rows.append(about | {"margin_spearman": float(above.min())})
     return rows
 
 
