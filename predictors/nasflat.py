@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from datasets.records import Architectures, Measurements
-from encoders.base import GraphEncoder
+from encoders.base import GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph
 from predictors.base import Inputs, Log
 from predictors.few_shot import draw, for_new_device
@@ -23,20 +23,24 @@ if TYPE_CHECKING:
 
 @dataclass
 class Nasflat(NeuralPredictor):
-    """NASFLAT's method (Akhauri and Abdelfattah, MLSys 2024), trained by our loop, without its supplementary encodings.
+    """NASFLAT's method (Akhauri and Abdelfattah, MLSys 2024), trained by our loop.
 
-    Pairs of labels of a device teach the order by a hinge (theirs mix devices); since that gives no milliseconds, a
-    rising line a device then makes the scores labels. A new device gets the embedding of the source device whose
-    predictions rank its measurements best, and everything is fine-tuned on these.
+    Pairs of labels, standardised a device, teach the order by a hinge; since that gives no milliseconds, a rising line
+    a device then makes the scores labels. A new device gets the embedding of the source device whose predictions rank
+    its measurements best, and everything is fine-tuned on these, all in one batch.
 
     Attributes:
         batch_size: architectures a step; each counts once a device.
-        loss: `hinge` on pairs, with a margin of 0.1 deviations, or on labels.
+        loss: `mixed_hinge` on pairs of labels of any devices, as theirs, or `hinge` on pairs of one; with a margin of
+            0.1; or on labels.
         encoder: architectures to graphs; the network has no use for a global node.
         hidden: width of the layers.
         layers: of the second pass; the first has one less.
         device_size: numbers that describe a device.
         dropout: share of the head's activations dropped while training.
+        edges: whether nodes hear their predecessors; in chains theirs do not.
+        supplement: numbers of an architecture that join what is read out; theirs are zero-cost proxies, FLOPs and
+            parameters among them, and embeddings learnt elsewhere.
         adapt_epochs: passes over the measurements of a new device.
         adapt_learning_rate: AdamW's peak there.
     """
@@ -45,22 +49,30 @@ class Nasflat(NeuralPredictor):
     epochs: int = 150
     batch_size: int = 16
     weight_decay: float = 1e-5
-    loss: Literal["hinge", "l1", "mse", "huber"] = "hinge"  # type: ignore[assignment]
+    loss: Literal["mixed_hinge", "hinge", "l1", "mse", "huber"] = "mixed_hinge"  # type: ignore[assignment]
     encoder: GraphEncoder = field(default_factory=lambda: CellGraph(global_node=False))
     hidden: int = 128
     layers: int = 3
     device_size: int = 8
     dropout: float = 0.1
+    edges: bool = True
+    supplement: VectorEncoder | None = None
     adapt_epochs: int = 40
     adapt_learning_rate: float = 3e-3
 
     def _network(self, x: Inputs, outputs: int) -> TwoPassNet:
         from predictors.two_pass import TwoPassNet
 
-        _, nodes, features = x["nodes"].shape
+        features = x["nodes"].shape[-1]
         kinds = self.space_.kinds
         output = features - len(kinds) + kinds.index("output")  # a global node's kind stands before the others
-        return TwoPassNet(nodes, features, output, outputs, self.device_size, self.hidden, self.layers, self.dropout)
+        sizes = self.device_size, self.hidden, self.layers
+        return TwoPassNet(features, output, outputs, *sizes, self.dropout, x.get("supplement"))
+
+    def _arrays(self, archs: Architectures) -> Inputs:
+        x = super()._arrays(archs)
+        x = {name: x[name] for name in (("nodes", "mask", "adjacency") if self.edges else ("nodes",))}
+        return x if self.supplement is None else {**x, "supplement": self.supplement(archs)}
 
     def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         super()._fit(x, z, val, log)
@@ -98,7 +110,7 @@ class Nasflat(NeuralPredictor):
             return network
 
         usual = Training(**{f.name: getattr(self, f.name) for f in fields(Training)})
-        train = replace(usual, epochs=self.adapt_epochs, learning_rate=self.adapt_learning_rate)
+        train = replace(usual, epochs=self.adapt_epochs, learning_rate=self.adapt_learning_rate, batch_size=len(z))
         new.network_ = train(start, x, z, None, lambda message, **numbers: None)
         new._shapes_ = self._shapes_
         new._calibrate(x, z)

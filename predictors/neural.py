@@ -49,13 +49,13 @@ class TorchPredictor(Predictor):
         import torch
 
         names = list(x)
-        free = tuple({0: torch.export.Dim("batch", min=1, max=1 << 30)} for _ in names)
+        free = {name: {0: torch.export.Dim("batch", min=1, max=1 << 30)} for name in names}
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
                 self.network_,
-                tuple(torch.from_numpy(x[name]) for name in names),
+                kwargs={name: torch.from_numpy(x[name]) for name in names},
                 input_names=names,
                 output_names=["z"],
                 dynamic_shapes=free,

@@ -60,8 +60,8 @@ class Training:
 
     def criterion(self) -> nn.Module:
         """The loss between predictions and scaled labels, both [n, D], these NaN where unknown."""
-        if self.loss == "hinge":
-            return PairHinge()  # no pair of an unknown label has an order
+        if self.loss in ("hinge", "mixed_hinge"):
+            return PairHinge(mixed=self.loss == "mixed_hinge")  # no pair of an unknown label has an order
         return _OfKnown({"l1": nn.L1Loss, "mse": nn.MSELoss, "huber": nn.HuberLoss}[self.loss]())
 
     def optimizer(self, parameters: Iterator[nn.Parameter], steps: int) -> tuple[Any, Any]:
@@ -106,11 +106,21 @@ def one_cycle(optimizer: torch.optim.Optimizer, peak: float, steps: int) -> torc
 
 
 class PairHinge(nn.Module):
-    """Mean over all pairs of labels of how far scores fall short of a margin in the pair's order."""
+    """Mean over all pairs of labels of how far scores fall short of a margin in the pair's order.
+
+    Args:
+        mixed: whether labels of different devices are pairs too.
+    """
 
     margin = 0.1
 
+    def __init__(self, mixed: bool = False) -> None:
+        super().__init__()
+        self.mixed = mixed
+
     def forward(self, score: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        if self.mixed:
+            score, z = score.flatten(), z.flatten()
         above = z[:, None] > z
         short = torch.relu(self.margin - score[:, None] + score)
         return (short * above).sum() / above.sum().clamp(min=1)

@@ -7,90 +7,143 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-NODE, OPERATOR, START, HEAD = 48, 40, 96, 200
-"""Widths: of a node's embedding, of an operator's, of what layers start from, of the head."""
+from predictors.networks import DenseNet
+
+NODE, OPERATOR, START, HEAD, SUPPLEMENT = 48, 40, 96, 200, 48
+"""Widths: of a node's embedding, of an operator's, of what layers start from, of the head, of what is supplementary."""
 KNOTS = 32
 
 
 class GatedLayer(nn.Module):
-    """The mean of two ways to hear from a node's predecessors, both gated by its operator: their sum, with a residual,
-    and single-head attention."""
+    """The mean of two ways to hear from a node's predecessors, both gated by its operator: their sum, to which the node
+    itself is added, and single-head attention."""
 
     def __init__(self, inputs: int, outputs: int, operator: int) -> None:
         super().__init__()
-        self.project = nn.Linear(inputs, 3 * outputs)
+        self.project = nn.Linear(inputs, 2 * outputs)
         self.gates = nn.Linear(operator, 2 * outputs)
         self.attend = nn.Linear(outputs, 2, bias=False)
         self.norm = nn.LayerNorm(outputs)
 
-    def forward(self, x: Tensor, operator: Tensor, hears: Tensor) -> Tensor:
-        """Args: x [.., N, inputs]; operator [B, D, N, operator]; hears [B, 1, N, N], 1 where a row hears a column."""
-        flow, residual, values = self.project(x).chunk(3, dim=-1)
-        flow_gate, attention_gate = torch.sigmoid(self.gates(operator)).chunk(2, dim=-1)
-        ask, answer = self.attend(values).split(1, dim=-1)
-        score = nn.functional.leaky_relu(ask + answer.transpose(-1, -2), 0.2)
-        heard = torch.softmax(score.masked_fill(hears == 0, -1e9), dim=-1) @ values
-        summed = torch.relu(flow_gate * (hears @ flow) + residual)
-        return (summed + torch.relu(self.norm(attention_gate * heard))) / 2
+    def forward(self, x: Tensor, gates: Tensor, hears: Tensor | None, read: Tensor | None = None) -> Tensor:
+        """Args: x [B, D, N, inputs]; gates [B, D, R, 2 outputs], what `gates` makes of operators; hears [B, 1, N, N], 1
+        where a row hears a column, or nothing where each hears itself only; read [B, 1, R, N], one-hot rows, where only
+        R of the nodes are wanted. B and D may be 1.
+        """
+        flow, values = self.project(x).chunk(2, dim=-1)
+        flow_gate, attention_gate = torch.sigmoid(gates).chunk(2, dim=-1)
+        own = flow if read is None else read @ flow
+        if hears is None:
+            summed, heard = own, values if read is None else read @ values
+        else:
+            ask, answer = self.attend(values).split(1, dim=-1)
+            if read is not None:
+                ask, hears = read @ ask, read @ hears
+            score = nn.functional.leaky_relu(ask + answer.transpose(-1, -2), 0.2)
+            heard = torch.softmax(score.masked_fill(hears == 0, -1e9), dim=-1) @ values
+            summed = hears @ flow
+        return (flow_gate * summed + own + self.norm(attention_gate * heard)) / 2
 
 
 class TwoPassNet(nn.Module):
     """The first pass tells every node, by way of its operator's embedding, what the output node heard; the second is
     read out. Its score for a device becomes a scaled label by `calibration`, which keeps the order.
 
+    Without edges a node hears itself only, so every kind of node is worked out once for all graphs, which are then sums
+    of their nodes.
+
     Args:
-        nodes: of a graph.
-        kinds: of nodes.
+        kinds: of nodes; the first node and the first kind is the input.
         output: which kind is the output.
         devices: how many; each has an embedding of `device` numbers.
         layers: of the second pass; the first has one less.
+        supplement: of training architectures [A, S], for mean and deviation; these numbers join what is read out.
     """
 
     def __init__(
-        self, nodes: int, kinds: int, output: int, devices: int, device: int, hidden: int, layers: int, dropout: float
+        self,
+        kinds: int,
+        output: int,
+        devices: int,
+        device: int,
+        hidden: int,
+        layers: int,
+        dropout: float,
+        supplement: np.ndarray | None = None,
     ) -> None:
         super().__init__()
+        self.supplement, read = None, hidden
+        if supplement is not None:
+            self.supplement, read = DenseNet(supplement, [hidden] * 2, SUPPLEMENT, dropout), hidden + SUPPLEMENT
         self.output = output
-        self.position = nn.Parameter(torch.randn(nodes, NODE))
+        self.position = nn.Parameter(torch.randn(2, NODE))  # of the input, and of all others
         self.start = nn.Linear(NODE, START)
         self.operator = nn.Linear(kinds, OPERATOR, bias=False)
         nn.init.normal_(self.operator.weight)  # an embedding, looked up by one-hot vectors
         self.hardware = nn.Parameter(torch.randn(devices, device))
         size = OPERATOR + device
         self.first = _layers(hidden, max(1, layers - 1), size)
-        self.back = nn.Sequential(*_dense(hidden, [hidden] * 3))
-        self.refresh = nn.Sequential(*_dense(size + hidden, [hidden]), nn.Linear(hidden, size))
+        self.back = nn.Sequential(*_dense(hidden, [hidden] * 2), nn.Linear(hidden, hidden))
+        self.tell = nn.Linear(size + hidden, hidden)
+        self.refresh = nn.Sequential(nn.ReLU(), nn.Linear(hidden, size))
         self.second = _layers(hidden, layers, size)
-        self.head = nn.Sequential(*_dense(hidden, [HEAD] * 3), nn.Dropout(dropout), nn.Linear(HEAD, 1))
+        self.head = nn.Sequential(*_dense(read, [HEAD] * 3, dropout), nn.Linear(HEAD, 1))
         self.calibration = Calibration(devices)
 
-    def forward(self, nodes: Tensor, adjacency: Tensor, mask: Tensor) -> Tensor:
-        present = mask[:, None, :, None]
-        hears = (adjacency.transpose(1, 2) + torch.eye(adjacency.shape[-1]))[:, None]
-        size = (-1, len(self.hardware), nodes.shape[1], -1)
-        hardware = self.hardware[None, :, None].expand(nodes.shape[0], *size[1:])
-        operator = torch.cat([self.operator(nodes)[:, None].expand(size), hardware], dim=-1)
-        start = self.start(self.position)[None, None]
-        x = start
-        for layer in self.first:
-            x = layer(x, operator, hears) * present
-        heard = (x * nodes[:, None, :, self.output, None]).sum(dim=2, keepdim=True)
-        told = self.back(heard).expand(size)
-        operator = operator + self.refresh(torch.cat([operator, told], dim=-1))
-        x = start
-        for layer in self.second:
-            x = layer(x, operator, hears) * present
-        mean = x.sum(dim=2) / mask.sum(dim=1)[:, None, None]
+    def forward(
+        self,
+        nodes: Tensor,
+        mask: Tensor | None = None,
+        adjacency: Tensor | None = None,
+        supplement: Tensor | None = None,
+    ) -> Tensor:
+        if mask is None or adjacency is None:
+            counted = nodes.sum(dim=1)
+            nodes = torch.eye(nodes.shape[-1])[None]
+            hears = None
+        else:
+            counted = mask
+            hears = (adjacency.transpose(1, 2) + torch.eye(adjacency.shape[-1]))[:, None]
+        x = self._read_twice(nodes, hears)  # [B or 1, D, N, hidden]
+        counted = torch.cat([torch.zeros_like(counted[:, :1]), counted[:, 1:]], dim=1)  # all but the input
+        mean = ((counted / counted.sum(dim=1, keepdim=True))[:, None, None] @ x).squeeze(2)
+        if self.supplement is not None:
+            more = self.supplement(supplement)[:, None].expand(-1, mean.shape[1], -1)
+            mean = torch.cat([mean, more], dim=-1)
         return self.calibration(self.head(mean).squeeze(-1))
+
+    def _read_twice(self, nodes: Tensor, hears: Tensor | None) -> Tensor:
+        output = nodes[:, None, None, :, self.output]
+        parts = self.operator(nodes)[:, None], self.hardware[None, :, None]
+        entry, other = self.start(self.position).split(1)
+        x = start = torch.cat([entry, other.expand(nodes.shape[1] - 1, -1)])[None, None]
+        *inner, last = self.first
+        for layer in inner:
+            x = torch.relu(layer(x, of_parts(layer.gates, *parts), hears))
+        told = self.back(last(x, of_parts(last.gates, output @ parts[0], parts[1]), hears, output))
+        operator = self.refresh(of_parts(self.tell, *parts, told))
+        x = start
+        for i, layer in enumerate(self.second):
+            x = layer(torch.relu(x) if i else x, layer.gates(operator), hears)
+        return x
+
+
+def of_parts(layer: nn.Linear, *parts: Tensor) -> Tensor:
+    """What a layer makes of the parts joined along their last dimension; their other dimensions may be broadcast, so
+    that what many rows share is multiplied once."""
+    weights = layer.weight.split([part.shape[-1] for part in parts], dim=1)
+    products = [nn.functional.linear(part, weight) for part, weight in zip(parts, weights, strict=True)]
+    return sum(products[1:], products[0] + layer.bias)
 
 
 def _layers(hidden: int, count: int, operator: int) -> nn.ModuleList:
     return nn.ModuleList(GatedLayer(hidden if i else START, hidden, operator) for i in range(count))
 
 
-def _dense(inputs: int, widths: list[int]) -> list[nn.Module]:
+def _dense(inputs: int, widths: list[int], dropout: float = 0.0) -> list[nn.Module]:
     sizes = [inputs, *widths]
-    return [step for a, b in zip(sizes, widths, strict=False) for step in (nn.Linear(a, b), nn.ReLU())]
+    layers = [[nn.Linear(a, b), nn.ReLU(), nn.Dropout(dropout)] for a, b in zip(sizes, widths, strict=False)]
+    return [step for layer in layers for step in layer]
 
 
 class Calibration(nn.Module):

@@ -131,7 +131,14 @@ def test_helps_references_come_first_and_must_be_measured(toys: Measurements) ->
         tiny(HelpMeta).fit(toys.where(archs=np.arange(3)))
 
 
-@pytest.mark.parametrize("predictor", [tiny(HelpMeta, encoder=CellOneHot(), episodes=3), tiny(Nasflat, epochs=1)])
+CHAINS = [
+    tiny(HelpMeta, encoder=CellOneHot(), episodes=3),
+    tiny(Nasflat, epochs=1),
+    tiny(Nasflat, epochs=1, edges=False),
+]
+
+
+@pytest.mark.parametrize("predictor", CHAINS)
 def test_chains_of_blocks_are_learnt_too(predictor: HelpMeta | Nasflat, tmp_path: Path) -> None:
     m = made_up(FBNet(image=32).sample(40, np.random.default_rng(0)), 3)
     source = predictor.fit(m.where(devices=["toy_0", "toy_1"]))
@@ -156,6 +163,19 @@ def test_pruned_and_padded_graphs_do_not_hear_what_is_not_there(toys: Measuremen
         np.testing.assert_allclose(predictor._forward(noisy), predictor._forward(x), rtol=1e-4, atol=1e-5)
 
 
+def test_without_edges_a_graph_is_the_sum_of_its_nodes() -> None:
+    """Which is what each node hears that has no edge but to itself, worked out kind by kind."""
+    archs = FBNet(image=32).sample(5, np.random.default_rng(0))
+    m = made_up(archs, 2)
+    alone = tiny(Nasflat, epochs=1, edges=False).fit(m)
+    x = CellGraph(global_node=False)(archs)._asdict()
+    told = alone._forward({"nodes": x["nodes"]})
+    x["adjacency"] = np.zeros_like(x["adjacency"])
+    np.testing.assert_allclose(alone._forward(x), told, atol=2e-3)
+    order = np.r_[0, np.random.default_rng(1).permutation(np.arange(1, x["nodes"].shape[1]))]
+    np.testing.assert_allclose(alone._forward({"nodes": x["nodes"][:, order]}), told, atol=2e-3)
+
+
 points = st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max_size=80)
 
 
@@ -177,6 +197,16 @@ def test_a_hinge_is_zero_where_pairs_are_in_order_and_apart() -> None:
     z = torch.tensor([0.0, 1.0, 2.0])
     assert PairHinge()(z, z) == 0 and PairHinge()(z[:1], z[:1]) == 0
     assert PairHinge()(-z, z) == pytest.approx((1.1 + 1.1 + 2.1) / 3)
+
+
+def test_pairs_of_different_devices_count_where_they_are_mixed() -> None:
+    z = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
+    score = z + torch.tensor([5.0, 0.0])  # in order on each device, not across
+    assert PairHinge()(score, z) == 0
+    wrong = [(5, 1), (5, 3)]  # scores of device 0's first label, of the higher ones of device 1
+    wrong += [(7, 3)]
+    assert PairHinge(mixed=True)(score, z) == pytest.approx(sum(0.1 + low - high for low, high in wrong) / 6)
+    assert PairHinge(mixed=True)(score, torch.full_like(z, torch.nan)) == 0
 
 
 def test_training_of_exactly_ten_steps_does_not_divide_by_zero(toys: Measurements) -> None:
