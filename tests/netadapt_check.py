@@ -83,9 +83,9 @@ def walk(search: WidthSearch, delta: float, budget: float = BUDGET) -> Walk:
     ms, iterations, asked, seconds, before = first, 0, list[Asked](), 0.0, priced.lookups
     while ms > budget * first:
         limit = max(ms - delta * first, budget * first)
-        start = time.perf_counter()
+        start = time.process_time()
         found = [search(widths, group, limit) for group in range(len(groups))]
-        seconds += time.perf_counter() - start
+        seconds += time.process_time() - start
         asked += [Asked(widths.copy(), group, limit, one) for group, one in enumerate(found)]
         prices = [
             (widths[i] - one.width) / groups.sizes[i] / (ms - one.latency_ms) if one else np.inf
