@@ -39,8 +39,8 @@ TABLE = Path("datasets/bundled/lookup") / f"netadapt_{SPACE}.parquet"
 RUNTIMES = ("ort", "litert", "openvino")
 BUDGETS = (0.75, 0.5, 0.35)
 SEEDS = 5
-UNIFORM = (0.875, 0.75, 0.625, 0.5, 0.375, 0.25)
-"""Shares of all widths, to the next multiple of eight: a curve of accuracy over latency."""
+UNIFORM = (0.375, 0.5, 0.625, 0.75, 0.875)
+"""Shares of all widths, to the next multiple of eight: a curve of accuracy over latency around the budgets."""
 TUNING = Tuning(Digits(train=6000, test=2000), holdout=500, batch=50)
 FIRST_STEPS = 200
 """Training of every whole network."""
@@ -150,6 +150,7 @@ def one_seed(network: str, runtime: str, seed: int, scales: Scales) -> list[dict
     for ratio, one in zip(BUDGETS, found, strict=True):
         share = scales.anew(groups.resized(one.widths), one.weights)
         promised = one.latency_ms / first
+        assert shares[0] <= share <= shares[-1], "no uniform networks around this latency"
         same = float(np.interp(share, shares, accuracies))
         told = {"what": "adapted", "seed": seed, "budget": ratio, "share": share, "promised": promised}
         told |= {"accuracy": one.accuracy, "uniform": same, "better": one.accuracy - same}
@@ -159,11 +160,11 @@ def one_seed(network: str, runtime: str, seed: int, scales: Scales) -> list[dict
 
 
 def uniform(network: str, seed: int, steps: int, folder: Path, scales: Scales) -> tuple[np.ndarray, np.ndarray]:
-    """Measured shares and test accuracies of uniformly narrower networks, ascending, the whole one last: cut from the
-    same weights, tuned for as many steps as the adapted network with the smallest budget was in all."""
+    """Measured shares and test accuracies of uniformly narrower networks, ascending: cut from the same weights, tuned
+    for as many steps as the adapted network with the smallest budget was in all."""
     groups, file = groups_of(network), folder / "uniform.json"
     known = json.loads(file.read_text()) if file.exists() else {}
-    shares, accuracies = [1.0], [tuned_accuracy(groups, groups.sizes, 1.0, seed, steps, folder, known)]
+    shares, accuracies = list[float](), list[float]()
     for share in UNIFORM:
         widths = np.maximum(np.floor(groups.sizes * share / 8 + 0.5).astype(int) * 8, 8)
         accuracies.append(tuned_accuracy(groups, widths, share, seed, steps, folder, known))
