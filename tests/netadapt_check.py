@@ -35,7 +35,7 @@ DELTAS = (0.01, 0.025, 0.05)
 BUDGET = 0.5
 """The paper's: half of the latency."""
 THRESHOLDS = (1, 4, 16, 64)
-ROUNDS = 3
+ROUNDS = 5
 """How often each walk is timed; the fastest counts."""
 
 
