@@ -88,6 +88,6 @@ def lookups(rows: pd.DataFrame) -> Figure:
             axis.bar(x, mine["lookups"] / mine["proposals"], 0.75 / len(names), label=name)
         axis.set_xticks(range(len(deltas)), [f"delta {delta:g}" for delta in deltas])
         axis.set(yscale="log", title=network, ylabel="look-ups a proposal")
-        axis.set_ylim(top=axis.get_ylim()[1] * 4)
+        axis.set_ylim(1, axis.get_ylim()[1] * 4)
         axis.legend(fontsize=7, frameon=False, ncols=3, loc="upper left")
     return figure
