@@ -1,5 +1,5 @@
 # Each target sets up .venv from pyproject.toml and constraints.txt when one of them has changed.
-.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search
+.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search netadapt
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -129,3 +129,8 @@ cross-device: setup
 search: setup
 	$(PY) -m pytest -q tests/test_search.py --rows runs/search_tests/summary.json
 	$(PY) -m tests.search_check --out runs/search --claims configs/claims/search.yaml
+
+# NetAdapt: look-up tables against whole networks, searches for widths in them (a minute), whole adaptations on the digits
+# task by the bundled tables with latencies measured here (an hour on an idle machine). Goes on where it stopped.
+netadapt: setup
+	$(PY) -m tests.netadapt_check --claims configs/claims/netadapt.yaml

@@ -19,6 +19,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from datasets.cli import main
+from measure.timing import pin
 from search.netadapt.calibration import calibrated, fit, whole_networks
 from search.netadapt.channels import Groups, Widths, find_groups
 from search.netadapt.figures import lookups, over_channels, sums_against_direct
@@ -257,14 +258,17 @@ def parts() -> dict[str, Callable[[], list[dict]]]:
     return found
 
 
-def check(chosen: str = "", out: Path = OUT, claims: Path | None = None) -> None:
+def check(chosen: str = "", out: Path = OUT, claims: Path | None = None, core: int | None = None) -> None:
     """Run the study.
 
     Args:
         chosen: parts, separated by commas, by default all; rows of the others stay as they were.
         out: folder of summary.json and claims.json.
         claims: file of what must be shown.
+        core: pin this process to one processor core.
     """
+    if core is not None:
+        pin(core)
     run_parts(parts(), chosen or ",".join(parts()), out, claims)
 
 
