@@ -1,5 +1,5 @@
 # Each target sets up .venv from pyproject.toml and constraints.txt when one of them has changed.
-.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search optimizer
+.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search optimizer netadapt
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -133,3 +133,8 @@ search: setup
 # The optimizer network on the same sixty pairs, and the fifteen. Five minutes on an idle core.
 optimizer: setup
 	$(PY) -m tests.optimizer_check --out runs/search/optimizer --claims configs/claims/optimizer.yaml
+
+# NetAdapt: look-up tables against whole networks, searches for widths in them (a minute), whole adaptations on the digits
+# task by the bundled tables with latencies measured here (an hour on an idle machine). Goes on where it stopped.
+netadapt: setup
+	$(PY) -m tests.netadapt_check --claims configs/claims/netadapt.yaml

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from datasets.records import InputError
-from measure.campaign import Row, identity
+from measure.campaign import Row, device_name, identity
 
 
 def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -70,6 +70,22 @@ def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dic
         },
     }
     return table, meta
+
+
+def quiet_rows(rows: list[Row], limit: float) -> list[Row]:
+    """The rows that were measured while the machine was fast: whose reference took at most `limit` times what it takes
+    in the fastest tenth of its device's rows. Of what has none of these, the row with the fastest reference.
+
+    Where neighbours slow a shared machine down, they do not slow everything as much as the reference, and ratios of
+    hours with them and without do not compare.
+    """
+    good = pd.DataFrame(
+        [(device_name(row), row["space"], row["key"], row["metric"], row["reference_ms"]) for row in rows
+         if "reference_ms" in row], columns=["device", "space", "key", "metric", "ms"])  # fmt: skip
+    slow = good["ms"] / good.groupby("device")["ms"].transform(lambda ms: ms.quantile(0.1))
+    least = slow.groupby([good[name] for name in ("device", "space", "key", "metric")]).transform("min")
+    kept = iter((slow <= np.maximum(least, limit)).tolist())
+    return [row for row in rows if "reference_ms" not in row or next(kept)]
 
 
 PHASES = ("init_ms", "pre_ms", "post_ms", "total_ms")

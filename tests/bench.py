@@ -36,6 +36,9 @@ from predictors.layerwise import LayerwisePredictor, read_tables
 from predictors.pieces import pieces
 from predictors.price import price
 from predictors.trees import XGBoost
+from search.netadapt.layer_table import LayerTable
+from search.netadapt.widths import Exact, Priced, Sequential
+from tests.netadapt_check import groups_of, table_path, walk
 
 Work = Callable[[], object]
 
@@ -198,6 +201,15 @@ def _new_device() -> list[dict]:
     ]
 
 
+def _narrowing() -> dict:
+    """All proposals of NetAdapt without training, AlexNet, delta 0.05, by our search for widths and by the sequential
+    one, both from one table."""
+    model = Priced(groups_of("zoo", "alexnet"), LayerTable.read(table_path("zoo")))
+    proposals = len(walk(Exact(model), 0.05).asked)
+    return side_by_side("AlexNet's proposals, exact search", proposals, lambda: walk(Exact(model), 0.05),
+                        "sequential search, same table", lambda: walk(Sequential(model), 0.05))  # fmt: skip
+
+
 def main() -> None:
     space = NasBench201()
     archs = space.all()
@@ -242,7 +254,7 @@ def main() -> None:
     rows.append(
         side_by_side("parse arch strings", n, lambda k=archs.keys: space.parse(k), "format them", lambda: archs.keys)
     )
-    rows += [_whole_space(), *_new_device(), *_loading(), _pricing()]
+    rows += [_whole_space(), *_new_device(), *_loading(), _pricing(), _narrowing()]
     session = OnnxRuntime().session(reference_network())
     timing = OnnxRuntime().timing
 

@@ -18,12 +18,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from datasets.analysis import spelt
 from datasets.cli import main
+from measure.timing import pin
+from search.netadapt.calibration import calibrated, fit, whole_networks
 from search.netadapt.channels import Groups, Widths, find_groups
 from search.netadapt.figures import lookups, over_channels, sums_against_direct
-from search.netadapt.grids import Grid, direct_networks, layers_to_measure, open_network
-from search.netadapt.layer_table import LayerTable, devices_of, read_rows
+from search.netadapt.grids import Grid, layers_to_measure, open_network
+from search.netadapt.layer_table import LayerTable, devices_of
 from search.netadapt.widths import Binary, Exact, Narrowed, Priced, Sequential, WidthSearch
 from tests.study import run_parts
 
@@ -31,13 +32,11 @@ OUT = Path("runs/netadapt")
 TABLES = Path("datasets/bundled/lookup")
 MEASURED = {"small_zoo": ("alexnet", "mobilenet_v1", "resnet"), "zoo": ("alexnet", "mobilenet_v1")}
 """Spaces, whose tables are netadapt_<space>.parquet, and their networks."""
-DIRECT = {"small_zoo": 10, "zoo": 4}
-"""How many networks of random widths were measured beside each; see `python -m search layers --direct`."""
 DELTAS = (0.01, 0.025, 0.05)
 BUDGET = 0.5
 """The paper's: half of the latency."""
 THRESHOLDS = (1, 4, 16, 64)
-ROUNDS = 3
+ROUNDS = 5
 """How often each walk is timed; the fastest counts."""
 
 
@@ -83,9 +82,9 @@ def walk(search: WidthSearch, delta: float, budget: float = BUDGET) -> Walk:
     ms, iterations, asked, seconds, before = first, 0, list[Asked](), 0.0, priced.lookups
     while ms > budget * first:
         limit = max(ms - delta * first, budget * first)
-        start = time.perf_counter()
+        start = time.process_time()
         found = [search(widths, group, limit) for group in range(len(groups))]
-        seconds += time.perf_counter() - start
+        seconds += time.process_time() - start
         asked += [Asked(widths.copy(), group, limit, one) for group, one in enumerate(found)]
         prices = [
             (widths[i] - one.width) / groups.sizes[i] / (ms - one.latency_ms) if one else np.inf
@@ -111,7 +110,6 @@ def searching() -> list[dict]:
     for network in MEASURED["zoo"]:
         groups = groups_of("zoo", network)
         measured = Priced(groups, LayerTable.read(table_path("zoo"))).table
-        measured.whole = {}  # it is fitted to them already
         for table, name in ((measured, "measured"), (every_step(measured, groups), "every step")):
             for delta in DELTAS:
                 rows += compared(groups, table, {"network": network, "table": name, "delta": delta})
@@ -195,44 +193,46 @@ def summed_up(rows: pd.DataFrame) -> list[dict]:
 
 
 def tables() -> list[dict]:
-    """How far a table's sums are from direct measurements, and Figures 3 and 4."""
+    """How far a table is from direct measurements of whole networks, and Figures 3 and 4.
+
+    A table is fitted to every second network that was measured whole; the others judge it.
+    """
     rows = []
     for space, networks in MEASURED.items():
         for device in devices_of(table_path(space)):
-            table, measured = LayerTable.read(table_path(space), device), read_rows(table_path(space), device)
+            table = LayerTable.read(table_path(space), device)
             for network in networks:
-                rows += summed(groups_of(space, network), table, measured, DIRECT[space], {"space": space})
-    save(sums_against_direct([row for row in rows if row["space"] == "small_zoo"]), "sums_small")
-    save(sums_against_direct([row for row in rows if row["space"] == "zoo"]), "sums_zoo")
+                told = {"space": space, "network": network, "device": device}
+                rows += [{**told, **row} for row in summed(groups_of(space, network), table)]
+    for space in MEASURED:
+        save(sums_against_direct([row for row in rows if row["space"] == space]), f"tables_{space}")
     layers_of_figures()
     return [*rows, *errors(pd.DataFrame(rows))]
 
 
-def summed(groups: Groups, table: LayerTable, measured: dict[str, float], count: int, told: dict) -> list[dict]:
-    """One row a network: sum and measurement. The first network is the whole one, from which `factor` is taken."""
-    rows = []
-    for network in direct_networks(groups, Grid(), count, 0):
-        if (direct := measured.get(spelt(network.ops, network.edges).key)) is None:
-            continue  # it could not be measured
-        widths = [network.ops[node].attrs["shape"][0] for node in groups.producers]
-        ms = Priced(groups, table).latency_ms(np.array(widths))
-        factor = rows[0]["direct_ms"] / rows[0]["table_ms"] if rows else direct / ms
-        row = {**told, "network": groups.network.key, "device": table.device, "key": network.key}
-        row |= {"direct_ms": direct, "table_ms": ms, "error": 100 * (ms / direct - 1)}
-        rows.append(row | {"factor": factor, "scaled_error": 100 * (factor * ms / direct - 1)})
-    return rows
+def summed(groups: Groups, table: LayerTable) -> list[dict]:
+    """One row a network that was measured whole and not fitted to: as measured, as fitted and as a mere sum."""
+    networks, direct = whole_networks(table, groups)
+    model = Priced(groups, calibrated(table, fit(table, networks[::2], direct[::2])))
+    widths = np.array([[one.ops[node].attrs["shape"][0] for node in groups.producers] for one in networks[1::2]])
+    columns = (widths.tolist(), direct[1::2], model.latencies_ms(widths),
+               Priced(groups, table, fitted=False).latencies_ms(widths))  # fmt: skip
+    return [
+        {"what": "one", "widths": "-".join(map(str, row)), "direct_ms": ms, "table_ms": fitted, "sum_ms": total,
+         "error": 100 * (fitted / ms - 1), "sum_error": 100 * (total / ms - 1)}
+        for row, ms, fitted, total in zip(*columns, strict=True)
+    ]  # fmt: skip
 
 
 def errors(rows: pd.DataFrame) -> list[dict]:
-    """One row a network and device: median and worst distance of random networks in percent, as summed and scaled by
-    what the whole network was measured to take."""
+    """One row a network and device, and one of all: distances in percent of what was measured."""
     told = []
-    for (space, network, device), part in rows.groupby(["space", "network", "device"], sort=False):
-        others = part.iloc[1:]
-        row = {"space": space, "network": network, "device": device, "what": "sum", "factor": part.iloc[0]["factor"]}
-        for name in ("error", "scaled_error"):
-            away = others[name].abs()
-            row |= {f"median_{name}": float(away.median()), f"worst_{name}": float(away.max())}
+    parts_ = [(key, part) for key, part in rows.groupby(["space", "network", "device"], sort=False)]
+    for key, part in [*parts_, (("all", "all", "all"), rows)]:
+        row = {**dict(zip(("space", "network", "device"), key, strict=True)), "what": "all", "networks": len(part)}
+        for name in ("error", "sum_error"):
+            away = part[name].abs()
+            row |= {f"median_{name}": away.median(), f"p90_{name}": away.quantile(0.9), f"worst_{name}": away.max()}
         told.append(row)
     return told
 
@@ -258,14 +258,17 @@ def parts() -> dict[str, Callable[[], list[dict]]]:
     return found
 
 
-def check(chosen: str = "", out: Path = OUT, claims: Path | None = None) -> None:
+def check(chosen: str = "", out: Path = OUT, claims: Path | None = None, core: int | None = None) -> None:
     """Run the study.
 
     Args:
         chosen: parts, separated by commas, by default all; rows of the others stay as they were.
         out: folder of summary.json and claims.json.
         claims: file of what must be shown.
+        core: pin this process to one processor core.
     """
+    if core is not None:
+        pin(core)
     run_parts(parts(), chosen or ",".join(parts()), out, claims)
 
 

@@ -266,7 +266,10 @@ def test_every_budget_is_kept_and_every_iteration_takes_its_step(tmp_path: Path)
         assert row["limit_ms"] == pytest.approx(max(budget, before["ms"] - step)) and row["ms"] <= row["limit_ms"]
         changed = {name for name, width in row["widths"].items() if width != before["widths"][name]}
         assert changed == {row["group"]} and all(p["ms"] <= row["limit_ms"] for p in row["proposals"])
-        worths = [price(before["accuracy"] - p["accuracy"], (before["ms"] - p["ms"]) / step) for p in row["proposals"]]
+        worths = [
+            price(before["accuracy"] - p["accuracy"], (before["ms"] - max(p["ms"], budget)) / step)
+            for p in row["proposals"]
+        ]
         assert row["proposals"][int(np.argmin(worths))]["group"] == row["group"]
         assert {"search", "cut", "tune", "evaluate"} == set(row["proposals"][0]["seconds"])
     assert [one.met for one in results] == [True, True]

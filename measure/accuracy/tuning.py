@@ -50,6 +50,8 @@ class Tuning:
         holdout: training images, the last ones, that are not learnt from: what adaptation chooses by.
         batch: images a step.
         rate: the highest learning rate.
+        ramp: steps that the rate takes to get there; tunings of fewer than four times as many go less high, in
+            proportion, for a few steps at a high rate would only undo what was learnt.
         decay: AdamW's weight decay.
         smoothing: share of a label that is spread over all classes.
         scored: of the held-out and of the test images, at most so many are looked at; 0: all.
@@ -61,6 +63,7 @@ class Tuning:
     holdout: int = 1000
     batch: int = 125
     rate: float = 0.01
+    ramp: int = 25
     decay: float = 0.02
     smoothing: float = 0.05
     scored: int = 0
@@ -68,10 +71,10 @@ class Tuning:
     precision: Literal["fp32", "bf16"] = "fp32"
 
     def __post_init__(self) -> None:
-        if self.batch < 2 or self.holdout < 1 or self.rate <= 0 or self.scored < 0:
+        if self.batch < 2 or min(self.holdout, self.ramp) < 1 or self.rate <= 0 or self.scored < 0:
             raise InputError(
-                f"Tuning needs a batch of 2 images or more, one held out and a rate above 0, not {self.batch}, "
-                f"{self.holdout} and {self.rate:g}."
+                f"Tuning needs a batch of 2 images or more, one held out, a ramp of a step and a rate above 0, not "
+                f"{self.batch}, {self.holdout}, {self.ramp} and {self.rate:g}."
             )
 
     def tune(self, network: Architecture, weights: Weights, steps: int, seed: int) -> Weights:
@@ -83,13 +86,17 @@ class Tuning:
         with _one_thread(self.device):
             module = to_module(network, weights).to(self.device)
             images, labels = self._part(network, "train")
+            highest = self.rate * min(1, steps / (4 * self.ramp))
             optimiser = torch.optim.AdamW(
-                module.parameters(), self.rate, betas=(0.9, 0.99), weight_decay=self.decay, fused=True
+                module.parameters(), highest, betas=(0.9, 0.99), weight_decay=self.decay, fused=True
             )
             schedule = torch.optim.lr_scheduler.LambdaLR(
                 optimiser, lambda step: min(4 * (step + 1), 4 * (steps - step) / 3) / steps
             )
             module.train()
+            for part in module.modules():
+                if isinstance(part, nn.BatchNorm2d):  # in few steps too, nine tenths of its statistics become new
+                    part.momentum = max(0.1, 1 - 0.1 ** (1 / max(steps, 1)))
             for chosen in _batches(len(images), self.batch, steps, seed):
                 logits = self._logits(module, images[chosen], network)
                 loss = nn.functional.cross_entropy(

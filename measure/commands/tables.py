@@ -51,18 +51,21 @@ def accuracy(
     print(f"{total} rows trained ({failed} failed); {len(log.rows)} in {journal}.")
 
 
-def table(journal: Path, out: Path, unstable: bool = False) -> None:
+def table(journal: Path, out: Path, unstable: bool = False, quiet: float | None = None) -> None:
     """Turn a journal into a table (Parquet) of drift-corrected milliseconds, or of accuracies.
 
     Args:
         journal: what `run` or `accuracy` wrote.
         out: the Parquet file to write.
         unstable: keep rows whose runs varied by more than a tenth, where none is stable. They are left out otherwise.
+        quiet: leave out rows whose reference took more than so many times (1.1, say) what it takes in the fastest
+            tenth of them, where others tell the same; for journals of machines that neighbours slow down for a while.
     """
     from measure.campaign import read_journal
-    from measure.table import to_accuracies, to_table, write_table
+    from measure.table import quiet_rows, to_accuracies, to_table, write_table
 
     rows = read_journal(journal)
+    rows = rows if quiet is None else quiet_rows(rows, quiet)
     deviceless = any(row["device"] is None for row in rows)
     values, meta = to_accuracies(rows) if deviceless else to_table(rows, unstable)
     write_table(values, meta, out)

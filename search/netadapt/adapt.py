@@ -228,7 +228,8 @@ class _Run:
         for row, tried in zip(found, self.workers(proposals), strict=True):
             row["accuracy"] = tried.accuracy
             row["seconds"] |= tried.seconds
-            worth = price(last["accuracy"] - tried.accuracy, (last["ms"] - row["ms"]) / step)
+            won = last["ms"] - max(row["ms"], budget)  # what is won beyond the budget is of no use
+            worth = price(last["accuracy"] - tried.accuracy, won / step)
             if best is None or worth < best[0]:
                 best = worth, row, tried
         assert best is not None

@@ -66,6 +66,8 @@ class Groups:
     def channels(self, widths: np.ndarray) -> np.ndarray:
         """Widths [..., G] followed by the fixed ones: [..., G + F]."""
         widths = np.asarray(widths)
+        if widths.ndim == 1:
+            return np.concatenate([widths, self.fixed])
         return np.concatenate([widths, np.broadcast_to(self.fixed, (*widths.shape[:-1], len(self.fixed)))], axis=-1)
 
     @cached_property

@@ -46,9 +46,10 @@ def sums_against_direct(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """What a table says of whole networks against what they were measured to take, a panel a device.
 
     Args:
-        rows: device, network, direct_ms, table_ms.
+        rows: device, network, direct_ms and table_ms.
     """
     import pandas as pd
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     frame = pd.DataFrame(list(rows))
     devices = list(frame["device"].unique())
@@ -61,6 +62,10 @@ def sums_against_direct(rows: Sequence[Mapping[str, Any]]) -> Figure:
         axis.plot(ends, ends, color=GREY, lw=1)
         axis.fill_between(ends, 0.9 * ends, 1.1 * ends, color=GREY, alpha=0.15, lw=0, label="within 10 %")
         axis.set(xscale="log", yscale="log", xlim=ends, ylim=ends, title=device)
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            side.set_major_formatter("{x:g}")
+            side.set_minor_formatter(NullFormatter())
         axis.set(xlabel="measured, ms", ylabel="by the table, ms")
         axis.legend(fontsize=7, frameon=False)
     return figure
@@ -83,6 +88,6 @@ def lookups(rows: pd.DataFrame) -> Figure:
             axis.bar(x, mine["lookups"] / mine["proposals"], 0.75 / len(names), label=name)
         axis.set_xticks(range(len(deltas)), [f"delta {delta:g}" for delta in deltas])
         axis.set(yscale="log", title=network, ylabel="look-ups a proposal")
-        axis.set_ylim(top=axis.get_ylim()[1] * 4)
+        axis.set_ylim(1, axis.get_ylim()[1] * 4)
         axis.legend(fontsize=7, frameon=False, ncols=3, loc="upper left")
     return figure

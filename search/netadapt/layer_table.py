@@ -142,20 +142,21 @@ class LayerTable:
             InputError: a layer is narrower or wider than any that was measured.
         """
         packed = self._packed
-        channels_out = np.where(packed.narrow[kinds], 0, channels_out)
-        row, down = packed.place(0, kinds, channels_in)
-        column, right = packed.place(1, kinds, channels_out)
-        if ((down < 0) | (down > 1) | (right < 0) | (right > 1)).any():
-            worst = int(np.argmax((down < 0) | (down > 1) | (right < 0) | (right > 1)))
+        row, down = packed.ins.place(kinds, channels_in)
+        column, right = packed.outs.place(kinds, np.where(packed.narrow[kinds], 0, channels_out))
+        if len(kinds) and max(np.abs(down - 0.5).max(), np.abs(right - 0.5).max()) > 0.5:
+            worst = int(np.argmax(np.maximum(np.abs(down - 0.5), np.abs(right - 0.5))))
             raise InputError(
                 f"The table of '{self.device}' does not reach a layer of {channels_in[worst]} to "
-                f"{channels_out[worst] or channels_in[worst]} channels: {list(self.grids)[kinds[worst]]}."
+                f"{channels_out[worst]} channels: {list(self.grids)[kinds[worst]]}."
             )
         at = packed.start[kinds] + row * packed.width[kinds] + column
-        below, beside = packed.width[kinds] * (down > 0), (right > 0).astype(int)
-        upper = packed.values[at] * (1 - right) + packed.values[at + beside] * right
-        lower = packed.values[at + below] * (1 - right) + packed.values[at + below + beside] * right
-        return upper * (1 - down) + lower * down
+        below = at + packed.below[kinds]
+        beside = packed.beside[kinds]
+        upper, lower = packed.values[at], packed.values[below]
+        upper = upper + (packed.values[at + beside] - upper) * right
+        lower = lower + (packed.values[below + beside] - lower) * right
+        return upper + (lower - upper) * down
 
     @cached_property
     def _packed(self) -> _Packed:
@@ -170,27 +171,31 @@ class _Packed:
         self.start = np.cumsum([0, *(grid.ms.size for grid in grids)])[:-1]
         self.width = np.array([len(grid.outs) for grid in grids])
         self.narrow = np.array([grid.outs[-1] == 0 for grid in grids])
-        sides = [[grid.ins for grid in grids], [grid.outs for grid in grids]]
-        self.axes = [_padded(side) for side in sides]
-        self.last = [np.array([max(len(axis) - 2, 0) for axis in side]) for side in sides]
+        self.ins, self.outs = _Axes([grid.ins for grid in grids]), _Axes([grid.outs for grid in grids])
+        self.beside = (self.width > 1).astype(int)
+        self.below = np.where([len(grid.ins) > 1 for grid in grids], self.width, 0)
 
-    def place(self, side: int, kinds: np.ndarray, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+
+class _Axes:
+    """One side of all grids, one after another; a search in all at once takes them for one long axis."""
+
+    apart = 1e7  # more than any number of channels
+
+    def __init__(self, axes: Sequence[np.ndarray]) -> None:
+        sizes = np.array([len(axis) for axis in axes])
+        self.first = np.cumsum([0, *sizes])[:-1]
+        self.last = self.first + np.maximum(sizes - 2, 0)
+        self.points = np.concatenate(axes).astype(float)
+        self.long = self.points + self.apart * np.repeat(np.arange(len(axes)), sizes)
+        gaps = np.append(np.diff(self.points), 1)
+        gaps[self.first[sizes == 1]] = 1e-9  # an axis of one point reaches that point only
+        self.gaps = gaps
+
+    def place(self, kinds: np.ndarray, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The point before each number of channels, and how far on it is towards the next, from 0 to 1."""
-        axes = self.axes[side][kinds]
-        at = np.clip((axes <= channels[:, None]).sum(1) - 1, 0, self.last[side][kinds])
-        rows = np.arange(len(kinds))
-        before, behind = axes[rows, at], axes[rows, at + 1]
-        alone = np.isinf(behind)  # an axis of one point reaches that point only
-        share = (channels - before) / np.where(alone, 1, behind - before)
-        return at, np.where(alone, 2 * np.sign(share), share)
-
-
-def _padded(axes: Sequence[np.ndarray]) -> np.ndarray:
-    """One axis a row, infinity behind its end [K, longest + 1]."""
-    padded = np.full((len(axes), max(map(len, axes)) + 1), np.inf)
-    for row, axis in zip(padded, axes, strict=True):
-        row[: len(axis)] = axis
-    return padded
+        at = np.searchsorted(self.long, channels + self.apart * kinds, side="right") - 1
+        at = np.minimum(np.maximum(at, self.first[kinds]), self.last[kinds])
+        return at - self.first[kinds], (channels - self.points[at]) / self.gaps[at]
 
 
 def _grid(points: Mapping[tuple[int, int], float]) -> LayerGrid:

@@ -105,9 +105,10 @@ def runtime_matrix(rows: Rows) -> Figure:
     Args:
         rows: measured_on, adapted_for, reduction.
     """
-    names = list(dict.fromkeys(row["adapted_for"] for row in rows))
+    pairs = [row for row in rows if "adapted_for" in row]
+    names = list(dict.fromkeys(row["adapted_for"] for row in pairs))
     table = np.full((len(names), len(names)), np.nan)
-    for row in rows:
+    for row in pairs:
         table[names.index(row["measured_on"]), names.index(row["adapted_for"])] = row["reduction"]
     figure = new_figure(1.6 + 1.1 * len(names), 1.4 + 0.8 * len(names))
     axis = figure.subplots()

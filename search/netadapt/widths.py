@@ -8,9 +8,9 @@ read at once count one by one.
 - `Binary`: the paper's (Figure 5). It halves the list of widths until `threshold` are left and goes through those; on
   a table that is not monotone it may find a smaller width than there is, or none.
 - `Exact`: ours. Between two grid points a layer's latency is a straight line over one of its sides, so the network's
-  is a chain of straight pieces: which piece meets the limit, and where, follows from the points between them. It reads
-  only the layers that touch the group, at these points; they stay valid until the other side of a layer changes. What
-  it finds is the largest width on any table, monotone or not.
+  is a chain of straight pieces: which piece meets the limit, and where, follows from the points between them. It looks
+  up only the layers that touch the group, at these points, and they stay valid until the other side of a layer changes.
+  What it finds is the largest width on any table, monotone or not, with the latency that the table gives it.
 """
 
 from __future__ import annotations
@@ -63,16 +63,19 @@ class Priced:
             self.table = calibrate(self.table, self.groups)
         layers = self.groups.layers
         self.kinds = np.array([self.table.number(one.kind) for one in layers])
-        self._in = np.array([one.in_group for one in layers])
-        self._out = np.array([one.out_group for one in layers])
+        self.inputs = np.array([one.in_group for one in layers])
+        self.outputs = np.array([one.out_group for one in layers])
 
     def layers_ms(self, widths: np.ndarray, which: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Latencies [B, M] of some layers in networks of widths [B, G]."""
-        channels = self.groups.channels(widths)
-        ins, outs = channels[:, self._in[which]], channels[:, self._out[which]]
+        return self.read(self.groups.channels(widths), which)
+
+    def read(self, channels: np.ndarray, which: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """The same of networks of channels [B, G + F], as `Groups.channels` gives them."""
+        ins, outs = channels[:, self.inputs[which]], channels[:, self.outputs[which]]
         self.lookups += ins.size
-        kinds = np.broadcast_to(self.kinds[which], ins.shape)
-        return self.factor * self.table.ms(kinds.ravel(), ins.ravel(), outs.ravel()).reshape(ins.shape)
+        kinds = np.tile(self.kinds[which], len(ins))
+        return self.factor * self.table.ms(kinds, ins.ravel(), outs.ravel()).reshape(ins.shape)
 
     @property
     def calls_ms(self) -> float:
@@ -181,26 +184,29 @@ class Exact(WidthSearch):
     def __post_init__(self) -> None:
         super().__post_init__()
         groups = self.priced.groups
-        self._now: dict[int, tuple[int, int, float]] = {}  # layer -> its channels and latency, where it was read last
-        self._curves: dict[tuple[int, int, int], np.ndarray] = {}  # group, layer, other side's channels -> [points]
-        self._points = [self._turns(group) for group in range(len(groups))]
         self._touching = [np.array(layers) for layers in groups.touching]
+        self._others = [[self._other(layer, group) for layer in at] for group, at in enumerate(groups.touching)]
+        self._points = [self._turns(group) for group in range(len(groups))]
+        self._curves: dict[tuple[int, ...], np.ndarray] = {}  # group, layer, other side's channels -> [points]
+        self._chains: dict[tuple[int, ...], list[float]] = {}  # group, all other sides' channels -> their sum
+        self._seen = np.zeros((0,), int)  # channels that `_ms` were read with
+        self._ms = np.zeros(len(groups.layers))
 
     def find(self, widths: Widths, group: int, limit_ms: float) -> tuple[tuple[int, float] | None, int]:
-        step, rest = int(self.steps[group]), self._rest(widths, group)
-        points, curve = self._points[group], self._curve(widths, group)
-        highest, tried = (int(widths[group]) - 1) // step * step, 0
-        while highest > 0 and (width := _widest(points, curve, highest, step, limit_ms - rest)) > 0:
-            changed = widths.copy()
-            changed[group] = width
-            touched = float(self.priced.layers_ms(changed[None], self._touching[group]).sum())
-            tried += 1
-            if rest + touched <= limit_ms:
-                return (width, rest + touched), tried
-            highest = width - step  # what the lines say and what is read differ in the last digit
-        return None, tried
+        channels, step = self._read(widths), int(self.steps[group])
+        points, chain = self._points[group], self._chain(channels, group)
+        rest = float(self._ms.sum() - self._ms[self._touching[group]].sum()) - self.priced.calls_ms
+        highest = (int(widths[group]) - 1) // step * step
+        width, ms = _widest(points, chain, highest, step, limit_ms - rest)
+        return ((width, rest + ms), 1) if width else (None, 0)
 
-    def _turns(self, group: int) -> np.ndarray:
+    def _other(self, layer: int, group: int) -> int:
+        """Position of the channels on a layer's other side; -1: it has the group on both."""
+        one = self.priced.groups.layers[layer]
+        other = one.in_group if one.out_group == group else one.out_group
+        return -1 if other == group else other
+
+    def _turns(self, group: int) -> list[int]:
         """Widths between which the latency of all layers that touch a group is straight, ascending."""
         groups, step = self.priced.groups, int(self.steps[group])
         size = int(groups.sizes[group])
@@ -214,43 +220,48 @@ class Exact(WidthSearch):
                 found.update(outs.tolist())
             if one.in_group == one.out_group and outs[-1] > 0:  # both sides move at once: no line between two points
                 found.update(range(step, size, step))
-        return np.array(sorted(width for width in found if min(step, size) <= width <= size))
+        return sorted(width for width in found if min(step, size) <= width <= size)
 
-    def _rest(self, widths: Widths, group: int) -> float:
-        """Latency of all layers that do not touch a group; what has changed since the last time is looked up."""
-        groups = self.priced.groups
-        touching, channels = set(groups.touching[group]), groups.channels(widths)
-        others = [i for i in range(len(groups.layers)) if i not in touching]
-        now = {i: (int(channels[groups.layers[i].in_group]), int(channels[groups.layers[i].out_group])) for i in others}
-        if stale := [i for i in others if self._now.get(i, (0, 0))[:2] != now[i]]:
-            for i, ms in zip(stale, self.priced.layers_ms(widths[None], np.array(stale))[0], strict=True):
-                self._now[i] = (*now[i], float(ms))
-        return sum(self._now[i][2] for i in others) - self.priced.calls_ms
+    def _read(self, widths: Widths) -> np.ndarray:
+        """The channels of these widths; layers whose channels have changed since the last time are looked up."""
+        channels = self.priced.groups.channels(widths)
+        if not len(self._seen):
+            self._seen, self._ms = channels, self.priced.read(channels[None])[0]
+        elif (new := channels != self._seen).any():
+            stale = np.flatnonzero(new[self.priced.inputs] | new[self.priced.outputs])
+            self._seen, self._ms[stale] = channels, self.priced.read(channels[None], stale)[0]
+        return channels
 
-    def _curve(self, widths: Widths, group: int) -> np.ndarray:
-        """Latency of the layers that touch a group, at its points [points]."""
-        groups = self.priced.groups
-        channels, keys = groups.channels(widths), []
-        for layer in groups.touching[group]:
-            one = groups.layers[layer]
-            other = one.in_group if one.out_group == group else one.out_group
-            keys.append((group, layer, 0 if other == group else int(channels[other])))
+    def _chain(self, channels: np.ndarray, group: int) -> list[float]:
+        """Latency of the layers that touch a group, at its points [points]; it stays until another side changes."""
+        sides = [int(channels[other]) if other >= 0 else 0 for other in self._others[group]]
+        if (found := self._chains.get(whole := (group, *sides))) is not None:
+            return found
+        keys = [(group, layer, side) for layer, side in zip(self._touching[group].tolist(), sides, strict=True)]
         if new := [key for key in keys if key not in self._curves]:
-            changed = np.repeat(widths[None], len(self._points[group]), axis=0)
+            changed = np.repeat(channels[None], len(self._points[group]), axis=0)
             changed[:, group] = self._points[group]
-            for key, column in zip(new, self.priced.layers_ms(changed, np.array([k[1] for k in new])).T, strict=True):
+            for key, column in zip(new, self.priced.read(changed, np.array([k[1] for k in new])).T, strict=True):
                 self._curves[key] = column
-        return np.sum([self._curves[key] for key in keys], axis=0)
+        self._chains[whole] = np.sum([self._curves[key] for key in keys], axis=0).tolist()
+        return self._chains[whole]
 
 
-def _widest(points: np.ndarray, curve: np.ndarray, highest: int, step: int, limit_ms: float) -> int:
-    """The largest multiple of a step, at most `highest`, where a chain of lines keeps a limit; 0: nowhere."""
-    low, up = points[:-1], np.minimum(points[1:], highest)
-    at_low, slope = curve[:-1], np.diff(curve) / np.diff(points)
-    at_up = at_low + slope * (up - low)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        crossing = low + (limit_ms - at_low) / slope
-    ends = np.where(at_up <= limit_ms, up, np.where(at_low <= limit_ms, np.minimum(crossing, up), 0))
-    widths = np.floor(ends / step + 1e-9).astype(int) * step
-    kept = widths[(low <= highest) & (widths >= low)]
-    return int(kept.max(initial=0))
+def _widest(points: list[int], chain: list[float], highest: int, step: int, limit_ms: float) -> tuple[int, float]:
+    """The largest multiple of a step, at most `highest`, where a chain of lines keeps a limit, and the chain's height
+    there; (0, 0): nowhere."""
+    for piece in range(len(points) - 2, -1, -1):
+        low, up, at_low = points[piece], min(points[piece + 1], highest), chain[piece]
+        if low > highest:
+            continue
+        slope = (chain[piece + 1] - at_low) / (points[piece + 1] - low)
+        if at_low + slope * (up - low) > limit_ms:
+            if at_low > limit_ms:
+                continue
+            up = min(up, low + (limit_ms - at_low) / slope)  # it rises, and crosses the limit on the way
+        width = int(up / step + 1e-9) * step
+        if (ms := at_low + slope * (width - low)) > limit_ms:  # by rounding
+            width, ms = width - step, ms - slope * step
+        if width >= low:
+            return width, ms
+    return 0, 0.0
