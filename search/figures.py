@@ -14,10 +14,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ORANGE, RED = "#d9822b", "#c2453c"
+DEPTH = 12
+"""Points of accuracy below the decision that a picture shows; one bad sample must not squeeze the rest."""
 
 
-def picture(problem: Problem, decision: Decision, cost: str) -> Figure:
-    """Quality against a cost: what was measured, numbered in its order where it is few, its front, budget, decision."""
+def picture(problem: Problem, decision: Decision, cost: str, table: Decision | None = None) -> Figure:
+    """Quality against a cost: what was measured, numbered in its order where it is few, its front, budget, decision;
+    behind them, where a `table` tells, all that there is (an exhaustive search's decision), and then its front."""
     column = list(problem.costs).index(cost)
     x = decision.measured_costs[:, column]
     y = np.asarray(problem.quality(decision.measured), float)
@@ -32,13 +35,17 @@ def picture(problem: Problem, decision: Decision, cost: str) -> Figure:
         axis.plot(x, y, color=BLUE, lw=0.6, alpha=0.5, label="path")
         for i, (a, b) in enumerate(zip(x, y, strict=True)):
             axis.annotate(str(i + 1), (a, b), xytext=(4, 4), textcoords="offset points", fontsize=8)
+    told = "front of what was measured"
+    if table is not None:
+        x, y, told = table.measured_costs[:, column], np.asarray(problem.quality(table.measured), float), "true front"
+        axis.scatter(x, y, s=3, color=GREY, alpha=0.25, lw=0, rasterized=True, label=f"all {len(x)}", zorder=1)
     front = pareto(y, x[:, None])
-    axis.step(x[front], y[front], where="post", color=ORANGE, lw=1.2, label="front of what was measured")
+    axis.step(x[front], y[front], where="post", color=ORANGE, lw=1.2, label=told)
     axis.axvline(problem.budgets[cost], color=GREY, ls="--", lw=1, label=f"budget {problem.budgets[cost]:g}")
     end = (decision.costs[cost], decision.quality)
     axis.scatter(*end, marker="*", s=160, color=RED, zorder=4, label=f"decision: {end[0]:.4g}, {end[1]:.4g} %")
-    bottom = min(np.quantile(y, 0.05), decision.quality) - 1
-    axis.set(xlabel=cost, ylabel="accuracy, %", ylim=(max(bottom, y.min() - 1), y.max() + 1))
+    bottom = max(y.min() - 1, decision.quality - DEPTH)
+    axis.set(xlabel=cost.replace("_", ", "), ylabel="accuracy, %", ylim=(bottom, y.max() + 1))
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, edgecolor="none")
     return figure

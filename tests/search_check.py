@@ -11,12 +11,14 @@ from __future__ import annotations
 import time
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from datasets.cli import main
 from search.base import Decision
-from search.evolution import Evolution, RandomSearch
+from search.evolution import Evolution, Exhaustive, RandomSearch
+from search.figures import picture
 from tests.search_growth import growth
 from tests.search_more import energy, live
 from tests.search_report import read_summary, write_report
@@ -38,6 +40,9 @@ from tests.search_tables import (
     tables,
 )
 from tests.study import run_parts
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ROWS = ("macs", "random", "evolution", "weighted", "budget", "refined", "adapted", "predicted")
 """Of the table. weighted, budget: equations 6 and 5 on the source that ranks four samples most alike; refined: half of
@@ -131,6 +136,13 @@ def left_out() -> list[dict]:
     return rows
 
 
+def example() -> Figure:
+    """The path of one search among all cells."""
+    whole = problem("gold_6226", 11.0)
+    decision, _ = searched("adapted", "gold_6226", 11.0, 0, SOURCES)
+    return picture(whole, decision, "latency_ms", Exhaustive()(whole, np.random.default_rng(0)))
+
+
 PARTS = {"left_out": left_out, "fifteen": fifteen, **{row: partial(sixty, row) for row in ROWS}}
 PARTS |= {"energy": energy, "growth": growth, "live": live}
 
@@ -147,7 +159,7 @@ def check(parts: str = ",".join(PARTS), out: Path = Path("runs/search"), claims:
         claims: file of what must be shown.
     """
     run_parts(PARTS, parts, out, None)
-    print(*write_report(read_summary(out), out / "report.html"), sep="\n")
+    print(*write_report(read_summary(out), out / "report.html", example()), sep="\n")
     if claims:
         from predictors.claims import check_claims, verdict
 

@@ -39,17 +39,19 @@ the cell with the largest expected gain. This was chosen with each source device
 accuracies predicted: by a Gaussian process that knows 900 cells; all other rows know them, so lose by latency only."""
 
 
-def write_report(rows: list[dict], path: Path) -> list[Path]:
-    """The page and its figures; parts that have not run yet are left out. Which files were written."""
+def write_report(rows: list[dict], path: Path, example: Figure) -> list[Path]:
+    """The page and its figures (one of them an `example` of a search's path); parts that have not run yet are left out.
+    Which files were written."""
     table = pd.DataFrame(rows)
     sections: list[Section] = [("Protocol", PROTOCOL)]
-    figures: dict[str, Figure] = {}
+    figures = {"path": example}
     means = [row for row in rows if row.get("device") == "all"]
     sixty = [row for row in means if row["part"] == row["search"]]
     if sixty:
         sections.append(("Sixty pairs on unseen devices", _named(sixty, [*TOLD, "gap"])))
         figures["regret"] = regret_bars(sixty, NAMES, 0.3)
         sections.append(("Mean regret", figures["regret"]))
+    sections.append(("gold_6226, 11 ms, adapted predictor: what was measured, in its order", example))
     for part, heading in (("left_out", "Source devices, each left out once"), ("energy", "Latency and energy budgets")):
         if chosen := [row for row in means if row["part"] == part]:
             sections.append((heading, _named(chosen, TOLD)))
