@@ -164,18 +164,19 @@ def told(row: str, device: str, budget: float, seed: int) -> dict:
 
 
 def took(row: str, device: str, budget: float, seed: int) -> tuple[float, float]:
-    """Seconds of a whole answer, every prediction really made, and of its networks' proposals alone; medians of 7."""
+    """CPU seconds (one thread) of a whole answer, every prediction really made, and of its networks' proposals alone;
+    medians of 7."""
     grid, each, _ = SETTINGS[row]
     vector, model, _ = adapted(device, seed)
     wanted = torch.full((grid, 1), budget)
     whole, alone = [], []
     for _ in range(7):
-        start = time.perf_counter()
+        start = time.process_time()
         asked(row, device, budget, seed, lambda archs: model.predict(archs, model.devices_[0]))
-        middle = time.perf_counter()
+        middle = time.process_time()
         for one, _ in networks(row, seed):
             one.propose(vector, wanted, each)
-        whole, alone = [*whole, middle - start], [*alone, time.perf_counter() - middle]
+        whole, alone = [*whole, middle - start], [*alone, time.process_time() - middle]
     return float(np.median(whole)), float(np.median(alone))
 
 
