@@ -16,6 +16,7 @@ import numpy as np
 from datasets.records import Architectures, InputError, Space
 from datasets.spaces import parse_space
 from search.base import Decision, Ledger, Problem, Progress, silent
+from search.decoding import decoded, usable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -229,41 +230,6 @@ class OptimizerNetwork:
         return new
 
 
-def decoded(space: Space, logs: np.ndarray, each: int = 1) -> Architectures:
-    """For every row of logarithms of probabilities [n, F] the `each` likeliest architectures, of these the usable ones;
-    where none is, the likeliest usable one is looked for among ever more."""
-    blocks = np.split(logs, np.cumsum(space.num_choices)[:-1], axis=1)
-    found = []
-    for row in range(len(logs)):
-        width, good = each, np.zeros(0, int)
-        while not len(good):
-            rows = _likeliest([block[row] for block in blocks], width)
-            rows = rows[space.valid(rows)]
-            good = np.flatnonzero(_usable(Architectures(space, rows))) if len(rows) else good
-            if not len(good) and width > 10_000:
-                raise InputError(
-                    f"What the network proposes is far from every architecture of {space}; train it longer."
-                )
-            good, width = good[: each if width == each else 1], 8 * width
-        found.append(rows[good])
-    return Architectures(space, np.concatenate(found))
-
-
-def _likeliest(logs: Sequence[np.ndarray], width: int) -> np.ndarray:
-    """The `width` likeliest rows of independent decisions [width, decisions], the likeliest first."""
-    scores, rows = np.zeros(1), np.zeros((1, 0), dtype=np.int64)
-    for block in logs:
-        all_ = (scores[:, None] + block).ravel()
-        order = np.argsort(-all_, kind="stable")[:width]
-        parent, choice = np.divmod(order, len(block))
-        scores, rows = all_[order], np.column_stack([rows[parent], choice])
-    return rows
-
-
-def _usable(archs: Architectures) -> np.ndarray:
-    return archs.space.feasible(archs) & archs.space.connected(archs)
-
-
 def _one_hot(archs: Architectures) -> Tensor:
     import torch
     from torch.nn.functional import one_hot
@@ -316,7 +282,7 @@ def answer(
         before = len(ledger.costs)
         near = [problem.space.neighbours(one).decisions for one in _best(ledger, width)]
         found = _unique(problem.space, np.concatenate(near))
-        ledger.measure(found[np.flatnonzero(_usable(found))])
+        ledger.measure(found[np.flatnonzero(usable(found.space, found.decisions))])
         if len(ledger.costs) == before:
             break
     return ledger.decide()

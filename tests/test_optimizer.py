@@ -23,8 +23,9 @@ from predictors.scaling import Scale
 from predictors.synthetic_devices import SyntheticDevices, distance_to_hull, reach_of
 from search.__main__ import _table
 from search.base import Problem
+from search.decoding import decoded
 from search.exploration import explore
-from search.optimizer_network import Objective, OptimizerNetwork, answer, decoded
+from search.optimizer_network import Objective, OptimizerNetwork, answer
 from search.optimizing import command
 from tests.conftest import made_up, run
 
