@@ -86,7 +86,8 @@ def figure(rows: pd.DataFrame) -> Figure:
     sets, names = list(dict.fromkeys(rows["device_set"])), list(dict.fromkeys(rows["predictor"]))
     common = set.intersection(*(set(rows[rows["predictor"] == name]["shots"]) for name in names))
     shots = max(common) if common else rows["shots"].max()
-    picture, (axis, *_) = grid(1, width=max(6.0, 0.8 * len(sets) + 2), height=4.0)
+    many = len(sets) > 14
+    picture, (axis, *_) = grid(1, width=max(6.0, (0.3 if many else 0.8) * len(sets) + 2), height=5.5 if many else 4.0)
     for i, name in enumerate(names):
         part = rows[(rows["predictor"] == name) & (rows["shots"] == shots)]
         draws = part.groupby(["device_set", "seed", "draw"])["spearman"].mean().groupby("device_set")
@@ -94,7 +95,7 @@ def figure(rows: pd.DataFrame) -> Figure:
         places = [j + (i - (len(names) - 1) / 2) * 0.7 / len(names) for j in range(len(sets))]
         style = {"fmt": "o", "ms": 4, "lw": 0.8, "color": COLOURS[i % len(COLOURS)], "label": name}
         axis.errorbar(places, middle, yerr=[middle - low, high - middle], **style)
-    axis.set_xticks(range(len(sets)), sets, rotation=90 if len(sets) > 14 else 0)
+    axis.set_xticks(range(len(sets)), sets, rotation=90 if many else 0)
     axis.set(
         ylabel="Spearman", title=f"{shots} samples of the new device; the lines reach from the worst to the best draw"
     )
