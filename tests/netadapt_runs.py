@@ -22,8 +22,8 @@ from datasets.records import Architecture
 from measure.accuracy.digits import Digits
 from measure.accuracy.tuning import Tuning
 from measure.backends import parse_backend
-from measure.base import Backend, reference_network
 from measure.build.weights import Weights, make_weights
+from measure.shares import Shares
 from measure.timing import Timing, pin
 from search.netadapt import run_figures
 from search.netadapt.adapt import Adaptation, Adapted, derive
@@ -92,29 +92,11 @@ def adapt(
     return how(model.groups, start, model.latency_ms, Exact(model), trainer, ratios, folder, log, measure)
 
 
-class Scales:
-    """Latencies as shares of a network's own, measured in turns with it."""
-
-    def __init__(self, network: str, runtime: str, passes: int = 3) -> None:
-        self.backend: Backend = parse_backend(runtime, "here")
-        self.backend.timing = Timing(pairs=41, warmup=3, max_rounds=3, budget_s=0.6)
-        self.reference = self.backend.session(reference_network())
-        self.whole, self.passes = groups_of(network).network, passes
-        self.known: dict[str, float] = {}
-
-    def __call__(self, network: Architecture, weights: Weights | None = None) -> float:
-        """The median over passes of the network's latency over the whole network's; of one architecture, once."""
-        if network.key not in self.known:
-            self.known[network.key] = self.anew(network, weights)
-        return self.known[network.key]
-
-    def anew(self, network: Architecture, weights: Weights | None = None) -> float:
-        """The same, measured again."""
-        sessions = [self.backend.session(self.whole), self.backend.session(network, weights=weights)]
-        ratios = [
-            [self.backend.timed(session, self.reference).ratio for session in sessions] for _ in range(self.passes)
-        ]
-        return float(np.median([other / whole for whole, other in ratios]))
+def shares_of(network: str, runtime: str) -> Shares:
+    """True latencies on this machine."""
+    backend = parse_backend(runtime, "here")
+    backend.timing = Timing(pairs=41, warmup=3, max_rounds=3, budget_s=0.6)
+    return Shares(backend, groups_of(network).network)
 
 
 # Accuracy and true latency
@@ -122,7 +104,7 @@ class Scales:
 
 def seeds(network: str = "resnet", runtime: str = "litert") -> list[dict]:
     """Line 3: one adaptation through all budgets a seed, and uniform scaling at the same measured latency."""
-    scales, rows = Scales(network, runtime), list[dict]()
+    scales, rows = shares_of(network, runtime), list[dict]()
     for seed in range(SEEDS):
         rows += one_seed(network, runtime, seed, scales)
     adapted = pd.DataFrame([row for row in rows if row["what"] == "adapted"])
@@ -133,7 +115,7 @@ def seeds(network: str = "resnet", runtime: str = "litert") -> list[dict]:
     return [*rows, *({**row, "network": network, "runtime": runtime} for row in told)]
 
 
-def one_seed(network: str, runtime: str, seed: int, scales: Scales) -> list[dict]:
+def one_seed(network: str, runtime: str, seed: int, scales: Shares) -> list[dict]:
     folder, groups, model = OUT / "seeds" / f"{network}_{runtime}_{seed}", groups_of(network), priced(network, runtime)
     first = model.latency_ms(groups.sizes)
     how = Adaptation(HOW.delta, HOW.decay, HOW.steps, HOW.long_steps, seed)
@@ -142,7 +124,7 @@ def one_seed(network: str, runtime: str, seed: int, scales: Scales) -> list[dict
         return scales(resized, weights) * first
 
     found = adapt(how, network, runtime, BUDGETS, folder, partial(trained, network, seed), TUNING, measure)
-    shares, accuracies = uniform(network, seed, found[-1].iterations * how.steps + how.long_steps, folder, scales)
+    shares, accuracies = uniform(network, seed, found[-1].iterations, folder, scales)
     rows = [
         {"what": "uniform", "seed": seed, "share": share, "accuracy": accuracy}
         for share, accuracy in zip(shares, accuracies, strict=True)
@@ -159,29 +141,31 @@ def one_seed(network: str, runtime: str, seed: int, scales: Scales) -> list[dict
     return rows
 
 
-def uniform(network: str, seed: int, steps: int, folder: Path, scales: Scales) -> tuple[np.ndarray, np.ndarray]:
-    """Measured shares and test accuracies of uniformly narrower networks, ascending: cut from the same weights, tuned
-    for as many steps as the adapted network with the smallest budget was in all."""
+def uniform(network: str, seed: int, iterations: int, folder: Path, scales: Shares) -> tuple[np.ndarray, np.ndarray]:
+    """Measured shares and test accuracies of uniformly narrower networks, ascending: cut from the same weights, and
+    tuned as the adapted network with the smallest budget was: as often briefly, and then long."""
     groups, file = groups_of(network), folder / "uniform.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     shares, accuracies = list[float](), list[float]()
     for share in UNIFORM:
         widths = np.maximum(np.floor(groups.sizes * share / 8 + 0.5).astype(int) * 8, 8)
-        accuracies.append(tuned_accuracy(groups, widths, share, seed, steps, folder, known))
+        accuracies.append(tuned_accuracy(groups, widths, share, seed, iterations, folder, known))
         shares.append(scales(groups.resized(widths)))
     order = np.argsort(shares)
     return np.array(shares)[order], np.array(accuracies)[order]
 
 
 def tuned_accuracy(
-    groups: Groups, widths: np.ndarray, share: float, seed: int, steps: int, folder: Path, known: dict
+    groups: Groups, widths: np.ndarray, share: float, seed: int, iterations: int, folder: Path, known: dict
 ) -> float:
     if str(share) not in known:
         weights = cut_weights(groups, trained(groups.network.key, seed), widths)
         network = groups.resized(widths)
         trainer = tuning_of(groups.network.key, TUNING)
-        tuned = trainer.tune(network, weights, steps, derive(seed, 0, 2000))
-        known[str(share)] = trainer.accuracy(network, tuned, "test")
+        for number in range(iterations):
+            weights = trainer.tune(network, weights, HOW.steps, derive(seed, number, 2000))
+        weights = trainer.tune(network, weights, HOW.long_steps, derive(seed, 0, 3000))
+        known[str(share)] = trainer.accuracy(network, weights, "test")
         (folder / "uniform.json").write_text(json.dumps(known))
     return known[str(share)]
 
@@ -261,7 +245,7 @@ def matrix(network: str = "alexnet", ratio: float = 0.5) -> list[dict]:
         (found[runtime],) = adapt(QUICK, network, runtime, (ratio,), folder, partial(trained, network, 0), QUICK_TUNING)
     rows = []
     for runtime in RUNTIMES:
-        scales = Scales(network, runtime)
+        scales = shares_of(network, runtime)
         shares = {target: scales(groups.resized(one.widths), one.weights) for target, one in found.items()}
         for target, share in shares.items():
             own, best = float(target == runtime), min(shares.values())
