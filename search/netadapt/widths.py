@@ -251,7 +251,8 @@ def _widest(points: list[int], chain: list[float], highest: int, step: int, limi
     """The largest multiple of a step, at most `highest`, where a chain of lines keeps a limit, and the chain's height
     there; (0, 0): nowhere."""
     for piece in range(len(points) - 2, -1, -1):
-        low, up, at_low = points[piece], min(points[piece + 1], highest), chain[piece]
+        low, at_low = points[piece], chain[piece]
+        up = float(min(points[piece + 1], highest))
         if low > highest:
             continue
         slope = (chain[piece + 1] - at_low) / (points[piece + 1] - low)
