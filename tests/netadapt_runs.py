@@ -36,18 +36,23 @@ from search.netadapt.widths import Binary, Exact, Priced, Sequential
 OUT = Path("runs/netadapt")
 SPACE = "small_zoo"
 TABLE = Path("datasets/bundled/lookup") / f"netadapt_{SPACE}.parquet"
+TILES = Path("datasets/bundled/lookup") / "netadapt_resnet_16.parquet"
+"""LiteRT's latencies of the ResNet's layers with every multiple of 16 channels: the width of the tiles that its kernels
+work in, so that widths between take as long as the next multiple."""
 RUNTIMES = ("ort", "litert", "openvino")
 BUDGETS = (0.75, 0.5, 0.35)
 SEEDS = 5
+STEP = 16
+"""Of all widths, adapted and uniform ones, in `seeds`."""
 UNIFORM = (0.375, 0.5, 0.625, 0.75, 0.875)
-"""Shares of all widths, to the next multiple of eight: a curve of accuracy over latency around the budgets."""
+"""Shares of all widths, to the next multiple of `STEP`: a curve of accuracy over latency around the budgets."""
 TUNING = Tuning(Digits(train=6000, test=2000), holdout=500, batch=50)
 FIRST_STEPS = 200
 """Training of every whole network."""
 RATES = {"alexnet": 0.001}
 """Of networks without batch norm; at the others' rate they learn nothing (seen on held-out images)."""
-HOW = Adaptation(delta=0.08, steps=4, long_steps=150)
-"""T is 4 and the long tuning 150 steps of 50 images."""
+HOW = Adaptation(delta=0.08, steps=6, long_steps=150)
+"""T is 6 and the long tuning 150 steps of 50 images."""
 QUICK = Adaptation(steps=2, long_steps=0)
 """For what depends on T in time only: 2 steps of 16 images."""
 QUICK_TUNING = Tuning(Digits(train=6000, test=2000), holdout=500, batch=16, scored=100)
@@ -60,9 +65,9 @@ def groups_of(network: str) -> Groups:
 
 
 @cache
-def priced(network: str, runtime: str) -> Priced:
-    (device,) = (name for name in devices_of(TABLE) if f"_{runtime}_" in name)
-    return Priced(groups_of(network), LayerTable.read(TABLE, device))
+def priced(network: str, runtime: str, table: Path = TABLE) -> Priced:
+    (device,) = (name for name in devices_of(table) if f"_{runtime}_" in name)
+    return Priced(groups_of(network), LayerTable.read(table, device))
 
 
 def tuning_of(network: str, tuning: Tuning) -> Tuning:
@@ -78,18 +83,17 @@ def trained(network: str, seed: int) -> Weights:
 
 def adapt(
     how: Adaptation,
-    network: str,
-    runtime: str,
+    search: Exact,
     ratios: Sequence[float],
     folder: Path,
     start: Callable[[], Weights],
     trainer: Tuning,
     measure: Callable[[Architecture, Weights], float] | None = None,
 ) -> list[Adapted]:
-    """Adapt by our search and the runtime's table."""
-    model, trainer = priced(network, runtime), tuning_of(network, trainer)
-    log = partial(print, f"{network}, {runtime}:", flush=True)
-    return how(model.groups, start, model.latency_ms, Exact(model), trainer, ratios, folder, log, measure)
+    """Adapt by our search."""
+    model, network = search.priced, search.priced.groups.network.key
+    log = partial(print, f"{network}, {model.table.device}:", flush=True)
+    return how(model.groups, start, model.latency_ms, search, tuning_of(network, trainer), ratios, folder, log, measure)
 
 
 def shares_of(network: str, runtime: str) -> Shares:
@@ -116,14 +120,16 @@ def seeds(network: str = "resnet", runtime: str = "litert") -> list[dict]:
 
 
 def one_seed(network: str, runtime: str, seed: int, scales: Shares) -> list[dict]:
-    folder, groups, model = OUT / "seeds" / f"{network}_{runtime}_{seed}", groups_of(network), priced(network, runtime)
+    folder, groups = OUT / "seeds" / f"{network}_{runtime}_{seed}", groups_of(network)
+    model = priced(network, runtime, TILES)
     first = model.latency_ms(groups.sizes)
     how = Adaptation(HOW.delta, HOW.decay, HOW.steps, HOW.long_steps, seed)
 
     def measure(resized: Architecture, weights: Weights) -> float:
         return scales(resized, weights) * first
 
-    found = adapt(how, network, runtime, BUDGETS, folder, partial(trained, network, seed), TUNING, measure)
+    search = Exact(model, conv=STEP)
+    found = adapt(how, search, BUDGETS, folder, partial(trained, network, seed), TUNING, measure)
     shares, accuracies = uniform(network, seed, found[-1].iterations, folder, scales)
     rows = [
         {"what": "uniform", "seed": seed, "share": share, "accuracy": accuracy}
@@ -148,7 +154,7 @@ def uniform(network: str, seed: int, iterations: int, folder: Path, scales: Shar
     known = json.loads(file.read_text()) if file.exists() else {}
     shares, accuracies = list[float](), list[float]()
     for share in UNIFORM:
-        widths = np.maximum(np.floor(groups.sizes * share / 8 + 0.5).astype(int) * 8, 8)
+        widths = np.maximum(np.floor(groups.sizes * share / STEP + 0.5).astype(int), 1) * STEP
         accuracies.append(tuned_accuracy(groups, widths, share, seed, iterations, folder, known))
         shares.append(scales(groups.resized(widths)))
     order = np.argsort(shares)
@@ -194,7 +200,9 @@ def whole_runs(runtime: str = "ort") -> list[dict]:
         for delta in DELTAS:
             how = Adaptation(delta, QUICK.decay, QUICK.steps, QUICK.long_steps)
             folder = OUT / "whole" / f"{network}_{runtime}_{delta:g}"
-            (one,) = adapt(how, network, runtime, (0.5,), folder, partial(trained, network, 0), QUICK_TUNING)
+            (one,) = adapt(
+                how, Exact(priced(network, runtime)), (0.5,), folder, partial(trained, network, 0), QUICK_TUNING
+            )
             lines = [json.loads(line) for line in (folder / "iterations.jsonl").read_text().splitlines()]
             iterations = [line for line in lines if line.get("iteration")]
             named = {"network": network, "runtime": runtime, "delta": delta, "T": how.steps}
@@ -242,7 +250,9 @@ def matrix(network: str = "alexnet", ratio: float = 0.5) -> list[dict]:
     groups, found = groups_of(network), dict[str, Adapted]()
     for runtime in RUNTIMES:
         folder = OUT / "matrix" / f"{network}_{runtime}"
-        (found[runtime],) = adapt(QUICK, network, runtime, (ratio,), folder, partial(trained, network, 0), QUICK_TUNING)
+        (found[runtime],) = adapt(
+            QUICK, Exact(priced(network, runtime)), (ratio,), folder, partial(trained, network, 0), QUICK_TUNING
+        )
     rows = []
     for runtime in RUNTIMES:
         scales = shares_of(network, runtime)
