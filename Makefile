@@ -137,4 +137,5 @@ optimizer: setup
 # NetAdapt: look-up tables against whole networks, searches for widths in them (a minute), whole adaptations on the digits
 # task by the bundled tables with latencies measured here (an hour on an idle machine). Goes on where it stopped.
 netadapt: setup
+	$(PY) -m pytest -q tests/test_netadapt.py tests/test_netadapt_widths.py --rows runs/netadapt_tests/summary.json
 	$(PY) -m tests.netadapt_check --claims configs/claims/netadapt.yaml

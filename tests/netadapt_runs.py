@@ -22,8 +22,8 @@ from datasets.records import Architecture
 from measure.accuracy.digits import Digits
 from measure.accuracy.tuning import Tuning
 from measure.backends import parse_backend
-from measure.base import Backend, reference_network
 from measure.build.weights import Weights, make_weights
+from measure.shares import Shares
 from measure.timing import Timing, pin
 from search.netadapt import run_figures
 from search.netadapt.adapt import Adaptation, Adapted, derive
@@ -36,18 +36,23 @@ from search.netadapt.widths import Binary, Exact, Priced, Sequential
 OUT = Path("runs/netadapt")
 SPACE = "small_zoo"
 TABLE = Path("datasets/bundled/lookup") / f"netadapt_{SPACE}.parquet"
+TILES = Path("datasets/bundled/lookup") / "netadapt_resnet_16.parquet"
+"""LiteRT's latencies of the ResNet's layers with every multiple of 16 channels: the width of the tiles that its kernels
+work in, so that widths between take as long as the next multiple."""
 RUNTIMES = ("ort", "litert", "openvino")
 BUDGETS = (0.75, 0.5, 0.35)
 SEEDS = 5
+STEP = 16
+"""Of all widths, adapted and uniform ones, in `seeds`."""
 UNIFORM = (0.375, 0.5, 0.625, 0.75, 0.875)
-"""Shares of all widths, to the next multiple of eight: a curve of accuracy over latency around the budgets."""
+"""Shares of all widths, to the next multiple of `STEP`: a curve of accuracy over latency around the budgets."""
 TUNING = Tuning(Digits(train=6000, test=2000), holdout=500, batch=50)
 FIRST_STEPS = 200
 """Training of every whole network."""
 RATES = {"alexnet": 0.001}
 """Of networks without batch norm; at the others' rate they learn nothing (seen on held-out images)."""
-HOW = Adaptation(delta=0.08, steps=4, long_steps=150)
-"""T is 4 and the long tuning 150 steps of 50 images."""
+HOW = Adaptation(delta=0.08, steps=6, long_steps=150)
+"""T is 6 and the long tuning 150 steps of 50 images."""
 QUICK = Adaptation(steps=2, long_steps=0)
 """For what depends on T in time only: 2 steps of 16 images."""
 QUICK_TUNING = Tuning(Digits(train=6000, test=2000), holdout=500, batch=16, scored=100)
@@ -60,9 +65,9 @@ def groups_of(network: str) -> Groups:
 
 
 @cache
-def priced(network: str, runtime: str) -> Priced:
-    (device,) = (name for name in devices_of(TABLE) if f"_{runtime}_" in name)
-    return Priced(groups_of(network), LayerTable.read(TABLE, device))
+def priced(network: str, runtime: str, table: Path = TABLE) -> Priced:
+    (device,) = (name for name in devices_of(table) if f"_{runtime}_" in name)
+    return Priced(groups_of(network), LayerTable.read(table, device))
 
 
 def tuning_of(network: str, tuning: Tuning) -> Tuning:
@@ -78,43 +83,24 @@ def trained(network: str, seed: int) -> Weights:
 
 def adapt(
     how: Adaptation,
-    network: str,
-    runtime: str,
+    search: Exact,
     ratios: Sequence[float],
     folder: Path,
     start: Callable[[], Weights],
     trainer: Tuning,
     measure: Callable[[Architecture, Weights], float] | None = None,
 ) -> list[Adapted]:
-    """Adapt by our search and the runtime's table."""
-    model, trainer = priced(network, runtime), tuning_of(network, trainer)
-    log = partial(print, f"{network}, {runtime}:", flush=True)
-    return how(model.groups, start, model.latency_ms, Exact(model), trainer, ratios, folder, log, measure)
+    """Adapt by our search."""
+    model, network = search.priced, search.priced.groups.network.key
+    log = partial(print, f"{network}, {model.table.device}:", flush=True)
+    return how(model.groups, start, model.latency_ms, search, tuning_of(network, trainer), ratios, folder, log, measure)
 
 
-class Scales:
-    """Latencies as shares of a network's own, measured in turns with it."""
-
-    def __init__(self, network: str, runtime: str, passes: int = 3) -> None:
-        self.backend: Backend = parse_backend(runtime, "here")
-        self.backend.timing = Timing(pairs=41, warmup=3, max_rounds=3, budget_s=0.6)
-        self.reference = self.backend.session(reference_network())
-        self.whole, self.passes = groups_of(network).network, passes
-        self.known: dict[str, float] = {}
-
-    def __call__(self, network: Architecture, weights: Weights | None = None) -> float:
-        """The median over passes of the network's latency over the whole network's; of one architecture, once."""
-        if network.key not in self.known:
-            self.known[network.key] = self.anew(network, weights)
-        return self.known[network.key]
-
-    def anew(self, network: Architecture, weights: Weights | None = None) -> float:
-        """The same, measured again."""
-        sessions = [self.backend.session(self.whole), self.backend.session(network, weights=weights)]
-        ratios = [
-            [self.backend.timed(session, self.reference).ratio for session in sessions] for _ in range(self.passes)
-        ]
-        return float(np.median([other / whole for whole, other in ratios]))
+def shares_of(network: str, runtime: str) -> Shares:
+    """True latencies on this machine."""
+    backend = parse_backend(runtime, "here")
+    backend.timing = Timing(pairs=41, warmup=3, max_rounds=3, budget_s=0.6)
+    return Shares(backend, groups_of(network).network)
 
 
 # Accuracy and true latency
@@ -122,7 +108,7 @@ class Scales:
 
 def seeds(network: str = "resnet", runtime: str = "litert") -> list[dict]:
     """Line 3: one adaptation through all budgets a seed, and uniform scaling at the same measured latency."""
-    scales, rows = Scales(network, runtime), list[dict]()
+    scales, rows = shares_of(network, runtime), list[dict]()
     for seed in range(SEEDS):
         rows += one_seed(network, runtime, seed, scales)
     adapted = pd.DataFrame([row for row in rows if row["what"] == "adapted"])
@@ -133,16 +119,18 @@ def seeds(network: str = "resnet", runtime: str = "litert") -> list[dict]:
     return [*rows, *({**row, "network": network, "runtime": runtime} for row in told)]
 
 
-def one_seed(network: str, runtime: str, seed: int, scales: Scales) -> list[dict]:
-    folder, groups, model = OUT / "seeds" / f"{network}_{runtime}_{seed}", groups_of(network), priced(network, runtime)
+def one_seed(network: str, runtime: str, seed: int, scales: Shares) -> list[dict]:
+    folder, groups = OUT / "seeds" / f"{network}_{runtime}_{seed}", groups_of(network)
+    model = priced(network, runtime, TILES)
     first = model.latency_ms(groups.sizes)
     how = Adaptation(HOW.delta, HOW.decay, HOW.steps, HOW.long_steps, seed)
 
     def measure(resized: Architecture, weights: Weights) -> float:
         return scales(resized, weights) * first
 
-    found = adapt(how, network, runtime, BUDGETS, folder, partial(trained, network, seed), TUNING, measure)
-    shares, accuracies = uniform(network, seed, found[-1].iterations * how.steps + how.long_steps, folder, scales)
+    search = Exact(model, conv=STEP)
+    found = adapt(how, search, BUDGETS, folder, partial(trained, network, seed), TUNING, measure)
+    shares, accuracies = uniform(network, seed, found[-1].iterations, folder, scales)
     rows = [
         {"what": "uniform", "seed": seed, "share": share, "accuracy": accuracy}
         for share, accuracy in zip(shares, accuracies, strict=True)
@@ -159,29 +147,31 @@ def one_seed(network: str, runtime: str, seed: int, scales: Scales) -> list[dict
     return rows
 
 
-def uniform(network: str, seed: int, steps: int, folder: Path, scales: Scales) -> tuple[np.ndarray, np.ndarray]:
-    """Measured shares and test accuracies of uniformly narrower networks, ascending: cut from the same weights, tuned
-    for as many steps as the adapted network with the smallest budget was in all."""
+def uniform(network: str, seed: int, iterations: int, folder: Path, scales: Shares) -> tuple[np.ndarray, np.ndarray]:
+    """Measured shares and test accuracies of uniformly narrower networks, ascending: cut from the same weights, and
+    tuned as the adapted network with the smallest budget was: as often briefly, and then long."""
     groups, file = groups_of(network), folder / "uniform.json"
     known = json.loads(file.read_text()) if file.exists() else {}
     shares, accuracies = list[float](), list[float]()
     for share in UNIFORM:
-        widths = np.maximum(np.floor(groups.sizes * share / 8 + 0.5).astype(int) * 8, 8)
-        accuracies.append(tuned_accuracy(groups, widths, share, seed, steps, folder, known))
+        widths = np.maximum(np.floor(groups.sizes * share / STEP + 0.5).astype(int), 1) * STEP
+        accuracies.append(tuned_accuracy(groups, widths, share, seed, iterations, folder, known))
         shares.append(scales(groups.resized(widths)))
     order = np.argsort(shares)
     return np.array(shares)[order], np.array(accuracies)[order]
 
 
 def tuned_accuracy(
-    groups: Groups, widths: np.ndarray, share: float, seed: int, steps: int, folder: Path, known: dict
+    groups: Groups, widths: np.ndarray, share: float, seed: int, iterations: int, folder: Path, known: dict
 ) -> float:
     if str(share) not in known:
         weights = cut_weights(groups, trained(groups.network.key, seed), widths)
         network = groups.resized(widths)
         trainer = tuning_of(groups.network.key, TUNING)
-        tuned = trainer.tune(network, weights, steps, derive(seed, 0, 2000))
-        known[str(share)] = trainer.accuracy(network, tuned, "test")
+        for number in range(iterations):
+            weights = trainer.tune(network, weights, HOW.steps, derive(seed, number, 2000))
+        weights = trainer.tune(network, weights, HOW.long_steps, derive(seed, 0, 3000))
+        known[str(share)] = trainer.accuracy(network, weights, "test")
         (folder / "uniform.json").write_text(json.dumps(known))
     return known[str(share)]
 
@@ -210,7 +200,9 @@ def whole_runs(runtime: str = "ort") -> list[dict]:
         for delta in DELTAS:
             how = Adaptation(delta, QUICK.decay, QUICK.steps, QUICK.long_steps)
             folder = OUT / "whole" / f"{network}_{runtime}_{delta:g}"
-            (one,) = adapt(how, network, runtime, (0.5,), folder, partial(trained, network, 0), QUICK_TUNING)
+            (one,) = adapt(
+                how, Exact(priced(network, runtime)), (0.5,), folder, partial(trained, network, 0), QUICK_TUNING
+            )
             lines = [json.loads(line) for line in (folder / "iterations.jsonl").read_text().splitlines()]
             iterations = [line for line in lines if line.get("iteration")]
             named = {"network": network, "runtime": runtime, "delta": delta, "T": how.steps}
@@ -258,10 +250,12 @@ def matrix(network: str = "alexnet", ratio: float = 0.5) -> list[dict]:
     groups, found = groups_of(network), dict[str, Adapted]()
     for runtime in RUNTIMES:
         folder = OUT / "matrix" / f"{network}_{runtime}"
-        (found[runtime],) = adapt(QUICK, network, runtime, (ratio,), folder, partial(trained, network, 0), QUICK_TUNING)
+        (found[runtime],) = adapt(
+            QUICK, Exact(priced(network, runtime)), (ratio,), folder, partial(trained, network, 0), QUICK_TUNING
+        )
     rows = []
     for runtime in RUNTIMES:
-        scales = Scales(network, runtime)
+        scales = shares_of(network, runtime)
         shares = {target: scales(groups.resized(one.widths), one.weights) for target, one in found.items()}
         for target, share in shares.items():
             own, best = float(target == runtime), min(shares.values())

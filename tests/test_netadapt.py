@@ -25,10 +25,13 @@ from datasets.spaces.convnet import BLOCKS, ConvNet
 from datasets.spaces.zoo import Zoo
 from measure.accuracy.digits import Digits
 from measure.accuracy.tuning import Cifar10, Tuning, from_module, to_module
+from measure.backends import parse_backend
 from measure.base import make_input
 from measure.build.numpy_reference import evaluate
 from measure.build.onnx_graph import build_onnx
 from measure.build.weights import Weights, make_weights
+from measure.shares import Shares
+from measure.timing import Timing
 from search.netadapt.adapt import Adaptation, Adapted, derive, price
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.cutting import cut_weights, strongest
@@ -394,7 +397,8 @@ def test_the_command_leaves_files_that_others_load(
     table_of(groups, tmp_path / "lut.parquet")
     monkeypatch.setattr(command, "_trainer", lambda *_: TUNING)
     out = tmp_path / "run"
-    options = {"budget_ratio": 0.8, "delta": 0.1, "steps": 1, "long_steps": 1, "out": out}
+    monkeypatch.setattr("measure.shares.Shares.anew", lambda self, network, weights: 0.7)
+    options = {"budget_ratio": 0.8, "delta": 0.1, "steps": 1, "long_steps": 1, "out": out, "runtime": "ort"}
     command.netadapt(tmp_path / "lut.parquet", str(before), **options)  # type: ignore[arg-type]
     told = capsys.readouterr().out
     widths, written = json.loads((out / "widths.json").read_text()), find_groups(read_onnx(out / "network.onnx", 1)[0])
@@ -407,3 +411,13 @@ def test_the_command_leaves_files_that_others_load(
     assert found.shape == (3, 10) and (out / "network.tflite").stat().st_size > 1000
     with pytest.raises(InputError, match="There is no ONNX file"):
         command.netadapt(tmp_path / "lut.parquet", str(tmp_path / "none.onnx"))
+
+
+def test_shares_of_a_network_are_measured_once_in_turns_with_the_whole_one() -> None:
+    backend = parse_backend("ort", "host")
+    backend.timing = Timing(pairs=5, warmup=1, max_rounds=1)
+    groups = find_groups(residual())
+    shares = Shares(backend, groups.network, passes=2)
+    narrow = groups.resized(np.minimum(groups.sizes, 4))
+    assert 0 < shares(narrow) < 1 and shares(narrow) == shares(narrow)
+    assert shares.known.keys() == {narrow.key}

@@ -13,8 +13,11 @@ from datasets.blocks.network import Network
 from datasets.records import Architecture, InputError
 from datasets.spaces.small_zoo import SmallZoo
 from datasets.spaces.zoo import Zoo
+from measure.backends.ort import OnnxRuntime
+from measure.campaign import Journal, pending, run_campaign
 from measure.lookup import SMALLEST, listed_layers
-from measure.table import write_table
+from measure.table import quiet_rows, to_table, write_table
+from measure.timing import Timing
 from search.netadapt.calibration import WORK, Coefficients, calibrate, calibrated
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.grids import Grid, direct_networks, layers, layers_to_measure, open_network
@@ -219,6 +222,39 @@ def test_tables_are_fitted_to_networks_that_were_measured_whole() -> None:
     assert (abs(raw.latencies_ms(widths[8:]) / ms[8:] - 1) > 0.05).all()
     other = find_groups(small("alexnet"))  # of which nothing was measured whole
     assert calibrate(table, other) is table
+
+
+def test_a_table_is_measured_and_goes_on_where_it_was(tmp_path: Path) -> None:
+    net = Network()
+    x = net.conv_bn(net.add("input", (3, 8, 8)), 16, 3, act="relu")
+    net.add("dense", (10,), net.conv_bn(x, 16, 3, groups=16, act="relu6"))
+    groups = find_groups(net.finish("test", "tiny"))
+    listed = tmp_path / "layers.txt"
+    measured = layers_to_measure([groups], Grid(2))
+    listed.write_text("".join(one.network().key + "\n" for one in measured))
+    archs, prepare = listed_layers(listed)
+    backend = OnnxRuntime(timing=Timing(pairs=3, warmup=1, max_rounds=1, floor_ms=0.0))
+    for most in (3, 10):  # killed behind three rows, and run again
+        journal = Journal(tmp_path / "journal.jsonl")
+        tasks = pending(archs, [backend], journal)
+        assert len(tasks) == (7 if most == 3 else 4)
+        list(run_campaign(archs, tasks[:most], journal, prepare))
+        journal.file.close()
+    table, meta = to_table(journal.rows, unstable=True)
+    write_table(table, meta, tmp_path / "table.parquet")
+    priced = Priced(groups, LayerTable.read(tmp_path / "table.parquet"))
+    assert len(priced.table.frame()) == len(measured) == 6 and priced.latency_ms(np.array([8])) > 0
+
+
+def test_rows_of_a_slow_hour_count_only_where_there_are_no_others() -> None:
+    def row(key: str, reference_ms: float) -> dict:
+        return {"device": {"name": "here"}, "space": "layers", "key": key, "metric": "ms", "reference_ms": reference_ms}
+
+    fast, slow, slower = row("a", 1.05), row("a", 1.4), row("b", 1.6)
+    rows = [*(row("c", 1.0) for _ in range(9)), fast, slow, row("b", 1.9), slower, {"error": "it failed"}]
+    kept = quiet_rows(rows, 1.1)
+    assert [one for one in kept if one.get("key") != "c"] == [fast, slower, {"error": "it failed"}]
+    assert len(kept) == 12
 
 
 def figure_6() -> tuple[Priced, np.ndarray]:

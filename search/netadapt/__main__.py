@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -26,6 +27,7 @@ def netadapt(
     budget_ratio: float = 0.5,
     budget_ms: float = 0.0,
     measured_ms: float = 0.0,
+    runtime: str = "",
     delta: float = 0.05,
     decay: float = 0.96,
     steps: int = 10,
@@ -53,6 +55,8 @@ def netadapt(
         budget_ratio: latency to reach, as a share of the whole network's.
         budget_ms: the same in ms; above 0 it counts instead.
         measured_ms: latency of the whole network, measured directly; sums of the table are scaled to it. 0: not known.
+        runtime: of this host (ort, litert, ...), on which networks that keep the budget by the table are measured;
+            iterations go on where they do not. By default the table is believed.
         delta: latency that the first iteration takes off, as a share of the whole network's.
         decay: of that step, from one iteration to the next.
         steps: tuning steps of every proposal (T).
@@ -80,7 +84,8 @@ def netadapt(
     adaptation = Adaptation(delta, decay, steps, long_steps, seed, tuple(filter(None, devices.split(","))))
     start = partial(_start, trainer, whole, weights, first_steps, seed)
     log = partial(print, file=sys.stderr, flush=True)
-    (found,) = adaptation(priced.groups, start, priced.latency_ms, searched, trainer, [ratio], out, log)
+    measure = _measure(runtime, whole, ms) if runtime else None
+    (found,) = adaptation(priced.groups, start, priced.latency_ms, searched, trainer, [ratio], out, log, measure)
     paths = save_network(found.groups.resized(found.widths), found.weights, out)
     _tell(found, ms, paths)
 
@@ -124,6 +129,15 @@ def _search(
     if search == "binary":
         return Binary(priced, threshold=threshold)
     return Exact(priced) if search == "exact" else Sequential(priced)
+
+
+def _measure(runtime: str, whole: Architecture, ms: float) -> Callable[[Architecture, Weights], float]:
+    """True latency of a network, in the milliseconds in which the whole one takes `ms`."""
+    from measure.backends import parse_backend
+    from measure.shares import Shares
+
+    shares = Shares(parse_backend(runtime, "host"), whole)
+    return lambda network, weights: ms * shares(network, weights)
 
 
 def _start(trainer: Trainer, network: Architecture, weights: Weights | None, steps: int, seed: int) -> Weights:

@@ -105,7 +105,7 @@ class Adaptation:
         if not ratios or any(not 0 < b < a for a, b in zip([1.0, *ratios], ratios, strict=False)):
             raise InputError(f"Budgets are shares of the seed's latency, descending from below 1, not {list(ratios)}.")
         settings = {name: value for name, value in asdict(self).items() if name != "devices"}
-        told = {"network": groups.network.key, "sizes": groups.named(groups.sizes), "ratios": list(ratios)}
+        told: Row = {"network": groups.network.key, "sizes": groups.named(groups.sizes), "ratios": list(ratios)}
         told["latency_ms"] = float(f"{latency_ms(groups.sizes):.6g}")  # another table would lead elsewhere
         record = Record(folder, {**settings, **told, "trainer": repr(trainer)})
         try:
@@ -179,7 +179,7 @@ class _Run:
             done = [self._finish(name, number, ratio, budget)]
         (row,) = done
         widths = self.groups.widths(row["widths"])
-        met = row.get("measured_ms", row["ms"]) <= budget
+        met = float(row.get("measured_ms", row["ms"])) <= budget
         weights = self.record.load(name)
         return Adapted(self.groups, widths, weights, row["ms"], budget, row["accuracy"], met, row["iterations"])
 

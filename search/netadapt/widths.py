@@ -15,7 +15,10 @@ read at once count one by one.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from bisect import bisect_left
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -28,6 +31,11 @@ from search.netadapt.layer_table import LayerTable
 
 SLACK = 1 + 1e-9
 """A limit is kept if it is exceeded by no more than the rounding of sums."""
+
+
+BLOCK = 4
+"""So many pieces `Exact` looks up at once, and four times as many each time that they do not reach down to the limit:
+one would be the fewest look-ups, all of them the fewest calls."""
 
 
 class Narrowed(NamedTuple):
@@ -187,18 +195,40 @@ class Exact(WidthSearch):
         self._touching = [np.array(layers) for layers in groups.touching]
         self._others = [[self._other(layer, group) for layer in at] for group, at in enumerate(groups.touching)]
         self._points = [self._turns(group) for group in range(len(groups))]
-        self._curves: dict[tuple[int, ...], np.ndarray] = {}  # group, layer, other side's channels -> [points]
+        self._curves: dict[
+            tuple[int, ...], np.ndarray
+        ] = {}  # group, layer, other side's channels -> [points], NaN: unread
         self._chains: dict[tuple[int, ...], list[float]] = {}  # group, all other sides' channels -> their sum
+        self._least: dict[tuple[int, ...], tuple[int, float]] = {}  # the lowest point of a chain up to a piece
         self._seen = np.zeros((0,), int)  # channels that `_ms` were read with
         self._ms = np.zeros(len(groups.layers))
 
     def find(self, widths: Widths, group: int, limit_ms: float) -> tuple[tuple[int, float] | None, int]:
         channels, step = self._read(widths), int(self.steps[group])
-        points, chain = self._points[group], self._chain(channels, group)
         rest = float(self._ms.sum() - self._ms[self._touching[group]].sum()) - self.priced.calls_ms
+        sides = [int(channels[other]) if other >= 0 else 0 for other in self._others[group]]
         highest = (int(widths[group]) - 1) // step * step
-        width, ms = _widest(points, chain, highest, step, limit_ms - rest)
-        return ((width, rest + ms), 1) if width else (None, 0)
+        return self._along((group, *sides), channels, highest, step, limit_ms - rest, rest)
+
+    def _along(
+        self, key: tuple[int, ...], channels: np.ndarray, highest: int, step: int, limit_ms: float, rest: float
+    ) -> tuple[tuple[int, float] | None, int]:
+        """Go down the chain of a group beside these other sides, which is looked up as far as it is needed."""
+        points = self._points[key[0]]
+        chain = self._chains.setdefault(key, [math.nan] * len(points))
+        first, block = max(bisect_left(points, highest), 1) - 1, BLOCK
+        known, least = self._least.get(key, (-1, 0.0))
+        if not highest or (first <= known and least > limit_ms):
+            return None, 0
+        for piece in range(first, -1, -1):
+            if math.isnan(chain[piece] + chain[piece + 1]):
+                self._extend(chain, channels, key, range(max(piece - block + 1, 0), piece + 2))
+                block *= 4
+            ends = (points[piece], points[piece + 1]), (chain[piece], chain[piece + 1])
+            if found := _widest(*ends, highest, step, limit_ms):
+                return (found[0], rest + found[1]), 1
+        self._least[key] = first, min(chain[: first + 2])
+        return None, 0
 
     def _other(self, layer: int, group: int) -> int:
         """Position of the channels on a layer's other side; -1: it has the group on both."""
@@ -232,36 +262,35 @@ class Exact(WidthSearch):
             self._seen, self._ms[stale] = channels, self.priced.read(channels[None], stale)[0]
         return channels
 
-    def _chain(self, channels: np.ndarray, group: int) -> list[float]:
-        """Latency of the layers that touch a group, at its points [points]; it stays until another side changes."""
-        sides = [int(channels[other]) if other >= 0 else 0 for other in self._others[group]]
-        if (found := self._chains.get(whole := (group, *sides))) is not None:
-            return found
-        keys = [(group, layer, side) for layer, side in zip(self._touching[group].tolist(), sides, strict=True)]
-        if new := [key for key in keys if key not in self._curves]:
-            changed = np.repeat(channels[None], len(self._points[group]), axis=0)
-            changed[:, group] = self._points[group]
-            for key, column in zip(new, self.priced.read(changed, np.array([k[1] for k in new])).T, strict=True):
-                self._curves[key] = column
-        self._chains[whole] = np.sum([self._curves[key] for key in keys], axis=0).tolist()
-        return self._chains[whole]
+    def _extend(self, chain: list[float], channels: np.ndarray, key: tuple[int, ...], at: Sequence[int]) -> None:
+        """Look up what is not known yet of the layers that touch a group, at some of its points."""
+        group, *sides = key
+        points, touching = self._points[group], self._touching[group]
+        curves = [
+            self._curves.setdefault((group, layer, side), np.full(len(points), np.nan))
+            for layer, side in zip(touching.tolist(), sides, strict=True)
+        ]
+        unread = np.isnan(np.array([curve[at[0] : at[-1] + 1] for curve in curves]))  # [layers, points]
+        rows, which = np.flatnonzero(unread.any(0)) + at[0], np.flatnonzero(unread.any(1))
+        if len(which):
+            changed = np.repeat(channels[None], len(rows), axis=0)
+            changed[:, group] = [points[row] for row in rows]
+            for layer, column in zip(which, self.priced.read(changed, touching[which]).T, strict=True):
+                curves[layer][rows] = column
+        chain[at[0] : at[-1] + 1] = np.sum([curve[at[0] : at[-1] + 1] for curve in curves], axis=0).tolist()
 
 
-def _widest(points: list[int], chain: list[float], highest: int, step: int, limit_ms: float) -> tuple[int, float]:
-    """The largest multiple of a step, at most `highest`, where a chain of lines keeps a limit, and the chain's height
-    there; (0, 0): nowhere."""
-    for piece in range(len(points) - 2, -1, -1):
-        low, up, at_low = points[piece], min(points[piece + 1], highest), chain[piece]
-        if low > highest:
-            continue
-        slope = (chain[piece + 1] - at_low) / (points[piece + 1] - low)
-        if at_low + slope * (up - low) > limit_ms:
-            if at_low > limit_ms:
-                continue
-            up = min(up, low + (limit_ms - at_low) / slope)  # it rises, and crosses the limit on the way
-        width = int(up / step + 1e-9) * step
-        if (ms := at_low + slope * (width - low)) > limit_ms:  # by rounding
-            width, ms = width - step, ms - slope * step
-        if width >= low:
-            return width, ms
-    return 0, 0.0
+def _widest(
+    ends: tuple[int, int], heights: tuple[float, float], highest: int, step: int, limit_ms: float
+) -> tuple[int, float] | None:
+    """The largest multiple of a step, at most `highest`, where a straight line keeps a limit, and its height there."""
+    (low, end), (at_low, at_end) = ends, heights
+    up, slope = float(min(end, highest)), (at_end - at_low) / (end - low)
+    if at_low + slope * (up - low) > limit_ms:
+        if at_low > limit_ms:
+            return None
+        up = min(up, low + (limit_ms - at_low) / slope)  # it rises, and crosses the limit on the way
+    width = int(up / step + 1e-9) * step
+    if (ms := at_low + slope * (width - low)) > limit_ms:  # by rounding
+        width, ms = width - step, ms - slope * step
+    return (width, ms) if width >= max(low, 1) else None

@@ -1,0 +1,45 @@
+"""True latencies as shares of one network's own, measured in turns with it: no drift between days or hours shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from datasets.records import Architecture
+from measure.base import Backend, Session, reference_network
+from measure.build.weights import Weights
+
+
+@dataclass
+class Shares:
+    """Latencies over a whole network's.
+
+    Attributes:
+        backend: where they run.
+        whole: the network whose latency counts one.
+        passes: how often both are measured, in turns; the median counts.
+    """
+
+    backend: Backend
+    whole: Architecture
+    passes: int = 3
+    known: dict[str, float] = field(default_factory=dict, init=False, repr=False)
+    _sessions: list[Session] = field(default_factory=list, init=False, repr=False)
+
+    def __call__(self, network: Architecture, weights: Weights | None = None) -> float:
+        """The network's latency over the whole one's; networks of one key are measured once."""
+        if network.key not in self.known:
+            self.known[network.key] = self.anew(network, weights)
+        return self.known[network.key]
+
+    def anew(self, network: Architecture, weights: Weights | None = None) -> float:
+        """The same, measured in any case."""
+        if not self._sessions:
+            self._sessions = [self.backend.session(reference_network()), self.backend.session(self.whole)]
+        (reference, whole), one = self._sessions, self.backend.session(network, weights=weights)
+        pairs = [
+            (self.backend.timed(whole, reference).ratio, self.backend.timed(one, reference).ratio)
+            for _ in range(self.passes)
+        ]
+        return float(np.median([ratio / of for of, ratio in pairs]))
