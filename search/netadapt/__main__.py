@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from measure.build.weights import Weights
     from search.netadapt.adapt import Adapted
     from search.netadapt.proposals import Trainer
-    from search.netadapt.widths import WidthSearch
+    from search.netadapt.widths import Priced, WidthSearch
 
 
 def netadapt(
@@ -35,6 +35,8 @@ def netadapt(
     first_steps: int = 400,
     search: Literal["exact", "binary", "sequential"] = "exact",
     threshold: int = 16,
+    conv: int = 8,
+    dense: int = 64,
     data: Path | None = None,
     batch: int = 125,
     rate: float = 0.01,
@@ -65,6 +67,8 @@ def netadapt(
         search: how a width that keeps the step's limit is looked for: exact (ours), binary (the paper's) or
             sequential (NetAdapt's).
         threshold: of the binary search.
+        conv: step of convolutions' widths; the table has to reach down to it.
+        dense: the same of dense layers' features.
         data: folder of CIFAR-10's python version; by default the digits task is learnt, which is made up here.
         batch: images a step.
         rate: the highest learning rate.
@@ -77,7 +81,7 @@ def netadapt(
 
     whole, weights = _network(network, space)
     trainer = _trainer(data, batch, rate)
-    searched = _search(whole, lut, device, measured_ms, search, threshold)
+    searched = _search(_priced(whole, lut, device, measured_ms), search, threshold, conv, dense)
     priced = searched.priced
     ms = priced.latency_ms(priced.groups.sizes)
     ratio = budget_ms / ms if budget_ms > 0 else budget_ratio
@@ -115,20 +119,23 @@ def _trainer(data: Path | None, batch: int, rate: float) -> Trainer:
     return Tuning(task=Cifar10(data), batch=batch, rate=rate) if data else Tuning(batch=batch, rate=rate)
 
 
-def _search(
-    network: Architecture, lut: Path, device: str, measured_ms: float, search: str, threshold: int
-) -> WidthSearch:
+def _priced(network: Architecture, lut: Path, device: str, measured_ms: float) -> Priced:
+    """The network by the table, scaled to what was measured, if it was."""
     from search.netadapt.channels import find_groups
     from search.netadapt.layer_table import LayerTable
-    from search.netadapt.widths import Binary, Exact, Priced, Sequential
+    from search.netadapt.widths import Priced
 
     groups, table = find_groups(network), LayerTable.read(lut, device or None)
     priced = Priced(groups, table)
-    if measured_ms > 0:
-        priced = Priced(groups, table, measured_ms / priced.latency_ms(groups.sizes))
+    return Priced(groups, table, measured_ms / priced.latency_ms(groups.sizes)) if measured_ms > 0 else priced
+
+
+def _search(priced: Priced, search: str, threshold: int, conv: int, dense: int) -> WidthSearch:
+    from search.netadapt.widths import Binary, Exact, Sequential
+
     if search == "binary":
-        return Binary(priced, threshold=threshold)
-    return Exact(priced) if search == "exact" else Sequential(priced)
+        return Binary(priced, conv, dense, threshold)
+    return (Exact if search == "exact" else Sequential)(priced, conv, dense)
 
 
 def _measure(runtime: str, whole: Architecture, ms: float) -> Callable[[Architecture, Weights], float]:
