@@ -3,6 +3,8 @@ Abdelfattah, MLSys 2024), over dense, padded graphs. Shapes: B graphs, D devices
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -72,9 +74,8 @@ class TwoPassNet(nn.Module):
         supplement: np.ndarray | None = None,
     ) -> None:
         super().__init__()
-        self.supplement, read = None, hidden
-        if supplement is not None:
-            self.supplement, read = DenseNet(supplement, [hidden] * 2, SUPPLEMENT, dropout), hidden + SUPPLEMENT
+        self.supplement = None if supplement is None else DenseNet(supplement, [hidden] * 2, SUPPLEMENT, dropout)
+        read = hidden if supplement is None else hidden + SUPPLEMENT
         self.output = output
         self.position = nn.Parameter(torch.randn(2, NODE))  # of the input, and of all others
         self.start = nn.Linear(NODE, START)
@@ -97,10 +98,10 @@ class TwoPassNet(nn.Module):
         adjacency: Tensor | None = None,
         supplement: Tensor | None = None,
     ) -> Tensor:
+        hears: Tensor | None = None
         if mask is None or adjacency is None:
             counted = nodes.sum(dim=1)
             nodes = torch.eye(nodes.shape[-1])[None]
-            hears = None
         else:
             counted = mask
             hears = (adjacency.transpose(1, 2) + torch.eye(adjacency.shape[-1]))[:, None]
@@ -117,13 +118,15 @@ class TwoPassNet(nn.Module):
         parts = self.operator(nodes)[:, None], self.hardware[None, :, None]
         entry, other = self.start(self.position).split(1)
         x = start = torch.cat([entry, other.expand(nodes.shape[1] - 1, -1)])[None, None]
-        *inner, last = self.first
+        first: list[Any] = list(self.first)  # of what class its modules are, a ModuleList does not tell
+        second: list[Any] = list(self.second)
+        *inner, last = first
         for layer in inner:
             x = torch.relu(layer(x, of_parts(layer.gates, *parts), hears))
         told = self.back(last(x, of_parts(last.gates, output @ parts[0], parts[1]), hears, output))
         operator = self.refresh(of_parts(self.tell, *parts, told))
         x = start
-        for i, layer in enumerate(self.second):
+        for i, layer in enumerate(second):
             x = layer(torch.relu(x) if i else x, layer.gates(operator), hears)
         return x
 
