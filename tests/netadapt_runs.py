@@ -207,7 +207,7 @@ def whole_runs(runtime: str = "ort") -> list[dict]:
             iterations = [line for line in lines if line.get("iteration")]
             named = {"network": network, "runtime": runtime, "delta": delta, "T": how.steps}
             rows += [{**named, "what": "iteration", **row} for row in times(network, runtime, lines)]
-            rows += [{**named, "what": "stage", **row} for row in stages(iterations, how)]
+            rows += [{**named, "what": "stage", **row} for row in stages(iterations, groups_of(network).names)]
             seconds = sum(line["seconds"] for line in iterations)
             told = {"iterations": len(iterations), "seconds": seconds, "met": float(one.met)}
             rows.append({**named, "what": "run", **told, "share": one.latency_ms / lines[0]["ms"]})
@@ -216,10 +216,11 @@ def whole_runs(runtime: str = "ort") -> list[dict]:
     return rows
 
 
-def stages(iterations: Sequence[dict], how: Adaptation) -> list[dict]:
+def stages(iterations: Sequence[dict], names: Sequence[str]) -> list[dict]:
     """Mean seconds of every stage, a row a group of channels (Figures 1 and 2)."""
     table = pd.DataFrame([{"group": p["group"], **p["seconds"]} for line in iterations for p in line["proposals"]])
-    return table.groupby("group", sort=False).mean().reset_index().to_dict("records")
+    means = table.groupby("group").mean()
+    return means.loc[[name for name in names if name in means.index]].reset_index().to_dict("records")
 
 
 def times(network: str, runtime: str, lines: Sequence[dict]) -> list[dict]:

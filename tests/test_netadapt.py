@@ -9,6 +9,7 @@ import signal
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -25,13 +26,11 @@ from datasets.spaces.convnet import BLOCKS, ConvNet
 from datasets.spaces.zoo import Zoo
 from measure.accuracy.digits import Digits
 from measure.accuracy.tuning import Cifar10, Tuning, from_module, to_module
-from measure.backends import parse_backend
-from measure.base import make_input
+from measure.base import make_input, reference_network
 from measure.build.numpy_reference import evaluate
 from measure.build.onnx_graph import build_onnx
 from measure.build.weights import Weights, make_weights
 from measure.shares import Shares
-from measure.timing import Timing
 from search.netadapt.adapt import Adaptation, Adapted, derive, price
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.cutting import cut_weights, strongest
@@ -151,7 +150,7 @@ def test_tuning_learns_the_same_every_time_and_leaves_what_it_was_given_alone() 
     first, again = (TUNING.tune(network, start, 2, seed=1) for _ in range(2))
     assert pickle.dumps(start) == before and equal(first, again)
     assert not equal(first, TUNING.tune(network, start, 2, seed=2))
-    assert TUNING.accuracy(network, TUNING.tune(network, start, 150, seed=1), "test") > 25
+    assert TUNING.accuracy(network, TUNING.tune(network, start, 80, seed=1), "test") > 18
 
 
 def equal(one: Weights, other: Weights) -> bool:
@@ -413,11 +412,26 @@ def test_the_command_leaves_files_that_others_load(
         command.netadapt(tmp_path / "lut.parquet", str(tmp_path / "none.onnx"))
 
 
-def test_shares_of_a_network_are_measured_once_in_turns_with_the_whole_one() -> None:
-    backend = parse_backend("ort", "host")
-    backend.timing = Timing(pairs=5, warmup=1, max_rounds=1)
+class Scripted:
+    """A backend whose sessions are the keys of networks, and whose readings were written down."""
+
+    def __init__(self, readings: dict[str, list[float]]) -> None:
+        self.readings = {key: iter(ratios) for key, ratios in readings.items()}
+
+    def session(self, network: Architecture, weights: Weights | None = None) -> str:
+        return network.key
+
+    def timed(self, session: str, reference: str) -> SimpleNamespace:
+        assert reference == reference_network().key
+        return SimpleNamespace(ratio=next(self.readings[session]))
+
+
+def test_shares_are_medians_of_what_was_measured_in_turns() -> None:
+    """The machine became twice as slow in the second pass; one reading of the third was disturbed."""
     groups = find_groups(residual())
-    shares = Shares(backend, groups.network, passes=2)
     narrow = groups.resized(np.minimum(groups.sizes, 4))
-    assert 0 < shares(narrow) < 1 and shares(narrow) == shares(narrow)
-    assert shares.known.keys() == {narrow.key}
+    readings = {groups.network.key: [4.0, 8.0, 4.0, 4.0], narrow.key: [1.0, 2.0, 3.0, 3.0]}
+    shares = Shares(Scripted(readings), groups.network, passes=3)  # type: ignore[arg-type]
+    assert shares(narrow) == shares(narrow) == 0.25
+    shares.passes = 1
+    assert shares.anew(narrow) == 0.75

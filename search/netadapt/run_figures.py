@@ -60,7 +60,9 @@ def iteration_times(rows: Rows) -> Figure:
             axis.bar(x, [row["seconds"] for row in bars], 0.25, color=colour, label=search)
             for at, row in zip(x, bars, strict=True):
                 text = f"{1000 * row['searching']:.2g} ms"
-                axis.text(at, row["seconds"], text, rotation=90, ha="center", va="bottom", fontsize=7, color=GREY)
+                axis.text(
+                    at, 1.02 * row["seconds"], text, rotation=90, ha="center", va="bottom", fontsize=7, color=GREY
+                )
         axis.set_xticks(range(len(deltas)), [f"{delta:g}" for delta in deltas])
         axis.set(title=network, xlabel="delta", ylabel="seconds an iteration")
         axis.margins(y=0.28)
