@@ -115,7 +115,7 @@ peers: setup
 # hw-nas-bench-360). Goes on where it stopped.
 CROSS_DEVICE := shots source_devices leave_one_device energy
 cross-device: setup
-	@for s in nasflat nasflat_others nasflat_gcn nasflat_gcn_nd nasflat_peers $(CROSS_DEVICE); do \
+	@for s in nasflat nasflat_others nasflat_gcn nasflat_gcn_nd nasflat_peers nasflat_peers_fbnet $(CROSS_DEVICE); do \
 		$(PY) -m predictors transfer --sweep configs/sweeps/$$s.yaml || exit 1; \
 	done
 	@for s in $(CROSS_DEVICE); do $(PY) -m predictors summarise runs/$$s || exit 1; done
