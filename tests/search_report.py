@@ -22,7 +22,7 @@ NAMES = {
     "budget": "equation 5, best source",
     "refined": "equation 5, best source, corrected",
     "adapted": "equation 5, adapted predictor",
-    "predicted": "the same, accuracies predicted",
+    "predicted": "adapted, accuracies predicted",
     "own predictor": "a predictor for each device",
 }
 TOLD = ["regret", "regret_half", "met", "within_5", "measurements", "seconds"]
