@@ -142,7 +142,7 @@ def one_seed(network: str, runtime: str, seed: int, scales: Shares) -> list[dict
         same = float(np.interp(share, shares, accuracies))
         told = {"what": "adapted", "seed": seed, "budget": ratio, "share": share, "promised": promised}
         told |= {"accuracy": one.accuracy, "uniform": same, "better": one.accuracy - same}
-        told |= {"off": 100 * abs(promised / share - 1), "over": 100 * (share / ratio - 1)}
+        told |= {"away": 100 * abs(promised / share - 1), "over": 100 * (share / ratio - 1)}
         rows.append(told | {"iterations": one.iterations, "widths": groups.named(one.widths)})
     return rows
 
@@ -184,7 +184,7 @@ def interval(budget: float, part: pd.DataFrame) -> dict:
     row: dict = {"what": "mean", "budget": budget, "seeds": len(part)}
     for name in ("accuracy", "uniform", "better", "share", "promised"):
         row |= {name: float(part[name].mean()), f"{name}_half": half * float(part[name].std())}
-    row |= {"off": float(part["off"].max()), "over": float(part["over"].max())}
+    row |= {"away": float(part["away"].max()), "over": float(part["over"].max())}
     low = row["better"] - row["better_half"]
     return row | {"not_worse": float(row["better"] + row["better_half"] >= 0), "clearly_better": float(low > 0)}
 
