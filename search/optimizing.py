@@ -125,7 +125,7 @@ def _answer(
     if -1 in places:
         missing = references.keys[places.index(-1)]
         raise InputError(f"{device} lacks {places.count(-1)} reference cells, {missing} first: measure all of them.")
-    vector, model = costs.adapt(table.where(archs=places))
+    vector, model = costs.adapt(table.where(archs=np.array(places)))
     at, space = model.devices_[0], references.space
     known = {"latency_ms": lambda archs: model.predict(archs, at)}
     problem = Problem(space, quality, known, {"latency_ms": budget_ms})
