@@ -225,7 +225,7 @@ def stages(iterations: Sequence[dict], names: Sequence[str]) -> list[dict]:
 
 def times(network: str, runtime: str, lines: Sequence[dict]) -> list[dict]:
     """Mean seconds of an iteration with each search: the recorded iteration without its search, and the search for all
-    of its proposals again, timed alone (Figures 7 and 8)."""
+    of its proposals again, timed alone, in CPU-seconds (Figures 7 and 8)."""
     model, rows = priced(network, runtime), []
     made = [line for line in lines if "iteration" in line]
     rest = [
@@ -234,10 +234,10 @@ def times(network: str, runtime: str, lines: Sequence[dict]) -> list[dict]:
     for name, make in (("sequential", Sequential), ("binary", partial(Binary, threshold=16)), ("exact", Exact)):
         search, seconds = make(model), []
         for before, line in pairwise(made):
-            widths, start = model.groups.widths(before["widths"]), time.perf_counter()
+            widths, start = model.groups.widths(before["widths"]), time.process_time()
             for group in range(len(model.groups)):
                 search(widths, group, line["limit_ms"])
-            seconds.append(time.perf_counter() - start)
+            seconds.append(time.process_time() - start)
         row = {"search": name, "searching": float(np.mean(seconds)), "others": float(np.mean(rest))}
         rows.append({**row, "seconds": row["searching"] + row["others"]})
     return rows

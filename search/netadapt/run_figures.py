@@ -59,7 +59,7 @@ def iteration_times(rows: Rows) -> Figure:
             x = np.array([deltas.index(row["delta"]) for row in bars]) + 0.27 * (place - 1)
             axis.bar(x, [row["seconds"] for row in bars], 0.25, color=colour, label=search)
             for at, row in zip(x, bars, strict=True):
-                text = f"{1000 * row['searching']:.2g} ms"
+                text = f"{1000 * row['searching']:.{1 if row['searching'] < 0.01 else 0}f} ms"
                 axis.text(
                     at, 1.02 * row["seconds"], text, rotation=90, ha="center", va="bottom", fontsize=7, color=GREY
                 )
