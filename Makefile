@@ -125,8 +125,8 @@ cross-device: setup
 
 # Searches under a budget on HELP's latencies and NATS' accuracies (python -m datasets fetch help; nats-bench-landscape;
 # hw-nas-bench-360): HELP's fifteen pairs, sixty on unseen devices, energy, cost as devices grow, and live on this machine.
-# Ten minutes on an idle core.
-search: setup
+# With `make optimizer`, whose rows it draws too, a quarter of an hour on an idle core.
+search: optimizer
 	$(PY) -m pytest -q tests/test_search.py --rows runs/search_tests/summary.json
 	$(PY) -m tests.search_check --out runs/search --claims configs/claims/search.yaml
 

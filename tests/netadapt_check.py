@@ -5,8 +5,6 @@ Here are the tables and the searches for widths in them; whole runs are in netad
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -253,10 +251,9 @@ def save(figure: Figure, name: str) -> None:
 
 def parts() -> dict[str, Callable[[], list[dict]]]:
     """All parts by their names, in the order in which they run."""
-    found: dict[str, Callable[[], list[dict]]] = {"tables": tables, "search": searching}
-    if importlib.util.find_spec("tests.netadapt_runs"):
-        found |= importlib.import_module("tests.netadapt_runs").PARTS
-    return found
+    from tests.netadapt_runs import PARTS
+
+    return {"tables": tables, "search": searching} | PARTS
 
 
 def check(chosen: str = "", out: Path = OUT, claims: Path | None = None, core: int | None = None) -> None:
