@@ -32,7 +32,7 @@ train: setup
 	$(PY) -m predictors compare $(RUNS)
 
 test: setup lint
-	$(PY) -m pytest -n 2 --dist loadfile
+	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup
 	$(PY) -m ruff check .

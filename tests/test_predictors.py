@@ -179,6 +179,10 @@ def _other(name: str, value: Any) -> Any:
         return 10_000
     if name in ("subsample", "columns", "dropout"):
         return 0.5
+    if name == "supplement":
+        return Totals()
+    if isinstance(value, bool):
+        return not value
     return value + 1 if isinstance(value, int) else value * 10 or 0.1
 
 
