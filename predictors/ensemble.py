@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from datasets.records import Architectures, Device, InputError
-from predictors.base import Inputs, Log, Predictor
+from predictors.base import Inputs, Log, Predictor, Relaxable
 from predictors.gcn import GCN
 from predictors.scaling import Scale
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass
@@ -56,6 +59,15 @@ class Ensemble(Predictor):
         x, column = self.encode(archs), self.column(device)
         each = [self.scale.inverse(member._forward(x))[:, column] for member in self.members_]
         return np.std(each, axis=0)
+
+    def predict_relaxed(self, p: Tensor, device: Tensor) -> Tensor:
+        """See `Relaxable.predict_relaxed`; the members must be relaxable."""
+        import torch
+
+        if not isinstance(self.member, Relaxable):
+            raise InputError(f"{type(self.member).__name__} has no answers for relaxed architectures; MLP has.")
+        said = torch.stack([member.predict_relaxed(p, device) for member in self.members_])  # type: ignore[attr-defined]
+        return said.log().mean(dim=0).exp() if self.scale.kind == "log" else said.mean(dim=0)
 
     def _state(self) -> dict[str, Any]:
         return {"members": [member._state() for member in self.members_]}

@@ -13,6 +13,7 @@ from encoders.cell import CellOneHot
 from predictors.base import Log, Predictor, read_checkpoint, silent, write_checkpoint
 from predictors.conditioned import Conditioned
 from predictors.device_net import DeviceNet
+from predictors.ensemble import Ensemble
 from predictors.mlp import MLP
 from predictors.scaling import Scale
 
@@ -79,7 +80,8 @@ class CostModels:
         return CostModels(net, prior)
 
 
-def accuracy_net(m: Measurements, metric: str, seed: int = 0) -> MLP:
-    """A relaxable predictor of accuracies in percent, or of whatever depends on no device."""
+def accuracy_net(m: Measurements, metric: str, seed: int = 0, size: int = 1) -> MLP | Ensemble:
+    """A relaxable predictor of accuracies in percent, or of whatever depends on no device; of several the mean."""
     settings: dict[str, Any] = {"hidden": 128, "layers": 2, "epochs": 30, "batch_size": 256, "learning_rate": 3e-3}
-    return MLP(metric=metric, scale=Scale("linear"), encoder=CellOneHot(), seed=seed, **settings).fit(m)
+    net = MLP(metric=metric, scale=Scale("linear"), encoder=CellOneHot(), seed=seed, **settings)
+    return (net if size == 1 else Ensemble(member=net, size=size)).fit(m)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,7 @@ def command(performance: Any, read: Callable[[Path], Measurements]) -> Callable[
         few: Path | None = None,
         metric: str = "accuracy_cifar100",
         networks: int = 2,
+        predictors: int = 1,
         synthetic: int = 300,
         steps: int = 1500,
         rounds: int = 2,
@@ -47,6 +49,7 @@ def command(performance: Any, read: Callable[[Path], Measurements]) -> Callable[
             few: table with the new device's latencies on the reference cells; by default that of the sources.
             metric: which accuracy of the table.
             networks: of each training method.
+            predictors: of accuracies, different in their seeds; their mean counts.
             synthetic: devices that are made up beside the sources.
             steps: of training, for each network.
             rounds: of the local search round what networks propose.
@@ -59,10 +62,17 @@ def command(performance: Any, read: Callable[[Path], Measurements]) -> Callable[
         find_device(m.devices, device if few is None else m.devices[0].name)
         names = sources.split(",") if sources else [known.name for known in m.devices if known.name != device]
         learnt = m.where(devices=names)
-        where = folder / f"seed{seed}"
-        if not (where / "references.txt").is_file():
-            net = performance.accuracy_net(values, metric, seed)
-            _train(performance, learnt, net, tabled, where, networks, synthetic, steps, seed)
+        where, sizes = folder / f"seed{seed}", {"networks": networks, "synthetic": synthetic, "steps": steps}
+        about = {"accuracy": str(accuracy), "latency": str(latency), "sources": sources, "metric": metric}
+        about |= {"predictors": predictors, **sizes}
+        if not (where / "settings.json").is_file():
+            net = performance.accuracy_net(values, metric, seed, predictors)
+            _train(performance, learnt, net, tabled, where, seed=seed, **sizes)
+            (where / "settings.json").write_text(json.dumps(about))
+        elif other := [
+            name for name, value in json.loads((where / "settings.json").read_text()).items() if about[name] != value
+        ]:
+            raise InputError(f"The networks in {where} were trained with another {other[0]}; name another --folder.")
         costs, net = performance.CostModels.load(where), performance.Predictor.load(where / "accuracy.pt")
         made = [OptimizerNetwork.load(file) for file in sorted(where.glob("network_*.pt"))]
 
@@ -86,7 +96,7 @@ def _train(
     steps: int,
     seed: int,
 ) -> None:
-    """Both stages; `references.txt` is written last, and says that all is there."""
+    """Both stages."""
     import torch
 
     start = time.process_time()

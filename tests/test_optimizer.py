@@ -16,6 +16,8 @@ from encoders.cell import CellOneHot
 from predictors import performance
 from predictors.base import Relaxable, write_checkpoint
 from predictors.device_net import DeviceNet
+from predictors.ensemble import Ensemble
+from predictors.gcn import GCN
 from predictors.gp import GaussianProcess
 from predictors.mlp import MLP
 from predictors.performance import CostModels
@@ -74,13 +76,17 @@ def predicted(cells: Architectures, accuracy: MLP, costs: CostModels, device: to
     return Problem(SPACE, lambda archs: accuracy.predict(archs, None), cost, budget)
 
 
-@pytest.mark.parametrize("kind", ["mlp", "gp"])
+@pytest.mark.parametrize("kind", ["mlp", "gp", "ensemble"])
 def test_relaxed_predictions_are_the_usual_ones_where_all_is_decided(kind: str, cells, accuracy) -> None:
     m = accuracies(cells[:80])
     model = accuracy
     if kind == "gp":
         one_hot = GaussianProcess(metric="accuracy_cifar100", scale=Scale("linear"), encoder=CellOneHot(), most=60)
         model = one_hot.fit(m)
+    if kind == "ensemble":
+        model = Ensemble(member=MLP(metric=accuracy.metric, hidden=8, layers=1, epochs=2), size=2).fit(m)
+        with pytest.raises(InputError, match="GCN has no answers for relaxed"):
+            replace(model, member=GCN(metric=accuracy.metric)).predict_relaxed(None, None)
     assert isinstance(model, Relaxable)
     p = torch.from_numpy(CellOneHot()(cells[:50])).requires_grad_()
     said = model.predict_relaxed(p, p)
@@ -235,7 +241,14 @@ def test_faults_are_told_in_a_sentence(cells, costs, tmp_path: Path) -> None:
 def test_the_command_trains_once_and_answers_for_a_new_device(tmp_path: Path, capsys) -> None:
     optimize = command(performance, _table)
     tables = Path("datasets/bundled/accuracy.parquet"), Path("datasets/bundled/nasbench201.parquet")
-    small = {"metric": "accuracy_digits", "networks": 1, "synthetic": 10, "steps": 20, "folder": tmp_path}
+    small = {
+        "metric": "accuracy_digits",
+        "networks": 1,
+        "predictors": 2,
+        "synthetic": 10,
+        "steps": 20,
+        "folder": tmp_path,
+    }
     optimize(*tables, 5, "xeon_ort_fp32_1", **small)
     first = capsys.readouterr().out
     assert "10 measurements of xeon_ort_fp32_1 used" in first and "P(latency <= budget)" in first
@@ -245,6 +258,8 @@ def test_the_command_trains_once_and_answers_for_a_new_device(tmp_path: Path, ca
     assert "trained" in first and "trained" not in again and first.splitlines()[1] == again.splitlines()[0]
     with pytest.raises(InputError, match="no device 'nobody'"):
         optimize(*tables, 5, "nobody", **small)
+    with pytest.raises(InputError, match="trained with another steps; name another --folder"):
+        optimize(*tables, 5, "xeon_ort_fp32_1", **{**small, "steps": 21})
 
 
 @settings(deadline=None, max_examples=15)
