@@ -63,15 +63,14 @@ def command(performance: Any, read: Callable[[Path], Measurements]) -> Callable[
         names = sources.split(",") if sources else [known.name for known in m.devices if known.name != device]
         learnt = m.where(devices=names)
         where, sizes = folder / f"seed{seed}", {"networks": networks, "synthetic": synthetic, "steps": steps}
-        about = {"accuracy": str(accuracy), "latency": str(latency), "sources": sources, "metric": metric}
-        about |= {"predictors": predictors, **sizes}
-        if not (where / "settings.json").is_file():
+        tables = {"accuracy": str(accuracy), "latency": str(latency), "sources": sources, "metric": metric}
+        about: dict[str, str | int] = {**tables, "predictors": predictors, **sizes}
+        saved = where / "settings.json"
+        if not saved.is_file():
             net = performance.accuracy_net(values, metric, seed, predictors)
             _train(performance, learnt, net, tabled, where, seed=seed, **sizes)
-            (where / "settings.json").write_text(json.dumps(about))
-        elif other := [
-            name for name, value in json.loads((where / "settings.json").read_text()).items() if about[name] != value
-        ]:
+            saved.write_text(json.dumps(about))
+        elif other := [name for name, value in json.loads(saved.read_text()).items() if about[name] != value]:
             raise InputError(f"The networks in {where} were trained with another {other[0]}; name another --folder.")
         costs, net = performance.CostModels.load(where), performance.Predictor.load(where / "accuracy.pt")
         made = [OptimizerNetwork.load(file) for file in sorted(where.glob("network_*.pt"))]
