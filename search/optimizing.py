@@ -54,8 +54,8 @@ def command(performance: Any, read: Callable[[Path], Measurements]) -> Callable[
             steps: of training, for each network.
             rounds: of the local search round what networks propose.
             seed: of everything that is drawn.
-            folder: of what was trained (another device then needs no training) and of the reference cells' names
-                (references.txt).
+            folder: of what was trained and of the reference cells' names (references.txt). Another device with the same
+                sources needs no training; one that was among them is refused.
         """
         m, values = read(latency), read(accuracy)
         table, tabled = lookup(values.architectures, values.matrix(metric)[:, 0])
@@ -63,7 +63,12 @@ def command(performance: Any, read: Callable[[Path], Measurements]) -> Callable[
         names = sources.split(",") if sources else [known.name for known in m.devices if known.name != device]
         learnt = m.where(devices=names)
         where, sizes = folder / f"seed{seed}", {"networks": networks, "synthetic": synthetic, "steps": steps}
-        tables = {"accuracy": str(accuracy), "latency": str(latency), "sources": sources, "metric": metric}
+        tables = {
+            "accuracy": str(accuracy),
+            "latency": str(latency),
+            "sources": ",".join(sorted(names)),
+            "metric": metric,
+        }
         about: dict[str, str | int] = {**tables, "predictors": predictors, **sizes}
         saved = where / "settings.json"
         if not saved.is_file():
@@ -71,9 +76,9 @@ def command(performance: Any, read: Callable[[Path], Measurements]) -> Callable[
             _train(performance, learnt, net, tabled, where, seed=seed, **sizes)
             saved.write_text(json.dumps(about))
         elif other := [name for name, value in json.loads(saved.read_text()).items() if about[name] != value]:
-            raise InputError(f"The networks in {where} were trained with another {other[0]}; name another --folder.")
+            raise InputError(f"{where} holds networks of other settings ({', '.join(other)}); name another --folder.")
         costs, net = performance.CostModels.load(where), performance.Predictor.load(where / "accuracy.pt")
-        made = [OptimizerNetwork.load(file) for file in sorted(where.glob("network_*.pt"))]
+        made = [OptimizerNetwork.load(_file(where, method, i)) for i in range(networks) for method in METHODS]
 
         def quality(archs: Architectures) -> np.ndarray:
             said, known = net.predict(Architectures(tabled.space, archs.decisions), None), table(archs)
@@ -108,11 +113,15 @@ def _train(
     for i in range(networks):
         for method in METHODS:
             made = OptimizerNetwork(method, steps=steps, seed=i).fit(objective, devices, print)
-            made.save(where / f"network_{method}_{i}.pt")
+            made.save(_file(where, method, i))
     costs.save(where)
     accuracy.save(where / "accuracy.pt")
     (where / "references.txt").write_text("\n".join(costs.net.references_.keys) + "\n")
     print(f"trained in {time.process_time() - start:.0f} CPU seconds: {where}")
+
+
+def _file(folder: Path, method: str, number: int) -> Path:
+    return folder / f"network_{method}_{number}.pt"
 
 
 def _answer(

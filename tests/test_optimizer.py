@@ -258,8 +258,12 @@ def test_the_command_trains_once_and_answers_for_a_new_device(tmp_path: Path, ca
     assert "trained" in first and "trained" not in again and first.splitlines()[1] == again.splitlines()[0]
     with pytest.raises(InputError, match="no device 'nobody'"):
         optimize(*tables, 5, "nobody", **small)
-    with pytest.raises(InputError, match="trained with another steps; name another --folder"):
+    with pytest.raises(InputError, match=r"other settings \(steps\); name another --folder"):
         optimize(*tables, 5, "xeon_ort_fp32_1", **{**small, "steps": 21})
+    with pytest.raises(
+        InputError, match=r"other settings \(sources\)"
+    ):  # the networks have learnt this one's latencies
+        optimize(*tables, 5, "xeon_eager_fp32_1", **small)
 
 
 @settings(deadline=None, max_examples=15)
