@@ -213,7 +213,7 @@ def _table(file: Path) -> Measurements:
 
 def commands() -> list[Any]:
     """Everything that this command line offers."""
-    from predictors import performance
+    from predictors.any_device import performance
     from search.netadapt.__main__ import netadapt
     from search.netadapt.grids import layers
     from search.optimizing import command

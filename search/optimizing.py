@@ -20,7 +20,7 @@ METHODS: tuple[Literal["imitate", "through"], ...] = ("imitate", "through")
 
 
 def command(performance: Any, read: Callable[[Path], Measurements]) -> Callable[..., None]:
-    """The command, with what it may not import: `predictors.performance` and the reader of tables."""
+    """The command, with what it may not import: `predictors.any_device.performance` and the reader of tables."""
 
     def optimize(
         accuracy: Path,

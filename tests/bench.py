@@ -28,13 +28,13 @@ from encoders.flat import FlatVector
 from measure.backends.ort import OnnxRuntime
 from measure.base import reference_network
 from predictors.base import Predictor
-from predictors.conditioned import Conditioned
 from predictors.export import OnnxPredictor, export
 from predictors.gcn import GCN, BrpGCN
-from predictors.layer_costs import LAYERS
-from predictors.layerwise import LayerwisePredictor, read_tables
-from predictors.pieces import pieces
-from predictors.price import price
+from predictors.layers.layer_costs import LAYERS
+from predictors.layers.layerwise import LayerwisePredictor, read_tables
+from predictors.layers.pieces import pieces
+from predictors.layers.price import price
+from predictors.new_devices.conditioned import Conditioned
 from predictors.trees import XGBoost
 from search.netadapt.layer_table import LayerTable
 from search.netadapt.widths import Exact, Priced, Sequential

@@ -21,13 +21,13 @@ from datasets.records import Architectures, Cost, Measurements
 from encoders.base import VectorEncoder
 from encoders.cell import CellOneHot
 from encoders.flat import Joined
+from predictors.any_device.device_net import DeviceNet
+from predictors.any_device.performance import CELLS, REFERENCES, CostModels, accuracy_net
 from predictors.base import Relaxable
-from predictors.conditioned import Conditioned
-from predictors.device_net import DeviceNet
 from predictors.gp import GaussianProcess
 from predictors.mlp import MLP
-from predictors.new_device import FewShot
-from predictors.performance import CELLS, REFERENCES, CostModels, accuracy_net
+from predictors.new_devices.base import FewShot
+from predictors.new_devices.conditioned import Conditioned
 from predictors.scaling import Scale
 from search.base import Decision, Problem
 from search.exploration import explore

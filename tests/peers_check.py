@@ -18,9 +18,9 @@ from encoders.cell import CellOneHot
 from encoders.flat import Totals
 from predictors.base import Predictor
 from predictors.config import to_config
-from predictors.help_meta import HelpMeta
 from predictors.metrics import report
-from predictors.nasflat import Nasflat
+from predictors.new_devices.help_meta import HelpMeta
+from predictors.new_devices.nasflat import Nasflat
 from tests.study import run_parts
 
 SOURCES = (

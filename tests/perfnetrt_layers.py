@@ -24,11 +24,11 @@ from encoders.layer import LayerPhysics, LayerTable, LayerWork
 from predictors.base import Predictor
 from predictors.blend import Blend
 from predictors.gp import GaussianProcess
+from predictors.layers.perfnetrt import PerfNetRT
+from predictors.layers.polynomial import Polynomial
+from predictors.layers.roofline import Roofline
+from predictors.layers.roofline_trees import NEEDED, RooflineTrees
 from predictors.metrics import report
-from predictors.perfnetrt import PerfNetRT
-from predictors.polynomial import Polynomial
-from predictors.roofline import Roofline
-from predictors.roofline_trees import NEEDED, RooflineTrees
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
 from tests.perfnetrt_report import write_report

@@ -21,10 +21,10 @@ from datasets.measured import Measured
 from datasets.records import Architectures, Device, InputError, Measurements
 from datasets.spaces.zoo import Zoo
 from predictors.base import Predictor
-from predictors.layer_costs import LAYERS, LayerCosts
-from predictors.layerwise import LayerwisePredictor, Networks, read_tables
+from predictors.layers.layer_costs import LAYERS, LayerCosts
+from predictors.layers.layerwise import LayerwisePredictor, Networks, read_tables
+from predictors.layers.price import price
 from predictors.metrics import report
-from predictors.price import price
 from tests.study import run_parts
 
 ROOT = Path(__file__).resolve().parent.parent

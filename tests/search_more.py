@@ -17,8 +17,8 @@ from datasets.records import Architectures, Measurements
 from measure.blackbox import Live
 from measure.campaign import Journal
 from measure.timing import PROTOCOLS
-from predictors.conditioned import Conditioned
 from predictors.linear import Linear
+from predictors.new_devices.conditioned import Conditioned
 from predictors.scaling import Scale
 from search.base import Decision, Problem, Search
 from search.bisection import BestProxy, Bisection

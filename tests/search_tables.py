@@ -14,8 +14,8 @@ from datasets.public.help import HelpNasBench201
 from datasets.public.nats import Nats
 from datasets.records import Architectures, Cost, Measurements
 from encoders.paths import CellPaths
-from predictors.conditioned import Conditioned
 from predictors.gp import GaussianProcess
+from predictors.new_devices.conditioned import Conditioned
 from predictors.scaling import Scale
 from search.base import Problem
 from search.bisection import BestProxy, Bisection

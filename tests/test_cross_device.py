@@ -12,13 +12,13 @@ from datasets.records import Device, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 from measure.campaign import read_journal
 from predictors.base import Adaptable, Predictor, Uncertain
-from predictors.conditioned import Conditioned
-from predictors.cross_device import run as run_study
-from predictors.cross_device import study
-from predictors.device_sets import DeviceSet, load_set, read_sets
 from predictors.metrics import report
-from predictors.proxies import AdaProxy, NearestDevice, OwnLine, nearest, ridge
-from predictors.transfer_report import gather
+from predictors.new_devices.conditioned import Conditioned
+from predictors.new_devices.cross_device import run as run_study
+from predictors.new_devices.cross_device import study
+from predictors.new_devices.device_sets import DeviceSet, load_set, read_sets
+from predictors.new_devices.proxies import AdaProxy, NearestDevice, OwnLine, nearest, ridge
+from predictors.new_devices.transfer_report import gather
 from tests.conftest import ROOT, made_up, run
 
 SOURCES = ("toy_0", "toy_1", "toy_3")

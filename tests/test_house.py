@@ -17,7 +17,7 @@ from encoders.base import GraphEncoder, VectorEncoder
 from measure.plan import read_plan
 from predictors.base import Predictor
 from predictors.claims import read_claims
-from predictors.device_sets import read_sets
+from predictors.new_devices.device_sets import read_sets
 from predictors.sweep import read_sweep
 from tests.conftest import ROOT, run
 

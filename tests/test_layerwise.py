@@ -27,12 +27,12 @@ from datasets.spaces.pooling import Pooling
 from datasets.spaces.zoo import Zoo
 from encoders.flat import Totals
 from measure.table import write_table
-from predictors.calibration import calibrate, left_out, most_telling
-from predictors.layer_costs import COEFFICIENTS
-from predictors.layerwise import LayerwisePredictor
+from predictors.layers.calibration import calibrate, left_out, most_telling
+from predictors.layers.layer_costs import COEFFICIENTS
+from predictors.layers.layerwise import LayerwisePredictor
+from predictors.layers.pieces import KINDS, nearest, pieces
+from predictors.layers.price import price, read_network
 from predictors.linear import Linear
-from predictors.pieces import KINDS, nearest, pieces
-from predictors.price import price, read_network
 from tests import conftest
 from tests.test_onnx_file import FOREIGN, networks, save
 
@@ -309,7 +309,8 @@ def test_the_artefact_comes_back_whole_or_not_at_all(saved: Path, fitted: Layerw
     for ours, theirs in zip(loaded.predict_interval(archs, DEVICES[0]), wanted.predict_interval(archs, DEVICES[0]),
                             strict=True):  # fmt: skip
         np.testing.assert_array_equal(ours, theirs)
-    code = "import sys; from pathlib import Path; from predictors.layerwise import *; from datasets.spaces import *;"
+    code = "import sys; from pathlib import Path; from datasets.spaces import *;"
+    code += "from predictors.layers.layerwise import *;"
     code += "p = LayerwisePredictor.load(Path(sys.argv[1])); a = parse_space(sys.argv[2]).parse(sys.argv[3:]);"
     code += "print(*(float(x).hex() for x in p.predict(a, p.devices_[1])))"
     done = run("-c", code, saved, NETS, *archs.keys)
@@ -375,7 +376,7 @@ def test_one_command_makes_it_from_tables(tmp_path: Path) -> None:
 def test_a_training_logs_what_the_module_would_cost(saved: Path) -> None:
     import lightning
 
-    from predictors.latency_logger import LatencyLogger
+    from predictors.layers.latency_logger import LatencyLogger
 
     class Growing(lightning.LightningModule):
         def __init__(self) -> None:

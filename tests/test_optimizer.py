@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from datasets.records import Architectures, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 from encoders.cell import CellOneHot
-from predictors import performance
+from predictors.any_device import performance
+from predictors.any_device.device_net import DeviceNet
+from predictors.any_device.performance import CostModels
+from predictors.any_device.synthetic_devices import SyntheticDevices, distance_to_hull, reach_of
 from predictors.base import Relaxable, write_checkpoint
-from predictors.device_net import DeviceNet
 from predictors.ensemble import Ensemble
 from predictors.gcn import GCN
 from predictors.gp import GaussianProcess
 from predictors.mlp import MLP
-from predictors.performance import CostModels
 from predictors.scaling import Scale
-from predictors.synthetic_devices import SyntheticDevices, distance_to_hull, reach_of
 from search.__main__ import _table
 from search.base import Problem
 from search.decoding import decoded
@@ -205,7 +205,7 @@ def test_what_is_saved_says_the_same_in_a_fresh_process(cells, costs, tmp_path: 
     np.save(tmp_path / "device.npy", device)
     (tmp_path / "keys.txt").write_text("\n".join(cells[:20].keys))
     code = (
-        "import sys, numpy as np; from pathlib import Path; from predictors.device_net import DeviceNet;"
+        "import sys, numpy as np; from pathlib import Path; from predictors.any_device.device_net import DeviceNet;"
         "from predictors.base import read_checkpoint; from datasets.spaces.nasbench201 import NasBench201;"
         "at = Path(sys.argv[1]); net = DeviceNet.restored(read_checkpoint(at / 'net.pt'));"
         "archs = NasBench201().parse((at / 'keys.txt').read_text().split());"

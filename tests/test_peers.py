@@ -16,11 +16,11 @@ from datasets.spaces.nasbench201 import NasBench201
 from encoders.cell import CellGraph, CellOneHot
 from predictors.base import Adaptable, Predictor
 from predictors.export import OnnxPredictor, export
-from predictors.help_meta import HelpMeta
 from predictors.metrics import report
-from predictors.nasflat import Nasflat
+from predictors.new_devices.help_meta import HelpMeta
+from predictors.new_devices.nasflat import Nasflat
+from predictors.new_devices.two_pass import Calibration, rising_line
 from predictors.training import PairHinge
-from predictors.two_pass import Calibration, rising_line
 from tests.conftest import made_up, run
 
 

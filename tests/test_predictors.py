@@ -22,17 +22,17 @@ from predictors.ensemble import Ensemble
 from predictors.evaluation import evaluate
 from predictors.export import OnnxPredictor, export, load_predictor
 from predictors.gcn import BrpGCN
-from predictors.help_meta import HelpMeta
+from predictors.layers.perfnetrt import PerfNetRT
+from predictors.layers.polynomial import Polynomial
+from predictors.layers.roofline import Roofline
+from predictors.layers.roofline_trees import RooflineTrees
 from predictors.linear import Linear, Mean
 from predictors.mlp import MLP
-from predictors.nasflat import Nasflat
 from predictors.neural import NeuralPredictor
-from predictors.perfnetrt import PerfNetRT
-from predictors.polynomial import Polynomial
-from predictors.proxies import SourceRidge
+from predictors.new_devices.help_meta import HelpMeta
+from predictors.new_devices.nasflat import Nasflat
+from predictors.new_devices.proxies import SourceRidge
 from predictors.report import run_report
-from predictors.roofline import Roofline
-from predictors.roofline_trees import RooflineTrees
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
 from tests.conftest import implementations, made_up, run

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from datasets.measured import Measured
 from datasets.records import Architectures, Device, InputError
 from datasets.spaces.nasbench201 import NasBench201
-from predictors.conditioned import Conditioned
+from predictors.new_devices.conditioned import Conditioned
 from search.base import Problem, Search, pareto
 from search.bisection import BestProxy, Bisection
 from search.evolution import Exhaustive

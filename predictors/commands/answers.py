@@ -64,8 +64,8 @@ def predict(
 
 
 def _predict_network(file: Path, network: Path, device: str, batch: int | None, out: Path) -> None:
-    from predictors.layerwise import LayerwisePredictor
-    from predictors.price import draw, price, read_network
+    from predictors.layers.layerwise import LayerwisePredictor
+    from predictors.layers.price import draw, price, read_network
 
     predictor = LayerwisePredictor.load(file)
     where = find_device(predictor.devices_, device) if device else None

@@ -26,8 +26,8 @@ def layerwise(
             none.
         devices: the names of devices to learn, separated by commas; by default all that the layers' tables share.
     """
-    from predictors.layer_costs import LAYERS
-    from predictors.layerwise import LayerwisePredictor, read_tables
+    from predictors.layers.layer_costs import LAYERS
+    from predictors.layers.layerwise import LayerwisePredictor, read_tables
 
     chosen = [name for name in devices.split(",") if name]
     layers = dict(zip(LAYERS, read_tables(tables, LAYERS, chosen), strict=True))
@@ -65,7 +65,7 @@ def _adaptable(file: Path, space: str) -> Any:
     """A saved predictor that adapts; one of any networks is shown those of `space`."""
     from datasets.spaces import parse_space
     from predictors.base import Adaptable, read_checkpoint
-    from predictors.layerwise import LayerwisePredictor
+    from predictors.layers.layerwise import LayerwisePredictor
 
     saved = read_checkpoint(file)
     if isinstance(saved, dict) and "layers" in saved:
@@ -96,7 +96,7 @@ def adapt(
     """
     import time
 
-    from predictors.few_measurements import read_few
+    from predictors.new_devices.few_measurements import read_few
 
     if measurements is None:
         raise InputError("Say with --measurements what was measured on the new device: a .parquet or .csv file.")

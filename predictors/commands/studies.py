@@ -64,7 +64,7 @@ def transfer(
     Returns:
         Whether anything was to be done.
     """
-    from predictors.cross_device import run
+    from predictors.new_devices.cross_device import run
     from predictors.sweep import run_sweep
 
     if sweep is not None:
@@ -84,7 +84,7 @@ def summarise(folder: Path, claims: Path | None = None) -> None:
         claims: a file of configs/claims: what the study must show.
     """
     from predictors.claims import check_claims, verdict
-    from predictors.transfer_report import gather
+    from predictors.new_devices.transfer_report import gather
 
     print("Mean Spearman over targets, draws and seeds.\n")
     print(gather(folder).to_string(float_format="%.3f", na_rep=""))

@@ -16,8 +16,8 @@ import numpy as np
 from datasets.records import Architectures, InputError, Measurements
 from predictors.base import Adaptable, Log, Predictor, Uncertain, silent
 from predictors.config import to_config
-from predictors.device_sets import DeviceSet, load_set
 from predictors.metrics import report
+from predictors.new_devices.device_sets import DeviceSet, load_set
 
 SAMPLERS = ("own", "random", "fixed")
 LEVEL = 0.9

@@ -13,10 +13,10 @@ from datasets.measured import Measured
 from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from encoders.layer import LayerPhysics
 from predictors.base import FORMAT, Log, Predictor, read_checkpoint, silent, write_checkpoint
-from predictors.calibration import calibrate, covariance, left_out, most_telling
 from predictors.config import from_config, to_config
-from predictors.layer_costs import COEFFICIENTS, LAYERS, WIDTHS, LayerCosts
-from predictors.pieces import Piece, pieces
+from predictors.layers.calibration import calibrate, covariance, left_out, most_telling
+from predictors.layers.layer_costs import COEFFICIENTS, LAYERS, WIDTHS, LayerCosts
+from predictors.layers.pieces import Piece, pieces
 from predictors.trees import XGBoost
 
 Networks = Architectures | Sequence[Architecture]
@@ -34,10 +34,10 @@ def _trees() -> Predictor:
 class LayerwisePredictor(CostModel):
     """Prices networks on the devices of layer tables, by one predictor a kind of layer and a few coefficients a device.
 
-    A run takes a session's time and, for every piece (`predictors.pieces`), a call's, a factor times what its layer
-    takes alone less a session, or the bytes that it moves times a byte's, and what its activations and cold weights
-    add. The coefficients begin as what layers tell; measured networks move them as far as they speak for it
-    (`predictors.calibration`), so that two networks do and twenty do better.
+    A run takes a session's time and, for every piece (`pieces.py`), a call's, a factor times what its layer takes alone
+    less a session, or the bytes that it moves times a byte's, and what its activations and cold weights add. The
+    coefficients begin as what layers tell; measured networks move them as far as they speak for it (`calibration.py`),
+    so that two networks do and twenty do better.
 
     Attributes:
         convolution: predicts `exe_ms` of such layers; so do the others.

@@ -10,15 +10,15 @@ import numpy as np
 
 from datasets.records import Architectures, InputError, Measurements
 from encoders.cell import CellOneHot
+from predictors.any_device.device_net import DeviceNet
 from predictors.base import Log, Predictor, read_checkpoint, silent, write_checkpoint
-from predictors.conditioned import Conditioned
-from predictors.device_net import DeviceNet
 from predictors.ensemble import Ensemble
 from predictors.mlp import MLP
+from predictors.new_devices.conditioned import Conditioned
 from predictors.scaling import Scale
 
 if TYPE_CHECKING:
-    from predictors.new_device import FewShot
+    from predictors.new_devices.base import FewShot
 
 CELLS = 900
 """Architectures that are measured on each source device, as in HELP's paper."""

@@ -11,14 +11,14 @@ from datasets.records import Architectures, Measurements
 from encoders.base import GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph
 from predictors.base import Inputs, Log
-from predictors.few_shot import draw, for_new_device
 from predictors.neural import NeuralPredictor
+from predictors.new_devices.few_shot import draw, for_new_device
 from predictors.scaling import Scale
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from predictors.two_pass import TwoPassNet
+    from predictors.new_devices.two_pass import TwoPassNet
 
 
 @dataclass
@@ -61,7 +61,7 @@ class Nasflat(NeuralPredictor):
     adapt_learning_rate: float = 3e-3
 
     def _network(self, x: Inputs, outputs: int) -> TwoPassNet:
-        from predictors.two_pass import TwoPassNet
+        from predictors.new_devices.two_pass import TwoPassNet
 
         features = x["nodes"].shape[-1]
         kinds = self.space_.kinds
@@ -101,7 +101,7 @@ class Nasflat(NeuralPredictor):
         nearest = int(np.argmax(alike))
 
         def start() -> nn.Module:
-            from predictors.two_pass import Calibration
+            from predictors.new_devices.two_pass import Calibration
 
             network = new._network(x, 1)
             state = {k: v for k, v in self.network_.state_dict().items() if not k.startswith("calibration")}

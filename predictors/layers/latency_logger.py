@@ -10,7 +10,7 @@ import lightning
 import torch
 
 from datasets.records import Architecture, InputError, find_device
-from predictors.layerwise import LayerwisePredictor
+from predictors.layers.layerwise import LayerwisePredictor
 
 
 class LatencyLogger(lightning.Callback):

@@ -50,7 +50,7 @@ class PerfNetRT(NeuralPredictor):
         return DenseNet(x["x"], self.widths, outputs, 0.0)
 
     def _training(self) -> Training:
-        from predictors.maple import HalvingTraining
+        from predictors.layers.maple import HalvingTraining
 
         shared = {f.name: getattr(self, f.name) for f in fields(HalvingTraining) if f.name != "scale"}
         return HalvingTraining(**shared, scale=self.scale)

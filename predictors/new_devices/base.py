@@ -15,8 +15,8 @@ from encoders.cell import CellOneHot
 from encoders.device import DeviceSpecs
 from encoders.flat import Joined
 from predictors.base import Inputs, Log, Predictor
-from predictors.few_shot import draw, few_labels
 from predictors.linear import Linear
+from predictors.new_devices.few_shot import draw, few_labels
 from predictors.scaling import Scale
 
 KEPT = 20_000

@@ -13,10 +13,10 @@ from datasets.records import Architectures, Measurements
 from encoders.base import VectorEncoder
 from encoders.flat import Totals
 from predictors.base import Inputs, Log, Predictor
-from predictors.few_shot import draw, few_labels
 from predictors.gcn import GCN
 from predictors.linear import Mean
-from predictors.new_device import FewShot
+from predictors.new_devices.base import FewShot
+from predictors.new_devices.few_shot import draw, few_labels
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
 

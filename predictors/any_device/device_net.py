@@ -10,8 +10,8 @@ import numpy as np
 from datasets.records import Architectures, InputError, Measurements
 from datasets.spaces import parse_space
 from encoders.cell import CellOneHot
+from predictors.any_device.synthetic_devices import SyntheticDevices
 from predictors.base import Log, silent
-from predictors.synthetic_devices import SyntheticDevices
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

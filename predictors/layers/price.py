@@ -13,8 +13,8 @@ import numpy as np
 
 from datasets.analysis import BYTES
 from datasets.records import Architecture, Device
-from predictors.layerwise import LayerwisePredictor
-from predictors.pieces import KNOWN, pieces
+from predictors.layers.layerwise import LayerwisePredictor
+from predictors.layers.pieces import KNOWN, pieces
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,4 +1,4 @@
-"""What pieces of networks cost by what layers alone take: the sums that `predictors.layerwise` weighs."""
+"""What pieces of networks cost by what layers alone take: the sums that `predictors.layers.layerwise` weighs."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from datasets.analysis import BYTES
 from datasets.blocks.layers import Layer, Work
 from datasets.records import Architectures, Device, InputError, Measurements, find_device
 from predictors.base import Log, Predictor, rebuild, silent
-from predictors.calibration import calibrate
-from predictors.pieces import VIEWS, Piece, nearest
+from predictors.layers.calibration import calibrate
+from predictors.layers.pieces import VIEWS, Piece, nearest
 
 LAYERS = ("convolution", "pooling", "dense")
 """Kinds of layers that have tables and predictors."""

@@ -11,7 +11,7 @@ from datasets.records import Architectures, Device, InputError
 from encoders.base import VectorEncoder
 from encoders.cell import CellOneHot
 from encoders.flat import PHYSICAL, Joined, Totals
-from predictors.new_device import FewShot
+from predictors.new_devices.base import FewShot
 
 SPREAD = 1.5
 """Standard deviation of the logarithms of the variances around where their search starts."""

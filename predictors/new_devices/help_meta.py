@@ -11,12 +11,12 @@ from datasets.records import Architectures, InputError, Measurements
 from encoders.base import GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph
 from predictors.base import Inputs, Log, silent
-from predictors.few_shot import draw, for_new_device
 from predictors.neural import TorchPredictor
+from predictors.new_devices.few_shot import draw, for_new_device
 from predictors.scaling import Scale
 
 if TYPE_CHECKING:
-    from predictors.meta_sgd import Learner, TaskNet
+    from predictors.new_devices.meta_sgd import Learner, TaskNet
 
 
 @dataclass
@@ -75,20 +75,20 @@ class HelpMeta(TorchPredictor):
         return super().fit(train, val, log)
 
     def _network(self, x: Inputs, outputs: int) -> TaskNet:
-        from predictors.meta_sgd import GraphTaskNet, VectorTaskNet
+        from predictors.new_devices.meta_sgd import GraphTaskNet, VectorTaskNet
 
         kind, features = (GraphTaskNet, x["nodes"]) if "nodes" in x else (VectorTaskNet, x["x"])
         return kind(outputs, features.shape[-1], self.hidden, self.layers, self.references)
 
     def _learner(self, x: Inputs) -> Learner:
-        from predictors.meta_sgd import Learner
+        from predictors.new_devices.meta_sgd import Learner
 
         return Learner(self._network(x, 1), self.step_size)
 
     def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         import torch
 
-        from predictors.meta_sgd import Episodes
+        from predictors.new_devices.meta_sgd import Episodes
 
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
@@ -101,7 +101,7 @@ class HelpMeta(TorchPredictor):
         """Make the network that answers for the devices of scaled labels [A, D], adapted on all of them."""
         import torch
 
-        from predictors.meta_sgd import tensors
+        from predictors.new_devices.meta_sgd import tensors
 
         labels, references = torch.from_numpy(z.astype(np.float32)), torch.from_numpy(hardware)
         weights, _ = self.learner_.adapted(tensors(x), labels, references, self.steps)

@@ -1,0 +1,1 @@
+"""Predictors that take the device as an input, and what an optimizer network learns from them."""

@@ -1,0 +1,1 @@
+"""Predictors that learn a device from a few measurements of it, and their study."""
