@@ -32,7 +32,10 @@ def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dic
         known = {identity(row) for row in stable}
         stable += [row for row in rows if row.get("stable") is False and identity(row) not in known]
     if not stable:
-        raise InputError(f"None of the {len(rows)} rows of the journal is a stable measurement; nothing to tabulate.")
+        raise InputError(
+            f"None of the {len(rows)} rows of the journal is a stable measurement: measure again with --retry true "
+            "while the machine is quiet, or keep unstable ones with --unstable true."
+        )
     measured = {identity(row) for row in stable}
     left = {identity(row): row for row in rows if identity(row) not in measured}.values()
     good = [one for row in stable for one in (row, *_phases(row), *_energy(row))]

@@ -29,6 +29,7 @@ from predictors.layers.polynomial import Polynomial
 from predictors.layers.roofline import Roofline
 from predictors.layers.roofline_trees import NEEDED, RooflineTrees
 from predictors.metrics import report
+from predictors.mlp import MLP
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
 from tests.perfnetrt_report import write_report
@@ -78,8 +79,17 @@ def process(metric: str) -> GaussianProcess:
     return GaussianProcess(metric=metric, encoder=LayerPhysics(tiles=False))
 
 
+def net(metric: str) -> MLP:
+    return MLP(metric=metric, encoder=LayerPhysics(), scale=Scale("log"), loss="l1", epochs=200, hidden=512)
+
+
+def on_logarithms(metric: str) -> PerfNetRT:
+    """PerfNetRT's network on logarithms of its features and labels, taught as slowly as that takes."""
+    return PerfNetRT(metric=metric, learning_rate=1e-3, encoder=LayerTable(log=True), scale=Scale("log"), loss="l1")
+
+
 def blend(metric: str) -> Blend:
-    return Blend(metric=metric, relative=True, members=[trees(metric), process(metric)])
+    return Blend(metric=metric, relative=True, members=[make(metric) for make in (trees, process, net, on_logarithms)])
 
 
 def kinds(metric: str) -> dict[str, Make]:
@@ -93,6 +103,8 @@ def kinds(metric: str) -> dict[str, Make]:
         "xgboost_log": lambda: XGBoost(metric=metric, encoder=LayerTable()),
         "trees": lambda: trees(metric),
         "gp": lambda: process(metric),
+        "net": lambda: net(metric),
+        "perfnetrt_log": lambda: on_logarithms(metric),
         "blend": lambda: blend(metric),
     }
 
@@ -106,9 +118,7 @@ def variants(metric: str) -> dict[str, Make]:
         "0.001, logarithms of features": lambda: PerfNetRT(
             metric=metric, learning_rate=1e-3, encoder=LayerTable(log=True)
         ),
-        "0.001, logarithms of features and labels, L1": lambda: PerfNetRT(
-            metric=metric, learning_rate=1e-3, encoder=LayerTable(log=True), scale=Scale("log"), loss="l1"
-        ),
+        "0.001, logarithms of features and labels, L1": lambda: on_logarithms(metric),
     }
 
 
@@ -199,7 +209,7 @@ class Study:
         m = Justus(devices=("1080ti",)).measurements()
         parts = Random(0.7, 0.1)(m, np.random.default_rng(0))
         metric = "latency_ms"
-        slow = ("polynomial", "gp", "blend")  # of ten thousand layers
+        slow = ("polynomial", "gp", "net", "blend")  # of ten thousand layers
         makes = {name: make for name, make in kinds(metric).items() if name not in slow}
         makes["trees"] = lambda: trees(metric, encoder=LayerPhysics(), depth=6, min_child_weight=3.0)
         return compared(self.out / "layers" / f"justus-{m.fingerprint()[:8]}", makes, parts)
