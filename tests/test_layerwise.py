@@ -120,7 +120,7 @@ def test_a_network_comes_apart_into_what_runtimes_run() -> None:
     assert found[0].layer == {"batch": 8, "size": 55, "kernel": 11, "in": 3, "stride": 4, "pad": 1, "act": 1, "out": 32,
                               "bias": 1}  # fmt: skip
     assert found[1].layer["in"] == 32 and found[1].stepped == 8 * 32 * 15 * 11 and not found[0].stepped
-    assert found[2].layer["in"] == 8 and found[3].smooth == 8 * 64 * 15 * 11
+    assert found[2].layer["in"] == 8 and found[3].tanh == 8 * 64 * 15 * 11 and not found[3].smooth
     assert found[5].layer["in"] == 64 * 7 * 5 and found[5].macs == 8 * 64 * 7 * 5 * 10
 
 
@@ -149,14 +149,14 @@ def test_rows_of_tokens_are_a_dense_layer(tmp_path: Path) -> None:
 def test_coefficients_are_found_and_stay_where_nothing_is_told() -> None:
     rng = np.random.default_rng(0)
     costs, truth = rng.exponential(1, (40, 4)) * [1, 10, 0.1, 0], np.array([2.0, 0.1, 5.0, 7.0])
-    guess, widths = truth * [1.5, 0.5, 2, 1], np.ones(4)
-    found = calibrate(costs, costs @ truth, guess, widths, 0.01)
+    guess, prior = truth * [1.5, 0.5, 2, 1], np.eye(4)
+    found = calibrate(costs, costs @ truth, guess, prior, 0.01)
     np.testing.assert_allclose(found, truth, rtol=0.02)
-    assert np.abs(left_out(costs, costs @ truth, guess, widths, 0.01)).max() < 0.05
+    assert np.abs(left_out(costs, costs @ truth, guess, prior, 0.01)).max() < 0.05
     spoilt = costs @ truth * np.where(np.arange(40) == 7, 10, 1)
-    np.testing.assert_allclose(calibrate(costs, spoilt, guess, widths, 0.05)[:3], truth[:3], rtol=0.2)
+    np.testing.assert_allclose(calibrate(costs, spoilt, guess, prior, 0.05)[:3], truth[:3], rtol=0.2)
     alike = np.concatenate([np.tile(costs[:1], (20, 1)), costs[1:3]])
-    assert set(most_telling(alike, guess, widths, 0.1, 3)[:2]) & {20, 21}, "what is told once need not be told again"
+    assert set(most_telling(alike, guess, prior, 0.1, 3)[:2]) & {20, 21}, "what is told once need not be told again"
 
 
 def test_measured_networks_correct_the_sum_of_layers(fitted: LayerwisePredictor) -> None:
