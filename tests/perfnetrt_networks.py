@@ -239,8 +239,7 @@ def partitions(study: Study) -> list[dict]:
     orders = [rng.permutation(others) for _ in range(PARTITIONS)]
     for device in study.fp32():
         measured = study.measured(device)
-        known, few = [order[~np.isnan(measured[0][order])] for order in orders], study.few
-        last = max(CURVE)
+        known, few, last = [order[~np.isnan(measured[0][order])] for order in orders], study.few, max(CURVE)
         for name, (plain, costs) in study.summed.items():
             d, s = plain.position(device), plain.source_[plain.position(device)]
             off = partial(_off, plain, s, [whole[:, s] for whole, _ in costs], measured)
@@ -260,9 +259,9 @@ def partitions(study: Study) -> list[dict]:
             told = [order[most_telling(whole[order[:last]], guess, PRIOR, plain.noise, few)] for order in known]
             errors = np.array([off(one, order[last:])[0] for one, order in zip(told, known, strict=True)])
             rows.append({**about, "set": "13 convnet", "chosen": few, **_spread(errors)})
-        by = {row["method"]: row["mape"] for row in rows if row["device"] == device.name and row["set"] == "both"}
+        by = {row["method"]: row["mape"] for row in rows if row["device"] == device.name and row.get("set") == "both"}
         ratio = by["layerwise"] / by["look-up table"]
-        rows.append({"device": device.name, "set": "ratio", "against": "look-up table", "mape_ratio": ratio})
+        rows.append({"device": device.name, "against": "look-up table", "mape_ratio": ratio})
     return rows
 
 

@@ -42,7 +42,8 @@ guess, by what twenty random networks were off when each was left out."""
 
 LIKE = {"stem": "convolution", "wide": "depthwise", "tanh": "smooth"}
 """What is a kind of its own only as far as networks say so (its width is that of its ratio to the other): convolutions
-of an image; depthwise ones whose windows have more elements than XNNPACK's kernels take at once, 25; tanh."""
+of at most four channels, as images have; depthwise ones with windows of more than 25 elements, likely as XNNPACK has
+no kernel that takes them at once; tanh."""
 
 DEPTHWISE = 8
 """How many multiply-accumulates one of a depthwise convolution is worth: a register's worth of channels has no sum."""

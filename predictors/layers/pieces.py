@@ -29,7 +29,7 @@ SMOOTH = ("sigmoid", "tanh", "silu", "softmax", "Softmax", "Erf", "Exp", "Gelu",
 """Functions that take tens of instructions an element."""
 
 TANH = ("tanh", "Tanh")
-"""The one of them that some runtimes have no fast way for."""
+"""The one of them that OpenVINO takes longer for than for the others, onnxruntime less long."""
 
 STEPPED = ("hswish", "hsigmoid", "HardSigmoid", "HardSwish", "LeakyRelu", "PRelu", "Clip")
 """Functions of a few instructions, which runtimes often run apart from the layer before."""
