@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +21,8 @@ from datasets.measured import Measured
 from datasets.records import Architectures, Device, InputError, Measurements
 from datasets.spaces.zoo import Zoo
 from predictors.base import Predictor
-from predictors.layers.layer_costs import LAYERS, LayerCosts
+from predictors.layers.calibration import calibrate, most_telling
+from predictors.layers.layer_costs import LAYERS, PRIOR, LayerCosts
 from predictors.layers.layerwise import LayerwisePredictor, Networks, read_tables
 from predictors.layers.price import price
 from predictors.metrics import report
@@ -33,6 +34,8 @@ FIGURE4 = {"lenet5": 64, "alexnet": 64, "vgg16": 8}
 """The most images that each is run with: of VGG16 more take longer than a minute a run."""
 RUNTIMES = ("ort", "litert", "openvino", "eager")
 """The last one is what nobody optimised."""
+PARTITIONS, CURVE = 20, (5, 10, 20, 31)
+"""How often random networks are parted anew; how many of them correct a device while the last 13 are tests."""
 
 
 @dataclass
@@ -56,6 +59,17 @@ class Study:
         """Random networks and the zoo."""
         random, zoo = read_tables(self.tables, ("convnet", "zoo"))
         return random, zoo
+
+    @cached_property
+    def summed(self) -> dict[str, tuple[LayerwisePredictor, list[tuple[np.ndarray, list[np.ndarray]]]]]:
+        """Every method's predictor, and what it says of random networks and the zoo (`LayerwisePredictor.costs`)."""
+        methods = {"layerwise": self.predictor}
+        methods |= {"look-up table": baseline(self, Nearest), "roofline": baseline(self, Roofline)}
+        return {name: (plain, [plain.costs(m.architectures) for m in self.networks]) for name, plain in methods.items()}
+
+    def measured(self, device: Device) -> list[np.ndarray]:
+        """Milliseconds of random networks and of the zoo."""
+        return [m.matrix("latency_ms")[:, m.devices.index(m.device(device.name))] for m in self.networks]
 
     @cached_property
     def layers(self) -> dict[str, Measurements]:
@@ -180,24 +194,17 @@ def baseline(study: Study, kind: type[Nearest]) -> LayerwisePredictor:
 
 def networks(study: Study) -> list[dict]:
     """Errors of whole networks by device, method and set. `as is`: sums of layers; else corrected by the first few."""
-    methods = {
-        "layerwise": study.predictor,
-        "look-up table": baseline(study, Nearest),
-        "roofline": baseline(study, Roofline),
-    }
     rows, drawn = [], {}
-    costs = {name: [plain.costs(m.architectures) for m in study.networks] for name, plain in methods.items()}
     for device in study.fp32():
-        measured = [m.matrix("latency_ms")[:, m.devices.index(m.device(device.name))] for m in study.networks]
+        measured = study.measured(device)
         places = [np.flatnonzero(~np.isnan(y)) for y in measured]
         few, places[0] = places[0][: study.few], places[0][study.few :]
         truth = [y[place] for y, place in zip(measured, places, strict=True)]
-        for name, plain in methods.items():
-            d, corrected = plain.position(device), plain._copy(plain.devices_)
-            s = corrected.source_[d] = plain.source_[d]
-            corrected._learn(d, costs[name][0][0][few, s], measured[0][few], plain.layers_.guess()[s])
+        for name, (plain, costs) in study.summed.items():
+            d, s = plain.position(device), plain.source_[plain.position(device)]
+            corrected = _corrected(plain, d, costs[0][0][few, s], measured[0][few])
             for how, predictor in ((name, corrected), (f"{name}, as is", plain)):
-                sums = [whole[place, s] for (whole, _), place in zip(costs[name], places, strict=True)]
+                sums = [whole[place, s] for (whole, _), place in zip(costs, places, strict=True)]
                 found = [(y, c @ predictor.coefficients_[d]) for y, c in zip(truth, sums, strict=True)]
                 rows += _scores(device.name, how, ("convnet", "zoo"), found)
                 if how != name:
@@ -205,7 +212,7 @@ def networks(study: Study) -> list[dict]:
                 drawn[device.name, name] = found
                 for row in rows[-3:]:
                     row["val_mape"] = float(np.abs(np.expm1(np.negative(corrected.errors_[d]))).mean())
-                for row, y, c, (_, parts), place in zip(rows[-3:-1], truth, sums, costs[name], places, strict=True):
+                for row, y, c, (_, parts), place in zip(rows[-3:-1], truth, sums, costs, places, strict=True):
                     low, high = corrected.interval(d, c, [parts[i][:, s] for i in place], 0.9)
                     row["in_90_interval"] = float(((low <= y) & (y <= high)).mean())
         by = {row["method"]: row["mape"] for row in rows if row["device"] == device.name and row["set"] == "both"}
@@ -213,6 +220,84 @@ def networks(study: Study) -> list[dict]:
             rows.append({"device": device.name, "against": how, "mape_ratio": by["layerwise"] / by[how]})
     _draw_networks(drawn, study.out / "networks.png")
     return rows
+
+
+def _corrected(plain: LayerwisePredictor, d: int, costs: np.ndarray, ms: np.ndarray) -> LayerwisePredictor:
+    """One whose device number `d` learnt from networks' costs [n, K] and milliseconds [n]; of no use for others."""
+    new, s = plain._copy(plain.devices_), plain.source_[d]
+    new.source_[d] = s
+    new._learn(d, costs, ms, plain.layers_.guess()[s])
+    return new
+
+
+def partitions(study: Study) -> list[dict]:
+    """The same for other networks than the first few, by which settings were chosen: `few` of the others, drawn at
+    random, correct a device; the rest of them and the zoo are tests. Mean over partitions, standard deviation and
+    worst, since who corrects is luck. Beside it how many networks it takes, and whether to choose them (of all but the
+    last 13) is better than to draw them."""
+    rng, rows, others = np.random.default_rng(0), [], np.arange(study.few, len(study.networks[0].architectures))
+    orders = [rng.permutation(others) for _ in range(PARTITIONS)]
+    for device in study.fp32():
+        measured = study.measured(device)
+        known, few, last = [order[~np.isnan(measured[0][order])] for order in orders], study.few, max(CURVE)
+        for name, (plain, costs) in study.summed.items():
+            d, s = plain.position(device), plain.source_[plain.position(device)]
+            off = partial(_off, plain, s, [whole[:, s] for whole, _ in costs], measured)
+            about = {"device": device.name, "method": name}
+            errors = np.array([off(order[:few], order[few:]) for order in known])
+            for part, column in zip(("convnet", "zoo", "both"), errors.T, strict=True):
+                rows.append({**about, "set": part, "drawn": few, **_spread(column)})
+            if name != "layerwise":
+                continue
+            rows[-3]["in_90_interval"] = float(
+                np.mean([_inside(plain, d, costs[0], measured[0], order[:few], order[few:]) for order in known])
+            )
+            for n in CURVE:
+                errors = np.array([off(order[:n], order[last:])[0] for order in known])
+                rows.append({**about, "set": "13 convnet", "labels": n, **_spread(errors)})
+            guess, whole = plain.layers_.guess()[s], costs[0][0][:, s]
+            told = [order[most_telling(whole[order[:last]], guess, PRIOR, plain.noise, few)] for order in known]
+            errors = np.array([off(one, order[last:])[0] for one, order in zip(told, known, strict=True)])
+            rows.append({**about, "set": "13 convnet", "chosen": few, **_spread(errors)})
+        by = {row["method"]: row["mape"] for row in rows if row["device"] == device.name and row.get("set") == "both"}
+        ratio = by["layerwise"] / by["look-up table"]
+        rows.append({"device": device.name, "against": "look-up table", "mape_ratio": ratio})
+    return rows
+
+
+def _off(
+    plain: LayerwisePredictor,
+    s: int,
+    costs: Sequence[np.ndarray],
+    measured: Sequence[np.ndarray],
+    few: np.ndarray,
+    tests: np.ndarray,
+) -> list[float]:
+    """Mean errors of random networks `tests`, the zoo and both, once random networks `few` have corrected the sums."""
+    mix = calibrate(costs[0][few], measured[0][few], plain.layers_.guess()[s], PRIOR, plain.noise)
+    found = [np.abs(c @ mix / ms - 1) for c, ms in zip(costs, measured, strict=True)]
+    return [
+        float(np.nanmean(part)) for part in (found[0][tests], found[1], np.concatenate([found[0][tests], found[1]]))
+    ]
+
+
+def _inside(
+    plain: LayerwisePredictor,
+    d: int,
+    costs: tuple[np.ndarray, list[np.ndarray]],
+    ms: np.ndarray,
+    few: np.ndarray,
+    tests: np.ndarray,
+) -> float:
+    """Share of networks `tests` within their 90 % intervals."""
+    (whole, parts), s = costs, plain.source_[d]
+    corrected = _corrected(plain, d, whole[few, s], ms[few])
+    low, high = corrected.interval(d, whole[tests, s], [parts[i][:, s] for i in tests], 0.9)
+    return float(((low <= ms[tests]) & (ms[tests] <= high)).mean())
+
+
+def _spread(errors: np.ndarray) -> dict[str, float]:
+    return {"mape": float(np.mean(errors)), "mape_sd": float(np.std(errors)), "mape_worst": float(np.max(errors))}
 
 
 def _scores(
@@ -402,7 +487,7 @@ def _draw_figure4(rows: list[dict], path: Path) -> None:
 
 def study(
     out: Path = Path("runs/perfnetrt"),
-    part: str = "artefact,networks,adapted,fast,figure4_measure,figure4",
+    part: str = "artefact,networks,partitions,adapted,fast,figure4_measure,figure4",
     tables: Path = Path("datasets/bundled"),
     layer: Predictor | None = None,
     few: int = 20,
@@ -427,6 +512,7 @@ def study(
     parts = {
         "artefact": lambda: artefact(one),
         "networks": lambda: networks(one),
+        "partitions": lambda: partitions(one),
         "adapted": lambda: adapted(one),
         "fast": lambda: fast(one),
         "figure4_measure": lambda: figure4_measure(one, core, host),

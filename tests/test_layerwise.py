@@ -28,7 +28,7 @@ from datasets.spaces.zoo import Zoo
 from encoders.flat import Totals
 from measure.table import write_table
 from predictors.layers.calibration import calibrate, left_out, most_telling
-from predictors.layers.layer_costs import COEFFICIENTS
+from predictors.layers.layer_costs import COEFFICIENTS, PRIOR
 from predictors.layers.layerwise import LayerwisePredictor
 from predictors.layers.pieces import KINDS, nearest, pieces
 from predictors.layers.price import price, read_network
@@ -120,7 +120,7 @@ def test_a_network_comes_apart_into_what_runtimes_run() -> None:
     assert found[0].layer == {"batch": 8, "size": 55, "kernel": 11, "in": 3, "stride": 4, "pad": 1, "act": 1, "out": 32,
                               "bias": 1}  # fmt: skip
     assert found[1].layer["in"] == 32 and found[1].stepped == 8 * 32 * 15 * 11 and not found[0].stepped
-    assert found[2].layer["in"] == 8 and found[3].smooth == 8 * 64 * 15 * 11
+    assert found[2].layer["in"] == 8 and found[3].tanh == 8 * 64 * 15 * 11 and not found[3].smooth
     assert found[5].layer["in"] == 64 * 7 * 5 and found[5].macs == 8 * 64 * 7 * 5 * 10
 
 
@@ -143,20 +143,36 @@ def test_rows_of_tokens_are_a_dense_layer(tmp_path: Path) -> None:
     assert piece.layer == {"batch": 10, "in": 8, "out": 3, "act": 0, "bias": 0} and piece.macs == 10 * 8 * 3
 
 
+def test_windows_that_are_wide_and_images_are_kinds_of_their_own(fitted: LayerwisePredictor) -> None:
+    net = Network()
+    x = net.pointwise("tanh", net.conv(net.add("input", (3, 32, 32)), 32, 3, 1, pad=1))
+    for kernel in (5, 7):
+        x = net.conv(x, 32, kernel, groups=32, pad=kernel // 2)
+    found = [p for p in pieces(net.finish("", "")) if p.kind != "moved"]
+    costs = fitted.layers_.of(found)[:, 0]
+    kinds = ("convolution", "stem", "depthwise", "wide", "tanh", "smooth")
+    used = [[kind for kind in kinds if row[COEFFICIENTS.index(kind)]] for row in costs]
+    assert used == [["stem", "tanh"], ["depthwise"], ["wide"]]
+    assert np.linalg.eigvalsh(PRIOR).min() > 0
+
+
 # The fit
 
 
 def test_coefficients_are_found_and_stay_where_nothing_is_told() -> None:
     rng = np.random.default_rng(0)
     costs, truth = rng.exponential(1, (40, 4)) * [1, 10, 0.1, 0], np.array([2.0, 0.1, 5.0, 7.0])
-    guess, widths = truth * [1.5, 0.5, 2, 1], np.ones(4)
-    found = calibrate(costs, costs @ truth, guess, widths, 0.01)
+    guess, prior = truth * [1.5, 0.5, 2, 1], np.eye(4)
+    found = calibrate(costs, costs @ truth, guess, prior, 0.01)
     np.testing.assert_allclose(found, truth, rtol=0.02)
-    assert np.abs(left_out(costs, costs @ truth, guess, widths, 0.01)).max() < 0.05
+    assert np.abs(left_out(costs, costs @ truth, guess, prior, 0.01)).max() < 0.05
     spoilt = costs @ truth * np.where(np.arange(40) == 7, 10, 1)
-    np.testing.assert_allclose(calibrate(costs, spoilt, guess, widths, 0.05)[:3], truth[:3], rtol=0.2)
+    np.testing.assert_allclose(calibrate(costs, spoilt, guess, prior, 0.05)[:3], truth[:3], rtol=0.2)
+    together = prior + np.array([[0, 0, 0, 1], *[[0] * 4] * 2, [1, 0, 0, 1.0]])  # the last one is the first, and more
+    found = calibrate(costs, costs @ truth, guess, together, 0.01)
+    np.testing.assert_allclose(found[3] / guess[3], found[0] / guess[0], rtol=0.02)
     alike = np.concatenate([np.tile(costs[:1], (20, 1)), costs[1:3]])
-    assert set(most_telling(alike, guess, widths, 0.1, 3)[:2]) & {20, 21}, "what is told once need not be told again"
+    assert set(most_telling(alike, guess, prior, 0.1, 3)[:2]) & {20, 21}, "what is told once need not be told again"
 
 
 def test_measured_networks_correct_the_sum_of_layers(fitted: LayerwisePredictor) -> None:

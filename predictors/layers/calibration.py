@@ -1,7 +1,8 @@
 """A sum of costs with a few coefficients, fitted to few totals: Gauss-Newton on logarithms, with priors.
 
-Totals t = F c, all positive; log t is compared with measured totals, and every log c has a normal prior around that of
-a first guess. So a coefficient that the totals say nothing about stays where it was, and none becomes negative.
+Totals t = F c, all positive; log t is compared with measured totals, and the log c have a normal prior around those of
+a first guess. So a coefficient that the totals say nothing about stays where it was, or follows those that it is
+correlated with, and none becomes negative.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import numpy as np
 
 
 def calibrate(
-    costs: np.ndarray, measured: np.ndarray, guess: np.ndarray, widths: np.ndarray, noise: float
+    costs: np.ndarray, measured: np.ndarray, guess: np.ndarray, prior: np.ndarray, noise: float
 ) -> np.ndarray:
     """The coefficients [K] that are most probable after some totals were measured.
 
@@ -18,16 +19,16 @@ def calibrate(
         costs: F [n, K], not negative.
         measured: totals [n].
         guess: the prior's medians [K], positive.
-        widths: its standard deviations in logarithms [K].
+        prior: its covariance in logarithms [K, K].
         noise: that of a measured log total; errors beyond 2.5 times it weigh less (Huber).
     """
-    moved = np.zeros(len(guess))
+    moved, whitened = np.zeros(len(guess)), np.linalg.inv(np.linalg.cholesky(prior))
     for _ in range(50):
         totals, jacobian = _linearised(costs, guess * np.exp(moved))
         error = np.log(measured / totals)
         weight = np.sqrt(np.minimum(1, 2.5 * noise / np.maximum(np.abs(error), 1e-12))) / noise
-        a = np.concatenate([jacobian * weight[:, None], np.diag(1 / widths)])
-        b = np.concatenate([error * weight, -moved / widths])
+        a = np.concatenate([jacobian * weight[:, None], whitened])
+        b = np.concatenate([error * weight, -whitened @ moved])
         step = np.linalg.lstsq(a, b, rcond=None)[0].clip(-1, 1)
         moved += step
         if np.abs(step).max() < 1e-6:
@@ -35,23 +36,21 @@ def calibrate(
     return guess * np.exp(moved)
 
 
-def left_out(
-    costs: np.ndarray, measured: np.ndarray, guess: np.ndarray, widths: np.ndarray, noise: float
-) -> np.ndarray:
+def left_out(costs: np.ndarray, measured: np.ndarray, guess: np.ndarray, prior: np.ndarray, noise: float) -> np.ndarray:
     """log(measured / predicted) [n] of every total by coefficients that the others gave."""
     errors = np.empty(len(measured))
     for i in range(len(measured)):
         others = np.arange(len(measured)) != i
-        fitted = calibrate(costs[others], measured[others], guess, widths, noise)
+        fitted = calibrate(costs[others], measured[others], guess, prior, noise)
         errors[i] = np.log(measured[i] / (costs[i] @ fitted))
     return errors
 
 
-def most_telling(costs: np.ndarray, guess: np.ndarray, widths: np.ndarray, noise: float, n: int) -> list[int]:
+def most_telling(costs: np.ndarray, guess: np.ndarray, prior: np.ndarray, noise: float, n: int) -> list[int]:
     """Which `n` totals to measure: greedily, each the one whose prediction is least certain after those before it (the
     Bayesian D-optimal design of `calibrate`, linearised at its guess)."""
     _, jacobian = _linearised(costs, guess)
-    covariance = np.diag(widths**2)
+    covariance = prior
     chosen: list[int] = []
     for _ in range(min(n, len(costs))):
         projected = jacobian @ covariance
@@ -63,10 +62,10 @@ def most_telling(costs: np.ndarray, guess: np.ndarray, widths: np.ndarray, noise
     return chosen
 
 
-def covariance(costs: np.ndarray, fitted: np.ndarray, widths: np.ndarray, noise: float) -> np.ndarray:
+def covariance(costs: np.ndarray, fitted: np.ndarray, prior: np.ndarray, noise: float) -> np.ndarray:
     """That of the coefficients' logarithms [K, K] after some totals were measured (Laplace's approximation)."""
     _, jacobian = _linearised(costs, fitted)
-    return np.linalg.inv(np.diag(1 / widths**2) + jacobian.T @ jacobian / noise**2)
+    return np.linalg.inv(np.linalg.inv(prior) + jacobian.T @ jacobian / noise**2)
 
 
 def _linearised(costs: np.ndarray, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -18,31 +18,50 @@ from predictors.layers.pieces import VIEWS, Piece, nearest
 LAYERS = ("convolution", "pooling", "dense")
 """Kinds of layers that have tables and predictors."""
 
-COEFFICIENTS = (
-    "session",
-    "call",
-    "convolution",
-    "roofline",
-    "depthwise",
-    "pooling",
-    "dense",
-    "moved",
-    "weights",
-    "smooth",
-    "stepped",
-)
+WIDTHS = {
+    "session": 0.5,
+    "call": 0.5,
+    "convolution": 0.6,
+    "stem": 0.5,
+    "roofline": 1.0,
+    "depthwise": 1.0,
+    "wide": 1.0,
+    "pooling": 0.5,
+    "dense": 0.3,
+    "moved": 0.7,
+    "weights": 0.7,
+    "smooth": 0.6,
+    "tanh": 0.35,
+    "stepped": 0.6,
+}
 """What a device's network-level model is made of: ms a run; ms a piece; factors of what layer predictors say, of
 convolutions' rooflines beside it (alone, a layer also lays its tensors out anew), of depthwise ones'; ms a byte that
-other ops move, and a byte of weights (which a layer alone finds in the cache); ms an element of activations."""
+other ops move, and a byte of weights (which a layer alone finds in the cache); ms an element of activations. Beside
+them standard deviations of their logarithms before a network was measured. Chosen, as `LIKE`, `DEPTHWISE` and the
+guess, by what twenty random networks were off when each was left out."""
 
-WIDTHS = np.array([0.5, 0.7, 0.6, 1.0, 1.0, 0.5, 0.3, 0.7, 0.7, 0.6, 0.6])
-"""Standard deviations of the coefficients' logarithms before a network was measured. Chosen, as `DEPTHWISE`, by what
-twenty random networks were off when each was left out."""
+LIKE = {"stem": "convolution", "wide": "depthwise", "tanh": "smooth"}
+"""What is a kind of its own only as far as networks say so (its width is that of its ratio to the other): convolutions
+of at most four channels, as images have; depthwise ones with windows of more than 25 elements, likely as XNNPACK has
+no kernel that takes them at once; tanh."""
 
 DEPTHWISE = 8
 """How many multiply-accumulates one of a depthwise convolution is worth: a register's worth of channels has no sum."""
 
+COEFFICIENTS = tuple(WIDTHS)
+
 _AT = {name: i for i, name in enumerate(COEFFICIENTS)}
+
+
+def _prior() -> np.ndarray:
+    """Covariance of the coefficients' logarithms [K, K]."""
+    mixed = np.eye(len(WIDTHS))
+    for name, other in LIKE.items():
+        mixed[_AT[name], _AT[other]] = 1
+    return mixed @ np.diag(np.square(list(WIDTHS.values()))) @ mixed.T
+
+
+PRIOR = _prior()
 
 
 @dataclass
@@ -88,21 +107,23 @@ class LayerCosts:
 
     def guess(self) -> np.ndarray:
         """Coefficients [S, K] before a network was measured: layers add up, a fifth of a convolution by its roofline;
-        other ops and cold weights take what their bytes do at best, twice and a tenth of it; a smooth function takes
-        the time of 40 bytes, a stepped one of 16."""
+        other ops and cold weights take what their bytes do at best, and a tenth of it; a smooth function takes the
+        time of 20 bytes, a stepped one of 8."""
         speed, session = self.machine[:, 1], self.machine[:, 2]
         one = np.ones(len(speed))
-        by_name = {"session": session, "call": session / 2, "moved": 2 / speed, "weights": 0.1 / speed}
-        by_name |= {"smooth": 40 / speed, "stepped": 16 / speed, "convolution": 0.8 * one, "roofline": 0.2 * one}
+        by_name = {"session": session, "call": session / 2, "moved": 1 / speed, "weights": 0.1 / speed}
+        by_name |= {"smooth": 20 / speed, "tanh": 20 / speed, "stepped": 8 / speed}
+        by_name |= {"convolution": 0.8 * one, "stem": 0.8 * one, "roofline": 0.2 * one}
         return np.stack([by_name.get(name, one) for name in COEFFICIENTS], axis=1)
 
     def of(self, found: Sequence[Piece]) -> np.ndarray:
         """What the coefficients multiply, of pieces [P, S, K]; nothing in the column `session`."""
         costs = np.zeros((len(found), len(self.devices), len(COEFFICIENTS)))
         kinds = np.array([piece.kind for piece in found], dtype=object)
-        told = np.array([(p.macs, p.moved, p.weights, p.smooth, p.stepped) for p in found], float).reshape(-1, 5)
+        told = np.array([(p.macs, p.moved, p.weights, p.smooth, p.tanh, p.stepped) for p in found], float)
+        told = told.reshape(-1, 6)
         roofline = self.roofline(told[:, :2])
-        for name, column in (("weights", 2), ("smooth", 3), ("stepped", 4)):
+        for name, column in (("weights", 2), ("smooth", 3), ("tanh", 4), ("stepped", 5)):
             costs[:, :, _AT[name]] = told[:, column, None]
         costs[[piece.op not in VIEWS for piece in found], :, _AT["call"]] = 1
         others, heavy = kinds == "moved", (kinds == "moved") & (told[:, 0] > 0)
@@ -121,6 +142,11 @@ class LayerCosts:
                 ms = self.alone(kind, Architectures(space, once))[again.reshape(-1)]
                 own = np.maximum(ms - self.machine[:, 2], 0.1 * ms)
                 costs[rows, :, _AT[kind]] = own * self.roofline(asked) / self.roofline(given)
+        stem = [piece.kind == "convolution" and piece.layer["in"] <= 4 for piece in found]
+        wide = [piece.kind == "depthwise" and piece.layer["kernel"] ** 2 > 25 for piece in found]
+        for name, rows in (("stem", np.flatnonzero(stem)), ("wide", np.flatnonzero(wide))):
+            costs[rows, :, _AT[name]] = costs[rows, :, _AT[LIKE[name]]]
+            costs[rows, :, _AT[LIKE[name]]] = 0
         return costs
 
     def roofline(self, work: np.ndarray) -> np.ndarray:
@@ -163,7 +189,7 @@ class LayerCosts:
             known = ~np.isnan(y)
             guess = np.array([np.quantile(y[known], 0.02), np.median(y[known] / x[known])])
             line = np.stack([np.ones(known.sum()), x[known]], axis=1)
-            found.append(calibrate(line, y[known], guess, np.array([3.0, 3.0]), 0.2))
+            found.append(calibrate(line, y[known], guess, 9 * np.eye(2), 0.2))
         return np.array(found)
 
     def state(self) -> dict[str, Any]:

@@ -15,14 +15,14 @@ from encoders.layer import LayerPhysics
 from predictors.base import FORMAT, Log, Predictor, read_checkpoint, silent, write_checkpoint
 from predictors.config import from_config, to_config
 from predictors.layers.calibration import calibrate, covariance, left_out, most_telling
-from predictors.layers.layer_costs import COEFFICIENTS, LAYERS, WIDTHS, LayerCosts
+from predictors.layers.layer_costs import COEFFICIENTS, LAYERS, PRIOR, LayerCosts
 from predictors.layers.pieces import Piece, pieces
 from predictors.trees import XGBoost
 
 Networks = Architectures | Sequence[Architecture]
 """Of any space, or shaped already."""
 
-_LAYER_COLUMNS = [COEFFICIENTS.index(kind) for kind in ("convolution", "depthwise", "pooling", "dense")]
+_LAYER_COLUMNS = [COEFFICIENTS.index(kind) for kind in ("convolution", "stem", "depthwise", "wide", "pooling", "dense")]
 
 
 def _trees() -> Predictor:
@@ -82,7 +82,7 @@ class LayerwisePredictor(CostModel):
         self.layers_ = LayerCosts({kind: getattr(self, kind) for kind in LAYERS}).fit(layers, self.held, self.seed, log)
         self.devices_, size = self.layers_.devices, len(self.layers_.devices)
         self.source_, self.errors_ = list(range(size)), [[] for _ in range(size)]
-        self.coefficients_, self.covariances_ = self.layers_.guess(), np.tile(np.diag(WIDTHS**2), (size, 1, 1))
+        self.coefficients_, self.covariances_ = self.layers_.guess(), np.tile(PRIOR, (size, 1, 1))
         if networks:
             vars(self).update(vars(self.calibrated(networks, log)))
         return self
@@ -140,7 +140,7 @@ class LayerwisePredictor(CostModel):
         if len(errors) > 2:
             variance += (errors**2).mean()
         else:
-            each = self.layers_.deviations[self.source_[d]][[0, 1, 1, 2]]  # depthwise ones: as pooling's
+            each = self.layers_.deviations[self.source_[d]][[0, 0, 1, 1, 1, 2]]  # depthwise ones: as pooling's
             off = [(((part * self.coefficients_[d])[:, _LAYER_COLUMNS] * each) ** 2).sum() for part in parts]
             variance += self.noise**2 + np.array(off) / ms**2
         half = student.ppf(0.5 + level / 2, max(len(errors) - 1, 5)) * np.sqrt(variance)
@@ -183,7 +183,7 @@ class LayerwisePredictor(CostModel):
         if len(archs) > 2000:
             archs = archs[np.sort(rng.choice(len(archs), 2000, replace=False))]
         costs, _ = self.costs(archs)
-        told = most_telling(costs[:, self.source_[0]], self.coefficients_[0], WIDTHS, self.noise, n)
+        told = most_telling(costs[:, self.source_[0]], self.coefficients_[0], PRIOR, self.noise, n)
         return archs[np.array(told, int)]
 
     def adapt(self, few: Measurements) -> LayerwisePredictor:
@@ -219,9 +219,9 @@ class LayerwisePredictor(CostModel):
 
     def _learn(self, d: int, costs: np.ndarray, ms: np.ndarray, guess: np.ndarray) -> None:
         """Coefficients of one device, from the costs [n, K] and milliseconds [n] of networks."""
-        how = guess, WIDTHS, self.noise
+        how = guess, PRIOR, self.noise
         self.coefficients_[d] = calibrate(costs, ms, *how)
-        self.covariances_[d] = covariance(costs, self.coefficients_[d], WIDTHS, self.noise)
+        self.covariances_[d] = covariance(costs, self.coefficients_[d], PRIOR, self.noise)
         self.errors_[d] = left_out(costs, ms, *how).tolist() if len(ms) > 2 else []
 
     def _pooled(self, m: Measurements) -> tuple[np.ndarray, dict[str, np.ndarray]]:

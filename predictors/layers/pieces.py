@@ -28,6 +28,9 @@ SMOOTH = ("sigmoid", "tanh", "silu", "softmax", "Softmax", "Erf", "Exp", "Gelu",
           "Log", "Pow", "Sqrt", "Sin", "Cos", "LogSoftmax", "Sigmoid", "Tanh")  # fmt: skip
 """Functions that take tens of instructions an element."""
 
+TANH = ("tanh", "Tanh")
+"""The one of them that OpenVINO takes longer for than for the others, onnxruntime less long."""
+
 STEPPED = ("hswish", "hsigmoid", "HardSigmoid", "HardSwish", "LeakyRelu", "PRelu", "Clip")
 """Functions of a few instructions, which runtimes often run apart from the layer before."""
 
@@ -62,7 +65,7 @@ class Piece:
         weights: bytes of the weights alone.
         layer: values of the features of the layer that it is, where `kind` is one; maybe out of their ranges.
         work: the same layer's operations under windows, bytes.
-        smooth, stepped: elements that pass activations other than ReLU.
+        smooth, tanh, stepped: elements that pass activations other than ReLU.
     """
 
     label: str
@@ -73,6 +76,7 @@ class Piece:
     weights: int
     layer: dict[str, int] = field(default_factory=dict)
     smooth: int = 0
+    tanh: int = 0
     stepped: int = 0
 
 
@@ -101,7 +105,7 @@ def _piece(network: Architecture, inputs: Sequence[Sequence[int]], nodes: Sequen
         moved = weights
     count = {
         name: sum(n for op, n in zip(ops, elements, strict=True) if op.kind in kinds)
-        for name, kinds in (("smooth", SMOOTH), ("stepped", STEPPED))
+        for name, kinds in (("smooth", set(SMOOTH) - set(TANH)), ("tanh", TANH), ("stepped", STEPPED))
     }
     work = batch * macs(head, tuple(before[0]))
     return Piece(_label(ops, before[0]), kind, head.kind, work, moved, weights, layer, **count)
