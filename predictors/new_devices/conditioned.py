@@ -56,6 +56,8 @@ class Conditioned(FewShot):
     labels: Literal["log", "linear"] = "linear"
     informative: bool = True
 
+    few_: np.ndarray = field(init=False, repr=False, compare=False, default_factory=lambda: np.empty((0, 0)))  # samples
+
     def _start(self) -> np.ndarray:
         vector = len(self._sizes()) - 1
         return np.log([START["sources"], *[START["vector"] / vector] * vector, START["constant"], START["noise"]])
@@ -126,7 +128,7 @@ class Conditioned(FewShot):
 
     def _believed(self, archs: Architectures, device: Device | None) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation [A] of a new measurement, on the scale of the labels."""
-        if self.line_ is None:
+        if self.line_ is None or not len(self.few_):
             raise InputError("Intervals are of devices that were adapted to; `adapt` to a few measurements first.")
         self.column(device)
         x = self.features(archs)
@@ -160,13 +162,13 @@ class Conditioned(FewShot):
 
     def _state(self) -> dict[str, Any]:
         state = super()._state()
-        if self.line_ is None:
+        if self.line_ is None or not len(self.few_):
             return state
         return state | {"few": self.few_, "theta": self.theta_, "trust": self.trust_, "stretch": self.stretch_}
 
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)
-        if self.line_ is not None:
+        if "few" in state:
             self.few_, self.theta_, self.trust_ = (state[name].numpy() for name in ("few", "theta", "trust"))
             self.stretch_ = float(state["stretch"])
 
