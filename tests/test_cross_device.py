@@ -41,7 +41,7 @@ def adapted(fitted: Conditioned, toys: Measurements) -> Conditioned:
 
 
 def test_twenty_measurements_rank_a_new_device_and_intervals_hold_most(
-    fitted: Conditioned, adapted: Conditioned, toys: Measurements
+    fitted: Conditioned, adapted: Conditioned, toys: Measurements, tmp_path: Path
 ) -> None:
     assert isinstance(fitted, Adaptable) and isinstance(fitted, Uncertain)
     truth = toys.where(devices=["toy_2"]).matrix("latency_ms")[20:, 0]
@@ -49,6 +49,10 @@ def test_twenty_measurements_rank_a_new_device_and_intervals_hold_most(
     assert report(truth, adapted.predict(others, device))["spearman"] > 0.97
     low, high = adapted.predict_interval(others, device, 0.9)
     assert 0.8 < ((low <= truth) & (truth <= high)).mean() <= 1
+    adapted.save(tmp_path / "mine.pt")
+    loaded = Predictor.load(tmp_path / "mine.pt")
+    assert isinstance(loaded, Uncertain)
+    np.testing.assert_allclose(loaded.predict_interval(others, device, 0.9), (low, high), rtol=1e-6)
     narrow = adapted.predict_interval(others, device, 0.5)
     assert (low <= narrow[0]).all() and (narrow[1] <= high).all() and (low >= 0).all()
     with pytest.raises(InputError, match="level = 2"):
