@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import predictors.__main__ as commands
@@ -40,7 +41,7 @@ def adapted(fitted: Conditioned, toys: Measurements) -> Conditioned:
 
 
 def test_twenty_measurements_rank_a_new_device_and_intervals_hold_most(
-    fitted: Conditioned, adapted: Conditioned, toys: Measurements
+    fitted: Conditioned, adapted: Conditioned, toys: Measurements, tmp_path: Path
 ) -> None:
     assert isinstance(fitted, Adaptable) and isinstance(fitted, Uncertain)
     truth = toys.where(devices=["toy_2"]).matrix("latency_ms")[20:, 0]
@@ -48,12 +49,54 @@ def test_twenty_measurements_rank_a_new_device_and_intervals_hold_most(
     assert report(truth, adapted.predict(others, device))["spearman"] > 0.97
     low, high = adapted.predict_interval(others, device, 0.9)
     assert 0.8 < ((low <= truth) & (truth <= high)).mean() <= 1
+    adapted.save(tmp_path / "mine.pt")
+    loaded = Predictor.load(tmp_path / "mine.pt")
+    assert isinstance(loaded, Uncertain)
+    np.testing.assert_allclose(loaded.predict_interval(others, device, 0.9), (low, high), rtol=1e-6)
     narrow = adapted.predict_interval(others, device, 0.5)
     assert (low <= narrow[0]).all() and (narrow[1] <= high).all() and (low >= 0).all()
     with pytest.raises(InputError, match="level = 2"):
         adapted.predict_interval(others, device, 2)
     with pytest.raises(InputError, match="`adapt` to a few measurements first"):
         fitted.predict_interval(others, toys.device("toy_0"))
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.5])
+@pytest.mark.parametrize("n", [10, 20])
+def test_intervals_hold_about_their_level_on_easy_and_on_noisy_devices(
+    fitted: Conditioned, toys: Measurements, noise: float, n: int
+) -> None:
+    """Twenty made-up devices: a random mixture of the sources, and noise that is a share of its deviation."""
+    sources, inside, chances = np.log(fitted.predict_all(toys.architectures)), [], []
+    for seed in range(20):
+        rng = np.random.default_rng([seed, n])
+        clean = 10 * np.exp(sources @ rng.dirichlet(np.ones(len(SOURCES))))
+        truth = clean + noise * clean.std() * rng.normal(size=len(clean))
+        few = rng.permutation(len(truth))[:n]
+        one = fitted.adapt(_measured(toys, few, truth[few]))
+        others = np.delete(np.arange(len(truth)), few)
+        low, high = one.predict_interval(toys.architectures[others], toys.device("toy_2"), 0.9)
+        inside.append(((low <= truth[others]) & (truth[others] <= high)).mean())
+        below = one.probability(toys.architectures[others], toys.device("toy_2"), float(np.median(truth)))
+        chances.append((below - (truth[others] <= np.median(truth))).mean())
+    assert 0.84 < np.mean(inside) < 0.94
+    assert abs(np.mean(chances)) < 0.05
+
+
+def test_one_wild_label_among_twenty_changes_little(fitted: Conditioned, toys: Measurements) -> None:
+    """With Gaussian noise Spearman fell to 0.09."""
+    truth, others = toys.where(devices=["toy_2"]).matrix("latency_ms")[:, 0], np.arange(20, 300)
+    for wild in range(20):
+        labels = truth[:20].copy()
+        labels[wild] *= 10
+        told = fitted.adapt(_measured(toys, np.arange(20), labels)).predict_all(toys.architectures[others])[:, 0]
+        assert report(truth[others], told)["spearman"] > 0.95
+
+
+def _measured(toys: Measurements, rows: np.ndarray, values: np.ndarray) -> Measurements:
+    """A new device of which these architectures [n] were measured."""
+    table = pd.DataFrame({"arch": range(len(rows)), "device": 0, "metric": "latency_ms", "value": values})
+    return Measurements(toys.architectures[rows], [toys.device("toy_2")], table, "new")
 
 
 @pytest.mark.parametrize("predictor", [Conditioned(), NearestDevice(), OwnLine()], ids=lambda p: type(p).__name__)
@@ -103,12 +146,19 @@ def test_informative_samples_are_all_different_and_none_is_invented(fitted: Cond
         fitted.choose(toys.architectures, 301, np.random.default_rng(0))
 
 
-def test_published_numbers_alone_lead_to_the_alike_device(fitted: Conditioned, toys: Measurements) -> None:
+def test_published_numbers_alone_lead_to_the_alike_device(
+    fitted: Conditioned, toys: Measurements, tmp_path: Path
+) -> None:
     twin = Device("twin", "new", "server-cpu", features=toys.device("toy_0").features)
     near = fitted.transfer(twin, nearest=True).predict(toys.architectures, twin)
     np.testing.assert_allclose(near, fitted.predict(toys.architectures, toys.device("toy_0")), rtol=1e-5)
     blended = fitted.transfer(twin).predict(toys.architectures, twin)
     assert report(near, blended)["spearman"] > 0.9
+    fitted.transfer(twin).save(tmp_path / "twin.pt")  # once an error, as there are no samples to save
+    loaded = Predictor.load(tmp_path / "twin.pt")
+    np.testing.assert_allclose(loaded.predict(toys.architectures, twin), blended, rtol=1e-5)
+    with pytest.raises(InputError, match="`adapt` to a few measurements first"):
+        loaded.predict_interval(toys.architectures, twin)
 
 
 def test_a_proxy_of_dependent_features_stays_small_and_ranks(toys: Measurements) -> None:

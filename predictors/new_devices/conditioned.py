@@ -19,6 +19,12 @@ FLOOR = 1e-3
 """Least variance of the noise, as a share of the labels'."""
 START = {"sources": 0.5, "vector": 0.2, "constant": 0.1, "noise": 0.1}
 """Variances where the search starts, as shares of the labels'; the vector's is shared by its blocks."""
+DEGREES = 4.0
+"""Of freedom of Student's t, which noise follows: one wild label among ten moves the line little."""
+ROUNDS = 3
+"""How often the samples are trusted anew, and the variances learnt again."""
+PRIOR = 3.0
+"""How many residuals of just the deviation that the regression expects are added to those of the samples."""
 POOL = 500
 """Of more architectures, so many are drawn before the informative ones are chosen among them."""
 
@@ -36,6 +42,8 @@ class Conditioned(FewShot):
     It is a Gaussian process with one linear kernel a block (Rasmussen and Williams, 2006, chapters 2 and 5). How much
     each block explains, and the noise, maximise the marginal likelihood of the few labels, under a weak prior: where
     the sources resemble the device, labels refine a mixture of them; where they do not, totals and decisions answer.
+    The noise is Student's t, since phones give a wild label now and then: a label is trusted the less, the farther it
+    lies from the line (Tipping and Lawrence, 2005: a variational posterior, label by label and in turns).
 
     Attributes:
         source: learns the source devices.
@@ -48,6 +56,8 @@ class Conditioned(FewShot):
     labels: Literal["log", "linear"] = "linear"
     informative: bool = True
 
+    few_: np.ndarray = field(init=False, repr=False, compare=False, default_factory=lambda: np.empty((0, 0)))  # samples
+
     def _start(self) -> np.ndarray:
         vector = len(self._sizes()) - 1
         return np.log([START["sources"], *[START["vector"] / vector] * vector, START["constant"], START["noise"]])
@@ -58,25 +68,54 @@ class Conditioned(FewShot):
 
     def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
         blocks = np.split(few, np.cumsum(self._sizes())[:-1], axis=1)
-        self.few_, self.theta_ = few, maximise_evidence([b @ b.T for b in blocks], t, self._start())
-        alpha = np.linalg.solve(self._covariance(), t)
+        kernels, start = [b @ b.T for b in blocks], self._start()
+        self.few_, self.trust_ = few, np.ones(len(t))
+        self.theta_ = maximise_evidence(kernels, t, self.trust_, start, start)
+        for _ in range(ROUNDS):
+            self.trust_ = self._trusted(t)
+            self.theta_ = maximise_evidence(kernels, t, self.trust_, start, self.theta_)
+        alpha, self.stretch_ = np.linalg.solve(self._covariance(), t), self._stretched(t)
         return self._prior(self.theta_) * (few.T @ alpha), float(np.exp(self.theta_[-2]) * alpha.sum())
 
     def _covariance(self) -> np.ndarray:
         """Of the few labels [n, n]."""
         kernel = (self.few_ * self._prior(self.theta_)) @ self.few_.T + np.exp(self.theta_[-2])
-        return kernel + (np.exp(self.theta_[-1]) + FLOOR) * np.eye(len(kernel))
+        return kernel + np.diag(self._noise() / self.trust_)
+
+    def _noise(self) -> float:
+        """Variance of the noise of a label that is trusted as 1."""
+        return float(np.exp(self.theta_[-1])) + FLOOR
+
+    def _trusted(self, t: np.ndarray) -> np.ndarray:
+        """How much each label [n] is trusted, from how far it is expected to lie from the line: the posterior mean of
+        what divides its noise's variance."""
+        inverse, noise = np.linalg.inv(self._covariance()), self._noise() / self.trust_
+        off = (noise * (inverse @ t)) ** 2 + noise - noise**2 * np.diagonal(inverse)
+        return (DEGREES + 1) / (DEGREES + off / self._noise())
+
+    def _stretched(self, t: np.ndarray) -> float:
+        """What all variances are multiplied by for a new measurement: what makes the samples likeliest, each foretold
+        by all others (Rasmussen and Williams, equations 5.10 to 5.12). The variances' own prior is too wide for devices
+        that are easy and too narrow for hard ones."""
+        inverse = np.linalg.inv(self._covariance())
+        own = np.diagonal(inverse)
+        squares = (inverse @ t / own) ** 2 / (1 / own + self._noise() * (1 - 1 / self.trust_))
+        stretch = 1.0
+        for _ in range(50):  # expectation maximisation of Student's t
+            trust = (DEGREES + 1) / (DEGREES + squares / stretch)
+            stretch = float((PRIOR + trust @ squares) / (PRIOR + len(t)))
+        return stretch
 
     def predict_interval(
         self, archs: Architectures, device: Device | None = None, level: float = 0.9
     ) -> tuple[np.ndarray, np.ndarray]:
-        """See `Uncertain.predict_interval`; Student's t, for the noise too was learnt from few labels."""
+        """See `Uncertain.predict_interval`; Student's t, as the noise's."""
         from scipy.stats import t as student
 
         if not 0 < level < 1:
             raise InputError(f"level = {level} must lie between 0 and 1.")
         z, deviation = self._believed(archs, device)
-        reach = student.ppf((1 + level) / 2, len(self.few_)) * deviation
+        reach = student.ppf((1 + level) / 2, DEGREES) * deviation
         low, high = (self.scale.inverse(end[:, None])[:, 0] for end in (z - reach, z + reach))
         return np.maximum(low, 0), np.maximum(high, 0)  # times and energies are never below zero
 
@@ -85,19 +124,19 @@ class Conditioned(FewShot):
         from scipy.special import stdtr
 
         z, deviation = self._believed(archs, device)
-        return stdtr(len(self.few_), (self.scale.transform(np.array([[most]]))[0, 0] - z) / deviation)
+        return stdtr(DEGREES, (self.scale.transform(np.array([[most]]))[0, 0] - z) / deviation)
 
     def _believed(self, archs: Architectures, device: Device | None) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation [A] of a new measurement, on the scale of the labels."""
-        if self.line_ is None:
+        if self.line_ is None or not len(self.few_):
             raise InputError("Intervals are of devices that were adapted to; `adapt` to a few measurements first.")
         self.column(device)
         x = self.features(archs)
         prior, constant = self._prior(self.theta_), np.exp(self.theta_[-2])
         cross = (x * prior) @ self.few_.T + constant  # [A, n]
         half = np.linalg.solve(np.linalg.cholesky(self._covariance()), cross.T)
-        variance = np.maximum((x**2) @ prior + constant - (half**2).sum(axis=0), 0) + np.exp(self.theta_[-1]) + FLOOR
-        return x @ self.line_ + self.bias_, np.sqrt(variance)
+        variance = np.maximum((x**2) @ prior + constant - (half**2).sum(axis=0), 0) + self._noise()
+        return x @ self.line_ + self.bias_, np.sqrt(self.stretch_ * variance)
 
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
         """Those that leave least variance in all others before anything is measured (Bayesian A-optimal design, one
@@ -123,26 +162,32 @@ class Conditioned(FewShot):
 
     def _state(self) -> dict[str, Any]:
         state = super()._state()
-        return state if self.line_ is None else state | {"few": self.few_, "theta": self.theta_}
+        if self.line_ is None or not len(self.few_):
+            return state
+        return state | {"few": self.few_, "theta": self.theta_, "trust": self.trust_, "stretch": self.stretch_}
 
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)
-        if self.line_ is not None:
-            self.few_, self.theta_ = state["few"].numpy(), state["theta"].numpy()
+        if "few" in state:
+            self.few_, self.theta_, self.trust_ = (state[name].numpy() for name in ("few", "theta", "trust"))
+            self.stretch_ = float(state["stretch"])
 
 
-def maximise_evidence(kernels: list[np.ndarray], t: np.ndarray, start: np.ndarray) -> np.ndarray:
+def maximise_evidence(
+    kernels: list[np.ndarray], t: np.ndarray, trust: np.ndarray, start: np.ndarray, first: np.ndarray
+) -> np.ndarray:
     """Logarithms of the variances of each kernel [n, n], of a constant and of the noise under which labels [n] are most
-    likely, a weak prior around `start` added."""
+    likely, a weak prior around `start` added; the noise of each label is divided by how much it is trusted [n], and the
+    search begins with `first`."""
     from scipy.linalg import cho_solve
     from scipy.optimize import minimize
 
     n = len(t)
-    parts = np.array([*kernels, np.ones((n, n)), np.eye(n)])
+    parts = np.array([*kernels, np.ones((n, n)), np.diag(1 / trust)])
 
     def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
         weights = np.exp(theta)
-        factor = np.linalg.cholesky(np.tensordot(weights, parts, 1) + FLOOR * np.eye(n))
+        factor = np.linalg.cholesky(np.tensordot(weights, parts, 1) + FLOOR * parts[-1])
         inverse = cho_solve((factor, True), np.eye(n))
         alpha = inverse @ t
         off = (theta - start) / SPREAD
@@ -151,4 +196,4 @@ def maximise_evidence(kernels: list[np.ndarray], t: np.ndarray, start: np.ndarra
         return float(value), slope
 
     bounds = [(s - 4 * SPREAD, s + 4 * SPREAD) for s in start]
-    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}).x
+    return minimize(loss, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}).x
