@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -42,21 +43,41 @@ work in, so that widths between take as long as the next multiple."""
 RUNTIMES = ("ort", "litert", "openvino")
 BUDGETS = (0.75, 0.5, 0.35)
 SEEDS = 5
-STEP = 16
-"""Of all widths, adapted and uniform ones, in `seeds`."""
 UNIFORM = (0.375, 0.5, 0.625, 0.75, 0.875)
-"""Shares of all widths, to the next multiple of `STEP`: a curve of accuracy over latency around the budgets."""
+"""Shares of all widths: a curve of accuracy over latency around the budgets."""
 TUNING = Tuning(Digits(train=6000, test=2000), holdout=500, batch=50)
 FIRST_STEPS = 200
-"""Training of every whole network."""
+"""Training of every whole network, but those of `STUDIES`."""
 RATES = {"alexnet": 0.001}
 """Of networks without batch norm; at the others' rate they learn nothing (seen on held-out images)."""
-HOW = Adaptation(delta=0.08, steps=6, long_steps=150)
-"""T is 6 and the long tuning 150 steps of 50 images."""
-QUICK = Adaptation(steps=2, long_steps=0)
+QUICK = Adaptation(steps=2, long_steps=0, choice="accuracy")
 """For what depends on T in time only: 2 steps of 16 images."""
 QUICK_TUNING = Tuning(Digits(train=6000, test=2000), holdout=500, batch=16, scored=100)
 DELTAS = (0.01, 0.025, 0.05)
+
+
+class Study(NamedTuple):
+    """How a network is compared with uniform scaling; tunings are of 50 images a step.
+
+    Attributes:
+        how: it is adapted.
+        table: of its layers.
+        step: of adapted widths.
+        uniform: step of uniform widths.
+        first_steps: training of the whole network.
+    """
+
+    how: Adaptation
+    table: Path
+    step: int
+    uniform: int
+    first_steps: int
+
+
+STUDIES = {
+    "resnet": Study(Adaptation(0.08, steps=6, long_steps=150, choice="accuracy"), TILES, 16, 16, 200),
+    "resnet_even": Study(Adaptation(0.08, steps=6, long_steps=200), TABLE, 8, 4, 400),
+}
 
 
 @cache
@@ -77,8 +98,8 @@ def tuning_of(network: str, tuning: Tuning) -> Tuning:
 @cache
 def trained(network: str, seed: int) -> Weights:
     """The whole network after its training."""
-    whole = groups_of(network).network
-    return tuning_of(network, TUNING).tune(whole, make_weights(whole, seed), FIRST_STEPS, derive(seed, 0, 1000))
+    whole, steps = groups_of(network).network, STUDIES[network].first_steps if network in STUDIES else FIRST_STEPS
+    return tuning_of(network, TUNING).tune(whole, make_weights(whole, seed), steps, derive(seed, 0, 1000))
 
 
 def adapt(
@@ -115,20 +136,19 @@ def seeds(network: str = "resnet", runtime: str = "litert") -> list[dict]:
     for row in rows:
         row.update(network=network, runtime=runtime)
     told = [interval(budget, part) for budget, part in adapted.groupby("budget", sort=False)]
-    save(run_figures.accuracy_over_latency(rows), "accuracy_over_latency")
+    save(run_figures.accuracy_over_latency(rows), f"accuracy_over_latency_{network}")
     return [*rows, *({**row, "network": network, "runtime": runtime} for row in told)]
 
 
 def one_seed(network: str, runtime: str, seed: int, scales: Shares) -> list[dict]:
-    folder, groups = OUT / "seeds" / f"{network}_{runtime}_{seed}", groups_of(network)
-    model = priced(network, runtime, TILES)
+    folder, groups, study = OUT / "seeds" / f"{network}_{runtime}_{seed}", groups_of(network), STUDIES[network]
+    model = priced(network, runtime, study.table)
     first = model.latency_ms(groups.sizes)
-    how = Adaptation(HOW.delta, HOW.decay, HOW.steps, HOW.long_steps, seed)
 
     def measure(resized: Architecture, weights: Weights) -> float:
         return scales(resized, weights) * first
 
-    search = Exact(model, conv=STEP)
+    search, how = Exact(model, conv=study.step), replace(study.how, seed=seed)
     found = adapt(how, search, BUDGETS, folder, partial(trained, network, seed), TUNING, measure)
     shares, accuracies = uniform(network, seed, found[-1].iterations, folder, scales)
     rows = [
@@ -152,9 +172,9 @@ def uniform(network: str, seed: int, iterations: int, folder: Path, scales: Shar
     tuned as the adapted network with the smallest budget was: as often briefly, and then long."""
     groups, file = groups_of(network), folder / "uniform.json"
     known = json.loads(file.read_text()) if file.exists() else {}
-    shares, accuracies = list[float](), list[float]()
+    shares, accuracies, step = list[float](), list[float](), STUDIES[network].uniform
     for share in UNIFORM:
-        widths = np.maximum(np.floor(groups.sizes * share / STEP + 0.5).astype(int), 1) * STEP
+        widths = np.maximum(np.floor(groups.sizes * share / step + 0.5).astype(int), 1) * step
         accuracies.append(tuned_accuracy(groups, widths, share, seed, iterations, folder, known))
         shares.append(scales(groups.resized(widths)))
     order = np.argsort(shares)
@@ -166,11 +186,11 @@ def tuned_accuracy(
 ) -> float:
     if str(share) not in known:
         weights = cut_weights(groups, trained(groups.network.key, seed), widths)
-        network = groups.resized(widths)
+        network, how = groups.resized(widths), STUDIES[groups.network.key].how
         trainer = tuning_of(groups.network.key, TUNING)
         for number in range(iterations):
-            weights = trainer.tune(network, weights, HOW.steps, derive(seed, number, 2000))
-        weights = trainer.tune(network, weights, HOW.long_steps, derive(seed, 0, 3000))
+            weights = trainer.tune(network, weights, how.steps, derive(seed, number, 2000))
+        weights = trainer.tune(network, weights, how.long_steps, derive(seed, 0, 3000))
         known[str(share)] = trainer.accuracy(network, weights, "test")
         (folder / "uniform.json").write_text(json.dumps(known))
     return known[str(share)]
@@ -198,7 +218,7 @@ def whole_runs(runtime: str = "ort") -> list[dict]:
     rows = []
     for network in ("alexnet", "mobilenet_v1"):
         for delta in DELTAS:
-            how = Adaptation(delta, QUICK.decay, QUICK.steps, QUICK.long_steps)
+            how = replace(QUICK, delta=delta)
             folder = OUT / "whole" / f"{network}_{runtime}_{delta:g}"
             (one,) = adapt(
                 how, Exact(priced(network, runtime)), (0.5,), folder, partial(trained, network, 0), QUICK_TUNING
@@ -275,7 +295,12 @@ def save(figure: object, name: str) -> None:
     figure.savefig(OUT / f"{name}.png", dpi=130)  # type: ignore[attr-defined]
 
 
-PARTS: dict[str, Callable[[], list[dict]]] = {"whole": whole_runs, "seeds": seeds, "matrix": matrix}
+PARTS: dict[str, Callable[[], list[dict]]] = {
+    "whole": whole_runs,
+    "seeds": seeds,
+    "even": partial(seeds, "resnet_even"),
+    "matrix": matrix,
+}
 
 
 def check(chosen: str = "", out: Path = OUT, claims: Path | None = None, core: int | None = None) -> None:
