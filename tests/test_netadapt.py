@@ -153,6 +153,17 @@ def test_tuning_learns_the_same_every_time_and_leaves_what_it_was_given_alone() 
     assert TUNING.accuracy(network, TUNING.tune(network, start, 80, seed=1), "test") > 18
 
 
+def test_scores_of_a_network_that_knows_nothing() -> None:
+    network = residual()
+    weights = make_weights(network)
+    for value in weights[max(weights)].values():
+        value[:] = 0
+    accuracy, loss = TUNING.scores(network, weights, "test")
+    assert accuracy == TUNING.accuracy(network, weights, "test") == pytest.approx(10) and loss == pytest.approx(
+        np.log(10)
+    )
+
+
 def equal(one: Weights, other: Weights) -> bool:
     return one.keys() == other.keys() and all(
         np.array_equal(one[node][name], other[node][name]) for node in one for name in one[node]
