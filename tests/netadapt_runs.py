@@ -210,6 +210,50 @@ def interval(budget: float, part: pd.DataFrame) -> dict:
     return row | {"not_worse": float(row["better"] + row["better_half"] >= 0), "clearly_better": float(low > 0)}
 
 
+def spread(seed: int = 10, drawn: int = 7, ratio: float = 0.5) -> list[dict]:
+    """What an allocation can win at all: random widths of half of the latency, by the table, beside uniform scaling at
+    the same latency; cut and tuned alike, on a draw of the task and with a seed that no other part scores."""
+    trainer = replace(TUNING, task=replace(TUNING.task, seed=1, test=4000))
+    rows = list[dict]()
+    for network, study in STUDIES.items():
+        model, groups = priced(network, "litert", study.table), groups_of(network)
+        first = model.latency_ms(groups.sizes)
+        start = make_weights(groups.network, seed)
+        base = trainer.tune(groups.network, start, study.first_steps, derive(seed, 0, 1000))
+        scaled = [study.step * np.floor(groups.sizes * share / study.step + 0.5).astype(int) for share in study.uniform]
+        tried = {"uniform": scaled, "random": random_widths(model, study.step, ratio * first, drawn, seed)}
+        part = list[dict]()
+        for what, networks in tried.items():
+            for widths in networks:
+                resized, cut = groups.resized(widths), cut_weights(groups, base, widths)
+                tuned = trainer.tune(resized, cut, study.how.long_steps, derive(seed, 0, 3000))
+                told = {"what": what, "share": model.latency_ms(widths) / first, "widths": groups.named(widths)}
+                part.append({"network": network, **told, "accuracy": trainer.accuracy(resized, tuned, "test")})
+        curve = sorted((row["share"], row["accuracy"]) for row in part if row["what"] == "uniform")
+        for row in part:
+            row["better"] = row["accuracy"] - float(np.interp(row["share"], *zip(*curve, strict=True)))
+        better = [row["better"] for row in part if row["what"] == "random"]
+        told = {
+            "what": "spread",
+            "least": min(better),
+            "most": max(better),
+            "share_better": np.mean(np.array(better) > 0),
+        }
+        rows += [*part, {"network": network, **told}]
+    return rows
+
+
+def random_widths(model: Priced, step: int, ms: float, count: int, seed: int) -> list[np.ndarray]:
+    """Widths whose network takes so many ms by the table, to 2 %: each a share of its own, from a seventh to all."""
+    rng, sizes, found = np.random.default_rng(seed), model.groups.sizes, list[np.ndarray]()
+    while len(found) < count:
+        shares = np.exp(rng.uniform(np.log(1 / 7), 0, len(sizes)))
+        widths = np.clip(np.round(shares * sizes / step).astype(int), 1, sizes // step) * step
+        if abs(model.latency_ms(widths) / ms - 1) < 0.02 and not any((widths == one).all() for one in found):
+            found.append(widths)
+    return found
+
+
 # Iterations and time
 
 
@@ -300,6 +344,7 @@ PARTS: dict[str, Callable[[], list[dict]]] = {
     "whole": whole_runs,
     "seeds": seeds,
     "even": partial(seeds, "resnet_even"),
+    "spread": spread,
     "matrix": matrix,
 }
 
