@@ -13,6 +13,7 @@ from dataclasses import replace
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -42,21 +43,42 @@ work in, so that widths between take as long as the next multiple."""
 RUNTIMES = ("ort", "litert", "openvino")
 BUDGETS = (0.75, 0.5, 0.35)
 SEEDS = 5
-STEP = 16
-"""Of all widths, adapted and uniform ones, in `seeds`."""
-UNIFORM = (0.375, 0.5, 0.625, 0.75, 0.875)
-"""Shares of all widths, to the next multiple of `STEP`: a curve of accuracy over latency around the budgets."""
 TUNING = Tuning(Digits(train=6000, test=2000), holdout=500, batch=50)
 FIRST_STEPS = 200
-"""Training of every whole network."""
+"""Training of every whole network, but those of `STUDIES`."""
 RATES = {"alexnet": 0.001}
 """Of networks without batch norm; at the others' rate they learn nothing (seen on held-out images)."""
-HOW = Adaptation(delta=0.08, steps=6, long_steps=150)
-"""T is 6 and the long tuning 150 steps of 50 images."""
-QUICK = Adaptation(steps=2, long_steps=0)
+QUICK = Adaptation(steps=2, long_steps=0, choice="accuracy")
 """For what depends on T in time only: 2 steps of 16 images."""
 QUICK_TUNING = Tuning(Digits(train=6000, test=2000), holdout=500, batch=16, scored=100)
 DELTAS = (0.01, 0.025, 0.05)
+
+
+class Study(NamedTuple):
+    """How a network is compared with uniform scaling; tunings are of 50 images a step.
+
+    Attributes:
+        how: it is adapted.
+        table: of its layers.
+        step: of all widths, adapted and uniform ones. LiteRT is slow at others: 12 channels everywhere take longer
+            than 16, which would make uniform scaling look worse than it is.
+        uniform: shares of all widths: a curve of accuracy over latency around the budgets.
+        first_steps: training of the whole network.
+    """
+
+    how: Adaptation
+    table: Path
+    step: int
+    uniform: tuple[float, ...]
+    first_steps: int
+
+
+STUDIES = {
+    "resnet": Study(
+        Adaptation(0.08, steps=6, long_steps=150, choice="accuracy"), TILES, 16, (0.375, 0.5, 0.625, 0.75, 0.875), 200
+    ),
+    "resnet_even": Study(Adaptation(0.08, steps=6, long_steps=200), TABLE, 8, (0.25, 0.5, 0.75, 1.0), 400),
+}
 
 
 @cache
@@ -77,8 +99,8 @@ def tuning_of(network: str, tuning: Tuning) -> Tuning:
 @cache
 def trained(network: str, seed: int) -> Weights:
     """The whole network after its training."""
-    whole = groups_of(network).network
-    return tuning_of(network, TUNING).tune(whole, make_weights(whole, seed), FIRST_STEPS, derive(seed, 0, 1000))
+    whole, steps = groups_of(network).network, STUDIES[network].first_steps if network in STUDIES else FIRST_STEPS
+    return tuning_of(network, TUNING).tune(whole, make_weights(whole, seed), steps, derive(seed, 0, 1000))
 
 
 def adapt(
@@ -115,20 +137,19 @@ def seeds(network: str = "resnet", runtime: str = "litert") -> list[dict]:
     for row in rows:
         row.update(network=network, runtime=runtime)
     told = [interval(budget, part) for budget, part in adapted.groupby("budget", sort=False)]
-    save(run_figures.accuracy_over_latency(rows), "accuracy_over_latency")
+    save(run_figures.accuracy_over_latency(rows), f"accuracy_over_latency_{network}")
     return [*rows, *({**row, "network": network, "runtime": runtime} for row in told)]
 
 
 def one_seed(network: str, runtime: str, seed: int, scales: Shares) -> list[dict]:
-    folder, groups = OUT / "seeds" / f"{network}_{runtime}_{seed}", groups_of(network)
-    model = priced(network, runtime, TILES)
+    folder, groups, study = OUT / "seeds" / f"{network}_{runtime}_{seed}", groups_of(network), STUDIES[network]
+    model = priced(network, runtime, study.table)
     first = model.latency_ms(groups.sizes)
-    how = Adaptation(HOW.delta, HOW.decay, HOW.steps, HOW.long_steps, seed)
 
     def measure(resized: Architecture, weights: Weights) -> float:
         return scales(resized, weights) * first
 
-    search = Exact(model, conv=STEP)
+    search, how = Exact(model, conv=study.step), replace(study.how, seed=seed)
     found = adapt(how, search, BUDGETS, folder, partial(trained, network, seed), TUNING, measure)
     shares, accuracies = uniform(network, seed, found[-1].iterations, folder, scales)
     rows = [
@@ -152,9 +173,9 @@ def uniform(network: str, seed: int, iterations: int, folder: Path, scales: Shar
     tuned as the adapted network with the smallest budget was: as often briefly, and then long."""
     groups, file = groups_of(network), folder / "uniform.json"
     known = json.loads(file.read_text()) if file.exists() else {}
-    shares, accuracies = list[float](), list[float]()
-    for share in UNIFORM:
-        widths = np.maximum(np.floor(groups.sizes * share / STEP + 0.5).astype(int), 1) * STEP
+    shares, accuracies, step = list[float](), list[float](), STUDIES[network].step
+    for share in STUDIES[network].uniform:
+        widths = np.maximum(np.floor(groups.sizes * share / step + 0.5).astype(int), 1) * step
         accuracies.append(tuned_accuracy(groups, widths, share, seed, iterations, folder, known))
         shares.append(scales(groups.resized(widths)))
     order = np.argsort(shares)
@@ -166,11 +187,11 @@ def tuned_accuracy(
 ) -> float:
     if str(share) not in known:
         weights = cut_weights(groups, trained(groups.network.key, seed), widths)
-        network = groups.resized(widths)
+        network, how = groups.resized(widths), STUDIES[groups.network.key].how
         trainer = tuning_of(groups.network.key, TUNING)
         for number in range(iterations):
-            weights = trainer.tune(network, weights, HOW.steps, derive(seed, number, 2000))
-        weights = trainer.tune(network, weights, HOW.long_steps, derive(seed, 0, 3000))
+            weights = trainer.tune(network, weights, how.steps, derive(seed, number, 2000))
+        weights = trainer.tune(network, weights, how.long_steps, derive(seed, 0, 3000))
         known[str(share)] = trainer.accuracy(network, weights, "test")
         (folder / "uniform.json").write_text(json.dumps(known))
     return known[str(share)]
@@ -189,6 +210,50 @@ def interval(budget: float, part: pd.DataFrame) -> dict:
     return row | {"not_worse": float(row["better"] + row["better_half"] >= 0), "clearly_better": float(low > 0)}
 
 
+def spread(seed: int = 10, drawn: int = 7, ratio: float = 0.5) -> list[dict]:
+    """What an allocation can win at all: random widths of half of the latency, by the table, beside uniform scaling at
+    the same latency; cut and tuned alike, on a draw of the task and with a seed that no other part scores."""
+    trainer = replace(TUNING, task=replace(TUNING.task, seed=1, test=4000))
+    rows = list[dict]()
+    for network, study in STUDIES.items():
+        model, groups = priced(network, "litert", study.table), groups_of(network)
+        first = model.latency_ms(groups.sizes)
+        start = make_weights(groups.network, seed)
+        base = trainer.tune(groups.network, start, study.first_steps, derive(seed, 0, 1000))
+        scaled = [study.step * np.floor(groups.sizes * share / study.step + 0.5).astype(int) for share in study.uniform]
+        tried = {"uniform": scaled, "random": random_widths(model, study.step, ratio * first, drawn, seed)}
+        part = list[dict]()
+        for what, networks in tried.items():
+            for widths in networks:
+                resized, cut = groups.resized(widths), cut_weights(groups, base, widths)
+                tuned = trainer.tune(resized, cut, study.how.long_steps, derive(seed, 0, 3000))
+                told = {"what": what, "share": model.latency_ms(widths) / first, "widths": groups.named(widths)}
+                part.append({"network": network, **told, "accuracy": trainer.accuracy(resized, tuned, "test")})
+        curve = sorted((row["share"], row["accuracy"]) for row in part if row["what"] == "uniform")
+        for row in part:
+            row["better"] = row["accuracy"] - float(np.interp(row["share"], *zip(*curve, strict=True)))
+        better = [row["better"] for row in part if row["what"] == "random"]
+        told = {
+            "what": "spread",
+            "least": min(better),
+            "most": max(better),
+            "share_better": np.mean(np.array(better) > 0),
+        }
+        rows += [*part, {"network": network, **told}]
+    return rows
+
+
+def random_widths(model: Priced, step: int, ms: float, count: int, seed: int) -> list[np.ndarray]:
+    """Widths whose network takes so many ms by the table, to 2 %: each a share of its own, from a seventh to all."""
+    rng, sizes, found = np.random.default_rng(seed), model.groups.sizes, list[np.ndarray]()
+    while len(found) < count:
+        shares = np.exp(rng.uniform(np.log(1 / 7), 0, len(sizes)))
+        widths = np.clip(np.round(shares * sizes / step).astype(int), 1, sizes // step) * step
+        if abs(model.latency_ms(widths) / ms - 1) < 0.02 and not any((widths == one).all() for one in found):
+            found.append(widths)
+    return found
+
+
 # Iterations and time
 
 
@@ -198,7 +263,7 @@ def whole_runs(runtime: str = "ort") -> list[dict]:
     rows = []
     for network in ("alexnet", "mobilenet_v1"):
         for delta in DELTAS:
-            how = Adaptation(delta, QUICK.decay, QUICK.steps, QUICK.long_steps)
+            how = replace(QUICK, delta=delta)
             folder = OUT / "whole" / f"{network}_{runtime}_{delta:g}"
             (one,) = adapt(
                 how, Exact(priced(network, runtime)), (0.5,), folder, partial(trained, network, 0), QUICK_TUNING
@@ -275,7 +340,13 @@ def save(figure: object, name: str) -> None:
     figure.savefig(OUT / f"{name}.png", dpi=130)  # type: ignore[attr-defined]
 
 
-PARTS: dict[str, Callable[[], list[dict]]] = {"whole": whole_runs, "seeds": seeds, "matrix": matrix}
+PARTS: dict[str, Callable[[], list[dict]]] = {
+    "whole": whole_runs,
+    "seeds": seeds,
+    "even": partial(seeds, "resnet_even"),
+    "spread": spread,
+    "matrix": matrix,
+}
 
 
 def check(chosen: str = "", out: Path = OUT, claims: Path | None = None, core: int | None = None) -> None:

@@ -11,7 +11,7 @@ from search.netadapt.cutting import Weights
 
 @dataclass(frozen=True)
 class Toy:
-    """A trainer without training: tuning adds what its seed draws; accuracies depend on the weights."""
+    """A trainer without training: tuning adds what its seed draws; scores depend on the weights."""
 
     def tune(self, network: Architecture, weights: Weights, steps: int, seed: int) -> Weights:
         rng = np.random.default_rng(seed)
@@ -20,9 +20,10 @@ class Toy:
             for node, named in weights.items()
         }
 
-    def accuracy(self, network: Architecture, weights: Weights, part: str = "holdout") -> float:
+    def scores(self, network: Architecture, weights: Weights, part: str = "holdout") -> tuple[float, float]:
         size = sum(float(np.square(value).sum()) for named in weights.values() for value in named.values())
-        return size % 1 + np.log(totals(network)["macs"])
+        accuracy = size % 1 + np.log(totals(network)["macs"])
+        return accuracy, -2 * accuracy
 
     def on(self, device: str) -> "Toy":
         return self

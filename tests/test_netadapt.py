@@ -153,6 +153,17 @@ def test_tuning_learns_the_same_every_time_and_leaves_what_it_was_given_alone() 
     assert TUNING.accuracy(network, TUNING.tune(network, start, 80, seed=1), "test") > 18
 
 
+def test_scores_of_a_network_that_knows_nothing() -> None:
+    network = residual()
+    weights = make_weights(network)
+    for value in weights[max(weights)].values():
+        value[:] = 0
+    accuracy, loss = TUNING.scores(network, weights, "test")
+    assert accuracy == TUNING.accuracy(network, weights, "test") == pytest.approx(10) and loss == pytest.approx(
+        np.log(10)
+    )
+
+
 def equal(one: Weights, other: Weights) -> bool:
     return one.keys() == other.keys() and all(
         np.array_equal(one[node][name], other[node][name]) for node in one for name in one[node]
@@ -226,9 +237,9 @@ class Deadly:
         self.count()
         return self.trainer.tune(*what)  # type: ignore[arg-type]
 
-    def accuracy(self, *what: object) -> float:
+    def scores(self, *what: object) -> tuple[float, float]:
         self.count()
-        return self.trainer.accuracy(*what)  # type: ignore[arg-type]
+        return self.trainer.scores(*what)  # type: ignore[arg-type]
 
     def __repr__(self) -> str:
         return repr(self.trainer)
@@ -258,8 +269,9 @@ def same(one: list[Adapted], other: list[Adapted]) -> bool:
     )
 
 
-def test_every_budget_is_kept_and_every_iteration_takes_its_step(tmp_path: Path) -> None:
-    results = adapted(tmp_path, Toy())
+@pytest.mark.parametrize("choice", ["loss", "accuracy"])
+def test_every_budget_is_kept_and_every_iteration_takes_its_step(choice: str, tmp_path: Path) -> None:
+    results = adapted(tmp_path, Toy(), choice=choice)
     lines = [json.loads(line) for line in (tmp_path / "iterations.jsonl").read_text().splitlines()]
     seed, *rows = [row for row in lines if "iteration" in row]
     for row, before in zip(rows, [seed, *rows], strict=False):
@@ -268,16 +280,39 @@ def test_every_budget_is_kept_and_every_iteration_takes_its_step(tmp_path: Path)
         assert row["limit_ms"] == pytest.approx(max(budget, before["ms"] - step)) and row["ms"] <= row["limit_ms"]
         changed = {name for name, width in row["widths"].items() if width != before["widths"][name]}
         assert changed == {row["group"]} and all(p["ms"] <= row["limit_ms"] for p in row["proposals"])
-        worths = [
-            price(before["accuracy"] - p["accuracy"], (before["ms"] - max(p["ms"], budget)) / step)
+        lost = [
+            before["accuracy"] - p["accuracy"] if choice == "accuracy" else p["loss"] - row["control"]
             for p in row["proposals"]
         ]
+        wins = [(before["ms"] - max(p["ms"], budget)) / step for p in row["proposals"]]
+        worths = list(map(price, lost, wins))
         assert row["proposals"][int(np.argmin(worths))]["group"] == row["group"]
         assert {"search", "cut", "tune", "evaluate"} == set(row["proposals"][0]["seconds"])
     assert [one.met for one in results] == [True, True]
     for one in results:
         assert macs(one.groups, one.widths) == one.latency_ms <= one.budget_ms
         evaluate(one.groups.resized(one.widths), one.weights, make_input(one.groups.network, 1))
+
+
+class Noted(Toy):
+    """A trainer that writes down what it is asked to tune."""
+
+    def tune(self, network: Architecture, weights: Weights, steps: int, seed: int) -> Weights:
+        NOTED.append((network.key, seed))
+        return super().tune(network, weights, steps, seed)
+
+
+NOTED: list[tuple[str, int]] = []
+
+
+def test_a_choice_by_loss_tunes_a_control_and_all_proposals_on_the_same_images(tmp_path: Path) -> None:
+    NOTED.clear()
+    adapted(tmp_path, Noted(), (0.9,), long_steps=0)
+    first = [json.loads(line) for line in (tmp_path / "iterations.jsonl").read_text().splitlines()][1]
+    keys, seeds = zip(*NOTED[: len(first["proposals"]) + 1], strict=True)
+    assert keys[-1] == find_groups(residual()).network.key not in keys[:-1] and len(set(seeds)) == 1
+    tuned = Toy().tune(residual(), make_weights(residual()), 2, seeds[0])
+    assert first["control"] == pytest.approx(Toy().scores(residual(), tuned)[1])
 
 
 def test_killed_anywhere_and_resumed_it_finds_the_same(tmp_path: Path) -> None:

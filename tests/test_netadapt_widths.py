@@ -37,6 +37,11 @@ def small(name: str) -> Architecture:
     return SmallZoo().expand(SmallZoo().parse([name])[0])
 
 
+def test_the_equally_wide_resnet_is_made_of_the_resnets_layers() -> None:
+    even, other = (find_groups(small(name)) for name in ("resnet_even", "resnet"))
+    assert even.sizes.tolist() == [32] * 6 and [one.kind for one in even.layers] == [one.kind for one in other.layers]
+
+
 def mixed(rng: np.random.Generator) -> Architecture:
     """A random network with everything that joins channels: additions, depthwise convolutions, a convolution around
     which its input is added, poolings, dense layers behind an image."""

@@ -112,11 +112,18 @@ class Tuning:
 
     def accuracy(self, network: Architecture, weights: Weights, part: Literal["holdout", "test"] = "holdout") -> float:
         """The share of images that are classified rightly, in percent: of those held out, or of the test's."""
+        return self.scores(network, weights, part)[0]
+
+    def scores(
+        self, network: Architecture, weights: Weights, part: Literal["holdout", "test"] = "holdout"
+    ) -> tuple[float, float]:
+        """The accuracy in percent and the mean cross-entropy in nats, without label smoothing."""
         with _one_thread(self.device), torch.inference_mode():
             module = to_module(network, weights).to(self.device).eval()
             images, labels = (values[: self.scored or None] for values in self._part(network, part))
-            found = [self._logits(module, x, network).argmax(1).cpu() for x in images.split(250)]
-            return 100 * float((torch.cat(found) == labels).double().mean())
+            found = torch.cat([self._logits(module, x, network).cpu() for x in images.split(250)])
+            right = (found.argmax(1) == labels).double().mean()
+            return 100 * float(right), float(nn.functional.cross_entropy(found.double(), labels))
 
     def on(self, device: str) -> Tuning:
         """The same trainer on another device."""

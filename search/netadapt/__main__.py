@@ -33,6 +33,7 @@ def netadapt(
     steps: int = 10,
     long_steps: int = 400,
     first_steps: int = 400,
+    choice: Literal["loss", "accuracy"] = "loss",
     search: Literal["exact", "binary", "sequential"] = "exact",
     threshold: int = 16,
     conv: int = 8,
@@ -64,6 +65,8 @@ def netadapt(
         steps: tuning steps of every proposal (T).
         long_steps: tuning steps at the end.
         first_steps: training steps of the whole network at the beginning, unless it is an ONNX file.
+        choice: what proposals are judged by on held-out images: their cross-entropy (loss) against that of the network
+            as it is, tuned for as many steps; or the accuracy that they lose (the paper's).
         search: how a width that keeps the step's limit is looked for: exact (ours), binary (the paper's) or
             sequential (NetAdapt's).
         threshold: of the binary search.
@@ -85,7 +88,7 @@ def netadapt(
     priced = searched.priced
     ms = priced.latency_ms(priced.groups.sizes)
     ratio = budget_ms / ms if budget_ms > 0 else budget_ratio
-    adaptation = Adaptation(delta, decay, steps, long_steps, seed, tuple(filter(None, devices.split(","))))
+    adaptation = Adaptation(delta, decay, steps, long_steps, choice, seed, tuple(filter(None, devices.split(","))))
     start = partial(_start, trainer, whole, weights, first_steps, seed)
     log = partial(print, file=sys.stderr, flush=True)
     measure = _measure(runtime, whole, ms) if runtime else None

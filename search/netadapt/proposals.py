@@ -25,8 +25,11 @@ class Trainer(Protocol):
     def tune(self, network: Architecture, weights: Weights, steps: int, seed: int) -> Weights:
         """Weights after so many steps; those given stay as they are."""
 
-    def accuracy(self, network: Architecture, weights: Weights, part: Literal["holdout", "test"] = "holdout") -> float:
-        """In percent: on what is held out of training to choose by, or on the test set."""
+    def scores(
+        self, network: Architecture, weights: Weights, part: Literal["holdout", "test"] = "holdout"
+    ) -> tuple[float, float]:
+        """Accuracy in percent and cross-entropy in nats: on what is held out of training to choose by, or on the test
+        set."""
 
     def on(self, device: str) -> Self:
         """The same trainer on another device."""
@@ -45,10 +48,11 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Tried:
-    """What a proposal became: its weights, its accuracy on the held-out part, and seconds a stage."""
+    """What a proposal became: its weights, accuracy and loss on the held-out part, and seconds a stage."""
 
     weights: Weights
     accuracy: float
+    loss: float
     seconds: dict[str, float]
 
 
@@ -61,9 +65,9 @@ def attempt(trainer: Trainer, proposal: Proposal) -> Tried:
     if proposal.steps:
         weights = trainer.tune(network, weights, proposal.steps, proposal.seed)
     clocks.append(time.perf_counter())
-    accuracy = trainer.accuracy(network, weights)
+    scores = trainer.scores(network, weights)
     clocks.append(time.perf_counter())
-    return Tried(weights, accuracy, dict(zip(("cut", "tune", "evaluate"), np.diff(clocks).tolist(), strict=True)))
+    return Tried(weights, *scores, dict(zip(("cut", "tune", "evaluate"), np.diff(clocks).tolist(), strict=True)))
 
 
 class Workers:
