@@ -27,11 +27,12 @@ from measure.build.weights import Weights, make_weights
 from measure.shares import Shares
 from measure.timing import Timing, pin
 from search.netadapt import run_figures
-from search.netadapt.adapt import Adaptation, Adapted, derive
+from search.netadapt.adapt import Adaptation, Adapted
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.cutting import cut_weights
 from search.netadapt.grids import open_network
 from search.netadapt.layer_table import LayerTable, devices_of
+from search.netadapt.proposals import derive
 from search.netadapt.widths import Binary, Exact, Priced, Sequential
 
 OUT = Path("runs/netadapt")

@@ -31,12 +31,12 @@ from measure.build.numpy_reference import evaluate
 from measure.build.onnx_graph import build_onnx
 from measure.build.weights import Weights, make_weights
 from measure.shares import Shares
-from search.netadapt.adapt import Adaptation, Adapted, derive, price
+from search.netadapt.adapt import Adaptation, Adapted
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.cutting import cut_weights, strongest
 from search.netadapt.grids import Grid, layers_to_measure
 from search.netadapt.layer_table import CALL
-from search.netadapt.proposals import Workers
+from search.netadapt.proposals import Workers, derive, price
 from search.netadapt.record import Record
 from tests.netadapt_toy import Toy
 

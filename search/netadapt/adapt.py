@@ -24,7 +24,7 @@ from datasets.records import Architecture, InputError
 from search.base import Progress, silent
 from search.netadapt.channels import Groups, Widths
 from search.netadapt.cutting import Weights
-from search.netadapt.proposals import Proposal, Trainer, Workers
+from search.netadapt.proposals import Proposal, Trainer, Tried, Workers, derive, price
 from search.netadapt.record import Record, Row
 
 
@@ -233,15 +233,9 @@ class _Run:
             self.progress(f"no group can be made narrower at {last['ms']:.4g} ms; the budget is {budget:.4g} ms")
             return False
         weights = self.record.load(_name(last["iteration"]))
-        proposals = [self._proposal(widths, weights, number, row) for row in found]
-        if self.how.choice == "loss":
-            same = derive(self.how.seed, number, len(self.groups))  # the same images for all, in the same order
-            proposals = [replace(one, seed=same) for one in proposals]
-            proposals.append(replace(proposals[0], widths=np.array(widths)))
-        tried = list(self.workers(proposals))
-        control = tried[len(found)].loss if len(tried) > len(found) else None
+        tried, control = self._tried([self._proposal(widths, weights, number, row) for row in found], widths, number)
         worths = list[float]()
-        for row, one in zip(found, tried, strict=False):
+        for row, one in zip(found, tried, strict=True):
             row |= {"accuracy": one.accuracy, "loss": one.loss}
             row["seconds"] |= one.seconds
             won = last["ms"] - max(row["ms"], budget)  # what is won beyond the budget is of no use
@@ -285,6 +279,15 @@ class _Run:
         narrower[group] = row["width"]
         return Proposal(self.groups, weights, narrower, self.how.steps, derive(self.how.seed, number, group))
 
+    def _tried(self, proposals: list[Proposal], widths: Widths, number: int) -> tuple[list[Tried], float | None]:
+        """What proposals became and, where they are judged by loss, that of the network as it is."""
+        if self.how.choice == "accuracy":
+            return list(self.workers(proposals)), None
+        same = derive(self.how.seed, number, len(self.groups))  # the same images for all, in the same order
+        proposals = [replace(one, seed=same) for one in proposals]
+        *tried, control = self.workers([*proposals, replace(proposals[0], widths=np.array(widths))])
+        return tried, control.loss
+
     def _finish(self, name: str, number: int, ratio: float, budget: float) -> Row:
         clock, last = time.perf_counter(), self._last()
         widths, weights = self.groups.widths(last["widths"]), self.record.load(_name(last["iteration"]))
@@ -298,17 +301,6 @@ class _Run:
         self.record.append(row | {"seconds": time.perf_counter() - clock})
         self.progress(f"budget {budget:.4g} ms: {last['ms']:.4g} ms, test accuracy {accuracy:.4g} %")
         return self.record.rows[-1]
-
-
-def price(lost: float, won: float) -> float:
-    """Accuracy lost for every unit of latency won, to be least. Where accuracy was gained, the more of either the
-    better, which a quotient would not say."""
-    return lost / won if lost > 0 else lost * won
-
-
-def derive(seed: int, *of: int) -> int:
-    """A seed of its own for each tuning, whoever does it and when."""
-    return int(np.random.SeedSequence([seed, *of]).generate_state(1)[0])
 
 
 def _name(iteration: int) -> str:

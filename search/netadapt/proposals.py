@@ -116,3 +116,14 @@ def _begin(trainer: Trainer, free: Any) -> None:
 
 def _attempt(proposal: Proposal) -> Tried:
     return attempt(_HERE["trainer"], proposal)
+
+
+def price(lost: float, won: float) -> float:
+    """Accuracy lost for every unit of latency won, to be least. Where accuracy was gained, the more of either the
+    better, which a quotient would not say."""
+    return lost / won if lost > 0 else lost * won
+
+
+def derive(seed: int, *of: int) -> int:
+    """A seed of its own for each tuning, whoever does it and when."""
+    return int(np.random.SeedSequence([seed, *of]).generate_state(1)[0])
