@@ -99,7 +99,7 @@ leti: setup
 	$(PY) -m tests.bench
 	$(PY) -m predictors compare runs/leti --claims configs/claims/leti.yaml
 
-# PerfNetRT's study: predictors of single layers on the bundled and public tables, then whole networks. Two hours on one
+# PerfNetRT's study: predictors of single layers on the bundled and public tables, then whole networks. Three hours on one
 # core; needs the public files (python -m datasets fetch ml-performance-prediction; ... neusight). Goes on where it stopped.
 perfnetrt: setup
 	$(PY) -m tests.perfnetrt_layers
