@@ -1,0 +1,150 @@
+"""Reading files that users name: what is missing, damaged, too large or hostile becomes an `InputError`."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets.architectures import InputError
+
+MOST_BYTES = 64 * 2**20
+"""Largest text file that is read; journals and public tables have readers of their own."""
+MOST_YAML = 2**20
+"""Largest YAML file in bytes; the longest of ours has 25,000."""
+MOST_NODES = 100_000
+"""Most values in a YAML file, with aliases counted as often as they are used."""
+MOST_DEPTH = 50
+"""Deepest nesting in a YAML or JSON file."""
+
+_MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+def existing(path: Path, hint: str) -> Path:
+    """The path of a regular file.
+
+    Args:
+        path: of the file.
+        hint: what the file should be, or how to make one; it ends the sentence.
+
+    Raises:
+        InputError: there is no such file, or it is a folder.
+    """
+    try:
+        if Path(path).is_dir():
+            raise InputError(f"{shortened(path)} is a folder, not a file; {hint}.")
+        if Path(path).is_file():
+            return Path(path)
+    except (OSError, ValueError):  # a name that is too long, or holds a zero byte
+        pass
+    raise InputError(f"There is no file {shortened(path)}; {hint}.")
+
+
+def read_text(path: Path, hint: str, most: int = MOST_BYTES) -> str:
+    """The text of a file in UTF-8, or in UTF-16 with a byte order mark.
+
+    Raises:
+        InputError: there is no such file, it has more than `most` bytes, or it is not text.
+    """
+    path = existing(path, hint)
+    if path.stat().st_size > most:
+        raise InputError(f"{path} has {path.stat().st_size:,} bytes, more than the {most:,} that are read; {hint}.")
+    content = path.read_bytes()
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not text in UTF-8 (byte {error.start:,} is not); save it in that encoding."
+        ) from None
+
+
+def read_words(path: Path, hint: str) -> list[str]:
+    """The words of a text file, such as one architecture a line.
+
+    Raises:
+        InputError: as `read_text`; the file holds no word.
+    """
+    words = read_text(path, hint).split()
+    if not words:
+        raise InputError(f"{path} is empty; {hint}.")
+    return words
+
+
+def read_json(path: Path, hint: str) -> Any:
+    """The content of a JSON file; raises `InputError` where it is missing, no text or no JSON."""
+    try:
+        return json.loads(read_text(path, hint))
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not valid JSON ({_short(error)}); {hint}.") from None
+
+
+def read_yaml(path: Path, hint: str) -> Any:
+    """The content of a YAML file, in plain containers; nothing in it is executed.
+
+    Raises:
+        InputError: the file is missing, not text, not YAML, nested too deeply, or has too many values.
+    """
+    return parse_yaml(read_text(path, hint, MOST_YAML), str(path))
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """The content of YAML text; `where` names it in the sentence of an `InputError`.
+
+    Raises:
+        InputError: it is not YAML, nested deeper than `MOST_DEPTH`, or has more than `MOST_NODES` values once aliases
+            are followed.
+    """
+    import yaml
+
+    try:
+        _check_size(yaml.parse(text, Loader=yaml.SafeLoader), where)
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # ValueError: a date as 2001-99-99
+        raise InputError(f"{where} is not valid YAML ({_short(error)}).") from None
+
+
+def _check_size(events: Any, where: str) -> None:
+    """Refuse what grows when aliases are followed, and what nests too deeply, before anything is built from it."""
+    import yaml
+
+    sizes: dict[str, int] = {}  # of anchored values, aliases inside of them followed
+    open_: list[list] = [["", 0]]  # anchor and size of each collection that has not ended
+    for event in events:
+        if isinstance(event, yaml.CollectionStartEvent):
+            open_.append([event.anchor, 0])
+            if len(open_) > MOST_DEPTH:
+                raise InputError(f"{where} is nested more than {MOST_DEPTH} levels deep; it is no file of Gnomon.")
+            continue
+        if isinstance(event, yaml.CollectionEndEvent):
+            anchor, size = open_.pop()
+            size += 1
+        elif isinstance(event, yaml.AliasEvent):
+            anchor, size = None, sizes.get(event.anchor, 1)
+        elif isinstance(event, yaml.ScalarEvent):
+            anchor, size = event.anchor, 1
+        else:
+            continue
+        if anchor:
+            sizes[anchor] = size
+        open_[-1][1] += size
+        if open_[-1][1] > MOST_NODES:
+            raise InputError(f"{where} has more than {MOST_NODES:,} values once its aliases are followed; shorten it.")
+
+
+def shortened(text: object, most: int = 200) -> str:
+    """Text of a user's for a sentence: its beginning, where it is long."""
+    text = str(text)
+    return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
+
+
+def listed(names: Sequence[object], most: int = 10) -> str:
+    """Names for a sentence, separated by commas: the first ones, where there are many."""
+    more = f", ... ({len(names):,} in all)" if len(names) > most else ""
+    return ", ".join(shortened(name, 60) for name in names[:most]) + more
+
+
+def _short(error: Exception) -> str:
+    return shortened(" ".join(str(error).split()) or type(error).__name__)

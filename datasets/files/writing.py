@@ -1,0 +1,81 @@
+"""Writing files and folders whole or not at all: whoever reads a path finds the old content or the new, never half."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from datasets.architectures import InputError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path` for the block to write to; it takes the place of `path` when the block ends well.
+
+    The temporary file has a unique name that keeps the suffix, since some writers choose their format by it. It is
+    flushed to the disk before it is renamed, and removed when the block fails. Folders on the way are made. What is no
+    regular file (a pipe, /dev/stdout) is written to directly.
+
+    Raises:
+        InputError: `path` cannot be written: a folder, a full disk, no permission.
+    """
+    path = Path(os.path.realpath(path))  # a link stays, what it points to is replaced
+    if path.exists() and not path.is_file() and not path.is_dir():
+        yield path
+        return
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:100]}.", suffix=f".part{path.suffix}", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    part = Path(name)
+    try:
+        yield part
+        part.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        flush(part)
+        part.replace(path)
+        flush(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file in UTF-8, whole or not at all; raises `InputError` where `path` cannot be written."""
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all; raises `InputError` where `path` cannot be written."""
+    with whole_file(path) as part:
+        part.write_bytes(content)
+
+
+def cannot_write(path: Path, error: OSError) -> InputError:
+    """The sentence for a path that cannot be written."""
+    reason = error.strerror or str(error)
+    return InputError(f"Cannot write {path} ({reason}); make room there or name another place, and run again.")
+
+
+def flush(path: Path) -> None:
+    """Have the system put a file's content, or a folder's list of names, on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
