@@ -122,7 +122,7 @@ def _check_size(events: Any, where: str) -> None:
             anchor, size = open_.pop()
             size += 1
         elif isinstance(event, yaml.AliasEvent):
-            anchor, size = None, sizes.get(event.anchor, 1)
+            anchor, size = None, sizes.get(str(event.anchor), 1)
         elif isinstance(event, yaml.ScalarEvent):
             anchor, size = event.anchor, 1
         else:
