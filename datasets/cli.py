@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 import os
 import re
@@ -29,8 +28,11 @@ def main(
     with one_sentence(prog):
         from jsonargparse import auto_cli
 
-        options = {"as_positional": positional, "prog": prog, "set_defaults": defaults, "exit_on_error": False}
-        return auto_cli(components, args=arguments, **options)
+        from datasets.arguments import Parser, install
+
+        install()
+        options = {"as_positional": positional, "prog": prog, "set_defaults": defaults}
+        return auto_cli(components, args=arguments, parser_class=Parser, **options)
 
 
 def _underscored(argument: str) -> str:
@@ -50,7 +52,11 @@ def one_sentence(prog: str) -> Iterator[None]:
     try:
         yield
     except ArgumentError as error:
-        _stop(f"{_sentence(str(error))} See {prog} --help.", 2)
+        try:
+            sentence = f"{_sentence(str(error))} See {prog} --help."
+        except InputError as better:
+            sentence = str(better)
+        _stop(sentence, 2)
     except InputError as error:
         _stop(str(error), 2)
     except OSError as error:
@@ -67,18 +73,21 @@ def _stop(sentence: str, status: int) -> None:
 
 def _sentence(message: str) -> str:
     """jsonargparse's indented account of a parsing error as one sentence, with the likely spelling of a typo."""
+    from datasets.classes import class_named
+
     if loop := re.search(r"Config file loop detected: (\S+)", message):  # how it words any fault inside of a file
         message = f"{loop[1]}: {_fault_in(loop[1])}"
+    if denied := re.search(r"Importing '([\w.]+)' is not allowed", message):
+        class_named(denied[1], object)  # says why not
     if typo := re.search(
         r"class_path '([\w.]+)':\s*(?:Validation failed: )?Option '(\w+)[\w.]*' is not accepted", message
     ):
         path, wrong = typo.groups()
-        module, _, name = path.rpartition(".")
-        known = list(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
+        known = list(inspect.signature(class_named(path, object)).parameters)
         likely = difflib.get_close_matches(wrong, known, 1)
         meant = f"; did you mean '{likely[0]}'?" if likely else "."
         where = f"{loop[1]}: " if loop else ""
-        return f"{where}{name} has no field '{wrong}'{meant} Its fields are {', '.join(known)}."
+        return f"{where}{path.rpartition('.')[2]} has no field '{wrong}'{meant} Its fields are {', '.join(known)}."
     if missing := re.search(r"Expected a path but (\S+\.ya?ml) either not accessible", message):
         broken = Path(missing[1]).is_file()
         return f"{missing[1]} is not valid YAML." if broken else f"There is no file {missing[1]}."
@@ -94,19 +103,20 @@ def _sentence(message: str) -> str:
 
 def _fault_in(path: str) -> str:
     """What is wrong with the object that a YAML file describes."""
-    import yaml
-    from jsonargparse import ArgumentError, ArgumentParser
+    from datasets.arguments import HINT, Parser
+    from datasets.classes import class_named
+    from datasets.files.reading import read_yaml
+    from datasets.records import InputError
 
-    try:
-        tree = yaml.safe_load(Path(path).read_text())
-        module, _, name = tree["class_path"].rpartition(".")
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_argument("--it", type=getattr(importlib.import_module(module), name))
-        parser.parse_object({"it": tree})
-    except ArgumentError as error:
-        return str(error).replace('Parser key "it":', "").strip()
-    except (KeyError, TypeError):
+    tree = read_yaml(Path(path), HINT)
+    if not isinstance(tree, dict) or not isinstance(tree.get("class_path"), str):
         return "it names no class; begin it with class_path, as the files of configs do"
-    except (OSError, yaml.YAMLError, AttributeError, ImportError) as error:
-        return str(error)
+    parser = Parser()
+    parser.add_argument("--it", type=class_named(tree["class_path"], object))
+    try:
+        parser.parse_object({"it": tree})
+    except InputError:
+        raise
+    except Exception as error:  # hostile values make jsonargparse raise nearly anything
+        return str(error).replace('Parser key "it":', "").strip()
     return "it is not what is asked for here"

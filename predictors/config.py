@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import MISSING, fields, is_dataclass
+from inspect import isabstract
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
+from datasets.classes import class_named
+from datasets.files.reading import shortened
 from datasets.records import InputError
 
-PACKAGES = ("datasets", "encoders", "predictors")
-"""Only dataclasses of these may be named by a file."""
-
 T = TypeVar("T")
+
+_PLAIN: Mapping[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}
+"""The types of values that a plain type hint accepts: True is no number."""
 
 
 def to_config(thing: Any) -> dict[str, Any]:
@@ -39,25 +43,42 @@ def from_config(tree: Mapping[str, Any], kind: type[T]) -> T:
         kind: what its class must be a subclass of.
 
     Raises:
-        InputError: a class outside of our packages, an unknown class or field, or the wrong kind.
+        InputError: a class outside of our packages, an unknown class or field, or a value of the wrong kind.
     """
-    path = str(tree.get("class_path", ""))
-    package, _, name = path.rpartition(".")
-    if package.split(".")[0] not in PACKAGES:
-        raise InputError(f"'{path}' is not a class of Gnomon; a file may only name classes of {', '.join(PACKAGES)}.")
-    try:
-        cls = getattr(importlib.import_module(package), name)
-    except (ImportError, AttributeError) as error:
-        raise InputError(f"There is no class '{path}'; was the file written by another version of Gnomon?") from error
-    if not (isinstance(cls, type) and issubclass(cls, kind) and is_dataclass(cls)):
-        raise InputError(f"'{path}' is no {kind.__name__}.")
-    args = {key: _rebuild(value) for key, value in dict(tree.get("init_args", {})).items()}
-    if unknown := set(args) - {f.name for f in fields(cls)}:
-        raise InputError(f"{name} has no field '{min(unknown)}'; was the file written by another version of Gnomon?")
+    if not isinstance(tree, Mapping) or set(tree) - {"class_path", "init_args"} or "class_path" not in tree:
+        raise InputError(f"'{shortened(tree)}' describes no {kind.__name__}: it needs class_path and init_args.")
+    cls, given = class_named(tree["class_path"], kind), tree.get("init_args") or {}
+    if not is_dataclass(cls) or isabstract(cls):
+        raise InputError(f"'{shortened(tree['class_path'])}' is no {kind.__name__} that a file may describe.")
+    known = {f.name: f for f in fields(cls) if f.init}
+    if not isinstance(given, Mapping) or (unknown := set(given) - set(known)):
+        wrong = shortened(min(map(str, unknown)) if isinstance(given, Mapping) else given, 100)
+        raise InputError(f"{cls.__name__} has no field '{wrong}'; was the file written by another version of Gnomon?")
+    needed = [name for name, f in known.items() if f.default is MISSING and f.default_factory is MISSING]
+    if missing := [name for name in needed if name not in given]:
+        raise InputError(f"{cls.__name__} needs the field '{missing[0]}'.")
+    hints = get_type_hints(cls)
+    args = {name: _rebuild(value, hints[name], f"{cls.__name__}'s field '{name}'") for name, value in given.items()}
     return cast(T, cls(**args))
 
 
-def _rebuild(value: Any) -> Any:
-    if isinstance(value, Mapping) and "class_path" in value:
-        return from_config(value, object)
-    return tuple(_rebuild(item) for item in value) if isinstance(value, list) else value
+def _rebuild(value: Any, hint: Any, where: str) -> Any:
+    """A value as the type hint of its field wants it; lists are tuples."""
+    origin, choices = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        if value is None and NoneType in choices:
+            return None
+        for choice in choices:
+            with suppress(InputError):
+                return _rebuild(value, choice, where)
+    elif isinstance(value, Mapping) and isinstance(hint, type) and origin is None and "class_path" in value:
+        return from_config(value, hint)
+    elif origin in (list, tuple, Sequence) and isinstance(value, list | tuple):
+        return tuple(_rebuild(item, choices[0], where) for item in value)
+    elif origin in (dict, Mapping) and isinstance(value, Mapping):
+        return {_rebuild(key, choices[0], where): _rebuild(item, choices[1], where) for key, item in value.items()}
+    elif hint is Any or (origin is Literal and value in choices) or type(value) in _PLAIN.get(hint, ()):
+        return value
+    elif hint is Path and isinstance(value, str):
+        return Path(value)
+    raise InputError(f"{where} may not be {shortened(repr(value), 100)}; was the file edited?")

@@ -367,7 +367,7 @@ def test_a_hostile_pickle_is_refused_and_does_nothing(tmp_path: Path) -> None:
     "tree, sentence",
     [
         ({"class_path": "os.system", "init_args": {}}, "not a class of Gnomon"),
-        ({"class_path": "predictors.base.Path", "init_args": {}}, "is no Predictor"),
+        ({"class_path": "predictors.base.Path", "init_args": {}}, "is no class"),
         ({"class_path": "predictors.gcn.GNN", "init_args": {}}, "There is no class"),
         ({"class_path": "predictors.gcn.GCN", "init_args": {"hiden": 3}}, "has no field 'hiden'"),
         ({"class_path": "encoders.cell.CellGraph", "init_args": {}}, "is no Predictor"),
