@@ -16,10 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets.cli import main, one_sentence
+
+# isort: split
 import numpy as np
 
 from datasets.base import Dataset
-from datasets.cli import main, one_sentence
 from datasets.records import InputError
 from datasets.splits import Split
 from predictors.base import Predictor

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
+from datasets.files.described import from_fields
+from datasets.files.reading import read_yaml
 from datasets.records import InputError
 
 
@@ -66,17 +68,15 @@ def _best(rows: list[dict[str, Any]], chosen: pd.DataFrame) -> str:
 
 
 def read_claims(path: Path) -> list[Claim]:
-    """Read a YAML list of claims."""
-    import yaml
+    """Read a YAML list of claims.
 
-    if not path.is_file():
-        raise InputError(f"There is no file of claims {path}.")
-    try:
-        return [Claim(**entry) for entry in yaml.safe_load(path.read_text())]
-    except (yaml.YAMLError, TypeError) as error:
-        raise InputError(
-            f"{path} is no list of claims with the fields {list(asdict(Claim('', '', 0)))} ({error})."
-        ) from error
+    Raises:
+        InputError: there is no such file, or it is no list of claims.
+    """
+    tree = read_yaml(path, "name a file of claims as those of configs/claims")
+    if not isinstance(tree, list):
+        raise InputError(f"{path} is no list of claims with the fields {[f.name for f in fields(Claim)]}.")
+    return [from_fields(entry, Claim, f"{path}: claim {number}") for number, entry in enumerate(tree, 1)]
 
 
 def check_claims(path: Path, folder: Path) -> list[dict[str, Any]]:

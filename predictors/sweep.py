@@ -11,9 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets.files.reading import read_yaml, shortened
 from datasets.records import InputError
 
 KEYS = {"program", "method", "parameters", "name", "description", "project", "entity", "metric", "command", "run_cap"}
+
+MOST_RUNS = 100_000
+"""Most combinations of one sweep."""
 
 PROGRAMS = ("train.py", "predictors")
 """`predictors` stands for `python -m predictors transfer`, as the sweep's `command` tells W&B's agents."""
@@ -50,24 +54,33 @@ def read_sweep(path: Path) -> Sweep:
     Raises:
         InputError: no such file, no grid, another program, an unknown key, a parameter without `value` or `values`.
     """
-    import yaml
-
-    if not path.is_file():
-        raise InputError(f"There is no sweep file {path}.")
-    try:
-        tree = yaml.safe_load(path.read_text())
-        method, program, parameters = tree["method"], tree["program"], dict(tree["parameters"])
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no sweep: it needs program, method and parameters ({error}).") from error
-    if unknown := set(tree) - KEYS:
-        raise InputError(f"{path} has the unknown key '{min(unknown)}'; a sweep knows {', '.join(sorted(KEYS))}.")
+    tree = read_yaml(path, "name a sweep as those of configs/sweeps")
+    if (
+        not isinstance(tree, dict)
+        or not isinstance(tree.get("parameters"), dict)
+        or not {"method", "program"} < set(tree)
+    ):
+        raise InputError(f"{path} is no sweep: it needs program, method and parameters.")
+    if unknown := [key for key in tree if key not in KEYS]:
+        raise InputError(
+            f"{path} has the unknown key '{shortened(unknown[0])}'; a sweep knows {', '.join(sorted(KEYS))}."
+        )
+    method, program = tree["method"], tree["program"]
     if method != "grid" or program not in PROGRAMS:
-        raise InputError(f"{path} asks for method {method} of {program}; here runs the method grid of {PROGRAMS[0]}.")
+        raise InputError(
+            f"{path} asks for method {shortened(method)} of {shortened(program)}; "
+            f"here runs the method grid of {PROGRAMS[0]}."
+        )
     grid = {}
-    for name, entry in parameters.items():
-        if not isinstance(entry, dict) or len(entry.keys() & {"value", "values"}) != 1:
-            raise InputError(f"{path}: parameter '{name}' needs either `value` or `values`.")
-        grid[name] = list(entry["values"]) if "values" in entry else [entry["value"]]
+    for name, entry in tree["parameters"].items():
+        if not isinstance(name, str) or not isinstance(entry, dict) or len(entry.keys() & {"value", "values"}) != 1:
+            raise InputError(f"{path}: parameter '{shortened(name)}' needs either `value` or `values`.")
+        values = entry["values"] if "values" in entry else [entry["value"]]
+        if not isinstance(values, list) or not values:
+            raise InputError(f"{path}: the `values` of '{shortened(name)}' are no list of one value or more.")
+        grid[name] = values
+    if (runs := math.prod(map(len, grid.values()))) > MOST_RUNS:
+        raise InputError(f"{path} asks for {runs:.3g} runs, more than the {MOST_RUNS:,} of a sweep; split it.")
     return Sweep(grid, program)
 
 

@@ -113,6 +113,13 @@ def test_every_sweep_that_is_here_is_one_that_agents_accept_too() -> None:
         ({"parameters": {"seed": {"min": 0, "max": 3}}}, "parameter 'seed' needs either `value` or `values`"),
         ({"paramters": {}}, "has the unknown key 'paramters'; a sweep knows"),
         ({"parameters": None}, "is no sweep: it needs program, method and parameters"),
+        ({"parameters": {"seed": {"values": 5}}}, "the `values` of 'seed' are no list"),
+        ({"parameters": {"seed": {"values": []}}}, "the `values` of 'seed' are no list"),
+        ({"parameters": {5: {"value": 5}}}, "parameter '5' needs either"),
+        ({"parameters": {"x" * 9999: 5}}, r"parameter 'x{200}... \(9,999 characters\)' needs either"),
+        ({"parameters": {f"flag{i}": {"values": list(range(100))} for i in range(10)}}, "asks for 1e.20 runs"),
+        ({"method": ["grid"]}, "asks for method"),
+        ({"program": {"train.py": 1}}, "asks for method"),
     ],
 )
 def test_bad_sweeps_are_refused_in_one_sentence(change: dict, sentence: str, tmp_path: Path) -> None:
@@ -122,7 +129,7 @@ def test_bad_sweeps_are_refused_in_one_sentence(change: dict, sentence: str, tmp
 
 def test_the_command_says_so_too(tmp_path: Path) -> None:
     done = run("train.py", "--sweep", tmp_path / "absent.yaml")
-    assert done.returncode == 2 and done.stderr == f"error: There is no sweep file {tmp_path / 'absent.yaml'}.\n"
+    assert done.returncode == 2 and f"There is no file {tmp_path / 'absent.yaml'}; name a sweep" in done.stderr
     path = write(tmp_path, "typo", parameters={"predictr": {"value": "x"}, "study": {"value": str(tmp_path / "s")}})
     done = run("train.py", "--sweep", path)
     assert done.returncode == 2 and "unrecognized arguments: --predictr=x" in done.stderr

@@ -49,6 +49,10 @@ class NasBench201(Space):
     num_choices: ClassVar[tuple[int, ...]] = (len(OPS),) * len(EDGES)
     kinds: ClassVar[tuple[str, ...]] = ("input", "output", *OPS)
 
+    def __post_init__(self) -> None:
+        if self.image < 4 or min(self.channels, self.cells, self.classes) < 1:
+            raise InputError(f"{self} is no skeleton; give it an image of 4 and one of all else at least.")
+
     def __str__(self) -> str:
         return f"nasbench201(channels={self.channels},cells={self.cells},image={self.image},classes={self.classes})"
 
