@@ -41,7 +41,10 @@ class Parser(ArgumentParser):
         """Make the objects, after a look at what they are: jsonargparse would also call functions that return one."""
         for path in named_in(namespace.as_dict()):
             class_named(path, object)
-        return super().instantiate(namespace, *arguments, **options)
+        try:
+            return super().instantiate(namespace, *arguments, **options)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # of values that its parsing let through
+            raise ArgumentError(None, str(error)) from error
 
 
 def install() -> None:

@@ -180,11 +180,10 @@ def read_device(path: Path) -> Device:
         InputError: the file is missing or says something else.
     """
     told = read_yaml(path, "`python -m measure host` writes one for the machine it runs on")
-    features = told.get("features") if isinstance(told, dict) else None
-    texts = [told.get(key) for key in ("name", "family", "kind")] if isinstance(told, dict) else []
-    if not isinstance(features, dict) or not texts or not all(isinstance(text, str) for text in texts):
+    told = told if isinstance(told, dict) else {}
+    name, family, kind, features = (told.get(key) for key in ("name", "family", "kind", "features"))
+    if not (isinstance(name, str) and isinstance(family, str) and isinstance(kind, str) and isinstance(features, dict)):
         raise InputError(f"{path} does not describe a device: it needs name, family, kind and features.")
-    name, family, kind = texts
     if not re.fullmatch(r"\w[\w.+-]{0,99}", name):
         raise InputError(f"{path}: '{shortened(name)}' is no name of a device; letters, digits, _, - and . make one.")
     if kind not in KINDS:

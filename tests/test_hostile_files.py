@@ -5,6 +5,8 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,17 @@ import yaml
 import train
 from datasets.classes import class_named
 from datasets.cli import main, one_sentence
+from datasets.devices import read_device
 from datasets.records import InputError
 from datasets.splits import Split
+from measure.plan import read_plan
 from predictors.base import Predictor, read_checkpoint, rebuild, write_checkpoint
+from predictors.claims import read_claims
 from predictors.config import from_config, to_config
 from predictors.linear import Linear
-from predictors.new_devices.device_sets import load_set
+from predictors.new_devices.device_sets import load_set, read_sets
+from predictors.sweep import read_sweep
+from search.__main__ import _table
 from tests.conftest import ROOT, made_up
 
 TOUCH = {
@@ -245,3 +252,57 @@ def test_a_package_that_who_runs_the_command_allows_may_be_named(
     with pytest.raises(SystemExit):
         main(show, "show", arguments)
     assert "names" in capsys.readouterr().err
+
+
+FAULTY = {
+    "a bomb of aliases": "a: &a [x,x,x,x,x,x,x,x,x,x]\n"
+    + "".join(f"{b}: &{b} [{','.join(['*' + a] * 10)}]\n" for a, b in pairwise("abcdefghi"))
+    + "class_path: predictors.gcn.GCN\ninit_args: {hidden: *i}\n",
+    "deep": "class_path: predictors.gcn.GCN\ninit_args: " + "[" * 300 + "]" * 300,
+    "no class": "class_path: Mean\nx: 1",
+    "no text": b"class_path: \xe9\n",
+    "another encoding": "class_path: x\n".encode("utf-32"),
+    "no YAML": "class_path: [",
+    "an object of Python": "!!python/object/apply:os.system ['touch owned']",
+    "a date that is none": "2001-99-99",
+    "a list": "[1, 2]",
+    "a number": "5",
+    "empty": "",
+    "a zero byte": "a: \0",
+    "a class path that is a number": "class_path: 5",
+    "a class path that is a list": "class_path: [predictors.gcn.GCN]",
+    "arguments that are a list": "class_path: predictors.gcn.GCN\ninit_args: [1]",
+    "arguments that are a number": "class_path: predictors.gcn.GCN\ninit_args: 5",
+    "a name of 10 kB": "class_path: predictors.gcn.GCN\ninit_args: {" + "x" * 10_000 + ": 5}",
+    "a value of 10 kB": "class_path: predictors.gcn.GCN\ninit_args: {hidden: " + "x" * 10_000 + "}",
+    "a key that is no text": "class_path: predictors.gcn.GCN\ninit_args: {null: 5, 5: 6}",
+    "a number of 5,000 digits": "class_path: predictors.gcn.GCN\ninit_args: {hidden: " + "9" * 5000 + "}",
+    "a scale that is a list": "class_path: predictors.gcn.GCN\ninit_args: {scale: [[]]}",
+    "a file of itself": "class_path: predictors.gcn.GCN\ninit_args: {encoder: faulty.yaml}",
+}
+
+
+@pytest.mark.parametrize("name", FAULTY)
+def test_a_faulty_yaml_file_is_one_short_sentence_wherever_it_is_read(
+    name: str, workplace: Path, capsys: pytest.CaptureFixture
+) -> None:
+    content = FAULTY[name]
+    Path("faulty.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
+    Path("outer.yaml").write_text("predictor: faulty.yaml")
+    readers = (read_device, read_sweep, read_claims, read_sets, read_plan, _table)
+    runs = [partial(reader, Path("faulty.yaml")) for reader in readers]
+    runs += [command(f"--{flag}", "faulty.yaml") for flag in ("predictor", "data", "split", "config", "sweep")]
+    runs += [command("--config", "outer.yaml")]
+    if isinstance(content, str) and "\0" not in content:
+        runs += [command(f"--{flag}={content}") for flag in ("predictor", "data", "split", "config")]
+    for number, run in enumerate(runs):
+        try:
+            run()
+        except SystemExit as stopped:
+            error = capsys.readouterr().err
+            assert stopped.code == 2 and error.startswith("error: ") and error.count("\n") == 1, (number, error)
+        except InputError as refused:
+            error = str(refused)
+        else:
+            raise AssertionError(f"{number}: accepted")
+        assert len(error) < 2000, (number, error)

@@ -211,6 +211,14 @@ def test_an_unknown_space_or_parameter_is_one_sentence(text: str) -> None:
 
 
 @every_space
+@pytest.mark.parametrize("key", [5, None, 1.5, b"x", ["x"], "", "x" * 10_000, "|" * 10_000, "9" * 5000])
+def test_what_is_no_text_or_a_very_long_one_is_a_short_sentence(key: object, space: Space) -> None:
+    with pytest.raises(InputError) as refused:
+        space.parse([key])  # type: ignore[list-item]
+    assert len(str(refused.value)) < 500
+
+
+@every_space
 def test_parameters_have_limits_within_which_every_network_has_sizes(space: Space) -> None:
     names = [f.name for f in fields(space)]
     assert set(names) <= set(LIMITS)

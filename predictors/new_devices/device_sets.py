@@ -61,6 +61,8 @@ def read_sets(path: Path) -> dict[str, dict[str, Any]]:
                 raise InputError(f"{where} is no set of devices: it needs lists of {', '.join(keys)}.")
             hints = {"data": list[dict[str, Any]], "sources": list[str], "targets": list[str]}
             found[part][str(name)] = {key: list(fitting(entry[key], hints[key], f"{where}: {key}")) for key in keys}
+    if not any(found.values()):
+        raise InputError(f"{path} holds no set of devices: it needs `sets` or `leave_out`.")
     return found
 
 
