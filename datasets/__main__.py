@@ -8,10 +8,12 @@ import pkgutil
 from pathlib import Path
 from typing import Literal
 
+from datasets.cli import main
+
+# isort: split
 import datasets
 from datasets import public
 from datasets.base import Dataset
-from datasets.cli import main
 from datasets.measured import Measured
 from datasets.public.fetch import MIRROR, Source
 from datasets.public.fetch import fetch as download

@@ -31,11 +31,15 @@ class Parser(ArgumentParser):
     def parse_args(self, *arguments: Any, **options: Any) -> Namespace:
         """Parse a command line; every fault in it is an `ArgumentError` or an `InputError`."""
         try:
-            return super().parse_args(*arguments, **options)
+            parsed = super().parse_args(*arguments, **options)
         except (ArgumentError, InputError):
             raise
         except Exception as error:  # hostile values make jsonargparse raise nearly anything
             raise ArgumentError(None, str(error) or type(error).__name__) from error
+        for key, value in parsed.items():
+            if key.rpartition(".")[2] == "seed" and isinstance(value, int) and value < 0:
+                raise InputError(f"--{key} has to be 0 or more, not {value}.")
+        return parsed
 
     def instantiate(self, namespace: Namespace, *arguments: Any, **options: Any) -> Namespace:
         """Make the objects, after a look at what they are: jsonargparse would also call functions that return one."""

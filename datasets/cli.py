@@ -73,13 +73,14 @@ def one_sentence(prog: str) -> Iterator[None]:
     except KeyboardInterrupt:
         _stop(INTERRUPTED, 130)
     except MemoryError:
-        _stop("There is not enough memory for this; ask for less at once, or run it on a larger machine.", 2)
+        _stop(OUT_OF_MEMORY, 2)
     except UnicodeDecodeError as error:
         _stop(f"A file is not text in UTF-8 (byte {error.start:,} is not); save it in that encoding.", 2)
     except Exception as error:
         _stop(_explained(error, prog), 2)
 
 
+OUT_OF_MEMORY = "There is not enough memory for this; ask for less at once, or run it on a larger machine."
 INTERRUPTED = "Interrupted; run the same command again to go on."
 
 
@@ -91,6 +92,8 @@ def _explained(error: Exception, prog: str) -> str:
 
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):  # how torch words it
+        return OUT_OF_MEMORY
     if not isinstance(error, ArgumentError):
         raise error
     try:

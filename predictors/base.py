@@ -18,6 +18,7 @@ from datasets.spaces import parse_space
 from encoders.base import GraphEncoder, VectorEncoder
 from encoders.device import DeviceIndex
 from predictors.config import from_config, to_config
+from predictors.limits import check_limits
 from predictors.scaling import Scale, centring
 
 if TYPE_CHECKING:
@@ -63,6 +64,9 @@ class Predictor(CostModel):
 
     chunk: ClassVar[int] = 4096
     """Architectures that are predicted at once."""
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
     # What a kind of predictor has to supply: arrays in, arrays out; scaled labels [A, D], NaN where unknown.
 

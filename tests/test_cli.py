@@ -47,7 +47,7 @@ def test_an_interruption_is_130_and_one_sentence_even_outside_of_a_command(inter
     assert done.stderr == "error: Interrupted; run the same command again to go on.\n"
 
 
-@pytest.mark.parametrize("script", [("train.py",), ("-m", "predictors"), ("-m", "search"), ("-m", "measure")])
+@pytest.mark.parametrize("script", [("train.py",), ("-m", "predictors"), ("-m", "datasets"), ("-m", "search")])
 def test_an_interruption_during_imports_is_130_too(script: tuple[str, ...], tmp_path: Path) -> None:
     """A module that is imported interrupts, as Ctrl-C does at that moment."""
     (tmp_path / "numpy.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)")
