@@ -5,28 +5,60 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from datasets.files.writing import whole_file
 from datasets.records import UNITS, InputError, Measurements
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".eps")
+"""Suffixes of pictures that are written."""
 BLUE, DARK, GREY = "#2f6db3", "#1d3f66", "#888888"
 BINS = 120
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure that no window shows."""
+    """An empty figure that no window shows; names in it are drawn as they are, dollar signs too."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
+    from matplotlib.ticker import LogFormatter
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    class Plain(Figure):
+        def draw(self, renderer: Any) -> None:
+            axes = [side for one in self.axes for side in (one.xaxis, one.yaxis)]
+            powers = [side for side in axes if isinstance(side.get_major_formatter(), LogFormatter)]
+            numbers = {label for side in powers for label in side.get_ticklabels(which="both")}  # 10 with an exponent
+            for text in set(self.findobj(Text)) - numbers:
+                text.set_parse_math(False)
+            super().draw(renderer)
+
+    figure = Plain(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def check_picture(path: Path) -> None:
+    """Raise `InputError` where the suffix of a picture's name is not known: before the work that it shows."""
+    if path.suffix.lower() not in PICTURES:
+        raise InputError(f"{path} has no suffix of a picture; end its name with one of {', '.join(PICTURES)}.")
+
+
+def write_figure(figure: Figure, path: Path, **options: Any) -> None:
+    """Write a figure as a picture, in the format of the path's suffix.
+
+    Raises:
+        InputError: the suffix is not known, or `path` cannot be written.
+    """
+    check_picture(path)
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=130, **options)
 
 
 def grid(panels: int, width: float = 4.0, height: float = 3.6, columns: int = 3) -> tuple[Figure, np.ndarray]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from datasets.files.writing import write_text
 from datasets.records import Architectures, InputError, Measurements, find_device
 from search.base import Problem
 from search.costs import lookup, probability
@@ -74,7 +75,7 @@ def command(performance: Any, read: Callable[[Path], Measurements]) -> Callable[
         if not saved.is_file():
             net = performance.accuracy_net(values, metric, seed, predictors)
             _train(performance, learnt, net, tabled, where, seed=seed, **sizes)
-            saved.write_text(json.dumps(about))
+            write_text(saved, json.dumps(about))
         elif other := [name for name, value in json.loads(saved.read_text()).items() if about[name] != value]:
             raise InputError(f"{where} holds networks of other settings ({', '.join(other)}); name another --folder.")
         costs, net = performance.CostModels.load(where), performance.Predictor.load(where / "accuracy.pt")
@@ -116,7 +117,7 @@ def _train(
             made.save(_file(where, method, i))
     costs.save(where)
     accuracy.save(where / "accuracy.pt")
-    (where / "references.txt").write_text("\n".join(costs.net.references_.keys) + "\n")
+    write_text(where / "references.txt", "\n".join(costs.net.references_.keys) + "\n")
     print(f"trained in {time.process_time() - start:.0f} CPU seconds: {where}")
 
 

@@ -34,7 +34,6 @@ def layerwise(
     whole = read_tables(tables, [name for name in networks.split(",") if name], chosen)
     predictor = LayerwisePredictor.of(layer) if layer else LayerwisePredictor()
     predictor.fit(layers, whole, log=lambda message, **numbers: print(message))
-    out.parent.mkdir(parents=True, exist_ok=True)
     predictor.save(out)
     print(f"{out}: prices networks on {', '.join(device.name for device in predictor.devices_)}")
 
@@ -105,6 +104,5 @@ def adapt(
     start = time.perf_counter()
     adapted = predictor.adapt(few)
     seconds = time.perf_counter() - start
-    out.parent.mkdir(parents=True, exist_ok=True)
     adapted.save(out)
     print(f"{out}: answers for {few.devices[0].name}; {len(few.architectures)} measurements, {1000 * seconds:.0f} ms")
