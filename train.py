@@ -135,6 +135,8 @@ def _train(
     about["shots"] = len(parts.train.architectures) + len(parts.val.architectures)
 
     rows, predictions = evaluate(predictor, parts, about)
+    if not np.isfinite(predictions["predicted"]).all():
+        raise InputError(f"{name} predicts what is no number: its fit diverged; fit it with other settings.")
     predictor.metadata_ = {"dataset": m.name, "fingerprint": m.fingerprint(), "split": config["split"], "scores": rows}
     with whole_folder(out, FILES, overwrite) as part:
         _write(part, predictor, config, rows, predictions)

@@ -91,15 +91,17 @@ def compare(folder: Path) -> tuple[pd.DataFrame, Path]:
     most = tested[tested["shots"] == tested["shots"].max()]
     predictions = _predictions(best)
     metric = predictions["metric"].iloc[0]
+    unit = UNITS.get(metric, metric)
     sections: list[Section] = [
         ("Ranking by validation Spearman; the other columns are of the test set; means over devices, seeds", ranked),
-        (f"Devices, test set, {most['shots'].max()} labels", device_bars(most)),
-        (f"Measured against predicted by {best.name}, test set", scatter(predictions, UNITS.get(metric, metric))),
-        (f"Relative errors of {best.name}, test set", errors(predictions)),
+        (f"Devices, test set, {most['shots'].max()} labels", lambda: device_bars(most)),
+        (f"Measured against predicted by {best.name}, test set", lambda: scatter(predictions, unit)),
+        (f"Relative errors of {best.name}, test set", lambda: errors(predictions)),
         ("Every row", table.drop(columns="draw", errors="ignore")),
     ]
     if tested["shots"].nunique() > 1:
-        sections.insert(1, ("Learning curves, test set, means over devices and seeds", learning_curves(tested)))
+        curves = ("Learning curves, test set, means over devices and seeds", lambda: learning_curves(tested))
+        sections.insert(1, curves)
     report = page(f"Predictors on {rows[0]['dataset']}", sections)
     write_text(folder / "summary.json", json.dumps(rows, indent=1))
     for model in models:

@@ -62,11 +62,9 @@ def gather(folder: Path) -> pd.DataFrame:
     means = detail[[name for name in names if name != "spearman"]].mean()
     devices = spread.join(means).reset_index()
     paths = table[table["cells"] == "connected"].groupby([*line, "device_set"], sort=False)[names].mean().reset_index()
-    picture = figure(every)
-    write_figure(picture, folder / "figure.png")
     sections: list[Any] = [
         ("Mean Spearman over targets, draws and seeds, all architectures but the samples", wide.reset_index().round(3)),
-        ("The same, drawn: largest number of samples that all have", picture),
+        ("The same, drawn: largest number of samples that all have", lambda: figure(every)),
         ("Every target: mean, deviation and worst Spearman over draws and seeds; means of the rest", devices.round(3)),
     ]
     if len(paths):
@@ -74,6 +72,7 @@ def gather(folder: Path) -> pd.DataFrame:
     left = every.groupby("device_set", sort=False)[["left_out", "sources", "source_cells"]].first().reset_index()
     sections.append(("Devices that a set names and no table here has", left))
     write_text(folder / "report.html", page("Predicting new devices from a few measurements", sections))
+    write_figure(figure(every), folder / "figure.png")
     return wide
 
 
