@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.files.reading import shortened
-from datasets.files.writing import whole_file
+from datasets.files.writing import check_writable, whole_file
 from datasets.records import UNITS, InputError, Measurements
 
 if TYPE_CHECKING:
@@ -48,9 +48,12 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def check_picture(path: Path) -> None:
-    """Raise `InputError` where the suffix of a picture's name is not known: before the work that it shows."""
+    """Raise `InputError` where a picture's suffix is not known, or it cannot be written: before the work it shows."""
     if path.suffix.lower() not in PICTURES:
-        raise InputError(f"{path} has no suffix of a picture; end its name with one of {', '.join(PICTURES)}.")
+        raise InputError(
+            f"{shortened(path)} has no suffix of a picture; end its name with one of {', '.join(PICTURES)}."
+        )
+    check_writable(path)
 
 
 def write_figure(figure: Figure, path: Path, **options: Any) -> None:

@@ -103,11 +103,10 @@ def run_sweep(
         elif outcome == "busy":
             busy.append(flags)
     again = [run(flags) for flags in busy]
-    done, left = done + again.count("done"), again.count("busy")
-    if left:
-        say(
-            f"sweep NOT complete: another process is at {left} runs; {done} runs now, {len(sweep) - done - left} before"
-        )
+    done, others = done + again.count("done"), again.count("busy")
+    if others:
+        before = len(sweep) - done - others
+        say(f"sweep NOT complete: another process is at {others} runs; {done} runs now, {before} before")
         return "busy"
     say(f"sweep complete: {done} runs now, {len(sweep) - done} before")
     return "done"

@@ -14,7 +14,7 @@ from typing import Literal
 
 from datasets.architectures import InputError
 from datasets.files.reading import listed, shortened
-from datasets.files.writing import cannot_write, flush, umask
+from datasets.files.writing import cannot_write, flush, real, umask
 
 Outcome = Literal["done", "complete", "busy"]
 """Of a run: done now, complete before, or being done by another process."""
@@ -87,7 +87,7 @@ def locked(out: Path) -> Iterator[Path]:
         Busy: another process has it.
         InputError: nothing can be written there.
     """
-    out = Path(os.path.realpath(out))
+    out = real(out)
     inside(out.parent, out.name)
     path = out.with_name(f".{out.name}.lock")
     try:
@@ -98,8 +98,10 @@ def locked(out: Path) -> Iterator[Path]:
     except OSError as error:
         raise cannot_write(out, error) from error
     try:
-        if not out.exists() and (old := _beside(out, "old")):
-            old[-1].rename(out)  # `_put` was killed between its two renames
+        for old in out.parent.iterdir() if not out.exists() else ():
+            if old.name.startswith(f".{out.name}.") and old.suffix == ".old":
+                old.rename(out)  # `_put` was killed between its two renames
+                break
         yield out
     finally:
         path.unlink(missing_ok=True)
@@ -170,9 +172,3 @@ def _exchange(one: Path, other: Path) -> bool:
     with suppress(AttributeError, OSError):  # glibc since 2.28; not every file system
         return ctypes.CDLL(None).renameat2(-100, os.fsencode(one), -100, os.fsencode(other), 2) == 0
     return False
-
-
-def _beside(out: Path, suffix: str) -> list[Path]:
-    """Hidden folders that belong to `out`, the latest last."""
-    found = [path for path in out.parent.iterdir() if path.name.startswith(f".{out.name}.") and path.suffix == suffix]
-    return sorted(found, key=lambda path: path.stat().st_mtime)

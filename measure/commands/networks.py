@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from datasets.files.writing import whole_file, write_text
+from datasets.files.writing import check_writable, whole_file, write_text
 from measure.commands.flags import as_json, parse_backends, progress
 from measure.plan import Protocol
 
@@ -108,6 +108,8 @@ def lookup(
     from measure.campaign import Journal
     from measure.lookup import Lookup
 
+    if out is not None:
+        check_writable(out)
     where = parse_space(space)
     (device,) = parse_backends(backend, "host", core, protocol)
     network = where.expand(where.parse([arch])[0])
