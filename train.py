@@ -85,20 +85,23 @@ def train(
         digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:10]
         out = inside(study, f"{name}-{digest}")
     assert out is not None
+    skips = study is not None and not overwrite
     try:
-        with locked(out) as place:
-            if study is not None and not overwrite and complete(place, FILES):
-                print(f"complete: {out}")
-                return "complete"
-            check_replaceable(place, FILES, overwrite)
-            _train(data, split, predictor, {**config, "out": str(out)}, place, log, overwrite)
+        if not (skips and complete(out, FILES)):
+            check_replaceable(out, FILES, overwrite)
+            with locked(out) as place:
+                if not (skips and complete(place, FILES)):  # since another process may have done it meanwhile
+                    check_replaceable(place, FILES, overwrite)
+                    _train(data, split, predictor, {**config, "out": str(out)}, place, log, overwrite)
+                    print(f"finished: {out}, see {out / 'report.html'}")
+                    return "done"
     except Busy as reason:
         if study is None:
             raise
         print(f"left out: {reason}")
         return "busy"
-    print(f"finished: {out}, see {out / 'report.html'}")
-    return "done"
+    print(f"complete: {out}")
+    return "complete"
 
 
 def _train(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.files.writing import whole_file
+from datasets.files.writing import check_writable, write_text
 from datasets.records import InputError
 
 Told = tuple[float, str]
@@ -123,6 +123,6 @@ def write_host(
     path = folder / f"{name}.yaml"
     if path.exists() and not overwrite:
         raise InputError(f"{path} is already there; name another --name or say --overwrite true.")
-    with whole_file(path) as part:  # before what takes seconds
-        part.write_text(yaml.safe_dump(describe(name, kind), sort_keys=False, width=120), encoding="utf-8")
+    check_writable(path)  # before what takes seconds
+    write_text(path, yaml.safe_dump(describe(name, kind), sort_keys=False, width=120))
     return path

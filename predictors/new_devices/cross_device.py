@@ -150,17 +150,18 @@ def run(
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:10]
     out = inside(folder, f"{name}-{device_set.replace(':', '-')}-{settings['seed']}-{digest}")
     try:
-        with locked(out) as place:
-            if complete(place, FILES):
-                print(f"complete: {out}")
-                return "complete"
-            rows = _rows(predictor, sets, device_set, name, settings)
-            with whole_folder(place, FILES) as part:
-                write_text(part / "metrics.json", json.dumps({"config": config, "rows": rows}, indent=1))
+        if not complete(out, FILES):
+            with locked(out) as place:
+                if not complete(place, FILES):  # since another process may have done it meanwhile
+                    rows = _rows(predictor, sets, device_set, name, settings)
+                    with whole_folder(place, FILES) as part:
+                        write_text(part / "metrics.json", json.dumps({"config": config, "rows": rows}, indent=1))
+                    return "done"
     except Busy as reason:
         print(f"left out: {reason}")
         return "busy"
-    return "done"
+    print(f"complete: {out}")
+    return "complete"
 
 
 def _rows(
