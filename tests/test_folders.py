@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
@@ -189,6 +191,18 @@ def test_a_second_process_is_refused_and_a_sweep_goes_on_with_the_next_run(
         assert capsys.readouterr().err.startswith(f"error: Another process is writing {first}")
         assert run("train.py", "--sweep", path).returncode == 1
     assert train.command(["--sweep", str(path)]) == "done" and complete(first, train.FILES)
+    (second / "thesis.tex").write_text("mine")
+    monkeypatch.setattr("predictors.evaluation.evaluate", lambda *_: ([], pd.DataFrame({"predicted": [np.nan]})))
+    for flags, sentence in (
+        (["--out", str(second), "--overwrite", "true"], "is not replaced, because it is no run folder"),
+        (["--study", str(study), "--name", "../../x"], "'../../x-"),
+        (["--out", str(tmp_path / "new")], "its fit diverged"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            train.command(["--predictor", "configs/predictors/mean.yaml", *flags])
+        assert sentence in capsys.readouterr().err
+    assert (second / "thesis.tex").read_text() == "mine" and not (tmp_path / "new").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"study", "sweep.yaml"}
 
 
 def test_ctrl_c_during_fits_and_measurements_is_one_sentence(tmp_path: Path) -> None:
