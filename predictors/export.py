@@ -144,8 +144,8 @@ class OnnxPredictor(CostModel):
         right = digest_of(content)
         if right is None:
             raise InputError(
-                f"{where} is truncated, or no ONNX file that this version of Gnomon exported: there is no digest of its "
-                "content at its end; export it again."
+                f"{where} is truncated, or no ONNX file that this version of Gnomon exported: no digest of its content "
+                "stands at its end; export it again."
             )
         if not right:
             raise InputError(f"{where} is damaged, its content does not match its digest; copy or export it again.")
@@ -209,6 +209,7 @@ def _session(content: bytes) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
+    options.log_severity_level = 4  # what it has to say comes as an exception
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 

@@ -24,9 +24,13 @@ MOST_CONSTANT = 2**25
 """Most numbers that depend on no input, all together."""
 MOST_NUMBERS = 2**27
 """Most numbers that any op may give for one batch."""
+MOST_FOLLOWED = 1_000_000
+"""Most numbers of a list that onnx follows."""
 MOST_LEVELS = 500
 """Deepest tree."""
 
+_NOT_FOLLOWED = ("Exp", "Gemm", "LayerNormalization", "LeakyRelu", "Log", "MatMul", "ReduceSum", "ReduceSumSquare")
+_NOT_FOLLOWED += ("Relu", "Sigmoid", "Softmax", "TreeEnsembleRegressor")
 _TYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 11: np.float64}
 _PLAIN = (1, 2, 3, 6, 7, 8)
 """Attributes that are numbers or texts, one or several: no tensors and no graphs."""
@@ -69,9 +73,15 @@ def check_graph(model: Any, inputs: Mapping[str, np.ndarray], output: str, devic
     free = {value.name for value in graph.input}
     if len(free) < len(graph.input) or not free or free - set(inputs) or free & set(constants):
         raise ValueError(f"it takes {sorted(free)}")
+    _check_order(graph, constants, free)
     shapes = _shapes(model, {name: (batch, *inputs[name].shape[1:]) for name in free}) | constants
     if [value.name for value in graph.output] != [output] or shapes[output] != (batch, devices):
         raise ValueError(f"it gives {[(value.name, shapes[value.name]) for value in graph.output]}")
+    for value in graph.value_info:
+        of = value.type.tensor_type.shape.dim
+        right = zip(of, shapes.get(value.name, [0] * len(of)), strict=True)
+        if value.name in shapes and any(d.HasField("dim_value") and d.dim_value != n for d, n in right):
+            raise ValueError(f"{value.name} has another shape than is said of it")
     fixed = 0
     for node in graph.node:
         sizes = [math.prod(shapes[name]) for name in node.output if name]
@@ -94,6 +104,23 @@ def _checked(tensor: Any) -> tuple[int, ...]:
     if np.issubdtype(kind, np.floating) and np.isnan(np.frombuffer(tensor.raw_data, kind)).any():
         raise ValueError(f"constant {tensor.name} has numbers that are none")
     return shape
+
+
+def _check_order(graph: Any, constants: Mapping[str, tuple[int, ...]], free: set[str]) -> None:
+    """Nodes come after what they read; and no list of numbers, which onnx follows to learn shapes, becomes long by being
+    joined to itself."""
+    lengths = dict.fromkeys(free, 0) | {name: math.prod(shape) for name, shape in constants.items() if len(shape) < 2}
+    known = free | set(constants) | {""}
+    for node in graph.node:
+        if not known.issuperset(node.input) or not known.isdisjoint(node.output):
+            raise ValueError(f"{node.op_type} reads what is not there, or writes what is")
+        known.update(node.output)
+        parts = [lengths.get(name, 0) for name in node.input]
+        length = sum(parts) if node.op_type == "Concat" else max([*parts, 0])
+        length = {"Shape": 8, **dict.fromkeys(_NOT_FOLLOWED, 0)}.get(node.op_type, length)
+        if length > MOST_FOLLOWED:
+            raise ValueError("a list of numbers is joined to itself again and again")
+        lengths.update(dict.fromkeys(node.output, length))
 
 
 def _shapes(model: Any, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
