@@ -29,8 +29,10 @@ MOST_FOLLOWED = 1_000_000
 MOST_LEVELS = 500
 """Deepest tree."""
 
-_NOT_FOLLOWED = ("Exp", "Gemm", "LayerNormalization", "LeakyRelu", "Log", "MatMul", "ReduceSum", "ReduceSumSquare")
-_NOT_FOLLOWED += ("Relu", "Sigmoid", "Softmax", "TreeEnsembleRegressor")
+_NOT_FOLLOWED = frozenset(
+    """Exp Gemm LayerNormalization LeakyRelu Log MatMul ReduceSum ReduceSumSquare Relu Sigmoid Softmax
+    TreeEnsembleRegressor""".split()  # noqa: SIM905
+)
 _TYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 11: np.float64}
 _PLAIN = (1, 2, 3, 6, 7, 8)
 """Attributes that are numbers or texts, one or several: no tensors and no graphs."""
@@ -107,7 +109,7 @@ def _checked(tensor: Any) -> tuple[int, ...]:
 
 
 def _check_order(graph: Any, constants: Mapping[str, tuple[int, ...]], free: set[str]) -> None:
-    """Nodes come after what they read; and no list of numbers, which onnx follows to learn shapes, becomes long by being
+    """Nodes come after what they read; no list of numbers, which onnx follows to learn shapes, becomes long as it is
     joined to itself."""
     lengths = dict.fromkeys(free, 0) | {name: math.prod(shape) for name, shape in constants.items() if len(shape) < 2}
     known = free | set(constants) | {""}
