@@ -55,7 +55,7 @@ def name_file(path: Path) -> Architecture:
     """What a campaign calls an ONNX or Keras file, as the readers do: its name and what its bytes hash to."""
     from datasets.files.onnx_file import file_key
 
-    return Architecture(path.suffix[1:], file_key(path, path.read_bytes()), (Op("file", {"path": str(path)}),), ())
+    return Architecture(path.suffix[1:], file_key(path), (Op("file", {"path": str(path)}),), ())
 
 
 def onnx_file(arch: Architecture, batch: int) -> tuple[Architecture, Weights | None]:
