@@ -162,7 +162,7 @@ def show(file: Path, batch: int | None = None) -> None:
         print(f"{name:12} {value:>16,}")
     foreign = sorted(set(table.index) - VOCABULARY)
     for kind, count in uncounted(network).items():
-        print(f"\nWarning: {count} ops of kind {kind} are not counted in MACs and FLOPs, which are larger by theirs.")
+        print(f"\nWarning: the MACs of {count} x {kind} are not known and not counted above.")
     print(f"\nOutside the vocabulary, so only counted: {', '.join(foreign)}" if foreign else "\nAll ops are known.")
 
 

@@ -8,8 +8,8 @@ The vocabulary of shaped ops, with `shape` = output shape without the batch dime
   padding out unless `include_pad`). Kernel, stride and dilation are one number or (height, width), the padding is one
   number or (top, left, bottom, right); what is not there is 1, or 0 for the padding and what may be switched on;
 - global_avg_pool (to (channels,) or (channels, 1, 1)); dense (reads its input flat; has a bias unless `bias` is 0);
-- bn (without a factor if `scale` is 0, without a summand if `shift` is 0); relu, relu6, hswish, hsigmoid, sigmoid, tanh,
-  silu; softmax (over channels or features);
+- bn (without a factor if `scale` is 0, without a summand if `shift` is 0); relu, relu6, hswish, hsigmoid, sigmoid,
+  tanh, silu; softmax (over channels or features);
 - add, mul (two inputs; the second of mul may be one number a channel, (channels, 1, 1)); concat (of channels);
 - pad (of zeros: `pad`; negative numbers cut off); truncate (to the first channels); shuffle (of channels between
   `groups`).
@@ -43,8 +43,8 @@ BYTES = 4
 BN_EPSILON = 1e-5
 """What every bn adds to its variance."""
 
-PRODUCTS = frozenset(("LSTM", "GRU", "RNN", "Attention", "Einsum", "DeformConv", "MatMul", "Gemm", "Conv", "DFT", "STFT",
-                      "ConvTranspose", "QLinearMatMul"))  # fmt: skip
+PRODUCTS = frozenset(("LSTM", "GRU", "RNN", "Attention", "Einsum", "DeformConv", "MatMul", "Gemm", "Conv", "DFT",
+                      "STFT", "ConvTranspose", "QLinearMatMul"))  # fmt: skip
 """Ops of files that multiply matrices: where they do not state their MACs, those are not counted."""
 
 TOTALS = ("macs", "flops", "params", "peak_bytes", "moved_bytes", "kernels")

@@ -8,6 +8,7 @@ counted by its shape.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,7 +165,7 @@ class Constants:
         ends = [helper.make_value_info(name, type_of(value)) for name, value in known.items()]
         graph = helper.make_graph([node], "constants", ends, [helper.make_empty_tensor_value_info(n) for n in outputs])
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
                 model = helper.make_model(graph, opset_imports=self.imports)
                 results = [np.asarray(value) for value in reference.ReferenceEvaluator(model).run(None, known)]
         except Exception:  # whatever onnx's own numpy code meets in it

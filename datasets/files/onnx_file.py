@@ -46,13 +46,7 @@ def read_onnx(path: Path, batch: int | None = None) -> tuple[Architecture, Weigh
         InputError: it is no ONNX file, is damaged, too new or too large, has more than one input or output, control
             flow, or sizes that it leaves open.
     """
-    try:
-        return _read(Path(path), batch)
-    except UnicodeDecodeError as error:  # protobuf decodes names when somebody looks at them
-        raise InputError(f"{path} is damaged (a name in it is not UTF-8 text); export or copy it again.") from error
-
-
-def _read(path: Path, batch: int | None) -> tuple[Architecture, Weights]:
+    path = Path(path)
     model = _parse(path)
     constants = Constants(_take_constants(model, path), model.opset_import)
     x, y = _ends(model, constants, path)
@@ -146,6 +140,8 @@ def _inlined(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
                     "export the network with its loops unrolled and its branches taken."
                 )
             key = node.domain, node.op_type, node.overload
+            if not all(isinstance(text, str) for text in (*key, *node.input, *node.output)):
+                raise InputError(f"{path} is damaged (a name in it is not UTF-8 text); export or copy it again.")
             if key in functions and key not in sizes:
                 sizes[key] = size(functions[key].node, depth + 1)
             total += sizes.get(key, 1)
@@ -229,7 +225,7 @@ def _fix_batch(model: onnx.ModelProto, x: str, batch: int | None, path: Path) ->
         )
     if unknown := [d.dim_param or f"number {i}" for i, d in enumerate(dims) if i and not d.HasField("dim_value")]:
         raise InputError(
-            f"{path} leaves sizes of its input '{x}' open besides the batch ({', '.join(unknown)}); export it with "
+            f"{path} leaves sizes of its input '{x}' open besides the batch ({listed(unknown)}); export it with "
             "fixed ones, or fix them with `python -m onnxruntime.tools.make_dynamic_shape_fixed`."
         )
     if any(dim.HasField("dim_value") and dim.dim_value < 1 for dim in dims):

@@ -68,8 +68,10 @@ class Graph:
 
     def add(self, node: Node) -> None:
         """Any other node."""
-        if node.kind in _POINTWISE:
-            x: int | None = self._pointwise(_POINTWISE[node.kind], self.nodes[node.inputs[0]])
+        if not any(name in self.nodes for name in node.inputs):
+            x: int | None = None  # of constants, in a way that is not known here
+        elif node.kind in _POINTWISE:
+            x = self._pointwise(_POINTWISE[node.kind], self.nodes[node.inputs[0]])
         else:
             kind = "Reshape" if node.kind in _ALIASES else node.kind
             equivalent = getattr(self, f"_read_{kind.lower()}", None)

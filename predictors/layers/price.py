@@ -101,7 +101,7 @@ def price(
     table["share"] = ms / (pre + session + ms.sum() + post)
     table["flops"], table["bytes"] = 2 * macs, bytes_
     table["bound"] = np.where(macs / layers.machine[s, 0] > bytes_ / layers.machine[s, 1], "compute", "memory")
-    unknown = uncounted(network) + Counter(piece.op for piece in found if piece.op not in KNOWN)
+    unknown = uncounted(network) | Counter(piece.op for piece in found if piece.op not in KNOWN)
     ends = pre + low + post, pre + high + post
     return Price(network.key, predictor.devices_[d], batch, pre, session, post, *ends, level, table, unknown)
 
