@@ -467,11 +467,8 @@ class _Reader:
     def _read_zeropadding2d(self, it: _Layer, x: _Tensor, sign: int = 1) -> _Tensor:
         sides = it.fields.get("padding" if sign > 0 else "cropping")
         node = self._image(it, x)
-        flat = (
-            [n for pair in sides for n in (pair if isinstance(pair, list) else [pair, pair])]
-            if isinstance(sides, list)
-            else [sides] * 4
-        )
+        pairs = sides if isinstance(sides, list) else [sides, sides]
+        flat: list[Any] = [n for pair in pairs for n in (pair if isinstance(pair, list) else [pair, pair])]
         if len(flat) != 4 or not all(isinstance(n, int) and 0 <= n <= _LARGEST for n in flat):
             raise it.fault("has no four sides")
         top, bottom, left, right = (sign * n for n in flat)

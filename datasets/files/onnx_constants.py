@@ -26,8 +26,9 @@ MOST_ELEMENTS = 2**22
 """Largest tensor that is computed from others, unless those stand in the file and have as many elements."""
 MOST_COMPUTED = 2**24
 """Elements that are read and computed for one network in all, besides as many as stand in its file."""
-MOST_CONSTANT = 2**28
-"""A constant of more elements than this is refused: a runtime would hold all of it, 1 GiB in fp32."""
+MOST_CONSTANT = 2**26
+"""A constant that is computed and has more elements is refused, unless a tensor of the file has as many: a runtime
+would hold all of it, 256 MiB in fp32."""
 
 _FOLDED = """
 Constant ConstantOfShape Shape Size Identity Cast Reshape Flatten Squeeze Unsqueeze Transpose Concat Split Slice Gather
@@ -97,6 +98,7 @@ class Constants:
         self.floating = {name for name, tensor in stored.items() if tensor.proto.data_type in _FLOATS}
         self.computed: dict[str, onnx.NodeProto] = {}
         self.values: dict[str, np.ndarray | None] = {}
+        self.largest = max([MOST_CONSTANT, *map(math.prod, self.shapes.values())])
         self.left = MOST_COMPUTED + sum(map(math.prod, self.shapes.values()))
 
     def __contains__(self, name: object) -> bool:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.files.onnx_constants import MOST_CONSTANT, Constants, Stored, stored_tensor, type_of
+from datasets.files.onnx_constants import Constants, Stored, stored_tensor, type_of
 from datasets.files.onnx_graph import Node, check_totals
 from datasets.files.onnx_ops import Reader
 from datasets.files.onnx_outline import outline
@@ -90,10 +91,10 @@ def _fold(
 ) -> None:
     constants.add(proto, types, shapes)
     for name in filter(None, proto.output):
-        if constants.size(name) > MOST_CONSTANT:
+        if constants.size(name) > constants.largest:
             raise InputError(
                 f"{path} computes a constant '{shortened(name, 60)}' of {constants.size(name):,} elements by "
-                f"{proto.op_type}, more than the {MOST_CONSTANT:,} that a runtime should hold; simplify the file."
+                f"{proto.op_type}, more than the {constants.largest:,} that a runtime should hold; simplify the file."
             )
 
 
@@ -140,8 +141,7 @@ def _inlined(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
                     "export the network with its loops unrolled and its branches taken."
                 )
             key = node.domain, node.op_type, node.overload
-            if not all(isinstance(text, str) for text in (*key, *node.input, *node.output)):
-                raise InputError(f"{path} is damaged (a name in it is not UTF-8 text); export or copy it again.")
+            _check_names((*key, *node.input, *node.output), path)
             if key in functions and key not in sizes:
                 sizes[key] = size(functions[key].node, depth + 1)
             total += sizes.get(key, 1)
@@ -161,6 +161,12 @@ def _inlined(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
         raise InputError(
             f"The functions in {path} cannot be inlined ({first_line(error)}); export it again."
         ) from error
+
+
+def _check_names(names: Iterable[object], path: Path) -> None:
+    """Refuse names that protobuf gives as bytes, since they are not UTF-8."""
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path} is damaged (a name in it is not UTF-8 text); export or copy it again.")
 
 
 def _opset(model: onnx.ModelProto) -> int:
@@ -183,6 +189,7 @@ def _take_constants(model: onnx.ModelProto, path: Path) -> dict[str, Stored]:
             found.append((node.output[0], values[0]))
         else:
             others.append(node)
+    _check_names((name for name, _ in found), path)
     stored = {name: stored_tensor(tensor, path) for name, tensor in found}
     if twice := [name for name, count in Counter(name for name, _ in found).items() if count > 1]:
         raise InputError(f"{path} has two tensors of the name {listed(twice)}; export it again.")

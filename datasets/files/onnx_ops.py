@@ -55,6 +55,8 @@ class Reader(Graph):
         """An op with a kernel; where outputs are rounded up, what lacks is padded at the bottom and on the right."""
         sides, out = self.net.shape(x)[1:], self.shape(node.outputs[0])
         strides, dilations = (list(node.attrs.get(name, [1, 1])) for name in ("strides", "dilations"))
+        if {len(kernel), len(strides), len(dilations)} != {2} or len(node.attrs.get("pads", [0] * 4)) != 4:
+            raise InputError(f"A {kind} in {self.path} does not have two sides as its image has; export it again.")
         numbers = (*kernel, *strides, *dilations, attrs.get("groups", 1))
         if min(numbers) < 1:
             raise InputError(f"A {kind} in {self.path} has a kernel, stride, dilation or groups of 0; export it again.")
