@@ -55,7 +55,8 @@ def _check_numbers(proto: onnx.NodeProto, inputs: Mapping[str, onnx.TypeProto], 
     for a in proto.attribute:
         limit = max(ranks, default=0) + 1 if a.name in ("axis", "axes", "batch_dims") else _UNTIL
         least = 0 if a.name == "batch_dims" else -limit
-        if a.name not in _OPEN and any(not least <= value <= limit for value in (a.i, *a.ints)):
+        wrong = a.name == "num_outputs" and a.i != len(proto.output)
+        if wrong or (a.name not in _OPEN and any(not least <= value <= limit for value in (a.i, *a.ints))):
             raise InputError(
                 f"The attribute '{shortened(a.name, 60)}' of a {proto.op_type} in {path} is out of range; export it "
                 "again."
