@@ -28,9 +28,9 @@ class LayerSums(CostModel):
     table_: dict[tuple[str, str, str], float] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        from measure.table import read_table
+        from datasets.files.table_file import read_values
 
-        table, _ = read_table(self.path)
+        table = read_values(self.path)
         columns = (table[name] for name in ("device", "metric", "key", "value"))
         self.table_ = {(device, metric, key): value for device, metric, key, value in zip(*columns, strict=True)}
 

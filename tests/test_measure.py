@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from datasets.blocks.network import Network
+from datasets.files.table_file import read_table
 from datasets.measured import Measured
 from datasets.records import Architecture, Architectures, InputError, Space
 from datasets.spaces.convnet import ConvNet
@@ -28,7 +29,7 @@ from measure.base import Backend, WrongOutput, check_output, make_input, referen
 from measure.build.numpy_reference import evaluate
 from measure.build.weights import make_weights
 from measure.campaign import Journal, distinct_sample, pending, read_journal, run_campaign
-from measure.table import differences, read_table, repeatability, to_table, write_table
+from measure.table import differences, repeatability, to_table, write_table
 from measure.timing import Repeats, Timing
 from tests.conftest import ROOT, implementations, run
 from tests.measure_check import kill_campaign

@@ -82,9 +82,10 @@ def repeatability(file: Path) -> None:
     Args:
         file: a journal of `run --repeats 3`, or a table made from one.
     """
+    from datasets.files.table_file import read_table
     from measure.campaign import read_journal
-    from measure.table import read_table, to_table
     from measure.table import repeatability as judge
+    from measure.table import to_table
 
     values, _ = read_table(file) if file.suffix == ".parquet" else to_table(read_journal(file))
     print(judge(values).to_string(index=False, float_format="%.2f"))
