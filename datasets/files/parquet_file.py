@@ -34,7 +34,7 @@ def read_parquet(
         texts: columns that must hold texts.
         numbers: columns that must hold numbers.
         hint: what the file should be; it ends the sentence of an `InputError`.
-        others: read all other columns of numbers, too.
+        others: read all other columns of texts and numbers, too.
 
     Raises:
         InputError: the file is missing, no Parquet, has no rows, lacks a column or has it with another type, or is
@@ -45,41 +45,46 @@ def read_parquet(
 
     path = existing(path, hint)
     try:
-        file = pq.ParquetFile(path, read_dictionary=list(texts))
-        schema = file.schema_arrow
+        with pq.ParquetFile(path) as plain:
+            schema, held = plain.schema_arrow, plain.metadata
     except (pa.ArrowException, OSError, ValueError, TypeError) as error:
         raise damaged(path, error, hint) from error
-    with file:
-        for name in (*texts, *numbers):
-            _check_column(schema, name, name in texts, path, hint)
-        chosen = [*texts, *numbers]
-        chosen += [one.name for one in schema if others and one.name not in chosen and _is_number(one.type)]
-        _check_size(file, chosen, path)
-        try:
+    for name in (*texts, *numbers):
+        _check_column(schema, name, name in texts, path, hint)
+    more = [one for one in schema if others and one.name not in (*texts, *numbers)]
+    texts = [*texts, *(one.name for one in more if _is_text(one.type))]
+    chosen = [*texts, *numbers, *(one.name for one in more if _is_number(one.type))]
+    _check_size(held, chosen, path)
+    try:
+        with pq.ParquetFile(path, metadata=held, read_dictionary=list(texts)) as file:
             data = file.read(columns=chosen, use_threads=False)
-            data.validate(full=True)
-            for name in texts:
-                _check_text(data[name], name, path)
-            plain = [data[name].cast(pa.large_string()) if name in texts else data[name] for name in chosen]
-            table = pa.table(plain, names=chosen).to_pandas()
-        except (pa.ArrowException, OSError, ValueError, TypeError) as error:
-            raise damaged(path, error, hint) from error
+        data.validate(full=True)
+        for name in texts:
+            _check_text(data[name], name, path)
+        columns = [data[name].cast(pa.large_string()) if name in texts else data[name] for name in chosen]
+        table = pa.table(columns, names=chosen).to_pandas()
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        raise damaged(path, error, hint) from error
     return table, dict(schema.metadata or {})
 
 
 def _check_column(schema: pa.Schema, name: str, text: bool, path: Path, hint: str) -> None:
-    import pyarrow as pa
 
     if (count := schema.names.count(name)) != 1:
         has = f"{count} columns" if count else "no column"
         raise InputError(f"{path} has {has} '{name}'; it has {listed(schema.names)}; {hint}.")
     kind = schema.field(name).type
-    value = kind.value_type if pa.types.is_dictionary(kind) else kind
-    right = pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_null(value)
-    if not (right if text else _is_number(kind)):
+    if not (_is_text(kind) if text else _is_number(kind)):
         raise InputError(
             f"Column '{name}' of {path} must hold {'texts' if text else 'numbers'}, not {shortened(kind, 60)}; {hint}."
         )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_null(value)
 
 
 def _is_number(kind: pa.DataType) -> bool:
@@ -88,9 +93,8 @@ def _is_number(kind: pa.DataType) -> bool:
     return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
 
 
-def _check_size(file: pq.ParquetFile, names: Sequence[str], path: Path) -> None:
+def _check_size(meta: pq.FileMetaData, names: Sequence[str], path: Path) -> None:
     """Refuse a file by what its metadata says, before a page of it is read."""
-    meta = file.metadata
     if meta.num_columns > MOST_PARTS or meta.num_row_groups > MOST_PARTS:
         raise InputError(
             f"{path} has {meta.num_columns:,} columns in {meta.num_row_groups:,} row groups, more than the "

@@ -28,7 +28,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
     Returns:
         The columns space, key, device (missing where a row belongs to none), metric (texts), value (numbers), and
-        whatever other columns of numbers there are; rows of one space, key, device and metric are merged as
+        whatever other columns of texts and numbers there are; rows of one space, key, device and metric are merged as
         `merge_rows` says. The metadata: `devices` (dictionaries that `Device(**d)` reads) and what else stands there.
 
     Raises:
@@ -65,11 +65,12 @@ def _check_keys(table: pd.DataFrame, path: Path) -> None:
 
 def merge_rows(table: pd.DataFrame) -> pd.DataFrame:
     """One row for each space, key, device and metric: rows that are equal in every column count once, and the values
-    of the others become their median (`repeats`: their sum)."""
+    of the others become their median (`repeats`: their sum), a text the first one."""
     if not table.duplicated(list(IDENTITY)).any():
         return table
     groups = table.drop_duplicates().groupby(list(IDENTITY), sort=False, dropna=False)
-    merged = groups.median(numeric_only=True)
+    merged, numbers = groups.first(), groups.median(numeric_only=True)
+    merged[numbers.columns] = numbers
     if "repeats" in table:
         merged["repeats"] = groups["repeats"].sum()
     return merged.reset_index()[list(table.columns)]

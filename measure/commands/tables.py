@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from measure.accuracy.training import Training
-from measure.commands.flags import progress
+from measure.commands.flags import MOST_ARCHITECTURES, at_least, fail_if_all, progress
 
 TRAINING = Training()
 
@@ -37,6 +37,9 @@ def accuracy(
     from measure.accuracy.trials import pending_accuracies, run_accuracies
     from measure.campaign import Journal, of_space
 
+    at_least(1, MOST_ARCHITECTURES, limit=limit)
+    at_least(1, 1000, seeds=seeds)
+    at_least(0, seed=seed)
     chosen, _ = of_space(space, limit, archs, seed, block_only=False)
     assert isinstance(chosen, Architectures)
     log = Journal(journal)
@@ -49,6 +52,7 @@ def accuracy(
                 told = row.get("error") or f"{row['value']:.2f} %"
                 print(f"{row['key']}, seed {row['repeat']}: {told}, {row['cpu_s']:.1f} CPU-s", flush=True)
     print(f"{total} rows trained ({failed} failed); {len(log.rows)} in {journal}.")
+    fail_if_all(total, failed)
 
 
 def table(journal: Path, out: Path, unstable: bool = False, quiet: float | None = None) -> None:
@@ -64,6 +68,7 @@ def table(journal: Path, out: Path, unstable: bool = False, quiet: float | None 
     from measure.campaign import read_journal
     from measure.table import quiet_rows, to_accuracies, to_table, write_table
 
+    at_least(1, quiet=quiet)
     rows = read_journal(journal)
     rows = rows if quiet is None else quiet_rows(rows, quiet)
     deviceless = any(row["device"] is None for row in rows)
