@@ -163,7 +163,7 @@ def write_table(table: pd.DataFrame, meta: dict[str, Any], path: Path) -> None:
     data = pa.Table.from_pandas(table.astype({"repeats": np.int16}), preserve_index=False)
     data = data.replace_schema_metadata({b"gnomon": json.dumps({"format": 1, **meta}).encode()})
     with whole_file(path) as part:
-        pq.write_table(data, part, compression="zstd", compression_level=19)
+        pq.write_table(data, part, compression="zstd", compression_level=19, write_page_checksum=True)
 
 
 def differences(
@@ -190,7 +190,7 @@ def repeatability(table: pd.DataFrame) -> pd.DataFrame:
     Columns: cells that were measured more than once, most repeats, and the median and the worst over these cells of
     the drift-corrected and of the raw milliseconds.
     """
-    if "cv" not in table:
+    if any(name not in table or table[name].dtype.kind not in "iuf" for name in ("repeats", "cv", "raw_cv")):
         raise InputError(
             "This is no table of milliseconds; of accuracies, `python -m measure table` tells how seeds agree."
         )

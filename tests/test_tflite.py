@@ -41,7 +41,7 @@ def written(network: Architecture, precision: str, folder: Path, batch: int = 1,
 
 
 def kinds(path: Path) -> Counter:
-    return Counter((op.name, op.version) for op in read_operators(path.read_bytes()))
+    return Counter((op.name, op.version) for op in read_operators(path))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_a_file_written_directly_is_what_the_converter_writes(
 def test_no_sum_has_more_than_two_terms(converted: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:
     """LETI section 1.2: ADD_N runs on no mobile GPU."""
     files = [path for pair in converted.values() for path in pair]
-    operators = [op for path in files for op in read_operators(path.read_bytes())]
+    operators = [op for path in files for op in read_operators(path)]
     assert "ADD_N" not in {op.name for op in operators}
     assert {len(op.inputs) for op in operators if op.name == "ADD"} == {2}
 
