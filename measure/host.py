@@ -63,7 +63,7 @@ def machine() -> dict[str, str | float]:
     step = 2.0 ** (math.floor(math.log2(memory)) - 2) if memory else 1.0
     flags = " ".join(sorted((cpuinfo("flags") or cpuinfo("Features")).split()))
     read = {name: next(filter(None, map(cpuinfo, fields)), "") for name, fields in NAMES_OF_FIELDS.items()}
-    known = {
+    known: dict[str, str | float] = {
         "machine": platform.machine(),
         "system": platform.system(),
         "cpu": cpu_model(),

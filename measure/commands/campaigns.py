@@ -204,10 +204,11 @@ def worker(scheduler: str, host: str | None = None, core: int | None = None) -> 
             share its rows.
         core: pin this process to one processor core.
     """
+    from measure.host import checked_name, machine_name
     from measure.remote.slot import Slot, serve
     from measure.timing import pin
 
-    (name,) = host_names(host) if host is None else [host]
+    name = machine_name() if host is None else checked_name(host)
     if core is not None:
         pin(core)
     serve(scheduler, Slot(), name)

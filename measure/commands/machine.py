@@ -53,7 +53,6 @@ def host(
         with remote_machine(ssh, python) as there:
             return there.ask("host", name=name, kind=kind)
 
-    (name,) = host_names(name, ssh) if name is None else [name]
-    path = write_host(name, folder, kind, overwrite, describe)
+    path = write_host(host_names(None, ssh)[0] if name is None else name, folder, kind, overwrite, describe)
     read_device(path)
     print(path.read_text() + f"written to {path}")
