@@ -48,10 +48,14 @@ class Journal:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(f"Another process is writing {path}; wait for it or name another journal.") from error
-        self.rows, whole, torn = _read(path)
         self.machines = Machines(path)
-        for row in self.rows:
-            self.machines.add(row)
+        try:
+            self.rows, whole, torn = _read(path)
+            for row in self.rows:
+                self.machines.add(row)
+        except InputError:
+            self.file.close()
+            raise
         if torn:
             self.file.truncate(whole)
         elif whole and os.pread(self.file.fileno(), 1, whole - 1) != b"\n":

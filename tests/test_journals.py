@@ -313,6 +313,13 @@ def test_a_campaign_in_which_every_row_failed_exits_with_1(tmp_path: Path, monke
     run(space=str(TINY), limit=1, journal=tmp_path / "run.jsonl")  # nothing is left to measure, so nothing fails
 
 
+def test_a_journal_is_not_replaced_by_its_table(tmp_path: Path) -> None:
+    path = journal_of(tmp_path / "j.jsonl", ROW)
+    with pytest.raises(InputError, match="is the journal itself; name another file with --out"):
+        table(path, path)
+    assert len(read_journal(path)) == 1
+
+
 def test_the_command_line_refuses_a_damaged_journal(tmp_path: Path) -> None:
     path = journal_of(tmp_path / "j.jsonl", without("ratio"))
     done = run_command("-m", "measure", "table", "--journal", path, "--out", tmp_path / "t.parquet")
