@@ -162,12 +162,14 @@ def campaign(
         timeout: seconds that one row may take, building included.
         retry: measure failed and unstable rows again.
     """
+    from datasets.records import InputError
     from measure.bench import Bench, this_host
     from measure.campaign import Journal, of_space
     from measure.lookup import layers_of
     from measure.plan import read_plan
 
-    hosts = host_names(host)
+    if len(hosts := host_names(host)) > 1:
+        raise InputError("A campaign measures on this host; name one --host, or use `run` with a --scheduler.")
     at_least(1, MOST_ARCHITECTURES, limit=limit)
     at_least(0.001, timeout=timeout)
     stages = list(read_plan(plan).stages(limit))
