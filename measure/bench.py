@@ -23,10 +23,9 @@ from datasets.analysis import BYTES, totals
 from datasets.records import Architecture, InputError, Op, Space
 from measure.base import Backend, Built, Session, reference_network
 from measure.build.weights import Weights
-from measure.host import cpu_model
+from measure.host import machine
+from measure.rows import Row
 from measure.silence import deaf_children
-
-Row = dict[str, Any]
 
 Prepare = Callable[[Architecture, int], tuple[Architecture, Weights | None]]
 """What a campaign names, and a batch, to the shaped network that is measured and its weights (none: seeded ones)."""
@@ -169,8 +168,8 @@ def here() -> Row:
 
 
 def this_host() -> Row:
-    """The machine that this process runs on, as every row tells it."""
-    host: dict[str, Any] = {"machine": platform.machine(), "system": platform.system(), "cpu": cpu_model()}
+    """The machine that this process runs on, and the cores that it may use, for every row."""
+    host: Row = dict(machine())
     if hasattr(os, "sched_getaffinity"):
         host["cores"] = sorted(os.sched_getaffinity(0))
     return host
