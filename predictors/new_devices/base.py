@@ -56,9 +56,9 @@ class FewShot(Predictor):
             raise InputError(f"The source model predicts {self.source.metric}, not {self.metric}.")
 
     @abstractmethod
-    def _learn(self, samples: np.ndarray, t: np.ndarray, averaged: np.ndarray) -> tuple[np.ndarray, float]:
+    def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         """The line, weights [features] and what is added, from features [n, features] and scaled labels [n] of the new
-        device; `averaged` [n] is the variance that labels lack because they are medians of several measurements."""
+        device; `noise` [n] is the variance of labels as far as repeated measurements tell it."""
 
     def _label_scale(self, features: np.ndarray, y: np.ndarray) -> Scale:
         """The scale of the new device's labels [n, 1], whose architectures have `features` [n, features]."""
@@ -122,11 +122,11 @@ class FewShot(Predictor):
 
     def adapt(self, few: Measurements) -> Self:
         """See `Adaptable.adapt`."""
-        archs, y, averaged = read_samples(self, few, self.labels)
+        archs, y, noise = read_samples(self, few, self.labels)
         new, features = copy.copy(self), self._features(self.encode(archs))
         new.devices_, new.scale = few.devices, self._label_scale(features, y)
         unit = (1.0 if self.labels == "log" else y[:, 0]) / new.scale.std_
-        new.line_, new.bias_ = new._learn(features, new.scale.transform(y)[:, 0], averaged * unit**2)
+        new.line_, new.bias_ = new._learn(features, new.scale.transform(y)[:, 0], noise * unit**2)
         told = {"samples": len(archs), "sources": [device.name for device in self.devices_]}
         new.metadata_ = {"dataset": few.name, "fingerprint": few.fingerprint(), "adapted": told}
         return new

@@ -100,7 +100,7 @@ class Conditioned(FewShot):
         scale.mean_ = scale.mean_ - above * scale.std_
         return scale
 
-    def _learn(self, samples: np.ndarray, t: np.ndarray, averaged: np.ndarray) -> tuple[np.ndarray, float]:
+    def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         """Any number of samples is first reduced to as many rows as there are features (`reduced`), so the search for
         the variances takes about as long for three thousand as for a hundred."""
         start, expected, step = self._start(), self._expected(len(t)), self._step(t)
@@ -108,8 +108,8 @@ class Conditioned(FewShot):
         self.theta_, off = start, np.ones(len(t))  # squared distances from the line, in units of the noise
         for _ in range(ROUNDS + 1):
             trust = (DEGREES + 1) / (DEGREES + off)  # a variational posterior mean, label by label
-            left = np.maximum(1 - averaged / self._noise(), 0.1)  # share of the noise that repeats did not average
-            self.few_, self.ones_, reduced_t, rest = reduced(samples, t, trust / left)
+            larger = 1 + noise / self._noise()  # what repeats tell of noise adds to what the line misses
+            self.few_, self.ones_, reduced_t, rest = reduced(samples, t, trust / larger)
             blocks = np.split(self.few_, np.cumsum(self._sizes())[:-1], axis=1)
             kernels = [*(b @ b.T for b in blocks), np.outer(self.ones_, self.ones_)]
             self.theta_ = maximise_evidence(kernels, reduced_t, rest, start, self.theta_)
@@ -117,10 +117,10 @@ class Conditioned(FewShot):
             line = self._prior(self.theta_) * (self.few_.T @ alpha)
             bias = float(np.exp(self.theta_[-2]) * (self.ones_ @ alpha))
             residual, variance = t - samples @ line - bias, self._variance(samples)
-            off = (residual**2 + variance) / (self._noise() * left)
-        self.stretch_ = self._stretched(residual, variance, trust, left)
+            off = (residual**2 + variance) / (self._noise() * larger)
+        self.stretch_ = self._stretched(residual, variance, trust, larger)
         least = step**2 / 12 / self.stretch_  # what rounding adds, which equal labels do not show
-        self.theta_[-1] = np.log(max(least, self._noise()) - FLOOR)
+        self.theta_[-1] = np.log(max(least, self._noise() + float(np.median(noise))) - FLOOR)
         return line + expected, bias
 
     def _step(self, t: np.ndarray) -> float:
@@ -150,7 +150,7 @@ class Conditioned(FewShot):
         half = np.linalg.solve(np.linalg.cholesky(self._covariance()), cross.T)
         return np.maximum((x**2) @ prior + constant - (half**2).sum(axis=0), 0)
 
-    def _stretched(self, residual: np.ndarray, variance: np.ndarray, trust: np.ndarray, left: np.ndarray) -> float:
+    def _stretched(self, residual: np.ndarray, variance: np.ndarray, trust: np.ndarray, larger: np.ndarray) -> float:
         """What all variances are multiplied by for a new measurement: what makes the samples likeliest, each predicted
         from all others (Rasmussen and Williams, equations 5.10 to 5.12). The variances' own prior is too wide for
         devices that are easy and too narrow for hard ones.
@@ -159,12 +159,12 @@ class Conditioned(FewShot):
             residual: labels less the line [n].
             variance: posterior variance of the line [n] at the samples.
             trust: in each label [n].
-            left: share of the noise of one measurement that each label has [n].
+            larger: what multiplies the noise of each label [n].
         """
-        usual = self._noise() * left
-        noise = usual / trust
-        without = np.maximum(noise - variance, 1e-9 * noise)
-        squares = (residual * noise / without) ** 2 / (noise**2 / without + usual - noise)
+        usual = self._noise() * larger
+        trusted = usual / trust
+        without = np.maximum(trusted - variance, 1e-9 * trusted)
+        squares = (residual * trusted / without) ** 2 / (trusted**2 / without + usual - trusted)
         stretch = 1.0
         for _ in range(50):  # expectation maximisation of Student's t
             weight = (DEGREES + 1) / (DEGREES + squares / stretch)

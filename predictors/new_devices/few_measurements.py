@@ -240,11 +240,16 @@ def _check_plausible(m: Measurements, predictor: Any, far: float) -> None:
         return
     archs, own = m.architectures[m.table["arch"].to_numpy()], m.table["value"].to_numpy(float)
     known = np.array([predictor.predict(archs, device) for device in predictor.devices_])
-    known = np.maximum(known, 1e-12)
+    known, wanted = np.maximum(known, 1e-12), UNITS[predictor.metric]
+    ranks = [float(np.nan_to_num(spearmanr(own, row).statistic)) for row in known] if len(own) >= 8 else [0.0]
+    if wanted == "ms" and max(ranks) < -0.5:
+        raise InputError(
+            f"The values of {m.name} fall where those of every known device rise: are they images per second? Say so "
+            "with --unit fps, or --unit ms if they are milliseconds."
+        )
     part = np.array([m.devices[0].batch / device.batch for device in predictor.devices_])
     times = np.median(own / known, axis=1)
     least, most = (times / np.minimum(part, 1)).min(), (times / np.maximum(part, 1)).max()
-    wanted = UNITS[predictor.metric]
     if least > far or most < 1 / far:
         off = {unit: abs(math.log(float(np.median(times)) * factor)) for unit, factor in FACTORS[wanted].items()}
         likely = min((unit for unit in off if not math.isnan(off[unit])), key=lambda unit: off[unit])
@@ -253,10 +258,4 @@ def _check_plausible(m: Measurements, predictor: Any, far: float) -> None:
         raise InputError(
             f"The values of {m.name} are {told} what any known device takes: {question}? Say which unit they have, "
             f"--unit {likely if likely != wanted else 's'}, or --unit {wanted} if they are right."
-        )
-    ranks = [float(np.nan_to_num(spearmanr(own, row).statistic)) for row in known] if len(own) >= 8 else [0.0]
-    if wanted == "ms" and max(ranks) < -0.5:
-        raise InputError(
-            f"The values of {m.name} fall where those of every known device rise: are they images per second? Say so "
-            "with --unit fps, or --unit ms if they are milliseconds."
         )

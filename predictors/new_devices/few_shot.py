@@ -27,13 +27,14 @@ class Samples(NamedTuple):
     Attributes:
         architectures: distinct ones [n].
         values: medians of each one's rows [n, 1], in the metric's unit.
-        averaged: variance of one row's noise that the median of several rows does not have any more [n], in relation to
-            the square of the value; 0 where there is one row, or where rows repeat one value exactly.
+        noise: variance of each value [n] in relation to its square, by how far repeats lie apart: that of one row, over
+            all repeated architectures, divided by the number of rows. It is 0 where nothing was repeated; rows that
+            repeat a value exactly are one row that was written twice.
     """
 
     architectures: Architectures
     values: np.ndarray
-    averaged: np.ndarray
+    noise: np.ndarray
 
 
 def read_samples(predictor: Predictor, few: Measurements, scale: str) -> Samples:
@@ -75,12 +76,12 @@ def samples_of(m: Measurements, metric: str) -> Samples:
     rows = m.table[(m.table["metric"] == metric) & (m.table["device"] == 0)]
     places, group = np.unique(rows["arch"].to_numpy(), return_inverse=True)
     archs = m.architectures[places]
-    median, averaged = _medians(rows["value"].to_numpy(float), group, archs, m.name)
-    return Samples(archs, median[:, None], averaged)
+    median, noise = _medians(rows["value"].to_numpy(float), group, archs, m.name)
+    return Samples(archs, median[:, None], noise)
 
 
 def _medians(values: np.ndarray, group: np.ndarray, archs: Architectures, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Medians [n] of the values of each group, and how much of the noise they average (see `Samples`)."""
+    """Medians [n] of the values of each group, and their noise [n] (see `Samples`)."""
     import pandas as pd
 
     groups = pd.Series(values).groupby(group)
@@ -100,9 +101,8 @@ def _medians(values: np.ndarray, group: np.ndarray, archs: Architectures, name: 
                 "repeats do elsewhere in it; keep the right ones, or measure it again."
             )
     relative = values / np.where(median == 0, 1, median)[group] - 1
-    variance = float((relative**2).sum() / (count - 1).sum())
-    differ = high > low  # equal values are one measurement that was written twice
-    return median, np.where(differ, variance * (1 - 1 / count), 0.0)
+    rows = np.where(high > low, count, 1)
+    return median, (relative**2).sum() / max((rows - 1).sum(), 1) / rows
 
 
 def for_new_device(predictor: P, few: Measurements) -> tuple[P, Architectures, np.ndarray]:

@@ -34,7 +34,7 @@ class NearestDevice(FewShot):
 
     encoder: VectorEncoder = field(init=False, default_factory=Totals)
 
-    def _learn(self, samples: np.ndarray, t: np.ndarray, averaged: np.ndarray) -> tuple[np.ndarray, float]:
+    def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         best = nearest(samples[:, : len(self.sources_.std_)], t)
         return _single(samples, t, best)
 
@@ -50,7 +50,7 @@ class SourceRidge(FewShot):
     source: Predictor = field(default_factory=XGBoost)
     encoder: VectorEncoder = field(init=False, default_factory=Totals)
 
-    def _learn(self, samples: np.ndarray, t: np.ndarray, averaged: np.ndarray) -> tuple[np.ndarray, float]:
+    def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         sources = len(self.sources_.std_)
         weights, bias = ridge(samples[:, :sources], t)
         return np.concatenate([weights, np.zeros(samples.shape[1] - sources)]), bias
@@ -68,7 +68,7 @@ class AdaProxy(FewShot):
         # decisions one-hot are dependent: weights along what they cannot tell apart would be huge and cancel
         self.proxies_ = np.linalg.pinv(features[:, sources:], rcond=1e-6) @ features[:, :sources]  # [F, S]
 
-    def _learn(self, samples: np.ndarray, t: np.ndarray, averaged: np.ndarray) -> tuple[np.ndarray, float]:
+    def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         sources = len(self.sources_.std_)
         own, best = samples[:, sources:], nearest(samples[:, :sources], t)
         w = self.proxies_[:, best]
@@ -98,7 +98,7 @@ class OwnLine(FewShot):
     source: Predictor = field(init=False, default_factory=lambda: Mean(scale=Scale("log")))
     encoder: VectorEncoder = field(default_factory=Totals)
 
-    def _learn(self, samples: np.ndarray, t: np.ndarray, averaged: np.ndarray) -> tuple[np.ndarray, float]:
+    def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         sources = len(self.sources_.std_)
         if samples.shape[1] == sources + 1:
             return _single(samples, t, sources)
