@@ -36,7 +36,7 @@ LEAST = 0.15
 """Least deviation that is expected of a device's labels, in relation to their mean: that of sources that are all alike
 says little of other devices."""
 UNSURE = 1.2
-"""Variances of predictions are larger by this share divided by the number of samples: those learnt from few labels are
+"""Variances of predictions are larger by this share divided by n^1.5 of n samples: those learnt from few labels are
 uncertain. It, `EXPECTED`, `TAKEN`, `COUNT` and `LEAST` were chosen on source devices that were left out."""
 POOL = 500
 """Of more architectures, so many are drawn before the informative ones are chosen among them."""
@@ -169,7 +169,7 @@ class Conditioned(FewShot):
         for _ in range(50):  # expectation maximisation of Student's t
             weight = (DEGREES + 1) / (DEGREES + squares / stretch)
             stretch = float((PRIOR + weight @ squares) / (PRIOR + len(squares)))
-        return stretch * (1 + UNSURE / len(squares))
+        return stretch * (1 + UNSURE / len(squares) ** 1.5)
 
     def predict_interval(
         self, archs: Architectures, device: Device | None = None, level: float = 0.9
