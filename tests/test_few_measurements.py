@@ -18,7 +18,7 @@ from predictors.new_devices import conditioned
 from predictors.new_devices.conditioned import Conditioned
 from predictors.new_devices.few_measurements import read_few
 from predictors.new_devices.few_shot import CONFLICT
-from predictors.new_devices.proxies import AdaProxy, FineTunedGCN, NearestDevice, OwnLine, SourceRidge
+from predictors.new_devices.proxies import AdaProxy, NearestDevice, OwnLine, SourceRidge
 from tests.conftest import ROOT, made_up, run
 
 SOURCES = ("toy_0", "toy_1", "toy_3")
@@ -48,8 +48,7 @@ def _truth(toys: Measurements) -> np.ndarray:
 
 @pytest.mark.parametrize(
     "predictor",
-    [Conditioned(), NearestDevice(), SourceRidge(source=Linear()), AdaProxy(), OwnLine(),
-     FineTunedGCN(epochs=1, hidden=8, steps=3)],
+    [Conditioned(), NearestDevice(), SourceRidge(source=Linear()), AdaProxy(), OwnLine()],
     ids=lambda p: type(p).__name__,
 )  # fmt: skip
 def test_rows_that_are_written_twice_change_nothing(predictor: Predictor, toys: Measurements) -> None:

@@ -35,7 +35,7 @@ COUNT = 2.0
 LEAST = 0.15
 """Least deviation that is expected of a device's labels, in relation to their mean: that of sources that are all alike
 says little of other devices."""
-UNSURE = 1.2
+UNSURE = 1.0
 """Variances of predictions are larger by this share divided by n^1.5 of n samples: those learnt from few labels are
 uncertain. It, `EXPECTED`, `TAKEN`, `COUNT` and `LEAST` were chosen on source devices that were left out."""
 POOL = 500
