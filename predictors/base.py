@@ -204,7 +204,7 @@ class Uncertain(Protocol):
         self, archs: Architectures, device: Device | None = None, level: float = 0.9
     ) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends [A], in the metric's unit, of central intervals that a new measurement falls into with
-        probability `level`."""
+        probability `level`, made as those that it learnt from were (with as many repeats)."""
         ...
 
 

@@ -1,5 +1,6 @@
 """Networks priced by their layers: what they are made of, the fit, the artefact, files, the command, training."""
 
+import re
 import subprocess
 import tempfile
 from functools import cache
@@ -257,6 +258,35 @@ def test_unknown_ops_are_named_and_counted(fitted: LayerwisePredictor, tmp_path:
     told = price(fitted, read_network(tmp_path / "m.onnx"), DEVICES[0])
     assert told.unknown == {"mine.Rotary": 2, "Hardmax": 1} and len(told.pieces) == 4
     assert "Unknown ops, priced by the bytes that they move: 2 x mine.Rotary, 1 x Hardmax" in told.text()
+    first, second, *_ = told.text().splitlines()
+    assert re.fullmatch(r"m.* on fast_1, batch 1: [\d.]+ ms \(90 % interval [\d.]+ to [\d.]+\)", first)
+    assert re.fullmatch(r"warning: \d+ % is of ops of which nothing was measured \(2 x .*, 1 x Hardmax\)\.", second)
+
+
+def test_layers_far_from_all_that_were_measured_are_warned_of(fitted: LayerwisePredictor) -> None:
+    net = Network()
+    x = net.add("input", (64, 700, 700))
+    net.conv(x, 64, 11)
+    told = price(fitted, net.finish("toy", "big"), DEVICES[0])
+    assert any("of 1 layers that take more than 4 times the work" in sentence for sentence in told.warnings)
+    near = price(fitted, NETS.expand(NETS.sample(1, np.random.default_rng(0))[0]), DEVICES[0])
+    assert not near.warnings
+
+
+def test_networks_that_are_written_twice_count_once(fitted: LayerwisePredictor) -> None:
+    archs, device = NETS.sample(6, np.random.default_rng(2)), (Device("phone", "new", "mobile-cpu"),)
+    ms = 5 * fitted.predict(archs, DEVICES[0]) * np.exp(0.1 * np.random.default_rng(0).standard_normal(6))
+    twice = Architectures(NETS, np.concatenate([archs.decisions, archs.decisions]))
+    one = fitted.adapt(table(archs, {"latency_ms": ms[:, None]}, "once", device))
+    two = fitted.adapt(table(twice, {"latency_ms": np.tile(ms, 2)[:, None]}, "twice", device))
+    for ends in zip(one.predict_interval(archs), two.predict_interval(archs), strict=True):
+        np.testing.assert_allclose(*ends, rtol=1e-9)
+    wrong = np.tile(ms, 2)
+    wrong[6] *= 50
+    with pytest.raises(InputError, match="contradict each other"):
+        fitted.adapt(table(twice, {"latency_ms": wrong[:, None]}, "wrong", device))
+    with pytest.raises(InputError, match="level = 1 must lie"):
+        one.predict_interval(archs, level=1)
 
 
 @pytest.fixture(scope="module")

@@ -135,6 +135,8 @@ class LayerwisePredictor(CostModel):
         """The same from the costs of networks [A, K] and of their pieces [P, K] each, on its device number `d`."""
         from scipy.stats import t as student
 
+        if not 0 < level < 1:
+            raise InputError(f"level = {level} must lie between 0 and 1.")
         ms, errors = costs @ self.coefficients_[d], np.array(self.errors_[d])
         shares = costs * self.coefficients_[d] / ms[:, None]
         variance = np.einsum("ai,ij,aj->a", shares, self.covariances_[d], shares)
@@ -192,7 +194,14 @@ class LayerwisePredictor(CostModel):
 
         A new device takes over the layers of that one of these by which measurements that are left out are predicted
         best; one factor brings that one's coefficients to the new one's speed before they are learnt.
+
+        Raises:
+            InputError: a device without measurements, or rows of one network that contradict each other.
         """
+        from predictors.new_devices.few_shot import samples_of
+
+        for device in few.devices:
+            samples_of(few.where(devices=[device.name]), _metric(few))
         costs, measured = self._pooled(few)
         new = self._copy(few.devices)
         for d, device in enumerate(few.devices):
@@ -226,10 +235,11 @@ class LayerwisePredictor(CostModel):
         self.errors_[d] = left_out(costs, ms, *how).tolist() if len(ms) > 2 else []
 
     def _pooled(self, m: Measurements) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Costs [A, S, K] of what was measured, and the milliseconds [A] by the devices' names."""
-        known = set(m.table["metric"])
-        metric = next((name for name in ("latency_ms", "exe_ms") if name in known), "latency_ms")
-        return self.costs(m.architectures)[0], dict(zip([d.name for d in m.devices], m.matrix(metric).T, strict=True))
+        """Costs [A, S, K] of what was measured, and the milliseconds [A] by the devices' names; rows of one network are
+        one measurement, their median."""
+        m = m.distinct()
+        ms = m.matrix(_metric(m)).T
+        return self.costs(m.architectures)[0], dict(zip([d.name for d in m.devices], ms, strict=True))
 
     # Artefact
 
@@ -278,6 +288,12 @@ class LayerwisePredictor(CostModel):
             raise ValueError("errors are not one list of numbers a device")
         if not (self.coefficients_ > 0).all() or not 0 < self.noise < np.inf:
             raise ValueError("coefficients and noise must be above zero")
+
+
+def _metric(m: Measurements) -> str:
+    """What tables of networks, or of layers, call the milliseconds of a run."""
+    known = set(m.table["metric"])
+    return next((name for name in ("latency_ms", "exe_ms") if name in known), "latency_ms")
 
 
 def shaped(archs: Networks) -> Sequence[Architecture]:
