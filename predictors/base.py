@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkab
 
 import numpy as np
 
+from datasets.files.writing import whole_file
 from datasets.records import UNITS, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from datasets.spaces import parse_space
 from encoders.base import GraphEncoder, VectorEncoder
@@ -227,13 +228,11 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
     """Write plain containers and arrays (as tensors), whole or not at all."""
     import torch
 
-    part = path.with_name(path.name + ".part")
-    try:
-        torch.save(_tensors(content), part)
-        part.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's writer hides the errno of a full disk in a RuntimeError
-        part.unlink(missing_ok=True)
-        raise InputError(f"Cannot write {path} ({str(error).splitlines()[0]}); is the disk full?") from error
+    with whole_file(path) as part:
+        try:
+            torch.save(_tensors(content), part)
+        except RuntimeError as error:  # torch's writer hides the errno of a full disk in one
+            raise OSError(str(error).splitlines()[0]) from error
 
 
 def read_checkpoint(path: Path) -> Any:

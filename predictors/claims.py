@@ -11,7 +11,9 @@ import pandas as pd
 
 from datasets.files.described import from_fields
 from datasets.files.reading import read_yaml
+from datasets.files.writing import write_text
 from datasets.records import InputError
+from predictors.rows import read_rows
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,10 @@ class Claim:
             table = table[table[column].isin(wanted if isinstance(wanted, list) else [wanted])]
         if table.empty or self.metric not in table:
             raise InputError(f"'{self.claim}': no row has {self.metric} where {self.where}; is the study complete?")
-        value = table[self.metric].astype(float).mean(skipna=False)
+        try:
+            value = table[self.metric].astype(float).mean(skipna=False)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"'{self.claim}': {self.metric} is not a number in all rows ({error}).") from None
         met = bool(value >= self.target if self.better == "higher" else value <= self.target)
         told = {"claim": self.claim, "value": float(value), "target": self.target, "met": met, "command": self.command}
         return told | {"rows": len(table)} | ({"note": self.note} if self.note else {})
@@ -61,8 +66,10 @@ class Claim:
 
 def _best(rows: list[dict[str, Any]], chosen: pd.DataFrame) -> str:
     """Which predictor ranks first by validation, with as many labels as the chosen rows have."""
-    from predictors.compare import ranking
+    from predictors.compare import NEEDED, ranking
 
+    if lacking := sorted(NEEDED.keys() - {"dataset"} - set(chosen.columns)):
+        raise InputError(f"Rows without {lacking[0]} cannot be ranked, so no predictor among them is the best.")
     labels = set(chosen["shots"])
     return str(ranking([row for row in rows if row["shots"] in labels])["predictor"][0])
 
@@ -90,8 +97,8 @@ def check_claims(path: Path, folder: Path) -> list[dict[str, Any]]:
         summary = (Path(claim.study) if claim.study else folder) / "summary.json"
         if not summary.is_file():
             raise InputError(f"'{claim.claim}' needs {summary}, which is not there; run: {claim.command}.")
-        told.append(claim.check(json.loads(summary.read_text())))
-    (folder / "claims.json").write_text(json.dumps(told, indent=1))
+        told.append(claim.check(read_rows(summary, {}, f"run: {claim.command}")))
+    write_text(folder / "claims.json", json.dumps(told, indent=1))
     return told
 
 

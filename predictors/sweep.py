@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets.files.folders import Outcome
 from datasets.files.reading import read_yaml, shortened
 from datasets.records import InputError
 
@@ -85,17 +86,23 @@ def read_sweep(path: Path) -> Sweep:
 
 
 def run_sweep(
-    path: Path, run: Callable[[list[str]], bool], say: Callable[[str], None] = print, program: str = "train.py"
-) -> None:
+    path: Path, run: Callable[[list[str]], Outcome], say: Callable[[str], None] = print, program: str = "train.py"
+) -> Outcome:
     """Run whatever of the grid is not complete yet; stopped at any moment, the same command goes on.
+
+    Runs that another process is at are tried once more in the end.
 
     Args:
         path: of the sweep file.
-        run: does one command line; says whether there was anything to do.
+        run: does one command line.
         say: where progress goes.
         program: what `run` runs; a sweep of another one is refused.
+
+    Returns:
+        "busy" where another process was still at a run in the end, else "done".
     """
     sweep, spent, done = read_sweep(path), 0.0, 0
+    busy: list[list[str]] = []
     if sweep.program != program:
         how = {"train.py": "python train.py --sweep", "predictors": "python -m predictors transfer --sweep"}
         raise InputError(f"{path} is run by another command: {how[sweep.program]} {path}")
@@ -103,6 +110,16 @@ def run_sweep(
         left = f", about {(len(sweep) - number + 1) * spent / done / 60:.0f} min left" if done else ""
         say(f"[{number}/{len(sweep)}{left}] {' '.join(flags)}")
         started = time.monotonic()
-        if run(flags):
+        outcome = run(flags)
+        if outcome == "done":
             spent, done = spent + time.monotonic() - started, done + 1
+        elif outcome == "busy":
+            busy.append(flags)
+    again = [run(flags) for flags in busy]
+    done, others = done + again.count("done"), again.count("busy")
+    if others:
+        before = len(sweep) - done - others
+        say(f"sweep NOT complete: another process is at {others} runs; {done} runs now, {before} before")
+        return "busy"
     say(f"sweep complete: {done} runs now, {len(sweep) - done} before")
+    return "done"

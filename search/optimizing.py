@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from datasets.files.writing import write_text
 from datasets.records import Architectures, InputError, Measurements, find_device
 from search.base import Problem
 from search.costs import lookup, probability
@@ -73,8 +74,9 @@ def command(performance: Any, read: Callable[[Path], Measurements]) -> Callable[
         saved = where / "settings.json"
         if not saved.is_file():
             net = performance.accuracy_net(values, metric, seed, predictors)
+            _begin(where, about)
             _train(performance, learnt, net, tabled, where, seed=seed, **sizes)
-            saved.write_text(json.dumps(about))
+            write_text(saved, json.dumps(about))
         elif other := [name for name, value in json.loads(saved.read_text()).items() if about[name] != value]:
             raise InputError(f"{where} holds networks of other settings ({', '.join(other)}); name another --folder.")
         costs, net = performance.CostModels.load(where), performance.Predictor.load(where / "accuracy.pt")
@@ -89,6 +91,16 @@ def command(performance: Any, read: Callable[[Path], Measurements]) -> Callable[
     return optimize
 
 
+def _begin(where: Path, about: dict[str, str | int]) -> None:
+    """Keep networks of these settings that a stopped training left, and no others."""
+    started, settings = where / "started.json", json.dumps(about)
+    if started.is_file() and started.read_bytes() == settings.encode():
+        return
+    for file in where.glob("network_*.pt"):
+        file.unlink()
+    write_text(started, settings)
+
+
 def _train(
     performance: Any,
     m: Measurements,
@@ -100,7 +112,7 @@ def _train(
     steps: int,
     seed: int,
 ) -> None:
-    """Both stages."""
+    """Both stages; networks that are there are trained already."""
     import torch
 
     start = time.process_time()
@@ -109,14 +121,13 @@ def _train(
     costs = performance.CostModels(performance.DeviceNet(steps=steps)).fit(m, known, seed)
     objective = Objective(tabled, lambda p: accuracy.predict_relaxed(p, p), (costs.net.predict_relaxed,))
     devices = torch.from_numpy(costs.devices(synthetic, np.random.default_rng(seed))).float()[:, None]
-    where.mkdir(parents=True, exist_ok=True)
     for i in range(networks):
         for method in METHODS:
-            made = OptimizerNetwork(method, steps=steps, seed=i).fit(objective, devices, print)
-            made.save(_file(where, method, i))
+            if not (file := _file(where, method, i)).is_file():
+                OptimizerNetwork(method, steps=steps, seed=i).fit(objective, devices, print).save(file)
     costs.save(where)
     accuracy.save(where / "accuracy.pt")
-    (where / "references.txt").write_text("\n".join(costs.net.references_.keys) + "\n")
+    write_text(where / "references.txt", "\n".join(costs.net.references_.keys) + "\n")
     print(f"trained in {time.process_time() - start:.0f} CPU seconds: {where}")
 
 

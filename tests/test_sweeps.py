@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from datasets.files.folders import Outcome
 from datasets.records import InputError
 from predictors.sweep import KEYS, read_sweep, run_sweep
 from tests.conftest import ROOT, run
@@ -137,9 +138,13 @@ def test_the_command_says_so_too(tmp_path: Path) -> None:
 
 def test_progress_counts_what_was_there_before(tmp_path: Path) -> None:
     said: list[str] = []
-    answers = iter([False, True, True, False])
-    run_sweep(write(tmp_path, "some"), lambda flags: next(answers), said.append)
+    answers: list[Outcome] = ["complete", "done", "busy", "done", "complete"]
+    told = iter(answers)
+    assert run_sweep(write(tmp_path, "some"), lambda flags: next(told), said.append) == "done"
     assert said[-1] == "sweep complete: 2 runs now, 2 before" and len(said) == 5
+    answers[-1], told = "busy", iter(answers)
+    assert run_sweep(write(tmp_path, "some"), lambda flags: next(told), said.append) == "busy"
+    assert said[-1] == "sweep NOT complete: another process is at 1 runs; 2 runs now, 1 before"
 
 
 def test_weights_and_biases_offline(tmp_path: Path) -> None:
