@@ -162,6 +162,7 @@ def places(path: str, arguments: dict) -> Iterator[tuple[str, Callable[[], objec
     yield "--predictor SCALE", command("--predictor", "scale.yaml")
     yield "--predictor JSON", command("--predictor", json.dumps(inner))
     yield "override", command("--predictor", str(ROOT / "configs/predictors/gcn.yaml"), f"--predictor.encoder={path}")
+    yield "members", command("--predictor=predictors.blend.Blend", f"--predictor.members={json.dumps([tree])}")
     yield "class path", command(f"--predictor.class_path={path}", "--predictor.init_args.path=owned")
     yield "--config FILE", command("--config", "config.yaml")
     yield "--config JSON", command("--config", json.dumps({"data": tree}))
