@@ -14,16 +14,15 @@ from search.base import Decision
 def lookup(archs: Architectures, values: np.ndarray) -> tuple[Cost, Architectures]:
     """A column of a table as a cost that says NaN where it knows nothing, and the architectures that it knows."""
     known = np.flatnonzero(~np.isnan(values))
-    table = {row.tobytes(): value for row, value in zip(archs.decisions, values, strict=True)}
-    return lambda asked: np.array([table.get(row.tobytes(), np.nan) for row in asked.decisions]), archs[known]
+    extended = np.append(values, np.nan)  # the last one for what is not there
+    return lambda asked: extended[archs.positions(asked)], archs[known]
 
 
 def both(one: Architectures | None, other: Architectures | None) -> Architectures | None:
     """The architectures that both know; None knows all."""
     if one is None or other is None:
         return one if other is None else other
-    there = {row.tobytes() for row in other.decisions}
-    shared = np.flatnonzero([row.tobytes() in there for row in one.decisions])
+    shared = np.flatnonzero(other.positions(one) >= 0)
     if not len(shared):
         raise InputError("The accuracies and the latencies have no architecture in common; name tables of one space.")
     return Architectures(other.space, one.decisions[shared])

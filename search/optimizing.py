@@ -137,13 +137,11 @@ def _answer(
     import torch
 
     table = m.where(devices=[find_device(m.devices, device).name])
-    there = {row.tobytes(): i for i, row in enumerate(table.architectures.decisions)}
     references = costs.net.references_
-    places = [there.get(row.tobytes(), -1) for row in references.decisions]
-    if -1 in places:
-        missing = references.keys[places.index(-1)]
-        raise InputError(f"{device} lacks {places.count(-1)} reference cells, {missing} first: measure all of them.")
-    vector, model = costs.adapt(table.where(archs=np.array(places)))
+    places = table.architectures.positions(references)
+    if missing := [key for key, place in zip(references.keys, places, strict=True) if place < 0]:
+        raise InputError(f"{device} lacks {len(missing)} reference cells, {missing[0]} first: measure all of them.")
+    vector, model = costs.adapt(table.where(archs=places))
     at, space = model.devices_[0], references.space
     known = {"latency_ms": lambda archs: model.predict(archs, at)}
     problem = Problem(space, quality, known, {"latency_ms": budget_ms})
@@ -153,5 +151,5 @@ def _answer(
     kept = "keeps" if found.met else "does NOT keep (nothing that was looked at does)"
     print(f"{kept} the budget of {budget_ms:g} ms by prediction; {len(references)} measurements of {device} used")
     print(f"P(latency <= budget) = {probability(model, found.arch, at, budget_ms):.3f}; {found.seconds:.3f} s")
-    if (place := there.get(found.arch.decisions[0].tobytes())) is not None:
+    if (place := table.architectures.positions(found.arch)[0]) >= 0:
         print(f"the table says {table.matrix('latency_ms')[place, 0]:.4g} ms")

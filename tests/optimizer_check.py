@@ -71,8 +71,7 @@ def latencies() -> Measurements:
 
 def few(device: str, references: Architectures) -> Measurements:
     """What is measured of a target: the references."""
-    places = [row.tobytes() for row in tables().archs.decisions]
-    return latencies().where(archs=[places.index(row.tobytes()) for row in references.decisions], devices=[device])
+    return latencies().where(archs=tables().archs.positions(references), devices=[device])
 
 
 def accuracies_of(rows: np.ndarray) -> Measurements:

@@ -155,9 +155,8 @@ class DeviceNet:
 
 def _places(wanted: Architectures, among: Architectures) -> np.ndarray:
     """Where each of `wanted` stands among those that were measured."""
-    there = {row.tobytes(): i for i, row in enumerate(among.decisions)}
-    places = [there.get(row.tobytes()) for row in wanted.decisions]
-    if wanted.space != among.space or None in places:
-        missing = places.count(None)
+    places = among.positions(wanted)
+    if wanted.space != among.space or (places < 0).any():
+        missing = int((places < 0).sum())
         raise InputError(f"{missing} of {len(wanted)} reference architectures were not measured; measure all of them.")
-    return np.array(places)
+    return places

@@ -47,11 +47,10 @@ class CostModels:
         """Learn from source devices; `pool` are architectures that were measured there, and the most informative ones
         become references."""
         rng = np.random.default_rng(seed)
-        place = {row.tobytes(): i for i, row in enumerate(sources.architectures.decisions)}
-        rows = rng.permutation([place[row.tobytes()] for row in pool.decisions])[: self.cells]
+        rows = rng.permutation(sources.architectures.positions(pool))[: self.cells]
         self.prior.fit(sources.where(archs=rows))
         references = self.prior.choose(pool, REFERENCES, rng)
-        also = [place[row.tobytes()] for row in references.decisions]
+        also = sources.architectures.positions(references)
         self.net.fit(sources.where(archs=np.unique([*rows, *also])), references, log)
         return self
 
