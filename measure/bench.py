@@ -98,7 +98,7 @@ class Bench:
         return self.row(backend, build, partial(backend.built, reference_network()))
 
     def row(self, backend: Backend, build: Build, build_reference: Build) -> Row:
-        """The same of what is built as a measurement begins."""
+        """Measure what `build` produces; used where the network is built elsewhere."""
         row = about(backend)
         try:
             row["versions"] = {"python": platform.python_version(), **backend.versions()}

@@ -16,7 +16,6 @@ import numpy as np
 from datasets.records import UNITS, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from datasets.spaces import parse_space
 from encoders.base import GraphEncoder, VectorEncoder
-from encoders.device import DeviceIndex
 from predictors.config import from_config, to_config
 from predictors.scaling import Scale, centring
 
@@ -125,7 +124,13 @@ class Predictor(CostModel):
 
     def column(self, device: Device | None) -> int:
         """Which output answers for a device; an unknown one raises `InputError`."""
-        return DeviceIndex(tuple(d.name for d in self.devices_) or ("",)).position(device)
+        names = [d.name for d in self.devices_]
+        if device is None and not names:
+            return 0
+        if device is None or device.name not in names:
+            asked = "no device" if device is None else f"device '{device.name}'"
+            raise InputError(f"This predictor was not fitted on {asked}; it answers for: {', '.join(names)}.")
+        return names.index(device.name)
 
     def predict_all(self, archs: Architectures, chunk: int = 0) -> np.ndarray:
         """Predictions [A, D] on every device it was fitted on; memory stays flat in A but for the answer."""

@@ -24,7 +24,7 @@ NEAR = 0.5
 SPREAD = 0.05
 """What corrections of a good proxy are expected to differ by, as a logarithm, before anything is measured."""
 NOISE = 0.3
-"""Of their variance, the share that neighbours do not have in common."""
+"""The share of their variance that is independent noise (the nugget)."""
 LEVEL = 100.0
 """Variance of the level of all corrections, in units of their variance: it is not known beforehand."""
 

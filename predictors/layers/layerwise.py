@@ -41,7 +41,7 @@ class LayerwisePredictor(CostModel):
 
     Attributes:
         convolution: predicts `exe_ms` of such layers; so do the others.
-        pooling: maximum pooling, and what is priced alike.
+        pooling: maximum pooling; other pooling is priced like it.
         dense: fully connected ones.
         held: share of each table's layers that are not learnt, for the intervals.
         noise: relative error of a sum that is no fault of coefficients; if it is smaller, networks count for more.
@@ -168,7 +168,7 @@ class LayerwisePredictor(CostModel):
         return self.sums([pieces(network, batch) for network in shaped(archs)])
 
     def sums(self, found: Sequence[Sequence[Piece]]) -> tuple[np.ndarray, list[np.ndarray]]:
-        """The same of networks that were taken apart."""
+        """Cost terms of networks given as pieces: totals [A, S, K] and per piece [P, S, K]."""
         parts = self.layers_.of([piece for network in found for piece in network])
         each = np.split(parts, np.cumsum([len(network) for network in found])[:-1]) if found else []
         whole = np.array([part.sum(axis=0) for part in each]).reshape(-1, *parts.shape[1:])

@@ -2,7 +2,7 @@
 
 Every iteration asks for a little less latency. Each group of channels alone is made as narrow as that takes (a
 proposal), cut by magnitude, tuned for a few steps and scored; the one that loses least for the latency it wins stays.
-Behind the budget comes a long tuning.
+A long tuning follows once the budget is kept.
 
 What is lost may be counted in two ways. `accuracy` is the paper's: against the network as the last iteration left it. A
 few hundred images tell it to about a point, and while a network still learns, every proposal's few steps gain some,

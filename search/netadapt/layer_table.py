@@ -19,7 +19,7 @@ from datasets.records import InputError
 from search.netadapt.layers import Layer, read_layer, read_network
 
 if TYPE_CHECKING:
-    import pandas as pd
+    pass
 
 CALL = "one number"
 """What tables call a session that computes nothing."""
@@ -109,18 +109,6 @@ class LayerTable:
         table = cls.of(measured, rows[CALL], device or _device(path, metric))
         table.whole = {key: rows[key] for key in networks if key not in layers}
         return table
-
-    def frame(self) -> pd.DataFrame:
-        """One row a measured point: kind, channels_in, channels_out, ms."""
-        import pandas as pd
-
-        rows = [
-            (kind, int(i), int(o) or int(i), grid.ms[row, column])
-            for kind, grid in self.grids.items()
-            for row, i in enumerate(grid.ins)
-            for column, o in enumerate(grid.outs)
-        ]
-        return pd.DataFrame(rows, columns=["kind", "channels_in", "channels_out", "ms"]).dropna(ignore_index=True)
 
     def number(self, kind: str) -> int:
         """The kind's number, for `ms`."""
