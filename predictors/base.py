@@ -16,6 +16,7 @@ import numpy as np
 from datasets.records import UNITS, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from datasets.spaces import parse_space
 from encoders.base import GraphEncoder, VectorEncoder
+from predictors.belief import Belief
 from predictors.config import from_config, to_config
 from predictors.scaling import Scale, centring
 
@@ -200,6 +201,10 @@ class Adaptable(Protocol):
 @runtime_checkable
 class Uncertain(Protocol):
     """It knows how sure it is."""
+
+    def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
+        """Distributions [A] of new measurements on one device."""
+        ...
 
     def predict_interval(
         self, archs: Architectures, device: Device | None = None, level: float = 0.9

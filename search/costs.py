@@ -1,13 +1,12 @@
-"""What the command line makes costs of: columns of tables, predictors with intervals, limits that are free."""
+"""What the command line makes costs of: columns of tables, limits that are free."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
-from datasets.records import Architectures, Cost, Device, InputError
+from datasets.records import Architectures, Cost, InputError
 from search.base import Decision
 
 
@@ -35,18 +34,6 @@ def within_memory(archs: Architectures, most_mb: float) -> Architectures:
     if not (peak <= most_mb).any():
         raise InputError(f"Nothing runs in {most_mb:g} MB of activations; the least is {peak.min():.4g} MB.")
     return archs[np.flatnonzero(peak <= most_mb)]
-
-
-def probability(model: Any, arch: Architectures, device: Device, budget: float) -> float:
-    """P(cost <= budget), from the level of the central interval that ends at the budget."""
-    low, high = 0.0, 1.0
-    above = budget >= model.predict(arch, device)[0]
-    for _ in range(14):
-        level = (low + high) / 2
-        ends = model.predict_interval(arch, device, level)
-        inside = ends[0][0] <= budget <= ends[1][0]
-        low, high = (low, level) if inside else (level, high)
-    return (1 + level) / 2 if above else (1 - level) / 2
 
 
 def best_of(decisions: Mapping[str, Decision]) -> str:

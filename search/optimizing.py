@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets.records import Architectures, InputError, Measurements, find_device
 from search.base import Problem
-from search.costs import lookup, probability
+from search.costs import lookup
 from search.optimizer_network import Objective, OptimizerNetwork, answer
 
 METHODS: tuple[Literal["imitate", "through"], ...] = ("imitate", "through")
@@ -150,6 +150,6 @@ def _answer(
     print(f"accuracy {found.quality:.4g} %, predicted latency {found.costs['latency_ms']:.4g} ms")
     kept = "keeps" if found.met else "does NOT keep (nothing that was looked at does)"
     print(f"{kept} the budget of {budget_ms:g} ms by prediction; {len(references)} measurements of {device} used")
-    print(f"P(latency <= budget) = {probability(model, found.arch, at, budget_ms):.3f}; {found.seconds:.3f} s")
+    print(f"P(latency <= budget) = {model.belief(found.arch, at).cdf(budget_ms)[0]:.3f}; {found.seconds:.3f} s")
     if (place := table.architectures.positions(found.arch)[0]) >= 0:
         print(f"the table says {table.matrix('latency_ms')[place, 0]:.4g} ms")

@@ -10,6 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from datasets.records import Architectures, Cost, Device, InputError, Measurements
+from predictors.base import Adaptable, Uncertain
+from predictors.belief import Belief
 
 
 def ranked(proxies: Mapping[str, Cost], archs: Architectures, costs: np.ndarray) -> dict[str, float]:
@@ -43,27 +45,14 @@ class Unsure(Protocol):
         """Expected costs [A]."""
         ...
 
-    def chance(self, archs: Architectures, most: float) -> np.ndarray:
-        """P(cost <= most) [A] of a new measurement."""
-        ...
-
-
-class Adaptable(Protocol):
-    """A predictor of other devices that learns a new one from a few measurements (`predictors.base.Adaptable`)."""
-
-    def adapt(self, few: Measurements) -> Any:
-        """A predictor for the one device of `few`."""
+    def belief(self, archs: Architectures) -> Belief:
+        """Distributions [A] of new measurements."""
         ...
 
 
 @dataclass(frozen=True)
 class Adapted:
-    """A predictor of one device, as a cost that knows how sure it is.
-
-    Attributes:
-        model: its `probability` tells P(cost <= most).
-        device: the one.
-    """
+    """An `Uncertain` predictor of one device, as a cost that knows how sure it is."""
 
     model: Any
     device: Device
@@ -72,22 +61,20 @@ class Adapted:
         """Predicted costs [A]."""
         return self.model.predict(archs, self.device)
 
-    def chance(self, archs: Architectures, most: float) -> np.ndarray:
-        """See `Unsure.chance`."""
-        return self.model.probability(archs, self.device, most)
+    def belief(self, archs: Architectures) -> Belief:
+        """Distributions [A] of new measurements on the device."""
+        return self.model.belief(archs, self.device)
 
 
 def adapting(model: Adaptable, device: Device, metric: str = "latency_ms") -> Fit:
-    """Learns a target as a predictor of other devices that is adapted to its measurements; one that has no
-    `probability` is believed as it is."""
+    """Learns a target as a predictor of other devices that is adapted to its measurements; one that is not `Uncertain`
+    is believed as it is."""
 
     def fit(archs: Architectures, costs: np.ndarray) -> Cost:
         import pandas as pd
 
         rows = pd.DataFrame({"arch": range(len(archs)), "device": 0, "metric": metric, "value": costs})
         adapted = model.adapt(Measurements(archs, [device], rows, device.name))
-        if hasattr(adapted, "probability"):
-            return Adapted(adapted, device)
-        return lambda archs: adapted.predict(archs, device)
+        return Adapted(adapted, device) if isinstance(adapted, Uncertain) else adapted.on(device, metric)
 
     return fit

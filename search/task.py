@@ -12,8 +12,9 @@ import numpy as np
 
 from datasets.records import Architectures, Cost, Device, InputError, Measurements, Space, find_device
 from datasets.spaces import parse_space
+from predictors.base import Uncertain
 from search.base import Decision, Problem, Search
-from search.costs import best_of, both, lookup, probability, within_memory
+from search.costs import best_of, both, lookup, within_memory
 
 ACCURACIES = ("accuracy_cifar100", "accuracy_digits", "accuracy_imagenet16_120", "accuracy_cifar10")
 PREDICTORS = (".pt", ".onnx")
@@ -78,9 +79,9 @@ def run(searching: Searching, task: Task, read: Readers) -> None:
         if "," in task.device:
             print(f"{one.device}:")
         tell(decision, task, measured=model is None)
-        if hasattr(model, "predict_interval"):
+        if isinstance(model, Uncertain):
             at = find_device(model.devices_, one.device) if one.device else model.devices_[0]
-            print(f"P(latency <= budget) = {probability(model, decision.arch, at, task.budget_ms):.3f}")
+            print(f"P(latency <= budget) = {model.belief(decision.arch, at).cdf(task.budget_ms)[0]:.3f}")
         problems[one.device], decisions[one.device] = problem, decision
     best = best_of(decisions)
     if len(decisions) > 1:

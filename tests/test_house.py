@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "datasets": {"datasets"},
     "encoders": {"encoders", "datasets"},
     "predictors": {"predictors", "encoders", "datasets"},
-    "search": {"search", "datasets"},
+    "search": {"search", "predictors.base", "predictors.belief", "predictors.scaling", "datasets"},
     "measure": {
         "measure",
         "datasets.records",

@@ -250,7 +250,7 @@ def test_a_corrected_proxy_follows_what_was_measured_nearby_and_knows_how_sure_i
     assert isinstance(believed, Corrected)
     error = np.abs(np.log(believed(archs) / target))
     assert np.median(error) < 0.05 < np.median(np.abs(np.log(0.4 * proxy / target)))
-    chance = believed.chance(archs, float(np.median(target)))
+    chance = believed.belief(archs).cdf(float(np.median(target)))
     assert chance[target < 0.6 * np.median(target)].min() > 0.9 > 0.1 > chance[target > 1.6 * np.median(target)].max()
     sure = (chance > 0.9) | (chance < 0.1)
     assert ((chance > 0.5) == (target <= np.median(target)))[sure].mean() > 0.9

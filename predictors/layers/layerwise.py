@@ -13,10 +13,12 @@ from datasets.measured import Measured
 from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from encoders.layer import LayerPhysics
 from predictors.base import FORMAT, Log, Predictor, read_checkpoint, silent, write_checkpoint
+from predictors.belief import Belief
 from predictors.config import from_config, to_config
 from predictors.layers.calibration import calibrate, covariance, left_out, most_telling
 from predictors.layers.layer_costs import COEFFICIENTS, LAYERS, PRIOR, LayerCosts
 from predictors.layers.pieces import Piece, pieces
+from predictors.scaling import Scale
 from predictors.trees import XGBoost
 
 Networks = Architectures | Sequence[Architecture]
@@ -124,16 +126,16 @@ class LayerwisePredictor(CostModel):
         The spread of the logarithm is what the coefficients leave open, and by what measured networks were off when
         they were left out; where fewer than three were measured, `noise` and the errors of layers instead.
         """
+        return self.belief(archs, device, batch).interval(level)
+
+    def belief(self, archs: Networks, device: Device | None = None, batch: int | None = None) -> Belief:
+        """Distributions [A] of the milliseconds of running networks on one device: Student's t of their logarithms."""
         d = self.position(device)
         costs, parts = self.costs(archs, batch)
-        return self.interval(d, costs[:, self.source_[d]], [part[:, self.source_[d]] for part in parts], level)
+        return self.believed(d, costs[:, self.source_[d]], [part[:, self.source_[d]] for part in parts])
 
-    def interval(
-        self, d: int, costs: np.ndarray, parts: Sequence[np.ndarray], level: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The same from the costs of networks [A, K] and of their pieces [P, K] each, on its device number `d`."""
-        from scipy.stats import t as student
-
+    def believed(self, d: int, costs: np.ndarray, parts: Sequence[np.ndarray]) -> Belief:
+        """Distributions [A] from the costs of networks [A, K] and of their pieces [P, K] each, on device number `d`."""
         ms, errors = costs @ self.coefficients_[d], np.array(self.errors_[d])
         shares = costs * self.coefficients_[d] / ms[:, None]
         variance = np.einsum("ai,ij,aj->a", shares, self.covariances_[d], shares)
@@ -143,8 +145,7 @@ class LayerwisePredictor(CostModel):
             each = self.layers_.deviations[self.source_[d]][[0, 0, 1, 1, 1, 2]]  # depthwise ones: as pooling's
             off = [(((part * self.coefficients_[d])[:, _LAYER_COLUMNS] * each) ** 2).sum() for part in parts]
             variance += self.noise**2 + np.array(off) / ms**2
-        half = student.ppf(0.5 + level / 2, max(len(errors) - 1, 5)) * np.sqrt(variance)
-        return ms * np.exp(-half), ms * np.exp(half)
+        return Belief(np.log(ms), np.sqrt(variance), Scale.of("log"), max(len(errors) - 1, 5))
 
     def on(self, device: Device | None, metric: str = "latency_ms") -> Cost:
         """The prediction as a cost, for architectures of any space that has shapes."""

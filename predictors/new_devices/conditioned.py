@@ -11,6 +11,7 @@ from datasets.records import Architectures, Device, InputError
 from encoders.base import VectorEncoder
 from encoders.cell import CellOneHot
 from encoders.flat import PHYSICAL, Joined, Totals
+from predictors.belief import Belief
 from predictors.new_devices.base import FewShot
 
 SPREAD = 1.5
@@ -105,6 +106,10 @@ class Conditioned(FewShot):
             trust = (DEGREES + 1) / (DEGREES + squares / stretch)
             stretch = float((PRIOR + trust @ squares) / (PRIOR + len(t)))
         return stretch
+
+    def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
+        """Distributions [A] of new measurements on the device that was adapted to: Student's t, as the noise's."""
+        return Belief(*self._believed(archs, device), self.scale.output(0), DEGREES, least=0.0)
 
     def predict_interval(
         self, archs: Architectures, device: Device | None = None, level: float = 0.9
