@@ -27,7 +27,16 @@ MAY_IMPORT = {
     "datasets": {"datasets"},
     "encoders": {"encoders", "datasets"},
     "predictors": {"predictors", "encoders", "datasets"},
-    "search": {"search", "predictors.base", "predictors.belief", "predictors.scaling", "datasets"},
+    "search": {
+        "search",
+        "predictors.base",
+        "predictors.belief",
+        "predictors.config",
+        "predictors.export",
+        "predictors.scaling",
+        "encoders",
+        "datasets",
+    },
     "measure": {
         "measure",
         "datasets.records",

@@ -16,7 +16,7 @@ import numpy as np
 from datasets.records import Architectures, InputError, Space
 from datasets.spaces import parse_space
 from search.base import Decision, Ledger, Problem, Progress, silent
-from search.decoding import decoded, usable
+from search.optimizer.decoding import decoded, usable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -10,8 +10,8 @@ import numpy as np
 from datasets.records import Architectures, InputError, Measurements
 from datasets.spaces import parse_space
 from encoders.cell import CellOneHot
-from predictors.any_device.synthetic_devices import SyntheticDevices
 from predictors.base import Log, silent
+from search.optimizer.synthetic_devices import SyntheticDevices
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -80,10 +80,9 @@ class DeviceNet:
     def _train(self, real: Tensor, x: Tensor, rng: np.random.Generator, log: Log) -> None:
         import torch
 
-        from predictors.training import one_cycle
-
         optimizer = torch.optim.AdamW(self.network_.parameters(), self.learning_rate, weight_decay=self.weight_decay)
-        schedule, few = one_cycle(optimizer, self.learning_rate, self.steps), round(self.real * self.devices)
+        warm, few = 0.1 if self.steps != 10 else 0.15, round(self.real * self.devices)  # torch divides by 0.1 * 10 - 1
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, self.steps, pct_start=warm)
         for step in range(self.steps):
             if step % FRESH == 0:
                 drawn = self.synthetic_.draw(SYNTHETIC, rng)
@@ -102,7 +101,7 @@ class DeviceNet:
         self.network_.eval().requires_grad_(False)
 
     def _network(self, features: int, references: int) -> nn.Module:
-        from predictors.networks import Bilinear
+        from search.optimizer.bilinear import Bilinear
 
         return Bilinear(features, references, self.hidden, self.rank)
 
