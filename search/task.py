@@ -68,9 +68,8 @@ def run(searching: Searching, task: Task) -> None:
         if "," in task.device:
             print(f"{one.device}:")
         tell(decision, task, measured=model is None)
-        if isinstance(model, Uncertain):
-            at = find_device(model.devices_, one.device) if one.device else model.devices_[0]
-            print(f"P(latency <= budget) = {model.belief(decision.arch, at).cdf(task.budget_ms)[0]:.3f}")
+        if (chance := _chance(model, decision, one)) is not None:
+            print(f"P(latency <= budget) = {chance:.3f}")
         problems[one.device], decisions[one.device] = problem, decision
     best = best_of(decisions)
     if len(decisions) > 1:
@@ -78,6 +77,17 @@ def run(searching: Searching, task: Task) -> None:
     task.out.parent.mkdir(parents=True, exist_ok=True)
     picture(problems[best], decisions[best], "latency_ms").savefig(task.out, dpi=130)
     print(f"drawn: {task.out}")
+
+
+def _chance(model: Saved | None, decision: Decision, task: Task) -> float | None:
+    """P(latency <= budget) by a predictor that knows how sure it is; None by any other."""
+    if not isinstance(model, Uncertain):
+        return None
+    device = find_device(model.devices_, task.device) if task.device else model.devices_[0]
+    try:
+        return float(model.belief(decision.arch, device).cdf(task.budget_ms)[0])
+    except InputError:  # it predicts its source devices, but knows how sure it is of adapted ones only
+        return None
 
 
 def tell(decision: Decision, task: Task, measured: bool) -> None:

@@ -337,7 +337,7 @@ def test_the_best_precision_of_a_runtime_is_chosen_within_a_limit_of_memory(tmp_
 
 
 def test_the_command_adapts_a_predictor_to_the_target(tmp_path, capsys) -> None:
-    from search.__main__ import bisect
+    from search.__main__ import bisect, exhaustive
 
     m = Measured(BUNDLED).measurements()
     sources = ["xeon_ort_fp32_1", "xeon_eager_fp32_1", "xeon_ort_int8_1"]
@@ -348,6 +348,9 @@ def test_the_command_adapts_a_predictor_to_the_target(tmp_path, capsys) -> None:
     bisect(ACCURACY, str(BUNDLED), 1.0, str(BUNDLED), "xeon_openvino_fp32_1", out=tmp_path / "c.png")
     told = capsys.readouterr()
     assert "proxy: xeon_ort_fp32_1" in told.err and "keeps the budget of 1 ms" in told.out
+    exhaustive(ACCURACY, str(tmp_path / "sources.pt"), 1.0, "xeon_ort_fp32_1", out=tmp_path / "d.png")
+    told = capsys.readouterr().out
+    assert "predicted latency" in told and "drawn" in told and "P(latency" not in told, "of sources it is not sure"
     with pytest.raises(InputError, match="learns no new devices"):
         bisect(ACCURACY, str(BUNDLED), 1.0, device="xeon_jax_fp32_1", equation="adapted", proxy=str(BUNDLED))
     with pytest.raises(InputError, match="no metric 'energy_mj'"):
