@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
@@ -26,23 +26,7 @@ from search.netadapt.channels import Groups, Widths
 from search.netadapt.cutting import Weights
 from search.netadapt.proposals import Proposal, Trainer, Tried, Workers, derive, price
 from search.netadapt.record import Record, Row
-
-
-class Narrowed(Protocol):
-    """The width that a search found for a group."""
-
-    @property
-    def width(self) -> int:
-        """Channels."""
-
-    @property
-    def latency_ms(self) -> float:
-        """Of the whole network with it."""
-
-    @property
-    def lookups(self) -> int:
-        """Entries of the table that were looked up."""
-
+from search.netadapt.widths import Narrowed
 
 Measure = Callable[[Architecture, Weights], float]
 """A network and its weights to its latency in ms."""
