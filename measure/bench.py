@@ -179,7 +179,7 @@ class Worker:
         self.pipe: Connection
 
     def __call__(self, backend: Backend, *what: Any) -> Row:
-        """As `Bench`; a crash or a timeout is a failed row too."""
+        """Measure as `Bench` does; a crash or a timeout is a failed row too."""
         try:
             if self.process is None:
                 self._start()

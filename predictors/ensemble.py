@@ -55,7 +55,7 @@ class Ensemble(Predictor):
         return np.mean([member._forward(x) for member in self.members_], axis=0)
 
     def predict_relaxed(self, p: Tensor, device: Tensor) -> Tensor:
-        """See `Relaxable.predict_relaxed`; the members must be relaxable."""
+        """Predictions [B] of relaxed architectures [B, F], differentiable; the members must be `Relaxable`."""
         import torch
 
         if not isinstance(self.member, Relaxable):

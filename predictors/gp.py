@@ -105,7 +105,7 @@ class GaussianProcess(Predictor):
         return Belief(self._forward(encoded)[:, column], std, self.scale.output(column))
 
     def predict_relaxed(self, p: Tensor, device: Tensor) -> Tensor:
-        """See `Relaxable.predict_relaxed`."""
+        """Predictions [B] of relaxed architectures [B, F], differentiable (`Relaxable`)."""
         import torch
 
         require_one_hot(self.encoder)

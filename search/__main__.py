@@ -40,7 +40,7 @@ def bisect(
 
     Args:
         accuracy: a table (.yaml, a file of configs/datasets, or .parquet) or a predictor (.pt, .onnx) of accuracies.
-        latency: the same of the target's latencies, or a runtime of this host (ort, ...) that is measured live.
+        latency: table or predictor of the target's latencies, or a runtime of this host (ort, ...) that is measured live.
         budget_ms: latency that must not be exceeded.
         proxy: table or predictor of the proxy's latencies, which cost nothing; for `adapted` a predictor (.pt) that
             learns new devices.
@@ -97,7 +97,7 @@ def evolve(
 
     Args:
         accuracy: a table (.yaml, a file of configs/datasets, or .parquet) or a predictor (.pt, .onnx) of accuracies.
-        latency: the same of latencies, or a runtime of this host (ort, ...) whose latencies are measured live.
+        latency: table or predictor of latencies, or a runtime of this host (ort, ...) that is measured live.
         budget_ms: latency that must not be exceeded.
         device: name of a device of the latencies; may be left out where there is only one. Of several (a runtime's
             precisions, say), separated by commas, each is searched, and the best decision taken.
@@ -134,7 +134,7 @@ def exhaustive(
 
     Args:
         accuracy: a table (.yaml, a file of configs/datasets, or .parquet) or a predictor (.pt, .onnx) of accuracies.
-        latency: the same of latencies.
+        latency: table or predictor of latencies.
         budget_ms: latency that must not be exceeded.
         device: name of a device of the latencies; may be left out where there is only one. Of several (a runtime's
             precisions, say), separated by commas, each is searched, and the best decision taken.

@@ -84,9 +84,9 @@ class BestProxy(Search):
         measurements: the most that are spent, samples included.
         samples: random ones, four at least; by the first cost they are ranked, by all budgets they may be decided for.
         pool: name of a device -> its costs; where it is empty, the problem's own proxies.
-        equation: see `Bisection`.
-        delta: see `Bisection`.
-        refine: see `Bisection`.
+        equation: what is bisected, as for `Bisection`; so are the next two.
+        delta: stop where no cost is above its budget and one is within this share of it.
+        refine: whether half of the measurements go where corrected proxies promise most.
     """
 
     measurements: int = 10

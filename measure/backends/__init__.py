@@ -30,7 +30,7 @@ def parse_backend(text: str, host: str) -> Backend:
 
 
 def named_backend(text: str, host: str) -> Backend:
-    """The same, wherever it can run."""
+    """The backend that a text names, whether or not it can run here."""
     name, precision, batch, *rest = [*text.split(":"), "", ""][: max(3, text.count(":") + 1)]
     if rest or not name.isidentifier() or not (batch or "1").isdigit():
         raise InputError(f"'{text}' does not name a backend; write name:precision:batch, like ort or ort:int8:16.")

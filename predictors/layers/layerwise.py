@@ -28,7 +28,7 @@ _LAYER_COLUMNS = [COEFFICIENTS.index(kind) for kind in ("convolution", "stem", "
 
 
 def _trees() -> Predictor:
-    """As configs/predictors/layer_trees.yaml, the best of one kind in the study of layers."""
+    """The best of one kind in the study of layers, as configs/predictors/layer_trees.yaml has it."""
     return XGBoost(metric="exe_ms", columns=0.5, depth=5, min_child_weight=2.0, encoder=LayerPhysics(tiles=False))
 
 
@@ -69,7 +69,7 @@ class LayerwisePredictor(CostModel):
 
     @staticmethod
     def of(layer: Predictor) -> LayerwisePredictor:
-        """The same predictor, not fitted yet, for every kind of layer."""
+        """One predictor, not fitted yet, for every kind of layer."""
         tree = to_config(replace(layer, metric="exe_ms"))
         kinds = [from_config(tree, Predictor) for _ in LAYERS]  # type: ignore[type-abstract]
         return LayerwisePredictor(kinds[0], kinds[1], kinds[2])
@@ -90,8 +90,8 @@ class LayerwisePredictor(CostModel):
         return self
 
     def calibrated(self, networks: Sequence[Measurements], log: Log = silent) -> LayerwisePredictor:
-        """The same for the same devices, its coefficients learnt from these networks; other devices of theirs do not
-        count, and earlier networks are forgotten."""
+        """A copy for the same devices with coefficients learnt from these networks; other devices of theirs do not count,
+        and earlier networks are forgotten."""
         new, guess = self._copy(self.devices_), self.layers_.guess()
         pooled = [self._pooled(m) for m in networks]
         for d, device in enumerate(new.devices_):
@@ -211,7 +211,7 @@ class LayerwisePredictor(CostModel):
         return new
 
     def _copy(self, devices: tuple[Device, ...]) -> LayerwisePredictor:
-        """The same layers, for devices whose coefficients are still to be learnt."""
+        """A copy with the same layers, for devices whose coefficients are still to be learnt."""
         new, size = replace(self), (len(devices), len(COEFFICIENTS))
         new.layers_, new.devices_ = self.layers_, devices
         new.source_, new.errors_ = [0] * size[0], [[] for _ in devices]

@@ -89,7 +89,7 @@ class Groups:
         return np.array([by_name.get(name, size) for name, size in zip(self.names, self.sizes, strict=True)])
 
     def named(self, widths: Sequence[int] | Widths) -> dict[str, int]:
-        """The same by their names."""
+        """Widths [G] by the names of their groups."""
         return dict(zip(self.names, map(int, widths), strict=True))
 
     def resized(self, widths: Sequence[int] | Widths) -> Architecture:

@@ -39,7 +39,7 @@ class LayerGrid:
     ms: np.ndarray
 
     def whole(self) -> np.ndarray:
-        """The same without holes [I, O].
+        """Latencies without holes [I, O].
 
         Between two measured neighbours of its row or column a hole is what a line says, the mean of both where both
         say something. What lies beyond them is what a + b in + c out + d in out says, fitted to all relatively.

@@ -32,7 +32,7 @@ class Trainer(Protocol):
         set."""
 
     def on(self, device: str) -> Self:
-        """The same trainer on another device."""
+        """A trainer like this one on another device."""
 
 
 @dataclass(frozen=True)

@@ -114,7 +114,7 @@ class DeviceNet:
         return np.log(y[rows][_places(self.references_, few.architectures[rows])])
 
     def predict_relaxed(self, p: Tensor, device: Tensor) -> Tensor:
-        """See `Relaxable.predict_relaxed`; leading dimensions of both are broadcast."""
+        """Predictions [...] of relaxed architectures [..., F] on devices [..., K]; leading dimensions are broadcast."""
         return self.network_(p, device).exp()
 
     def predict(self, archs: Architectures, device: np.ndarray) -> np.ndarray:

@@ -262,8 +262,8 @@ def answer(
         problem: its costs are predictions, and nothing is measured.
         grid: conditions a network is asked; 1: the budgets themselves.
         each: architectures that are decoded for a condition.
-        rounds: of a local search: all neighbours of the `width` best are looked at.
-        width: see there.
+        rounds: of a local search.
+        width: how many of the best have all their neighbours looked at in a round.
         progress: is told what is asked of predictions.
     """
     import torch
