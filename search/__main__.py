@@ -40,7 +40,7 @@ def bisect(
 
     Args:
         accuracy: a table (.yaml, a file of configs/datasets, or .parquet) or a predictor (.pt, .onnx) of accuracies.
-        latency: table or predictor of the target's latencies, or a runtime of this host (ort, ...) that is measured live.
+        latency: table or predictor of the target's latencies, or a runtime of this host (ort, ...), measured live.
         budget_ms: latency that must not be exceeded.
         proxy: table or predictor of the proxy's latencies, which cost nothing; for `adapted` a predictor (.pt) that
             learns new devices.

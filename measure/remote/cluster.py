@@ -80,7 +80,7 @@ class Cluster:
         metric: str = "latency_ms",
         features: Mapping[str, Mapping[str, float]] | None = None,
     ) -> Iterator[Row]:
-        """Run a campaign as `measure.campaign.run_campaign` does, each task at the host of its backend, with `features` by
+        """Run a campaign like `measure.campaign.run_campaign`, each task at the host of its backend, with `features` by
         host.
 
         A slot gets its next task when the row of the last one is on disk, so that nothing queues elsewhere. A task

@@ -90,8 +90,7 @@ class LayerwisePredictor(CostModel):
         return self
 
     def calibrated(self, networks: Sequence[Measurements], log: Log = silent) -> LayerwisePredictor:
-        """A copy for the same devices with coefficients learnt from these networks; other devices of theirs do not count,
-        and earlier networks are forgotten."""
+        """A copy whose coefficients are learnt from these networks alone; those of other devices do not count."""
         new, guess = self._copy(self.devices_), self.layers_.guess()
         pooled = [self._pooled(m) for m in networks]
         for d, device in enumerate(new.devices_):
