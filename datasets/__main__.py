@@ -77,7 +77,6 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
     import pandas as pd
 
     from datasets.figures import distributions, rank_correlation, spearman, write_figure
-    from measure.table import repeatability
 
     known = m.table["metric"].unique()
     metric = metric or next((name for name in ("latency_ms", "exe_ms") if name in known), known[0])
@@ -91,9 +90,9 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
     summary["distinct"] = values.nunique()
     summary.insert(0, "family", [device.family for device in devices] or "")
     if {"repeats", "cv"} <= set(m.table.columns) and (m.table["repeats"] > 1).any():
-        of = m.table[m.table["metric"] == metric].assign(device=lambda t: t["device"].map(dict(enumerate(names))))
-        again = repeatability(of).set_index("device")
-        summary["cv %"], summary["worst cv %"] = again["corrected_median"], again["corrected_worst"]
+        repeated = m.table[(m.table["metric"] == metric) & (m.table["repeats"] > 1)]
+        cv = repeated.groupby(repeated["device"].map(dict(enumerate(names))))["cv"]
+        summary["cv %"], summary["worst cv %"] = 100 * cv.median(), 100 * cv.max()
     print(summary.to_string(float_format="%.4g"))
     if len(names) > 1:
         print(f"\nSpearman between devices, {metric}:")

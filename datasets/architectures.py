@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
@@ -226,3 +227,12 @@ class Architectures(Sequence[Architecture]):
     def keys(self) -> list[str]:
         """Their text forms."""
         return self.space.format(self)
+
+    def positions(self, archs: Architectures) -> np.ndarray:
+        """Where each of `archs` stands among these [len(archs)]; -1 where it does not. Decisions are compared and no
+        skeletons: a cell of `nasbench201` is the same one in `nasbench201(cells=1)`."""
+        return np.array([self._places.get(row.tobytes(), -1) for row in archs.decisions], dtype=int)
+
+    @cached_property
+    def _places(self) -> dict[bytes, int]:
+        return {row.tobytes(): i for i, row in enumerate(self.decisions)}

@@ -9,18 +9,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+from typing import ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 
 from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError
 from datasets.spaces.nasbench201 import NasBench201
+from measure.apart import build_apart
 from measure.build.weights import Weights, make_weights
 from measure.host import machine_name
 from measure.timing import Repeats, Timing, clock
-
-if TYPE_CHECKING:
-    from measure.kernels import Kernel
 
 
 class Session(Protocol):
@@ -63,6 +61,16 @@ class Loaded:
     x: np.ndarray
     init_ms: float
     init_cpu_ms: float
+
+
+class Kernel(NamedTuple):
+    """One kernel of one run: its name, what it is, microseconds since the run began, wall and CPU microseconds."""
+
+    name: str
+    kind: str
+    start_us: float
+    duration_us: float
+    cpu_us: float = float("nan")
 
 
 @dataclass
@@ -176,9 +184,8 @@ class Backend(CostModel):
 
     def artefact(self, network: Architecture, folder: Path, weights: Weights) -> Path:
         """What `build` writes; in a child process if the backend `builds_apart`."""
-        from measure.apart import build_apart
-
-        return (build_apart if self.builds_apart else type(self).build)(self, network, weights, folder)
+        build = partial(self.build, network, weights, folder)
+        return build_apart(build, self.runtime) if self.builds_apart else build()
 
     def profile(self, artefact: Path, x: np.ndarray, warmup: int, runs: int) -> list[list[Kernel]]:
         """The kernels of each run after `warmup` others, in the order of execution; or the means of a few runs each.

@@ -111,7 +111,7 @@ class Bench:
         return self.row(backend, build, partial(backend.built, reference_network()))
 
     def row(self, backend: Backend, build: Build, build_reference: Build) -> Row:
-        """The same of what is built as a measurement begins."""
+        """Measure what `build` produces; used where the network is built elsewhere."""
         row = about(backend)
         try:
             row["versions"] = {"python": platform.python_version(), **backend.versions()}
@@ -192,7 +192,7 @@ class Worker:
         self.pipe: Connection
 
     def __call__(self, backend: Backend, *what: Any) -> Row:
-        """As `Bench`; a crash or a timeout is a failed row too."""
+        """Measure as `Bench` does; a crash or a timeout is a failed row too."""
         try:
             if self.process is None:
                 self._start()

@@ -111,7 +111,7 @@ def _by(value: Any) -> str:
 SMALLEST = Architecture(
     "layers", "one number", (Op("input", {"shape": (1, 1, 1)}), Op("relu", {"shape": (1, 1, 1)})), ((0, 1, 0),)
 )
-"""What a session costs that computes one number."""
+"""The smallest network there is (one ReLU of one number): its latency is the overhead of a session."""
 
 
 @dataclass

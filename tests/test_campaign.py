@@ -374,11 +374,11 @@ def test_any_cost_can_be_searched_and_random_search_is_what_to_beat() -> None:
     assert best[0] <= best[1] < 0
 
 
-def test_the_optimise_command(tmp_path: Path) -> None:
+def test_the_blackbox_command(tmp_path: Path) -> None:
     command = (
         "-m",
         "measure",
-        "optimise",
+        "blackbox",
         "--space",
         str(TINY),
         "--evaluations",

@@ -38,6 +38,7 @@ from search.netadapt.grids import Grid, layers_to_measure
 from search.netadapt.layer_table import CALL
 from search.netadapt.proposals import Workers, derive, price
 from search.netadapt.record import Record
+from search.netadapt.widths import Narrowed
 from tests.netadapt_toy import Toy
 
 EASY = Digits(train=1000, test=100, distractors=0, clutter=0, turn=0.0, noise=0.0)
@@ -59,25 +60,18 @@ def finished(net: Network, output: int) -> Architecture:
     return net.finish("test", "residual", output)
 
 
-@dataclass(frozen=True)
-class Found:
-    width: int
-    latency_ms: float
-    lookups: int
-
-
 def macs(groups: Groups, widths: np.ndarray) -> float:
     """A latency of a device that takes a millisecond for a million multiply-accumulates."""
     return totals(groups.resized(widths))["macs"] / 1e6
 
 
-def narrow(groups: Groups, widths: np.ndarray, group: int, limit: float) -> Found | None:
+def narrow(groups: Groups, widths: np.ndarray, group: int, limit: float) -> Narrowed | None:
     """One channel fewer, and again."""
     for count, width in enumerate(range(int(widths[group]) - 1, 0, -1), 1):
         narrower = np.array(widths)
         narrower[group] = width
         if (ms := macs(groups, narrower)) <= limit:
-            return Found(width, ms, count)
+            return Narrowed(width, ms, count, count)
     return None
 
 

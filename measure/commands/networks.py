@@ -1,4 +1,4 @@
-"""One network at a time: `build`, `delegates`, `timeline`, `lookup`, `optimise`."""
+"""One network at a time: `build`, `delegates`, `timeline`, `lookup`, `blackbox`."""
 
 from __future__ import annotations
 
@@ -131,13 +131,13 @@ def lookup(
         write_text(out, as_json(told))
 
 
-def optimise(
+def blackbox(
     budget_ms: float,
     space: str = "nasbench201",
     backend: str = "ort",
     evaluations: int = 30,
     seed: int = 0,
-    journal: Path = Path("runs/measure/optimise.jsonl"),
+    journal: Path = Path("runs/measure/blackbox.jsonl"),
     core: int | None = None,
     timeout: float = 600,
 ) -> None:

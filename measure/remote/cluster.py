@@ -81,7 +81,8 @@ class Cluster:
         metric: str = "latency_ms",
         features: Mapping[str, Mapping[str, float]] | None = None,
     ) -> Iterator[Row]:
-        """As `measure.campaign.run_campaign`, each task at the host of its backend, with `features` by host.
+        """Run a campaign like `measure.campaign.run_campaign`, each task at the host of its backend, with `features` by
+        host.
 
         A slot gets its next task when the row of the last one is on disk, so that nothing queues elsewhere. A task
         whose worker dies is measured by the next one of that host; one that outlives four workers is a failed row.

@@ -14,10 +14,12 @@ from datasets.measured import Measured
 from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from encoders.layer import LayerPhysics
 from predictors.base import FORMAT, Log, Predictor, devices_of, silent
+from predictors.belief import Belief
 from predictors.config import from_config, to_config
 from predictors.layers.calibration import calibrate, covariance, left_out, most_telling
 from predictors.layers.layer_costs import COEFFICIENTS, LAYERS, PRIOR, LayerCosts
 from predictors.layers.pieces import Piece, pieces
+from predictors.scaling import Scale
 from predictors.trees import XGBoost
 
 Networks = Architectures | Sequence[Architecture]
@@ -27,7 +29,7 @@ _LAYER_COLUMNS = [COEFFICIENTS.index(kind) for kind in ("convolution", "stem", "
 
 
 def _trees() -> Predictor:
-    """As configs/predictors/layer_trees.yaml, the best of one kind in the study of layers."""
+    """The best of one kind in the study of layers, as configs/predictors/layer_trees.yaml has it."""
     return XGBoost(metric="exe_ms", columns=0.5, depth=5, min_child_weight=2.0, encoder=LayerPhysics(tiles=False))
 
 
@@ -42,7 +44,7 @@ class LayerwisePredictor(CostModel):
 
     Attributes:
         convolution: predicts `exe_ms` of such layers; so do the others.
-        pooling: maximum pooling, and what is priced alike.
+        pooling: maximum pooling; other pooling is priced like it.
         dense: fully connected ones.
         held: share of each table's layers that are not learnt, for the intervals.
         noise: relative error of a sum that is no fault of coefficients; if it is smaller, networks count for more.
@@ -68,7 +70,7 @@ class LayerwisePredictor(CostModel):
 
     @staticmethod
     def of(layer: Predictor) -> LayerwisePredictor:
-        """The same predictor, not fitted yet, for every kind of layer."""
+        """One predictor, not fitted yet, for every kind of layer."""
         tree = to_config(replace(layer, metric="exe_ms"))
         kinds = [from_config(tree, Predictor) for _ in LAYERS]  # type: ignore[type-abstract]
         return LayerwisePredictor(kinds[0], kinds[1], kinds[2])
@@ -89,8 +91,7 @@ class LayerwisePredictor(CostModel):
         return self
 
     def calibrated(self, networks: Sequence[Measurements], log: Log = silent) -> LayerwisePredictor:
-        """The same for the same devices, its coefficients learnt from these networks; other devices of theirs do not
-        count, and earlier networks are forgotten."""
+        """A copy whose coefficients are learnt from these networks alone; those of other devices do not count."""
         new, guess = self._copy(self.devices_), self.layers_.guess()
         pooled = [self._pooled(m) for m in networks]
         for d, device in enumerate(new.devices_):
@@ -125,18 +126,16 @@ class LayerwisePredictor(CostModel):
         The spread of the logarithm is what the coefficients leave open, and by what measured networks were off when
         they were left out; where fewer than three were measured, `noise` and the errors of layers instead.
         """
+        return self.belief(archs, device, batch).interval(level)
+
+    def belief(self, archs: Networks, device: Device | None = None, batch: int | None = None) -> Belief:
+        """Distributions [A] of the milliseconds of running networks on one device: Student's t of their logarithms."""
         d = self.position(device)
         costs, parts = self.costs(archs, batch)
-        return self.interval(d, costs[:, self.source_[d]], [part[:, self.source_[d]] for part in parts], level)
+        return self.believed(d, costs[:, self.source_[d]], [part[:, self.source_[d]] for part in parts])
 
-    def interval(
-        self, d: int, costs: np.ndarray, parts: Sequence[np.ndarray], level: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The same from the costs of networks [A, K] and of their pieces [P, K] each, on its device number `d`."""
-        from scipy.stats import t as student
-
-        if not 0 < level < 1:
-            raise InputError(f"level = {level} must lie between 0 and 1.")
+    def believed(self, d: int, costs: np.ndarray, parts: Sequence[np.ndarray]) -> Belief:
+        """Distributions [A] from the costs of networks [A, K] and of their pieces [P, K] each, on device number `d`."""
         ms, errors = costs @ self.coefficients_[d], np.array(self.errors_[d])
         shares = costs * self.coefficients_[d] / ms[:, None]
         variance = np.einsum("ai,ij,aj->a", shares, self.covariances_[d], shares)
@@ -146,8 +145,7 @@ class LayerwisePredictor(CostModel):
             each = self.layers_.deviations[self.source_[d]][[0, 0, 1, 1, 1, 2]]  # depthwise ones: as pooling's
             off = [(((part * self.coefficients_[d])[:, _LAYER_COLUMNS] * each) ** 2).sum() for part in parts]
             variance += self.noise**2 + np.array(off) / ms**2
-        half = student.ppf(0.5 + level / 2, max(len(errors) - 1, 5)) * np.sqrt(variance)
-        return ms * np.exp(-half), ms * np.exp(half)
+        return Belief(np.log(ms), np.sqrt(variance), Scale.of("log"), max(len(errors) - 1, 5))
 
     def on(self, device: Device | None, metric: str = "latency_ms") -> Cost:
         """The prediction as a cost, for architectures of any space that has shapes."""
@@ -171,7 +169,7 @@ class LayerwisePredictor(CostModel):
         return self.sums([pieces(network, batch) for network in shaped(archs)])
 
     def sums(self, found: Sequence[Sequence[Piece]]) -> tuple[np.ndarray, list[np.ndarray]]:
-        """The same of networks that were taken apart."""
+        """Cost terms of networks given as pieces: totals [A, S, K] and per piece [P, S, K]."""
         parts = self.layers_.of([piece for network in found for piece in network])
         each = np.split(parts, np.cumsum([len(network) for network in found])[:-1]) if found else []
         whole = np.array([part.sum(axis=0) for part in each]).reshape(-1, *parts.shape[1:])
@@ -220,7 +218,7 @@ class LayerwisePredictor(CostModel):
         return new
 
     def _copy(self, devices: tuple[Device, ...]) -> LayerwisePredictor:
-        """The same layers, for devices whose coefficients are still to be learnt."""
+        """A copy with the same layers, for devices whose coefficients are still to be learnt."""
         new, size = replace(self), (len(devices), len(COEFFICIENTS))
         new.layers_, new.devices_ = self.layers_, devices
         new.source_, new.errors_ = [0] * size[0], [[] for _ in devices]

@@ -100,7 +100,7 @@ def price(
     s, coefficients, layers = predictor.source_[d], predictor.coefficients_[d], predictor.layers_
     found = pieces(network, batch)
     costs, (parts,) = predictor.sums([found])
-    (low,), (high,) = predictor.interval(d, costs[:, s], [parts[:, s]], level)
+    (low,), (high,) = predictor.believed(d, costs[:, s], [parts[:, s]]).interval(level)
     batch = batch or network.ops[0].attrs.get("batch", 1)
     moved = [BYTES * batch * math.prod(network.ops[end].attrs["shape"]) for end in (0, -1)]
     a, b, c, e = layers.copies[s]

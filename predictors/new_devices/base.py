@@ -81,8 +81,7 @@ class FewShot(Predictor):
         return (np.concatenate([self._said(x), x["x"]], axis=1) - self.center_) / self.width_
 
     def features(self, archs: Architectures) -> np.ndarray:
-        """Standardised features [A, S + F] of the last architectures asked about are kept: they do not depend on the
-        device that was adapted to."""
+        """Standardised features [A, S + F]. Cached for the last `archs` object, since adapting does not change them."""
         if self.asked_.get("archs") is not archs:
             parts = [self._features(self.encode(archs[i : i + self.chunk])) for i in range(0, len(archs), self.chunk)]
             self.asked_.update(archs=archs, features=np.concatenate(parts))

@@ -12,6 +12,7 @@ from datasets.records import Architectures, Device, InputError
 from encoders.base import VectorEncoder
 from encoders.cell import CellOneHot
 from encoders.flat import PHYSICAL, Joined, Totals
+from predictors.belief import Belief
 from predictors.new_devices.base import FewShot
 from predictors.scaling import Scale
 
@@ -171,6 +172,10 @@ class Conditioned(FewShot):
             weight = (DEGREES + 1) / (DEGREES + squares / stretch)
             stretch = float((PRIOR + weight @ squares) / (PRIOR + len(squares)))
         return stretch * (1 + UNSURE / len(squares) ** 1.5)
+
+    def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
+        """Distributions [A] of new measurements on the device that was adapted to: Student's t, as the noise's."""
+        return Belief(*self._believed(archs, device), self.scale.output(0), DEGREES, least=0.0)
 
     def predict_interval(
         self, archs: Architectures, device: Device | None = None, level: float = 0.9

@@ -57,7 +57,7 @@ def netadapt(
         space: of the network, with its skeleton.
         device: name of a device of the table; may be left out where there is only one.
         budget_ratio: latency to reach, as a share of the whole network's.
-        budget_ms: the same in ms; above 0 it counts instead.
+        budget_ms: latency to reach in ms; above 0 it counts instead.
         measured_ms: latency of the whole network, measured directly; sums of the table are scaled to it. 0: not known.
         runtime: of this host (ort, litert, ...), on which networks that keep the budget by the table are measured;
             iterations go on where they do not. By default the table is believed.
@@ -72,7 +72,7 @@ def netadapt(
             sequential (NetAdapt's).
         threshold: of the binary search.
         conv: step of convolutions' widths; the table has to reach down to it.
-        dense: the same of dense layers' features.
+        dense: step of dense layers' features.
         data: folder of CIFAR-10's python version; by default the digits task is learnt, which is made up here.
         batch: images a step.
         rate: the highest learning rate.

@@ -41,7 +41,7 @@ class LayerGrid:
     ms: np.ndarray
 
     def whole(self) -> np.ndarray:
-        """The same without holes [I, O].
+        """Latencies without holes [I, O].
 
         Between two measured neighbours of its row or column a hole is what a line says, the mean of both where both
         say something. What lies beyond them is what a + b in + c out + d in out says, fitted to all relatively.
@@ -113,18 +113,6 @@ class LayerTable:
         found = cls.of(measured, rows[CALL], device)
         found.whole = {key: rows[key] for key in networks if key not in layers}
         return found
-
-    def frame(self) -> pd.DataFrame:
-        """One row a measured point: kind, channels_in, channels_out, ms."""
-        import pandas as pd
-
-        rows = [
-            (kind, int(i), int(o) or int(i), grid.ms[row, column])
-            for kind, grid in self.grids.items()
-            for row, i in enumerate(grid.ins)
-            for column, o in enumerate(grid.outs)
-        ]
-        return pd.DataFrame(rows, columns=["kind", "channels_in", "channels_out", "ms"]).dropna(ignore_index=True)
 
     def number(self, kind: str) -> int:
         """The kind's number, for `ms`."""

@@ -32,7 +32,7 @@ class Trainer(Protocol):
         set."""
 
     def on(self, device: str) -> Self:
-        """The same trainer on another device."""
+        """A trainer like this one on another device."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,8 @@ def _attempt(proposal: Proposal) -> Tried:
 
 
 def price(lost: float, won: float) -> float:
-    """Accuracy lost for every unit of latency won, to be least. Where accuracy was gained, the more of either the
-    better, which a quotient would not say."""
+    """Loss per latency saved; lower is better. Where a proposal gains accuracy the product is used instead, because a
+    quotient would then prefer to save less."""
     return lost / won if lost > 0 else lost * won
 
 

@@ -96,10 +96,6 @@ class Record:
         os.fsync(self.file.fileno())
         self.rows.append(row)
 
-    def has(self, name: str) -> bool:
-        """Whether weights of this name are there."""
-        return self._of(name).exists()
-
     def save(self, name: str, weights: Weights) -> None:
         """Write weights under a name."""
         buffer = io.BytesIO()
