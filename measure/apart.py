@@ -8,8 +8,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasets.records import Architecture, InputError
-from measure.build.weights import Weights
+from datasets.networks.model import Model
+from datasets.records import InputError
 
 if TYPE_CHECKING:
     from measure.base import Backend
@@ -19,9 +19,7 @@ class BuildFailed(RuntimeError):
     """A build apart crashed, took too long or raised; the text says which."""
 
 
-def build_apart(
-    backend: Backend, network: Architecture, weights: Weights, folder: Path, timeout: float = 600.0
-) -> Path:
+def build_apart(backend: Backend, model: Model, folder: Path, timeout: float = 600.0) -> Path:
     """What `backend.build` writes, built by a fresh child process (seconds to start: it imports anew).
 
     Raises:
@@ -30,7 +28,7 @@ def build_apart(
     """
     context = multiprocessing.get_context("spawn")  # a fork would inherit threads and locks of loaded runtimes
     answer, end = context.Pipe(duplex=False)
-    process = context.Process(target=_build, args=(end, backend, network, weights, folder), daemon=True)
+    process = context.Process(target=_build, args=(end, backend, model, folder), daemon=True)
     process.start()
     end.close()  # the child's copy alone is left, so that its death reads as the end of the answer
     try:
@@ -48,9 +46,9 @@ def build_apart(
     raise BuildFailed(f"The build for {backend.runtime} {told}.")
 
 
-def _build(end: Connection, backend: Backend, network: Architecture, weights: Weights, folder: Path) -> None:
+def _build(end: Connection, backend: Backend, model: Model, folder: Path) -> None:
     try:
-        end.send(backend.build(network, weights, folder))
+        end.send(backend.build(model, folder))
     except InputError as error:
         end.send(error)
     except Exception as error:

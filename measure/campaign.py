@@ -14,10 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.records import Architecture, Architectures, InputError, Space
+from datasets.records import Architectures, InputError, Space
 from datasets.spaces import parse_space
 from measure.base import Backend
-from measure.bench import Bench, Measure, Prepare, Row, block, name_file, onnx_file, whole
+from measure.bench import Bench, Measure, Prepare, Row, Subject, block, name_file, read_file, whole
 
 
 class Journal:
@@ -98,7 +98,7 @@ def distinct_sample(space: Space, n: int, seed: int) -> Architectures:
     return draws[np.array(list(first.values())[:n], dtype=int)]
 
 
-Chosen = tuple[Sequence[Architecture], Prepare]
+Chosen = tuple[Sequence[Subject], Prepare]
 """What a campaign measures, and how it becomes a network."""
 
 
@@ -119,7 +119,7 @@ def files(texts: str) -> Chosen:
     for path in paths:
         if not path.is_file():
             raise InputError(f"There is no ONNX file {path}.")
-    return [name_file(path) for path in paths], onnx_file
+    return [name_file(path) for path in paths], read_file
 
 
 Task = tuple[int, int, Backend]
@@ -127,7 +127,7 @@ Task = tuple[int, int, Backend]
 
 
 def pending(
-    archs: Sequence[Architecture],
+    archs: Sequence[Subject],
     backends: Sequence[Backend],
     journal: Journal,
     repeats: int = 1,
@@ -173,7 +173,7 @@ def device_name(row: Row) -> str | None:
 
 
 def run_campaign(
-    archs: Sequence[Architecture],
+    archs: Sequence[Subject],
     tasks: Sequence[Task],
     journal: Journal,
     prepare: Prepare | None = None,
@@ -203,7 +203,7 @@ def run_campaign(
         yield row
 
 
-def named(arch: Architecture, backend: Backend, repeat: int, metric: str, features: Mapping[str, float]) -> Row:
+def named(arch: Subject, backend: Backend, repeat: int, metric: str, features: Mapping[str, float]) -> Row:
     """What a row is of; the rest of it is measured."""
     device = backend.device().to_dict()
     device["features"] |= features

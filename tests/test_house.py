@@ -31,7 +31,7 @@ MAY_IMPORT = {
         "measure",
         "datasets.records",
         "datasets.spaces",
-        "datasets.analysis",
+        "datasets.networks",
         "datasets.devices",
         "datasets.files",
     },

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.records import Architecture
+from datasets.networks.model import Model, Weights
+from datasets.networks.network import Network
 from measure.base import compare_output, expected_output, make_input
-from measure.build.weights import Weights
 
 NAMES = ("network.pt2", "network.onnx", "network.tflite")
 
 
-def save_network(network: Architecture, weights: Weights, folder: Path) -> list[Path]:
+def save_network(network: Network, weights: Weights, folder: Path) -> list[Path]:
     """Write `NAMES` into a folder.
 
     network.pt2 is what `torch.export` writes: `torch.export.load(path).module()` is an ordinary module for batches of
@@ -27,11 +27,11 @@ def save_network(network: Architecture, weights: Weights, folder: Path) -> list[
 
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / name for name in NAMES]
-    x = make_input(network, 1)
-    expected = expected_output(network, weights, x)
+    model, x = Model(network, weights), make_input(network, 1)
+    expected = expected_output(model, x)
     _save_torch(network, weights, paths[0])
     for backend, path in ((OnnxRuntime(), paths[1]), (LiteRT(), paths[2])):
-        backend.build(network, weights, folder).replace(path)
+        backend.build(model, folder).replace(path)
         session = backend.load(path)
         session.bind(x)
         session.run()
@@ -39,14 +39,14 @@ def save_network(network: Architecture, weights: Weights, folder: Path) -> list[
     return paths
 
 
-def _save_torch(network: Architecture, weights: Weights, path: Path) -> None:
+def _save_torch(network: Network, weights: Weights, path: Path) -> None:
     import torch
 
-    from measure.build.torch_module import Network
+    from measure.build.torch_module import NetworkModule
 
-    module = Network(network, weights)
+    module = NetworkModule(network, weights)
     batch = torch.from_numpy(make_input(network, 2))
     program = torch.export.export(module, (batch,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
     torch.export.save(program, path)
     found = torch.export.load(path).module()(batch).detach().numpy()
-    compare_output(found, np.asarray(expected_output(network, weights, batch.numpy())), "fp32")
+    compare_output(found, np.asarray(expected_output(Model(network, weights), batch.numpy())), "fp32")

@@ -22,13 +22,13 @@ def build(
     """
     from datasets.spaces import parse_space
     from measure.backends import parse_backend
-    from measure.build.weights import make_weights
+    from measure.base import with_weights
 
     (cell,) = parse_space(space).parse([arch])
     network = parse_space(space).block(cell) if block else parse_space(space).expand(cell)
     one = parse_backend(backend, "host").for_network(network)
     out.mkdir(parents=True, exist_ok=True)
-    path = one.artefact(network, out, make_weights(network))
+    path = one.artefact(with_weights(network), out)
     print(f"{path} ({path.stat().st_size:,} bytes)")
 
 

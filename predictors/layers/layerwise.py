@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from datasets.measured import Measured
-from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
+from datasets.networks.network import Network
+from datasets.records import Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from encoders.layer import LayerPhysics
 from predictors.base import FORMAT, Log, Predictor, read_checkpoint, silent, write_checkpoint
 from predictors.config import from_config, to_config
@@ -19,7 +20,7 @@ from predictors.layers.layer_costs import COEFFICIENTS, LAYERS, PRIOR, LayerCost
 from predictors.layers.pieces import Piece, pieces
 from predictors.trees import XGBoost
 
-Networks = Architectures | Sequence[Architecture]
+Networks = Architectures | Sequence[Network]
 """Of any space, or shaped already."""
 
 _LAYER_COLUMNS = [COEFFICIENTS.index(kind) for kind in ("convolution", "stem", "depthwise", "wide", "pooling", "dense")]
@@ -276,7 +277,7 @@ class LayerwisePredictor(CostModel):
         return predictor
 
 
-def shaped(archs: Networks) -> Sequence[Architecture]:
+def shaped(archs: Networks) -> Sequence[Network]:
     """Networks with shapes: those of a space are expanded."""
     return [archs.space.expand(arch) for arch in archs] if isinstance(archs, Architectures) else archs
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.analysis import BYTES
-from datasets.records import Architecture, Device
+from datasets.networks.analysis import BYTES
+from datasets.networks.network import Network
+from datasets.records import Device
 from predictors.layers.layerwise import LayerwisePredictor
 from predictors.layers.pieces import KNOWN, pieces
 
@@ -78,7 +79,7 @@ class Price:
 
 def price(
     predictor: LayerwisePredictor,
-    network: Architecture,
+    network: Network,
     device: Device | None,
     batch: int | None = None,
     level: float = 0.9,
@@ -91,7 +92,7 @@ def price(
     found = pieces(network, batch)
     costs, (parts,) = predictor.sums([found])
     (low,), (high,) = predictor.interval(d, costs[:, s], [parts[:, s]], level)
-    batch = batch or network.ops[0].attrs.get("batch", 1)
+    batch = batch or network.batch or 1
     moved = [BYTES * batch * math.prod(network.ops[end].attrs["shape"]) for end in (0, -1)]
     a, b, c, e = layers.copies[s]
     pre, post, session = a + b * moved[0], c + e * moved[1], float(coefficients[0])
@@ -106,12 +107,11 @@ def price(
     return Price(network.key, predictor.devices_[d], batch, pre, session, post, *ends, level, table, unknown)
 
 
-def read_network(path: Path, batch: int | None = None) -> Architecture:
+def read_network(path: Path, batch: int | None = None) -> Network:
     """The network of an ONNX or Keras file."""
-    from datasets.files.keras_file import read_keras
-    from datasets.files.onnx_file import read_onnx
+    from datasets.networks.reading import read_model
 
-    return read_keras(path, batch or 1)[0] if path.suffix == ".keras" else read_onnx(path, batch)[0]
+    return read_model(path, batch).network
 
 
 def draw(told: Price) -> Figure:

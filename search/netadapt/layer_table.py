@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.analysis import entries
+from datasets.networks.analysis import entries
+from datasets.networks.network import Network
 from datasets.records import InputError
-from search.netadapt.layers import Layer, read_layer, read_network
+from search.netadapt.layers import Layer, read_layer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,7 +102,7 @@ class LayerTable:
             metric: of the latencies.
         """
         rows = read_rows(path, device, metric)
-        networks = {key: read_network(key) for key in rows if key != CALL}
+        networks = {key: Network.from_json(key) for key in rows if key != CALL}
         layers = {key: network for key, network in networks.items() if len(entries(network)) == 1}
         if CALL not in rows or not layers:
             raise InputError(f"{path} has no layers, or no '{CALL}'; measure what `python -m search layers` lists.")

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import fcntl
-import io
 import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from datasets.networks.model import Weights, read_weights, weights_to_npz
 from datasets.records import InputError
-from search.netadapt.cutting import Weights
 
 Row = dict[str, Any]
 
@@ -69,12 +66,7 @@ class Record:
 
     def save(self, name: str, weights: Weights) -> None:
         """Write weights under a name."""
-        buffer = io.BytesIO()
-        flat: dict[str, Any] = {
-            f"{node}.{part}": value for node, named in weights.items() for part, value in named.items()
-        }
-        np.savez(buffer, **flat)
-        _whole(self._of(name), buffer.getvalue())
+        _whole(self._of(name), weights_to_npz(weights))
 
     def load(self, name: str) -> Weights:
         """Weights that were saved under this name."""
@@ -90,16 +82,6 @@ class Record:
 
     def _of(self, name: str) -> Path:
         return self.folder / f"{name}.npz"
-
-
-def read_weights(path: Path) -> Weights:
-    """Weights from a file of a `Record`."""
-    weights: Weights = {}
-    with np.load(path) as held:
-        for name in held.files:
-            node, part = name.split(".")
-            weights.setdefault(int(node), {})[part] = held[name]
-    return weights
 
 
 def _whole(path: Path, content: bytes) -> None:

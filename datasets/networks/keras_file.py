@@ -1,4 +1,4 @@
-"""A Keras model as an `Architecture` with its weights, layer by layer; channels come first in it."""
+"""A Keras model as a `Model`, layer by layer; channels come first in it."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.analysis import BN_EPSILON
-from datasets.blocks.network import Network, same
-from datasets.files.onnx_file import Weights, file_key
-from datasets.records import Architecture, InputError
+from datasets.networks.analysis import BN_EPSILON
+from datasets.networks.builder import NetworkBuilder, same
+from datasets.networks.model import Model, Weights
+from datasets.networks.onnx_file import file_key
+from datasets.records import InputError
 
 if TYPE_CHECKING:
     import keras
@@ -24,7 +25,7 @@ _ACTIVATIONS = {name: name for name in ("relu", "relu6", "sigmoid", "tanh", "sil
 _PASSES = ("Dropout", "SpatialDropout2D", "Identity", "Flatten")  # a dense layer reads its input flat
 
 
-def read_keras(model: keras.Model | Path, batch: int = 1) -> tuple[Architecture, Weights]:
+def read_keras(model: keras.Model | Path, batch: int = 1) -> Model:
     """The network of a functional or sequential model, or of a `.keras` file, and its weights, fp32, keyed by node.
 
     The network's space is `keras`, its key the model's name, or the file's and the first digits of its SHA-256.
@@ -40,8 +41,8 @@ def read_keras(model: keras.Model | Path, batch: int = 1) -> tuple[Architecture,
         key = model.name
     if len(model.inputs) != 1 or len(model.outputs) != 1 or len(model.inputs[0].shape) not in (2, 4):
         raise InputError(f"The Keras model {key} needs one input (an image or features) and one output.")
-    reader = _Reader(key)
-    reader.nodes[id(model.inputs[0])] = reader.net.add("input", _first(model.inputs[0].shape[1:]), batch=batch)
+    reader = _Reader(key, batch)
+    reader.nodes[id(model.inputs[0])] = reader.net.add("input", _first(model.inputs[0].shape[1:]))
     chain = model.layers if type(model).__name__ == "Sequential" else []
     before = model.inputs[0]
     for layer in chain or getattr(model, "operations", model.layers):  # functions of keras.ops too
@@ -52,7 +53,7 @@ def read_keras(model: keras.Model | Path, batch: int = 1) -> tuple[Architecture,
             before = layer.output
         reader.add(layer)
     out = reader.nodes[id(before if chain else model.outputs[0])]
-    return reader.net.finish("keras", key, out), reader.weights
+    return Model(reader.net.finish("keras", key, out), reader.weights)
 
 
 def _load(path: Path) -> keras.Model:
@@ -72,8 +73,8 @@ def _first(shape: Any) -> tuple[int, ...]:
 
 
 class _Reader:
-    def __init__(self, key: str) -> None:
-        self.net, self.weights, self.key = Network(), Weights(), key
+    def __init__(self, key: str, batch: int) -> None:
+        self.net, self.weights, self.key = NetworkBuilder(batch), Weights(), key
         self.nodes: dict[int, int] = {}
 
     def add(self, layer: Any) -> None:

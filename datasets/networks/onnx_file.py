@@ -1,6 +1,6 @@
-"""Any ONNX file as an `Architecture` with its weights.
+"""Any ONNX file as a `Model`.
 
-Shapes are inferred, constants folded, and nodes mapped to the vocabulary of `datasets.analysis` (`onnx_ops` says how).
+Shapes are inferred, constants folded, and nodes mapped to the vocabulary of `networks.analysis` (`onnx_ops` says how).
 What never reaches the output is left out, as every runtime leaves it out.
 """
 
@@ -13,24 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.files.onnx_graph import Node
-from datasets.files.onnx_ops import Reader
-from datasets.records import Architecture, InputError
+from datasets.networks.model import Model
+from datasets.networks.onnx_graph import Node
+from datasets.networks.onnx_ops import Reader
+from datasets.records import InputError
 
 if TYPE_CHECKING:
     import onnx
 
 _SMALL = 1024  # elements: tensors that shape inference may have to look into are no larger
 
-Weights = dict[int, dict[str, np.ndarray]]
-"""Node -> arrays by name, as `measure.build.weights` has them."""
 
-
-def read_onnx(path: Path, batch: int | None = None) -> tuple[Architecture, Weights]:
+def read_onnx(path: Path, batch: int | None = None) -> Model:
     """The network in a file and its weights, fp32, keyed by node.
 
     The network's space is `onnx`, its key the file's name and the first twelve digits of the SHA-256 of its bytes
-    (weights that stand in other files are not in them); its input names the batch.
+    (weights that stand in other files are not in them); it fixes the batch.
 
     Args:
         path: the file; weights in files beside it are read where they stand.
@@ -70,7 +68,7 @@ def read_onnx(path: Path, batch: int | None = None) -> tuple[Architecture, Weigh
         shapes |= {n: shape for n in node.outputs if n in types and (shape := _shape(types[n])) is not None}
         if not known:
             reader.add(node)
-    return reader.finish(y, key)
+    return Model(*reader.finish(y, key), path)
 
 
 def file_key(path: Path, content: bytes) -> str:
