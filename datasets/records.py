@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.architectures import Architecture, Architectures, InputError, Op, Space
+from datasets.networks.collection import Networks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,7 @@ __all__ = [
     "Device",
     "InputError",
     "Measurements",
+    "Networks",
     "Op",
     "Space",
     "find_device",
@@ -81,7 +83,7 @@ class Measurements:
     """What was measured, columnar and immutable.
 
     Attributes:
-        architectures: the A distinct architectures.
+        architectures: the A distinct architectures of one space, or networks of any kinds.
         devices: the D devices.
         table: one row a measurement: `arch` and `device` (positions; device -1 = belongs to none), `metric`, `value`
             in the metric's unit, and whatever else the source recorded (`spread`, quantiles, ...).
@@ -149,16 +151,66 @@ class Measurements:
             table = _renumber(table, "arch", archs, len(self.architectures))
         return Measurements(architectures, kept, table, self.name)
 
+    @staticmethod
+    def concat(parts: Sequence[Measurements], name: str = "") -> Measurements:
+        """Several tables as one; tables of different spaces become a table of networks.
+
+        Args:
+            parts: at least one; what two of them measured of one architecture stands there twice.
+            name: what the whole is called; by default the names of the parts with + between them.
+
+        Raises:
+            InputError: two parts describe a device of one name differently.
+        """
+        import pandas as pd
+
+        devices: dict[str, Device] = {}
+        for device in (device for part in parts for device in part.devices):
+            if devices.setdefault(device.name, device) != device:
+                raise InputError(
+                    f"Two of the tables describe the device '{device.name}' differently; rename it in one of them."
+                )
+        first = parts[0].architectures
+        if isinstance(first, Networks) or any(part.architectures.space != first.space for part in parts):
+            joined: Architectures = Networks(
+                network for part in parts for network in Networks.of(part.architectures).networks
+            )
+        else:
+            joined = Architectures(first.space, np.concatenate([part.architectures.decisions for part in parts]))
+        names, start, tables = list(devices), 0, []
+        for part in parts:
+            numbers = np.array([*(names.index(device.name) for device in part.devices), -1])
+            device = numbers[part.table["device"].to_numpy()]
+            tables.append(part.table.assign(arch=part.table["arch"] + start, device=device))
+            start += len(part.architectures)
+        distinct, position = _distinct(joined)
+        table = pd.concat(tables, ignore_index=True)
+        table["arch"] = position[table["arch"].to_numpy()]
+        name = name or "+".join(dict.fromkeys(part.name for part in parts))
+        return Measurements(distinct, list(devices.values()), table, name)
+
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that change when an architecture, a device or a value does."""
         digest = hashlib.sha256(str(self.architectures.space).encode())
-        digest.update(self.architectures.decisions.tobytes())
+        archs = self.architectures
+        digest.update(
+            "".join(archs.space.canonical(archs)).encode() if isinstance(archs, Networks) else archs.decisions.tobytes()
+        )
         digest.update(repr([device.name for device in self.devices]).encode())
         rows = self.table.sort_values(["arch", "device", "metric"])
         digest.update("".join(rows["metric"]).encode())
         for column, kind in (("arch", np.int64), ("device", np.int64), ("value", np.float64)):
             digest.update(np.ascontiguousarray(rows[column].to_numpy(kind)).tobytes())
         return digest.hexdigest()[:16]
+
+
+def _distinct(archs: Architectures) -> tuple[Architectures, np.ndarray]:
+    """Those of equal keys once, in their order, and the new position of each [A]."""
+    spaces = [n.space for n in archs.networks] if isinstance(archs, Networks) else [""] * len(archs)
+    first: dict[tuple[str, str], int] = {}
+    position = [first.setdefault(key, len(first)) for key in zip(spaces, archs.keys, strict=True)]
+    kept = np.unique(position, return_index=True)[1]
+    return archs[kept], np.array(position, int)
 
 
 def _renumber(table: pd.DataFrame, column: str, positions: Sequence[int] | np.ndarray, size: int) -> pd.DataFrame:

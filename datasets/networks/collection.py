@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,7 +58,7 @@ class AnyNetwork(Space):
         raise InputError("Networks of any kind cannot be drawn at random; name a search space, or the networks.")
 
 
-class Networks(Sequence[Network]):
+class Networks(Architectures):
     """Many networks of any kinds, as `Architectures` are many points of one space.
 
     Attributes:
@@ -67,35 +67,41 @@ class Networks(Sequence[Network]):
 
     space = AnyNetwork()
 
-    def __init__(self, networks: Sequence[Network]) -> None:
+    def __init__(self, networks: Iterable[Network]) -> None:
         self.networks = tuple(networks)
 
     @staticmethod
-    def of(archs: Architectures | Networks) -> Networks:
+    def of(archs: Architectures) -> Networks:
         """The networks that architectures stand for."""
-        return archs if isinstance(archs, Networks) else Networks([archs.space.expand(arch) for arch in archs])
+        return archs if isinstance(archs, Networks) else Networks(archs.space.expand(arch) for arch in archs)
+
+    @property
+    def decisions(self) -> np.ndarray:  # type: ignore[override]
+        raise InputError(
+            "Networks of any kind have no decisions; choose an encoder that reads totals (encoders.flat.Totals), or a "
+            "predictor of networks."
+        )
+
+    def __len__(self) -> int:
+        return len(self.networks)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, int | np.integer):
+            return self.networks[int(index)]
+        return Networks(self.networks[i] for i in np.arange(len(self))[index])
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.networks)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Networks) and self.networks == other.networks
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} networks>"
 
     @property
     def keys(self) -> list[str]:
         """Their names."""
         return [network.key for network in self.networks]
-
-    def __len__(self) -> int:
-        return len(self.networks)
-
-    @overload
-    def __getitem__(self, index: int) -> Network: ...
-    @overload
-    def __getitem__(self, index: slice | np.ndarray | list[int]) -> Networks: ...
-    def __getitem__(self, index: Any) -> Network | Networks:
-        if isinstance(index, int | np.integer):
-            return self.networks[int(index)]
-        return Networks([self.networks[i] for i in np.arange(len(self))[index]])
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Networks) and self.networks == other.networks
-
-    __hash__ = None  # type: ignore[assignment]
-
-    def __repr__(self) -> str:
-        return f"<{len(self)} networks>"

@@ -6,6 +6,7 @@ import importlib
 import re
 from dataclasses import fields, is_dataclass
 
+from datasets.networks.collection import AnyNetwork
 from datasets.records import InputError, Space
 
 
@@ -15,6 +16,8 @@ def parse_space(text: str) -> Space:
     Raises:
         InputError: the module, a parameter or a value is unknown.
     """
+    if text == str(AnyNetwork()):
+        return AnyNetwork()
     match = re.fullmatch(r"(\w+)(?:\(([\w=,]*)\))?", text)
     if match is None:
         raise InputError(f"'{text}' does not name a space; write for example nasbench201 or nasbench201(cells=1).")
