@@ -108,10 +108,14 @@ class Bench:
     def __call__(self, backend: Backend, subject: Subject, prepare: Prepare) -> Row:
         """What one measurement adds to its row; a failure is a row that says why."""
 
-        def build(folder: Path) -> Built:
-            return backend.built(prepare(subject, backend.batch), folder)
+        found = Row()
 
-        return self.row(backend, build, partial(backend.built, reference_network()))
+        def build(folder: Path) -> Built:
+            model = prepare(subject, backend.batch)
+            found.update(network_of(subject, model))
+            return backend.built(model, folder)
+
+        return self.row(backend, build, partial(backend.built, reference_network())) | found
 
     def row(self, backend: Backend, build: Build, build_reference: Build) -> Row:
         """The same of what is built as a measurement begins."""
@@ -158,6 +162,11 @@ def _energy(backend: Backend, session: Session) -> Row:
         return measure_energy(session.run, choose_meter(backend))
     except (InputError, Unmetered) as error:
         return {"energy": {"error": str(error)}}
+
+
+def network_of(subject: Subject, model: Model) -> Row:
+    """The field `network`, the JSON form of what was read from a file, so that the row means something without it."""
+    return {"network": model.network.to_json()} if isinstance(subject, NetworkFile) else {}
 
 
 def about(backend: Backend) -> Row:

@@ -35,8 +35,8 @@ def test_a_model_computes_the_same(tmp_path: Path) -> None:
     x = layers.Dense(5, activation="softmax")(layers.Flatten()(x))
     model = keras.Model(start, x)
     model.save(tmp_path / "m.keras")
-    model = read_keras(tmp_path / "m.keras", batch=2)
-    network, weights = model.network, model.weights
+    read = read_keras(tmp_path / "m.keras", batch=2)
+    network, weights = read.network, read.weights
     x = np.random.default_rng(0).standard_normal((2, 4, 11, 13), dtype=np.float32)
     expected = model.predict(x.transpose(0, 2, 3, 1), verbose=0)
     np.testing.assert_allclose(evaluate(network, weights, x), expected, atol=1e-5)
@@ -54,7 +54,7 @@ def test_what_we_build_comes_back() -> None:
     network = space.expand(space.parse([key])[0])
     weights = make_weights(network)
     model = read_keras(build_keras(network, weights))
-    again, read = model.network, model.weights
+    again, read = model.network, model.weights or {}
     x = np.random.default_rng(0).standard_normal((1, 3, 32, 32), dtype=np.float32)
     np.testing.assert_allclose(evaluate(again, read, x), evaluate(network, weights, x), rtol=1e-4, atol=1e-5)
     assert totals(again)["macs"] == totals(network)["macs"]

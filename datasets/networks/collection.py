@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnyNetwork(Space):
-    """The space of all networks, as the space of `Networks`: it can be neither sampled nor listed.
+    """The space of all networks, as the space of `Networks`; it cannot be listed.
 
     Its text form is `networks`; keys that it reads are JSON forms of networks.
     """
@@ -55,7 +55,10 @@ class AnyNetwork(Space):
         raise InputError("Networks of any kind cannot be listed; name a search space, or the networks.")
 
     def sample(self, n: int, rng: np.random.Generator) -> Any:
-        raise InputError("Networks of any kind cannot be drawn at random; name a search space, or the networks.")
+        """Some networks to try things with: random ones of the space `convnet`."""
+        from datasets.spaces.convnet import ConvNet
+
+        return Networks.of(ConvNet().sample(n, rng))
 
 
 class Networks(Architectures):

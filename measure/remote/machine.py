@@ -18,7 +18,7 @@ import numpy as np
 from datasets.networks.model import Model, weights_to_npz
 from datasets.records import InputError
 from measure.base import Backend, absent, expected_output, make_input, reference_network, with_weights
-from measure.bench import Prepare, Row, Subject
+from measure.bench import Prepare, Row, Subject, network_of
 from measure.campaign import Journal
 from measure.remote.messages import Message, describe_backend
 from measure.remote.ssh import Broken, Connection
@@ -86,7 +86,7 @@ class Remote:
             except Exception as error:
                 return self._failed(backend, ticket, f"{type(error).__name__}: {error}")
             content = hashlib.sha256(question.encode()).hexdigest()
-            return self._measured(backend, ticket, content, package)
+            return self._measured(backend, ticket, content, package) | network_of(arch, model)
 
     def _measured(self, backend: Backend, ticket: str, content: str, package: Package) -> Row:
         device, told, broken = backend.device().name, describe_backend(backend), ""
