@@ -6,6 +6,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
@@ -51,6 +52,20 @@ class Architecture:
         for source, target, port in self.edges:
             sources[target].append((port, source))
         return [[source for _, source in sorted(ports)] for ports in sources]
+
+
+MOST_CHARACTERS = 2000
+"""Longest text of an architecture; the longest of ours have 300 characters."""
+
+
+def texts(keys: Sequence[str]) -> Sequence[str]:
+    """Texts of architectures; raises `InputError` where one is no text, or longer than `MOST_CHARACTERS`."""
+    for key in keys:
+        if not isinstance(key, str):
+            raise InputError(f"An architecture is written as text, not as a {type(key).__name__}; look at its table.")
+        if len(key) > MOST_CHARACTERS:
+            raise InputError(f"'{key[:100]}...' is no architecture: it has {len(key):,} characters.")
+    return keys
 
 
 class Space(ABC):
@@ -212,3 +227,12 @@ class Architectures(Sequence[Architecture]):
     def keys(self) -> list[str]:
         """Their text forms."""
         return self.space.format(self)
+
+    def positions(self, archs: Architectures) -> np.ndarray:
+        """Where each of `archs` stands among these [len(archs)]; -1 where it does not. Decisions are compared and no
+        skeletons: a cell of `nasbench201` is the same one in `nasbench201(cells=1)`."""
+        return np.array([self._places.get(row.tobytes(), -1) for row in archs.decisions], dtype=int)
+
+    @cached_property
+    def _places(self) -> dict[bytes, int]:
+        return {row.tobytes(): i for i, row in enumerate(self.decisions)}

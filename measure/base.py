@@ -9,17 +9,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+from typing import ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 
 from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError
 from datasets.spaces.nasbench201 import NasBench201
+from measure.apart import build_apart
 from measure.build.weights import Weights, make_weights
+from measure.host import machine_name
 from measure.timing import Repeats, Timing, clock
-
-if TYPE_CHECKING:
-    from measure.kernels import Kernel
 
 
 class Session(Protocol):
@@ -64,6 +63,16 @@ class Loaded:
     init_cpu_ms: float
 
 
+class Kernel(NamedTuple):
+    """One kernel of one run: its name, what it is, microseconds since the run began, wall and CPU microseconds."""
+
+    name: str
+    kind: str
+    start_us: float
+    duration_us: float
+    cpu_us: float = float("nan")
+
+
 @dataclass
 class Backend(CostModel):
     """A runtime on this host.
@@ -72,13 +81,13 @@ class Backend(CostModel):
         precision: of weights and activations.
         batch: images a run.
         timing: the protocol of `on`.
-        host: name of this machine in device names.
+        host: name of this machine in device names; by default it is made from the processor's.
     """
 
     precision: str = "fp32"
     batch: int = 1
     timing: Timing = field(default_factory=Timing)
-    host: str = "host"
+    host: str = field(default_factory=machine_name)
 
     runtime: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
@@ -175,9 +184,8 @@ class Backend(CostModel):
 
     def artefact(self, network: Architecture, folder: Path, weights: Weights) -> Path:
         """What `build` writes; in a child process if the backend `builds_apart`."""
-        from measure.apart import build_apart
-
-        return (build_apart if self.builds_apart else type(self).build)(self, network, weights, folder)
+        build = partial(self.build, network, weights, folder)
+        return build_apart(build, self.runtime) if self.builds_apart else build()
 
     def profile(self, artefact: Path, x: np.ndarray, warmup: int, runs: int) -> list[list[Kernel]]:
         """The kernels of each run after `warmup` others, in the order of execution; or the means of a few runs each.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,16 +14,6 @@ from measure.build.weights import make_weights
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-class Kernel(NamedTuple):
-    """One kernel of one run: its name, what it is, microseconds since the run began, wall and CPU microseconds."""
-
-    name: str
-    kind: str
-    start_us: float
-    duration_us: float
-    cpu_us: float = float("nan")
 
 
 def timeline(backend: Backend, network: Architecture, runs: int = 20, warmup: int = 5, seed: int = 0) -> pd.DataFrame:

@@ -34,7 +34,7 @@ class Shares:
         return self.known[network.key]
 
     def anew(self, network: Architecture, weights: Weights | None = None) -> float:
-        """The same, measured in any case."""
+        """The network's latency over the whole one's, measured again even if it is known."""
         if not self._sessions:
             self._sessions = [self.backend.session(reference_network()), self.backend.session(self.whole)]
         (reference, whole), one = self._sessions, self.backend.session(network, weights=weights)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.records import Architectures, Device, InputError
+from datasets.files.checkpoint import array
+from datasets.records import Architectures, Device
 from encoders.base import VectorEncoder
 from encoders.cell import require_one_hot
 from encoders.flat import Joined
 from predictors.base import Inputs, Log, Predictor
+from predictors.belief import Belief
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -87,10 +89,10 @@ class GaussianProcess(Predictor):
         self, archs: Architectures, device: Device | None = None, level: float = 0.9
     ) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends [A] of central intervals that a new measurement falls into with probability `level`."""
-        from scipy.special import ndtri
+        return self.belief(archs, device).interval(level)
 
-        if not 0 < level < 1:
-            raise InputError(f"level = {level} must lie between 0 and 1.")
+    def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
+        """Normal distributions [A] of new measurements on one device, on the scale of its labels."""
         column = self.column(device)
         encoded = self.encode(archs)
         x, a = self.x_[self.known_[:, column]], (encoded["x"] - self.center_) / self.width_
@@ -101,14 +103,10 @@ class GaussianProcess(Predictor):
             for (linear, radial, _), block in zip(theta[2:].reshape(-1, 3), self._blocks(a), strict=True)
         )
         std = np.sqrt(np.maximum(own - (cross**2).sum(axis=0), 0) + self._noise(column))
-        z, half = self._forward(encoded), float(ndtri((1 + level) / 2)) * std
-        low, high = z.copy(), z.copy()
-        low[:, column] -= half
-        high[:, column] += half
-        return self.scale.inverse(low)[:, column], self.scale.inverse(high)[:, column]
+        return Belief(self._forward(encoded)[:, column], std, self.scale.output(column))
 
     def predict_relaxed(self, p: Tensor, device: Tensor) -> Tensor:
-        """See `Relaxable.predict_relaxed`."""
+        """Predictions [B] of relaxed architectures [B, F], differentiable (`Relaxable`)."""
         import torch
 
         require_one_hot(self.encoder)
@@ -125,8 +123,16 @@ class GaussianProcess(Predictor):
         return {name: getattr(self, f"{name}_") for name in names}
 
     def _restore(self, state: dict[str, Any]) -> None:
-        for name, tensor in state.items():
-            setattr(self, f"{name}_", tensor.numpy())
+        devices = len(self.scale.mean_)
+        self.x_ = array(state["x"], None, None)
+        rows, features = self.x_.shape
+        self.center_, self.width_ = array(state["center"], features), array(state["width"], features)
+        self.known_, self.alpha_ = array(state["known"], rows, devices, kind="b"), array(state["alpha"], rows, devices)
+        self.ends_ = array(state["ends"], None, kind="i")
+        self.theta_ = array(state["theta"], devices, 2 + 3 * len(self.ends_))
+        sizes = np.diff(self.ends_, prepend=0)
+        if not (sizes > 0).all() or sizes.sum() != features or np.abs(self.theta_).max() > 100:
+            raise ValueError("blocks or hyperparameters are out of range")
 
     def _to_onnx(self, x: Inputs) -> Any:
         """Linear kernels become one line a device; each squared exponential one a device and block."""

@@ -12,13 +12,15 @@ import numpy as np
 
 from datasets.cli import main
 from datasets.figures import spearman
+from datasets.files.table_file import read_table
+from datasets.files.writing import write_text
 from datasets.measured import Measured
 from datasets.records import InputError
 from measure.campaign import read_journal
 from measure.host import cpu_model
 from measure.layer_sums import LayerSums
 from measure.lookup import label, layer_of
-from measure.table import differences, read_table, repeatability, to_accuracies
+from measure.table import differences, repeatability, to_accuracies
 from tests.study import run_parts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -49,7 +51,7 @@ def describe(out: Path) -> list[dict]:
     """`python -m datasets describe bundled`: exit status, and how many figures it drew."""
     command = [sys.executable, "-m", "datasets", "describe", "bundled", "--out", str(out / "figures")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    (out / "describe.txt").write_text(done.stdout)
+    write_text(out / "describe.txt", done.stdout)
     print(done.stdout, done.stderr, file=sys.stderr)
     figures = len(list((out / "figures").rglob("*.png")))
     return [{"status": done.returncode, "tables": done.stdout.count("fingerprint"), "figures": figures}]

@@ -19,6 +19,7 @@ from torch import nn
 
 from datasets.blocks.layers import Layer
 from datasets.blocks.network import Network
+from datasets.files.checkpoint import read_checkpoint, write_checkpoint
 from datasets.records import Architecture, Architectures, Device, InputError, Measurements
 from datasets.spaces.convnet import ConvNet
 from datasets.spaces.convolution import Convolution
@@ -28,6 +29,7 @@ from datasets.spaces.pooling import Pooling
 from datasets.spaces.zoo import Zoo
 from encoders.flat import Totals
 from measure.table import write_table
+from predictors.commands.answers import predict
 from predictors.layers.calibration import calibrate, left_out, most_telling
 from predictors.layers.layer_costs import COEFFICIENTS, PRIOR
 from predictors.layers.layerwise import LayerwisePredictor
@@ -306,6 +308,8 @@ def test_the_command_prices_and_draws_a_file_of_torch(saved: Path, torch_file: P
     told = price(LayerwisePredictor.load(saved), read_network(torch_file, 4), DEVICES[1])
     assert done.stdout.startswith(told.text()) and f"batch 4: {told.total:.4g} ms (90 %" in done.stdout
     assert drawn.read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(InputError, match="no suffix of a picture"):
+        predict(tmp_path / "absent.pt", network=torch_file, out=tmp_path / "p.v2")
 
 
 def test_a_file_of_keras_costs_what_the_same_network_of_torch_does(
@@ -361,7 +365,7 @@ def test_the_artefact_comes_back_whole_or_not_at_all(saved: Path, fitted: Layerw
     code += "print(*(float(x).hex() for x in p.predict(a, p.devices_[1])))"
     done = run("-c", code, saved, NETS, *archs.keys)
     assert done.stdout.split() == [float(x).hex() for x in wanted.predict(archs, DEVICES[1])], done.stderr
-    content = torch.load(saved, weights_only=True)
+    content = read_checkpoint(saved)
     edits = {
         "another class": lambda c: c["predictor"].update(class_path="os.system"),
         "a coefficient less": lambda c: c["state"].update(coefficients=c["state"]["coefficients"][:, 1:]),
@@ -374,9 +378,9 @@ def test_the_artefact_comes_back_whole_or_not_at_all(saved: Path, fitted: Layerw
         "no devices": lambda c: c["layers"].update(machine=c["layers"]["machine"][:1]),
     }
     for what, edit in edits.items():
-        broken = torch.load(saved, weights_only=True)
+        broken = read_checkpoint(saved)
         edit(broken)
-        torch.save(broken, tmp_path / "broken.pt")
+        write_checkpoint(broken, tmp_path / "broken.pt")
         with pytest.raises(InputError):
             LayerwisePredictor.load(tmp_path / "broken.pt")
         assert what

@@ -38,6 +38,7 @@ from search.netadapt.grids import Grid, layers_to_measure
 from search.netadapt.layer_table import CALL
 from search.netadapt.proposals import Workers, derive, price
 from search.netadapt.record import Record
+from search.netadapt.widths import Narrowed
 from tests.netadapt_toy import Toy
 
 EASY = Digits(train=1000, test=100, distractors=0, clutter=0, turn=0.0, noise=0.0)
@@ -59,25 +60,18 @@ def finished(net: Network, output: int) -> Architecture:
     return net.finish("test", "residual", output)
 
 
-@dataclass(frozen=True)
-class Found:
-    width: int
-    latency_ms: float
-    lookups: int
-
-
 def macs(groups: Groups, widths: np.ndarray) -> float:
     """A latency of a device that takes a millisecond for a million multiply-accumulates."""
     return totals(groups.resized(widths))["macs"] / 1e6
 
 
-def narrow(groups: Groups, widths: np.ndarray, group: int, limit: float) -> Found | None:
+def narrow(groups: Groups, widths: np.ndarray, group: int, limit: float) -> Narrowed | None:
     """One channel fewer, and again."""
     for count, width in enumerate(range(int(widths[group]) - 1, 0, -1), 1):
         narrower = np.array(widths)
         narrower[group] = width
         if (ms := macs(groups, narrower)) <= limit:
-            return Found(width, ms, count)
+            return Narrowed(width, ms, count, count)
     return None
 
 
@@ -470,3 +464,39 @@ def test_shares_are_medians_of_what_was_measured_in_turns() -> None:
     assert shares(narrow) == shares(narrow) == 0.25
     shares.passes = 1
     assert shares.anew(narrow) == 0.75
+
+
+# A record that was damaged
+
+
+def test_a_damaged_record_is_one_sentence_and_left_as_it_is(tmp_path: Path) -> None:
+    first = {"iteration": 0, "ms": 1.0, "widths": {"a": 8}, "accuracy": 0.5}
+    for line in (
+        "hello",
+        "[1]",
+        "[" * 100_000,
+        "{}",
+        json.dumps({**first, "ms": -1}),
+        json.dumps({**first, "widths": 3}),
+    ):
+        (tmp_path / "iterations.jsonl").write_text(f"{line}\nmore")
+        with pytest.raises(InputError, match="iterations.jsonl, line 1 is damaged; delete .* and adapt again"):
+            Record(tmp_path, {"seed": 0})
+        assert (tmp_path / "iterations.jsonl").read_text() == f"{line}\nmore"
+    (tmp_path / "iterations.jsonl").write_text(json.dumps(first) + '\n{"torn')
+    for content in ("{", "[]"):
+        (tmp_path / "settings.json").write_text(content)
+        with pytest.raises(InputError, match="settings.json .*adapt again"):
+            Record(tmp_path, {"seed": 0})
+    (tmp_path / "settings.json").unlink()
+    record = Record(tmp_path, {"seed": 0})
+    assert record.rows == [first]
+    with pytest.raises(InputError, match="There is no file"):
+        record.load("none")
+    record.save("0", {3: {"weight": np.ones((2, 2), np.float32)}})
+    whole = (tmp_path / "0.npz").read_bytes()
+    for content in (b"", b"hello", whole[:-30], whole[:50] + b"\xff" * 40 + whole[90:]):
+        (tmp_path / "0.npz").write_bytes(content)
+        with pytest.raises(InputError, match="0.npz is damaged .* adapt again"):
+            record.load("0")
+    record.close()

@@ -34,7 +34,7 @@ def max_pool(net: Network, x: int, act: str, kernel: int, stride: int) -> int:
 
 
 def avg_pool(net: Network, x: int, act: str, kernel: int, stride: int) -> int:
-    """As `max_pool`."""
+    """Pooling has no activation of its own."""
     return net.pool("avg_pool", x, kernel, stride, same(net.shape(x), kernel, stride))
 
 

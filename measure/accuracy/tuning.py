@@ -126,7 +126,7 @@ class Tuning:
             return 100 * float(right), float(nn.functional.cross_entropy(found.double(), labels))
 
     def on(self, device: str) -> Tuning:
-        """The same trainer on another device."""
+        """A trainer like this one on another device."""
         return replace(self, device=device)
 
     def _part(self, network: Architecture, part: str) -> tuple[torch.Tensor, torch.Tensor]:

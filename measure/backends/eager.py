@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.records import Architecture, Op
-from measure.base import Backend, Session
+from measure.base import Backend, Kernel, Session
 from measure.build.weights import Weights
-from measure.kernels import Kernel
 
 if TYPE_CHECKING:
     import torch

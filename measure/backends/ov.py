@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from datasets.records import Architecture
-from measure.base import Backend, Session, calibration_inputs
+from measure.base import Backend, Kernel, Session, calibration_inputs
 from measure.build.weights import Weights
-from measure.kernels import Kernel
 
 
 @dataclass

@@ -15,6 +15,7 @@ from measure.base import Backend
 from measure.bench import Prepare, Row
 from measure.campaign import Journal, Task, named
 from measure.remote.slot import Options, Slot, reach, release, resource
+from measure.rows import sound
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -80,7 +81,8 @@ class Cluster:
         metric: str = "latency_ms",
         features: Mapping[str, Mapping[str, float]] | None = None,
     ) -> Iterator[Row]:
-        """As `measure.campaign.run_campaign`, each task at the host of its backend, with `features` by host.
+        """Run a campaign like `measure.campaign.run_campaign`, each task at the host of its backend, with `features` by
+        host.
 
         A slot gets its next task when the row of the last one is on disk, so that nothing queues elsewhere. A task
         whose worker dies is measured by the next one of that host; one that outlives four workers is a failed row.
@@ -107,7 +109,7 @@ class Cluster:
                 for future in self._ended(asked):
                     repeat, position, backend = asked.pop(future)
                     more = (features or {}).get(backend.host, {})
-                    row = named(archs[position], backend, repeat, metric, more) | _answer(future)
+                    row = sound(named(archs[position], backend, repeat, metric, more) | _answer(future))
                     journal.append(row)
                     yield row
         except (CancelledError, ClosedClientError, OSError) as error:

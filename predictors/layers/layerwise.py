@@ -9,14 +9,17 @@ from typing import Any
 
 import numpy as np
 
+from datasets.files.checkpoint import DAMAGE, array, read_checkpoint, write_checkpoint
 from datasets.measured import Measured
 from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from encoders.layer import LayerPhysics
-from predictors.base import FORMAT, Log, Predictor, read_checkpoint, silent, write_checkpoint
+from predictors.base import FORMAT, Log, Predictor, devices_of, silent
+from predictors.belief import Belief
 from predictors.config import from_config, to_config
 from predictors.layers.calibration import calibrate, covariance, left_out, most_telling
 from predictors.layers.layer_costs import COEFFICIENTS, LAYERS, PRIOR, LayerCosts
 from predictors.layers.pieces import Piece, pieces
+from predictors.scaling import Scale
 from predictors.trees import XGBoost
 
 Networks = Architectures | Sequence[Architecture]
@@ -26,7 +29,7 @@ _LAYER_COLUMNS = [COEFFICIENTS.index(kind) for kind in ("convolution", "stem", "
 
 
 def _trees() -> Predictor:
-    """As configs/predictors/layer_trees.yaml, the best of one kind in the study of layers."""
+    """The best of one kind in the study of layers, as configs/predictors/layer_trees.yaml has it."""
     return XGBoost(metric="exe_ms", columns=0.5, depth=5, min_child_weight=2.0, encoder=LayerPhysics(tiles=False))
 
 
@@ -41,7 +44,7 @@ class LayerwisePredictor(CostModel):
 
     Attributes:
         convolution: predicts `exe_ms` of such layers; so do the others.
-        pooling: maximum pooling, and what is priced alike.
+        pooling: maximum pooling; other pooling is priced like it.
         dense: fully connected ones.
         held: share of each table's layers that are not learnt, for the intervals.
         noise: relative error of a sum that is no fault of coefficients; if it is smaller, networks count for more.
@@ -67,7 +70,7 @@ class LayerwisePredictor(CostModel):
 
     @staticmethod
     def of(layer: Predictor) -> LayerwisePredictor:
-        """The same predictor, not fitted yet, for every kind of layer."""
+        """One predictor, not fitted yet, for every kind of layer."""
         tree = to_config(replace(layer, metric="exe_ms"))
         kinds = [from_config(tree, Predictor) for _ in LAYERS]  # type: ignore[type-abstract]
         return LayerwisePredictor(kinds[0], kinds[1], kinds[2])
@@ -88,8 +91,7 @@ class LayerwisePredictor(CostModel):
         return self
 
     def calibrated(self, networks: Sequence[Measurements], log: Log = silent) -> LayerwisePredictor:
-        """The same for the same devices, its coefficients learnt from these networks; other devices of theirs do not
-        count, and earlier networks are forgotten."""
+        """A copy whose coefficients are learnt from these networks alone; those of other devices do not count."""
         new, guess = self._copy(self.devices_), self.layers_.guess()
         pooled = [self._pooled(m) for m in networks]
         for d, device in enumerate(new.devices_):
@@ -124,18 +126,16 @@ class LayerwisePredictor(CostModel):
         The spread of the logarithm is what the coefficients leave open, and by what measured networks were off when
         they were left out; where fewer than three were measured, `noise` and the errors of layers instead.
         """
+        return self.belief(archs, device, batch).interval(level)
+
+    def belief(self, archs: Networks, device: Device | None = None, batch: int | None = None) -> Belief:
+        """Distributions [A] of the milliseconds of running networks on one device: Student's t of their logarithms."""
         d = self.position(device)
         costs, parts = self.costs(archs, batch)
-        return self.interval(d, costs[:, self.source_[d]], [part[:, self.source_[d]] for part in parts], level)
+        return self.believed(d, costs[:, self.source_[d]], [part[:, self.source_[d]] for part in parts])
 
-    def interval(
-        self, d: int, costs: np.ndarray, parts: Sequence[np.ndarray], level: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The same from the costs of networks [A, K] and of their pieces [P, K] each, on its device number `d`."""
-        from scipy.stats import t as student
-
-        if not 0 < level < 1:
-            raise InputError(f"level = {level} must lie between 0 and 1.")
+    def believed(self, d: int, costs: np.ndarray, parts: Sequence[np.ndarray]) -> Belief:
+        """Distributions [A] from the costs of networks [A, K] and of their pieces [P, K] each, on device number `d`."""
         ms, errors = costs @ self.coefficients_[d], np.array(self.errors_[d])
         shares = costs * self.coefficients_[d] / ms[:, None]
         variance = np.einsum("ai,ij,aj->a", shares, self.covariances_[d], shares)
@@ -145,8 +145,7 @@ class LayerwisePredictor(CostModel):
             each = self.layers_.deviations[self.source_[d]][[0, 0, 1, 1, 1, 2]]  # depthwise ones: as pooling's
             off = [(((part * self.coefficients_[d])[:, _LAYER_COLUMNS] * each) ** 2).sum() for part in parts]
             variance += self.noise**2 + np.array(off) / ms**2
-        half = student.ppf(0.5 + level / 2, max(len(errors) - 1, 5)) * np.sqrt(variance)
-        return ms * np.exp(-half), ms * np.exp(half)
+        return Belief(np.log(ms), np.sqrt(variance), Scale.of("log"), max(len(errors) - 1, 5))
 
     def on(self, device: Device | None, metric: str = "latency_ms") -> Cost:
         """The prediction as a cost, for architectures of any space that has shapes."""
@@ -170,7 +169,7 @@ class LayerwisePredictor(CostModel):
         return self.sums([pieces(network, batch) for network in shaped(archs)])
 
     def sums(self, found: Sequence[Sequence[Piece]]) -> tuple[np.ndarray, list[np.ndarray]]:
-        """The same of networks that were taken apart."""
+        """Cost terms of networks given as pieces: totals [A, S, K] and per piece [P, S, K]."""
         parts = self.layers_.of([piece for network in found for piece in network])
         each = np.split(parts, np.cumsum([len(network) for network in found])[:-1]) if found else []
         whole = np.array([part.sum(axis=0) for part in each]).reshape(-1, *parts.shape[1:])
@@ -219,7 +218,7 @@ class LayerwisePredictor(CostModel):
         return new
 
     def _copy(self, devices: tuple[Device, ...]) -> LayerwisePredictor:
-        """The same layers, for devices whose coefficients are still to be learnt."""
+        """A copy with the same layers, for devices whose coefficients are still to be learnt."""
         new, size = replace(self), (len(devices), len(COEFFICIENTS))
         new.layers_, new.devices_ = self.layers_, devices
         new.source_, new.errors_ = [0] * size[0], [[] for _ in devices]
@@ -259,31 +258,34 @@ class LayerwisePredictor(CostModel):
         Raises:
             InputError: no such file, a truncated, foreign or edited one, a pickle with more than plain data in it.
         """
-        saved, edited = (
-            read_checkpoint(path),
-            f"What was learnt in {path} does not fit its configuration; was it edited?",
-        )
-        if not isinstance(saved, Mapping) or saved.get("format") != FORMAT or "layers" not in saved:
+        saved = read_checkpoint(path)
+        if saved.get("format") != FORMAT or "layers" not in saved:
             raise InputError(
                 f"{path} prices no networks; `python -m predictors layerwise --out FILE` writes one that does."
             )
         try:
             predictor = from_config(saved["predictor"], LayerwisePredictor)
-            predictor.devices_ = tuple(Device(**device) for device in saved["devices"])
+            predictor.devices_ = devices_of(saved["devices"])
             predictor.layers_ = LayerCosts.restored(saved["layers"], str(path))
-            for name, value in saved["state"].items():
-                setattr(predictor, f"{name}_", value if isinstance(value, list) else value.numpy())
-            d, k = len(predictor.devices_), len(COEFFICIENTS)
-            fits = predictor.coefficients_.shape == (d, k) and predictor.covariances_.shape == (d, k, k)
-            known = range(len(predictor.layers_.devices))
-            fits &= len(predictor.errors_) == d == len(predictor.source_) and all(s in known for s in predictor.source_)
-        except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-            raise InputError(edited) from error
-        if not fits:
-            raise InputError(edited)
+            predictor._restore(saved["state"])
+        except DAMAGE as error:
+            raise InputError(f"What was learnt in {path} does not fit its configuration; was it edited?") from error
         told = ("format", "predictor", "unit", "space", "devices", "layers", "state")
         predictor.metadata_ = {key: value for key, value in saved.items() if key not in told}
         return predictor
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Put what was learnt of the devices back; what does not fit raises a ValueError, KeyError or TypeError."""
+        d, k, known = len(self.devices_), len(COEFFICIENTS), range(len(self.layers_.devices))
+        self.coefficients_ = array(state["coefficients"], d, k)
+        self.covariances_ = array(state["covariances"], d, k, k)
+        self.source_, self.errors_ = state["source"], state["errors"]
+        if not d or len(self.source_) != d or any(type(s) is not int or s not in known for s in self.source_):
+            raise ValueError("a device has no layers")
+        if len(self.errors_) != d or not np.isfinite([float(error) for some in self.errors_ for error in some]).all():
+            raise ValueError("errors are not one list of numbers a device")
+        if not (self.coefficients_ > 0).all() or not 0 < self.noise < np.inf:
+            raise ValueError("coefficients and noise must be above zero")
 
 
 def _metric(m: Measurements) -> str:

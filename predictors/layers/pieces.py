@@ -64,7 +64,6 @@ class Piece:
         moved: bytes of activations read and written by what is fused, and of weights.
         weights: bytes of the weights alone.
         layer: values of the features of the layer that it is, where `kind` is one; maybe out of their ranges.
-        work: the same layer's operations under windows, bytes.
         smooth, tanh, stepped: elements that pass activations other than ReLU.
     """
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from datasets.analysis import BYTES
+from datasets.analysis import BYTES, uncounted
+from datasets.figures import new_figure
 from datasets.files.reading import listed
 from datasets.records import Architecture, Device
 from predictors.layers.layer_costs import LAYERS
@@ -99,7 +100,7 @@ def price(
     s, coefficients, layers = predictor.source_[d], predictor.coefficients_[d], predictor.layers_
     found = pieces(network, batch)
     costs, (parts,) = predictor.sums([found])
-    (low,), (high,) = predictor.interval(d, costs[:, s], [parts[:, s]], level)
+    (low,), (high,) = predictor.believed(d, costs[:, s], [parts[:, s]]).interval(level)
     batch = batch or network.ops[0].attrs.get("batch", 1)
     moved = [BYTES * batch * math.prod(network.ops[end].attrs["shape"]) for end in (0, -1)]
     a, b, c, e = layers.copies[s]
@@ -110,7 +111,7 @@ def price(
     table["share"] = ms / (pre + session + ms.sum() + post)
     table["flops"], table["bytes"] = 2 * macs, bytes_
     table["bound"] = np.where(macs / layers.machine[s, 0] > bytes_ / layers.machine[s, 1], "compute", "memory")
-    unknown = Counter(piece.op for piece in found if piece.op not in KNOWN)
+    unknown = uncounted(network) | Counter(piece.op for piece in found if piece.op not in KNOWN)
     ends = pre + low + post, pre + high + post
     warnings = _warnings(predictor, s, found, table, unknown)
     return Price(network.key, predictor.devices_[d], batch, pre, session, post, *ends, level, table, unknown, warnings)
@@ -148,18 +149,17 @@ def read_network(path: Path, batch: int | None = None) -> Architecture:
     from datasets.files.keras_file import read_keras
     from datasets.files.onnx_file import read_onnx
 
-    return read_keras(path, batch or 1)[0] if path.suffix == ".keras" else read_onnx(path, batch)[0]
+    keras = path.suffix == ".keras"
+    return read_keras(path, batch or 1, weights=False)[0] if keras else read_onnx(path, batch)[0]
 
 
 def draw(told: Price) -> Figure:
     """Two panels: where the time goes, layer after layer, and which kinds of layers take it."""
-    from matplotlib.figure import Figure
-
     from predictors.figures import COLOURS, GREY
 
     kinds = list(dict.fromkeys(told.pieces.sort_values("ms", ascending=False)["kind"]))
     colour = dict(zip(kinds, COLOURS, strict=False))
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    figure = new_figure(11, 4.2)
     left, right = figure.subplots(1, 2, width_ratios=(3, 1))
     rows = told.pieces.reset_index(drop=True)
     for kind in kinds:

@@ -7,10 +7,12 @@ from typing import Any, Literal
 
 import numpy as np
 
+from datasets.files.checkpoint import array, number
 from datasets.records import Architectures, Device, InputError
 from encoders.base import VectorEncoder
 from encoders.cell import CellOneHot
 from encoders.flat import PHYSICAL, Joined, Totals
+from predictors.belief import Belief
 from predictors.new_devices.base import FewShot
 from predictors.scaling import Scale
 
@@ -171,6 +173,10 @@ class Conditioned(FewShot):
             stretch = float((PRIOR + weight @ squares) / (PRIOR + len(squares)))
         return stretch * (1 + UNSURE / len(squares) ** 1.5)
 
+    def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
+        """Distributions [A] of new measurements on the device that was adapted to: Student's t, as the noise's."""
+        return Belief(*self._believed(archs, device), self.scale.output(0), DEGREES, least=0.0)
+
     def predict_interval(
         self, archs: Architectures, device: Device | None = None, level: float = 0.9
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -230,13 +236,13 @@ class Conditioned(FewShot):
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)
         if "few" in state:
-            self.few_, self.theta_ = state["few"].numpy(), state["theta"].numpy()
-            if "trust" in state:  # as files were written before samples were reduced
-                root = np.sqrt(state["trust"].numpy())
-                self.few_, self.ones_ = self.few_ * root[:, None], root
-            else:
-                self.ones_ = state["ones"].numpy()
-            self.stretch_ = float(state["stretch"])
+            self.few_, self.theta_ = (
+                array(state["few"], None, len(self.width_)),
+                array(state["theta"], len(self._start())),
+            )
+            self.ones_, self.stretch_ = array(state["ones"], len(self.few_)), number(state["stretch"])
+            if self.stretch_ <= 0 or np.abs(self.theta_).max() > 100:
+                raise ValueError("stretch or hyperparameters are out of range")
 
 
 def reduced(

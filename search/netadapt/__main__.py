@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from datasets.cli import main
+from datasets.files.writing import write_text
 from datasets.records import Architecture, InputError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def netadapt(
         space: of the network, with its skeleton.
         device: name of a device of the table; may be left out where there is only one.
         budget_ratio: latency to reach, as a share of the whole network's.
-        budget_ms: the same in ms; above 0 it counts instead.
+        budget_ms: latency to reach in ms; above 0 it counts instead.
         measured_ms: latency of the whole network, measured directly; sums of the table are scaled to it. 0: not known.
         runtime: of this host (ort, litert, ...), on which networks that keep the budget by the table are measured;
             iterations go on where they do not. By default the table is believed.
@@ -71,7 +72,7 @@ def netadapt(
             sequential (NetAdapt's).
         threshold: of the binary search.
         conv: step of convolutions' widths; the table has to reach down to it.
-        dense: the same of dense layers' features.
+        dense: step of dense layers' features.
         data: folder of CIFAR-10's python version; by default the digits task is learnt, which is made up here.
         batch: images a step.
         rate: the highest learning rate.
@@ -146,7 +147,7 @@ def _measure(runtime: str, whole: Architecture, ms: float) -> Callable[[Architec
     from measure.backends import parse_backend
     from measure.shares import Shares
 
-    shares = Shares(parse_backend(runtime, "host"), whole)
+    shares = Shares(parse_backend(runtime), whole)
     return lambda network, weights: ms * shares(network, weights)
 
 
@@ -166,7 +167,7 @@ def _tell(found: Adapted, ms: float, paths: list[Path]) -> None:
     )
     print(f"{kept} the budget of {found.budget_ms:.4g} ms after {found.iterations} iterations")
     print(f"test accuracy {found.accuracy:.4g} %")
-    paths[0].with_name("widths.json").write_text(json.dumps(widths, indent=1))
+    write_text(paths[0].with_name("widths.json"), json.dumps(widths, indent=1))
     print("written:", *paths)
 
 

@@ -71,11 +71,6 @@ class Groups:
         return np.concatenate([widths, np.broadcast_to(self.fixed, (*widths.shape[:-1], len(self.fixed)))], axis=-1)
 
     @cached_property
-    def producers(self) -> tuple[int, ...]:
-        """The first node that has each group's channels."""
-        return tuple(self.of_node.index(group) for group in range(len(self)))
-
-    @cached_property
     def touching(self) -> tuple[tuple[int, ...], ...]:
         """The positions in `layers` of those that read or give each group's channels."""
         return tuple(
@@ -94,7 +89,7 @@ class Groups:
         return np.array([by_name.get(name, size) for name, size in zip(self.names, self.sizes, strict=True)])
 
     def named(self, widths: Sequence[int] | Widths) -> dict[str, int]:
-        """The same by their names."""
+        """Widths [G] by the names of their groups."""
         return dict(zip(self.names, map(int, widths), strict=True))
 
     def resized(self, widths: Sequence[int] | Widths) -> Architecture:

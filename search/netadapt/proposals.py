@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any, Literal, Protocol, Self
 
 import numpy as np
@@ -32,7 +32,7 @@ class Trainer(Protocol):
         set."""
 
     def on(self, device: str) -> Self:
-        """The same trainer on another device."""
+        """A trainer like this one on another device."""
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,10 @@ class Workers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self.pool is not None:
+            for process in active_children() if kind else ():
+                process.kill()  # nobody waits for what it tries now
             self.pool.shutdown(cancel_futures=True)
 
 
@@ -107,6 +109,7 @@ _HERE: dict[str, Trainer] = {}
 
 
 def _begin(trainer: Trainer, free: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who adapts, which then ends this process
     if sys.platform == "linux":
         import ctypes
 
@@ -119,8 +122,8 @@ def _attempt(proposal: Proposal) -> Tried:
 
 
 def price(lost: float, won: float) -> float:
-    """Accuracy lost for every unit of latency won, to be least. Where accuracy was gained, the more of either the
-    better, which a quotient would not say."""
+    """Loss per latency saved; lower is better. Where a proposal gains accuracy the product is used instead, because a
+    quotient would then prefer to save less."""
     return lost / won if lost > 0 else lost * won
 
 

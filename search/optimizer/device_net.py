@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from datasets.files.checkpoint import DAMAGE, array, module, number
 from datasets.records import Architectures, InputError, Measurements
 from datasets.spaces import parse_space
 from encoders.cell import CellOneHot
-from predictors.any_device.synthetic_devices import SyntheticDevices
 from predictors.base import Log, silent
+from search.optimizer.synthetic_devices import SyntheticDevices
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -80,10 +81,9 @@ class DeviceNet:
     def _train(self, real: Tensor, x: Tensor, rng: np.random.Generator, log: Log) -> None:
         import torch
 
-        from predictors.training import one_cycle
-
         optimizer = torch.optim.AdamW(self.network_.parameters(), self.learning_rate, weight_decay=self.weight_decay)
-        schedule, few = one_cycle(optimizer, self.learning_rate, self.steps), round(self.real * self.devices)
+        warm, few = 0.1 if self.steps != 10 else 0.15, round(self.real * self.devices)  # torch divides by 0.1 * 10 - 1
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, self.steps, pct_start=warm)
         for step in range(self.steps):
             if step % FRESH == 0:
                 drawn = self.synthetic_.draw(SYNTHETIC, rng)
@@ -102,7 +102,7 @@ class DeviceNet:
         self.network_.eval().requires_grad_(False)
 
     def _network(self, features: int, references: int) -> nn.Module:
-        from predictors.networks import Bilinear
+        from search.optimizer.bilinear import Bilinear
 
         return Bilinear(features, references, self.hidden, self.rank)
 
@@ -115,7 +115,7 @@ class DeviceNet:
         return np.log(y[rows][_places(self.references_, few.architectures[rows])])
 
     def predict_relaxed(self, p: Tensor, device: Tensor) -> Tensor:
-        """See `Relaxable.predict_relaxed`; leading dimensions of both are broadcast."""
+        """Predictions [...] of relaxed architectures [..., F] on devices [..., K]; leading dimensions are broadcast."""
         return self.network_(p, device).exp()
 
     def predict(self, archs: Architectures, device: np.ndarray) -> np.ndarray:
@@ -141,23 +141,35 @@ class DeviceNet:
 
     @staticmethod
     def restored(state: dict[str, Any]) -> DeviceNet:
-        """The one whose `state` that is."""
-        net = DeviceNet(**state["settings"])
-        net.references_ = parse_space(state["space"]).parse(state["references"])
-        logs, one_hot = state["logs"].numpy(), state["one_hot"].numpy()
-        net.synthetic_ = SyntheticDevices(logs, one_hot, tuple(state["choices"]), state["reach"])
-        net.places_ = state["places"].numpy()
-        net.network_ = net._network(one_hot.shape[1], len(net.references_))
-        net.network_.load_state_dict(state["network"])
-        net.network_.eval().requires_grad_(False)
+        """The one whose `state` that is.
+
+        Raises:
+            InputError: it was edited.
+        """
+        try:
+            net = DeviceNet(**state["settings"])
+            net.references_ = parse_space(state["space"]).parse(state["references"])
+            choices = net.references_.space.num_choices
+            logs, reach = array(state["logs"], None, None), number(state["reach"])
+            net.synthetic_ = SyntheticDevices(logs, array(state["one_hot"], len(logs), sum(choices)), choices, reach)
+            net.places_ = array(state["places"], len(net.references_), kind="i")
+            if tuple(state["choices"]) != choices or not logs.size or not reach >= 0:
+                raise ValueError("devices are of another space")
+            if net.places_.min() < 0 or net.places_.max() >= len(logs):
+                raise ValueError("references were not measured")
+            net.network_ = module(lambda: net._network(sum(choices), len(net.places_)), state["network"])
+            net.network_.requires_grad_(False)
+            if not np.isfinite(net.predict(net.references_, logs[net.places_, 0])).all():
+                raise ValueError("predictions are not finite")
+        except DAMAGE as error:
+            raise InputError("This network of devices does not fit its settings; was its file edited?") from error
         return net
 
 
 def _places(wanted: Architectures, among: Architectures) -> np.ndarray:
     """Where each of `wanted` stands among those that were measured."""
-    there = {row.tobytes(): i for i, row in enumerate(among.decisions)}
-    places = [there.get(row.tobytes()) for row in wanted.decisions]
-    if wanted.space != among.space or None in places:
-        missing = places.count(None)
+    places = among.positions(wanted)
+    if wanted.space != among.space or (places < 0).any():
+        missing = int((places < 0).sum())
         raise InputError(f"{missing} of {len(wanted)} reference architectures were not measured; measure all of them.")
-    return np.array(places)
+    return places
