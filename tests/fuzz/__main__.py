@@ -24,7 +24,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=0, help="how long, beside --hours")
     parser.add_argument("--cases", type=int, default=0, help="instead of a time, how many of each family")
     parser.add_argument("--case", type=int, help="only this one; what it writes stays in the folder of findings")
-    parser.add_argument("--first", type=int, default=0, help="number of the first case; negative ones are valid inputs")
+    parser.add_argument("--first", type=int, default=0, help="number of the first case")
+    parser.add_argument("--valid", type=int, default=0, help="how many inputs of each family are tried as they are, first")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "fuzz", help="folder of findings")
     parser.add_argument("--summary", type=Path, help="JSON file of the counts")
     given = parser.parse_args()
@@ -40,23 +41,23 @@ def main() -> int:
             write(files, given.out / f"{family.name}-{seed}-{given.case}")
             print(*map(repr, command))
         else:
-            _run(campaign, chosen, 3600 * given.hours + given.seconds, given.cases, given.first)
+            _run(campaign, chosen, 3600 * given.hours + given.seconds, given.cases, given.first, given.valid)
     return _tell(campaign, given.summary)
 
 
-def _run(campaign: Campaign, chosen: list, seconds: float, cases: int, first: int) -> None:
+def _run(campaign: Campaign, chosen: list, seconds: float, cases: int, first: int, valid: int) -> None:
     print(f"seed {campaign.seed}")
     start, batch = time.monotonic(), cases or 50
     while True:
         for family in chosen:
             began, count = time.monotonic(), max(1, round(batch * family.share))
-            campaign.run(family, range(first, first + count))
+            campaign.run(family, [*range(-1, -valid - 1, -1), *range(first, first + count)])
             left = "" if cases else f", {seconds - (time.monotonic() - start):.0f} s left"
             took = (time.monotonic() - began) / count
             print(f"{family.name:22} {first + count:6} cases, {1000 * took:5.0f} ms each{left}", flush=True)
             if not cases and time.monotonic() - start > seconds:
                 return
-        first += batch
+        first, valid = first + batch, 0
         if cases:
             return
 

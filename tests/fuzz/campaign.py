@@ -57,7 +57,7 @@ class Campaign:
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "tmp").mkdir(parents=True)
         places = dict.fromkeys(("TMPDIR", "MPLCONFIGDIR", "KERAS_HOME"), str(self.folder / "tmp"))
-        os.environ |= {**places, "TF_CPP_MIN_LOG_LEVEL": "3", "GNOMON_DATA": str(self.folder / "no_data")}
+        os.environ |= {**places, "TF_CPP_MIN_LOG_LEVEL": "3", "GNOMON_DATA": "public"}
         tempfile.tempdir = str(self.folder / "tmp")
         sys.dont_write_bytecode = True
 
@@ -170,7 +170,7 @@ def _child(family: Family, seed: int, numbers: Sequence[int], folder: Path, jour
                 shutil.rmtree(place, ignore_errors=True)
                 write(files, place)
                 log.write(json.dumps({"begun": number}) + "\n")
-                ended = watch.run(command, place)
+                ended = watch.run(command, place, family.rewrites)
                 row = {"number": number, "code": ended.code, "kind": ended.kind, "details": ended.details}
                 log.write(json.dumps(row) + "\n")
                 shutil.rmtree(place, ignore_errors=True)

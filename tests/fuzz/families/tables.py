@@ -149,21 +149,21 @@ def _is_json(line: str) -> bool:
 
 
 def _journals(folder: Path) -> list[Files]:
+    (folder / "plan.yaml").write_text("parts: [{space: nasbench201, backend: tensorrt, limit: 2}]\n")
     return [{"j.jsonl": inputs.journal()}, {"j.jsonl": inputs.journal(deviceless=True)}]
 
 
 def _use_journal(case: Path, beside: Path, rng: Random) -> Command:
     file = str(case / "j.jsonl")
     table = ["measure", "table", "--journal", file, "--out", "t.parquet"]
-    return rng.choice(
-        (
-            table,
-            table,
-            [*table, "--unstable", "true"],
-            [*table, "--quiet", "1.1"],
-            ["measure", "repeatability", "--file", file],
-        )
-    )
+    commands: list[Command] = [
+        table,
+        [*table, "--unstable", "true"],
+        [*table, "--quiet", "1.1"],
+        ["measure", "repeatability", "--file", file],
+        ["measure", "campaign", "--plan", str(beside / "plan.yaml"), "--journal", file, "--out", "t.parquet"],
+    ]
+    return rng.choices(commands, (3, 1, 1, 1, 1))[0]
 
 
 def _few(folder: Path) -> list[Files]:
@@ -211,7 +211,14 @@ def _use_leti(case: Path, beside: Path, rng: Random) -> Command:
 
 FAMILIES = (
     Family("parquet table", _tables, _edit_table, _use_table),
-    Family("journal", _journals, one_file(any_of(change_journal, change_journal, any_damage)), _use_journal, share=1.5),
+    Family(
+        "journal",
+        _journals,
+        one_file(any_of(change_journal, change_journal, any_damage)),
+        _use_journal,
+        share=1.5,
+        rewrites=("j.jsonl",),
+    ),
     Family("few measurements", _few, one_file(any_of(change_text, change_text, any_damage)), _adapt, share=1.5),
     Family("leti json", _leti, _edit_leti, _use_leti, share=0.5),
 )
