@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -10,6 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from datasets.files.reading import read_json, shortened
+from datasets.files.writing import write_text
 from datasets.records import Architectures, InputError, Measurements, find_device
 from search.base import Problem
 from search.costs import lookup, probability
@@ -74,9 +77,8 @@ def command(performance: Any, read: Callable[[Path], Measurements]) -> Callable[
         if not saved.is_file():
             net = performance.accuracy_net(values, metric, seed, predictors)
             _train(performance, learnt, net, tabled, where, seed=seed, **sizes)
-            saved.write_text(json.dumps(about))
-        elif other := [name for name, value in json.loads(saved.read_text()).items() if about[name] != value]:
-            raise InputError(f"{where} holds networks of other settings ({', '.join(other)}); name another --folder.")
+            write_text(saved, json.dumps({**about, "files": _digests(where)}))
+        _check(where, about)
         costs, net = performance.CostModels.load(where), performance.Predictor.load(where / "accuracy.pt")
         made = [OptimizerNetwork.load(_file(where, method, i)) for i in range(networks) for method in METHODS]
 
@@ -87,6 +89,24 @@ def command(performance: Any, read: Callable[[Path], Measurements]) -> Callable[
         _answer(costs, made, read(few) if few else m, device, quality, budget_ms, rounds)
 
     return optimize
+
+
+def _check(where: Path, about: dict[str, str | int]) -> None:
+    """Refuse networks of other settings, and files that are not as training left them."""
+    remedy = "name another --folder, or remove this one and train again"
+    saved = read_json(where / "settings.json", remedy)
+    if not isinstance(saved, dict) or "files" not in saved:
+        raise InputError(f"{where} was not left by this command, or by another version of it; {remedy}.")
+    if other := [name for name, value in about.items() if saved.get(name) != value]:
+        raise InputError(f"{where} holds networks of other settings ({', '.join(other)}); {remedy}.")
+    now, then = _digests(where), saved["files"] if isinstance(saved["files"], dict) else {}
+    if changed := sorted(name for name in {*now, *then} if now.get(name) != then.get(name)):
+        raise InputError(f"{where / shortened(changed[0])} is not as training left it; {remedy}.")
+
+
+def _digests(where: Path) -> dict[str, str]:
+    """SHA-256 of every file of networks, by its name."""
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(where.glob("*.pt"))}
 
 
 def _train(

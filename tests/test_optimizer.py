@@ -1,5 +1,6 @@
 """The optimizer network and what it learns from: small nets on made-up devices of NAS-Bench-201."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -264,6 +265,17 @@ def test_the_command_trains_once_and_answers_for_a_new_device(tmp_path: Path, ca
         InputError, match=r"other settings \(sources\)"
     ):  # the networks have learnt this one's latencies
         optimize(*tables, 5, "xeon_eager_fp32_1", **small)
+    saved = tmp_path / "seed0"
+    settings, net = (saved / "settings.json").read_text(), bytearray((saved / "net.pt").read_bytes())
+    for content in ("[]", "{", "{}", json.dumps({**json.loads(settings), "files": None})):
+        (saved / "settings.json").write_text(content)
+        with pytest.raises(InputError, match="train again"):
+            optimize(*tables, 5, "xeon_ort_fp32_1", **small)
+    (saved / "settings.json").write_text(settings)
+    net[len(net) // 2] ^= 1
+    (saved / "net.pt").write_bytes(net)
+    with pytest.raises(InputError, match="net.pt is not as training left it; name another --folder"):
+        optimize(*tables, 5, "xeon_ort_fp32_1", **small)
 
 
 @settings(deadline=None, max_examples=15)

@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=0, help="instead of a time, how many of each family")
     parser.add_argument("--case", type=int, help="only this one; what it writes stays in the folder of findings")
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
-    parser.add_argument("--valid", type=int, default=0, help="how many inputs of each family are tried as they are, first")
+    parser.add_argument("--valid", type=int, default=0, help="how many undamaged inputs, first")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "fuzz", help="folder of findings")
     parser.add_argument("--summary", type=Path, help="JSON file of the counts")
     given = parser.parse_args()

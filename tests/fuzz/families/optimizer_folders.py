@@ -11,7 +11,7 @@ from tests.fuzz.families.predictor_files import change_checkpoint
 from tests.fuzz.family import Command, Family, Files
 from tests.fuzz.mutations import change_json, change_text
 
-NAMES = ["--networks", "1", "--synthetic", "8", "--steps", "3", "--rounds", "1", "--device", "toy_3", "--budget_ms", "5"]
+SIZES = ["--networks", "1", "--synthetic", "8", "--steps", "3", "--rounds", "1"]
 
 
 def _command(beside: Path, folder: Path) -> Command:
@@ -21,7 +21,7 @@ def _command(beside: Path, folder: Path) -> Command:
         "--latency",
         str(beside / "optimizer" / "ms.parquet"),
     ]
-    return ["search", "optimize", *tables, *NAMES, "--folder", str(folder)]
+    return ["search", "optimize", *tables, *SIZES, "--budget_ms", "5", "--device", "toy_3", "--folder", str(folder)]
 
 
 def _make(folder: Path) -> list[Files]:
