@@ -112,7 +112,7 @@ class Watch:
 
     def _written(self, path: Any) -> None:
         place = os.path.realpath(os.fsdecode(path))
-        if not place.startswith((str(self.folder), "/dev/null", "/dev/shm")):
+        if not place.startswith((str(self.folder), "/dev/null", "/dev/shm", "/proc/")):
             self.touched += [f"wrote outside of its folder by {_caller()}", place]
 
 
