@@ -47,7 +47,7 @@ def main() -> int:
 
 def _run(campaign: Campaign, chosen: list, seconds: float, cases: int, first: int, valid: int) -> None:
     print(f"seed {campaign.seed}")
-    start, batch = time.monotonic(), cases or 50
+    start, batch = time.monotonic(), cases or 100
     while True:
         for family in chosen:
             began, count = time.monotonic(), max(1, round(batch * family.share))

@@ -1,7 +1,8 @@
 """One command in this process, and what is wrong with how it ended.
 
-Right is: exit code 0 or 1, or 2 with one sentence on stderr; no more than 10 CPU seconds and 1 GiB; nothing written
-outside of the working folder, no input changed, no module imported that only a file names, no process started.
+Right is: exit code 0 or 1, or 2 with one sentence on stderr; predictions are numbers; no more than 10 CPU seconds and
+1 GiB; nothing written outside of the working folder, no input changed, no module imported that only a file names, no
+process started.
 """
 
 import os
@@ -90,6 +91,9 @@ class Watch:
         kept = {path: content for path, content in before.items() if path.name not in rewrites}
         if changed := [path.name for path, content in kept.items() if not _holds(path, content)]:
             return Ended(code, f"changed its input {changed[0]}", told)
+        answer = self.out.read_bytes().decode(errors="replace")
+        if code == 0 and command[1:2] == ["predict"] and re.search(r"\b(nan|inf)\b", answer):
+            return Ended(code, "answered with no number", answer[:2000])
         return Ended(code, _fault_on_stderr(code, told), told[:20_000])
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
@@ -99,7 +103,7 @@ class Watch:
                 return
             self._written(path)
         elif event == "import":
-            if SENTINEL in str(arguments[0]):
+            if arguments[0] == SENTINEL:
                 self.touched.append(f"imported what a file names: {arguments[0]}")
         elif event in ("os.remove", "os.rename", "os.rmdir", "os.mkdir", "os.truncate", "shutil.rmtree"):
             for path in arguments[: 2 if event == "os.rename" else 1]:
