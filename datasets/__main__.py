@@ -8,10 +8,13 @@ import pkgutil
 from pathlib import Path
 from typing import Literal
 
+from datasets.cli import main
+
+# isort: split
 import datasets
 from datasets import public
 from datasets.base import Dataset
-from datasets.cli import main
+from datasets.files.writing import write_text
 from datasets.measured import Measured
 from datasets.public.fetch import MIRROR, Source
 from datasets.public.fetch import fetch as download
@@ -73,7 +76,7 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
     import numpy as np
     import pandas as pd
 
-    from datasets.figures import distributions, rank_correlation, spearman
+    from datasets.figures import distributions, rank_correlation, spearman, write_figure
     from measure.table import repeatability
 
     known = m.table["metric"].unique()
@@ -103,13 +106,12 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
     print(told.to_string(float_format="%.3f"))
     if out is None:
         return
-    Path(out).mkdir(parents=True, exist_ok=True)
     figures = {"distributions.png": distributions}
     if values.notna().any().sum() > 1:
         figures["rank_correlation.png"] = rank_correlation
     print()
     for file, draw in figures.items():
-        draw(m, metric).savefig(Path(out) / file, dpi=130, bbox_inches="tight")
+        write_figure(draw(m, metric), Path(out) / file, bbox_inches="tight")
         print(f"wrote {Path(out) / file}")
 
 
@@ -174,8 +176,7 @@ def leti(data: Dataset, out: Path, metric: str = "latency_ms") -> None:
     from datasets.leti import to_leti
 
     content = to_leti(data.measurements(), metric)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(content))
+    write_text(out, json.dumps(content))
     print(f"{len(content['networks']):,} networks on {len(content['devices'])} devices in {out}")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from datasets.records import Architecture, InputError
 from measure.build.weights import Weights
+from measure.silence import deaf_children
 
 if TYPE_CHECKING:
     from measure.base import Backend
@@ -31,7 +32,8 @@ def build_apart(
     context = multiprocessing.get_context("spawn")  # a fork would inherit threads and locks of loaded runtimes
     answer, end = context.Pipe(duplex=False)
     process = context.Process(target=_build, args=(end, backend, network, weights, folder), daemon=True)
-    process.start()
+    with deaf_children():
+        process.start()
     end.close()  # the child's copy alone is left, so that its death reads as the end of the answer
     try:
         told = answer.recv() if answer.poll(timeout) else f"took more than {timeout:g} s"

@@ -23,6 +23,7 @@ from datasets.records import Architecture, InputError, Op, Space
 from measure.base import Backend, Built, Session, reference_network
 from measure.build.weights import Weights
 from measure.host import cpu_model
+from measure.silence import deaf_children
 
 Row = dict[str, Any]
 
@@ -210,7 +211,8 @@ class Worker:
         context = multiprocessing.get_context("spawn")  # a fork would share the journal's lock and loaded runtimes
         self.pipe, far_end = context.Pipe()
         self.process = context.Process(target=_serve, args=(far_end, os.getpid(), self.bench))
-        self.process.start()
+        with deaf_children():
+            self.process.start()
         far_end.close()
 
     def _stop(self) -> None:

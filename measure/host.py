@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.files.writing import check_writable, write_text
 from datasets.records import InputError
 
 Told = tuple[float, str]
@@ -122,12 +123,6 @@ def write_host(
     path = folder / f"{name}.yaml"
     if path.exists() and not overwrite:
         raise InputError(f"{path} is already there; name another --name or say --overwrite true.")
-    part = path.with_suffix(".part")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part.touch()  # before what takes seconds
-        part.write_text(yaml.safe_dump(describe(name, kind), sort_keys=False, width=120))
-        part.replace(path)  # whole or not at all
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}); name a folder of yours.") from error
+    check_writable(path)  # before what takes seconds
+    write_text(path, yaml.safe_dump(describe(name, kind), sort_keys=False, width=120))
     return path

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from datasets.files.writing import whole_file
 from datasets.records import InputError
 from measure.campaign import Row, device_name, identity
 
@@ -165,8 +166,8 @@ def write_table(table: pd.DataFrame, meta: dict[str, Any], path: Path) -> None:
     table = table.astype({name: np.float32 for name, kind in table.dtypes.items() if kind == np.float64})
     data = pa.Table.from_pandas(table.astype({"repeats": np.int16}), preserve_index=False)
     data = data.replace_schema_metadata({b"gnomon": json.dumps({"format": 1, **meta}).encode()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(data, path, compression="zstd", compression_level=19)
+    with whole_file(path) as part:
+        pq.write_table(data, part, compression="zstd", compression_level=19)
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:

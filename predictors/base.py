@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkab
 
 import numpy as np
 
+from datasets.files.writing import whole_file
 from datasets.records import UNITS, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from datasets.spaces import parse_space
 from encoders.base import GraphEncoder, VectorEncoder
 from encoders.device import DeviceIndex
 from predictors.config import from_config, to_config
+from predictors.limits import check_limits
 from predictors.scaling import Scale, centring
 
 if TYPE_CHECKING:
@@ -63,6 +65,9 @@ class Predictor(CostModel):
 
     chunk: ClassVar[int] = 4096
     """Architectures that are predicted at once."""
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
     # What a kind of predictor has to supply: arrays in, arrays out; scaled labels [A, D], NaN where unknown.
 
@@ -223,13 +228,11 @@ def write_checkpoint(content: dict[str, Any], path: Path) -> None:
     """Write plain containers and arrays (as tensors), whole or not at all."""
     import torch
 
-    part = path.with_name(path.name + ".part")
-    try:
-        torch.save(_tensors(content), part)
-        part.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's writer hides the errno of a full disk in a RuntimeError
-        part.unlink(missing_ok=True)
-        raise InputError(f"Cannot write {path} ({str(error).splitlines()[0]}); is the disk full?") from error
+    with whole_file(path) as part:
+        try:
+            torch.save(_tensors(content), part)
+        except RuntimeError as error:  # torch's writer hides the errno of a full disk in one
+            raise OSError(str(error).splitlines()[0]) from error
 
 
 def read_checkpoint(path: Path) -> Any:

@@ -36,6 +36,7 @@ class Blend(Predictor):
     relative: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.members or {member.metric for member in self.members} != {self.metric}:
             raise InputError(f"A blend needs members, and all of them must predict {self.metric}.")
 

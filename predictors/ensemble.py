@@ -32,6 +32,7 @@ class Ensemble(Predictor):
     size: int = 5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not hasattr(self.member, "seed"):
             raise InputError(
                 f"An ensemble of {type(self.member).__name__} makes no sense: without a seed all are equal."

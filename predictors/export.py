@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.files.writing import write_bytes
 from datasets.records import Architectures, Cost, CostModel, Device, InputError
 from predictors.base import Inputs, Predictor, rebuild
 
@@ -44,13 +45,7 @@ def export(predictor: Predictor, path: Path, checked: int = 200) -> None:
     error = float(np.max(np.abs(got - wanted) / np.maximum(np.abs(wanted), floor)))
     if not error <= TOLERANCE:
         raise RuntimeError(f"The ONNX export differs from the predictor by {error:.2g} relative; it was not written.")
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f"Cannot write {path} ({error.strerror}); make room and export again.") from error
+    write_bytes(path, content)
 
 
 def vector_model(nodes: Sequence[Any], tensors: Mapping[str, np.ndarray], x: Inputs) -> Any:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from datasets.cli import main
+from datasets.files.reading import existing, read_yaml
 from datasets.records import Cost, InputError, Measurements, Space
 
 if TYPE_CHECKING:
@@ -193,22 +194,17 @@ def _live(runtime: str, space: Space, journal: Path) -> Cost:
 @lru_cache(maxsize=4)
 def _table(file: Path) -> Measurements:
     """The measurements of a file of configs/datasets or of a table that `measure table` wrote."""
-    if not file.is_file():
-        raise InputError(f"There is no file {file}; name a .yaml of configs/datasets, a .parquet, .pt or .onnx.")
+    existing(file, "name a .yaml of configs/datasets, a .parquet, .pt or .onnx")
     if file.suffix == ".parquet":
         from datasets.measured import Measured
 
         return Measured(file).measurements()
-    import yaml
 
     from datasets.base import Dataset
     from predictors.config import from_config
 
-    try:
-        tree = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"{file} is no YAML; look at the files of configs/datasets.") from error
-    return from_config(tree if isinstance(tree, dict) else {}, Dataset).measurements()  # type: ignore[type-abstract]
+    tree = read_yaml(file, "name a file of configs/datasets")
+    return from_config(tree, Dataset).measurements()  # type: ignore[type-abstract]
 
 
 def commands() -> list[Any]:

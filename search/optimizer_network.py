@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
+from datasets.files.writing import whole_file
 from datasets.records import Architectures, InputError, Space
 from datasets.spaces import parse_space
 from search.base import Decision, Ledger, Problem, Progress, silent
@@ -208,7 +209,11 @@ class OptimizerNetwork:
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         state = {"settings": settings, "space": str(self.space_), "mean": self.mean_, "std": self.std_}
         state["known"] = self.known_
-        torch.save({**state, "network": self.network_.state_dict()}, path)
+        with whole_file(path) as part:
+            try:
+                torch.save({**state, "network": self.network_.state_dict()}, part)
+            except RuntimeError as error:  # torch's writer hides the errno of a full disk in one
+                raise OSError(str(error).splitlines()[0]) from error
 
     @staticmethod
     def load(path: Path) -> OptimizerNetwork:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable
@@ -11,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from datasets.files.reading import read_json, shortened
+from datasets.files.reading import read_json
 from datasets.files.writing import write_text
 from datasets.records import Architectures, InputError, Measurements, find_device
 from search.base import Problem
@@ -76,8 +75,9 @@ def command(performance: Any, read: Callable[[Path], Measurements]) -> Callable[
         saved = where / "settings.json"
         if not saved.is_file():
             net = performance.accuracy_net(values, metric, seed, predictors)
+            _begin(where, about)
             _train(performance, learnt, net, tabled, where, seed=seed, **sizes)
-            write_text(saved, json.dumps({**about, "files": _digests(where)}))
+            write_text(saved, json.dumps(about))
         _check(where, about)
         costs, net = performance.CostModels.load(where), performance.Predictor.load(where / "accuracy.pt")
         made = [OptimizerNetwork.load(_file(where, method, i)) for i in range(networks) for method in METHODS]
@@ -92,21 +92,22 @@ def command(performance: Any, read: Callable[[Path], Measurements]) -> Callable[
 
 
 def _check(where: Path, about: dict[str, str | int]) -> None:
-    """Refuse networks of other settings, and files that are not as training left them."""
+    """Refuse networks of other settings."""
     remedy = "name another --folder, or remove this one and train again"
     saved = read_json(where / "settings.json", remedy)
-    if not isinstance(saved, dict) or "files" not in saved:
-        raise InputError(f"{where} was not left by this command, or by another version of it; {remedy}.")
-    if other := [name for name, value in about.items() if saved.get(name) != value]:
+    known = saved if isinstance(saved, dict) else {}
+    if other := [name for name, value in about.items() if known.get(name) != value]:
         raise InputError(f"{where} holds networks of other settings ({', '.join(other)}); {remedy}.")
-    now, then = _digests(where), saved["files"] if isinstance(saved["files"], dict) else {}
-    if changed := sorted(name for name in {*now, *then} if now.get(name) != then.get(name)):
-        raise InputError(f"{where / shortened(changed[0])} is not as training left it; {remedy}.")
 
 
-def _digests(where: Path) -> dict[str, str]:
-    """SHA-256 of every file of networks, by its name."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(where.glob("*.pt"))}
+def _begin(where: Path, about: dict[str, str | int]) -> None:
+    """Keep networks of these settings that a stopped training left, and no others."""
+    started, settings = where / "started.json", json.dumps(about)
+    if started.is_file() and started.read_bytes() == settings.encode():
+        return
+    for file in where.glob("network_*.pt"):
+        file.unlink()
+    write_text(started, settings)
 
 
 def _train(
@@ -120,7 +121,7 @@ def _train(
     steps: int,
     seed: int,
 ) -> None:
-    """Both stages."""
+    """Both stages; networks that are there are trained already."""
     import torch
 
     start = time.process_time()
@@ -129,14 +130,13 @@ def _train(
     costs = performance.CostModels(performance.DeviceNet(steps=steps)).fit(m, known, seed)
     objective = Objective(tabled, lambda p: accuracy.predict_relaxed(p, p), (costs.net.predict_relaxed,))
     devices = torch.from_numpy(costs.devices(synthetic, np.random.default_rng(seed))).float()[:, None]
-    where.mkdir(parents=True, exist_ok=True)
     for i in range(networks):
         for method in METHODS:
-            made = OptimizerNetwork(method, steps=steps, seed=i).fit(objective, devices, print)
-            made.save(_file(where, method, i))
+            if not (file := _file(where, method, i)).is_file():
+                OptimizerNetwork(method, steps=steps, seed=i).fit(objective, devices, print).save(file)
     costs.save(where)
     accuracy.save(where / "accuracy.pt")
-    (where / "references.txt").write_text("\n".join(costs.net.references_.keys) + "\n")
+    write_text(where / "references.txt", "\n".join(costs.net.references_.keys) + "\n")
     print(f"trained in {time.process_time() - start:.0f} CPU seconds: {where}")
 
 

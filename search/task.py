@@ -67,8 +67,10 @@ Searching = Callable[[Task, Pool], Search]
 
 def run(searching: Searching, task: Task, read: Readers) -> None:
     """Put a problem together for each device, search, tell, draw the best."""
+    from datasets.figures import check_picture, write_figure
     from search.figures import picture
 
+    check_picture(task.out)
     problems, decisions = dict[str, Problem](), dict[str, Decision]()
     for name in task.device.split(","):
         one = replace(task, device=name.strip())
@@ -85,8 +87,7 @@ def run(searching: Searching, task: Task, read: Readers) -> None:
     best = best_of(decisions)
     if len(decisions) > 1:
         print(f"best: {best}, {decisions[best].arch.keys[0]}, {sum(d.queries for d in decisions.values())} queries")
-    task.out.parent.mkdir(parents=True, exist_ok=True)
-    picture(problems[best], decisions[best], "latency_ms").savefig(task.out, dpi=130)
+    write_figure(picture(problems[best], decisions[best], "latency_ms"), task.out)
     print(f"drawn: {task.out}")
 
 

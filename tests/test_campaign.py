@@ -421,7 +421,7 @@ def test_a_host_is_written_once_and_read_by_encoders(tmp_path: Path) -> None:
     assert done.returncode == 2 and "here.yaml is already there; name another --name" in done.stderr
     (tmp_path / "file").touch()
     done = run(*command[:-1], tmp_path / "file" / "devices")
-    assert done.returncode == 2 and "cannot be written (Not a directory)" in done.stderr
+    assert done.returncode == 2 and "Cannot write" in done.stderr and "(Not a directory)" in done.stderr
     done = run("-m", "measure", "host", "--name", "../x")
     assert done.returncode == 2 and "'../x' cannot be a file's name" in done.stderr
 
@@ -430,9 +430,13 @@ def test_a_host_is_written_once_and_read_by_encoders(tmp_path: Path) -> None:
     "content, sentence",
     [
         ("[1, 2]", "does not describe a device"),
-        ("name: [", "does not describe a device"),
+        ("name: [", "is not valid YAML"),
+        ("{name: 5, family: y, kind: gpu, features: {}}", "does not describe a device"),
+        ("{name: ../x, family: y, kind: gpu, features: {}}", "is no name of a device"),
+        ("{name: x, family: y, kind: gpu, features: {cores: .nan}}", "feature 'cores' has to be a number"),
+        ("{name: x, family: y, kind: gpu, features: [1]}", "does not describe a device"),
         ("{name: x, family: y, kind: toaster, features: {}}", "there is no kind 'toaster'"),
-        ("{name: x, family: y, kind: gpu, features: {cores: many}}", "does not describe a device"),
+        ("{name: x, family: y, kind: gpu, features: {cores: many}}", "feature 'cores' has to be a number"),
     ],
 )
 def test_a_device_file_that_is_none_is_a_sentence(content: str, sentence: str, tmp_path: Path) -> None:

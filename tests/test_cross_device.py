@@ -9,6 +9,7 @@ import pytest
 
 import predictors.__main__ as commands
 from datasets.cli import main as command_line
+from datasets.files.folders import locked
 from datasets.records import Device, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 from measure.campaign import read_journal
@@ -204,7 +205,15 @@ def test_a_bundled_set_leaves_a_family_out_and_a_complete_run_is_skipped(tmp_pat
     assert len(one.targets) == 2 and not any(one.shares_family(name) for name in one.targets)
     settings = {"cells": 200, "shots": [5], "draws": 1, "sampler": "random", "seed": 0, "sources": 3}
     again = [run_study(OwnLine(), sets, "bundled:xeon-ort-fp32", tmp_path, "line", settings) for _ in range(2)]
-    assert again == [True, False]
+    assert again == ["done", "complete"]
+    (out,) = tmp_path.iterdir()
+    out.rename(tmp_path / "elsewhere")
+    with locked(out):
+        assert run_study(OwnLine(), sets, "bundled:xeon-ort-fp32", tmp_path, "line", settings) == "busy"
+    for name in ("../../x", "/etc/x", "n" * 300):
+        with pytest.raises(InputError, match="cannot be a folder's name"):
+            run_study(OwnLine(), sets, "bundled:xeon-ort-fp32", tmp_path, name, settings)
+    assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"]
     with pytest.raises(InputError, match="has no set 'ND'"):
         load_set(sets, "ND")
     with pytest.raises(InputError, match="no devices of the family 'abacus'"):

@@ -27,6 +27,7 @@ from datasets.spaces.pooling import Pooling
 from datasets.spaces.zoo import Zoo
 from encoders.flat import Totals
 from measure.table import write_table
+from predictors.commands.answers import predict
 from predictors.layers.calibration import calibrate, left_out, most_telling
 from predictors.layers.layer_costs import COEFFICIENTS, PRIOR
 from predictors.layers.layerwise import LayerwisePredictor
@@ -276,6 +277,8 @@ def test_the_command_prices_and_draws_a_file_of_torch(saved: Path, torch_file: P
     told = price(LayerwisePredictor.load(saved), read_network(torch_file, 4), DEVICES[1])
     assert done.stdout.startswith(told.text()) and f"batch 4: {told.total:.4g} ms (90 %" in done.stdout
     assert drawn.read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(InputError, match="no suffix of a picture"):
+        predict(tmp_path / "absent.pt", network=torch_file, out=tmp_path / "p.v2")
 
 
 def test_a_file_of_keras_costs_what_the_same_network_of_torch_does(

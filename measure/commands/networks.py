@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from datasets.files.writing import check_writable, whole_file, write_text
 from measure.commands.flags import as_json, parse_backends, progress
 from measure.plan import Protocol
 
@@ -27,8 +30,12 @@ def build(
     (cell,) = parse_space(space).parse([arch])
     network = parse_space(space).block(cell) if block else parse_space(space).expand(cell)
     one = parse_backend(backend, "host").for_network(network)
-    out.mkdir(parents=True, exist_ok=True)
-    path = one.artefact(network, out, make_weights(network))
+    with TemporaryDirectory() as folder:
+        built = one.artefact(network, Path(folder), make_weights(network))
+        path = out / built.name
+        for file in one.parts(built):
+            with whole_file(out / file.name) as part:
+                shutil.copyfile(file, part)
     print(f"{path} ({path.stat().st_size:,} bytes)")
 
 
@@ -101,6 +108,8 @@ def lookup(
     from measure.campaign import Journal
     from measure.lookup import Lookup
 
+    if out is not None:
+        check_writable(out)
     where = parse_space(space)
     (device,) = parse_backends(backend, "host", core, protocol)
     network = where.expand(where.parse([arch])[0])
@@ -116,8 +125,7 @@ def lookup(
         print(f"{told['failed_pairs']} pairs could not be measured and count as their layers alone")
     print("\n" + pd.DataFrame(told["layers"][:largest]).to_string(index=False, float_format="%.4f"))
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(as_json(told))
+        write_text(out, as_json(told))
 
 
 def optimise(

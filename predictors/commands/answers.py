@@ -64,16 +64,17 @@ def predict(
 
 
 def _predict_network(file: Path, network: Path, device: str, batch: int | None, out: Path) -> None:
+    from datasets.figures import check_picture, write_figure
     from predictors.layers.layerwise import LayerwisePredictor
     from predictors.layers.price import draw, price, read_network
 
+    check_picture(out)
     predictor = LayerwisePredictor.load(file)
     where = find_device(predictor.devices_, device) if device else None
     predictor.position(where)  # before a large file is read
     told = price(predictor, read_network(network, batch), where)
     print(told.text())
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draw(told).savefig(out, dpi=130)
+    write_figure(draw(told), out)
     print(f"drawn: {out}")
 
 

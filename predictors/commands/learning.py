@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from datasets.files.writing import check_writable
 from datasets.records import InputError
 from predictors.base import Predictor
 
@@ -29,12 +30,12 @@ def layerwise(
     from predictors.layers.layer_costs import LAYERS
     from predictors.layers.layerwise import LayerwisePredictor, read_tables
 
+    check_writable(out)
     chosen = [name for name in devices.split(",") if name]
     layers = dict(zip(LAYERS, read_tables(tables, LAYERS, chosen), strict=True))
     whole = read_tables(tables, [name for name in networks.split(",") if name], chosen)
     predictor = LayerwisePredictor.of(layer) if layer else LayerwisePredictor()
     predictor.fit(layers, whole, log=lambda message, **numbers: print(message))
-    out.parent.mkdir(parents=True, exist_ok=True)
     predictor.save(out)
     print(f"{out}: prices networks on {', '.join(device.name for device in predictor.devices_)}")
 
@@ -100,11 +101,11 @@ def adapt(
 
     if measurements is None:
         raise InputError("Say with --measurements what was measured on the new device: a .parquet or .csv file.")
+    check_writable(out)
     predictor = _adaptable(file, space)
     few = read_few(measurements, device, predictor.space_, predictor.metric)
     start = time.perf_counter()
     adapted = predictor.adapt(few)
     seconds = time.perf_counter() - start
-    out.parent.mkdir(parents=True, exist_ok=True)
     adapted.save(out)
     print(f"{out}: answers for {few.devices[0].name}; {len(few.architectures)} measurements, {1000 * seconds:.0f} ms")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datasets.analysis import BYTES
+from datasets.figures import new_figure
 from datasets.records import Architecture, Device
 from predictors.layers.layerwise import LayerwisePredictor
 from predictors.layers.pieces import KNOWN, pieces
@@ -116,13 +117,11 @@ def read_network(path: Path, batch: int | None = None) -> Architecture:
 
 def draw(told: Price) -> Figure:
     """Two panels: where the time goes, layer after layer, and which kinds of layers take it."""
-    from matplotlib.figure import Figure
-
     from predictors.figures import COLOURS, GREY
 
     kinds = list(dict.fromkeys(told.pieces.sort_values("ms", ascending=False)["kind"]))
     colour = dict(zip(kinds, COLOURS, strict=False))
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    figure = new_figure(11, 4.2)
     left, right = figure.subplots(1, 2, width_ratios=(3, 1))
     rows = told.pieces.reset_index(drop=True)
     for kind in kinds:

@@ -52,6 +52,7 @@ class FewShot(Predictor):
     asked_: dict[str, Any] = field(init=False, repr=False, compare=False)  # see `features`
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.source.metric != self.metric:
             raise InputError(f"The source model predicts {self.source.metric}, not {self.metric}.")
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.files.writing import write_bytes, write_text
 from datasets.records import InputError
 from search.netadapt.cutting import Weights
 
@@ -50,7 +51,7 @@ class Record:
     def _settle(self, settings: Row) -> None:
         path = self.folder / "settings.json"
         if not path.exists():
-            _whole(path, json.dumps(settings, indent=1).encode())
+            write_text(path, json.dumps(settings, indent=1))
         elif (before := json.loads(path.read_text())) != settings:
             other = sorted(name for name in before.keys() | settings.keys() if before.get(name) != settings.get(name))
             raise InputError(
@@ -74,7 +75,7 @@ class Record:
             f"{node}.{part}": value for node, named in weights.items() for part, value in named.items()
         }
         np.savez(buffer, **flat)
-        _whole(self._of(name), buffer.getvalue())
+        write_bytes(self._of(name), buffer.getvalue())
 
     def load(self, name: str) -> Weights:
         """Weights that were saved under this name."""
@@ -100,13 +101,3 @@ def read_weights(path: Path) -> Weights:
             node, part = name.split(".")
             weights.setdefault(int(node), {})[part] = held[name]
     return weights
-
-
-def _whole(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    beside = path.with_suffix(".part")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)

@@ -24,7 +24,7 @@ SECONDS = 10.0
 """Of the processor, for one command."""
 BYTES = 2**30
 """That a command may need beyond what the process had."""
-LONGEST = 1000
+LONGEST = 2000
 """Characters of a sentence on stderr."""
 
 
