@@ -71,6 +71,8 @@ class Watch:
         """Run a command in a folder, some of whose files it may replace."""
         before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
         os.chdir(folder)
+        sys.stdout.flush()
+        sys.stderr.flush()  # what was said before is forgotten
         os.truncate(self.out, 0)
         os.truncate(self.err, 0)
         Path("/proc/self/clear_refs").write_text("5")  # the highest resident size so far is forgotten
