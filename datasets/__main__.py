@@ -146,11 +146,12 @@ def show(file: Path, batch: int | None = None) -> None:
     """
     import pandas as pd
 
-    from datasets.analysis import VOCABULARY, macs, params, totals
+    from datasets.analysis import VOCABULARY, macs, params, totals, uncounted
     from datasets.files.keras_file import read_keras
     from datasets.files.onnx_file import read_onnx
 
-    network, _ = read_keras(file, batch or 1) if file.suffix == ".keras" else read_onnx(file, batch)
+    keras = file.suffix == ".keras"
+    network, _ = read_keras(file, batch or 1, weights=False) if keras else read_onnx(file, batch)
     size = network.ops[0].attrs["batch"]
     rows = []
     for op, sources in zip(network.ops[1:], network.inputs()[1:], strict=True):
@@ -162,6 +163,8 @@ def show(file: Path, batch: int | None = None) -> None:
     for name, value in totals(network).items():
         print(f"{name:12} {value:>16,}")
     foreign = sorted(set(table.index) - VOCABULARY)
+    for kind, count in uncounted(network).items():
+        print(f"\nWarning: the MACs of {count} x {kind} are not known and not counted above.")
     print(f"\nOutside the vocabulary, so only counted: {', '.join(foreign)}" if foreign else "\nAll ops are known.")
 
 

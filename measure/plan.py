@@ -58,7 +58,8 @@ class Plan:
             return
         for passes in (2, 1, 3):
             for part in self.parts:
-                yield part, part.limit if passes == 1 else min(self.again, part.limit), passes
+                if number := part.limit if passes == 1 else min(self.again, part.limit):
+                    yield part, number, passes
 
 
 def read_plan(path: Path) -> Plan:

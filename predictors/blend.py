@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.files.checkpoint import array
 from datasets.records import Architectures, InputError
 from encoders.cell import CellOneHot
 from predictors.base import Inputs, Log, Predictor
@@ -79,9 +80,10 @@ class Blend(Predictor):
         return {"weights": self.weights_, "members": members}
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.weights_ = state["weights"].numpy()
+        devices = len(self.scale.mean_)
+        self.weights_ = array(state["weights"], len(self.members), devices)
         for member, part in zip(self.members, state["members"], strict=True):
-            member.scale.restore(part["scale"])
+            member.scale.restore(part["scale"], devices)
             member._restore(part["state"])
 
     def _to_onnx(self, x: Inputs) -> Any:

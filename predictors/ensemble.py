@@ -74,6 +74,8 @@ class Ensemble(Predictor):
         return {"members": [member._state() for member in self.members_]}
 
     def _restore(self, state: dict[str, Any]) -> None:
+        if self.size != len(state["members"]):  # before so many are made
+            raise ValueError(f"{len(state['members'])} members, not {self.size}")
         self.members_ = self._members()
         for member, part in zip(self.members_, state["members"], strict=True):
             member._restore(part)

@@ -187,7 +187,7 @@ def _live(runtime: str, space: Space, journal: Path) -> Cost:
     from measure.campaign import Journal
     from measure.commands.flags import parse_backends
 
-    (backend,) = parse_backends(runtime, "host", None)
+    (backend,) = parse_backends(runtime, None)
     return Live(space, backend, Journal(journal))
 
 

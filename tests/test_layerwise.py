@@ -18,6 +18,7 @@ from torch import nn
 
 from datasets.blocks.layers import Layer
 from datasets.blocks.network import Network
+from datasets.files.checkpoint import read_checkpoint, write_checkpoint
 from datasets.records import Architecture, Architectures, Device, InputError, Measurements
 from datasets.spaces.convnet import ConvNet
 from datasets.spaces.convolution import Convolution
@@ -334,7 +335,7 @@ def test_the_artefact_comes_back_whole_or_not_at_all(saved: Path, fitted: Layerw
     code += "print(*(float(x).hex() for x in p.predict(a, p.devices_[1])))"
     done = run("-c", code, saved, NETS, *archs.keys)
     assert done.stdout.split() == [float(x).hex() for x in wanted.predict(archs, DEVICES[1])], done.stderr
-    content = torch.load(saved, weights_only=True)
+    content = read_checkpoint(saved)
     edits = {
         "another class": lambda c: c["predictor"].update(class_path="os.system"),
         "a coefficient less": lambda c: c["state"].update(coefficients=c["state"]["coefficients"][:, 1:]),
@@ -347,9 +348,9 @@ def test_the_artefact_comes_back_whole_or_not_at_all(saved: Path, fitted: Layerw
         "no devices": lambda c: c["layers"].update(machine=c["layers"]["machine"][:1]),
     }
     for what, edit in edits.items():
-        broken = torch.load(saved, weights_only=True)
+        broken = read_checkpoint(saved)
         edit(broken)
-        torch.save(broken, tmp_path / "broken.pt")
+        write_checkpoint(broken, tmp_path / "broken.pt")
         with pytest.raises(InputError):
             LayerwisePredictor.load(tmp_path / "broken.pt")
         assert what

@@ -231,7 +231,7 @@ def test_faults_are_told_in_a_sentence(cells, costs, tmp_path: Path) -> None:
     few = made_up(cells[:5], 1)
     with pytest.raises(InputError, match="reference architectures were not measured"):
         costs.net.vector(few)
-    with pytest.raises(InputError, match="no optimizer network"):
+    with pytest.raises(InputError, match="not an optimizer network"):
         (tmp_path / "bad.pt").write_bytes(b"no")
         OptimizerNetwork.load(tmp_path / "bad.pt")
     with pytest.raises(InputError, match="no file"):

@@ -347,7 +347,7 @@ def test_damaged_foreign_and_absent_files_are_one_sentence(fitted: dict, tmp_pat
         with pytest.raises(InputError, match="There is no file"):
             load_predictor(tmp_path / f"absent{suffix}")
     torch.save({"state_dict": {}}, tmp_path / "other.pt")
-    with pytest.raises(InputError, match="is no predictor of Gnomon, or of another version"):
+    with pytest.raises(InputError, match="is not a predictor of Gnomon, or of an older version; write it again"):
         load_predictor(tmp_path / "other.pt")
 
 

@@ -73,10 +73,11 @@ def read_words(path: Path, hint: str) -> list[str]:
     return words
 
 
-def read_json(path: Path, hint: str) -> Any:
-    """The content of a JSON file; raises `InputError` where it is missing, no text or no JSON."""
+def read_json(path: Path, hint: str, most: int = MOST_BYTES) -> Any:
+    """The content of a JSON file; raises `InputError` where it is missing, larger than `most` bytes, no text or no
+    JSON."""
     try:
-        return json.loads(read_text(path, hint))
+        return json.loads(read_text(path, hint, most))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON ({_short(error)}); {hint}.") from None
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from datasets.files.checkpoint import read_checkpoint, write_checkpoint
 from datasets.records import Architectures, InputError, Measurements
 from encoders.cell import CellOneHot
 from predictors.any_device.device_net import DeviceNet
-from predictors.base import Log, Predictor, read_checkpoint, silent, write_checkpoint
+from predictors.base import Log, Predictor, silent
 from predictors.ensemble import Ensemble
 from predictors.mlp import MLP
 from predictors.new_devices.conditioned import Conditioned

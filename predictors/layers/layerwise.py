@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from datasets.files.checkpoint import DAMAGE, array, read_checkpoint, write_checkpoint
 from datasets.measured import Measured
 from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from encoders.layer import LayerPhysics
-from predictors.base import FORMAT, Log, Predictor, read_checkpoint, silent, write_checkpoint
+from predictors.base import FORMAT, Log, Predictor, devices_of, silent
 from predictors.config import from_config, to_config
 from predictors.layers.calibration import calibrate, covariance, left_out, most_telling
 from predictors.layers.layer_costs import COEFFICIENTS, LAYERS, PRIOR, LayerCosts
@@ -249,31 +250,34 @@ class LayerwisePredictor(CostModel):
         Raises:
             InputError: no such file, a truncated, foreign or edited one, a pickle with more than plain data in it.
         """
-        saved, edited = (
-            read_checkpoint(path),
-            f"What was learnt in {path} does not fit its configuration; was it edited?",
-        )
-        if not isinstance(saved, Mapping) or saved.get("format") != FORMAT or "layers" not in saved:
+        saved = read_checkpoint(path)
+        if saved.get("format") != FORMAT or "layers" not in saved:
             raise InputError(
                 f"{path} prices no networks; `python -m predictors layerwise --out FILE` writes one that does."
             )
         try:
             predictor = from_config(saved["predictor"], LayerwisePredictor)
-            predictor.devices_ = tuple(Device(**device) for device in saved["devices"])
+            predictor.devices_ = devices_of(saved["devices"])
             predictor.layers_ = LayerCosts.restored(saved["layers"], str(path))
-            for name, value in saved["state"].items():
-                setattr(predictor, f"{name}_", value if isinstance(value, list) else value.numpy())
-            d, k = len(predictor.devices_), len(COEFFICIENTS)
-            fits = predictor.coefficients_.shape == (d, k) and predictor.covariances_.shape == (d, k, k)
-            known = range(len(predictor.layers_.devices))
-            fits &= len(predictor.errors_) == d == len(predictor.source_) and all(s in known for s in predictor.source_)
-        except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-            raise InputError(edited) from error
-        if not fits:
-            raise InputError(edited)
+            predictor._restore(saved["state"])
+        except DAMAGE as error:
+            raise InputError(f"What was learnt in {path} does not fit its configuration; was it edited?") from error
         told = ("format", "predictor", "unit", "space", "devices", "layers", "state")
         predictor.metadata_ = {key: value for key, value in saved.items() if key not in told}
         return predictor
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Put what was learnt of the devices back; what does not fit raises a ValueError, KeyError or TypeError."""
+        d, k, known = len(self.devices_), len(COEFFICIENTS), range(len(self.layers_.devices))
+        self.coefficients_ = array(state["coefficients"], d, k)
+        self.covariances_ = array(state["covariances"], d, k, k)
+        self.source_, self.errors_ = state["source"], state["errors"]
+        if not d or len(self.source_) != d or any(type(s) is not int or s not in known for s in self.source_):
+            raise ValueError("a device has no layers")
+        if len(self.errors_) != d or not np.isfinite([float(error) for some in self.errors_ for error in some]).all():
+            raise ValueError("errors are not one list of numbers a device")
+        if not (self.coefficients_ > 0).all() or not 0 < self.noise < np.inf:
+            raise ValueError("coefficients and noise must be above zero")
 
 
 def shaped(archs: Networks) -> Sequence[Architecture]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.analysis import BYTES
+from datasets.analysis import BYTES, uncounted
 from datasets.figures import new_figure
 from datasets.records import Architecture, Device
 from predictors.layers.layerwise import LayerwisePredictor
@@ -102,7 +102,7 @@ def price(
     table["share"] = ms / (pre + session + ms.sum() + post)
     table["flops"], table["bytes"] = 2 * macs, bytes_
     table["bound"] = np.where(macs / layers.machine[s, 0] > bytes_ / layers.machine[s, 1], "compute", "memory")
-    unknown = Counter(piece.op for piece in found if piece.op not in KNOWN)
+    unknown = uncounted(network) | Counter(piece.op for piece in found if piece.op not in KNOWN)
     ends = pre + low + post, pre + high + post
     return Price(network.key, predictor.devices_[d], batch, pre, session, post, *ends, level, table, unknown)
 
@@ -112,7 +112,8 @@ def read_network(path: Path, batch: int | None = None) -> Architecture:
     from datasets.files.keras_file import read_keras
     from datasets.files.onnx_file import read_onnx
 
-    return read_keras(path, batch or 1)[0] if path.suffix == ".keras" else read_onnx(path, batch)[0]
+    keras = path.suffix == ".keras"
+    return read_keras(path, batch or 1, weights=False)[0] if keras else read_onnx(path, batch)[0]
 
 
 def draw(told: Price) -> Figure:

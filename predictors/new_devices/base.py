@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from datasets.files.checkpoint import array, number
 from datasets.records import Architectures, Device, InputError, Measurements
 from encoders.base import DeviceEncoder, VectorEncoder
 from encoders.cell import CellOneHot
@@ -176,14 +177,18 @@ class FewShot(Predictor):
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.source.space_, self.asked_ = self.space_, {}
-        self.source.scale.restore(state["source_scale"])
+        sources = len(state["sources"]["mean"])
+        self.source.scale.restore(state["source_scale"], sources)
         self.source._restore(state["source"])
         self.sources_ = Scale(state["sources_kind"])
-        self.sources_.restore(state["sources"])
-        self.center_, self.width_ = state["center"].numpy(), state["width"].numpy()
-        self.alike_ = state["alike"].numpy()
+        self.sources_.restore(state["sources"], sources)
+        self.center_ = array(state["center"], None)
+        self.width_ = array(state["width"], len(self.center_))
+        self.alike_ = array(state["alike"], sources, sources)
         if "line" in state:
-            self.line_, self.bias_ = state["line"].numpy(), state["bias"]
+            self.line_, self.bias_ = array(state["line"], len(self.width_)), number(state["bias"])
+        if len(self.scale.mean_) != (1 if "line" in state else sources):
+            raise ValueError("it answers for other devices")
 
     def _to_onnx(self, x: Inputs) -> Any:
         from onnx import TensorProto, compose, helper, numpy_helper

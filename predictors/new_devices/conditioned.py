@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from datasets.files.checkpoint import array, number
 from datasets.records import Architectures, Device, InputError
 from encoders.base import VectorEncoder
 from encoders.cell import CellOneHot
@@ -169,8 +170,11 @@ class Conditioned(FewShot):
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)
         if "few" in state:
-            self.few_, self.theta_, self.trust_ = (state[name].numpy() for name in ("few", "theta", "trust"))
-            self.stretch_ = float(state["stretch"])
+            self.few_ = array(state["few"], None, len(self.width_))
+            self.theta_, self.trust_ = array(state["theta"], len(self._start())), array(state["trust"], len(self.few_))
+            self.stretch_ = number(state["stretch"])
+            if min(self.trust_.min(initial=1), self.stretch_) <= 0 or np.abs(self.theta_).max() > 100:
+                raise ValueError("trust, stretch or hyperparameters are out of range")
 
 
 def maximise_evidence(

@@ -9,6 +9,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from datasets.files.checkpoint import array
 from datasets.records import Architectures, Measurements
 from encoders.base import VectorEncoder
 from encoders.flat import Totals
@@ -83,7 +84,8 @@ class AdaProxy(FewShot):
 
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)
-        self.proxies_ = state["proxies"].numpy()
+        sources = len(self.sources_.std_)
+        self.proxies_ = array(state["proxies"], len(self.width_) - sources, sources)
 
 
 @dataclass

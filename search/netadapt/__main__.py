@@ -147,7 +147,7 @@ def _measure(runtime: str, whole: Architecture, ms: float) -> Callable[[Architec
     from measure.backends import parse_backend
     from measure.shares import Shares
 
-    shares = Shares(parse_backend(runtime, "host"), whole)
+    shares = Shares(parse_backend(runtime), whole)
     return lambda network, weights: ms * shares(network, weights)
 
 
