@@ -1,5 +1,6 @@
 """`predictor.pt`, `predictor.onnx` and what prices networks: damaged bytes, edited trees and graphs."""
 
+import contextlib
 import io
 import json
 import os
@@ -8,6 +9,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from datasets.files.checkpoint import digest
+from predictors.onnx_check import with_digest
 from tests.fuzz import inputs
 from tests.fuzz.family import Command, Family, Files, one_file
 from tests.fuzz.mutations import change_bytes, change_tree
@@ -15,18 +18,23 @@ from tests.fuzz.onnx_edits import change_graph
 
 
 def change_checkpoint(content: bytes, rng: Random) -> bytes:
-    """A checkpoint with an edited tree, odd tensors, a pickle that would run something; or damaged bytes."""
+    """A checkpoint with an edited tree, odd tensors, a pickle that would run something; or damaged bytes. Most edited
+    ones have the right digest, as whoever means harm would write them."""
     import torch
 
-    if rng.random() < 0.3:
+    if rng.random() < 0.2:
         return change_bytes(content, rng)
     tree = torch.load(io.BytesIO(content), weights_only=True)
     if rng.random() < 0.05:
         return pickle.dumps(rng.choice((tree.get("predictor"), _Loud(), [1], None)))
-    if rng.random() < 0.3 and "state" in tree:  # a digest in the file is about the state
-        tree["state"] = change_tree(tree["state"], rng, change_tensor)
-    else:
-        tree = change_tree(tree, rng, change_tensor)
+    part = rng.choice([name for name in ("state", "layers", "") if not name or name in tree])
+    tree = (
+        {**tree, part: change_tree(tree[part], rng, change_tensor)} if part else change_tree(tree, rng, change_tensor)
+    )
+    if isinstance(tree, dict) and rng.random() < 0.8:
+        tree.pop("digest", None)
+        with contextlib.suppress(TypeError, ValueError):  # of what no such file holds
+            tree["digest"] = digest(tree)
     saved = io.BytesIO()
     torch.save(tree if rng.random() < 0.97 else {"predictor": _Loud(), "state": tree}, saved)
     return saved.getvalue()
@@ -90,18 +98,26 @@ def _ask(case: Path, beside: Path, rng: Random) -> Command:
 
 
 def change_exported(content: bytes, rng: Random) -> bytes:
-    """An exported predictor with an edited graph, with edited metadata, or damaged."""
+    """An exported predictor with an edited graph, with edited metadata, or damaged; most edited ones have the right
+    digest."""
     import onnx
 
     kind = rng.random()
-    if kind < 0.3:
+    if kind < 0.2:
         return change_bytes(content, rng)
     model = onnx.load_from_string(content)
-    if kind < 0.6:
-        return change_graph(content, rng)
-    (entry,) = [entry for entry in model.metadata_props if entry.key == "gnomon"] or [model.metadata_props[0]]
-    entry.value = json.dumps(change_tree(json.loads(entry.value), rng)).replace("\\ud", "")
-    return model.SerializeToString()
+    place = next(place for place, entry in enumerate(model.metadata_props) if entry.key == "gnomon")
+    if kind < 0.65:
+        model = onnx.load_from_string(change_graph(content, rng))
+    if kind > 0.55:
+        entry = model.metadata_props[place]
+        entry.value = json.dumps(change_tree(json.loads(entry.value), rng), ensure_ascii=True)
+    if rng.random() < 0.2:
+        return model.SerializeToString()
+    for place in reversed(range(len(model.metadata_props))):
+        if model.metadata_props[place].key == "gnomon_digest":
+            del model.metadata_props[place]
+    return with_digest(model.SerializeToString())
 
 
 def _exported(folder: Path) -> list[Files]:
