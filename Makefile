@@ -77,13 +77,13 @@ measure-check: setup
 
 # All bundled tables anew, of this machine, for hours, on one core. Goes on where it stopped; `make tables TABLES=zoo` for one.
 TABLES := nasbench201 nasbench101_small nasbench101 convolution pooling dense convnet zoo accuracy
-HOST := host
+HOST :=
 tables: setup
 	@for t in $(TABLES); do case $$t in \
 		accuracy) $(PY) -m measure accuracy --limit 500 --journal runs/tables/accuracy.jsonl && \
 			$(PY) -m measure accuracy --limit 50 --seeds 2 --journal runs/tables/accuracy.jsonl && \
 			$(PY) -m measure table --journal runs/tables/accuracy.jsonl --out datasets/bundled/accuracy.parquet || exit 1;; \
-		*) $(PY) -m measure campaign --plan configs/campaigns/$$t.yaml --host $(HOST) --out datasets/bundled/$$t.parquet || exit 1;; \
+		*) $(PY) -m measure campaign --plan configs/campaigns/$$t.yaml $(if $(HOST),--host $(HOST)) --out datasets/bundled/$$t.parquet || exit 1;; \
 	esac; done
 
 # What the bundled tables must show; only their first rows are measured again.
@@ -113,7 +113,7 @@ peers: setup
 # New devices from a few measurements, on NASFLAT's device sets: ours, simple ones, HELP's and NASFLAT's methods; how many
 # samples, sources and cells; every family left out; energy. Needs the public files (python -m datasets fetch help oneproxy
 # hw-nas-bench-360). Goes on where it stopped.
-CROSS_DEVICE := shots source_devices leave_one_device energy
+CROSS_DEVICE := shots source_devices leave_one_device energy nasflat_few
 cross-device: setup
 	@for s in nasflat nasflat_others nasflat_gcn nasflat_gcn_nd nasflat_peers nasflat_peers_fbnet $(CROSS_DEVICE); do \
 		$(PY) -m predictors transfer --sweep configs/sweeps/$$s.yaml || exit 1; \

@@ -8,22 +8,29 @@ python train.py --sweep configs/sweeps/help_900.yaml
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
-import shutil
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets.cli import main, one_sentence
+
+# isort: split
 import numpy as np
 
 from datasets.base import Dataset
-from datasets.cli import main, one_sentence
+from datasets.files.folders import Busy, Outcome, check_replaceable, complete, inside, locked, whole_folder
+from datasets.files.writing import write_text
 from datasets.records import InputError
 from datasets.splits import Split
 from predictors.base import Predictor
 from predictors.config import to_config
+
+FILES = ("config.yaml", "predictor.pt", "predictor.onnx", "metrics.json", "predictions.parquet", "report.html")
+"""What a run folder holds."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ def train(
     overwrite: bool = False,
     log: Logging = Logging(),
     sweep: Path | None = None,
-) -> bool:
+) -> Outcome:
     """Fit a predictor, score it and write a run folder: config.yaml, predictor.pt, predictor.onnx, metrics.json,
     predictions.parquet and report.html.
 
@@ -58,18 +65,18 @@ def train(
         data: measurements to learn from and to be tested on (a file of configs/datasets).
         split: which part is learnt, chosen by and tested on (a file of configs/splits).
         predictor: what is fitted (a file of configs/predictors; fields as --predictor.FIELD after it).
-        out: the run folder to write; it appears when everything in it is finished.
+        out: the run folder to write; it appears when everything in it is finished. One process at a time writes it.
         study: instead of --out, a folder of runs; the run is named by its settings there, and skipped if complete.
         name: what rows and reports call the predictor; by default the name of its file. Runs of one predictor with
             several seeds share a name.
         seed: of the split; a predictor has a seed of its own.
-        overwrite: replace a run folder that is already there.
+        overwrite: replace a run folder that is already there; what is no run folder is never replaced.
         log: where else progress is told.
         sweep: alone, instead of all other flags: run every combination of a W&B sweep file (configs/sweeps) that is
             not complete yet.
 
     Returns:
-        Whether anything was to be done.
+        Whether the run is done now, was complete before, or is being trained by another process.
     """
     if (out is None) == (study is None):
         raise InputError("Name the run folder to write with --out, or a folder of runs with --study.")
@@ -78,14 +85,42 @@ def train(
     config |= {"name": name, "seed": seed}
     if study is not None:
         digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:10]
-        out = study / f"{name}-{digest}"
+        out = inside(study, f"{name}-{digest}")
     assert out is not None
-    if out.exists() and not overwrite:
-        if study is not None:
-            print(f"complete: {out}")
-            return False
-        raise InputError(f"{out} is already there; name another --out, or replace it with --overwrite true.")
+    skips = study is not None and not overwrite
+    try:
+        if not (skips and complete(out, FILES)):
+            check_replaceable(out, FILES, overwrite)
+            with locked(out) as place:
+                if not (skips and complete(place, FILES)):  # since another process may have done it meanwhile
+                    check_replaceable(place, FILES, overwrite)
+                    _train(data, split, predictor, {**config, "out": str(out)}, place, log, overwrite)
+                    print(f"finished: {out}, see {out / 'report.html'}")
+                    return "done"
+    except Busy as reason:
+        if study is None:
+            raise
+        print(f"left out: {reason}")
+        return "busy"
+    print(f"complete: {out}")
+    return "complete"
 
+
+def _train(
+    data: Dataset,
+    split: Split,
+    predictor: Predictor,
+    config: dict[str, Any],
+    out: Path,
+    log: Logging,
+    overwrite: bool,
+) -> None:
+    """Fit, score and write one run folder, which no other process is at."""
+    from predictors.evaluation import evaluate  # scipy and pandas: a --help does not wait for them
+
+    for needed in ("onnx", "onnxruntime", "pyarrow", "matplotlib"):
+        importlib.import_module(needed)  # what is missing is said before the fit, not after it
+    name, seed = config["name"], config["seed"]
     m = data.measurements()
     parts = split(m, np.random.default_rng(seed))
     for which in ("train", "val", "test"):
@@ -104,57 +139,46 @@ def train(
     about["fit_cpu_s"] = time.process_time() - start
     about["shots"] = len(parts.train.architectures) + len(parts.val.architectures)
 
-    from predictors.evaluation import evaluate  # scipy and pandas: a --help does not wait for them
-
     rows, predictions = evaluate(predictor, parts, about)
+    if not np.isfinite(predictions["predicted"]).all():
+        raise InputError(f"{name} predicts what is no number: its fit diverged; fit it with other settings.")
     predictor.metadata_ = {"dataset": m.name, "fingerprint": m.fingerprint(), "split": config["split"], "scores": rows}
-    _write(out, predictor, config, rows, predictions)
+    with whole_folder(out, FILES, overwrite) as part:
+        _write(part, predictor, config, rows, predictions)
     if board is not None:
         for row in rows:
             where = f"{row['set']}/{row['device']}/{row['cells']}"
             board.summary.update({f"{where}/{k}": v for k, v in row.items() if isinstance(v, float)})
         board.finish()
-    print(f"finished: {out}, see {out / 'report.html'}")
-    return True
 
 
 def _wandb_run(log: Logging, out: Path, config: dict[str, Any]) -> Any:
     import wandb
 
-    out.parent.mkdir(parents=True, exist_ok=True)
     return wandb.init(project=log.project, name=out.name, config=config, dir=out.parent)
 
 
-def _write(out: Path, predictor: Predictor, config: dict[str, Any], rows: list[dict], predictions: Any) -> None:
-    """Write the folder beside its place, then move it there: a run folder is whole or not there."""
+def _write(part: Path, predictor: Predictor, config: dict[str, Any], rows: list[dict], predictions: Any) -> None:
+    """Write `FILES` into a folder."""
     import yaml
 
     from predictors.export import export
     from predictors.report import run_report
 
-    part = out.with_name(out.name + ".part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    try:
-        (part / "config.yaml").write_text(yaml.safe_dump({**config, "out": str(out)}, sort_keys=False))
-        predictor.save(part / "predictor.pt")
-        export(predictor, part / "predictor.onnx")
-        (part / "metrics.json").write_text(json.dumps(rows, indent=1))
-        predictions.to_parquet(part / "predictions.parquet", index=False)
-        (part / "report.html").write_text(run_report(config, rows, predictions))
-        shutil.rmtree(out, ignore_errors=True)
-        part.rename(out)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    write_text(part / "config.yaml", yaml.safe_dump(config, sort_keys=False))
+    predictor.save(part / "predictor.pt")
+    export(predictor, part / "predictor.onnx")
+    write_text(part / "metrics.json", json.dumps(rows, indent=1))
+    predictions.to_parquet(part / "predictions.parquet", index=False)
+    write_text(part / "report.html", run_report(config, rows, predictions))
 
 
-def command(arguments: list[str]) -> bool:
+def command(arguments: list[str]) -> Outcome:
     """One command line: a run, or a sweep of them."""
     if sweep := _value(arguments, "--sweep"):
         from predictors.sweep import run_sweep
 
-        run_sweep(Path(sweep), command)
-        return True
+        return run_sweep(Path(sweep), command)
     predictor = _value(arguments, "--predictor")
     defaults = {
         "data": {"class_path": "datasets.measured.Measured"},
@@ -176,4 +200,4 @@ def _value(arguments: list[str], flag: str) -> str:
 
 if __name__ == "__main__":
     with one_sentence("train.py"):
-        command(sys.argv[1:])
+        sys.exit(command(sys.argv[1:]) == "busy")

@@ -8,10 +8,13 @@ import pkgutil
 from pathlib import Path
 from typing import Literal
 
+from datasets.cli import main
+
+# isort: split
 import datasets
 from datasets import public
 from datasets.base import Dataset
-from datasets.cli import main
+from datasets.files.writing import write_text
 from datasets.measured import Measured
 from datasets.public.fetch import MIRROR, Source
 from datasets.public.fetch import fetch as download
@@ -73,7 +76,7 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
     import numpy as np
     import pandas as pd
 
-    from datasets.figures import distributions, rank_correlation, spearman
+    from datasets.figures import distributions, rank_correlation, spearman, write_figure
 
     known = m.table["metric"].unique()
     metric = metric or next((name for name in ("latency_ms", "exe_ms") if name in known), known[0])
@@ -102,13 +105,12 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
     print(told.to_string(float_format="%.3f"))
     if out is None:
         return
-    Path(out).mkdir(parents=True, exist_ok=True)
     figures = {"distributions.png": distributions}
     if values.notna().any().sum() > 1:
         figures["rank_correlation.png"] = rank_correlation
     print()
     for file, draw in figures.items():
-        draw(m, metric).savefig(Path(out) / file, dpi=130, bbox_inches="tight")
+        write_figure(draw(m, metric), Path(out) / file, bbox_inches="tight")
         print(f"wrote {Path(out) / file}")
 
 
@@ -143,11 +145,12 @@ def show(file: Path, batch: int | None = None) -> None:
     """
     import pandas as pd
 
-    from datasets.analysis import VOCABULARY, macs, params, totals
+    from datasets.analysis import VOCABULARY, macs, params, totals, uncounted
     from datasets.files.keras_file import read_keras
     from datasets.files.onnx_file import read_onnx
 
-    network, _ = read_keras(file, batch or 1) if file.suffix == ".keras" else read_onnx(file, batch)
+    keras = file.suffix == ".keras"
+    network, _ = read_keras(file, batch or 1, weights=False) if keras else read_onnx(file, batch)
     size = network.ops[0].attrs["batch"]
     rows = []
     for op, sources in zip(network.ops[1:], network.inputs()[1:], strict=True):
@@ -159,6 +162,8 @@ def show(file: Path, batch: int | None = None) -> None:
     for name, value in totals(network).items():
         print(f"{name:12} {value:>16,}")
     foreign = sorted(set(table.index) - VOCABULARY)
+    for kind, count in uncounted(network).items():
+        print(f"\nWarning: the MACs of {count} x {kind} are not known and not counted above.")
     print(f"\nOutside the vocabulary, so only counted: {', '.join(foreign)}" if foreign else "\nAll ops are known.")
 
 
@@ -173,8 +178,7 @@ def leti(data: Dataset, out: Path, metric: str = "latency_ms") -> None:
     from datasets.leti import to_leti
 
     content = to_leti(data.measurements(), metric)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(content))
+    write_text(out, json.dumps(content))
     print(f"{len(content['networks']):,} networks on {len(content['devices'])} devices in {out}")
 
 

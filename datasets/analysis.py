@@ -8,7 +8,8 @@ The vocabulary of shaped ops, with `shape` = output shape without the batch dime
   padding out unless `include_pad`). Kernel, stride and dilation are one number or (height, width), the padding is one
   number or (top, left, bottom, right); what is not there is 1, or 0 for the padding and what may be switched on;
 - global_avg_pool (to (channels,) or (channels, 1, 1)); dense (reads its input flat; has a bias unless `bias` is 0);
-- bn; relu, relu6, hswish, hsigmoid, sigmoid, tanh, silu; softmax (over channels or features);
+- bn (without a factor if `scale` is 0, without a summand if `shift` is 0); relu, relu6, hswish, hsigmoid, sigmoid,
+  tanh, silu; softmax (over channels or features);
 - add, mul (two inputs; the second of mul may be one number a channel, (channels, 1, 1)); concat (of channels);
 - pad (of zeros: `pad`; negative numbers cut off); truncate (to the first channels); shuffle (of channels between
   `groups`).
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
@@ -40,6 +42,10 @@ BYTES = 4
 
 BN_EPSILON = 1e-5
 """What every bn adds to its variance."""
+
+PRODUCTS = frozenset(("LSTM", "GRU", "RNN", "Attention", "Einsum", "DeformConv", "MatMul", "Gemm", "Conv", "DFT",
+                      "STFT", "ConvTranspose", "QLinearMatMul"))  # fmt: skip
+"""Ops of files that multiply matrices: where they do not state their MACs, those are not counted."""
 
 TOTALS = ("macs", "flops", "params", "peak_bytes", "moved_bytes", "kernels")
 """Names of what `totals` gives, in its order."""
@@ -76,14 +82,16 @@ def macs(op: Op, in_shape: tuple[int, ...]) -> int:
 
 
 def params(op: Op, in_shape: tuple[int, ...]) -> int:
-    """Trainable parameters (batch norm: scale and shift)."""
+    """Trainable parameters (batch norm: scale and shift, unless `scale` or `shift` is 0)."""
     out = op.attrs["shape"][0]
     if op.kind == "conv":
         kernel = in_shape[0] // op.attrs.get("groups", 1) * math.prod(pair(op.attrs["kernel"]))
         return out * (kernel + op.attrs.get("bias", 0))
     if op.kind == "dense":
         return out * (math.prod(in_shape) + op.attrs.get("bias", 1))
-    return 2 * out if op.kind == "bn" else op.attrs.get("params", 0)
+    if op.kind == "bn":
+        return out * (op.attrs.get("scale", 1) + op.attrs.get("shift", 1))
+    return op.attrs.get("params", 0)
 
 
 def totals(network: Architecture, batch: int | None = None) -> dict[str, int]:
@@ -115,6 +123,13 @@ def totals(network: Architecture, batch: int | None = None) -> dict[str, int]:
         total["kernels"] += 1
     total["flops"] = 2 * total["macs"]
     return total
+
+
+def uncounted(network: Architecture) -> Counter[str]:
+    """Ops of a file whose MACs are unknown and taken for none, and how many: recurrent layers, and whatever is no op of
+    ONNX itself."""
+    ops = (op.kind for op in network.ops if op.kind not in VOCABULARY and not op.attrs.get("macs"))
+    return Counter(kind for kind in ops if kind in PRODUCTS or "." in kind)
 
 
 def alive(network: Architecture, batch: int = 1) -> list[int]:

@@ -54,6 +54,20 @@ class Architecture:
         return [[source for _, source in sorted(ports)] for ports in sources]
 
 
+MOST_CHARACTERS = 2000
+"""Longest text of an architecture; the longest of ours have 300 characters."""
+
+
+def texts(keys: Sequence[str]) -> Sequence[str]:
+    """Texts of architectures; raises `InputError` where one is no text, or longer than `MOST_CHARACTERS`."""
+    for key in keys:
+        if not isinstance(key, str):
+            raise InputError(f"An architecture is written as text, not as a {type(key).__name__}; look at its table.")
+        if len(key) > MOST_CHARACTERS:
+            raise InputError(f"'{key[:100]}...' is no architecture: it has {len(key):,} characters.")
+    return keys
+
+
 class Space(ABC):
     """A codec between texts, integer decisions and graphs; it knows the skeleton that cells are stacked in.
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 import os
 import re
+import select
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import is_dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 
@@ -24,13 +26,15 @@ def main(
     """Run a command line made of functions: their arguments are the flags, their docstrings the help."""
     for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(pool, "1")  # two threads are ten times slower than one on small graphs and busy cores
-    given = sys.argv[1:] if arguments is None else arguments
-    arguments = [_underscored(text) for text in given]
     with one_sentence(prog):
         from jsonargparse import auto_cli
 
-        options = {"as_positional": positional, "prog": prog, "set_defaults": defaults, "exit_on_error": False}
-        return auto_cli(components, args=arguments, **options)
+        from datasets.arguments import Parser, install
+
+        install()
+        arguments = [_underscored(_text(word)) for word in (sys.argv[1:] if arguments is None else arguments)]
+        options = {"as_positional": positional, "prog": prog, "set_defaults": defaults}
+        return auto_cli(components, args=arguments, parser_class=Parser, **options)
 
 
 def _underscored(argument: str) -> str:
@@ -39,46 +43,131 @@ def _underscored(argument: str) -> str:
     return flag[:2] + flag[2:].replace("-", "_") + equals + value if flag.startswith("--") else argument
 
 
+def _text(argument: str) -> str:
+    """An argument, if it can be written into files and to terminals."""
+    from datasets.records import InputError
+
+    if any("\ud800" <= character <= "\udfff" for character in argument):
+        raise InputError(f"The argument {argument!a} is not text in UTF-8; give names in that encoding.")
+    return argument
+
+
 @contextmanager
 def one_sentence(prog: str) -> Iterator[None]:
     """An `InputError`, a bad flag or a failing file operation becomes one sentence on stderr and exit status 2; Ctrl-C
-    exits with 130. Anything else is a bug of ours and keeps its traceback."""
+    exits with 130; a pipe that nobody reads any more (`| head`) ends the command well. Anything else is a bug of
+    ours and keeps its traceback."""
+    try:
+        try:
+            yield
+        finally:
+            if sys.exc_info()[0] in (None, SystemExit) and sys.stdout is not None:
+                sys.stdout.flush()  # here, since a full disk or a closed pipe is not caught any more at the very end
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        unread = isinstance(error, BrokenPipeError) and _unread()
+        _drop_output()
+        if unread:  # nobody is left who could read a sentence
+            sys.exit(0)
+        _stop(f"{where}{error.strerror or error}. What was finished before is safe; mend this and run again.", 2)
+    except KeyboardInterrupt:
+        _stop(INTERRUPTED, 130)
+    except MemoryError:
+        _stop(OUT_OF_MEMORY, 2)
+    except UnicodeDecodeError as error:
+        _stop(f"A file is not text in UTF-8 (byte {error.start:,} is not); save it in that encoding.", 2)
+    except Exception as error:
+        _stop(_explained(error, prog), 2)
+
+
+OUT_OF_MEMORY = "There is not enough memory for this; ask for less at once, or run it on a larger machine."
+INTERRUPTED = "Interrupted; run the same command again to go on."
+
+
+def _explained(error: Exception, prog: str) -> str:
+    """The sentence for a fault in the input; any other exception is raised again."""
     from jsonargparse import ArgumentError
 
     from datasets.records import InputError
 
+    if isinstance(error, InputError):
+        return str(error)
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):  # how torch words it
+        return OUT_OF_MEMORY
+    if not isinstance(error, ArgumentError):
+        raise error
     try:
-        yield
-    except ArgumentError as error:
-        _stop(f"{_sentence(str(error))} See {prog} --help.", 2)
-    except InputError as error:
-        _stop(str(error), 2)
-    except OSError as error:
-        where = f"{error.filename}: " if error.filename else ""
-        _stop(f"{where}{error.strerror or error}. What was finished before is safe; mend this and run again.", 2)
-    except KeyboardInterrupt:
-        _stop("Interrupted; run the same command again to go on.", 130)
+        return f"{_sentence(str(error))} See {prog} --help."
+    except InputError as better:
+        return str(better)
+
+
+def _unread() -> bool:
+    """Whether stdout is a pipe whose reader has gone."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (OSError, AttributeError):  # it is no file, or there is none
+        return False
+
+
+def _drop_output() -> None:
+    """Where stdout takes nothing any more, what is left for it goes nowhere; Python would complain at its end."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _stop(sentence: str, status: int) -> None:
-    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    """Print one line, in which long words of the user's are shortened and control characters do nothing."""
+    from datasets.files.reading import shortened
+
+    words = [shortened(word, 200) for word in sentence.split()]
+    line = "".join(character if character.isprintable() else "?" for character in " ".join(words))
+    if len(line) > MOST_CHARACTERS:
+        line = f"{line[: MOST_CHARACTERS // 2]} ... {line[-MOST_CHARACTERS // 2 :]}"
+    with suppress(OSError):  # nobody reads it any more
+        print(f"error: {line}", file=sys.stderr, flush=True)
     sys.exit(status)
+
+
+MOST_CHARACTERS = 1500
+"""Longest sentence that is printed; of a longer one the middle is left out."""
+
+
+def _interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """Ctrl-C while a command is still importing ends it as everywhere else."""
+    if not issubclass(kind, KeyboardInterrupt):
+        sys.__excepthook__(kind, error, trace)
+        return
+    with suppress(OSError):
+        print(f"error: {INTERRUPTED}", file=sys.stderr, flush=True)
+    os._exit(130)
+
+
+sys.excepthook = _interrupted
 
 
 def _sentence(message: str) -> str:
     """jsonargparse's indented account of a parsing error as one sentence, with the likely spelling of a typo."""
+    from datasets.classes import class_named
+
     if loop := re.search(r"Config file loop detected: (\S+)", message):  # how it words any fault inside of a file
         message = f"{loop[1]}: {_fault_in(loop[1])}"
+    if denied := re.search(r"Importing '([\w.]+)' is not allowed", message):
+        class_named(denied[1], object)  # says why not
     if typo := re.search(
         r"class_path '([\w.]+)':\s*(?:Validation failed: )?Option '(\w+)[\w.]*' is not accepted", message
     ):
         path, wrong = typo.groups()
-        module, _, name = path.rpartition(".")
-        known = list(inspect.signature(getattr(importlib.import_module(module), name)).parameters)
+        known = list(inspect.signature(class_named(path, object)).parameters)
         likely = difflib.get_close_matches(wrong, known, 1)
         meant = f"; did you mean '{likely[0]}'?" if likely else "."
         where = f"{loop[1]}: " if loop else ""
-        return f"{where}{name} has no field '{wrong}'{meant} Its fields are {', '.join(known)}."
+        return f"{where}{path.rpartition('.')[2]} has no field '{wrong}'{meant} Its fields are {', '.join(known)}."
     if missing := re.search(r"Expected a path but (\S+\.ya?ml) either not accessible", message):
         broken = Path(missing[1]).is_file()
         return f"{missing[1]} is not valid YAML." if broken else f"There is no file {missing[1]}."
@@ -94,19 +183,22 @@ def _sentence(message: str) -> str:
 
 def _fault_in(path: str) -> str:
     """What is wrong with the object that a YAML file describes."""
-    import yaml
-    from jsonargparse import ArgumentError, ArgumentParser
+    from datasets.arguments import HINT, Parser
+    from datasets.classes import class_named
+    from datasets.files.reading import read_yaml
+    from datasets.records import InputError
 
-    try:
-        tree = yaml.safe_load(Path(path).read_text())
-        module, _, name = tree["class_path"].rpartition(".")
-        parser = ArgumentParser(exit_on_error=False)
-        parser.add_argument("--it", type=getattr(importlib.import_module(module), name))
-        parser.parse_object({"it": tree})
-    except ArgumentError as error:
-        return str(error).replace('Parser key "it":', "").strip()
-    except (KeyError, TypeError):
+    tree = read_yaml(Path(path), HINT)
+    if not isinstance(tree, dict) or not isinstance(tree.get("class_path"), str):
         return "it names no class; begin it with class_path, as the files of configs do"
-    except (OSError, yaml.YAMLError, AttributeError, ImportError) as error:
-        return str(error)
+    if not is_dataclass(cls := class_named(tree["class_path"], object)):
+        return f"'{tree['class_path']}' is nothing that a file may describe"
+    parser = Parser()
+    parser.add_argument("--it", type=cls)
+    try:
+        parser.parse_object({"it": tree})
+    except InputError:
+        raise
+    except Exception as error:  # hostile values make jsonargparse raise nearly anything
+        return str(error).replace('Parser key "it":', "").strip()
     return "it is not what is asked for here"

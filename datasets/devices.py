@@ -13,10 +13,12 @@ disagree about (the clock of Xeons under AVX-512, and so their peak), stays away
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from datasets.files.reading import read_yaml, shortened
 from datasets.records import Device, InputError
 
 
@@ -177,16 +179,16 @@ def read_device(path: Path) -> Device:
     Raises:
         InputError: the file is missing or says something else.
     """
-    import yaml
-
-    if not path.is_file():
-        raise InputError(f"There is no file {path}; `python -m measure host` writes one for the machine it runs on.")
-    try:
-        told = yaml.safe_load(path.read_text())
-        features = {str(name): float(value) for name, value in told["features"].items()}
-        device = Device(str(told["name"]), str(told["family"]), str(told["kind"]), features=features)
-    except (yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(f"{path} does not describe a device: it needs name, family, kind and features.") from error
-    if device.kind not in KINDS:
-        raise InputError(f"{path}: there is no kind '{device.kind}'; kinds are {', '.join(KINDS)}.")
-    return device
+    told = read_yaml(path, "`python -m measure host` writes one for the machine it runs on")
+    told = told if isinstance(told, dict) else {}
+    name, family, kind, features = (told.get(key) for key in ("name", "family", "kind", "features"))
+    if not (isinstance(name, str) and isinstance(family, str) and isinstance(kind, str) and isinstance(features, dict)):
+        raise InputError(f"{path} does not describe a device: it needs name, family, kind and features.")
+    if not re.fullmatch(r"\w[\w.+-]{0,99}", name):
+        raise InputError(f"{path}: '{shortened(name)}' is no name of a device; letters, digits, _, - and . make one.")
+    if kind not in KINDS:
+        raise InputError(f"{path}: there is no kind '{shortened(kind)}'; kinds are {', '.join(KINDS)}.")
+    for key, value in features.items():
+        if type(value) not in (int, float) or not 0 <= value < 1e15:
+            raise InputError(f"{path}: feature '{shortened(key)}' has to be a number, 0 or more.")
+    return Device(name, family, kind, features={str(key): float(value) for key, value in features.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from datasets.files.writing import whole_file
 from datasets.records import Architectures, InputError, Space
 
 ROW_GROUP = 1 << 14
@@ -22,22 +24,16 @@ Columns = Callable[[Architectures], Mapping[str, Any]]
 def write_parquet(archs: Architectures, out: Path, columns: Columns) -> Iterator[int]:
     """Write architectures, one a row; yields how many rows each piece has. The file appears when it is whole; stopped
     before that, it does not."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(out.name + ".part")
-    writer = None
-    try:
+    if not len(archs):
+        raise InputError(f"There are no architectures to write to {out}.")
+    with whole_file(out) as part, ExitStack() as opened:
+        writer = None
         for start in range(0, len(archs), ROW_GROUP):
             table = pa.table(dict(columns(archs[start : start + ROW_GROUP])))
-            writer = writer or pq.ParquetWriter(part, table.schema.with_metadata({"space": str(archs.space)}))
+            schema = table.schema.with_metadata({"space": str(archs.space)})
+            writer = writer or opened.enter_context(pq.ParquetWriter(part, schema))
             writer.write_table(table)
             yield len(table)
-        if writer:
-            writer.close()
-            part.replace(out)
-    finally:
-        if writer:
-            writer.close()
-        part.unlink(missing_ok=True)
 
 
 def described(space: Space, hash: bool = False, totals: bool = False) -> Columns:

@@ -5,28 +5,66 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from datasets.files.reading import shortened
+from datasets.files.writing import check_writable, whole_file
 from datasets.records import UNITS, InputError, Measurements
 
 if TYPE_CHECKING:
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".eps")
+"""Suffixes of pictures that are written."""
 BLUE, DARK, GREY = "#2f6db3", "#1d3f66", "#888888"
 BINS = 120
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure that no window shows."""
+    """An empty figure that no window shows. Names in it are drawn as they are, dollar signs too; only the beginning of
+    those that are longer than a title."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
+    from matplotlib.ticker import LogFormatter
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    class Plain(Figure):
+        def draw(self, renderer: Any) -> None:
+            axes = [side for one in self.axes for side in (one.xaxis, one.yaxis)]
+            powers = [side for side in axes if isinstance(side.get_major_formatter(), LogFormatter)]
+            numbers = {label for side in powers for label in side.get_ticklabels(which="both")}  # 10 with an exponent
+            for text in set(self.findobj(Text)) - numbers:
+                text.set_parse_math(False)
+                text.set_text("\n".join(shortened(line, 160) for line in text.get_text().split("\n")))
+            super().draw(renderer)
+
+    figure = Plain(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def check_picture(path: Path) -> None:
+    """Raise `InputError` where a picture's suffix is not known, or it cannot be written: before the work it shows."""
+    if path.suffix.lower() not in PICTURES:
+        raise InputError(
+            f"{shortened(path)} has no suffix of a picture; end its name with one of {', '.join(PICTURES)}."
+        )
+    check_writable(path)
+
+
+def write_figure(figure: Figure, path: Path, **options: Any) -> None:
+    """Write a figure as a picture, in the format of the path's suffix.
+
+    Raises:
+        InputError: the suffix is not known, or `path` cannot be written.
+    """
+    check_picture(path)
+    with whole_file(path) as part:
+        figure.savefig(part, dpi=130, **options)
 
 
 def grid(panels: int, width: float = 4.0, height: float = 3.6, columns: int = 3) -> tuple[Figure, np.ndarray]:
@@ -102,7 +140,8 @@ def rank_correlation(m: Measurements, metric: str) -> Figure:
     labels = [_label(device.name, device.family) for device in devices]
 
     margin = 0.095 * max(len(label) for label in labels)
-    below = 0.095 * max(len(device.name) for device in devices)
+    names = [shortened(device.name, 60) for device in devices]
+    below = 0.095 * max(len(name) for name in names)
     figure = new_figure(max(0.42 * len(devices) + margin + 1.6, 6), 0.42 * len(devices) + below + 0.6)
     axis = figure.subplots()
     low = min(np.floor(10 * np.nanmin(rho)) / 10, 0.9)
@@ -112,7 +151,7 @@ def rank_correlation(m: Measurements, metric: str) -> Figure:
         dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
         text = "–" if np.isnan(value) else "1" if row == column else f"{value:.2f}".replace("0.", ".", 1)
         axis.text(column, row, text, ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
-    axis.set_xticks(range(len(devices)), [device.name for device in devices], rotation=90)
+    axis.set_xticks(range(len(devices)), names, rotation=90)
     axis.set_yticks(range(len(devices)), labels)
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
@@ -168,7 +207,7 @@ def _by_family(m: Measurements, values: np.ndarray) -> tuple[list[str], list[int
 
 
 def _label(name: str, family: str) -> str:
-    return name if family == name else f"{name} ({family})"
+    return shortened(name if family == name else f"{name} ({family})", 60)
 
 
 def quantity(metric: str) -> str:

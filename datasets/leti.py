@@ -3,7 +3,6 @@ matrix, timings in ms a device, FLOPs and peak memory; in and out."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ from typing import Any
 import numpy as np
 
 from datasets.base import Dataset
+from datasets.files.reading import read_json, shortened
+from datasets.files.table_file import check_numbers, device_of
 from datasets.records import Architectures, Device, InputError, Measurements
 from datasets.spaces.nasbench101 import NasBench101
 from datasets.triple import from_triple, to_triple
@@ -57,30 +58,51 @@ def from_leti(content: Any, name: str, metric: str = "latency_ms") -> Measuremen
     """
     import pandas as pd
 
-    try:
-        config = content.get("config", {})
-        cells = [from_triple(item["matrix"], item["layers"], config) for item in content["networks"]]
-        timings = [{str(device): float(ms) for device, ms in item[metric].items()} for item in content["networks"]]
-        told = [item.get("hash", "") for item in content["networks"]]
-        known = {device["name"]: Device(**device) for device in content.get("devices", [])}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    networks = content.get("networks") if isinstance(content, dict) else None
+    if not isinstance(networks, list) or not networks:
         raise InputError(
-            f"{name} is not as LETI stores measurements: a list `networks` of layers, matrix and {metric} ({error})."
-        ) from error
-    if not cells:
-        raise InputError(f"{name} holds no network.")
+            f"{name} is not as LETI stores measurements: a list `networks`, one or more, of layers, matrix, {metric}."
+        )
+    for position, item in enumerate(networks):
+        _check_network(item, metric, f"Network {position} of {name}")
+    config, listed = content.get("config", {}), content.get("devices", [])
+    if not isinstance(config, dict) or not isinstance(listed, list):
+        raise InputError(f"{name} is not as LETI stores measurements: `config` is a mapping and `devices` a list.")
+    cells = [from_triple(item["matrix"], item["layers"], config) for item in networks]
+    timings, told = [item[metric] for item in networks], [item.get("hash", "") for item in networks]
+    described = [device_of(device, f"{name}, device {number}") for number, device in enumerate(listed)]
+    known = {device.name: device for device in described}
     space = cells[0].space
     archs = Architectures(space, np.concatenate([cell.decisions for cell in cells]))
     assert isinstance(space, NasBench101)
     for position, (said, digest) in enumerate(zip(told, space.hash(archs), strict=True)):
         if said and said != digest:
-            raise InputError(f"Network {position} of {name} says that its hash is {said}, but its cell's is {digest}.")
+            raise InputError(
+                f"Network {position} of {name} says that its hash is {shortened(said)}, but its cell's is {digest}."
+            )
     devices = list(dict.fromkeys(device for row in timings for device in row))
     table = pd.DataFrame(
         [(arch, devices.index(device), metric, ms) for arch, row in enumerate(timings) for device, ms in row.items()],
         columns=["arch", "device", "metric", "value"],
     )
     return Measurements(archs, [known.get(device) or Device(device, device, "") for device in devices], table, name)
+
+
+def _check_network(item: Any, metric: str, where: str) -> None:
+    if not isinstance(item, dict) or not {"matrix", "layers", metric} <= item.keys():
+        raise InputError(f"{where} is not as LETI stores measurements: it has layers, matrix and {metric}.")
+    layers = item["layers"]
+    if not isinstance(layers, list) or not all(isinstance(layer, str) for layer in layers):
+        raise InputError(f"{where}: `layers` must be a list of texts.")
+    if not isinstance(item["matrix"], list) or len(item["matrix"]) != len(layers) or len(layers) > MOST_LAYERS:
+        raise InputError(f"{where}: `matrix` must have one row a layer, and at most {MOST_LAYERS}.")
+    check_numbers(item[metric], metric, where, positive=True)
+
+
+MOST_BYTES = 512 * 2**20
+"""Largest file; the benchmark's 423,624 cells have about 200 million bytes."""
+MOST_LAYERS = 100
+"""Most layers in a network, before it is pruned to seven."""
 
 
 @dataclass
@@ -94,10 +116,5 @@ class Leti(Dataset):
     path: Path = Path("leti.json")
 
     def measurements(self) -> Measurements:
-        if not Path(self.path).is_file():
-            raise InputError(f"There is no file {self.path}; `python -m datasets leti DATA {self.path}` writes one.")
-        try:
-            content = json.loads(Path(self.path).read_text())
-        except ValueError as error:
-            raise InputError(f"{self.path} is damaged or no JSON ({error}).") from error
+        content = read_json(Path(self.path), f"`python -m datasets leti DATA {self.path}` writes one", MOST_BYTES)
         return from_leti(content, Path(self.path).stem)

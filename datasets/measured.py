@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,21 +22,11 @@ class Measured(Dataset):
     path: Path = Path("datasets/bundled/nasbench201.parquet")
 
     def measurements(self) -> Measurements:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+        from datasets.files.table_file import read_table
         from datasets.tabulate import tabulate
 
         path = Path(self.path) if Path(self.path).exists() else ROOT / self.path
-        if not path.is_file():
+        if not path.exists():
             raise InputError(f"There is no file {self.path}; `python -m measure table --out {self.path}` writes one.")
-        try:
-            data = pq.read_table(path)
-            meta = json.loads((data.schema.metadata or {})[b"gnomon"])
-            devices = [Device(**device) for device in meta["devices"]]
-        except (pa.ArrowInvalid, OSError, KeyError, ValueError, TypeError) as error:
-            raise InputError(f"{path} is damaged or no table of `python -m measure table` ({error}).") from error
-        table = data.to_pandas()
-        if missing := [c for c in ("space", "key", "device", "metric", "value") if c not in table.columns]:
-            raise InputError(f"{path} has no column '{missing[0]}'; it has {list(table.columns)}.")
-        return tabulate(table, devices, name=path.stem)
+        table, meta = read_table(path)
+        return tabulate(table, [Device(**device) for device in meta["devices"]], name=path.stem)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from datasets.files.reading import listed, shortened
 from datasets.records import Device, InputError, Measurements
 from datasets.spaces import parse_space
 
@@ -27,7 +28,9 @@ def tabulate(table: pd.DataFrame, devices: list[Device], name: str) -> Measureme
     arch, keys = table["key"].factorize()
     positions = {device.name: position for position, device in enumerate(devices)}
     if unknown := set(table["device"].dropna()) - set(positions):
-        raise InputError(f"{name} has rows of device '{min(unknown)}' but describes only {', '.join(positions)}.")
+        raise InputError(
+            f"{name} has rows of device '{shortened(min(unknown), 60)}' but describes only {listed([*positions])}."
+        )
     device = table["device"].map(positions).fillna(-1).astype(int)
     numbered = table.drop(columns=["space", "key"]).assign(arch=arch, device=device)
     return Measurements(parse_space(spaces[0]).parse(list(keys)), devices, numbered, name)

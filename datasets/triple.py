@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from datasets.blocks import dags
+from datasets.files.reading import shortened
 from datasets.records import Architecture, Architectures, InputError
 from datasets.spaces import parse_space
 from datasets.spaces.nasbench101 import OPS, NasBench101
@@ -36,9 +37,11 @@ def from_triple(matrix: Any, layers: Sequence[str], config: Mapping[str, int]) -
         InputError: it is malformed, has no path from input to output, or is too large after pruning.
     """
     if unknown := sorted(set(config) - set(_CONFIG)):
-        raise InputError(f"The configuration has no '{unknown[0]}'; it may name {', '.join(_CONFIG)}.")
-    if wrong := [name for name, value in config.items() if not isinstance(value, int)]:
-        raise InputError(f"'{wrong[0]}' of the configuration must be a whole number, not {config[wrong[0]]!r}.")
+        raise InputError(f"The configuration has no '{shortened(unknown[0], 60)}'; it may name {', '.join(_CONFIG)}.")
+    if wrong := [name for name, value in config.items() if not isinstance(value, int) or isinstance(value, bool)]:
+        raise InputError(
+            f"'{wrong[0]}' of the configuration must be a whole number, not {shortened(repr(config[wrong[0]]), 60)}."
+        )
     space = NasBench101(**{_CONFIG[name]: value for name, value in config.items()})
     edges, layers = prune(matrix, layers)
     if len(edges) > dags.VERTICES or edges.sum() > dags.MAX_EDGES:
@@ -67,7 +70,7 @@ def prune(matrix: Any, layers: Sequence[str]) -> tuple[np.ndarray, list[str]]:
     """
     try:
         numbers = np.array(matrix, dtype=float)
-    except (TypeError, ValueError):  # not numbers, or rows of different lengths
+    except (TypeError, ValueError, OverflowError):  # not numbers, or rows of different lengths
         numbers = np.full(1, np.nan)
     edges = numbers > 0
     if numbers.ndim != 2 or len(set(numbers.shape)) != 1 or (edges != numbers).any() or np.tril(edges).any():
@@ -75,7 +78,7 @@ def prune(matrix: Any, layers: Sequence[str]) -> tuple[np.ndarray, list[str]]:
     if len(layers) != len(edges) or len(layers) < 2 or (layers[0], layers[-1]) != ("input", "output"):
         raise InputError(f"There must be {len(edges)} layers, one a row of the matrix, from 'input' to 'output'.")
     if unknown := [layer for layer in layers[1:-1] if layer not in OPS]:
-        raise InputError(f"'{unknown[0]}' is not an op of NAS-Bench-101; its ops are {', '.join(OPS)}.")
+        raise InputError(f"'{shortened(unknown[0], 60)}' is not an op of NAS-Bench-101; its ops are {', '.join(OPS)}.")
     paths = np.linalg.matrix_power(edges | np.eye(len(edges), dtype=bool), len(edges))
     if not paths[0, -1]:
         raise InputError("No path leads from input to output of this cell; add edges that make one.")

@@ -26,7 +26,7 @@ class CellPaths(VectorEncoder):
 
     def num_features(self, space: Space) -> int:
         size = len(_ops(space))
-        if size**self.length > 100_000:
+        if self.length > 100_000 or size ** min(self.length, 17) > 100_000:
             raise InputError(
                 f"Sequences of {self.length} of the {size} ops of {space} are too many; use another encoder."
             )

@@ -33,5 +33,5 @@ def objective(
     from measure.campaign import Journal
 
     where = parse_space(space) if isinstance(space, str) else space
-    device = parse_backend(backend, "host") if isinstance(backend, str) else backend
+    device = parse_backend(backend) if isinstance(backend, str) else backend
     return Objective(where, Live(where, device, Journal(Path(journal))), budget_ms, **options)

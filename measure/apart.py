@@ -9,6 +9,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from datasets.records import InputError
+from measure.silence import deaf_children
 
 
 class BuildFailed(RuntimeError):
@@ -30,7 +31,8 @@ def build_apart(build: Callable[[], Path], runtime: str, timeout: float = 600.0)
     context = multiprocessing.get_context("spawn")  # a fork would inherit threads and locks of loaded runtimes
     answer, end = context.Pipe(duplex=False)
     process = context.Process(target=_build, args=(end, build), daemon=True)
-    process.start()
+    with deaf_children():
+        process.start()
     end.close()  # the child's copy alone is left, so that its death reads as the end of the answer
     try:
         told = answer.recv() if answer.poll(timeout) else f"took more than {timeout:g} s"

@@ -17,6 +17,7 @@ from datasets.records import Architecture, Architectures, Cost, CostModel, Devic
 from datasets.spaces.nasbench201 import NasBench201
 from measure.apart import build_apart
 from measure.build.weights import Weights, make_weights
+from measure.host import machine_name
 from measure.timing import Repeats, Timing, clock
 
 
@@ -80,13 +81,13 @@ class Backend(CostModel):
         precision: of weights and activations.
         batch: images a run.
         timing: the protocol of `on`.
-        host: name of this machine in device names.
+        host: name of this machine in device names; by default it is made from the processor's.
     """
 
     precision: str = "fp32"
     batch: int = 1
     timing: Timing = field(default_factory=Timing)
-    host: str = "host"
+    host: str = field(default_factory=machine_name)
 
     runtime: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)

@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from datasets.analysis import BYTES, totals
 from datasets.records import Architecture, InputError, Op, Space
 from measure.base import Backend, Built, Session, reference_network
 from measure.build.weights import Weights
-from measure.host import cpu_model
-
-Row = dict[str, Any]
+from measure.host import machine
+from measure.rows import Row
+from measure.silence import deaf_children
 
 Prepare = Callable[[Architecture, int], tuple[Architecture, Weights | None]]
 """What a campaign names, and a batch, to the shaped network that is measured and its weights (none: seeded ones)."""
@@ -55,7 +56,7 @@ def name_file(path: Path) -> Architecture:
     """What a campaign calls an ONNX or Keras file, as the readers do: its name and what its bytes hash to."""
     from datasets.files.onnx_file import file_key
 
-    return Architecture(path.suffix[1:], file_key(path, path.read_bytes()), (Op("file", {"path": str(path)}),), ())
+    return Architecture(path.suffix[1:], file_key(path), (Op("file", {"path": str(path)}),), ())
 
 
 def onnx_file(arch: Architecture, batch: int) -> tuple[Architecture, Weights | None]:
@@ -63,15 +64,27 @@ def onnx_file(arch: Architecture, batch: int) -> tuple[Architecture, Weights | N
     run what was read from it. A Keras file is always read."""
     from datasets.files.keras_file import read_keras
     from datasets.files.onnx_file import read_onnx
-    from measure.build.keras_model import tensorflow
 
     path = arch.ops[0].attrs["path"]
-    if path.endswith(".keras"):
-        tensorflow()
-        return read_keras(Path(path), batch)
-    network, weights = read_onnx(Path(path), batch)
+    keras = path.endswith(".keras")
+    network, weights = read_keras(Path(path), batch) if keras else read_onnx(Path(path), batch)
+    _check_memory(network)
+    if keras:
+        return network, weights
     start = replace(network.ops[0], attrs={**network.ops[0].attrs, "file": path})
     return replace(network, ops=(start, *network.ops[1:])), weights
+
+
+def _check_memory(network: Architecture) -> None:
+    """Refuse a file whose network this machine cannot hold; a runtime would take all of its memory first."""
+    total = totals(network)
+    needed = total["peak_bytes"] + BYTES * total["params"]
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > memory:
+        raise InputError(
+            f"{network.key} needs {needed / 2**30:.3g} GiB for weights and activations, and this machine has "
+            f"{memory / 2**30:.3g} GiB; choose a smaller batch or input."
+        )
 
 
 @dataclass
@@ -155,8 +168,8 @@ def here() -> Row:
 
 
 def this_host() -> Row:
-    """The machine that this process runs on, as every row tells it."""
-    host: dict[str, Any] = {"machine": platform.machine(), "system": platform.system(), "cpu": cpu_model()}
+    """The machine that this process runs on, and the cores that it may use, for every row."""
+    host: Row = dict(machine())
     if hasattr(os, "sched_getaffinity"):
         host["cores"] = sorted(os.sched_getaffinity(0))
     return host
@@ -210,7 +223,8 @@ class Worker:
         context = multiprocessing.get_context("spawn")  # a fork would share the journal's lock and loaded runtimes
         self.pipe, far_end = context.Pipe()
         self.process = context.Process(target=_serve, args=(far_end, os.getpid(), self.bench))
-        self.process.start()
+        with deaf_children():
+            self.process.start()
         far_end.close()
 
     def _stop(self) -> None:

@@ -12,7 +12,8 @@ import numpy as np
 from datasets.records import Architectures, Cost, InputError, Space
 from measure.base import Backend
 from measure.bench import Bench, Measure, Row, whole
-from measure.campaign import Journal, device_name, pending, run_campaign
+from measure.campaign import Journal, pending, run_campaign
+from measure.rows import device_name
 
 FAILED = 1e6
 """What an architecture costs that cannot be run."""

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 import os
 import platform
 import re
 import time
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from datasets.files.reading import shortened
+from datasets.files.writing import check_writable, write_text
 from datasets.records import InputError
 
 Told = tuple[float, str]
@@ -33,6 +38,63 @@ def cpu_model() -> str:
     board = Path("/proc/device-tree/model")  # a Raspberry Pi's cpuinfo names no model
     names = (cpuinfo("model name"), board.read_text().strip("\0") if board.exists() else "", platform.processor())
     return next((name for name in names if name), platform.machine())
+
+
+NAMES_OF_FIELDS = {
+    "vendor": ("vendor_id", "CPU implementer"),
+    "family": ("cpu family", "CPU architecture"),
+    "model": ("model", "CPU part"),
+    "stepping": ("stepping", "CPU revision"),
+}
+"""What identifies a processor, and how /proc/cpuinfo names it on x86 and on Arm."""
+
+
+@cache
+def machine() -> dict[str, str | float]:
+    """What identifies this machine, however its processes are pinned: architecture, operating system, processor
+    (name, vendor, family, model, stepping, a digest of its flags) and memory in GiB; what the system does not say is
+    left out.
+
+    The kernel reserves some of the memory, and not always as much: it is rounded up to a quarter of a power of two.
+    """
+    path = Path("/proc/meminfo")
+    found = re.search(r"MemTotal: *(\d+) kB", path.read_text()) if path.exists() else None
+    memory = int(found[1]) / 2**20 if found else 0.0
+    step = 2.0 ** (math.floor(math.log2(memory)) - 2) if memory else 1.0
+    flags = " ".join(sorted((cpuinfo("flags") or cpuinfo("Features")).split()))
+    read = {name: next(filter(None, map(cpuinfo, fields)), "") for name, fields in NAMES_OF_FIELDS.items()}
+    known: dict[str, str | float] = {
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "cpu": cpu_model(),
+        **read,
+        "flags": hashlib.sha256(flags.encode()).hexdigest()[:12] if flags else "",
+        "memory_gib": math.ceil(memory / step) * step,
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+@cache
+def machine_name() -> str:
+    """A short name of this machine for tables, made from its processor's: `epyc-7b13`, `xeon-platinum-8481c`; with
+    the processor's family and model where that name has no number (`epyc-25-17`)."""
+    return name_of(cpu_model(), cpuinfo("cpu family"), cpuinfo("model"))
+
+
+def name_of(model: str, family: str = "", number: str = "") -> str:
+    """The short name of a processor; `family` and `number` are those of /proc/cpuinfo."""
+    model = re.sub(r"\((r|tm|c)\)|@.*|\bwith .*|\b\d+(th|rd|nd|st) gen\b|\b\S+-core\b", " ", model.lower())
+    words = re.findall(r"[a-z0-9]+", re.sub(r"\b(amd|intel|cpu|processor|apu|rev [\d.]+)\b", " ", model))
+    if not re.search(r"\d", " ".join(words)):
+        words += re.findall(r"[a-z0-9]+", f"{family} {number}".lower())
+    return "-".join(words)[:40].strip("-") or "host"
+
+
+def checked_name(name: str) -> str:
+    """The name of a machine, which becomes part of devices' and files' names; raises `InputError` where it cannot."""
+    if not re.fullmatch(r"[\w.-]{1,100}", name) or name.strip(".") == "":
+        raise InputError(f"{shortened(repr(name), 60)} cannot be a name; use letters, digits, '.', '-' and '_'.")
+    return name
 
 
 def kind_of(model: str) -> str:
@@ -117,17 +179,9 @@ def write_host(
     """
     import yaml
 
-    if not re.fullmatch(r"[\w.-]+", name):
-        raise InputError(f"'{name}' cannot be a file's name; use letters, digits, '.', '-' and '_'.")
-    path = folder / f"{name}.yaml"
+    path = folder / f"{checked_name(name)}.yaml"
     if path.exists() and not overwrite:
         raise InputError(f"{path} is already there; name another --name or say --overwrite true.")
-    part = path.with_suffix(".part")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        part.touch()  # before what takes seconds
-        part.write_text(yaml.safe_dump(describe(name, kind), sort_keys=False, width=120))
-        part.replace(path)  # whole or not at all
-    except OSError as error:
-        raise InputError(f"{folder} cannot be written ({error.strerror}); name a folder of yours.") from error
+    check_writable(path)  # before what takes seconds
+    write_text(path, yaml.safe_dump(describe(name, kind), sort_keys=False, width=120))
     return path

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.analysis import cut, entries
+from datasets.files.reading import listed
 from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError
 from measure.lookup import SMALLEST, label
 
@@ -28,9 +29,9 @@ class LayerSums(CostModel):
     table_: dict[tuple[str, str, str], float] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        from measure.table import read_table
+        from datasets.files.table_file import read_values
 
-        table, _ = read_table(self.path)
+        table = read_values(self.path)
         columns = (table[name] for name in ("device", "metric", "key", "value"))
         self.table_ = {(device, metric, key): value for device, metric, key, value in zip(*columns, strict=True)}
 
@@ -39,7 +40,7 @@ class LayerSums(CostModel):
         name = device.name if device else ""
         if (name, metric, SMALLEST.key) not in self.table_:
             known = sorted({device for device, *_ in self.table_})
-            raise InputError(f"{self.path} has no {metric} of layers on '{name}'; it knows {', '.join(known)}.")
+            raise InputError(f"{self.path} has no {metric} of layers on '{name}'; it knows {listed(known)}.")
 
         def cost(archs: Architectures) -> np.ndarray:
             return np.array([self._sum(archs, row, name, metric) for row in range(len(archs))])

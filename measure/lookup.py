@@ -27,10 +27,12 @@ from typing import Any
 import numpy as np
 
 from datasets.analysis import cut, entries
+from datasets.files.reading import read_text
 from datasets.records import Architecture, InputError, Op
 from measure.base import Backend
 from measure.bench import Bench, Measure, Row, shaped
-from measure.campaign import Chosen, Journal, Task, device_name, pending, run_campaign
+from measure.campaign import Chosen, Journal, Task, pending, run_campaign
+from measure.rows import device_name
 
 COLD = {"flush_mb": 64, "pairs": 31, "max_rounds": 1}
 """How cold runs are timed: overwriting the cache takes far longer than they do."""
@@ -47,11 +49,12 @@ def layers_of(chosen: Chosen) -> Chosen:
 
 def listed_layers(path: Path | None) -> Chosen:
     """The layers of a file, one text of `cut` a line, and a session that computes a single number."""
-    if path is None or not path.is_file():
-        raise InputError(f"Layers are listed in a file ({path}); name one that `python -m search layers` wrote.")
+    if path is None:
+        raise InputError("Layers are listed in a file; name one that `python -m search layers` wrote with --archs.")
+    lines = read_text(path, "name a list of layers that `python -m search layers` wrote").splitlines()
     try:
-        found = [layer_of(line) for line in path.read_text().splitlines()]
-    except (ValueError, TypeError, AttributeError) as error:
+        found = [layer_of(line) for line in lines]
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"{path} is no list of layers; `python -m search layers` writes one.") from error
     return [SMALLEST, *found], shaped
 

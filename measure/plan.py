@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from datasets.files.described import from_fields
+from datasets.files.reading import read_yaml
 from datasets.records import InputError
 
 Protocol = Literal["server", "mobile", "quick", "layer"]
@@ -56,7 +58,8 @@ class Plan:
             return
         for passes in (2, 1, 3):
             for part in self.parts:
-                yield part, part.limit if passes == 1 else min(self.again, part.limit), passes
+                if number := part.limit if passes == 1 else min(self.again, part.limit):
+                    yield part, number, passes
 
 
 def read_plan(path: Path) -> Plan:
@@ -65,13 +68,7 @@ def read_plan(path: Path) -> Plan:
     Raises:
         InputError: there is no such file, or it is no plan.
     """
-    import yaml
-
-    if not path.is_file():
-        raise InputError(f"There is no file {path}; configs/campaigns has examples.")
-    try:
-        content = yaml.safe_load(path.read_text())
-        return Plan(**{**content, "parts": [Part(**part) for part in content["parts"]]})
-    except (yaml.YAMLError, TypeError, KeyError) as error:
-        known = ", ".join(field.name for field in fields(Part))
-        raise InputError(f"{path} is no plan: `parts`, each with fields of {known}, and `again` ({error}).") from error
+    plan = from_fields(read_yaml(path, "configs/campaigns has examples"), Plan, str(path))
+    if not plan.parts or plan.again < 0 or any(part.limit < 1 or part.seed < 0 for part in plan.parts):
+        raise InputError(f"{path} is no plan: it needs parts, limits of 1 or more, and no negative `again` or seed.")
+    return plan

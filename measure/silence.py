@@ -1,8 +1,10 @@
-"""Libraries that print to the terminal whatever Python's settings say, or take all cores unless told before."""
+"""Libraries that print to the terminal whatever Python's settings say, or take all cores unless told before; children
+that would print a traceback on Ctrl-C."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -32,6 +34,16 @@ def quiet() -> Iterator[None]:
             for copy, stream in zip(saved, (1, 2), strict=True):
                 os.dup2(copy, stream)
                 os.close(copy)
+
+
+@contextmanager
+def deaf_children() -> Iterator[None]:
+    """Processes that are started inside do not hear Ctrl-C, which is for the one that started them and ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 XLA_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"

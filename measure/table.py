@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from datasets.files.writing import whole_file
 from datasets.records import InputError
-from measure.campaign import Row, device_name, identity
+from measure.rows import ENERGY, PHASES, Row, device_name, distinct, identity
 
 
 def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -18,15 +19,16 @@ def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dic
 
     A device's reference time is the median over all its rows; value = ratio x that time, so every cell is told as if
     it had run at the moment when the machine had its median speed. Failed and unstable rows are left out (`unstable`:
-    unstable ones count where none is stable), and counted where measuring again did not help; repeats become their
-    median. A row's phases are metrics of their own, which have no spread; so is its energy, as it was measured: net of
-    rest measured beside it, in mJ, with the spread of its rounds.
+    unstable ones count where none is stable), and counted where measuring again did not help. Repeats become their
+    median; a row that stands in the journal twice counts once. A row's phases are metrics of their own, which have no
+    spread; so is its energy, as it was measured: net of rest measured beside it, in mJ, with the spread of its rounds.
 
     Returns:
         The table (space, key, device, metric; value, p10, p25, p75, p90, raw_ms: ms; spread: standard deviation of the
         ratios over their mean; repeats; cv and raw_cv: coefficient of variation of value and raw_ms over repeats)
         and the metadata (devices, reference_ms, protocol, versions, hosts, dates, left_out).
     """
+    rows = list(distinct(rows))
     stable = [row for row in rows if row.get("stable")]
     if unstable:
         known = {identity(row) for row in stable}
@@ -91,12 +93,6 @@ def quiet_rows(rows: list[Row], limit: float) -> list[Row]:
     return [row for row in rows if "reference_ms" not in row or next(kept)]
 
 
-PHASES = ("init_ms", "pre_ms", "post_ms", "total_ms")
-"""Beside `exe_ms`, which is what such a row is named by; phones tell `init_ms` beside `latency_ms`."""
-
-
-ENERGY = "energy_mj"
-
 UNKNOWN = {"deviation": np.nan, "quantiles": [np.nan] * 4}
 
 
@@ -123,6 +119,7 @@ def to_accuracies(rows: list[Row]) -> tuple[pd.DataFrame, dict[str, Any]]:
         sd: standard deviation over them; seed_0, seed_1, ...: each alone, missing where it was not trained) and the
         metadata (no devices; protocol, versions, hosts, dates, left_out; seed_spearman: see `seed_spearman`).
     """
+    rows = list(distinct(rows))
     good = [row for row in rows if row["device"] is None and "error" not in row]
     if not good or any(row["device"] is not None for row in rows):
         raise InputError(
@@ -165,20 +162,8 @@ def write_table(table: pd.DataFrame, meta: dict[str, Any], path: Path) -> None:
     table = table.astype({name: np.float32 for name, kind in table.dtypes.items() if kind == np.float64})
     data = pa.Table.from_pandas(table.astype({"repeats": np.int16}), preserve_index=False)
     data = data.replace_schema_metadata({b"gnomon": json.dumps({"format": 1, **meta}).encode()})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(data, path, compression="zstd", compression_level=19)
-
-
-def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """What `write_table` wrote."""
-    import pyarrow.parquet as pq
-
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
-    data = pq.read_table(path)
-    if b"gnomon" not in (data.schema.metadata or {}):
-        raise InputError(f"{path} is no table of `python -m measure table`.")
-    return data.to_pandas(), json.loads(data.schema.metadata[b"gnomon"])
+    with whole_file(path) as part:
+        pq.write_table(data, part, compression="zstd", compression_level=19, write_page_checksum=True)
 
 
 def differences(
@@ -205,7 +190,7 @@ def repeatability(table: pd.DataFrame) -> pd.DataFrame:
     Columns: cells that were measured more than once, most repeats, and the median and the worst over these cells of
     the drift-corrected and of the raw milliseconds.
     """
-    if "cv" not in table:
+    if any(name not in table or table[name].dtype.kind not in "iuf" for name in ("repeats", "cv", "raw_cv")):
         raise InputError(
             "This is no table of milliseconds; of accuracies, `python -m measure table` tells how seeds agree."
         )

@@ -13,6 +13,6 @@ from predictors.commands.studies import compare, summarise, transfer
 if __name__ == "__main__":
     commands: list[Callable[..., Any]] = [predict, layerwise, score, export, show, compare, choose, adapt, summarise]
     if sys.argv[1:2] == ["transfer"]:  # its predictor is a flag, as train.py's
-        main(transfer, prog="python -m predictors transfer", arguments=sys.argv[2:])
+        sys.exit(main(transfer, prog="python -m predictors transfer", arguments=sys.argv[2:]) == "busy")
     else:
         main([*commands, transfer], prog="python -m predictors", positional=True)

@@ -13,18 +13,25 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkab
 
 import numpy as np
 
+from datasets.files.checkpoint import DAMAGE, read_checkpoint, write_checkpoint
+from datasets.files.reading import shortened
 from datasets.records import UNITS, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from datasets.spaces import parse_space
 from encoders.base import GraphEncoder, VectorEncoder
 from predictors.belief import Belief
 from predictors.config import from_config, to_config
+from predictors.limits import check_limits
 from predictors.scaling import Scale, centring
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FORMAT = 1
-"""Version of `predictor.pt`."""
+FORMAT = 2
+"""Version of `predictor.pt` and `predictor.onnx`; from 2 on they hold a digest of their content."""
+SCORED = {"set", "device", "cells", "n", "spearman", "within_10"}
+"""What is shown of each of a file's scores."""
+MOST_DEVICES = 10_000
+"""Most devices that a file may answer for."""
 
 
 class Log(Protocol):
@@ -63,6 +70,9 @@ class Predictor(CostModel):
 
     chunk: ClassVar[int] = 4096
     """Architectures that are predicted at once."""
+
+    def __post_init__(self) -> None:
+        check_limits(self)
 
     # What a kind of predictor has to supply: arrays in, arrays out; scaled labels [A, D], NaN where unknown.
 
@@ -169,15 +179,9 @@ class Predictor(CostModel):
         """Read `predictor.pt`; nothing in the file is executed.
 
         Raises:
-            InputError: no such file, a truncated or foreign one, a pickle with more than plain data in it.
+            InputError: no such file, a truncated, damaged, foreign or edited one, one with more than plain data in it.
         """
-        saved = read_checkpoint(path)
-        predictor = rebuild(saved, str(path))
-        try:
-            predictor._restore(saved["state"])
-        except (KeyError, ValueError, RuntimeError, TypeError) as error:
-            raise InputError(f"The weights in {path} do not fit its configuration; was it edited?") from error
-        return predictor
+        return restored(read_checkpoint(path), str(path))
 
 
 @runtime_checkable
@@ -210,7 +214,7 @@ class Uncertain(Protocol):
         self, archs: Architectures, device: Device | None = None, level: float = 0.9
     ) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends [A], in the metric's unit, of central intervals that a new measurement falls into with
-        probability `level`."""
+        probability `level`, made as those that it learnt from were (with as many repeats)."""
         ...
 
 
@@ -229,47 +233,45 @@ class Relaxable(Protocol):
         ...
 
 
-def write_checkpoint(content: dict[str, Any], path: Path) -> None:
-    """Write plain containers and arrays (as tensors), whole or not at all."""
-    import torch
-
-    part = path.with_name(path.name + ".part")
-    try:
-        torch.save(_tensors(content), part)
-        part.replace(path)
-    except (OSError, RuntimeError) as error:  # torch's writer hides the errno of a full disk in a RuntimeError
-        part.unlink(missing_ok=True)
-        raise InputError(f"Cannot write {path} ({str(error).splitlines()[0]}); is the disk full?") from error
-
-
-def read_checkpoint(path: Path) -> Any:
-    """What `write_checkpoint` wrote; nothing in the file is executed.
+def restored(saved: Mapping[str, Any], where: str) -> Predictor:
+    """The predictor that metadata describe, with what it had learnt; it answers for two architectures before it is
+    returned.
 
     Raises:
-        InputError: no such file, a truncated or foreign one, a pickle with more than plain data in it.
+        InputError: the parts do not fit together.
     """
-    import torch
-
-    path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
+    predictor = rebuild(saved, where)
     try:
-        return torch.load(path, weights_only=True, map_location="cpu")
-    except Exception as error:  # torch raises half a dozen types on damaged or hostile files
-        raise InputError(
-            f"{path} is truncated, or not a predictor of Gnomon (only plain data is ever loaded)."
-        ) from error
+        predictor._restore(saved["state"])
+        archs = predictor.space_.sample(2, np.random.default_rng(0))
+        with np.errstate(all="ignore"):
+            z, y = predictor._forward(predictor.encode(archs)), predictor.predict_all(archs)
+        if not z.shape == y.shape == (2, max(1, len(predictor.devices_))) or np.isnan(z).any() or np.isnan(y).any():
+            raise ValueError(f"predictions of two architectures are {y.tolist()}")
+    except DAMAGE as error:
+        raise InputError(f"The weights in {where} do not fit its configuration; was it edited?") from error
+    return predictor
 
 
-def _tensors(state: Any) -> Any:
-    """Nested state with its arrays as tensors, which is what a checkpoint may hold."""
-    import torch
+def devices_of(described: Any) -> tuple[Device, ...]:
+    """Devices from their plain dictionaries.
 
-    if isinstance(state, dict):
-        return {key: _tensors(value) for key, value in state.items()}
-    if isinstance(state, list):
-        return [_tensors(item) for item in state]
-    return torch.as_tensor(state) if isinstance(state, np.ndarray) else state
+    Raises:
+        ValueError, TypeError: they describe no devices, the same one twice, or too many.
+    """
+    if type(described) is not list or len(described) > MOST_DEVICES:
+        raise ValueError("devices are a list of dictionaries")
+    found = tuple(Device(**device) for device in described)
+    for device in found:
+        texts = (device.name, device.family, device.kind, device.runtime, device.precision)
+        features: list[Any] = list(device.features.values()) if type(device.features) is dict else [None]
+        if any(type(text) is not str for text in texts) or type(device.batch) is not int or device.batch < 1:
+            raise TypeError(f"device {device.name} has a field of another type")
+        if any(type(value) not in (int, float) or not np.isfinite(value) for value in features):
+            raise TypeError(f"features of device {device.name} are no finite numbers")
+    if len({device.name for device in found}) < len(found):
+        raise ValueError("two devices have one name")
+    return found
 
 
 def rebuild(meta: Any, where: str) -> Predictor:
@@ -283,10 +285,16 @@ def rebuild(meta: Any, where: str) -> Predictor:
     try:
         predictor = from_config(meta["predictor"], Predictor)  # type: ignore[type-abstract]
         predictor.space_ = parse_space(meta["space"])
-        predictor.devices_ = tuple(Device(**device) for device in meta["devices"])
-        predictor.scale.restore(meta["scale"])
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{where} lacks a part of its description ({error}); was it edited?") from error
+        predictor.devices_ = devices_of(meta["devices"])
+        predictor.scale.restore(meta["scale"], max(1, len(predictor.devices_)))
+        scores = meta.get("scores", [])
+        if type(scores) is not list or any(not set(row) >= SCORED for row in scores):
+            raise ValueError("scores")
+    except DAMAGE as error:
+        what = shortened(f"{type(error).__name__}: {error}")
+        raise InputError(f"{where} lacks a part of its description ({what}); was it edited?") from error
+    if type(predictor.metric) is not str:
+        raise InputError(f"{where} names no metric; was it edited?")
     known = {"format", "predictor", "unit", "space", "devices", "scale", "versions", "state"}
     predictor.metadata_ = {key: value for key, value in meta.items() if key not in known}
     return predictor

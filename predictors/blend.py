@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.files.checkpoint import array
 from datasets.records import Architectures, InputError
 from encoders.cell import CellOneHot
 from predictors.base import Inputs, Log, Predictor
@@ -36,6 +37,7 @@ class Blend(Predictor):
     relative: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.members or {member.metric for member in self.members} != {self.metric}:
             raise InputError(f"A blend needs members, and all of them must predict {self.metric}.")
 
@@ -78,9 +80,10 @@ class Blend(Predictor):
         return {"weights": self.weights_, "members": members}
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.weights_ = state["weights"].numpy()
+        devices = len(self.scale.mean_)
+        self.weights_ = array(state["weights"], len(self.members), devices)
         for member, part in zip(self.members, state["members"], strict=True):
-            member.scale.restore(part["scale"])
+            member.scale.restore(part["scale"], devices)
             member._restore(part["state"])
 
     def _to_onnx(self, x: Inputs) -> Any:

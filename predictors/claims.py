@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
+from datasets.files.described import from_fields
+from datasets.files.reading import read_yaml
+from datasets.files.writing import write_text
 from datasets.records import InputError
+from predictors.rows import read_rows
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,10 @@ class Claim:
             table = table[table[column].isin(wanted if isinstance(wanted, list) else [wanted])]
         if table.empty or self.metric not in table:
             raise InputError(f"'{self.claim}': no row has {self.metric} where {self.where}; is the study complete?")
-        value = table[self.metric].astype(float).mean(skipna=False)
+        try:
+            value = table[self.metric].astype(float).mean(skipna=False)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"'{self.claim}': {self.metric} is not a number in all rows ({error}).") from None
         met = bool(value >= self.target if self.better == "higher" else value <= self.target)
         told = {"claim": self.claim, "value": float(value), "target": self.target, "met": met, "command": self.command}
         return told | {"rows": len(table)} | ({"note": self.note} if self.note else {})
@@ -59,24 +66,24 @@ class Claim:
 
 def _best(rows: list[dict[str, Any]], chosen: pd.DataFrame) -> str:
     """Which predictor ranks first by validation, with as many labels as the chosen rows have."""
-    from predictors.compare import ranking
+    from predictors.compare import NEEDED, ranking
 
+    if lacking := sorted(NEEDED.keys() - {"dataset"} - set(chosen.columns)):
+        raise InputError(f"Rows without {lacking[0]} cannot be ranked, so no predictor among them is the best.")
     labels = set(chosen["shots"])
     return str(ranking([row for row in rows if row["shots"] in labels])["predictor"][0])
 
 
 def read_claims(path: Path) -> list[Claim]:
-    """Read a YAML list of claims."""
-    import yaml
+    """Read a YAML list of claims.
 
-    if not path.is_file():
-        raise InputError(f"There is no file of claims {path}.")
-    try:
-        return [Claim(**entry) for entry in yaml.safe_load(path.read_text())]
-    except (yaml.YAMLError, TypeError) as error:
-        raise InputError(
-            f"{path} is no list of claims with the fields {list(asdict(Claim('', '', 0)))} ({error})."
-        ) from error
+    Raises:
+        InputError: there is no such file, or it is no list of claims.
+    """
+    tree = read_yaml(path, "name a file of claims as those of configs/claims")
+    if not isinstance(tree, list):
+        raise InputError(f"{path} is no list of claims with the fields {[f.name for f in fields(Claim)]}.")
+    return [from_fields(entry, Claim, f"{path}: claim {number}") for number, entry in enumerate(tree, 1)]
 
 
 def check_claims(path: Path, folder: Path) -> list[dict[str, Any]]:
@@ -90,8 +97,8 @@ def check_claims(path: Path, folder: Path) -> list[dict[str, Any]]:
         summary = (Path(claim.study) if claim.study else folder) / "summary.json"
         if not summary.is_file():
             raise InputError(f"'{claim.claim}' needs {summary}, which is not there; run: {claim.command}.")
-        told.append(claim.check(json.loads(summary.read_text())))
-    (folder / "claims.json").write_text(json.dumps(told, indent=1))
+        told.append(claim.check(read_rows(summary, {}, f"run: {claim.command}")))
+    write_text(folder / "claims.json", json.dumps(told, indent=1))
     return told
 
 

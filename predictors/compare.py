@@ -7,13 +7,23 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from datasets.files.reading import existing
+from datasets.files.writing import whole_file, write_text
 from datasets.records import UNITS, InputError
-from predictors.metrics import METRICS
+from predictors.metrics import LEAST, METRICS
+from predictors.rows import Columns, number, one_of, read_rows, run_files, score, share, text, whole
 
-NEEDED = ("dataset", "set", "predictor", "device", "shots", "seed", "cells", "fit_cpu_s", "predict_cpu_s", *METRICS)
+NEEDED: Columns = {
+    **dict.fromkeys(("dataset", "predictor", "device"), text),
+    **{"set": one_of("val", "test"), "cells": one_of("all", "connected"), "shots": whole, "seed": whole, "n": whole},
+    **dict.fromkeys(("fit_cpu_s", "predict_cpu_s"), number),
+    **{name: score if name in ("mae", "rmse", "r2", "mape") else share for name in METRICS},
+}
 """Columns that a row must have to be compared."""
+AGAIN = "train this run again"
 SHOWN = ("spearman", "kendall", "mape", "within_1", "within_5", "within_10")
 
 
@@ -23,18 +33,13 @@ def read_runs(folder: Path) -> dict[Path, list[dict[str, Any]]]:
     Raises:
         InputError: there is none, one is damaged, or they are of different data sets.
     """
-    files = [file for file in sorted(folder.glob("*/metrics.json")) if file.parent.suffix != ".part"]
-    if not files:
-        raise InputError(f"There is no run in {folder}; `python train.py --out {folder}/NAME ...` makes one.")
     runs = {}
-    for file in files:
-        try:
-            rows = json.loads(file.read_text())
-            whole = bool(rows) and all(set(NEEDED) <= set(row) for row in rows)
-        except (ValueError, TypeError):
-            whole = False
-        if not whole:
-            raise InputError(f"{file} is damaged or of another version of Gnomon; train this run again.")
+    for file in run_files(folder, f"python train.py --out {folder}/NAME ..."):
+        rows = read_rows(file, NEEDED, AGAIN)
+        if {row["set"] for row in rows if row["cells"] == "all"} != {"val", "test"}:
+            raise InputError(f"{file} lacks the rows of validation or of the test; {AGAIN}.")
+        if len({(row["predictor"], row["shots"], row["seed"]) for row in rows}) > 1:
+            raise InputError(f"{file} has rows of several runs; {AGAIN}.")
         runs[file.parent] = rows
     different = {row["dataset"] for rows in runs.values() for row in rows}
     if len(different) > 1:
@@ -44,19 +49,28 @@ def read_runs(folder: Path) -> dict[Path, list[dict[str, Any]]]:
 
 def ranking(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """One line a predictor and number of labels (validation included), means over devices and seeds on all cells:
-    validation Spearman (which ranks; undefined is last), then the metrics of the test set and CPU seconds."""
+    validation Spearman (which ranks; undefined is last), then the metrics of the test set and CPU seconds. Devices with
+    fewer than `metrics.LEAST` cells in a set are left out of its means; `test_cells` is the least of the others."""
     table = pd.DataFrame(rows)
     table[list(METRICS)] = table[list(METRICS)].astype(float)
     table = table[table["cells"] == "all"]
+    kept = table[table["n"] >= LEAST]
     lines = []
     for (name, shots), part in table.groupby(["predictor", "shots"], sort=False):
-        val, test = part[part["set"] == "val"], part[part["set"] == "test"]
+        counted = kept.loc[kept.index.intersection(part.index)]
+        val, test = counted[counted["set"] == "val"], counted[counted["set"] == "test"]
         # skipna=False: a correlation that is undefined on one device is undefined in the mean
         line = {"predictor": name, "labels": shots, "seeds": part["seed"].nunique()}
         line |= {"val_spearman": val["spearman"].mean(skipna=False)}
-        line |= {metric: test[metric].mean(skipna=False) for metric in SHOWN}
+        line |= {metric: test[metric].mean(skipna=False) for metric in SHOWN} | {"test_cells": test["n"].min()}
         lines.append(line | {"fit_cpu_s": part["fit_cpu_s"].mean(), "predict_cpu_s": test["predict_cpu_s"].mean()})
     return pd.DataFrame(lines).sort_values("val_spearman", ascending=False, na_position="last", ignore_index=True)
+
+
+def left_out(rows: list[dict[str, Any]]) -> list[str]:
+    """Devices with too few cells to be ranked by, and how many they have, one text a device and set."""
+    few = {(row["device"], row["set"]): row["n"] for row in rows if row["cells"] == "all" and row["n"] < LEAST}
+    return [f"{device or 'the metric'}: {n} {part} cells" for (device, part), n in few.items()]
 
 
 def compare(folder: Path) -> tuple[pd.DataFrame, Path]:
@@ -78,9 +92,7 @@ def compare(folder: Path) -> tuple[pd.DataFrame, Path]:
         if (part[0]["predictor"], part[0]["shots"]) == (first.predictor, first.labels)
     }
     best = _best_run(alike)
-    (folder / "summary.json").write_text(json.dumps(rows, indent=1))
-    for name in ("predictor.pt", "predictor.onnx"):
-        shutil.copyfile(best / name, folder / f"best{Path(name).suffix}")
+    models = [existing(best / name, AGAIN) for name in ("predictor.pt", "predictor.onnx")]
     table = pd.DataFrame(rows)
     tested = table[(table["set"] == "test") & (table["cells"] == "all")]
     order = list(dict.fromkeys(ranked["predictor"]))  # best first
@@ -88,27 +100,39 @@ def compare(folder: Path) -> tuple[pd.DataFrame, Path]:
     most = tested[tested["shots"] == tested["shots"].max()]
     predictions = _predictions(best)
     metric = predictions["metric"].iloc[0]
+    unit = UNITS.get(metric, metric)
     sections: list[Section] = [
         ("Ranking by validation Spearman; the other columns are of the test set; means over devices, seeds", ranked),
-        (f"Devices, test set, {most['shots'].max()} labels", device_bars(most)),
-        (f"Measured against predicted by {best.name}, test set", scatter(predictions, UNITS.get(metric, metric))),
-        (f"Relative errors of {best.name}, test set", errors(predictions)),
-        ("Every row", table.drop(columns="draw")),
+        (f"Devices, test set, {most['shots'].max()} labels", lambda: device_bars(most)),
+        (f"Measured against predicted by {best.name}, test set", lambda: scatter(predictions, unit)),
+        (f"Relative errors of {best.name}, test set", lambda: errors(predictions)),
+        ("Every row", table.drop(columns="draw", errors="ignore")),
     ]
     if tested["shots"].nunique() > 1:
-        sections.insert(1, ("Learning curves, test set, means over devices and seeds", learning_curves(tested)))
-    (folder / "report.html").write_text(page(f"Predictors on {rows[0]['dataset']}", sections))
+        curves = ("Learning curves, test set, means over devices and seeds", lambda: learning_curves(tested))
+        sections.insert(1, curves)
+    report = page(f"Predictors on {rows[0]['dataset']}", sections)
+    write_text(folder / "summary.json", json.dumps(rows, indent=1))
+    for model in models:
+        with whole_file(folder / f"best{model.suffix}") as part:
+            shutil.copyfile(model, part)
+    write_text(folder / "report.html", report)
     return ranked, best
 
 
 def _predictions(run: Path) -> pd.DataFrame:
-    """What a run said on its test set."""
-    path = run / "predictions.parquet"
+    """What a run predicted on its test set."""
+    path = existing(run / "predictions.parquet", AGAIN)
+    names = ["metric", "set", "key", "device", "measured", "predicted"]
     try:
-        table = pd.read_parquet(path, columns=["metric", "set", "key", "device", "measured", "predicted"])
-    except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors and OSErrors
-        raise InputError(f"{path} is absent, damaged or of another version; train this run again.") from error
-    return table[table["set"] == "test"]
+        table = pd.read_parquet(path, columns=names)
+        table = table[table["set"] == "test"].astype({"measured": float, "predicted": float})
+    except Exception as error:  # what pyarrow and pandas raise on damaged or edited files
+        raise InputError(f"{path} is damaged or of another version of Gnomon; {AGAIN}.") from error
+    texts = table[["metric", "device"]].map(lambda value: isinstance(value, str)).all(axis=None)
+    if table.empty or not texts or not np.isfinite(table[["measured", "predicted"]]).all(axis=None):
+        raise InputError(f"{path} has no predictions of the test set, or such that are no numbers; {AGAIN}.")
+    return table
 
 
 def _best_run(runs: dict[Path, list[dict[str, Any]]]) -> Path:

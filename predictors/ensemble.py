@@ -32,6 +32,7 @@ class Ensemble(Predictor):
     size: int = 5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not hasattr(self.member, "seed"):
             raise InputError(
                 f"An ensemble of {type(self.member).__name__} makes no sense: without a seed all are equal."
@@ -67,6 +68,8 @@ class Ensemble(Predictor):
         return {"members": [member._state() for member in self.members_]}
 
     def _restore(self, state: dict[str, Any]) -> None:
+        if self.size != len(state["members"]):  # before so many are made
+            raise ValueError(f"{len(state['members'])} members, not {self.size}")
         self.members_ = self._members()
         for member, part in zip(self.members_, state["members"], strict=True):
             member._restore(part)

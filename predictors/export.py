@@ -9,8 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from datasets.files.checkpoint import MOST_BYTES, digest
+from datasets.files.reading import existing
+from datasets.files.writing import write_bytes
 from datasets.records import Architectures, Cost, CostModel, Device, InputError
 from predictors.base import Inputs, Predictor, rebuild
+from predictors.onnx_check import check_graph, digest_of, with_digest
 
 OPSET = 18
 IR_VERSION = 10
@@ -37,20 +41,14 @@ def export(predictor: Predictor, path: Path, checked: int = 200) -> None:
     append_inverse_scale(model, predictor)
     entry = model.metadata_props.add()
     entry.key, entry.value = "gnomon", json.dumps(predictor.metadata())
-    content = model.SerializeToString()
+    content = with_digest(model.SerializeToString(deterministic=True))
     got = OnnxPredictor(content, "the export").predict_all(archs)
     wanted = predictor.predict_all(archs)
     floor = np.abs(wanted).mean(axis=0) / 100
     error = float(np.max(np.abs(got - wanted) / np.maximum(np.abs(wanted), floor)))
     if not error <= TOLERANCE:
         raise RuntimeError(f"The ONNX export differs from the predictor by {error:.2g} relative; it was not written.")
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_bytes(content)
-        part.replace(path)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise InputError(f"Cannot write {path} ({error.strerror}); make room and export again.") from error
+    write_bytes(path, content)
 
 
 def vector_model(nodes: Sequence[Any], tensors: Mapping[str, np.ndarray], x: Inputs) -> Any:
@@ -130,32 +128,59 @@ def weighted_sum(model: Any, weights: np.ndarray, bias: np.ndarray) -> Any:
 
 
 class OnnxPredictor(CostModel):
-    """An exported predictor; needs onnxruntime and numpy, not torch."""
+    """An exported predictor; needs onnx, onnxruntime and numpy, not torch.
+
+    Args:
+        content: of the file.
+        where: it stands, for the sentences.
+
+    Raises:
+        InputError: a truncated, damaged, foreign or edited file, or one that would take too much memory.
+    """
 
     def __init__(self, content: bytes, where: str) -> None:
-        import onnxruntime
+        import onnx
 
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        right = digest_of(content)
+        if right is None:
+            raise InputError(
+                f"{where} is truncated, or no ONNX file that this version of Gnomon exported: no digest of its content "
+                "stands at its end; export it again."
+            )
+        if not right:
+            raise InputError(f"{where} is damaged, its content does not match its digest; copy or export it again.")
         try:
-            self._session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-            meta = json.loads(self._session.get_modelmeta().custom_metadata_map["gnomon"])
-        except Exception as error:  # onnxruntime's exceptions share no base but Exception
-            raise InputError(f"{where} is truncated, or no ONNX file that Gnomon exported.") from error
+            model = onnx.load_model_from_string(content)
+            (text,) = (entry.value for entry in model.metadata_props if entry.key == "gnomon")
+            meta = json.loads(text)
+            digest(meta)  # refuses what is nested too deeply, or too large
+        except Exception as error:  # protobuf's and onnx's exceptions share no base but Exception
+            raise InputError(f"{where} has no description of a predictor; was it edited? Export it again.") from error
         self.meta = meta
         self._description = rebuild(meta, where)
         self.encode = self._description.encode
-        self._wanted = [i.name for i in self._session.get_inputs()]
         self.metric = self._description.metric
         self.space_ = self._description.space_
         self.devices_ = self._description.devices_
+        self._wanted = [i.name for i in model.graph.input]
+        try:
+            inputs = self.encode(self.space_.sample(2, np.random.default_rng(0)))
+            check_graph(model, inputs, self.metric, max(1, len(self.devices_)), self._description.chunk)
+            self._session = _session(content)
+            if np.isnan(self.run(inputs)).any():
+                raise ValueError("predictions are no numbers")
+        except InputError:
+            raise
+        except Exception as error:  # nor do those of shapes and onnxruntime's
+            raise InputError(f"The graph in {where} does not fit its description; was it edited?") from error
 
     @staticmethod
     def load(path: Path) -> OnnxPredictor:
         """Read an exported file; a damaged or foreign one raises `InputError`."""
-        if not Path(path).is_file():
-            raise InputError(f"There is no file {path}.")
-        return OnnxPredictor(Path(path).read_bytes(), str(path))
+        path = existing(path, "name a predictor that was exported")
+        if path.stat().st_size > MOST_BYTES:
+            raise InputError(f"{path} has {path.stat().st_size:,} bytes, more than the {MOST_BYTES:,} that are read.")
+        return OnnxPredictor(path.read_bytes(), str(path))
 
     def run(self, inputs: Inputs) -> np.ndarray:
         """The network alone: predictions [A, D] from encoded architectures."""
@@ -177,6 +202,15 @@ class OnnxPredictor(CostModel):
             raise InputError(f"This predictor predicts {self.metric}, not {metric}.")
         self._description.column(device)
         return lambda archs: self.predict(archs, device)
+
+
+def _session(content: bytes) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 4  # what it has to say comes as an exception
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def load_predictor(path: Path) -> Predictor | OnnxPredictor:

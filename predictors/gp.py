@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from datasets.files.checkpoint import array
 from datasets.records import Architectures, Device
 from encoders.base import VectorEncoder
 from encoders.cell import require_one_hot
@@ -122,8 +123,16 @@ class GaussianProcess(Predictor):
         return {name: getattr(self, f"{name}_") for name in names}
 
     def _restore(self, state: dict[str, Any]) -> None:
-        for name, tensor in state.items():
-            setattr(self, f"{name}_", tensor.numpy())
+        devices = len(self.scale.mean_)
+        self.x_ = array(state["x"], None, None)
+        rows, features = self.x_.shape
+        self.center_, self.width_ = array(state["center"], features), array(state["width"], features)
+        self.known_, self.alpha_ = array(state["known"], rows, devices, kind="b"), array(state["alpha"], rows, devices)
+        self.ends_ = array(state["ends"], None, kind="i")
+        self.theta_ = array(state["theta"], devices, 2 + 3 * len(self.ends_))
+        sizes = np.diff(self.ends_, prepend=0)
+        if not (sizes > 0).all() or sizes.sum() != features or np.abs(self.theta_).max() > 100:
+            raise ValueError("blocks or hyperparameters are out of range")
 
     def _to_onnx(self, x: Inputs) -> Any:
         """Linear kernels become one line a device; each squared exponential one a device and block."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.files.checkpoint import array
 from encoders.base import VectorEncoder
 from encoders.flat import Totals
 from predictors.base import Inputs, Log, Predictor
@@ -35,7 +36,7 @@ class Linear(Predictor):
         return {"weights": self.weights_}
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.weights_ = state["weights"].numpy()
+        self.weights_ = array(state["weights"], None, len(self.scale.mean_))
 
     def _to_onnx(self, x: Inputs) -> Any:
         from onnx import helper
@@ -94,7 +95,9 @@ class BetterFlops(Predictor):
         return {"thresholds": self.thresholds_, "lines": self.lines_}
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.thresholds_, self.lines_ = state["thresholds"].numpy(), state["lines"].numpy()
+        devices = len(self.scale.mean_)
+        self.thresholds_ = array(state["thresholds"], devices, finite=False)  # infinity: one line serves all
+        self.lines_ = array(state["lines"], 2, 3, devices)
 
     def _to_onnx(self, x: Inputs) -> Any:
         from onnx import helper

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from datasets.files.checkpoint import module
 from predictors.base import Inputs, Log, Predictor
 
 if TYPE_CHECKING:
     from torch import nn
 
     from predictors.training import Training
+
+MOST_INPUTS = 10_000_000
+"""Most numbers that one architecture may be for a network; a cell is a few hundred."""
 
 
 @dataclass
@@ -36,11 +41,18 @@ class TorchPredictor(Predictor):
         return {"network": self.network_.state_dict(), "shapes": self._shapes_, "outputs": len(self.scale.mean_)}
 
     def _restore(self, state: dict[str, Any]) -> None:
+        outputs = len(self.scale.mean_)
+        if state["outputs"] != outputs or getattr(self, "layers", 0) > len(state["network"]):
+            raise ValueError("the network has other outputs, or fewer layers")
         self._shapes_ = state["shapes"]
-        example = {name: np.zeros((1, *shape), np.float32) for name, shape in self._shapes_.items()}
-        self.network_ = self._network(example, state["outputs"])
-        self.network_.load_state_dict(state["network"])
-        self.network_.eval()
+        example = self._example()
+        self.network_ = module(lambda: self._network(example, outputs), state["network"])
+
+    def _example(self) -> Inputs:
+        """Inputs of one architecture, all zeros."""
+        if any(math.prod(shape) > MOST_INPUTS for shape in self._shapes_.values()):
+            raise ValueError(f"an architecture is more than {MOST_INPUTS:,} numbers")
+        return {name: np.zeros((1, *shape), np.float32) for name, shape in self._shapes_.items()}
 
     def _to_onnx(self, x: Inputs) -> Any:
         import logging

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -15,7 +16,8 @@ from datasets.records import UNITS
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-Section = tuple[str, "str | pd.DataFrame | Figure"]
+Section = tuple[str, "str | pd.DataFrame | Figure | Callable[[], Figure]"]
+"""A heading, and a text, a table, a figure or what draws one."""
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -58,9 +60,9 @@ def run_report(config: dict[str, Any], rows: list[dict], predictions: pd.DataFra
     scored = table[(table["set"] == "test") & (table["cells"] == "all")]
     sections: list[Section] = [
         ("Scores", table.drop(columns=["dataset", "predictor", "draw"])),
-        ("Measured against predicted, test set", scatter(tested, UNITS.get(metric, metric))),
-        ("Relative errors, test set", errors(tested)),
-        ("Devices, test set", device_bars(scored)),
+        ("Measured against predicted, test set", lambda: scatter(tested, UNITS.get(metric, metric))),
+        ("Relative errors, test set", lambda: errors(tested)),
+        ("Devices, test set", lambda: device_bars(scored)),
         ("Configuration", yaml.safe_dump(config, sort_keys=False)),
     ]
     return page(f"{rows[0]['predictor']} on {rows[0]['dataset']}, seed {rows[0]['seed']}", sections)
@@ -76,11 +78,21 @@ def page(title: str, sections: Sequence[Section]) -> str:
         elif isinstance(content, pd.DataFrame):
             parts.append(f'<div class="wide">{_table(content)}</div>')
         else:
-            image = io.BytesIO()
-            content.savefig(image, format="png", dpi=110)
-            data = base64.b64encode(image.getvalue()).decode()
-            parts.append(f'<img alt="{html.escape(heading)}" src="data:image/png;base64,{data}">')
+            parts.append(_image(heading, content))
     return _PAGE.format(title=html.escape(title), body="\n".join(parts))
+
+
+def _image(heading: str, content: Figure | Callable[[], Figure]) -> str:
+    """A figure inside of the page. Numbers are not lost where one cannot be drawn: the page says so in its place."""
+    image = io.BytesIO()
+    try:
+        figure = content() if callable(content) else content
+        figure.savefig(image, format="png", dpi=110)
+    except Exception as error:
+        print(f"warning: '{heading}' could not be drawn ({type(error).__name__}: {error}).", file=sys.stderr)
+        return f"<p>This figure could not be drawn ({html.escape(str(error))}).</p>"
+    data = base64.b64encode(image.getvalue()).decode()
+    return f'<img alt="{html.escape(heading)}" src="data:image/png;base64,{data}">'
 
 
 def _table(table: pd.DataFrame) -> str:

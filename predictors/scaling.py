@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+KINDS = Literal["log", "linear", "none"]
 
 
 @dataclass
@@ -20,7 +22,7 @@ class Scale:
             leaves them as they are.
     """
 
-    kind: Literal["log", "linear", "none"] = "log"
+    kind: KINDS = "log"
     mean_: np.ndarray = field(init=False, repr=False, compare=False)
     std_: np.ndarray = field(init=False, repr=False, compare=False)
 
@@ -70,9 +72,14 @@ class Scale:
         """What was learnt, as plain numbers."""
         return {"mean": self.mean_.tolist(), "std": self.std_.tolist()}
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Put `state` back."""
-        self.mean_, self.std_ = np.array(state["mean"]), np.array(state["std"])
+    def restore(self, state: dict[str, Any], devices: int) -> None:
+        """Put `state` of so many devices back; raises ValueError, KeyError or TypeError where it is none."""
+        self.mean_, self.std_ = np.array(state["mean"], float), np.array(state["std"], float)
+        ends = np.concatenate([self.mean_, self.std_])
+        if self.kind not in get_args(KINDS) or not self.mean_.shape == self.std_.shape == (devices,):
+            raise ValueError(f"a scale '{self.kind}' of {len(ends)} numbers, not of {devices} devices")
+        if not np.isfinite(ends).all() or not (self.std_ > 0).all():
+            raise ValueError("a scale has numbers that are not finite, or deviations that are not above zero")
 
 
 def centring(predicted: np.ndarray, measured: np.ndarray, tolerance: float) -> np.ndarray:

@@ -11,9 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from datasets.files.folders import Outcome
+from datasets.files.reading import read_yaml, shortened
 from datasets.records import InputError
 
 KEYS = {"program", "method", "parameters", "name", "description", "project", "entity", "metric", "command", "run_cap"}
+
+MOST_RUNS = 100_000
+"""Most combinations of one sweep."""
 
 PROGRAMS = ("train.py", "predictors")
 """`predictors` stands for `python -m predictors transfer`, as the sweep's `command` tells W&B's agents."""
@@ -50,39 +55,54 @@ def read_sweep(path: Path) -> Sweep:
     Raises:
         InputError: no such file, no grid, another program, an unknown key, a parameter without `value` or `values`.
     """
-    import yaml
-
-    if not path.is_file():
-        raise InputError(f"There is no sweep file {path}.")
-    try:
-        tree = yaml.safe_load(path.read_text())
-        method, program, parameters = tree["method"], tree["program"], dict(tree["parameters"])
-    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is no sweep: it needs program, method and parameters ({error}).") from error
-    if unknown := set(tree) - KEYS:
-        raise InputError(f"{path} has the unknown key '{min(unknown)}'; a sweep knows {', '.join(sorted(KEYS))}.")
+    tree = read_yaml(path, "name a sweep as those of configs/sweeps")
+    if (
+        not isinstance(tree, dict)
+        or not isinstance(tree.get("parameters"), dict)
+        or not {"method", "program"} < set(tree)
+    ):
+        raise InputError(f"{path} is no sweep: it needs program, method and parameters.")
+    if unknown := [key for key in tree if key not in KEYS]:
+        raise InputError(
+            f"{path} has the unknown key '{shortened(unknown[0])}'; a sweep knows {', '.join(sorted(KEYS))}."
+        )
+    method, program = tree["method"], tree["program"]
     if method != "grid" or program not in PROGRAMS:
-        raise InputError(f"{path} asks for method {method} of {program}; here runs the method grid of {PROGRAMS[0]}.")
+        raise InputError(
+            f"{path} asks for method {shortened(method)} of {shortened(program)}; "
+            f"here runs the method grid of {PROGRAMS[0]}."
+        )
     grid = {}
-    for name, entry in parameters.items():
-        if not isinstance(entry, dict) or len(entry.keys() & {"value", "values"}) != 1:
-            raise InputError(f"{path}: parameter '{name}' needs either `value` or `values`.")
-        grid[name] = list(entry["values"]) if "values" in entry else [entry["value"]]
+    for name, entry in tree["parameters"].items():
+        if not isinstance(name, str) or not isinstance(entry, dict) or len(entry.keys() & {"value", "values"}) != 1:
+            raise InputError(f"{path}: parameter '{shortened(name)}' needs either `value` or `values`.")
+        values = entry["values"] if "values" in entry else [entry["value"]]
+        if not isinstance(values, list) or not values:
+            raise InputError(f"{path}: the `values` of '{shortened(name)}' are no list of one value or more.")
+        grid[name] = values
+    if (runs := math.prod(map(len, grid.values()))) > MOST_RUNS:
+        raise InputError(f"{path} asks for {runs:.3g} runs, more than the {MOST_RUNS:,} of a sweep; split it.")
     return Sweep(grid, program)
 
 
 def run_sweep(
-    path: Path, run: Callable[[list[str]], bool], say: Callable[[str], None] = print, program: str = "train.py"
-) -> None:
+    path: Path, run: Callable[[list[str]], Outcome], say: Callable[[str], None] = print, program: str = "train.py"
+) -> Outcome:
     """Run whatever of the grid is not complete yet; stopped at any moment, the same command goes on.
+
+    Runs that another process is at are tried once more in the end.
 
     Args:
         path: of the sweep file.
-        run: does one command line; says whether there was anything to do.
+        run: does one command line.
         say: where progress goes.
         program: what `run` runs; a sweep of another one is refused.
+
+    Returns:
+        "busy" where another process was still at a run in the end, else "done".
     """
     sweep, spent, done = read_sweep(path), 0.0, 0
+    busy: list[list[str]] = []
     if sweep.program != program:
         how = {"train.py": "python train.py --sweep", "predictors": "python -m predictors transfer --sweep"}
         raise InputError(f"{path} is run by another command: {how[sweep.program]} {path}")
@@ -90,6 +110,16 @@ def run_sweep(
         left = f", about {(len(sweep) - number + 1) * spent / done / 60:.0f} min left" if done else ""
         say(f"[{number}/{len(sweep)}{left}] {' '.join(flags)}")
         started = time.monotonic()
-        if run(flags):
+        outcome = run(flags)
+        if outcome == "done":
             spent, done = spent + time.monotonic() - started, done + 1
+        elif outcome == "busy":
+            busy.append(flags)
+    again = [run(flags) for flags in busy]
+    done, others = done + again.count("done"), again.count("busy")
+    if others:
+        before = len(sweep) - done - others
+        say(f"sweep NOT complete: another process is at {others} runs; {done} runs now, {before} before")
+        return "busy"
     say(f"sweep complete: {done} runs now, {len(sweep) - done} before")
+    return "done"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import math
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -56,7 +57,12 @@ class Training:
                 check_val_every_n_epoch=10,
             )
             held = None if val is None else _Batches(*val, 4096, shuffle=False)
-            trainer.fit(module, batches, held)
+            before = signal.getsignal(signal.SIGINT)
+            try:
+                trainer.fit(module, batches, held)
+            except SystemExit:  # Lightning's answer to Ctrl-C, which it ignores from then on
+                signal.signal(signal.SIGINT, before)
+                raise KeyboardInterrupt from None
         return module.network.eval()
 
     def criterion(self) -> nn.Module:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from datasets.files.checkpoint import array
 from encoders.base import VectorEncoder
 from encoders.cell import CellOneHot
 from predictors.base import Inputs, Log, Predictor
+from predictors.boosters import check_booster
 
 
 @dataclass
@@ -70,13 +73,7 @@ class XGBoost(Predictor):
         return {"boosters": [np.frombuffer(booster.save_raw("ubj"), np.uint8).copy() for booster in self.boosters_]}
 
     def _restore(self, state: dict[str, Any]) -> None:
-        import xgboost
-
-        self.boosters_ = []
-        for raw in state["boosters"]:
-            booster = xgboost.Booster({"nthread": 1})
-            booster.load_model(bytearray(raw.numpy().tobytes()))
-            self.boosters_.append(booster)
+        self.boosters_ = boosters(state["boosters"], len(self.scale.mean_))
 
     def _to_onnx(self, x: Inputs) -> Any:
         """One ensemble a device side by side: onnxmltools converts a booster of several outputs wrongly, silently."""
@@ -88,6 +85,21 @@ class XGBoost(Predictor):
         nodes = [tree_node(booster, width, "x", f"z_{i}") for i, booster in enumerate(self.boosters_)]
         outputs = [node.output[0] for node in nodes]
         return vector_model([*nodes, helper.make_node("Concat", outputs, ["z"], axis=1)], {}, x)
+
+
+def boosters(saved: Sequence[Any], count: int) -> list[Any]:
+    """So many boosters from XGBoost's own bytes, as tensors; what is not whole raises ValueError or TypeError."""
+    import xgboost
+
+    if len(saved) != count:
+        raise ValueError(f"{len(saved)} boosters, not {count}")
+    found = []
+    for raw in saved:
+        content = array(raw, None, kind="u").tobytes()
+        check_booster(content)
+        found.append(xgboost.Booster({"nthread": 1}))
+        found[-1].load_model(bytearray(content))
+    return found
 
 
 def tree_node(booster: Any, width: int, source: str, target: str) -> Any:

@@ -187,7 +187,7 @@ def _live(runtime: str, task: Task) -> Cost:
     from measure.campaign import Journal
     from measure.commands.flags import parse_backends
 
-    (backend,) = parse_backends(runtime, "host", None)
+    (backend,) = parse_backends(runtime, None)
     return Live(parse_space(task.space), backend, Journal(task.journal))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.base import Dataset
+from datasets.files.reading import existing, read_yaml
 from datasets.measured import Measured
 from datasets.records import Architectures, Cost, InputError, Measurements
 from predictors.config import from_config
@@ -16,19 +17,13 @@ from search.base import Decision
 
 
 @lru_cache(maxsize=4)
-def read_table(file: Path) -> Measurements:
+def read_measurements(file: Path) -> Measurements:
     """The measurements of a file of configs/datasets or of a table that `measure table` wrote."""
-    if not file.is_file():
-        raise InputError(f"There is no file {file}; name a .yaml of configs/datasets, a .parquet, .pt or .onnx.")
+    existing(file, "name a .yaml of configs/datasets, a .parquet, .pt or .onnx")
     if file.suffix == ".parquet":
         return Measured(file).measurements()
-    import yaml
-
-    try:
-        tree = yaml.safe_load(file.read_text())
-    except yaml.YAMLError as error:
-        raise InputError(f"{file} is no YAML; look at the files of configs/datasets.") from error
-    return from_config(tree if isinstance(tree, dict) else {}, Dataset).measurements()  # type: ignore[type-abstract]
+    tree = read_yaml(file, "name a file of configs/datasets")
+    return from_config(tree, Dataset).measurements()  # type: ignore[type-abstract]
 
 
 def lookup(archs: Architectures, values: np.ndarray) -> tuple[Cost, Architectures]:

@@ -239,7 +239,9 @@ def lookup(out: Path, networks: str, backends: str, *flags: object) -> list[dict
                 continue
             done.check_returncode()
             told = json.loads(file.read_text())
-            about = {key: told[key] for key in ("network", "device", "entries", "different", "call_ms")}
+            about = {key: told[key] for key in ("network", "device", "entries", "different", "call_ms")} | {
+                "backend": name
+            }
             rows += [
                 {"what": "lookup", "sum": one["what"], **about, "ms": one["ms"], "sd": one["sd"],
                  "error": one["error"], "absolute_error": abs(one["error"])} for one in told["sums"]

@@ -12,13 +12,14 @@ import numpy as np
 
 from datasets.cli import main
 from datasets.figures import spearman
+from datasets.files.table_file import read_table
 from datasets.measured import Measured
 from datasets.records import InputError
 from measure.campaign import read_journal
 from measure.host import cpu_model
 from measure.layer_sums import LayerSums
 from measure.lookup import label, layer_of
-from measure.table import differences, read_table, repeatability, to_accuracies
+from measure.table import differences, repeatability, to_accuracies
 from tests.study import run_parts
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -151,7 +151,7 @@ def row(key: str, seed: int, value: float, **more: object) -> dict:
 def test_seeds_become_their_mean_and_their_agreement_is_told() -> None:
     first, second = {"a": 50.0, "b": 60.0, "c": 70.0, "d": 80.0}, {"a": 54.0, "b": 75.0, "c": 70.0}
     rows = [row(key, 0, value) for key, value in first.items()] + [row(key, 1, value) for key, value in second.items()]
-    rows.append({"device": None, "key": "e", "error": "FloatingPointError: ..."})
+    rows.append({"space": "s", "device": None, "key": "e", "repeat": 0, "error": "FloatingPointError: ..."})
     table, meta = to_accuracies(rows)
     assert dict(zip(table["key"], table["value"], strict=True)) == {"a": 52, "b": 67.5, "c": 70, "d": 80}
     assert list(table["repeats"]) == [2, 2, 2, 1] and meta["left_out"]["failed"] == 1

@@ -12,7 +12,7 @@ from tests.conftest import ROOT, run
 
 ROWS = [
     {"predictor": p, "device": d, "set": which, "shots": n, "seed": 0, "cells": "all"}
-    | {"spearman": s, "fit_cpu_s": 10.0, "predict_cpu_s": 1.0}
+    | {"n": 100, "spearman": s, "fit_cpu_s": 10.0, "predict_cpu_s": 1.0}
     | {m: 0.5 for m in METRICS if m != "spearman"}
     for which in ("val", "test")
     for p, d, n, s in (
@@ -76,6 +76,23 @@ def test_files(tmp_path: Path) -> None:
     )
     told = check_claims(tmp_path / "claims.yaml", tmp_path)
     assert json.loads((tmp_path / "claims.json").read_text()) == told and told[0]["met"] and told[0]["note"] == "n"
-    (tmp_path / "bad.yaml").write_text("- {claim: c, goal: 3}")
-    with pytest.raises(InputError, match="is no list of claims"):
+
+
+@pytest.mark.parametrize(
+    "content, sentence",
+    [
+        ("- {claim: c, goal: 3}", "claim 1 has no field 'goal'; its fields are claim, metric, target"),
+        ("- {claim: c, metric: m}", "claim 1 needs the field 'target'"),
+        ("- {claim: c, metric: m, target: high}", "field 'target' may not be 'high'"),
+        ("- {claim: [c], metric: m, target: 1}", "field 'claim' may not be"),
+        ("- {claim: c, metric: m, target: 1, where: [set]}", "field 'where' may not be"),
+        ("- {claim: c, metric: m, target: 1, better: best}", "field 'better' may not be 'best'"),
+        ("- 5", "needs fields of"),
+        ("{claim: c}", "is no list of claims"),
+        ("5", "is no list of claims"),
+    ],
+)
+def test_claims_of_another_shape_are_one_sentence(content: str, sentence: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.yaml").write_text(content)
+    with pytest.raises(InputError, match=sentence):
         read_claims(tmp_path / "bad.yaml")

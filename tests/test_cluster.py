@@ -282,5 +282,5 @@ def test_sentences(scheduler: str, workers: dict, tmp_path: Path) -> None:
     for nobody in ("tcp://127.0.0.1:1", "nonsense", "127.0.0.1:port"):
         with pytest.raises(InputError, match=f"Nobody schedules at {nobody}; start `dask scheduler`"):
             reach(nobody)
-    with pytest.raises(InputError, match="'a b' cannot be a host's name"):
+    with pytest.raises(InputError, match="'a b' cannot be a name"):
         serve(scheduler, Slot(), "a b")

@@ -284,10 +284,10 @@ def test_unknown_devices_ops_and_mixed_spaces_are_named(table_file: Path) -> Non
 def test_a_damaged_or_foreign_table_is_one_sentence(table_file: Path, tmp_path: Path) -> None:
     content = table_file.read_bytes()
     table_file.write_bytes(content[: len(content) // 2])
-    with pytest.raises(InputError, match="is damaged or no table of"):
+    with pytest.raises(InputError, match="is damaged or no such table"):
         Measured(table_file).measurements()
     pd.DataFrame({"x": [1]}).to_parquet(tmp_path / "foreign.parquet")
-    with pytest.raises(InputError, match="is damaged or no table of"):
+    with pytest.raises(InputError, match="has no column 'space'; it has x"):
         Measured(tmp_path / "foreign.parquet").measurements()
     with pytest.raises(InputError, match="There is no file nowhere.parquet"):
         Measured(Path("nowhere.parquet")).measurements()

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import http.server
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -123,3 +124,20 @@ def test_sources_are_pinned() -> None:
     source = help_data.SOURCE
     assert len(source.commit) == 40 and len(source.files) == 3 + 23 + 23 + 9
     assert all(len(digest) == 64 for digest in source.files.values())
+
+
+def test_mirrors_that_are_no_servers_are_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GNOMON_DATA", str(tmp_path))
+    source = Source("mine", "me/repo", "c0ffee", "MIT", {"two.txt": "0"})
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def babble() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(1000)
+                connection.sendall(b"this is no answer\r\n\r\n")
+
+        threading.Thread(target=babble, daemon=True).start()
+        for mirror in ("no address", "http://[", f"http://127.0.0.1:{server.getsockname()[1]}"):
+            with pytest.raises(InputError, match="Cannot reach"):
+                fetch(source, mirror, lambda line: None)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from datasets.files.reading import parse_yaml, read_json, read_text, read_words, read_yaml
-from datasets.files.writing import whole_file, write_text
+from datasets.files.writing import check_writable, whole_file, write_text
 from datasets.records import InputError
 from tests.conftest import ROOT
 
@@ -64,6 +64,18 @@ def test_links_stay_and_pipes_are_written_to(tmp_path: Path) -> None:
     write_text(Path("/dev/null"), "nothing")
     with pytest.raises(InputError, match="folder"):
         write_text(tmp_path, "a")
+
+
+@pytest.mark.parametrize("name", ["zero\0byte", "n" * 5000, "file/below", "."])
+def test_what_cannot_be_written_is_one_short_sentence(name: str, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for write in (check_writable, lambda path: write_text(path, "a")):
+        with pytest.raises(InputError, match="^Cannot write") as caught:
+            write(tmp_path / name)
+        assert len(str(caught.value)) < 500
+    check_writable(tmp_path / "new" / "a.txt")
+    check_writable(Path("/dev/null"))
+    assert not list((tmp_path / "new").iterdir())
 
 
 def test_texts_of_other_encodings(tmp_path: Path) -> None:

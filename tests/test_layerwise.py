@@ -1,5 +1,6 @@
 """Networks priced by their layers: what they are made of, the fit, the artefact, files, the command, training."""
 
+import re
 import subprocess
 import tempfile
 from functools import cache
@@ -18,6 +19,7 @@ from torch import nn
 
 from datasets.blocks.layers import Layer
 from datasets.blocks.network import Network
+from datasets.files.checkpoint import read_checkpoint, write_checkpoint
 from datasets.records import Architecture, Architectures, Device, InputError, Measurements
 from datasets.spaces.convnet import ConvNet
 from datasets.spaces.convolution import Convolution
@@ -27,6 +29,7 @@ from datasets.spaces.pooling import Pooling
 from datasets.spaces.zoo import Zoo
 from encoders.flat import Totals
 from measure.table import write_table
+from predictors.commands.answers import predict
 from predictors.layers.calibration import calibrate, left_out, most_telling
 from predictors.layers.layer_costs import COEFFICIENTS, PRIOR
 from predictors.layers.layerwise import LayerwisePredictor
@@ -255,6 +258,35 @@ def test_unknown_ops_are_named_and_counted(fitted: LayerwisePredictor, tmp_path:
     told = price(fitted, read_network(tmp_path / "m.onnx"), DEVICES[0])
     assert told.unknown == {"mine.Rotary": 2, "Hardmax": 1} and len(told.pieces) == 4
     assert "Unknown ops, priced by the bytes that they move: 2 x mine.Rotary, 1 x Hardmax" in told.text()
+    first, second, *_ = told.text().splitlines()
+    assert re.fullmatch(r"m.* on fast_1, batch 1: [\d.]+ ms \(90 % interval [\d.]+ to [\d.]+\)", first)
+    assert re.fullmatch(r"warning: \d+ % is of ops of which nothing was measured \(2 x .*, 1 x Hardmax\)\.", second)
+
+
+def test_layers_far_from_all_that_were_measured_are_warned_of(fitted: LayerwisePredictor) -> None:
+    net = Network()
+    x = net.add("input", (64, 700, 700))
+    net.conv(x, 64, 11)
+    told = price(fitted, net.finish("toy", "big"), DEVICES[0])
+    assert any("of 1 layers that take more than 4 times the work" in sentence for sentence in told.warnings)
+    near = price(fitted, NETS.expand(NETS.sample(1, np.random.default_rng(0))[0]), DEVICES[0])
+    assert not near.warnings
+
+
+def test_networks_that_are_written_twice_count_once(fitted: LayerwisePredictor) -> None:
+    archs, device = NETS.sample(6, np.random.default_rng(2)), (Device("phone", "new", "mobile-cpu"),)
+    ms = 5 * fitted.predict(archs, DEVICES[0]) * np.exp(0.1 * np.random.default_rng(0).standard_normal(6))
+    twice = Architectures(NETS, np.concatenate([archs.decisions, archs.decisions]))
+    one = fitted.adapt(table(archs, {"latency_ms": ms[:, None]}, "once", device))
+    two = fitted.adapt(table(twice, {"latency_ms": np.tile(ms, 2)[:, None]}, "twice", device))
+    for ends in zip(one.predict_interval(archs), two.predict_interval(archs), strict=True):
+        np.testing.assert_allclose(*ends, rtol=1e-9)
+    wrong = np.tile(ms, 2)
+    wrong[6] *= 50
+    with pytest.raises(InputError, match="contradict each other"):
+        fitted.adapt(table(twice, {"latency_ms": wrong[:, None]}, "wrong", device))
+    with pytest.raises(InputError, match="level = 1 must lie"):
+        one.predict_interval(archs, level=1)
 
 
 @pytest.fixture(scope="module")
@@ -276,6 +308,8 @@ def test_the_command_prices_and_draws_a_file_of_torch(saved: Path, torch_file: P
     told = price(LayerwisePredictor.load(saved), read_network(torch_file, 4), DEVICES[1])
     assert done.stdout.startswith(told.text()) and f"batch 4: {told.total:.4g} ms (90 %" in done.stdout
     assert drawn.read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(InputError, match="no suffix of a picture"):
+        predict(tmp_path / "absent.pt", network=torch_file, out=tmp_path / "p.v2")
 
 
 def test_a_file_of_keras_costs_what_the_same_network_of_torch_does(
@@ -331,7 +365,7 @@ def test_the_artefact_comes_back_whole_or_not_at_all(saved: Path, fitted: Layerw
     code += "print(*(float(x).hex() for x in p.predict(a, p.devices_[1])))"
     done = run("-c", code, saved, NETS, *archs.keys)
     assert done.stdout.split() == [float(x).hex() for x in wanted.predict(archs, DEVICES[1])], done.stderr
-    content = torch.load(saved, weights_only=True)
+    content = read_checkpoint(saved)
     edits = {
         "another class": lambda c: c["predictor"].update(class_path="os.system"),
         "a coefficient less": lambda c: c["state"].update(coefficients=c["state"]["coefficients"][:, 1:]),
@@ -344,9 +378,9 @@ def test_the_artefact_comes_back_whole_or_not_at_all(saved: Path, fitted: Layerw
         "no devices": lambda c: c["layers"].update(machine=c["layers"]["machine"][:1]),
     }
     for what, edit in edits.items():
-        broken = torch.load(saved, weights_only=True)
+        broken = read_checkpoint(saved)
         edit(broken)
-        torch.save(broken, tmp_path / "broken.pt")
+        write_checkpoint(broken, tmp_path / "broken.pt")
         with pytest.raises(InputError):
             LayerwisePredictor.load(tmp_path / "broken.pt")
         assert what

@@ -61,11 +61,26 @@ def test_what_others_wrote_needs_no_hash_device_or_skeleton() -> None:
     [
         (lambda c: c["networks"][3].update(hash="0" * 32), "Network 3 .* hash"),
         (lambda c: c["networks"][0].pop("matrix"), "layers, matrix"),
-        (lambda c: c["networks"][0].update(latency_ms=[1.0]), "layers, matrix"),
-        (lambda c: c["networks"][0]["latency_ms"].update(toy_0=-1.0), "negative"),
+        (
+            lambda c: c["networks"][0].update(latency_ms=[1.0]),
+            "Network 0 of file: field 'latency_ms' must be a mapping",
+        ),
+        (
+            lambda c: c["networks"][0]["latency_ms"].update(toy_0=-1.0),
+            "'toy_0' of 'latency_ms' must be a positive number, not -1.0",
+        ),
         (lambda c: c["networks"][0]["layers"].reverse(), "from 'input' to 'output'"),
-        (lambda c: c.update(networks=[]), "no network"),
-        (lambda c: c.update(devices=[{"nome": "x"}]), "networks"),
+        (lambda c: c.update(networks=[]), "one or more"),
+        (lambda c: c.update(devices=[{"nome": "x"}]), "device 0 has an unknown field 'nome'"),
+        (lambda c: c.update(devices={}), "`devices` a list"),
+        (lambda c: c.update(config=[1]), "`config` is a mapping"),
+        (lambda c: c.update(config={"num_stacks": True}), "'num_stacks' of the configuration must be a whole number"),
+        (lambda c: c.update(networks=3), "a list `networks`"),
+        (lambda c: c["networks"].append([]), "has layers, matrix and latency_ms"),
+        (lambda c: c["networks"][0].update(layers=[1, 2]), "must be a list of texts"),
+        (lambda c: c["networks"][0].update(matrix=[[10**400]] * len(c["networks"][0]["layers"])), "zeros and ones"),
+        (lambda c: c["networks"][0].update(matrix=[[0] * 200] * 200, layers=["input"] * 200), "at most 100"),
+        (lambda c: c["networks"][0]["latency_ms"].update(toy_0=float("nan")), "must be a positive number, not nan"),
     ],
 )
 def test_a_fault_is_one_sentence(change: Callable[[dict], object], sentence: str, cells: Measurements) -> None:
@@ -82,7 +97,7 @@ def test_other_spaces_and_damaged_files_are_refused(tmp_path: Path) -> None:
         path = tmp_path / "leti.json"
         if content:
             path.write_text(content)
-        with pytest.raises(InputError, match="There is no file" if content is None else "damaged"):
+        with pytest.raises(InputError, match="There is no file" if content is None else "is not valid JSON"):
             Leti(path).measurements()
 
 

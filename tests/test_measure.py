@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from datasets.blocks.network import Network
+from datasets.files.table_file import read_table
 from datasets.measured import Measured
 from datasets.records import Architecture, Architectures, InputError, Space
 from datasets.spaces.convnet import ConvNet
@@ -28,7 +29,7 @@ from measure.base import Backend, WrongOutput, check_output, make_input, referen
 from measure.build.numpy_reference import evaluate
 from measure.build.weights import make_weights
 from measure.campaign import Journal, distinct_sample, pending, read_journal, run_campaign
-from measure.table import differences, read_table, repeatability, to_table, write_table
+from measure.table import differences, repeatability, to_table, write_table
 from measure.timing import Repeats, Timing
 from tests.conftest import ROOT, implementations, run
 from tests.measure_check import kill_campaign
@@ -273,7 +274,7 @@ def test_an_unknown_backend_is_one_sentence(text: str, sentence: str) -> None:
 
 def test_a_torn_line_is_cut_off_and_whole_ones_stay(tmp_path: Path) -> None:
     path = tmp_path / "journal.jsonl"
-    row = {"space": "s", "key": "k", "device": {"name": "d"}, "repeat": 0}
+    row = {"space": "s", "key": "k", "device": {"name": "d"}, "repeat": 0, "metric": "latency_ms", "error": "it failed"}
     path.write_text(json.dumps(row) + "\n" + json.dumps(row)[:17])
     journal = Journal(path)
     assert journal.rows == [row]
@@ -294,7 +295,7 @@ def test_a_foreign_file_or_a_second_writer_is_one_sentence(tmp_path: Path) -> No
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no /dev/full on this system")
 def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
-    row = {"space": "s", "key": "k", "device": {"name": "d"}, "repeat": 0}
+    row = {"space": "s", "key": "k", "device": {"name": "d"}, "repeat": 0, "metric": "latency_ms", "error": "it failed"}
     journal = Journal(tmp_path / "journal.jsonl")
     journal.append(row)
     with Path("/dev/full").open("ab", buffering=0) as full:
@@ -313,7 +314,7 @@ def test_a_campaign_whose_disk_fills_up_keeps_whole_rows_and_goes_on(tmp_path: P
     path = tmp_path / "journal.jsonl"
     command = ("-m", "measure", "run", "--space", str(TINY), "--limit", "4", "--journal", path)
     size = 2_000_000  # what a journal full of earlier rows leaves room for: two rows and a half
-    earlier = {"space": "s", "key": "k", "device": {"name": "d"}, "repeat": 0, "clocks": "x" * (size - 13_000)}
+    earlier = {"space": "s", "key": "k", "device": {"name": "d"}, "repeat": 0, "error": "x" * (size - 13_000)}
     path.write_text(json.dumps(earlier) + "\n")
     done = run(*command, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
     assert done.returncode == 2 and "error: Cannot write" in done.stderr and "Traceback" not in done.stderr, done.stderr

@@ -464,3 +464,39 @@ def test_shares_are_medians_of_what_was_measured_in_turns() -> None:
     assert shares(narrow) == shares(narrow) == 0.25
     shares.passes = 1
     assert shares.anew(narrow) == 0.75
+
+
+# A record that was damaged
+
+
+def test_a_damaged_record_is_one_sentence_and_left_as_it_is(tmp_path: Path) -> None:
+    first = {"iteration": 0, "ms": 1.0, "widths": {"a": 8}, "accuracy": 0.5}
+    for line in (
+        "hello",
+        "[1]",
+        "[" * 100_000,
+        "{}",
+        json.dumps({**first, "ms": -1}),
+        json.dumps({**first, "widths": 3}),
+    ):
+        (tmp_path / "iterations.jsonl").write_text(f"{line}\nmore")
+        with pytest.raises(InputError, match="iterations.jsonl, line 1 is damaged; delete .* and adapt again"):
+            Record(tmp_path, {"seed": 0})
+        assert (tmp_path / "iterations.jsonl").read_text() == f"{line}\nmore"
+    (tmp_path / "iterations.jsonl").write_text(json.dumps(first) + '\n{"torn')
+    for content in ("{", "[]"):
+        (tmp_path / "settings.json").write_text(content)
+        with pytest.raises(InputError, match="settings.json .*adapt again"):
+            Record(tmp_path, {"seed": 0})
+    (tmp_path / "settings.json").unlink()
+    record = Record(tmp_path, {"seed": 0})
+    assert record.rows == [first]
+    with pytest.raises(InputError, match="There is no file"):
+        record.load("none")
+    record.save("0", {3: {"weight": np.ones((2, 2), np.float32)}})
+    whole = (tmp_path / "0.npz").read_bytes()
+    for content in (b"", b"hello", whole[:-30], whole[:50] + b"\xff" * 40 + whole[90:]):
+        (tmp_path / "0.npz").write_bytes(content)
+        with pytest.raises(InputError, match="0.npz is damaged .* adapt again"):
+            record.load("0")
+    record.close()

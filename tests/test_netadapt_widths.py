@@ -209,7 +209,7 @@ def test_tables_are_read_from_what_measure_writes(tmp_path: Path) -> None:
     assert priced.latency_ms(groups.sizes) == pytest.approx(2 * expected, rel=1e-6) and priced.lookups == 14
     assert whole == groups.network
     for wrong, match in (
-        (tmp_path / "none.parquet", "There is no table"),
+        (tmp_path / "none.parquet", "There is no file"),
         (path, "no latency_ms of layers on 'there'"),
     ):
         with pytest.raises(InputError, match=match):

@@ -230,7 +230,7 @@ def test_faults_are_told_in_a_sentence(cells, costs, tmp_path: Path) -> None:
     few = made_up(cells[:5], 1)
     with pytest.raises(InputError, match="reference architectures were not measured"):
         costs.net.vector(few)
-    with pytest.raises(InputError, match="no optimizer network"):
+    with pytest.raises(InputError, match="not an optimizer network"):
         (tmp_path / "bad.pt").write_bytes(b"no")
         OptimizerNetwork.load(tmp_path / "bad.pt")
     with pytest.raises(InputError, match="no file"):
@@ -254,6 +254,13 @@ def test_the_command_trains_once_and_answers_for_a_new_device(tmp_path: Path, ca
     optimize(*tables, 5, "xeon_ort_fp32_1", **small)
     again = capsys.readouterr().out
     assert "trained" in first and "trained" not in again and first.splitlines()[1] == again.splitlines()[0]
+    (tmp_path / "seed0" / "settings.json").unlink()  # as a training that was stopped before its last network
+    (tmp_path / "seed0" / "network_through_0.pt").unlink()
+    kept = (tmp_path / "seed0" / "network_imitate_0.pt").stat().st_mtime_ns
+    optimize(*tables, 5, "xeon_ort_fp32_1", **small)
+    resumed = capsys.readouterr().out
+    assert "trained" in resumed and again.splitlines()[0] in resumed.splitlines()
+    assert (tmp_path / "seed0" / "network_imitate_0.pt").stat().st_mtime_ns == kept
     with pytest.raises(InputError, match="no device 'nobody'"):
         optimize(*tables, 5, "nobody", **small)
     with pytest.raises(InputError, match=r"other settings \(steps\); name another --folder"):

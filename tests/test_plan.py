@@ -11,6 +11,7 @@ from datasets.spaces import parse_space
 from measure.backends import backend_classes
 from measure.backends.ort import OnnxRuntime
 from measure.commands.campaigns import campaign
+from measure.host import machine_name
 from measure.plan import Part, Plan, read_plan
 from tests.conftest import ROOT, run
 
@@ -67,7 +68,7 @@ def test_a_runtime_that_is_absent_is_left_out_of_a_plan_and_told_once(
         campaign(plan, tmp_path / "cells.parquet", journal)
     told = capsys.readouterr().err
     why = "is left out: Backend ort is not available here, because there is no such chip."
-    assert told.splitlines() == [f"host_ort_fp32_{batch} {why}" for batch in (1, 2)]
+    assert told.splitlines() == [f"{machine_name()}_ort_fp32_{batch} {why}" for batch in (1, 2)]
     assert journal.read_text() == ""
 
 

@@ -1,8 +1,9 @@
 """Contract of `Predictor`, on every one that is there: overfit, save, load, export, refuse."""
 
 import json
+import math
 import pickle
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from predictors.layers.perfnetrt import PerfNetRT
 from predictors.layers.polynomial import Polynomial
 from predictors.layers.roofline import Roofline
 from predictors.layers.roofline_trees import RooflineTrees
+from predictors.limits import LIMITS
 from predictors.linear import Linear, Mean
 from predictors.mlp import MLP
 from predictors.neural import NeuralPredictor
@@ -342,7 +344,7 @@ def test_damaged_foreign_and_absent_files_are_one_sentence(fitted: dict, tmp_pat
         with pytest.raises(InputError, match="There is no file"):
             load_predictor(tmp_path / f"absent{suffix}")
     torch.save({"state_dict": {}}, tmp_path / "other.pt")
-    with pytest.raises(InputError, match="is no predictor of Gnomon, or of another version"):
+    with pytest.raises(InputError, match="is not a predictor of Gnomon, or of an older version; write it again"):
         load_predictor(tmp_path / "other.pt")
 
 
@@ -364,7 +366,7 @@ def test_a_hostile_pickle_is_refused_and_does_nothing(tmp_path: Path) -> None:
     "tree, sentence",
     [
         ({"class_path": "os.system", "init_args": {}}, "not a class of Gnomon"),
-        ({"class_path": "predictors.base.Path", "init_args": {}}, "is no Predictor"),
+        ({"class_path": "predictors.base.Path", "init_args": {}}, "is no class"),
         ({"class_path": "predictors.gcn.GNN", "init_args": {}}, "There is no class"),
         ({"class_path": "predictors.gcn.GCN", "init_args": {"hiden": 3}}, "has no field 'hiden'"),
         ({"class_path": "encoders.cell.CellGraph", "init_args": {}}, "is no Predictor"),
@@ -384,6 +386,18 @@ def test_configurations_come_back(cls: type) -> None:
 
 
 # What it refuses
+
+
+@every_class
+def test_hyperparameters_have_limits(cls: type) -> None:
+    names = [f.name for f in fields(cls) if f.init and type(getattr(small(cls), f.name)) in (int, float)]
+    own = [name for name in names if name not in ("tolerance", "noise")]  # which `fit` judges
+    assert set(own) <= set(LIMITS)
+    for name in own:
+        least, most = LIMITS[name]
+        for value in (least - 1, 2 * most + 1, math.nan):
+            with pytest.raises(InputError, match=f"{name} has to be between"):
+                replace(small(cls), **{name: value})
 
 
 @every_class

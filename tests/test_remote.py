@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -417,3 +418,29 @@ def test_commands(there: There, tmp_path: Path) -> None:
     assert done.returncode == 2 and "needs a name of its own in tables; say --host" in done.stderr
     done = run("-m", "measure", "run", "--build", "there")
     assert done.returncode == 2 and "asks for another machine; name it with --ssh" in done.stderr
+
+
+def test_a_message_that_claims_too_much_or_leaves_its_folder_is_none(tmp_path: Path) -> None:
+    def framed(sizes: object, message: object = None) -> io.BytesIO:
+        header = json.dumps({"message": message or {"ask": "x"}, "files": sizes}).encode()
+        return io.BytesIO(struct.pack(">I", len(header)) + header + b"content")
+
+    assert read_message(framed({"x.npy": 7}), tmp_path) == {"ask": "x"}
+    assert (tmp_path / "x.npy").read_bytes() == b"content"
+    for wrong in (
+        {"../x": 7},
+        {"/x": 7},
+        {"": 7},
+        {"..": 7},
+        {"x": -1},
+        {"x": "7"},
+        {"x": 1e400},
+        {"x": 1 << 40},
+        [3],
+    ):
+        with pytest.raises(EOFError):
+            read_message(framed(wrong), tmp_path)
+    for content in (b"", b"garbage on stdin", struct.pack(">I", 1 << 31), struct.pack(">I", 9) + b"[" * 9):
+        with pytest.raises(EOFError):
+            read_message(io.BytesIO(content), tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["x.npy"]

@@ -2,11 +2,15 @@
 
 import shutil
 import subprocess
+import warnings
 from pathlib import Path
+from typing import NoReturn
 
 import pandas as pd
 import pytest
 
+from datasets.figures import PICTURES, check_picture, new_figure, rank_correlation, write_figure
+from datasets.records import Device, InputError, Measurements
 from predictors.report import page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -56,3 +60,54 @@ def test_every_learning_curve_is_named() -> None:
             for p in ("mean", "flops") for n in (100, 200)]  # fmt: skip
     (legend,) = learning_curves(pd.DataFrame(rows)).legends
     assert [text.get_text() for text in legend.get_texts()] == ["mean", "flops"]
+
+
+HOSTILE = r"a $\frac{$ <b>{0}\n^"
+
+
+def test_names_are_drawn_as_they_are(tmp_path: Path, measurements: Measurements) -> None:
+    """What a dollar sign holds is no mathematics, wherever a figure has a name; powers of ten stay what they are."""
+    from predictors.figures import device_bars, scatter
+
+    named = [HOSTILE, "x" * 300]
+    predictions = pd.DataFrame({"device": d, "measured": [1.0, 2000.0], "predicted": [1.1, 2000.0]} for d in named)
+    predictions = predictions.explode(["measured", "predicted"]).astype({"measured": float, "predicted": float})
+    rows = pd.DataFrame({"device": d, "predictor": p, "shots": n, "seed": 0, "spearman": 0.5, "within_10": 0.2}
+                        for d in named for p in named for n in (100, 200))  # fmt: skip
+    figure = new_figure(4, 3)
+    axis = figure.subplots()
+    axis.plot([1, 1e9], [1, 1e9], label=HOSTILE)
+    axis.set(xscale="log", yscale="log", title=HOSTILE, xlabel=HOSTILE)
+    axis.legend()
+    devices = [Device(name, name, "server-cpu") for name in named]
+    m = Measurements(measurements.architectures, devices, measurements.table, HOSTILE)
+    for number, drawn in enumerate(
+        (figure, scatter(predictions, "ms"), device_bars(rows), rank_correlation(m, "latency_ms"))
+    ):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # axes that names leave no room for
+            write_figure(drawn, tmp_path / f"{number}.png")
+    assert axis.title.get_text() == HOSTILE and not axis.title.get_parse_math()
+    assert all(label.get_parse_math() for label in axis.get_xticklabels())
+    assert len(list(tmp_path.iterdir())) == 4
+
+
+def test_pictures_of_unknown_suffixes_are_refused(tmp_path: Path) -> None:
+    figure = new_figure(1, 1)
+    for suffix in PICTURES:
+        write_figure(figure, tmp_path / f"p.v2{suffix}")
+    assert {path.name for path in tmp_path.iterdir()} == {f"p.v2{suffix}" for suffix in PICTURES}
+    for name in ("p.v2", "p", "p.", ".png", "p.png.part"):
+        with pytest.raises(InputError, match=r"no suffix of a picture; end its name with one of \.png"):
+            check_picture(tmp_path / name)
+
+
+def test_a_figure_that_fails_does_not_lose_the_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+    huge = new_figure(1e6, 1e6)  # more than matplotlib draws
+
+    def broken() -> NoReturn:
+        raise ValueError("<no> figure")
+
+    text = page("Title", [("Huge", huge), ("Broken", broken), ("Table", pd.DataFrame({"score": [2.5]}))])
+    assert text.count("This figure could not be drawn") == 2 and "&lt;no&gt; figure" in text and "2.5" in text
+    assert capsys.readouterr().err.count("could not be drawn") == 2

@@ -19,6 +19,8 @@ from search.bisection import BestProxy, Bisection
 from search.evolution import Exhaustive
 from search.gain import Corrected, ExpectedGain, correct
 from search.proxies import Unsure, adapting, ranked
+from search.task import Task
+from search.task import run as run_task
 from tests.conftest import implementations, made_up, run
 
 SEARCHES = [cls() for cls in implementations("search", Search)]
@@ -280,6 +282,8 @@ def test_the_command_bisects_on_bundled_tables_and_draws(tmp_path) -> None:
     done = run("-m", "search", "bisect", *common, *devices, "--budget-ms=5")
     assert done.returncode == 0, done.stderr
     assert "keeps the budget of 5 ms" in done.stdout and out.stat().st_size > 10_000
+    with pytest.raises(InputError, match="no suffix of a picture"):  # before anything is read
+        run_task(lambda *_: pytest.fail(), Task(Path(), "", 1, "", "", "", 0, Path(), tmp_path / "p.v2"))
     wrong = run(
         "-m", "search", "bisect", *common, "--device=nobody", "--proxy-device=xeon_ort_fp32_16", "--budget-ms=5"
     )

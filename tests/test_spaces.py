@@ -2,6 +2,7 @@
 
 import csv
 import math
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import nn
 from datasets.analysis import totals
 from datasets.public.help import CIFAR_FBNET
 from datasets.records import Architecture, Architectures, InputError, Space
-from datasets.spaces import parse_space
+from datasets.spaces import LIMITS, parse_space
 from datasets.spaces.convnet import STAGES, ConvNet
 from datasets.spaces.convolution import Convolution
 from datasets.spaces.dense import Dense
@@ -186,11 +187,58 @@ def test_any_other_text_is_refused_not_misread(space: Space, text: str) -> None:
         "nasbench101(channels=4)",
         "nasbench101(cells=0)",
         "convnet(image=0)",
+        "__init__",
+        "_x",
+        "nasbench201(image=0)",
+        "nasbench201(channels=0)",
+        "nasbench201(cells=100000)",
+        "nasbench201(image=3)",
+        "nasbench201(5)",
+        "nasbench201(cells=5,)",
+        "nasbench201(cells=5,cells=6)",
+        "nasbench201(cells=1_0)",
+        "nasbench201(cells=" + "9" * 5000 + ")",
+        "x" * 10_000,
+        "",
+        5,
+        None,
     ],
 )
 def test_an_unknown_space_or_parameter_is_one_sentence(text: str) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as refused:
         parse_space(text)
+    assert len(str(refused.value)) < 500
+
+
+@every_space
+@pytest.mark.parametrize("key", [5, None, 1.5, b"x", ["x"], "", "x" * 10_000, "|" * 10_000, "9" * 5000])
+def test_what_is_no_text_or_a_very_long_one_is_a_short_sentence(key: object, space: Space) -> None:
+    with pytest.raises(InputError) as refused:
+        space.parse([key])  # type: ignore[list-item]
+    assert len(str(refused.value)) < 500
+
+
+@every_space
+def test_parameters_have_limits_within_which_every_network_has_sizes(space: Space) -> None:
+    names = [f.name for f in fields(space)]
+    assert set(names) <= set(LIMITS)
+    name = type(space).__module__.split(".")[-1]
+    for key in names:
+        least, most = LIMITS[key]
+        for value in (least - 1, most + 1):
+            if value != getattr(type(space)(), key):
+                with pytest.raises(InputError, match=f"{key} has to be between|twice|no skeleton|leaves no|reduces"):
+                    parse_space(f"{name}({key}={value})")
+        for value in (most,) if key.startswith("mega") else (least, 5, most):  # few layers have little work
+            try:
+                one = parse_space(f"{name}({key}={value})")
+                archs = one.sample(2, np.random.default_rng(0))
+            except InputError:
+                continue
+            totals = one.totals(archs).to_numpy(float)
+            assert np.isfinite(totals).all() and (totals >= 0).all()
+            for arch in archs:
+                assert all(min(op.attrs.get("shape", (1,))) >= 1 for op in one.expand(arch).ops), (str(one), arch.key)
 
 
 @every_space

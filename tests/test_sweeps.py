@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from datasets.files.folders import Outcome
 from datasets.records import InputError
 from predictors.sweep import KEYS, read_sweep, run_sweep
 from tests.conftest import ROOT, run
@@ -113,6 +114,13 @@ def test_every_sweep_that_is_here_is_one_that_agents_accept_too() -> None:
         ({"parameters": {"seed": {"min": 0, "max": 3}}}, "parameter 'seed' needs either `value` or `values`"),
         ({"paramters": {}}, "has the unknown key 'paramters'; a sweep knows"),
         ({"parameters": None}, "is no sweep: it needs program, method and parameters"),
+        ({"parameters": {"seed": {"values": 5}}}, "the `values` of 'seed' are no list"),
+        ({"parameters": {"seed": {"values": []}}}, "the `values` of 'seed' are no list"),
+        ({"parameters": {5: {"value": 5}}}, "parameter '5' needs either"),
+        ({"parameters": {"x" * 9999: 5}}, r"parameter 'x{200}... \(9,999 characters\)' needs either"),
+        ({"parameters": {f"flag{i}": {"values": list(range(100))} for i in range(10)}}, "asks for 1e.20 runs"),
+        ({"method": ["grid"]}, "asks for method"),
+        ({"program": {"train.py": 1}}, "asks for method"),
     ],
 )
 def test_bad_sweeps_are_refused_in_one_sentence(change: dict, sentence: str, tmp_path: Path) -> None:
@@ -122,7 +130,7 @@ def test_bad_sweeps_are_refused_in_one_sentence(change: dict, sentence: str, tmp
 
 def test_the_command_says_so_too(tmp_path: Path) -> None:
     done = run("train.py", "--sweep", tmp_path / "absent.yaml")
-    assert done.returncode == 2 and done.stderr == f"error: There is no sweep file {tmp_path / 'absent.yaml'}.\n"
+    assert done.returncode == 2 and f"There is no file {tmp_path / 'absent.yaml'}; name a sweep" in done.stderr
     path = write(tmp_path, "typo", parameters={"predictr": {"value": "x"}, "study": {"value": str(tmp_path / "s")}})
     done = run("train.py", "--sweep", path)
     assert done.returncode == 2 and "unrecognized arguments: --predictr=x" in done.stderr
@@ -130,9 +138,13 @@ def test_the_command_says_so_too(tmp_path: Path) -> None:
 
 def test_progress_counts_what_was_there_before(tmp_path: Path) -> None:
     said: list[str] = []
-    answers = iter([False, True, True, False])
-    run_sweep(write(tmp_path, "some"), lambda flags: next(answers), said.append)
+    answers: list[Outcome] = ["complete", "done", "busy", "done", "complete"]
+    told = iter(answers)
+    assert run_sweep(write(tmp_path, "some"), lambda flags: next(told), said.append) == "done"
     assert said[-1] == "sweep complete: 2 runs now, 2 before" and len(said) == 5
+    answers[-1], told = "busy", iter(answers)
+    assert run_sweep(write(tmp_path, "some"), lambda flags: next(told), said.append) == "busy"
+    assert said[-1] == "sweep NOT complete: another process is at 1 runs; 2 runs now, 1 before"
 
 
 def test_weights_and_biases_offline(tmp_path: Path) -> None:

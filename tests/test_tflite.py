@@ -41,7 +41,7 @@ def written(network: Architecture, precision: str, folder: Path, batch: int = 1,
 
 
 def kinds(path: Path) -> Counter:
-    return Counter((op.name, op.version) for op in read_operators(path.read_bytes()))
+    return Counter((op.name, op.version) for op in read_operators(path))
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_a_file_written_directly_is_what_the_converter_writes(
 def test_no_sum_has_more_than_two_terms(converted: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:
     """LETI section 1.2: ADD_N runs on no mobile GPU."""
     files = [path for pair in converted.values() for path in pair]
-    operators = [op for path in files for op in read_operators(path.read_bytes())]
+    operators = [op for path in files for op in read_operators(path)]
     assert "ADD_N" not in {op.name for op in operators}
     assert {len(op.inputs) for op in operators if op.name == "ADD"} == {2}
 
@@ -263,3 +263,30 @@ def test_every_backend_has_a_device_of_its_own() -> None:
 def test_a_gpu_that_is_not_there_is_one_sentence() -> None:
     with pytest.raises(InputError, match="Backend keras_gpu is not available here, because it has no NVIDIA driver."):
         parse_backend("keras_gpu", "host")
+
+
+# Files that are none
+
+
+def test_what_delegates_refuse_of_a_damaged_file_is_one_sentence_or_an_answer(tmp_path: Path) -> None:
+    """Cut short, with bytes changed, with vectors that claim millions of entries or point at one another."""
+    space = NasBench201(channels=4, cells=1)
+    network = space.expand(space.sample(1, np.random.default_rng(0))[0])
+    whole = LiteRT().build(network, make_weights(network), tmp_path).read_bytes()
+    path, rng, refusals = tmp_path / "damaged.tflite", np.random.default_rng(0), 0
+    for number in range(150):
+        content = bytearray(whole)
+        for _ in range(int(rng.choice([1, 8, 100]))):
+            at = int(rng.integers(8, len(content)))
+            content[at : at + 4] = [b"\xff\xff\xff\x7f", b"\x00\x00\x10\x00", rng.bytes(1)][number % 3][:4]
+        path.write_bytes(content[: len(content) if number % 5 else int(rng.integers(len(content)))])
+        try:
+            refused(path, DELEGATES[number % len(DELEGATES)])
+        except InputError as error:
+            refusals += 1
+            assert str(path) in str(error)
+    assert refusals > 10
+    for foreign in (b"", b"hello", b"\x00" * 1000, b"PAR1" * 100):
+        path.write_bytes(foreign)
+        with pytest.raises(InputError, match="is no TFLite file; give a .tflite file"):
+            refused(path, "gpu")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from datasets.analysis import BYTES, TOTALS
+from datasets.architectures import texts
 from datasets.blocks.network import Network
 from datasets.records import Architecture, Architectures, InputError, Op, Space
 
@@ -110,7 +111,7 @@ class Layer(Space):
 
     def parse(self, keys: Sequence[str]) -> Architectures:
         """Every feature by its name, in the order of PerfNetRT's table: `batch=1,in=4096,out=10,act=none,bias=1`."""
-        rows = np.array([self._parse(key) for key in keys], np.int32).reshape(len(keys), len(self.features))
+        rows = np.array([self._parse(key) for key in texts(keys)], np.int32).reshape(len(keys), len(self.features))
         archs = Architectures(self, rows - self._low())
         if (without := np.flatnonzero(self._work(archs).outputs == 0)).size:
             raise InputError(

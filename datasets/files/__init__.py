@@ -1,1 +1,1 @@
-"""Files that others write, as architectures with their weights: ONNX, Keras."""
+"""Files: networks of others (ONNX, Keras), reading what users name, writing whole or not at all."""

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.files.reading import shortened
 from datasets.public.frames import Array, reconstruct
 from datasets.public.unpickle import Dtype, Refused, encode
 from datasets.records import InputError
@@ -76,4 +77,4 @@ def _read(path: Path, md5: str) -> tuple[np.ndarray, np.ndarray]:
     except Refused as error:
         raise InputError(f"{path} asks to call {error}, which images do not need: not loaded. {_REMEDY}") from None
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise InputError(f"{path} is damaged ({type(error).__name__}: {error}). {_REMEDY}") from error
+        raise InputError(f"{path} is damaged ({type(error).__name__}: {shortened(error)}). {_REMEDY}") from error

@@ -1,26 +1,33 @@
 """Any ONNX file as an `Architecture` with its weights.
 
-Shapes are inferred, constants folded, and nodes mapped to the vocabulary of `datasets.analysis` (`onnx_ops` says how).
-What never reaches the output is left out, as every runtime leaves it out.
+Shapes are inferred, constants folded where their values are needed, and nodes mapped to the vocabulary of
+`datasets.analysis` (`onnx_ops` says how). What never reaches the output is left out, as every runtime leaves it out.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.files.onnx_graph import Node
+from datasets.files.onnx_constants import Constants, Stored, stored_tensor, type_of
+from datasets.files.onnx_graph import Node, check_totals
 from datasets.files.onnx_ops import Reader
+from datasets.files.onnx_outline import outline
+from datasets.files.onnx_shapes import checked_shape, first_line, output_types
+from datasets.files.reading import existing, listed, shortened
 from datasets.records import Architecture, InputError
 
 if TYPE_CHECKING:
     import onnx
 
-_SMALL = 1024  # elements: tensors that shape inference may have to look into are no larger
+MOST_NODES = 20_000
+"""Most nodes of a network, functions of the file's own written out."""
+_DEEPEST = 50  # functions that call each other
 
 Weights = dict[int, dict[str, np.ndarray]]
 """Node -> arrays by name, as `measure.build.weights` has them."""
@@ -37,54 +44,72 @@ def read_onnx(path: Path, batch: int | None = None) -> tuple[Architecture, Weigh
         batch: fixes a batch dimension that the file leaves open; by default 1.
 
     Raises:
-        InputError: it is no ONNX file, is damaged or too new, has more than one input or output, control flow, or sizes
-            that it leaves open.
+        InputError: it is no ONNX file, is damaged, too new or too large, has more than one input or output, control
+            flow, or sizes that it leaves open.
     """
     path = Path(path)
-    if not path.is_file():
-        raise InputError(f"There is no file {path}.")
-    content = path.read_bytes()
-    model = _parse(content, path)
-    key = file_key(path, content)
-    del content
-    constants = _take_constants(model, path)
+    model = _parse(path)
+    constants = Constants(_take_constants(model, path), model.opset_import)
     x, y = _ends(model, constants, path)
     batch = _fix_batch(model, x, batch, path)
     _check(model, path)
-    declared = [*model.graph.input, *model.graph.value_info, *model.graph.output]
-    types = {value.name: value.type for value in declared} | {name: _type(value) for name, value in constants.items()}
-    shapes = {name: shape for name, type_ in types.items() if (shape := _shape(type_)) is not None}
+    declared = [*model.graph.value_info, *model.graph.output, *model.graph.input]
+    types = {value.name: value.type for value in declared if not _negative(value.type)}
+    shapes = {name: shape for name, t in types.items() if (shape := checked_shape(name, t, str(path))) is not None}
     nodes = [_node(node) for node in model.graph.node]
     uses = Counter([name for node in nodes for name in node.inputs] + [y])
     reader = Reader(constants, shapes, uses, batch, _opset(model), str(path))
     reader.input(x)
+    imports = list(model.opset_import)
     for node, proto in zip(nodes, model.graph.node, strict=True):
-        known: dict[str, np.ndarray] = {}
-        if node.kind == "Shape" and node.inputs[0] in shapes:
+        fixed = all(name in constants for name in node.inputs if name)
+        if node.kind == "Shape" and not fixed and node.inputs[0] in shapes:
             shape = shapes[node.inputs[0]][node.attrs.get("start", 0) : node.attrs.get("end")]
-            known = {node.outputs[0]: np.array(shape, np.int64)}
-        elif all(name in constants for name in node.inputs if name):
-            known = _folded(proto, constants, model, path)
-        constants |= known
-        types |= {n: _type(v) for n, v in known.items()} or _output_types(proto, types, constants, model, path)
-        shapes |= {n: shape for n in node.outputs if n in types and (shape := _shape(types[n])) is not None}
-        if not known:
+            constants.know(node.outputs[0], np.array(shape, np.int64))
+            types[node.outputs[0]], fixed = type_of(np.array(shape, np.int64)), True
+        else:
+            types |= output_types(proto, types, constants, imports, str(path))
+            if fixed and node.kind == "NonZero" and constants.get(node.inputs[0]) is not None:
+                types |= {name: type_of(value) for name, value in constants.compute(proto).items()}
+        found = {n: checked_shape(n, types[n], str(path)) for n in node.outputs if n in types}
+        shapes |= {n: shape for n, shape in found.items() if shape is not None}
+        if fixed and all(name in shapes for name in node.outputs if name):
+            _fold(proto, constants, types, shapes, path)
+        else:
             reader.add(node)
-    return reader.finish(y, key)
+    network, weights = reader.finish(y, file_key(path))
+    check_totals(network, str(path))
+    return network, weights
 
 
-def file_key(path: Path, content: bytes) -> str:
+def _fold(
+    proto: onnx.NodeProto,
+    constants: Constants,
+    types: dict[str, onnx.TypeProto],
+    shapes: dict[str, tuple[int, ...]],
+    path: Path,
+) -> None:
+    constants.add(proto, types, shapes)
+    for name in filter(None, proto.output):
+        if constants.size(name) > constants.largest:
+            raise InputError(
+                f"{path} computes a constant '{shortened(name, 60)}' of {constants.size(name):,} elements by "
+                f"{proto.op_type}, more than the {constants.largest:,} that a runtime should hold; simplify the file."
+            )
+
+
+def file_key(path: Path) -> str:
     """What a network that was read from a file is called: the file's name and what its bytes hash to."""
-    return f"{path.name}:{hashlib.sha256(content).hexdigest()[:12]}"
+    with existing(path, "name a network's file").open("rb") as stream:
+        return f"{path.name}:{hashlib.file_digest(stream, 'sha256').hexdigest()[:12]}"
 
 
-def _parse(content: bytes, path: Path) -> onnx.ModelProto:
+def _parse(path: Path) -> onnx.ModelProto:
     import onnx
-    import onnx.inliner
     from google.protobuf.message import DecodeError
 
     try:
-        model = onnx.load_model_from_string(content)
+        model = onnx.load_model_from_string(outline(path))
     except DecodeError as error:
         raise InputError(f"{path} is not an ONNX file, or a part of it is missing; export or copy it again.") from error
     if not model.graph.node:
@@ -92,15 +117,56 @@ def _parse(content: bytes, path: Path) -> onnx.ModelProto:
     newest = onnx.defs.onnx_opset_version()
     if not 1 <= _opset(model) <= newest:
         raise InputError(f"{path} has opset {_opset(model)}; export it with one that this onnx reads, 1 to {newest}.")
-    if model.functions:
-        model = onnx.inliner.inline_local_functions(model)
-    for node in model.graph.node:
-        if any(a.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS) for a in node.attribute):
+    return _inlined(model, path)
+
+
+def _inlined(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
+    """The network without functions of its own, after a look at how large it becomes."""
+    import onnx.inliner
+
+    functions = {(f.domain, f.name, f.overload): f for f in model.functions}
+    sizes: dict[tuple[str, str, str], int] = {}
+
+    def size(nodes: Any, depth: int) -> int:
+        if depth > _DEEPEST:
             raise InputError(
-                f"{path} has control flow ({node.op_type}), so what it computes is not fixed; export the network with "
-                "its loops unrolled and its branches taken."
+                f"The functions in {path} call themselves, or each other more than {_DEEPEST} levels deep; export it "
+                "again with its functions inlined."
             )
-    return model
+        total = 0
+        for node in nodes:
+            if any(a.type in (a.GRAPH, a.GRAPHS) or a.graphs or a.HasField("g") for a in node.attribute):
+                raise InputError(
+                    f"{path} has control flow ({shortened(node.op_type, 60)}), so what it computes is not fixed; "
+                    "export the network with its loops unrolled and its branches taken."
+                )
+            key = node.domain, node.op_type, node.overload
+            _check_names((*key, *node.input, *node.output), path)
+            if key in functions and key not in sizes:
+                sizes[key] = size(functions[key].node, depth + 1)
+            total += sizes.get(key, 1)
+        return total
+
+    if (count := size(model.graph.node, 0)) > MOST_NODES:
+        raise InputError(
+            f"{path} has {count:,} nodes, more than the {MOST_NODES:,} that are read; cut a part out of it."
+        )
+    kept = [f for key, f in functions.items() if key in sizes]
+    if not kept:
+        del model.functions[:]
+        return model
+    try:
+        return onnx.inliner.inline_local_functions(model)
+    except Exception as error:  # C++ of onnx, which raises several kinds
+        raise InputError(
+            f"The functions in {path} cannot be inlined ({first_line(error)}); export it again."
+        ) from error
+
+
+def _check_names(names: Iterable[object], path: Path) -> None:
+    """Refuse names that protobuf gives as bytes, since they are not UTF-8."""
+    if not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path} is damaged (a name in it is not UTF-8 text); export or copy it again.")
 
 
 def _opset(model: onnx.ModelProto) -> int:
@@ -108,38 +174,47 @@ def _opset(model: onnx.ModelProto) -> int:
     return max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
 
 
-def _take_constants(model: onnx.ModelProto, path: Path) -> dict[str, np.ndarray]:
-    """All initialisers; the large ones become inputs of the model, so that nothing copies their bytes again."""
-    from onnx import checker, helper, numpy_helper
+def _take_constants(model: onnx.ModelProto, path: Path) -> dict[str, Stored]:
+    """The tensors of the file by name; in the model they become inputs, so that nothing copies their bytes."""
+    from onnx import helper
 
     graph = model.graph
-    constants, small = {}, []
+    if graph.sparse_initializer:
+        raise InputError(f"{path} has sparse weights, which are not read here; export it with dense ones.")
+    found = [(tensor.name, tensor) for tensor in graph.initializer]
+    others = []
+    for node in graph.node:
+        values = [a.t for a in node.attribute if a.name == "value" and a.HasField("t")]
+        if node.op_type == "Constant" and node.domain in ("", "ai.onnx") and len(values) == len(node.output) == 1:
+            found.append((node.output[0], values[0]))
+        else:
+            others.append(node)
+    _check_names((name for name, _ in found), path)
+    stored = {name: stored_tensor(tensor, path) for name, tensor in found}
+    if twice := [name for name, count in Counter(name for name, _ in found).items() if count > 1]:
+        raise InputError(f"{path} has two tensors of the name {listed(twice)}; export it again.")
     declared = {value.name for value in graph.input}
-    for tensor in graph.initializer:
-        try:
-            constants[tensor.name] = numpy_helper.to_array(tensor, str(path.parent))
-        except (OSError, ValueError, KeyError, TypeError, checker.ValidationError) as error:  # KeyError: no such type
-            where = next((entry.value for entry in tensor.external_data if entry.key == "location"), path.name)
-            raise InputError(
-                f"The weights '{tensor.name}' of {path} cannot be read from {where}; copy or export them again."
-            ) from error
-        if constants[tensor.name].size <= _SMALL and not tensor.external_data:
-            small.append(tensor)
-        elif tensor.name not in declared:
-            graph.input.append(helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    graph.input.extend(
+        helper.make_tensor_value_info(name, tensor.data_type, tensor.dims)
+        for name, tensor in found
+        if name not in declared
+    )
+    if len(others) < len(graph.node):
+        others = [type(node).FromString(node.SerializeToString()) for node in others]
+        del graph.node[:]
+        graph.node.extend(others)
     del graph.initializer[:]
-    graph.initializer.extend(small)
-    return constants
+    return stored
 
 
-def _ends(model: onnx.ModelProto, constants: dict[str, np.ndarray], path: Path) -> tuple[str, str]:
+def _ends(model: onnx.ModelProto, constants: Constants, path: Path) -> tuple[str, str]:
     """Names of the only input and the only output."""
     inputs = [value.name for value in model.graph.input if value.name not in constants]
     outputs = [value.name for value in model.graph.output]
     for what, names in (("inputs", inputs), ("outputs", outputs)):
         if len(names) != 1:
             raise InputError(
-                f"{path} has {len(names)} {what} ({', '.join(names)}), and one is needed; cut a part with one out by "
+                f"{path} has {len(names)} {what} ({listed(names)}), and one is needed; cut a part with one out by "
                 "onnx.utils.extract_model."
             )
     return inputs[0], outputs[0]
@@ -157,7 +232,7 @@ def _fix_batch(model: onnx.ModelProto, x: str, batch: int | None, path: Path) ->
         )
     if unknown := [d.dim_param or f"number {i}" for i, d in enumerate(dims) if i and not d.HasField("dim_value")]:
         raise InputError(
-            f"{path} leaves sizes of its input '{x}' open besides the batch ({', '.join(unknown)}); export it with "
+            f"{path} leaves sizes of its input '{x}' open besides the batch ({listed(unknown)}); export it with "
             "fixed ones, or fix them with `python -m onnxruntime.tools.make_dynamic_shape_fixed`."
         )
     if any(dim.HasField("dim_value") and dim.dim_value < 1 for dim in dims):
@@ -183,73 +258,20 @@ def _check(model: onnx.ModelProto, path: Path) -> None:
     try:
         checker.check_model(model)
     except (checker.ValidationError, ValueError) as error:  # ValueError: a text in it is not UTF-8
-        raise InputError(f"{path} is not a sound ONNX model ({_first_line(error)}); export it again.") from error
+        raise InputError(f"{path} is not a sound ONNX model ({first_line(error)}); export it again.") from error
 
 
-def _output_types(
-    proto: onnx.NodeProto,
-    types: dict[str, onnx.TypeProto],
-    constants: dict[str, np.ndarray],
-    model: onnx.ModelProto,
-    path: Path,
-) -> dict[str, onnx.TypeProto]:
-    """What can be inferred of a node's outputs; nothing where that is less than the file tells."""
-    from onnx import checker, defs, numpy_helper, shape_inference
-
-    if not defs.has(proto.op_type, _opset(model), proto.domain) or not all(n in types for n in proto.input if n):
-        return {}
-    schema = defs.get_schema(proto.op_type, _opset(model), proto.domain)
-    inputs = {name: types[name] for name in proto.input if name}
-    small = [name for name in inputs if name in constants and constants[name].size <= _SMALL]
-    data = {name: numpy_helper.from_array(constants[name]) for name in small}
-    try:
-        found = shape_inference.infer_node_outputs(schema, proto, inputs, data, opset_imports=list(model.opset_import))
-    except (shape_inference.InferenceError, checker.ValidationError, ValueError) as error:
-        raise InputError(f"The shapes in {path} do not fit ({_first_line(error)}); export it again.") from error
-    return {name: type_ for name, type_ in found.items() if name not in types or _shape(type_) is not None}
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0].rstrip(".")
-
-
-def _type(value: np.ndarray) -> onnx.TypeProto:
-    from onnx import helper
-
-    return helper.make_tensor_type_proto(helper.np_dtype_to_tensor_dtype(value.dtype), value.shape)
-
-
-def _shape(type_: onnx.TypeProto) -> tuple[int, ...] | None:
-    """None where it is not known."""
-    dims = type_.tensor_type.shape.dim
-    known = type_.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims)
-    return tuple(dim.dim_value for dim in dims) if known else None
+def _negative(type_: onnx.TypeProto) -> bool:
+    """Whether a declared shape has a size below 0, which some exporters write where they know none."""
+    return any(dim.dim_value < 0 for dim in type_.tensor_type.shape.dim)
 
 
 def _node(proto: onnx.NodeProto) -> Node:
     from onnx import helper
 
     attrs: dict[str, Any] = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
-    attrs = {name: value.decode() if isinstance(value, bytes) else value for name, value in attrs.items()}
+    attrs = {
+        name: value.decode(errors="replace") if isinstance(value, bytes) else value for name, value in attrs.items()
+    }
     kind = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
     return Node(kind, list(proto.input), list(proto.output), attrs)
-
-
-def _folded(
-    proto: onnx.NodeProto, constants: dict[str, np.ndarray], model: onnx.ModelProto, path: Path
-) -> dict[str, np.ndarray]:
-    """The outputs of a node of constants."""
-    from onnx import helper, reference
-
-    names, outputs = ([name for name in ends if name] for ends in (proto.input, proto.output))
-    inputs = [helper.make_value_info(name, _type(constants[name])) for name in dict.fromkeys(names)]
-    graph = helper.make_graph([proto], "constants", inputs, [helper.make_empty_tensor_value_info(n) for n in outputs])
-    try:
-        evaluator = reference.ReferenceEvaluator(helper.make_model(graph, opset_imports=model.opset_import))
-        results = evaluator.run(None, {name: constants[name] for name in names})
-    except Exception as error:  # whatever onnx's own numpy code meets in it
-        raise InputError(
-            f"{path} computes '{outputs[0]}' from constants by {proto.op_type}, which cannot be done here; simplify "
-            "the file, for example with onnxsim."
-        ) from error
-    return dict(zip(outputs, map(np.asarray, results), strict=True))

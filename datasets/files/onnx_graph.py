@@ -14,12 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from datasets.analysis import params
+from datasets.analysis import params, totals
 from datasets.blocks.network import Network
+from datasets.files.onnx_constants import Constants
+from datasets.files.reading import shortened
 from datasets.records import Architecture, InputError
 
 _POINTWISE = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hswish"}
 _ALIASES = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
+MOST = 2**62
+"""Most of any total of a network, such as its MACs; int64 ends at twice as much."""
+
 _WEIGHT = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}  # which input is a convolution's kernel
 
 
@@ -38,7 +43,7 @@ class Graph:
     subclass says, in methods `_read_<kind>`.
 
     Args:
-        constants: values of the tensors that are known.
+        constants: the tensors that do not depend on the input.
         shapes: of all tensors, batch dimension included.
         uses: how often each tensor is read.
         batch: first dimension of the input.
@@ -46,7 +51,7 @@ class Graph:
         path: of the file, for sentences.
     """
 
-    def __init__(self, constants: dict[str, np.ndarray], shapes: dict[str, tuple[int, ...]], uses: Counter[str],
+    def __init__(self, constants: Constants, shapes: dict[str, tuple[int, ...]], uses: Counter[str],
                  batch: int, opset: int, path: str) -> None:  # fmt: skip
         self.constants, self.shapes, self.uses = constants, shapes, uses
         self.batch, self.opset, self.path = batch, opset, path
@@ -63,8 +68,10 @@ class Graph:
 
     def add(self, node: Node) -> None:
         """Any other node."""
-        if node.kind in _POINTWISE:
-            x: int | None = self._pointwise(_POINTWISE[node.kind], self.nodes[node.inputs[0]])
+        if not any(name in self.nodes for name in node.inputs):
+            x: int | None = None  # of constants, in a way that is not known here
+        elif node.kind in _POINTWISE:
+            x = self._pointwise(_POINTWISE[node.kind], self.nodes[node.inputs[0]])
         else:
             kind = "Reshape" if node.kind in _ALIASES else node.kind
             equivalent = getattr(self, f"_read_{kind.lower()}", None)
@@ -98,21 +105,23 @@ class Graph:
         """Shape of a tensor, batch dimension included."""
         if name not in self.shapes:
             raise InputError(
-                f"The shape of '{name}' in {self.path} cannot be inferred; run the file through onnxsim or "
-                "`python -m onnxruntime.tools.symbolic_shape_infer` first."
+                f"The shape of '{shortened(name, 60)}' in {self.path} cannot be inferred; run the file through onnxsim "
+                "or `python -m onnxruntime.tools.symbolic_shape_infer` first."
             )
         return self.shapes[name]
 
     def shape(self, name: str) -> tuple[int, ...]:
         """Without the batch: the first dimension where that is the batch, else a share of it or of all elements."""
         full = self.full(name) or (1,)
-        if full[0] == self.batch:
-            return full[1:] or (1,)
+        if 0 in full:
+            raise InputError(f"The tensor '{shortened(name, 60)}' of {self.path} has no elements; export it again.")
         if math.prod(full) % self.batch:
             raise InputError(
-                f"The elements of '{name}' in {self.path} cannot be split into {self.batch} images; read it with "
-                "batch 1."
+                f"The elements of '{shortened(name, 60)}' in {self.path} cannot be split into {self.batch} images; "
+                "read it with batch 1."
             )
+        if full[0] == self.batch:
+            return full[1:] or (1,)
         return (full[0] // self.batch, *full[1:]) if full[0] % self.batch == 0 else (math.prod(full) // self.batch,)
 
     def _tensor(self, name: str) -> int:
@@ -178,13 +187,13 @@ class Graph:
 
     def _params(self, node: Node) -> int:
         names = node.inputs[:3] if node.kind == "BatchNormalization" else node.inputs
-        values = [self.constants[name] for name in names if name in self.constants]
-        return sum(v.size for v in values if v.ndim > 1 or (v.size > 1 and np.issubdtype(v.dtype, np.floating)))
+        c = self.constants
+        return sum(c.size(n) for n in names if n in c and (len(c.shapes[n]) > 1 or (c.size(n) > 1 and n in c.floating)))
 
     def _macs(self, node: Node) -> int:
         """Of one image."""
         out = math.prod(self.full(node.outputs[0])) if node.outputs[0] else 0
-        if node.kind in ("MatMul", "Gemm", "MatMulInteger"):
+        if node.kind in ("MatMul", "Gemm", "MatMulInteger", "QLinearMatMul"):
             inner = -2 if node.attrs.get("transA") else -1
             return out * self.full(node.inputs[0])[inner] // self.batch
         if node.kind in _WEIGHT:
@@ -200,3 +209,11 @@ class Graph:
             }
             return math.prod(sizes.values()) // self.batch
         return 0
+
+
+def check_totals(network: Architecture, path: str) -> None:
+    """Refuse a network whose MACs or bytes are more than numbers of 64 bits hold."""
+    if (largest := max(totals(network).values())) > MOST:
+        raise InputError(
+            f"The network in {path} has totals up to {float(largest):.3g}, more than any network has; export it again."
+        )

@@ -17,6 +17,7 @@ from datasets.files.onnx_graph import Graph, Node
 from datasets.records import InputError, Op
 
 _FLOATS = (1, 10, 11, 16)  # TensorProto's numbers of float, float16, double, bfloat16
+_LARGEST = 2**20  # kernel, stride, dilation, padding or groups
 _GATED = {"sigmoid": "silu", "hsigmoid": "hswish"}
 
 
@@ -54,8 +55,13 @@ class Reader(Graph):
         """An op with a kernel; where outputs are rounded up, what lacks is padded at the bottom and on the right."""
         sides, out = self.net.shape(x)[1:], self.shape(node.outputs[0])
         strides, dilations = (list(node.attrs.get(name, [1, 1])) for name in ("strides", "dilations"))
-        if min(*kernel, *strides, *dilations, attrs.get("groups", 1)) < 1:
+        if {len(kernel), len(strides), len(dilations)} != {2} or len(node.attrs.get("pads", [0] * 4)) != 4:
+            raise InputError(f"A {kind} in {self.path} does not have two sides as its image has; export it again.")
+        numbers = (*kernel, *strides, *dilations, attrs.get("groups", 1))
+        if min(numbers) < 1:
             raise InputError(f"A {kind} in {self.path} has a kernel, stride, dilation or groups of 0; export it again.")
+        if max(*numbers, *map(abs, node.attrs.get("pads", [0]))) > _LARGEST:
+            raise InputError(f"A {kind} in {self.path} has a size above {_LARGEST:,}; export it again.")
         automatic = node.attrs.get("auto_pad", "NOTSET")
         told = list(node.attrs.get("pads", [0] * 4)) if automatic == "NOTSET" else [0] * 4
         pad = list(told)
@@ -79,12 +85,13 @@ class Reader(Graph):
         rows = name in self.nodes and len(self.full(name)) == 2 and self.full(name)[0] == self.batch
         if constants is None or not rows or a.get("transA"):
             return None
-        weight = a.get("alpha", 1.0) * (constants[0] if a.get("transB") else constants[0].T)
-        weights = {"weight": weight}
+        weight, alpha = constants[0] if a.get("transB") else constants[0].T, a.get("alpha", 1.0)
+        weights = {"weight": weight if alpha == 1 else alpha * weight}  # a product is a copy, maybe of a gigabyte
         if len(constants) > 1:
-            if constants[1].ndim > 1 and constants[1].shape[0] > 1:
+            bias = constants[1]
+            if bias.size not in (1, len(weight)) or bias.shape[-1:] not in ((), (1,), (len(weight),)):
                 return None
-            weights["bias"] = np.broadcast_to(a.get("beta", 1.0) * constants[1].reshape(-1), weight.shape[:1])
+            weights["bias"] = np.broadcast_to(a.get("beta", 1.0) * bias.reshape(-1), weight.shape[:1])
         return self._put("dense", weight.shape[:1], [self.nodes[name]], weights, bias=int(len(constants) > 1))
 
     def _read_matmul(self, node: Node) -> int | None:
@@ -95,6 +102,8 @@ class Reader(Graph):
         x, constants = self._image(node), self._constants(node)
         if x is None or constants is None or node.attrs.get("training_mode"):
             return None
+        if any(value.size != self.net.shape(x)[0] for value in constants):
+            raise InputError(f"The weights of a bn in {self.path} do not fit its input; export it again.")
         scale, shift, mean, var = (value.astype(np.float64) for value in constants)
         var = var + (node.attrs.get("epsilon", 1e-5) - BN_EPSILON)
         return self._put("bn", self.net.shape(x), [x], {"scale": scale, "shift": shift, "mean": mean, "var": var})
@@ -102,7 +111,8 @@ class Reader(Graph):
     def _read_add(self, node: Node) -> int | None:
         for name, other in (node.inputs, node.inputs[::-1]):
             if other in self.constants:
-                return self._add_constant(node, name, self.constants[other])
+                value = self.constants.get(other)
+                return None if value is None else self._add_constant(node, name, value)
         xs = self._images(node)
         same = xs and len({self.net.shape(x) for x in xs}) == 1
         return self._pointwise("add", *xs) if xs and same else None
@@ -150,11 +160,13 @@ class Reader(Graph):
     def _read_concat(self, node: Node) -> int | None:
         xs, rank = self._images(node), len(self.full(node.outputs[0]))
         alike = xs and rank in (2, 4) and {len(self.net.shape(x)) for x in xs} == {rank - 1}
-        if xs is None or not alike or node.attrs["axis"] % rank != 1:
+        if xs is None or not alike or node.attrs.get("axis", 1) % rank != 1:
             return None
         return self._put("concat", self.shape(node.outputs[0]), xs)
 
     def _read_pad(self, node: Node) -> int | None:
+        if self._constants(node) is None:
+            return None
         sides, value, axes = (self._constant(node, i) for i in (1, 2, 3))
         told: list[int] = node.attrs.get("pads", [] if sides is None else sides.tolist())
         filled = node.attrs.get("value", 0) or (value is not None and value.any())
@@ -165,7 +177,8 @@ class Reader(Graph):
         return self._put("pad", self.shape(node.outputs[0]), [x], pad=_one([*told[2:4], *told[6:]]))
 
     def _read_clip(self, node: Node) -> int | None:
-        if any(name and name not in self.constants for name in node.inputs[1:]):
+        given = self._constants(node)
+        if given is None or any(value.size != 1 for value in given):
             return None
         if self.opset < 11:
             low, high = node.attrs.get("min"), node.attrs.get("max")

@@ -73,10 +73,11 @@ def read_words(path: Path, hint: str) -> list[str]:
     return words
 
 
-def read_json(path: Path, hint: str) -> Any:
-    """The content of a JSON file; raises `InputError` where it is missing, no text or no JSON."""
+def read_json(path: Path, hint: str, most: int = MOST_BYTES) -> Any:
+    """The content of a JSON file; raises `InputError` where it is missing, larger than `most` bytes, no text or no
+    JSON."""
     try:
-        return json.loads(read_text(path, hint))
+        return json.loads(read_text(path, hint, most))
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not valid JSON ({_short(error)}); {hint}.") from None
 
@@ -100,19 +101,24 @@ def parse_yaml(text: str, where: str) -> Any:
     import yaml
 
     try:
-        _check_size(yaml.parse(text, Loader=yaml.SafeLoader), where)
+        check_yaml(text, where)
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # ValueError: a date as 2001-99-99
         raise InputError(f"{where} is not valid YAML ({_short(error)}).") from None
 
 
-def _check_size(events: Any, where: str) -> None:
-    """Refuse what grows when aliases are followed, and what nests too deeply, before anything is built from it."""
+def check_yaml(text: str, where: str) -> None:
+    """Refuse what grows when aliases are followed, and what nests too deeply, before anything is built from it.
+
+    Raises:
+        InputError: it is too large or too deep.
+        YAMLError: it is not YAML.
+    """
     import yaml
 
     sizes: dict[str, int] = {}  # of anchored values, aliases inside of them followed
     open_: list[list] = [["", 0]]  # anchor and size of each collection that has not ended
-    for event in events:
+    for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.CollectionStartEvent):
             open_.append([event.anchor, 0])
             if len(open_) > MOST_DEPTH:

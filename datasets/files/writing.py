@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from datasets.architectures import InputError
+from datasets.files.reading import shortened
 
 
 @contextmanager
@@ -22,22 +23,14 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         InputError: `path` cannot be written: a folder, a full disk, no permission.
     """
-    path = Path(os.path.realpath(path))  # a link stays, what it points to is replaced
-    if path.exists() and not path.is_file() and not path.is_dir():
+    path = real(path)  # a link stays, what it points to is replaced
+    if _is_pipe(path):
         yield path
         return
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(0, "it is a folder")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:100]}.", suffix=f".part{path.suffix}", dir=path.parent)
-        os.close(handle)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    part = Path(name)
+    part = _beside(path)
     try:
         yield part
-        part.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        part.chmod(path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~umask())
         flush(part)
         part.replace(path)
         flush(path.parent)
@@ -46,6 +39,40 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             part.unlink(missing_ok=True)
+
+
+def check_writable(path: Path) -> None:
+    """Check, before long work, that a file can be written; raises `InputError` as `whole_file` does."""
+    path = real(path)
+    if not _is_pipe(path):
+        _beside(path).unlink()
+
+
+def real(path: Path) -> Path:
+    """A path with its links followed; raises `InputError` where there can be none of that name."""
+    try:
+        place = Path(os.path.realpath(path))
+        place.exists()
+    except (OSError, ValueError) as error:  # a name that is too long, no permission; a zero byte
+        raise cannot_write(path, error) from error
+    return place
+
+
+def _is_pipe(path: Path) -> bool:
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _beside(path: Path) -> Path:
+    """A new, empty file in the folder of a path, which is made if need be."""
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(0, "it is a folder")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:100]}.", suffix=f".part{path.suffix}", dir=path.parent)
+        os.close(handle)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    return Path(name)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -60,10 +87,12 @@ def write_bytes(path: Path, content: bytes) -> None:
         part.write_bytes(content)
 
 
-def cannot_write(path: Path, error: OSError) -> InputError:
+def cannot_write(path: Path, error: OSError | ValueError) -> InputError:
     """The sentence for a path that cannot be written."""
-    reason = error.strerror or str(error)
-    return InputError(f"Cannot write {path} ({reason}); make room there or name another place, and run again.")
+    reason = getattr(error, "strerror", None) or str(error)
+    return InputError(
+        f"Cannot write {shortened(path)} ({reason}); make room there or name another place, and run again."
+    )
 
 
 def flush(path: Path) -> None:
@@ -75,7 +104,8 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The permissions that new files of this process do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

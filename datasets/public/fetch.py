@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -75,8 +76,8 @@ def _download(url: str, path: Path, digest: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
     try:
+        request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
         with urllib.request.urlopen(request, timeout=60) as answer, part.open("ab") as file:
             if answer.status != 206:  # the server begins at the beginning: so do we
                 file.truncate(0)
@@ -85,7 +86,7 @@ def _download(url: str, path: Path, digest: str) -> None:
     except urllib.error.HTTPError as error:
         if error.code != 416:  # 416: nothing is left to send, the part is whole
             raise InputError(f"{url} answers {error.code} {error.reason}; is the mirror right?") from error
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+    except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException, ValueError) as error:
         raise InputError(f"Cannot reach {url} ({error}); what has come so far is kept, run it again.") from error
     if _sha256(part) != digest:
         part.unlink()

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from datasets.files.reading import shortened
 from datasets.public.fetch import Source
 from datasets.records import InputError
 
@@ -93,4 +94,4 @@ def _read(path: Path, remedy: str) -> Any:
             f"{path} asks to call {error}, which plain numbers do not need: not loaded. {remedy}"
         ) from None
     except Exception as error:  # a damaged pickle raises nearly anything
-        raise InputError(f"{path} is damaged ({type(error).__name__}: {error}). {remedy}") from error
+        raise InputError(f"{path} is damaged ({type(error).__name__}: {shortened(error)}). {remedy}") from error

@@ -3,34 +3,62 @@
 from __future__ import annotations
 
 import importlib
+import pkgutil
 import re
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 
+from datasets.files.reading import shortened
 from datasets.records import InputError, Space
+
+LIMITS: Mapping[str, tuple[int, int]] = {
+    "channels": (1, 4096),
+    "stacks": (1, 8),
+    "cells": (1, 50),
+    "image": (1, 1024),
+    "classes": (1, 100_000),
+    "head": (1, 100_000),
+    "reduction": (1, 32),
+    "megamacs": (1, 1_000_000),
+    "megabytes": (1, 1_000_000),
+}
+"""The least and the most that a parameter of a space may be, whatever the space: with more, a single network takes
+seconds to write down. What a parameter is by default, as a zoo's image of 0, is allowed too."""
 
 
 def parse_space(text: str) -> Space:
     """The space whose text form this is: `nasbench201` or `nasbench201(channels=16,cells=5)`.
 
     Raises:
-        InputError: the module, a parameter or a value is unknown.
+        InputError: the module, a parameter or a value is unknown, or a value is outside of `LIMITS`.
     """
-    match = re.fullmatch(r"(\w+)(?:\(([\w=,]*)\))?", text)
+    match = (
+        re.fullmatch(r"([a-z]\w*)(?:\(([a-z]\w*=\w+(?:,[a-z]\w*=\w+)*)?\))?", text) if isinstance(text, str) else None
+    )
     if match is None:
-        raise InputError(f"'{text}' does not name a space; write for example nasbench201 or nasbench201(cells=1).")
+        raise InputError(
+            f"'{shortened(text)}' does not name a space; write for example nasbench201 or nasbench201(cells=1)."
+        )
     name, arguments = match.groups()
-    try:
-        module = importlib.import_module(f"datasets.spaces.{name}")
-    except ModuleNotFoundError as error:
-        raise InputError(f"There is no space '{name}': no file datasets/spaces/{name}.py.") from error
+    if name not in (known_spaces := [module.name for module in pkgutil.iter_modules(__path__)]):
+        raise InputError(f"There is no space '{shortened(name)}'; there are {', '.join(known_spaces)}.")
+    module = importlib.import_module(f"datasets.spaces.{name}")
     own = (c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__)
     (cls,) = (c for c in own if issubclass(c, Space) and is_dataclass(c))
-    known = {f.name for f in fields(cls)}
-    values = dict(pair.split("=", 1) for pair in (arguments or "").split(",") if "=" in pair)
-    if unknown := set(values) - known:
-        raise InputError(f"Space '{name}' has no parameter {sorted(unknown)}; it has {sorted(known)}.")
-    try:
-        numbers = {key: int(value) for key, value in values.items()}
-    except ValueError as error:
-        raise InputError(f"'{text}': parameters of a space are whole numbers.") from error
-    return cls(**numbers)
+    return cls(**_numbers(arguments or "", name, {f.name: f.default for f in fields(cls)}))
+
+
+def _numbers(arguments: str, space: str, known: Mapping[str, object]) -> dict[str, int]:
+    """Values of parameters from `cells=5,image=32`, within their limits."""
+    numbers: dict[str, int] = {}
+    for key, value in (pair.split("=") for pair in arguments.split(",") if pair):
+        if key not in known:
+            raise InputError(f"Space '{space}' has no parameter '{shortened(key)}'; it has {', '.join(known)}.")
+        if key in numbers:
+            raise InputError(f"Space '{space}' is given {key} twice.")
+        if not re.fullmatch("[0-9]{1,9}", value):
+            raise InputError(f"Space '{space}': {key} has to be a whole number, not '{shortened(value)}'.")
+        numbers[key], (least, most) = int(value), LIMITS[key]
+        if not least <= numbers[key] <= most and numbers[key] != known[key]:
+            raise InputError(f"Space '{space}': {key} has to be between {least} and {most:,}, not {value}.")
+    return numbers

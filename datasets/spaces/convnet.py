@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from datasets.analysis import TOTALS, totals
+from datasets.architectures import texts
 from datasets.blocks.convnet_blocks import BLOCKS, HEADS, Part, avg_pool, classifier, conv_bn, hidden, max_pool
 from datasets.blocks.network import Chain, Network, chain_graph, chain_totals
 from datasets.records import Architecture, Architectures, InputError
@@ -86,7 +87,9 @@ class ConvNet(Chain):
     def parse(self, keys: Sequence[str]) -> Architectures:
         """Stem, five stages (reduction, block, kernel, width, depth) and head (hidden dense layers):
         `k3s2_w32_relu|s1_plain_k3_w64_x1|...|gap_d0_d0`."""
-        return Architectures(self, np.array([_parse(key) for key in keys], np.int8).reshape(len(keys), len(_WORDS)))
+        return Architectures(
+            self, np.array([_parse(key) for key in texts(keys)], np.int8).reshape(len(keys), len(_WORDS))
+        )
 
     def format(self, archs: Architectures) -> list[str]:
         return [_text(*_parts(row)) for row in archs.decisions.tolist()]

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from datasets.architectures import texts
 from datasets.blocks.network import Chain, Network, block_totals, chain_graph, chain_totals
 from datasets.records import Architecture, Architectures, InputError
 
@@ -70,7 +71,9 @@ class FBNet(Chain):
 
     def parse(self, keys: Sequence[str]) -> Architectures:
         """Stages between `|`, the blocks of a stage between commas: `k3_e1|k3_e6,skip,k3_e1,k3_e1|...`."""
-        return Architectures(self, np.array([_parse(key) for key in keys], np.int8).reshape(len(keys), len(_OUT)))
+        return Architectures(
+            self, np.array([_parse(key) for key in texts(keys)], np.int8).reshape(len(keys), len(_OUT))
+        )
 
     def format(self, archs: Architectures) -> list[str]:
         return [_text(row, keep=True) for row in archs.decisions.tolist()]

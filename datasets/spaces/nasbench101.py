@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from datasets.analysis import TOTALS
+from datasets.architectures import texts
 from datasets.blocks import dags
 from datasets.blocks.nasbench101_cell import CONV1, CONV3, CellParts, cell, cell_parts
 from datasets.blocks.nasbench101_text import (
@@ -89,7 +90,7 @@ class NasBench101(Space):
     def parse(self, keys: Sequence[str]) -> Architectures:
         """Texts like `conv3x3+maxpool3x3:0.01.2`: vertex 1 is a convolution of vertex 0, the input; vertex 2 pools the
         sum of both; the output, which comes last, is vertex 2."""
-        cells = [parse_cell(key) for key in keys]
+        cells = [parse_cell(key) for key in texts(keys)]
         matrices = np.array([matrix for matrix, _ in cells], np.uint32)
         decisions = to_decisions(matrices, np.array([ops for _, ops in cells], np.int8).reshape(-1, INNER))
         if not (valid := self.valid(decisions)).all():

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from datasets.analysis import BYTES, totals
+from datasets.architectures import texts
 from datasets.blocks.network import Network
 from datasets.records import Architecture, Architectures, InputError, Op, Space
 
@@ -49,11 +50,15 @@ class NasBench201(Space):
     num_choices: ClassVar[tuple[int, ...]] = (len(OPS),) * len(EDGES)
     kinds: ClassVar[tuple[str, ...]] = ("input", "output", *OPS)
 
+    def __post_init__(self) -> None:
+        if self.image < 4 or min(self.channels, self.cells, self.classes) < 1:
+            raise InputError(f"{self} is no skeleton; give it an image of 4 and one of all else at least.")
+
     def __str__(self) -> str:
         return f"nasbench201(channels={self.channels},cells={self.cells},image={self.image},classes={self.classes})"
 
     def parse(self, keys: Sequence[str]) -> Architectures:
-        return Architectures(self, np.array([_parse(key) for key in keys], dtype=np.int8).reshape(len(keys), 6))
+        return Architectures(self, np.array([_parse(key) for key in texts(keys)], dtype=np.int8).reshape(len(keys), 6))
 
     def format(self, archs: Architectures) -> list[str]:
         template = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"

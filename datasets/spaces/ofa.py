@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
+from datasets.architectures import texts
 from datasets.blocks.network import Chain, Network, block_totals, chain_graph, chain_totals
 from datasets.records import Architecture, Architectures, InputError
 
@@ -62,7 +63,7 @@ class OFA(Chain):
 
     def parse(self, keys: Sequence[str]) -> Architectures:
         """Resolution, then stages: `r224|k3e6,k5e4;k7e3,k3e3|...`; blocks behind a `;` are beyond the depth."""
-        rows = np.array([_parse(key) for key in keys], np.int8).reshape(len(keys), len(self.num_choices))
+        rows = np.array([_parse(key) for key in texts(keys)], np.int8).reshape(len(keys), len(self.num_choices))
         return Architectures(self, rows)
 
     def format(self, archs: Architectures) -> list[str]:

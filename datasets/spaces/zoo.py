@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from datasets.analysis import TOTALS, totals
+from datasets.architectures import texts
 from datasets.blocks.nasnet import nasnet_mobile
 from datasets.blocks.network import Chain, Network, chain_graph, same
 from datasets.records import Architecture, Architectures, InputError
@@ -57,7 +58,7 @@ class Zoo(Chain):
     def parse(self, keys: Sequence[str]) -> Architectures:
         """Names of networks."""
         names = list(self.builders)
-        if unknown := [key for key in keys if key not in names]:
+        if unknown := [key for key in texts(keys) if key not in names]:
             raise InputError(f"'{unknown[0]}' is not a zoo network; write one of {', '.join(names)}.")
         return Architectures(self, np.array([[names.index(key)] for key in keys], np.int8).reshape(-1, 1))
 

@@ -90,7 +90,7 @@ def run_accuracies(
         InputError: the journal holds other rows than those of this training.
     """
     protocol = asdict(training)
-    if any(row.get("metric") != METRIC or row["protocol"] != protocol for row in journal.rows):
+    if any(row.get("metric") != METRIC or row.get("protocol") != protocol for row in journal.rows):
         raise InputError(f"{journal.path} holds rows of another protocol; name another journal for this one.")
     for key in archs.keys[:1]:
         training.network(key)  # a fault of the skeleton is no row

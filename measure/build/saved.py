@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from datasets.files.writing import whole_file
 from datasets.records import Architecture
 from measure.base import compare_output, expected_output, make_input
 from measure.build.weights import Weights
@@ -25,21 +28,23 @@ def save_network(network: Architecture, weights: Weights, folder: Path) -> list[
     from measure.backends.litert import LiteRT
     from measure.backends.ort import OnnxRuntime
 
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / name for name in NAMES]
     x = make_input(network, 1)
     expected = expected_output(network, weights, x)
-    _save_torch(network, weights, paths[0])
-    for backend, path in ((OnnxRuntime(), paths[1]), (LiteRT(), paths[2])):
-        backend.build(network, weights, folder).replace(path)
-        session = backend.load(path)
-        session.bind(x)
-        session.run()
-        compare_output(session.fetch(), expected, "fp32")
-    return paths
+    with TemporaryDirectory() as made:
+        files = [_save_torch(network, weights, Path(made) / NAMES[0])]
+        for backend in (OnnxRuntime(), LiteRT()):
+            files.append(backend.build(network, weights, Path(made)))
+            session = backend.load(files[-1])
+            session.bind(x)
+            session.run()
+            compare_output(session.fetch(), expected, "fp32")
+        for file, name in zip(files, NAMES, strict=True):
+            with whole_file(folder / name) as part:
+                shutil.copyfile(file, part)
+    return [folder / name for name in NAMES]
 
 
-def _save_torch(network: Architecture, weights: Weights, path: Path) -> None:
+def _save_torch(network: Architecture, weights: Weights, path: Path) -> Path:
     import torch
 
     from measure.build.torch_module import Network
@@ -50,3 +55,4 @@ def _save_torch(network: Architecture, weights: Weights, path: Path) -> None:
     torch.export.save(program, path)
     found = torch.export.load(path).module()(batch).detach().numpy()
     compare_output(found, np.asarray(expected_output(network, weights, batch.numpy())), "fp32")
+    return path

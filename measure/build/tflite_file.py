@@ -6,14 +6,18 @@ int8 with one scale an output channel and no zero point, biases int32 on the pro
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from datasets.files.reading import existing, shortened
+from datasets.records import InputError
 from measure.build.affine import Affine
 
 _TYPES = {
@@ -142,20 +146,62 @@ class Operator:
     options: Any
 
 
-def read_operators(content: bytes) -> list[Operator]:
-    """The operators of a .tflite file's subgraphs, in order."""
-    model = schema.ModelT.InitFromPackedBuf(content, 0)
+MOST_ENTRIES = 100_000
+"""Most tensors, operators and buffers of a file, together; entries that share their bytes count each."""
+
+
+def read_operators(path: Path) -> list[Operator]:
+    """The operators of a .tflite file's subgraphs, in order.
+
+    Raises:
+        InputError: there is no such file, it is none, it is damaged, or has more than `MOST_ENTRIES` entries.
+    """
+    hint = "give a .tflite file"
+    content = existing(path, hint).read_bytes()
+    if content[4:8] != b"TFL3":
+        raise InputError(f"{path} is no TFLite file; {hint}.")
+    try:
+        return _operators(schema.Model.GetRootAs(content, 0), path)
+    except (struct.error, ValueError, TypeError, IndexError, AttributeError) as error:  # of the schema's generated code
+        raise InputError(f"{path} is damaged or no TFLite file ({shortened(error)}); {hint}.") from error
+
+
+def _operators(model: Any, path: Path) -> list[Operator]:
+    graphs = [model.Subgraphs(i) for i in range(min(model.SubgraphsLength(), MOST_ENTRIES))]
+    count = model.SubgraphsLength() + model.OperatorCodesLength() + model.BuffersLength()
+    count += sum(graph.OperatorsLength() + graph.TensorsLength() for graph in graphs)
+    if count > MOST_ENTRIES:
+        raise InputError(f"{path} claims to have {count:,} entries, more than the {MOST_ENTRIES:,} that are read.")
     names = {code: name for name, code in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
-    found = []
-    for graph in model.subgraphs:
-        for op in graph.operators:
-            code = model.operatorCodes[op.opcodeIndex]
-            inputs = [graph.tensors[i] for i in op.inputs if i >= 0]
-            stored = [model.buffers[tensor.buffer].data is not None for tensor in inputs]
-            name = names[max(code.builtinCode, code.deprecatedBuiltinCode)]
-            outputs = [graph.tensors[i] for i in op.outputs]
-            found.append(Operator(name, code.version, inputs, outputs, stored, op.builtinOptions))
+    codes = [model.OperatorCodes(i) for i in range(model.OperatorCodesLength())]
+    stored = [not model.Buffers(i).DataIsNone() for i in range(model.BuffersLength())]
+    found: list[Operator] = []
+    links = 0
+    for graph in graphs:
+        tensors = [_tensor(graph.Tensors(i)) for i in range(graph.TensorsLength())]
+        for i in range(graph.OperatorsLength()):
+            op = schema.OperatorT.InitFromObj(graph.Operators(i))
+            code = codes[op.opcodeIndex]
+            number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
+            links += sum(len(side) for side in (op.inputs, op.outputs) if side is not None)
+            if links > 10 * MOST_ENTRIES:
+                raise ValueError("operators share their inputs")
+            ends = [[int(j) for j in side] if side is not None else [] for side in (op.inputs, op.outputs)]
+            if any(j >= len(tensors) for side in ends for j in side) or min(ends[1], default=0) < 0:
+                raise ValueError(f"operator {i} names a tensor that is not there")
+            inputs, outputs = ([tensors[j] for j in side if j >= 0] for side in ends)
+            constant = [stored[tensor.buffer] for tensor in inputs]
+            name = names.get(number, f"operator {number}")
+            found.append(Operator(name, code.Version(), inputs, outputs, constant, op.builtinOptions))
     return found
+
+
+def _tensor(tensor: Any) -> schema.TensorT:
+    """What is read of a tensor: its shape, type, buffer and quantisation."""
+    told = tensor.Quantization()
+    quantization = told and schema.QuantizationParametersT(scale=told.ScaleAsNumpy(), zeroPoint=told.ZeroPointAsNumpy())
+    shape = () if tensor.ShapeIsNone() else tensor.ShapeAsNumpy()
+    return schema.TensorT(shape, tensor.Type(), tensor.Buffer(), quantization=quantization)
 
 
 def is_int8(tensor: schema.TensorT) -> bool:
@@ -166,4 +212,6 @@ def is_int8(tensor: schema.TensorT) -> bool:
 def same_scale(a: schema.TensorT, b: schema.TensorT) -> bool:
     """Whether two quantised tensors stand for the same numbers."""
     p, q = a.quantization, b.quantization
+    if p is None or q is None:
+        return False
     return bool(np.array_equal(p.scale, q.scale) and np.array_equal(p.zeroPoint, q.zeroPoint))

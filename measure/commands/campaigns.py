@@ -9,7 +9,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from measure.commands.flags import DEVICES, features_of, parse_backends, progress, remote_machine
+from measure.commands.flags import (
+    DEVICES,
+    MOST_ARCHITECTURES,
+    at_least,
+    fail_if_all,
+    features_of,
+    host_names,
+    parse_backends,
+    progress,
+    remote_machine,
+)
 from measure.commands.tables import table
 from measure.plan import Protocol
 
@@ -37,7 +47,7 @@ def run(
     seed: int = 0,
     protocol: Protocol | None = None,
     core: int | None = None,
-    host: str = "host",
+    host: str | None = None,
     devices: Path = DEVICES,
     timeout: float = 600,
     retry: bool = False,
@@ -68,7 +78,7 @@ def run(
             according to the device; quick: 31, or fewer of long runs, for thousands of networks; layer: 11, for tens of
             thousands of layers.
         core: pin what measures to one processor core.
-        host: name of the machine in the devices' names.
+        host: name of the machine in the devices' names; by default it is made from the processor's.
         devices: folder of what `host` wrote: the machine's numbers are those of its NAME.yaml.
         timeout: seconds that one row may take, building included.
         retry: measure failed and unstable rows again.
@@ -80,11 +90,16 @@ def run(
             by commas: tcp://192.168.0.2:8786.
     """
     from datasets.records import InputError
-    from measure.bench import Bench
+    from measure.bench import Bench, this_host
     from measure.campaign import Journal, files, of_space
     from measure.lookup import layers_of, listed_layers
     from measure.meters import choose_meter
 
+    hosts = host_names(host, ssh)
+    at_least(1, MOST_ARCHITECTURES, limit=limit)
+    at_least(1, 1000, repeats=repeats)
+    at_least(0, seed=seed)
+    at_least(0.001, timeout=timeout)
     if block and phases:
         raise InputError("A block is measured as a whole; leave one of --block and --phases out.")
     if block and layers:
@@ -95,7 +110,7 @@ def run(
         raise InputError("--build there asks for another machine; name it with --ssh.")
     if ssh and scheduler:
         raise InputError("A machine is reached by --ssh or by a --scheduler; leave one out.")
-    if scheduler is None and "," in host:
+    if scheduler is None and len(hosts) > 1:
         raise InputError("Several hosts are reached by way of a --scheduler; name it, or one host.")
     if scheduler is not None and (core is not None or onnx is not None):
         raise InputError("With --scheduler, --core is said to `measure worker`, and files (--onnx) are not measured.")
@@ -104,19 +119,22 @@ def run(
     if layers and not listed:
         chosen = layers_of(chosen)
     here = not ssh and scheduler is None
-    backends = parse_backends(backend, host, core if here else None, protocol, here)
+    backends = parse_backends(backend, core if here else None, protocol, here, hosts)
     if phases and (remote := [one.runtime for one in backends if one.remote]):
         raise InputError(f"Backend {remote[0]} runs on another device, which tells no phases; leave --phases out.")
     for one in backends if energy and here else ():
         choose_meter(one)
     metric = "block_ms" if block else "exe_ms" if phases else "latency_ms"
-    log, features = Journal(journal), features_of(host, devices)
+    log, features = Journal(journal), features_of(hosts, devices)
     there = {"build": build, "core": core, "timeout": timeout, "phases": phases, "energy": energy, "journal": log}
-    remote_bench = remote_machine(ssh, python, host, **there) if ssh else None
+    remote_bench = remote_machine(ssh, python, **there) if ssh else None
     with _measurer(Bench(phases, energy), features, timeout, scheduler, remote_bench) as measurer:
         if remote_bench:
             remote_bench.check(backends)
-        _measure(measurer, chosen, backends, log, metric, repeats, retry, energy)
+        if scheduler is None:
+            _check_machine(log, backends, remote_bench.host if remote_bench else this_host())
+        measured, failed = _measure(measurer, chosen, backends, log, metric, repeats, retry, energy)
+    fail_if_all(measured, failed)
 
 
 def campaign(
@@ -125,7 +143,7 @@ def campaign(
     journal: Path | None = None,
     limit: int | None = None,
     core: int | None = None,
-    host: str = "host",
+    host: str | None = None,
     devices: Path = DEVICES,
     timeout: float = 600,
     retry: bool = False,
@@ -144,30 +162,41 @@ def campaign(
         timeout: seconds that one row may take, building included.
         retry: measure failed and unstable rows again.
     """
-    from measure.bench import Bench
+    from datasets.records import InputError
+    from measure.bench import Bench, this_host
     from measure.campaign import Journal, of_space
     from measure.lookup import layers_of
     from measure.plan import read_plan
 
+    if len(hosts := host_names(host)) > 1:
+        raise InputError("A campaign measures on this host; name one --host, or use `run` with a --scheduler.")
+    at_least(1, MOST_ARCHITECTURES, limit=limit)
+    at_least(0.001, timeout=timeout)
     stages = list(read_plan(plan).stages(limit))
     journal = journal or Path("runs/tables") / f"{out.stem}.jsonl"
-    log, absent = Journal(journal), set[str]()
+    log, absent, measured, failed = Journal(journal), set[str](), 0, 0
     for part, number, passes in stages:
         chosen = of_space(part.space, number, None, part.seed, False)
         chosen = layers_of(chosen) if part.layers else chosen
-        named = parse_backends(part.backend, host, core, part.protocol, here=False)
+        named = parse_backends(part.backend, core, part.protocol, False, hosts)
         for one in named:
             name, reason = one.device().name, one.unavailable()
             if reason and name not in absent:
                 print(f"{name} is left out: {reason}", file=sys.stderr)
                 absent.add(name)
         backends = [one for one in named if one.device().name not in absent]
-        with _measurer(Bench(part.phases), features_of(host, devices), timeout) as measurer:
-            _measure(measurer, chosen, backends, log, "exe_ms" if part.phases else "latency_ms", passes, retry)
+        _check_machine(log, backends, this_host())
+        with _measurer(Bench(part.phases), features_of(hosts, devices), timeout) as measurer:
+            metric = "exe_ms" if part.phases else "latency_ms"
+            now = _measure(measurer, chosen, backends, log, metric, passes, retry)
+        measured, failed = measured + now[0], failed + now[1]
+    if log.rows and all("error" in row for row in log.rows):
+        sys.exit(1)  # which leaves nothing to make a table of
     table(journal, out)
+    fail_if_all(measured, failed)
 
 
-def worker(scheduler: str, host: str = "host", core: int | None = None) -> None:
+def worker(scheduler: str, host: str | None = None, core: int | None = None) -> None:
     """Offer this host to `run --scheduler` until the scheduler ends, one row at a time.
 
     Args:
@@ -177,12 +206,14 @@ def worker(scheduler: str, host: str = "host", core: int | None = None) -> None:
             share its rows.
         core: pin this process to one processor core.
     """
+    from measure.host import checked_name, machine_name
     from measure.remote.slot import Slot, serve
     from measure.timing import pin
 
+    name = machine_name() if host is None else checked_name(host)
     if core is not None:
         pin(core)
-    serve(scheduler, Slot(), host)
+    serve(scheduler, Slot(), name)
 
 
 @contextmanager
@@ -217,8 +248,8 @@ def _measure(
     repeats: int,
     retry: bool,
     energy: bool = False,
-) -> None:
-    """What the journal lacks, with progress."""
+) -> tuple[int, int]:
+    """Measure what the journal lacks, with progress; returns how many rows that were and how many of them failed."""
     from measure.campaign import pending
 
     archs, prepare = chosen
@@ -237,6 +268,16 @@ def _measure(
     if unmetered:
         print(f"{unmetered} rows have no energy and say why in their field 'energy'; --retry measures them again.",
               file=sys.stderr)  # fmt: skip
+    return len(tasks), failed
+
+
+def _check_machine(log: Journal, backends: list[Backend], host: Row) -> None:
+    """Refuse a journal that holds rows of another machine under these devices' names, before anything is measured."""
+    from measure.rows import machine_of
+
+    for backend in backends:
+        if not backend.remote:
+            log.machines.check(backend.device().name, machine_of({"host": host}))
 
 
 def _tell(bar: Any, row: dict[str, Any]) -> None:

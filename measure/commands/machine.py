@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from measure.commands.flags import DEVICES, as_json, remote_machine
+from measure.commands.flags import DEVICES, as_json, host_names, remote_machine
 
 
 def doctor(json: bool = False, ssh: str | None = None, python: str = "python3") -> None:
@@ -27,7 +27,7 @@ def doctor(json: bool = False, ssh: str | None = None, python: str = "python3") 
 
 
 def host(
-    name: str = "host",
+    name: str | None = None,
     folder: Path = DEVICES,
     kind: str = "",
     overwrite: bool = False,
@@ -37,7 +37,7 @@ def host(
     """Measure this machine and write its numbers for encoders that read devices.
 
     Args:
-        name: of the machine, as in `run --host`; the file is called so.
+        name: of the machine, as in `run --host`, by default made from the processor's; the file is called so.
         folder: where the file goes.
         kind: server-cpu, desktop-cpu, mobile-cpu, embedded-cpu, ...; by default guessed from the processor's name.
         overwrite: replace a file that is already there.
@@ -50,9 +50,9 @@ def host(
     def describe(name: str, kind: str) -> dict[str, Any]:
         if not ssh:
             return describe_host(name, kind)
-        with remote_machine(ssh, python, name) as there:
+        with remote_machine(ssh, python) as there:
             return there.ask("host", name=name, kind=kind)
 
-    path = write_host(name, folder, kind, overwrite, describe)
+    path = write_host(host_names(None, ssh)[0] if name is None else name, folder, kind, overwrite, describe)
     read_device(path)
     print(path.read_text() + f"written to {path}")

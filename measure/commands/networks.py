@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from measure.commands.flags import as_json, parse_backends, progress
+from datasets.files.writing import check_writable, whole_file, write_text
+from measure.commands.flags import as_json, at_least, parse_backends, progress
 from measure.plan import Protocol
 
 
@@ -26,9 +29,13 @@ def build(
 
     (cell,) = parse_space(space).parse([arch])
     network = parse_space(space).block(cell) if block else parse_space(space).expand(cell)
-    one = parse_backend(backend, "host").for_network(network)
-    out.mkdir(parents=True, exist_ok=True)
-    path = one.artefact(network, out, make_weights(network))
+    one = parse_backend(backend).for_network(network)
+    with TemporaryDirectory() as folder:
+        built = one.artefact(network, Path(folder), make_weights(network))
+        path = out / built.name
+        for file in one.parts(built):
+            with whole_file(out / file.name) as part:
+                shutil.copyfile(file, part)
     print(f"{path} ({path.stat().st_size:,} bytes)")
 
 
@@ -60,7 +67,7 @@ def timeline(arch: str, space: str = "nasbench201", backend: str = "ort", core: 
     from datasets.spaces import parse_space
     from measure.kernels import timeline as kernels
 
-    (one,), where = parse_backends(backend, "host", core), parse_space(space)
+    (one,), where = parse_backends(backend, core), parse_space(space)
     table = kernels(one, where.expand(where.parse([arch])[0]))
     print(table.to_string(index=False, float_format="%.1f"))
     print(f"{table['duration_us'].sum():.1f} us in {len(table)} kernels")
@@ -101,8 +108,13 @@ def lookup(
     from measure.campaign import Journal
     from measure.lookup import Lookup
 
+    if out is not None:
+        check_writable(out)
+    at_least(1, 1000, passes=passes)
+    at_least(1, largest=largest)
+    at_least(0.001, timeout=timeout)
     where = parse_space(space)
-    (device,) = parse_backends(backend, "host", core, protocol)
+    (device,) = parse_backends(backend, core, protocol)
     network = where.expand(where.parse([arch])[0])
     with Worker(timeout) as bench:
         table = Lookup(device, Journal(journal), passes, reasons, bench)
@@ -116,8 +128,7 @@ def lookup(
         print(f"{told['failed_pairs']} pairs could not be measured and count as their layers alone")
     print("\n" + pd.DataFrame(told["layers"][:largest]).to_string(index=False, float_format="%.4f"))
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(as_json(told))
+        write_text(out, as_json(told))
 
 
 def blackbox(
@@ -150,8 +161,12 @@ def blackbox(
     from measure.blackbox import Live, Objective, minimise, parameters
     from measure.campaign import Journal
 
+    at_least(0, budget_ms=budget_ms)
+    at_least(1, 1_000_000, evaluations=evaluations)
+    at_least(0, 2**32 - 1, seed=seed)
+    at_least(0.001, timeout=timeout)
     where = parse_space(space)
-    (device,) = parse_backends(backend, "host", core)
+    (device,) = parse_backends(backend, core)
     with Worker(timeout) as bench, progress(evaluations) as bar:
         live = Live(where, device, Journal(journal), bench)
         objective = Objective(where, live, budget_ms)

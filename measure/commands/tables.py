@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from measure.accuracy.training import Training
-from measure.commands.flags import progress
+from measure.commands.flags import MOST_ARCHITECTURES, at_least, fail_if_all, progress
 
 TRAINING = Training()
 
@@ -37,6 +37,9 @@ def accuracy(
     from measure.accuracy.trials import pending_accuracies, run_accuracies
     from measure.campaign import Journal, of_space
 
+    at_least(1, MOST_ARCHITECTURES, limit=limit)
+    at_least(1, 1000, seeds=seeds)
+    at_least(0, seed=seed)
     chosen, _ = of_space(space, limit, archs, seed, block_only=False)
     assert isinstance(chosen, Architectures)
     log = Journal(journal)
@@ -49,6 +52,7 @@ def accuracy(
                 told = row.get("error") or f"{row['value']:.2f} %"
                 print(f"{row['key']}, seed {row['repeat']}: {told}, {row['cpu_s']:.1f} CPU-s", flush=True)
     print(f"{total} rows trained ({failed} failed); {len(log.rows)} in {journal}.")
+    fail_if_all(total, failed)
 
 
 def table(journal: Path, out: Path, unstable: bool = False, quiet: float | None = None) -> None:
@@ -61,9 +65,13 @@ def table(journal: Path, out: Path, unstable: bool = False, quiet: float | None 
         quiet: leave out rows whose reference took more than so many times (1.1, say) what it takes in the fastest
             tenth of them, where others tell the same; for journals of machines that neighbours slow down for a while.
     """
+    from datasets.records import InputError
     from measure.campaign import read_journal
     from measure.table import quiet_rows, to_accuracies, to_table, write_table
 
+    at_least(1, quiet=quiet)
+    if out.resolve() == journal.resolve():
+        raise InputError(f"{out} is the journal itself; name another file with --out.")
     rows = read_journal(journal)
     rows = rows if quiet is None else quiet_rows(rows, quiet)
     deviceless = any(row["device"] is None for row in rows)
@@ -82,9 +90,10 @@ def repeatability(file: Path) -> None:
     Args:
         file: a journal of `run --repeats 3`, or a table made from one.
     """
+    from datasets.files.table_file import read_table
     from measure.campaign import read_journal
-    from measure.table import read_table, to_table
     from measure.table import repeatability as judge
+    from measure.table import to_table
 
     values, _ = read_table(file) if file.suffix == ".parquet" else to_table(read_journal(file))
     print(judge(values).to_string(index=False, float_format="%.2f"))

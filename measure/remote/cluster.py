@@ -15,6 +15,7 @@ from measure.base import Backend
 from measure.bench import Prepare, Row
 from measure.campaign import Journal, Task, named
 from measure.remote.slot import Options, Slot, reach, release, resource
+from measure.rows import sound
 
 if TYPE_CHECKING:
     from distributed import Future
@@ -108,7 +109,7 @@ class Cluster:
                 for future in self._ended(asked):
                     repeat, position, backend = asked.pop(future)
                     more = (features or {}).get(backend.host, {})
-                    row = named(archs[position], backend, repeat, metric, more) | _answer(future)
+                    row = sound(named(archs[position], backend, repeat, metric, more) | _answer(future))
                     journal.append(row)
                     yield row
         except (CancelledError, ClosedClientError, OSError) as error:

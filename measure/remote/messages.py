@@ -22,8 +22,10 @@ from measure.timing import Timing
 
 Message = dict[str, Any]
 
-LARGEST = 1 << 30
-"""Bytes of a message that nobody sends: what claims to be longer is not from here."""
+LARGEST = 1 << 26
+"""Most bytes of a message; what claims to be longer is not from here."""
+LARGEST_FILES = 1 << 34
+"""Most bytes of the files behind a message."""
 
 
 def write_message(stream: IO[bytes], message: Message, files: Mapping[str, Path] | None = None) -> None:
@@ -50,7 +52,9 @@ def read_message(stream: IO[bytes], folder: Path | None = None) -> Message:
     try:
         told = json.loads(_read(stream, length))
         message, sizes = dict(told["message"]), dict(told["files"])
-    except (ValueError, TypeError, KeyError) as error:
+        if not all(_is_file(*file) for file in sizes.items()) or sum(sizes.values()) > LARGEST_FILES:
+            raise EOFError
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise EOFError from error
     for name, size in sizes.items():
         if folder is None:
@@ -59,6 +63,11 @@ def read_message(stream: IO[bytes], folder: Path | None = None) -> Message:
             while size:
                 size -= file.write(_read(stream, min(size, 1 << 20)))
     return message
+
+
+def _is_file(name: str, size: Any) -> bool:
+    """Whether a file may be received: under a name that stays in its folder, and with a size."""
+    return Path(name).name == name and name not in ("", "..") and type(size) is int and size >= 0
 
 
 def _read(stream: IO[bytes], length: int) -> bytes:

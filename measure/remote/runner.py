@@ -193,6 +193,9 @@ def _last(journal: Path) -> Message:
     return {}
 
 
+QUESTIONS = ("begin", "unavailable", "unmetered", "reference", "measure", "host", "doctor")
+
+
 def serve() -> None:
     """Answer until the input ends."""
     # Answers have a pipe of their own: standard output was made standard error, since runtimes print what they like.
@@ -207,7 +210,10 @@ def serve() -> None:
         while True:
             question, files = questions.get()
             try:
-                answer = {"answer": getattr(runner, question.pop("ask"))(files, **question)}
+                name = question.pop("ask", "")
+                if name not in QUESTIONS:
+                    raise InputError("this runner has no such question; use one Gnomon on both machines.")
+                answer = {"answer": getattr(runner, name)(files, **question)}
             except InputError as error:
                 answer = {"refused": str(error)}
             write_message(sink, answer)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import platform
-import re
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from typing import Any, Protocol
 from datasets.records import Architecture, InputError
 from measure.base import Backend
 from measure.bench import Bench, Prepare, Row, Worker
+from measure.host import checked_name
 
 
 class Measuring(Protocol):
@@ -91,9 +91,7 @@ def release() -> str:
 
 def resource(host: str) -> str:
     """What one worker of a host has one of, and every row of the host takes."""
-    if not re.fullmatch(r"[\w.-]+", host):
-        raise InputError(f"'{host}' cannot be a host's name; use letters, digits, '.', '-' and '_'.")
-    return f"slot {host}: {release()}"
+    return f"slot {checked_name(host)}: {release()}"
 
 
 def serve(scheduler: str, slot: Slot, host: str, told: Callable[[str], None] = print) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from datasets.cli import main
+from datasets.files.folders import Outcome
 from datasets.records import InputError
 from predictors.base import Predictor
 
@@ -18,12 +19,17 @@ def compare(folder: Path, claims: Path | None = None) -> None:
     """
     from predictors.claims import check_claims, verdict
     from predictors.compare import compare as judge
+    from predictors.compare import left_out, read_runs
+    from predictors.metrics import LEAST
 
     ranked, best = judge(folder)
+    judged = [row for run in read_runs(folder).values() for row in run]
     print("Means over devices and seeds, all cells. val_spearman ranks; the other columns are of the test set.\n")
     print(ranked.to_string(index=False, float_format="%.4g", na_rep="undefined"))
     if ranked["val_spearman"].isna().any():
         print("\nundefined: a constant prediction ranks nothing; such predictors come last.")
+    if few := left_out(judged):
+        print(f"\nleft out of the means, with fewer than {LEAST} cells: {'; '.join(few)}")
     if claims is not None:
         print()
         print(*map(verdict, check_claims(claims, folder)), sep="\n")
@@ -43,7 +49,7 @@ def transfer(
     seed: int = 0,
     sources: int = 0,
     sweep: Path | None = None,
-) -> bool:
+) -> Outcome:
     """Fit a predictor on the source devices of a set, adapt it to each of its targets, score it on all other
     architectures; one run folder with the rows. A run that is complete is skipped.
 
@@ -62,14 +68,14 @@ def transfer(
         sweep: alone, instead of all other flags: run every combination of a sweep file that is not complete yet.
 
     Returns:
-        Whether anything was to be done.
+        Whether the run is done now, was complete before, or another process is at it.
     """
     from predictors.new_devices.cross_device import run
     from predictors.sweep import run_sweep
 
     if sweep is not None:
-        run_sweep(sweep, lambda flags: main(transfer, "python -m predictors transfer", flags), program="predictors")
-        return True
+        program = "python -m predictors transfer"
+        return run_sweep(sweep, lambda flags: main(transfer, program, flags), program="predictors")
     if predictor is None or not device_set:
         raise InputError("Name a --predictor and a --device_set, or a --sweep of them.")
     settings = {"cells": cells, "shots": shots, "draws": draws, "sampler": sampler, "seed": seed, "sources": sources}

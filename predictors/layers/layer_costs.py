@@ -10,8 +10,9 @@ import numpy as np
 
 from datasets.analysis import BYTES
 from datasets.blocks.layers import Layer, Work
+from datasets.files.checkpoint import array
 from datasets.records import Architectures, Device, InputError, Measurements, find_device
-from predictors.base import Log, Predictor, rebuild, silent
+from predictors.base import Log, Predictor, devices_of, restored, silent
 from predictors.layers.calibration import calibrate
 from predictors.layers.pieces import VIEWS, Piece, nearest
 
@@ -202,17 +203,18 @@ class LayerCosts:
 
     @staticmethod
     def restored(state: Mapping[str, Any], where: str) -> LayerCosts:
-        """What `state` was told of; what does not fit together raises a ValueError, KeyError or TypeError."""
-        devices = tuple(Device(**device) for device in state["devices"])
-        predictors = {kind: rebuild(state[kind], where) for kind in LAYERS}
+        """What `state` gave; what does not fit together raises an InputError, ValueError, KeyError or TypeError."""
+        devices = devices_of(state["devices"])
+        predictors = {kind: restored(state[kind], where) for kind in LAYERS}
         for kind, predictor in predictors.items():
-            predictor._restore(state[kind]["state"])
             if not isinstance(predictor.space_, Layer) or predictor.space_.kind != kind:
                 raise ValueError(f"{kind} is of {predictor.space_}")
-        costs = LayerCosts(predictors, devices, *(state[name].numpy() for name in _ARRAYS))
-        if any(getattr(costs, name).shape != (len(devices), n) for name, n in _ARRAYS.items()):
-            raise ValueError("shapes differ")
-        return costs
+            for device in devices:
+                predictor.column(device)
+        arrays = {name: array(state[name], len(devices), n) for name, n in _ARRAYS.items()}
+        if not (arrays["machine"] > 0).all() or not all((values >= 0).all() for values in arrays.values()):
+            raise ValueError("rates, times or deviations are below zero")
+        return LayerCosts(predictors, devices, **arrays)
 
 
 _ARRAYS = {"machine": 3, "copies": 4, "deviations": 3}

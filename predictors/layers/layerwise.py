@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from datasets.files.checkpoint import DAMAGE, array, read_checkpoint, write_checkpoint
 from datasets.measured import Measured
 from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from encoders.layer import LayerPhysics
-from predictors.base import FORMAT, Log, Predictor, read_checkpoint, silent, write_checkpoint
+from predictors.base import FORMAT, Log, Predictor, devices_of, silent
 from predictors.belief import Belief
 from predictors.config import from_config, to_config
 from predictors.layers.calibration import calibrate, covariance, left_out, most_telling
@@ -191,7 +192,14 @@ class LayerwisePredictor(CostModel):
 
         A new device takes over the layers of that one of these by which measurements that are left out are predicted
         best; one factor brings that one's coefficients to the new one's speed before they are learnt.
+
+        Raises:
+            InputError: a device without measurements, or rows of one network that contradict each other.
         """
+        from predictors.new_devices.few_shot import samples_of
+
+        for device in few.devices:
+            samples_of(few.where(devices=[device.name]), _metric(few))
         costs, measured = self._pooled(few)
         new = self._copy(few.devices)
         for d, device in enumerate(few.devices):
@@ -225,10 +233,11 @@ class LayerwisePredictor(CostModel):
         self.errors_[d] = left_out(costs, ms, *how).tolist() if len(ms) > 2 else []
 
     def _pooled(self, m: Measurements) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Costs [A, S, K] of what was measured, and the milliseconds [A] by the devices' names."""
-        known = set(m.table["metric"])
-        metric = next((name for name in ("latency_ms", "exe_ms") if name in known), "latency_ms")
-        return self.costs(m.architectures)[0], dict(zip([d.name for d in m.devices], m.matrix(metric).T, strict=True))
+        """Costs [A, S, K] of what was measured, and the milliseconds [A] by the devices' names; rows of one network are
+        one measurement, their median."""
+        m = m.distinct()
+        ms = m.matrix(_metric(m)).T
+        return self.costs(m.architectures)[0], dict(zip([d.name for d in m.devices], ms, strict=True))
 
     # Artefact
 
@@ -249,31 +258,40 @@ class LayerwisePredictor(CostModel):
         Raises:
             InputError: no such file, a truncated, foreign or edited one, a pickle with more than plain data in it.
         """
-        saved, edited = (
-            read_checkpoint(path),
-            f"What was learnt in {path} does not fit its configuration; was it edited?",
-        )
-        if not isinstance(saved, Mapping) or saved.get("format") != FORMAT or "layers" not in saved:
+        saved = read_checkpoint(path)
+        if saved.get("format") != FORMAT or "layers" not in saved:
             raise InputError(
                 f"{path} prices no networks; `python -m predictors layerwise --out FILE` writes one that does."
             )
         try:
             predictor = from_config(saved["predictor"], LayerwisePredictor)
-            predictor.devices_ = tuple(Device(**device) for device in saved["devices"])
+            predictor.devices_ = devices_of(saved["devices"])
             predictor.layers_ = LayerCosts.restored(saved["layers"], str(path))
-            for name, value in saved["state"].items():
-                setattr(predictor, f"{name}_", value if isinstance(value, list) else value.numpy())
-            d, k = len(predictor.devices_), len(COEFFICIENTS)
-            fits = predictor.coefficients_.shape == (d, k) and predictor.covariances_.shape == (d, k, k)
-            known = range(len(predictor.layers_.devices))
-            fits &= len(predictor.errors_) == d == len(predictor.source_) and all(s in known for s in predictor.source_)
-        except (KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
-            raise InputError(edited) from error
-        if not fits:
-            raise InputError(edited)
+            predictor._restore(saved["state"])
+        except DAMAGE as error:
+            raise InputError(f"What was learnt in {path} does not fit its configuration; was it edited?") from error
         told = ("format", "predictor", "unit", "space", "devices", "layers", "state")
         predictor.metadata_ = {key: value for key, value in saved.items() if key not in told}
         return predictor
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
+        """Put what was learnt of the devices back; what does not fit raises a ValueError, KeyError or TypeError."""
+        d, k, known = len(self.devices_), len(COEFFICIENTS), range(len(self.layers_.devices))
+        self.coefficients_ = array(state["coefficients"], d, k)
+        self.covariances_ = array(state["covariances"], d, k, k)
+        self.source_, self.errors_ = state["source"], state["errors"]
+        if not d or len(self.source_) != d or any(type(s) is not int or s not in known for s in self.source_):
+            raise ValueError("a device has no layers")
+        if len(self.errors_) != d or not np.isfinite([float(error) for some in self.errors_ for error in some]).all():
+            raise ValueError("errors are not one list of numbers a device")
+        if not (self.coefficients_ > 0).all() or not 0 < self.noise < np.inf:
+            raise ValueError("coefficients and noise must be above zero")
+
+
+def _metric(m: Measurements) -> str:
+    """What tables of networks, or of layers, call the milliseconds of a run."""
+    known = set(m.table["metric"])
+    return next((name for name in ("latency_ms", "exe_ms") if name in known), "latency_ms")
 
 
 def shaped(archs: Networks) -> Sequence[Architecture]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.files.checkpoint import array
 from encoders.base import VectorEncoder
 from encoders.layer import LayerTable
 from predictors.base import Inputs, Log, Predictor
@@ -68,9 +69,12 @@ class Polynomial(Predictor):
         return {"mean": self.mean_, "std": self.std_, "terms": self.terms_, "weights": self.weights_}
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self.mean_, self.std_ = state["mean"].numpy(), state["std"].numpy()
-        self.terms_ = [terms.numpy() for terms in state["terms"]]
-        self.weights_ = [weights.numpy() for weights in state["weights"]]
+        self.mean_ = array(state["mean"], None)
+        self.std_ = array(state["std"], len(self.mean_))
+        self.terms_ = [array(terms, None, None, kind="i") for terms in state["terms"]]
+        self.weights_ = [array(weights, None) for weights in state["weights"]]
+        if not len(self.terms_) == len(self.weights_) == len(self.scale.mean_):
+            raise ValueError(f"{len(self.terms_)} polynomials, not one a device")
 
     def _to_onnx(self, x: Inputs) -> Any:
         """In double precision: monomials of large features cancel."""

@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from datasets.files.checkpoint import number
 from datasets.records import Architectures, Cost, Device, InputError
 from encoders.base import VectorEncoder
 from encoders.layer import LayerPhysics, LayerWork
 from predictors.base import Inputs, Log
 from predictors.scaling import Scale
-from predictors.trees import XGBoost, tree_node
+from predictors.trees import XGBoost, boosters, tree_node
 
 NEEDED = ("peak_gflops", "memory_gbs")
 """Without these a device has no roofline."""
@@ -113,8 +114,9 @@ class RooflineTrees(XGBoost):
         return {**super()._state(), "typical": self.typical_, "over": self.over_}
 
     def _restore(self, state: dict[str, Any]) -> None:
-        super()._restore(state)
-        self.typical_, self.over_ = dict(state["typical"]), state["over"]
+        self.boosters_ = boosters(state["boosters"], 1)
+        self.typical_ = {name: number(state["typical"][name]) for name in OPTIONAL}
+        self.over_ = number(state["over"])
 
     def _to_onnx(self, x: Inputs) -> Any:
         """For the devices that it was fitted on: their numbers stand in the file as constants."""

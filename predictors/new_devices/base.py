@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 
 import numpy as np
 
+from datasets.files.checkpoint import array, number
 from datasets.records import Architectures, Device, InputError, Measurements
 from encoders.base import DeviceEncoder, VectorEncoder
 from encoders.cell import CellOneHot
@@ -16,7 +17,7 @@ from encoders.device import DeviceSpecs
 from encoders.flat import Joined
 from predictors.base import Inputs, Log, Predictor
 from predictors.linear import Linear
-from predictors.new_devices.few_shot import draw, few_labels
+from predictors.new_devices.few_shot import draw, read_samples
 from predictors.scaling import Scale
 
 KEPT = 20_000
@@ -52,13 +53,18 @@ class FewShot(Predictor):
     asked_: dict[str, Any] = field(init=False, repr=False, compare=False)  # see `features`
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.source.metric != self.metric:
             raise InputError(f"The source model predicts {self.source.metric}, not {self.metric}.")
 
     @abstractmethod
-    def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
+    def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         """The line, weights [features] and what is added, from features [n, features] and scaled labels [n] of the new
-        device."""
+        device; `noise` [n] is the variance of labels as far as repeated measurements tell it."""
+
+    def _label_scale(self, features: np.ndarray, y: np.ndarray) -> Scale:
+        """The scale of the new device's labels [n, 1], whose architectures have `features` [n, features]."""
+        return Scale(self.labels).fit(y)
 
     # Fitting on the source devices
 
@@ -117,10 +123,11 @@ class FewShot(Predictor):
 
     def adapt(self, few: Measurements) -> Self:
         """See `Adaptable.adapt`."""
-        archs, y = few_labels(self, few, self.labels)
-        new = copy.copy(self)
-        new.devices_, new.scale = few.devices, Scale(self.labels).fit(y)
-        new.line_, new.bias_ = new._learn(self._features(self.encode(archs)), new.scale.transform(y)[:, 0])
+        archs, y, noise = read_samples(self, few, self.labels)
+        new, features = copy.copy(self), self._features(self.encode(archs))
+        new.devices_, new.scale = few.devices, self._label_scale(features, y)
+        unit = (1.0 if self.labels == "log" else y[:, 0]) / new.scale.std_
+        new.line_, new.bias_ = new._learn(features, new.scale.transform(y)[:, 0], noise * unit**2)
         told = {"samples": len(archs), "sources": [device.name for device in self.devices_]}
         new.metadata_ = {"dataset": few.name, "fingerprint": few.fingerprint(), "adapted": told}
         return new
@@ -174,14 +181,18 @@ class FewShot(Predictor):
 
     def _restore(self, state: dict[str, Any]) -> None:
         self.source.space_, self.asked_ = self.space_, {}
-        self.source.scale.restore(state["source_scale"])
+        sources = len(state["sources"]["mean"])
+        self.source.scale.restore(state["source_scale"], sources)
         self.source._restore(state["source"])
         self.sources_ = Scale(state["sources_kind"])
-        self.sources_.restore(state["sources"])
-        self.center_, self.width_ = state["center"].numpy(), state["width"].numpy()
-        self.alike_ = state["alike"].numpy()
+        self.sources_.restore(state["sources"], sources)
+        self.center_ = array(state["center"], None)
+        self.width_ = array(state["width"], len(self.center_))
+        self.alike_ = array(state["alike"], sources, sources)
         if "line" in state:
-            self.line_, self.bias_ = state["line"].numpy(), state["bias"]
+            self.line_, self.bias_ = array(state["line"], len(self.width_)), number(state["bias"])
+        if len(self.scale.mean_) != (1 if "line" in state else sources):
+            raise ValueError("it answers for other devices")
 
     def _to_onnx(self, x: Inputs) -> Any:
         from onnx import TensorProto, compose, helper, numpy_helper

@@ -13,12 +13,16 @@ from typing import Any
 
 import numpy as np
 
+from datasets.files.folders import Busy, Outcome, complete, inside, locked, whole_folder
+from datasets.files.writing import write_text
 from datasets.records import Architectures, InputError, Measurements
 from predictors.base import Adaptable, Log, Predictor, Uncertain, silent
 from predictors.config import to_config
 from predictors.metrics import report
 from predictors.new_devices.device_sets import DeviceSet, load_set
 
+FILES = ("metrics.json",)
+"""What a run folder holds."""
 SAMPLERS = ("own", "random", "fixed")
 LEVEL = 0.9
 """Of the intervals whose coverage is counted."""
@@ -125,7 +129,9 @@ def _scores(
         yield {"cells": name, **row, **report(truth[chosen], predicted[chosen])}
 
 
-def run(predictor: Predictor, sets: Path, device_set: str, folder: Path, name: str, settings: dict[str, Any]) -> bool:
+def run(
+    predictor: Predictor, sets: Path, device_set: str, folder: Path, name: str, settings: dict[str, Any]
+) -> Outcome:
     """One run folder of a study, `metrics.json` with all rows, which appears when it is whole; complete ones stay.
 
     Args:
@@ -137,14 +143,29 @@ def run(predictor: Predictor, sets: Path, device_set: str, folder: Path, name: s
         settings: cells, shots, draws, sampler, seed, and how many of the sources.
 
     Returns:
-        Whether there was anything to do.
+        Whether the run is done now, was complete before, or another process is at it.
     """
     config = {"predictor": to_config(predictor), "sets": str(sets), "device_set": device_set, "name": name, **settings}
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:10]
-    out = folder / f"{name}-{device_set.replace(':', '-')}-{settings['seed']}-{digest}"
-    if (out / "metrics.json").exists():
-        print(f"complete: {out}")
-        return False
+    out = inside(folder, f"{name}-{device_set.replace(':', '-')}-{settings['seed']}-{digest}")
+    try:
+        if not complete(out, FILES):
+            with locked(out) as place:
+                if not complete(place, FILES):  # since another process may have done it meanwhile
+                    rows = _rows(predictor, sets, device_set, name, settings)
+                    with whole_folder(place, FILES) as part:
+                        write_text(part / "metrics.json", json.dumps({"config": config, "rows": rows}, indent=1))
+                    return "done"
+    except Busy as reason:
+        print(f"left out: {reason}")
+        return "busy"
+    print(f"complete: {out}")
+    return "complete"
+
+
+def _rows(
+    predictor: Predictor, sets: Path, device_set: str, name: str, settings: dict[str, Any]
+) -> list[dict[str, Any]]:
     devices, settings = load_set(sets, device_set), dict(settings)
     if few := settings.pop("sources"):
         if few > len(devices.sources):
@@ -156,9 +177,4 @@ def run(predictor: Predictor, sets: Path, device_set: str, folder: Path, name: s
         if sys.stdout.isatty():
             print(f"  {message:70}", end="\r", flush=True)
 
-    rows = [{"predictor": name, **row} for row in study(devices, predictor, **settings, log=tell)]
-    out.mkdir(parents=True, exist_ok=True)
-    part = out / "metrics.json.part"
-    part.write_text(json.dumps({"config": config, "rows": rows}, indent=1))
-    part.replace(out / "metrics.json")
-    return True
+    return [{"predictor": name, **row} for row in study(devices, predictor, **settings, log=tell)]

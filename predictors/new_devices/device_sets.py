@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from datasets.base import Dataset
+from datasets.files.described import fitting
+from datasets.files.reading import read_yaml, shortened
 from datasets.records import Device, InputError, Measurements
 from predictors.config import from_config
 
@@ -47,22 +49,21 @@ def read_sets(path: Path) -> dict[str, dict[str, Any]]:
     Raises:
         InputError: no such file, or another content.
     """
-    import yaml
-
-    if not path.is_file():
-        raise InputError(f"There is no file of device sets {path}.")
-    try:
-        tree = yaml.safe_load(path.read_text())
-        needed = {"sets": ("data", "sources", "targets"), "leave_out": ("data",)}
-        parts = {
-            part: {name: {key: list(entry[key]) for key in keys} for name, entry in dict(tree.get(part, {})).items()}
-            for part, keys in needed.items()
-        }
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{path} is no file of device sets: each needs data, sources and targets ({error})."
-        ) from error
-    return parts
+    tree = read_yaml(path, "name a file of device sets as those of configs/device_sets")
+    needed = {"sets": ("data", "sources", "targets"), "leave_out": ("data",)}
+    if not isinstance(tree, dict) or not all(isinstance(tree.get(part, {}), dict) for part in needed):
+        raise InputError(f"{path} is no file of device sets: each needs data, sources and targets.")
+    found: dict[str, dict[str, Any]] = {part: {} for part in needed}
+    for part, keys in needed.items():
+        for name, entry in tree.get(part, {}).items():
+            where = f"{path}: '{shortened(name)}'"
+            if not isinstance(entry, dict) or any(not isinstance(entry.get(key), list) for key in keys):
+                raise InputError(f"{where} is no set of devices: it needs lists of {', '.join(keys)}.")
+            hints = {"data": list[dict[str, Any]], "sources": list[str], "targets": list[str]}
+            found[part][str(name)] = {key: list(fitting(entry[key], hints[key], f"{where}: {key}")) for key in keys}
+    if not any(found.values()):
+        raise InputError(f"{path} holds no set of devices: it needs `sets` or `leave_out`.")
+    return found
 
 
 def load_set(path: Path, name: str) -> DeviceSet:
@@ -73,7 +74,7 @@ def load_set(path: Path, name: str) -> DeviceSet:
     entry = parts["sets"].get(table) or parts["leave_out"].get(table if family else "")
     if entry is None:
         known = [*parts["sets"], *(f"{one}:FAMILY" for one in parts["leave_out"])]
-        raise InputError(f"{path} has no set '{name}'; it has {', '.join(known)}.")
+        raise InputError(f"{path} has no set '{shortened(name)}'; it has {', '.join(known)}.")
     m = _joined([_measurements(json.dumps(one)) for one in entry["data"]])
     asked = _without(family, m, entry.get("sources"), table) if family else entry
     known_names = {device.name for device in m.devices}

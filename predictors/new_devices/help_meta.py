@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from datasets.files.checkpoint import array, module
 from datasets.records import Architectures, InputError, Measurements
 from encoders.base import GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph
@@ -140,11 +141,9 @@ class HelpMeta(TorchPredictor):
 
     def _restore(self, state: dict[str, Any]) -> None:
         super()._restore(state)
-        example = {name: np.zeros((1, *shape), np.float32) for name, shape in self._shapes_.items()}
-        self.learner_ = self._learner(example)
-        self.learner_.load_state_dict(state["learner"])
-        self.learner_.eval()
-        self.references_ = Architectures(self.space_, state["references"].numpy())
+        example = self._example()
+        self.learner_ = module(lambda: self._learner(example), state["learner"])
+        self.references_ = Architectures(self.space_, array(state["references"], self.references, None, kind="i"))
 
 
 def _hardware(z: np.ndarray) -> np.ndarray:

@@ -8,34 +8,49 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from datasets.files.writing import write_text
 from datasets.records import InputError
+from predictors.rows import Columns, one_of, run_files, score, share, text, whole
+from predictors.rows import read_rows as rows_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+NEEDED: Columns = {
+    **dict.fromkeys(("predictor", "dataset", "device_set", "device", "sampler", "left_out"), text),
+    **dict.fromkeys(("seed", "shots", "draw", "sources", "source_cells"), whole),
+    **{"cells": one_of("all", "connected"), "shared_family": one_of(True, False)},
+    **dict.fromkeys(("spearman", "kendall", "within_5", "within_10"), share),
+    "mape": score,
+}
+"""Columns that a row must have."""
 SHOWN = ("spearman", "kendall", "mape", "within_5", "within_10", "coverage", "width_spearman")
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of every complete run of a study."""
-    files = sorted(folder.glob("*/metrics.json"))
-    if not files:
-        raise InputError(f"There is no run in {folder}; `python -m predictors transfer --sweep FILE` makes them.")
-    try:
-        return [row for file in files for row in json.loads(file.read_text())["rows"]]
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"A run in {folder} is damaged ({error}): delete it and run its sweep again.") from error
+    """The rows of every complete run of a study.
+
+    Raises:
+        InputError: there is none, or one is damaged.
+    """
+    files = run_files(folder, "python -m predictors transfer --sweep FILE")
+    remedy = "delete this run and run its sweep again"
+    rows = [row for file in files for row in rows_of(file, NEEDED, remedy, part="rows")]
+    if not any(row["cells"] == "all" for row in rows):
+        raise InputError(f"No run in {folder} has rows of all cells; {remedy}.")
+    return rows
 
 
 def gather(folder: Path) -> pd.DataFrame:
     """Write summary.json and report.html; returns mean Spearman, one line a predictor, sampler and number of samples,
     one column a set. Draws count alike within a target, targets alike within a set."""
+    from datasets.figures import write_figure
     from predictors.report import page
 
     rows = read_rows(folder)
     table = pd.DataFrame(rows)
     told = [*({"part": "score", **row} for row in rows), *margins(table)]
-    (folder / "summary.json").write_text(json.dumps(told, indent=1, default=float))
+    write_text(folder / "summary.json", json.dumps(told, indent=1, default=float))
     names = [name for name in SHOWN if name in table]
     table[names] = table[names].astype(float)
     every = table[table["cells"] == "all"]
@@ -47,18 +62,17 @@ def gather(folder: Path) -> pd.DataFrame:
     means = detail[[name for name in names if name != "spearman"]].mean()
     devices = spread.join(means).reset_index()
     paths = table[table["cells"] == "connected"].groupby([*line, "device_set"], sort=False)[names].mean().reset_index()
-    picture = figure(every)
-    picture.savefig(folder / "figure.png", dpi=130)
     sections: list[Any] = [
         ("Mean Spearman over targets, draws and seeds, all architectures but the samples", wide.reset_index().round(3)),
-        ("The same, drawn: largest number of samples that all have", picture),
+        ("The same, drawn: largest number of samples that all have", lambda: figure(every)),
         ("Every target: mean, deviation and worst Spearman over draws and seeds; means of the rest", devices.round(3)),
     ]
     if len(paths):
         sections.append(("Only cells with a path from input to output", paths.round(3)))
     left = every.groupby("device_set", sort=False)[["left_out", "sources", "source_cells"]].first().reset_index()
     sections.append(("Devices that a set names and no table here has", left))
-    (folder / "report.html").write_text(page("Predicting new devices from a few measurements", sections))
+    write_text(folder / "report.html", page("Predicting new devices from a few measurements", sections))
+    write_figure(figure(every), folder / "figure.png")
     return wide
 
 

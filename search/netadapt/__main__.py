@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from datasets.cli import main
+from datasets.files.writing import write_text
 from datasets.records import Architecture, InputError
 
 if TYPE_CHECKING:
@@ -146,7 +147,7 @@ def _measure(runtime: str, whole: Architecture, ms: float) -> Callable[[Architec
     from measure.backends import parse_backend
     from measure.shares import Shares
 
-    shares = Shares(parse_backend(runtime, "host"), whole)
+    shares = Shares(parse_backend(runtime), whole)
     return lambda network, weights: ms * shares(network, weights)
 
 
@@ -166,7 +167,7 @@ def _tell(found: Adapted, ms: float, paths: list[Path]) -> None:
     )
     print(f"{kept} the budget of {found.budget_ms:.4g} ms after {found.iterations} iterations")
     print(f"test accuracy {found.accuracy:.4g} %")
-    paths[0].with_name("widths.json").write_text(json.dumps(widths, indent=1))
+    write_text(paths[0].with_name("widths.json"), json.dumps(widths, indent=1))
     print("written:", *paths)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.analysis import spelt
+from datasets.files.writing import write_text
 from datasets.records import Architecture, InputError
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.layers import Layer
@@ -104,8 +105,7 @@ def layers(
     lines = [one.network().key for one in layers_to_measure(found, grid)]
     for groups in found if direct else ():
         lines += [spelt(one.ops, one.edges).key for one in direct_networks(groups, grid, direct, seed)]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text("".join(line + "\n" for line in lines))
+    write_text(out, "".join(line + "\n" for line in lines))
     print(f"{len(lines)} layers of {len(found)} networks in {out}")
 
 

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datasets.analysis import entries
+from datasets.files.reading import listed
+from datasets.files.table_file import read_values
 from datasets.records import InputError
 from search.netadapt.layers import Layer, read_layer, read_network
 
 if TYPE_CHECKING:
-    pass
+    import pandas as pd
 
 CALL = "one number"
 """What tables call a session that computes nothing."""
@@ -100,15 +102,17 @@ class LayerTable:
             device: by default the only one.
             metric: of the latencies.
         """
-        rows = read_rows(path, device, metric)
+        table = read_values(path)
+        device = device or _device(table, path)
+        rows = _rows(table, device, metric, path)
         networks = {key: read_network(key) for key in rows if key != CALL}
         layers = {key: network for key, network in networks.items() if len(entries(network)) == 1}
         if CALL not in rows or not layers:
             raise InputError(f"{path} has no layers, or no '{CALL}'; measure what `python -m search layers` lists.")
         measured = [(read_layer(network), rows[key]) for key, network in layers.items()]
-        table = cls.of(measured, rows[CALL], device or _device(path, metric))
-        table.whole = {key: rows[key] for key in networks if key not in layers}
-        return table
+        found = cls.of(measured, rows[CALL], device)
+        found.whole = {key: rows[key] for key in networks if key not in layers}
+        return found
 
     def number(self, kind: str) -> int:
         """The kind's number, for `ms`."""
@@ -199,32 +203,24 @@ def _bridged(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.interp(x, x[there], y[there], left=np.nan, right=np.nan) if there.any() else y
 
 
-def read_rows(path: Path, device: str | None = None, metric: str = "latency_ms") -> dict[str, float]:
-    """Latencies in ms by the texts of layers and networks, from a table of `measure table`."""
-    import pandas as pd
-
-    device = device or _device(path, metric)
-    table = pd.read_parquet(path, columns=["space", "key", "device", "metric", "value"])
+def _rows(table: pd.DataFrame, device: str, metric: str, path: Path) -> dict[str, float]:
     chosen = table[(table["space"] == "layers") & (table["device"] == device) & (table["metric"] == metric)]
     if chosen.empty:
-        raise InputError(f"{path} has no {metric} of layers on '{device}'; it knows {', '.join(devices_of(path))}.")
+        raise InputError(f"{path} has no {metric} of layers on '{device}'; it knows {listed(_devices(table))}.")
     return dict(zip(chosen["key"], chosen["value"].astype(float), strict=True))
 
 
 def devices_of(path: Path) -> list[str]:
-    """The devices of a table."""
-    import pandas as pd
-
-    if not path.is_file():
-        raise InputError(f"There is no table {path}; `python -m measure table` writes one.")
-    try:
-        return sorted(pd.read_parquet(path, columns=["device"])["device"].unique())
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"{path} is no table of `python -m measure table` ({error}).") from error
+    """The devices of a table, sorted by their names; raises `InputError` where it cannot be read."""
+    return _devices(read_values(path))
 
 
-def _device(path: Path, metric: str) -> str:
-    known = devices_of(path)
+def _devices(table: pd.DataFrame) -> list[str]:
+    return sorted(table["device"].dropna().unique())
+
+
+def _device(table: pd.DataFrame, path: Path) -> str:
+    known = _devices(table)
     if len(known) != 1:
-        raise InputError(f"{path} is of several devices; name one of {', '.join(known)}.")
+        raise InputError(f"{path} is of {len(known)} devices; name one of them: {listed(known) or 'there is none'}.")
     return known[0]

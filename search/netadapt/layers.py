@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from datasets.analysis import spelt
+from datasets.files.reading import shortened
 from datasets.records import Architecture, InputError, Op
 
 IN, OUT = "in", "out"
@@ -76,8 +77,10 @@ def read_network(key: str) -> Architecture:
         ops, edges = json.loads(key)
         made = tuple(Op(kind, {name: _tuple(value) for name, value in attrs.items()}) for kind, attrs in ops)
         return Architecture("layers", key, made, tuple(map(tuple, edges)))
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InputError(f"'{key}' is not a layer; `python -m search layers` writes such texts.") from error
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(
+            f"'{shortened(key, 60)}' is not a layer; `python -m search layers` writes such texts."
+        ) from error
 
 
 def _filled(name: str, value: Any, numbers: dict[str, int]) -> Any:

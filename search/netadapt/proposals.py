@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
+from multiprocessing import active_children, get_context
 from typing import Any, Literal, Protocol, Self
 
 import numpy as np
@@ -97,8 +97,10 @@ class Workers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self.pool is not None:
+            for process in active_children() if kind else ():
+                process.kill()  # nobody waits for what it tries now
             self.pool.shutdown(cancel_futures=True)
 
 
@@ -107,6 +109,7 @@ _HERE: dict[str, Trainer] = {}
 
 
 def _begin(trainer: Trainer, free: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who adapts, which then ends this process
     if sys.platform == "linux":
         import ctypes
 

@@ -6,16 +6,24 @@ import fcntl
 import io
 import json
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from datasets.files.reading import existing, read_json, shortened
+from datasets.files.table_file import is_finite
+from datasets.files.writing import cannot_write, write_bytes, write_text
 from datasets.records import InputError
 from search.netadapt.cutting import Weights
 
 Row = dict[str, Any]
+
+MOST_BYTES = 2**31
+"""Largest weights that are read."""
 
 
 class Record:
@@ -33,9 +41,12 @@ class Record:
         Raises:
             InputError: it holds an adaptation with other settings, or another process is at it.
         """
-        folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.path = folder, folder / "iterations.jsonl"
-        self.file = self.path.open("a+b", buffering=0)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self.file = self.path.open("a+b", buffering=0)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -44,18 +55,40 @@ class Record:
         self.file.seek(0)
         content = self.file.read()
         whole = content.rfind(b"\n") + 1
+        self.rows = [self._row(line, number) for number, line in enumerate(content[:whole].splitlines(), 1)]
         self.file.truncate(whole)  # a line torn by a crash
-        self.rows: list[Row] = [json.loads(line) for line in content[:whole].splitlines()]
 
     def _settle(self, settings: Row) -> None:
         path = self.folder / "settings.json"
         if not path.exists():
-            _whole(path, json.dumps(settings, indent=1).encode())
-        elif (before := json.loads(path.read_text())) != settings:
+            write_text(path, json.dumps(settings, indent=1))
+        elif (before := self._before(path)) != settings:
             other = sorted(name for name in before.keys() | settings.keys() if before.get(name) != settings.get(name))
             raise InputError(
                 f"{self.folder} holds an adaptation with another {', '.join(other)}; name another folder, or delete it."
             )
+
+    def _before(self, path: Path) -> Row:
+        before = read_json(path, f"delete {self.folder} and adapt again")
+        if not isinstance(before, dict):
+            raise InputError(f"{path} holds no settings; delete {self.folder} and adapt again.")
+        return before
+
+    def _row(self, line: bytes, number: int) -> Row:
+        """A line: `ms` and `widths` (channels by name) where they stand in it; the first is iteration 0."""
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        right = isinstance(row, dict) and (number > 1 or row.get("iteration") == 0)
+        right = right and is_finite(row.get("ms", 1.0)) and row.get("ms", 1.0) > 0
+        widths = row.get("widths", {}) if right else {}
+        right = (
+            right and isinstance(widths, dict) and all(type(width) is int and width > 0 for width in widths.values())
+        )
+        if not right or (number == 1 and not {"ms", "widths"} <= row.keys()):
+            raise InputError(f"{self.path}, line {number} is damaged; delete {self.folder} and adapt again.")
+        return row
 
     def append(self, row: Row) -> None:
         """Write a line through to the disk."""
@@ -70,7 +103,7 @@ class Record:
             f"{node}.{part}": value for node, named in weights.items() for part, value in named.items()
         }
         np.savez(buffer, **flat)
-        _whole(self._of(name), buffer.getvalue())
+        write_bytes(self._of(name), buffer.getvalue())
 
     def load(self, name: str) -> Weights:
         """Weights that were saved under this name."""
@@ -89,20 +122,19 @@ class Record:
 
 
 def read_weights(path: Path) -> Weights:
-    """Weights from a file of a `Record`."""
+    """Weights from a file of a `Record`; raises `InputError` where it is missing, damaged or larger than 2 GiB."""
     weights: Weights = {}
-    with np.load(path) as held:
-        for name in held.files:
-            node, part = name.split(".")
-            weights.setdefault(int(node), {})[part] = held[name]
+    path = existing(path, "delete its folder and adapt again")
+    try:
+        with zipfile.ZipFile(path) as parts:
+            if sum(part.file_size for part in parts.infolist()) > MOST_BYTES:
+                raise InputError(
+                    f"{path} expands to more than {MOST_BYTES:,} bytes; delete its folder and adapt again."
+                )
+        with np.load(path) as held:
+            for name in held.files:
+                node, part = name.split(".")
+                weights.setdefault(int(node), {})[part] = held[name]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise InputError(f"{path} is damaged ({shortened(error)}); delete its folder and adapt again.") from error
     return weights
-
-
-def _whole(path: Path, content: bytes) -> None:
-    """Write a file that is there whole or not at all."""
-    beside = path.with_suffix(".part")
-    with beside.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)

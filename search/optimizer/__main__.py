@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from datasets.cli import main
+from datasets.files.writing import write_text
 from datasets.records import Architectures, InputError, Measurements, find_device
 from search.base import Problem
-from search.costs import lookup, read_table
+from search.costs import lookup, read_measurements
 from search.optimizer.optimizer_network import Objective, OptimizerNetwork, answer
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def optimize(
     from predictors.base import Predictor
     from search.optimizer.cost_models import CostModels
 
-    m, values = read_table(latency), read_table(accuracy)
+    m, values = read_measurements(latency), read_measurements(accuracy)
     table, tabled = lookup(values.architectures, values.matrix(metric)[:, 0])
     find_device(m.devices, device if few is None else m.devices[0].name)
     names = sources.split(",") if sources else [known.name for known in m.devices if known.name != device]
@@ -78,8 +79,10 @@ def optimize(
     about: dict[str, str | int] = {**tables, "predictors": predictors, **sizes}
     saved = where / "settings.json"
     if not saved.is_file():
-        _train(learnt, accuracy_net(values, metric, seed, predictors), tabled, where, seed=seed, **sizes)
-        saved.write_text(json.dumps(about))
+        accuracies = accuracy_net(values, metric, seed, predictors)
+        _begin(where, about)
+        _train(learnt, accuracies, tabled, where, seed=seed, **sizes)
+        write_text(saved, json.dumps(about))
     elif other := [name for name, value in json.loads(saved.read_text()).items() if about[name] != value]:
         raise InputError(f"{where} holds networks of other settings ({', '.join(other)}); name another --folder.")
     costs, net = CostModels.load(where), Predictor.load(where / "accuracy.pt")
@@ -89,7 +92,7 @@ def optimize(
         said, known = net.predict(Architectures(tabled.space, archs.decisions), None), table(archs)
         return np.where(np.isnan(known), said, known)
 
-    _answer(costs, made, read_table(few) if few else m, device, quality, budget_ms, rounds)
+    _answer(costs, made, read_measurements(few) if few else m, device, quality, budget_ms, rounds)
 
 
 def accuracy_net(m: Measurements, metric: str, seed: int = 0, size: int = 1) -> MLP | Ensemble:
@@ -104,6 +107,16 @@ def accuracy_net(m: Measurements, metric: str, seed: int = 0, size: int = 1) -> 
     return (net if size == 1 else Ensemble(member=net, size=size)).fit(m)
 
 
+def _begin(where: Path, about: dict[str, str | int]) -> None:
+    """Keep networks of these settings that a stopped training left, and no others."""
+    started, settings = where / "started.json", json.dumps(about)
+    if started.is_file() and started.read_bytes() == settings.encode():
+        return
+    for file in where.glob("network_*.pt"):
+        file.unlink()
+    write_text(started, settings)
+
+
 def _train(
     m: Measurements,
     accuracy: MLP | Ensemble,
@@ -114,7 +127,7 @@ def _train(
     steps: int,
     seed: int,
 ) -> None:
-    """Both stages."""
+    """Both stages; networks that are there are trained already."""
     import torch
 
     from predictors.new_devices.conditioned import Conditioned
@@ -127,14 +140,13 @@ def _train(
     costs = CostModels(Conditioned(), DeviceNet(steps=steps)).fit(m, known, seed)
     objective = Objective(tabled, lambda p: accuracy.predict_relaxed(p, p), (costs.net.predict_relaxed,))
     devices = torch.from_numpy(costs.devices(synthetic, np.random.default_rng(seed))).float()[:, None]
-    where.mkdir(parents=True, exist_ok=True)
     for i in range(networks):
         for method in METHODS:
-            made = OptimizerNetwork(method, steps=steps, seed=i).fit(objective, devices, print)
-            made.save(_file(where, method, i))
+            if not (file := _file(where, method, i)).is_file():
+                OptimizerNetwork(method, steps=steps, seed=i).fit(objective, devices, print).save(file)
     costs.save(where)
     accuracy.save(where / "accuracy.pt")
-    (where / "references.txt").write_text("\n".join(costs.net.references_.keys) + "\n")
+    write_text(where / "references.txt", "\n".join(costs.net.references_.keys) + "\n")
     print(f"trained in {time.process_time() - start:.0f} CPU seconds: {where}")
 
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from datasets.files.checkpoint import read_checkpoint, write_checkpoint
 from datasets.records import Architectures, InputError, Measurements
-from predictors.base import Adaptable, Log, Predictor, read_checkpoint, silent, write_checkpoint
+from predictors.base import Adaptable, Log, Predictor, silent
 from search.optimizer.device_net import DeviceNet
 
 CELLS = 900

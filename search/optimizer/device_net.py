@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
+from datasets.files.checkpoint import DAMAGE, array, module, number
 from datasets.records import Architectures, InputError, Measurements
 from datasets.spaces import parse_space
 from encoders.cell import CellOneHot
@@ -140,15 +141,28 @@ class DeviceNet:
 
     @staticmethod
     def restored(state: dict[str, Any]) -> DeviceNet:
-        """The one whose `state` that is."""
-        net = DeviceNet(**state["settings"])
-        net.references_ = parse_space(state["space"]).parse(state["references"])
-        logs, one_hot = state["logs"].numpy(), state["one_hot"].numpy()
-        net.synthetic_ = SyntheticDevices(logs, one_hot, tuple(state["choices"]), state["reach"])
-        net.places_ = state["places"].numpy()
-        net.network_ = net._network(one_hot.shape[1], len(net.references_))
-        net.network_.load_state_dict(state["network"])
-        net.network_.eval().requires_grad_(False)
+        """The one whose `state` that is.
+
+        Raises:
+            InputError: it was edited.
+        """
+        try:
+            net = DeviceNet(**state["settings"])
+            net.references_ = parse_space(state["space"]).parse(state["references"])
+            choices = net.references_.space.num_choices
+            logs, reach = array(state["logs"], None, None), number(state["reach"])
+            net.synthetic_ = SyntheticDevices(logs, array(state["one_hot"], len(logs), sum(choices)), choices, reach)
+            net.places_ = array(state["places"], len(net.references_), kind="i")
+            if tuple(state["choices"]) != choices or not logs.size or not reach >= 0:
+                raise ValueError("devices are of another space")
+            if net.places_.min() < 0 or net.places_.max() >= len(logs):
+                raise ValueError("references were not measured")
+            net.network_ = module(lambda: net._network(sum(choices), len(net.places_)), state["network"])
+            net.network_.requires_grad_(False)
+            if not np.isfinite(net.predict(net.references_, logs[net.places_, 0])).all():
+                raise ValueError("predictions are not finite")
+        except DAMAGE as error:
+            raise InputError("This network of devices does not fit its settings; was its file edited?") from error
         return net
 
 

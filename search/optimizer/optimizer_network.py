@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
+from datasets.files.checkpoint import DAMAGE, array, module, read_checkpoint, write_checkpoint
 from datasets.records import Architectures, InputError, Space
 from datasets.spaces import parse_space
 from search.base import Decision, Ledger, Problem, Progress, silent
@@ -202,31 +203,36 @@ class OptimizerNetwork:
         return decoded(self.space_, self.relaxed(device, conditions).double().numpy(), each)
 
     def save(self, path: Path) -> None:
-        """Write plain data and tensors."""
-        import torch
-
+        """Write plain data and tensors, whole or not at all."""
         settings = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         state = {"settings": settings, "space": str(self.space_), "mean": self.mean_, "std": self.std_}
-        state["known"] = self.known_
-        torch.save({**state, "network": self.network_.state_dict()}, path)
+        write_checkpoint({**state, "known": self.known_, "network": self.network_.state_dict()}, path)
 
     @staticmethod
     def load(path: Path) -> OptimizerNetwork:
-        """Read what `save` wrote; nothing in the file is executed."""
+        """Read what `save` wrote; nothing in the file is executed.
+
+        Raises:
+            InputError: no such file, a truncated, damaged, foreign or edited one.
+        """
         import torch
 
-        if not Path(path).is_file():
-            raise InputError(f"There is no file {path}.")
+        saved = read_checkpoint(path, "an optimizer network")
         try:
-            saved: dict[str, Any] = torch.load(path, weights_only=True)
             new = OptimizerNetwork(**saved["settings"])
-            new.space_, new.mean_, new.std_ = parse_space(saved["space"]), saved["mean"], saved["std"]
-            new.known_ = saved["known"]
-            new.network_ = new._network(len(new.mean_))
-            new.network_.load_state_dict(saved["network"])
-        except Exception as error:  # torch raises half a dozen types on damaged files
-            raise InputError(f"{path} is truncated, or no optimizer network (only plain data is loaded).") from error
-        new.network_.eval()
+            new.space_ = parse_space(saved["space"])
+            mean, std = array(saved["mean"], None), array(saved["std"], len(saved["mean"]))
+            known = array(saved["known"], 2, None)
+            if new.asks not in ("budget", "weight") or not 0 < known.shape[1] <= len(mean) or not (std > 0).all():
+                raise ValueError("what it asks for does not fit")
+            new.mean_, new.std_, new.known_ = (torch.from_numpy(part) for part in (mean, std, known))
+            new.network_ = module(lambda: new._network(len(mean)), saved["network"])
+            costs = known.shape[1]
+            device = torch.zeros(costs, len(mean) // costs - 1)
+            if not bool(torch.isfinite(new.relaxed(device, torch.ones(1, costs))).all()):
+                raise ValueError("probabilities are not finite")
+        except DAMAGE as error:
+            raise InputError(f"What was learnt in {path} does not fit its settings; was it edited?") from error
         return new
 
 

@@ -1,0 +1,90 @@
+"""jsonargparse with the rules of Gnomon: which classes may be named, how large a configuration may be.
+
+Four settings do it, each for everything that jsonargparse reads: its list of packages that values may be imported from,
+checked before an import; a parser that makes instances of nothing but classes; a loader of YAML text with limits; and
+the reading of files. Whatever else its parsing stumbles over is an `ArgumentError`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jsonargparse
+import yaml
+from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse.typing import Path as NamedFile
+
+from datasets.classes import PACKAGES, class_named, named_in, packages
+from datasets.files.reading import MOST_YAML, check_yaml, parse_yaml, read_text
+from datasets.records import InputError
+
+HINT = "name a YAML file as those of configs"
+
+
+class Parser(ArgumentParser):
+    """A parser that instantiates classes only, of the packages that may be named."""
+
+    def __init__(self, *arguments: Any, exit_on_error: bool = False, **options: Any) -> None:
+        super().__init__(*arguments, exit_on_error=exit_on_error, **options)
+
+    def parse_args(self, *arguments: Any, **options: Any) -> Namespace:
+        """Parse a command line; every fault in it is an `ArgumentError` or an `InputError`."""
+        try:
+            parsed = super().parse_args(*arguments, **options)
+        except (ArgumentError, InputError):
+            raise
+        except Exception as error:  # hostile values make jsonargparse raise nearly anything
+            raise ArgumentError(None, str(error) or type(error).__name__) from error
+        for key, value in parsed.items():
+            if key.rpartition(".")[2] == "seed" and isinstance(value, int) and value < 0:
+                raise InputError(f"--{key} has to be 0 or more, not {value}.")
+        return parsed
+
+    def instantiate(self, namespace: Namespace, *arguments: Any, **options: Any) -> Namespace:
+        """Make the objects, after a look at what they are: jsonargparse would also call functions that return one."""
+        for path in named_in(namespace.as_dict()):
+            class_named(path, object)
+        try:
+            return super().instantiate(namespace, *arguments, **options)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # of values that its parsing let through
+            raise ArgumentError(None, str(error)) from error
+
+
+def install() -> None:
+    """Have jsonargparse follow the rules, with the packages that GNOMON_PLUGINS names now."""
+    programs = [f"{package}.__main__" for package in PACKAGES]
+    jsonargparse.set_parsing_settings(
+        import_path_denylist=["*", *programs],
+        import_path_allowlist=list(packages()),
+        instantiate_subclass_spec_in_any=False,
+    )
+    jsonargparse.set_loader("yaml", _load, exceptions=(yaml.YAMLError,))
+    NamedFile.read_text = _read_text
+
+
+_jsonargparse_load = jsonargparse.get_loader("yaml")
+
+
+def _load(text: str) -> Any:
+    check_yaml(text, "A value of the command line")
+    return _jsonargparse_load(text)
+
+
+_jsonargparse_read = NamedFile.read_text
+
+
+def _read_text(self: Any) -> str:
+    """The text of a configuration file, all of whose class paths may be imported."""
+    path = Path(self.absolute)
+    if self.relative == "-" or path.is_fifo():
+        return str(_jsonargparse_read(self))
+    text = read_text(path, HINT, MOST_YAML)
+    tree = parse_yaml(text, str(path))
+    try:
+        for named in named_in(tree):
+            if "." in str(named):  # others are short names of classes that are there already
+                class_named(named, object)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
+    return text

@@ -1,0 +1,136 @@
+"""Columns of Parquet files that users name: sizes are checked before anything is decoded, then types."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from datasets.architectures import InputError
+from datasets.files.reading import existing, listed, shortened
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+MOST_BYTES = 256 * 2**20
+"""Most bytes of a table's pages once they are decompressed; our largest has 2.2 million."""
+MOST_VALUES = 30_000_000
+"""Most rows times columns; our largest table has 1.1 million."""
+MOST_TEXT = 256 * 2**20
+"""Most bytes of text in a column, with repeated texts counted as often as they occur."""
+MOST_PARTS = 1000
+"""Most columns, and most row groups."""
+
+
+def read_parquet(
+    path: Path, texts: Sequence[str], numbers: Sequence[str], hint: str, others: bool = False
+) -> tuple[pd.DataFrame, dict[bytes, bytes]]:
+    """Columns of a Parquet file, and the metadata of its schema.
+
+    Args:
+        path: of the file.
+        texts: columns that must hold texts.
+        numbers: columns that must hold numbers.
+        hint: what the file should be; it ends the sentence of an `InputError`.
+        others: read all other columns of texts and numbers, too.
+
+    Raises:
+        InputError: the file is missing, no Parquet, has no rows, lacks a column or has it with another type, or is
+            larger than `MOST_BYTES`, `MOST_VALUES`, `MOST_TEXT` or `MOST_PARTS` allow.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = existing(path, hint)
+    try:
+        with pq.ParquetFile(path) as plain:
+            schema, held = plain.schema_arrow, plain.metadata
+    except (pa.ArrowException, OSError, ValueError, TypeError) as error:
+        raise damaged(path, error, hint) from error
+    for name in (*texts, *numbers):
+        _check_column(schema, name, name in texts, path, hint)
+    more = [one for one in schema if others and one.name not in (*texts, *numbers)]
+    texts = [*texts, *(one.name for one in more if _is_text(one.type))]
+    chosen = [*texts, *numbers, *(one.name for one in more if _is_number(one.type))]
+    _check_size(held, chosen, path)
+    try:
+        options = {"read_dictionary": list(texts), "page_checksum_verification": True}
+        with pq.ParquetFile(path, metadata=held, **options) as file:
+            data = file.read(columns=chosen, use_threads=False)
+        data.validate(full=True)
+        for name in texts:
+            _check_text(data[name], name, path)
+        columns = [data[name].cast(pa.large_string()) if name in texts else data[name] for name in chosen]
+        table = pa.table(columns, names=chosen).to_pandas()
+    except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
+        raise damaged(path, error, hint) from error
+    return table, dict(schema.metadata or {})
+
+
+def _check_column(schema: pa.Schema, name: str, text: bool, path: Path, hint: str) -> None:
+
+    if (count := schema.names.count(name)) != 1:
+        has = f"{count} columns" if count else "no column"
+        raise InputError(f"{path} has {has} '{name}'; it has {listed(schema.names)}; {hint}.")
+    kind = schema.field(name).type
+    if not (_is_text(kind) if text else _is_number(kind)):
+        raise InputError(
+            f"Column '{name}' of {path} must hold {'texts' if text else 'numbers'}, not {shortened(kind, 60)}; {hint}."
+        )
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    value = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.types.is_string(value) or pa.types.is_large_string(value) or pa.types.is_null(value)
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)
+
+
+def _check_size(meta: pq.FileMetaData, names: Sequence[str], path: Path) -> None:
+    """Refuse a file by what its metadata says, before a page of it is read."""
+    if meta.num_columns > MOST_PARTS or meta.num_row_groups > MOST_PARTS:
+        raise InputError(
+            f"{path} has {meta.num_columns:,} columns in {meta.num_row_groups:,} row groups, more than the "
+            f"{MOST_PARTS:,} that are read; write it anew in larger pieces."
+        )
+    parts = [meta.row_group(number) for number in range(meta.num_row_groups)]
+    rows = max(meta.num_rows, sum(part.num_rows for part in parts))
+    if not rows:
+        raise InputError(f"{path} has no rows; measure something first.")
+    size = sum(part.total_byte_size for part in parts)  # of columns alone pyarrow aborts where they are damaged
+    if rows * len(names) > MOST_VALUES or size > MOST_BYTES:
+        raise InputError(
+            f"{path} would expand to {rows:,} rows of {len(names)} columns ({size:,} bytes), more than the "
+            f"{MOST_VALUES:,} values and {MOST_BYTES:,} bytes that are read; split it."
+        )
+
+
+def _check_text(column: pa.ChunkedArray, name: str, path: Path) -> None:
+    """Refuse a column whose texts, each row with its own copy, would fill the memory."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    size = 0
+    for chunk in column.chunks:
+        coded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
+        if not pa.types.is_null(coded.dictionary.type):
+            size += pc.sum(pc.binary_length(coded.dictionary).take(coded.indices)).as_py() or 0
+    if size > MOST_TEXT:
+        raise InputError(
+            f"Column '{name}' of {path} holds {size:,} bytes of text, more than the {MOST_TEXT:,} that are read; "
+            "split the table."
+        )
+
+
+def damaged(path: Path, error: Exception, hint: str) -> InputError:
+    """The sentence for a file that is not what it should be."""
+    why = shortened(" ".join(str(error).split()) or type(error).__name__)
+    return InputError(f"{path} is damaged or no such table ({why}); {hint}.")

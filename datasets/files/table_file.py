@@ -1,0 +1,149 @@
+"""Tables of `python -m measure table`, with the devices that they describe."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets.architectures import InputError
+from datasets.files.parquet_file import damaged, read_parquet
+from datasets.files.reading import shortened
+from datasets.records import Device
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IDENTITY = ("space", "key", "device", "metric")
+"""The columns that say what a row is a measurement of."""
+
+_HINT = "`python -m measure table --out FILE` writes one"
+
+
+def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """A table of `python -m measure table` and its metadata.
+
+    Returns:
+        The columns space, key, device (missing where a row belongs to none), metric (texts), value (numbers), and
+        whatever other columns of texts and numbers there are; rows of one space, key, device and metric are merged as
+        `merge_rows` says. The metadata: `devices` (dictionaries that `Device(**d)` reads) and what else stands there.
+
+    Raises:
+        InputError: the file is missing, no Parquet, too large, has no metadata, lacks a column, or a column, a value
+            or a device is not as above.
+    """
+    table, meta = read_parquet(path, IDENTITY, ("value",), _HINT, others=True)
+    _check_keys(table, path)
+    return merge_rows(table), _read_meta(meta, path)
+
+
+def read_values(path: Path) -> pd.DataFrame:
+    """The columns space, key, device, metric and value of a table, whether it has metadata or not; as `read_table`
+    raises, and for a value that is not finite or not positive."""
+    table, _ = read_parquet(path, IDENTITY, ("value",), _HINT)
+    _check_keys(table, path)
+    values = table["value"].to_numpy(float)
+    if (bad := ~((values > 0) & (values < math.inf))).any():
+        row = int(bad.argmax())
+        raise InputError(
+            f"{path}, row {row}: value {values[row]} of {shortened(table['key'].iloc[row], 60)} is not a positive "
+            "number; leave that row out."
+        )
+    return merge_rows(table)
+
+
+def _check_keys(table: pd.DataFrame, path: Path) -> None:
+    for name in ("space", "key", "metric"):
+        if (missing := table[name].isna()).any():
+            raise InputError(
+                f"{path}, row {int(missing.to_numpy().argmax())}: '{name}' is missing; leave that row out."
+            )
+
+
+def merge_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """One row for each space, key, device and metric: rows that are equal in every column count once, and the values
+    of the others become their median (`repeats`: their sum), a text the first one."""
+    if not table.duplicated(list(IDENTITY)).any():
+        return table
+    groups = table.drop_duplicates().groupby(list(IDENTITY), sort=False, dropna=False)
+    merged, numbers = groups.first(), groups.median(numeric_only=True)
+    merged[numbers.columns] = numbers
+    if "repeats" in table:
+        merged["repeats"] = groups["repeats"].sum()
+    return merged.reset_index()[list(table.columns)]
+
+
+def _read_meta(held: Mapping[bytes, bytes], path: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads(held[b"gnomon"])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise damaged(path, error, _HINT) from None
+    devices = meta.get("devices") if isinstance(meta, dict) else None
+    if not isinstance(devices, list):
+        raise damaged(path, ValueError("its metadata has no list of devices"), _HINT)
+    names = [device_of(device, f"{path}, device {number}").name for number, device in enumerate(devices)]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise InputError(f"{path} describes the device {shortened(twice[0], 60)} twice; leave one description out.")
+    if meta.get("reference_ms") is not None:
+        check_numbers(meta["reference_ms"], "reference_ms", str(path), positive=True)
+    return meta
+
+
+def device_of(content: Any, where: str) -> Device:
+    """The device that a dictionary of a table, a journal or a LETI file describes.
+
+    Args:
+        content: fields of `Device`.
+        where: it begins the sentence of an `InputError`.
+
+    Raises:
+        InputError: a field is missing, unknown or of another type, or the name ends with another batch than `batch`.
+    """
+    if not isinstance(content, Mapping):
+        raise InputError(f"{where} must be a description of a device, not {shortened(repr(content), 60)}.")
+    known = {"name": str, "family": str, "kind": str, "runtime": str, "precision": str, "batch": int, "features": dict}
+    if unknown := [name for name in content if name not in known]:
+        raise InputError(f"{where} has an unknown field '{shortened(unknown[0], 60)}'; known are {', '.join(known)}.")
+    for name, kind in known.items():
+        value = content.get(name)
+        if name not in content and name in ("name", "family", "kind"):
+            raise InputError(f"{where} has no field '{name}'.")
+        if name in content and (not isinstance(value, kind) or isinstance(value, bool)):
+            raise InputError(f"{where}: field '{name}' must be a {_KINDS[kind]}, not {shortened(repr(value), 60)}.")
+    check_numbers(content.get("features", {}), "features", where)
+    device = Device(**content)
+    if not device.name or device.batch < 1:
+        raise InputError(f"{where}: a device has a name and a batch of 1 or more.")
+    named = re.fullmatch(rf".*_{re.escape(device.runtime)}_{re.escape(device.precision)}_(\d{{1,9}})", device.name)
+    if device.runtime and named and int(named[1]) != device.batch:
+        raise InputError(
+            f"{where}: '{shortened(device.name, 60)}' is of batch {named[1]} by its name and of batch {device.batch} "
+            "by its field 'batch'; correct one."
+        )
+    return device
+
+
+_KINDS: Mapping[type, str] = {str: "text", int: "whole number", dict: "mapping"}
+
+
+def check_numbers(content: Any, name: str, where: str, positive: bool = False) -> None:
+    """Raise `InputError` unless a field is a mapping of texts to finite numbers, positive ones if that is asked."""
+    if not isinstance(content, Mapping):
+        raise InputError(f"{where}: field '{name}' must be a mapping of numbers, not {shortened(repr(content), 60)}.")
+    for key, value in content.items():
+        if not is_finite(value) or (positive and value <= 0):
+            kind = "a positive number" if positive else "a finite number"
+            raise InputError(f"{where}: '{shortened(key, 60)}' of '{name}' must be {kind}, not {shortened(value, 60)}.")
+
+
+def is_finite(value: Any) -> bool:
+    """Whether a value from JSON is a number that a float can hold: no text, no truth value, no NaN, no infinity."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(float(value))
+    except OverflowError:
+        return False

@@ -1,0 +1,113 @@
+"""How commands end: exit codes and one sentence, whatever happens."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from datasets.cli import main, one_sentence
+from datasets.records import InputError
+from tests.conftest import ROOT
+
+PRINTS = "from datasets.cli import one_sentence\nwith one_sentence('x'):\n    print('y' * {})\n"
+
+
+def shell(line: str, **environment: str) -> subprocess.CompletedProcess:
+    """What a shell, which knows the states of a pipe's parts, makes of a line."""
+    environment = {**os.environ, "PYTHON": sys.executable, **environment}
+    command = ["bash", "-c", line]
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("characters", [10, 10_000_000])
+def test_a_pipe_that_nobody_reads_ends_a_command_well(characters: int) -> None:
+    done = shell(f"""sleep 0 | {{ "$PYTHON" -c "{PRINTS.format(characters)}"; echo "ended $?" >&2; }} | true""")
+    assert done.stderr == "ended 0\n"
+
+
+def test_a_full_disk_behind_stdout_is_one_sentence() -> None:
+    done = shell(f"""exec "$PYTHON" -c "{PRINTS.format(10)}" > /dev/full""")
+    assert done.returncode == 2 and done.stderr.startswith("error: No space left") and done.stderr.count("\n") == 1
+
+
+def test_no_stdout_at_all_is_no_fault() -> None:
+    assert shell(f"""exec "$PYTHON" -c "{PRINTS.format(10)}" >&-""").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "interrupted", ["raise KeyboardInterrupt", "with one_sentence('x'):\n    raise KeyboardInterrupt"]
+)
+def test_an_interruption_is_130_and_one_sentence_even_outside_of_a_command(interrupted: str) -> None:
+    code = f"from datasets.cli import one_sentence\n{interrupted}\n"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr == "error: Interrupted; run the same command again to go on.\n"
+
+
+@pytest.mark.parametrize("script", [("train.py",), ("-m", "predictors"), ("-m", "datasets"), ("-m", "search")])
+def test_an_interruption_during_imports_is_130_too(script: tuple[str, ...], tmp_path: Path) -> None:
+    """A module that is imported interrupts, as Ctrl-C does at that moment."""
+    (tmp_path / "numpy.py").write_text("import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, *script, "--help"]
+    if script == ("train.py",):  # whose own folder comes first
+        command = [sys.executable, "-c", "import runpy; runpy.run_path('train.py', run_name='__main__')"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=60)
+    if done.returncode != 0:  # help may do without numpy
+        assert done.returncode == 130 and done.stderr.count("\n") == 1, done.stderr
+
+
+def refuse(error: Callable[[], object]) -> int:
+    with pytest.raises(SystemExit) as stopped, one_sentence("x"):
+        error()
+    return int(stopped.value.code or 0)
+
+
+def raises(error: BaseException) -> Callable[[], object]:
+    def run() -> None:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "error, status, sentence",
+    [
+        (InputError("This is wrong."), 2, "This is wrong."),
+        (InputError("One\nand\tanother \x1b[31mline"), 2, "One and another ?[31mline"),
+        (FileNotFoundError(2, "No such file", "x"), 2, "x: No such file."),
+        (MemoryError(), 2, "There is not enough memory"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid"), 2, "A file is not text in UTF-8"),
+        (KeyboardInterrupt(), 130, "Interrupted; run the same command again"),
+        (InputError("x" * 10_000 + " end"), 2, "(10,000 characters) end"),
+        (InputError("word " * 10_000), 2, " ... "),
+    ],
+)
+def test_every_end_has_its_code_and_one_short_line(
+    error: BaseException, status: int, sentence: str, capsys: pytest.CaptureFixture
+) -> None:
+    assert refuse(raises(error)) == status
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: ") and sentence in printed and printed.count("\n") == 1 and len(printed) < 1600
+
+
+def test_a_bug_keeps_its_traceback() -> None:
+    for error in (ValueError("ours"), RecursionError(), TypeError()):
+        with pytest.raises(type(error)), one_sentence("x"):
+            raises(error)()
+
+
+def test_arguments_that_are_no_text_are_one_sentence(capsys: pytest.CaptureFixture) -> None:
+    def show(name: str) -> None:
+        """Show a name.
+
+        Args:
+            name: what is shown.
+        """
+
+    with pytest.raises(SystemExit) as stopped:
+        main(show, "show", ["--name", "a\udcff"])
+    assert stopped.value.code == 2 and "is not text in UTF-8" in capsys.readouterr().err
