@@ -19,11 +19,10 @@ from search.base import Decision
 @lru_cache(maxsize=4)
 def read_measurements(file: Path) -> Measurements:
     """The measurements of a file of configs/datasets or of a table that `measure table` wrote."""
-    existing(file, "name a .yaml of configs/datasets, a .parquet, .pt or .onnx")
-    if file.suffix == ".parquet":
+    hint = "name a .yaml of configs/datasets, a .parquet, .pt or .onnx"
+    if existing(file, hint).suffix == ".parquet":
         return Measured(file).measurements()
-    tree = read_yaml(file, "name a file of configs/datasets")
-    return from_config(tree, Dataset).measurements()  # type: ignore[type-abstract]
+    return from_config(read_yaml(file, hint), Dataset).measurements()  # type: ignore[type-abstract]
 
 
 def lookup(archs: Architectures, values: np.ndarray) -> tuple[Cost, Architectures]:

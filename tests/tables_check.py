@@ -13,6 +13,7 @@ import numpy as np
 from datasets.cli import main
 from datasets.figures import spearman
 from datasets.files.table_file import read_table
+from datasets.files.writing import write_text
 from datasets.measured import Measured
 from datasets.records import InputError
 from measure.campaign import read_journal
@@ -50,7 +51,7 @@ def describe(out: Path) -> list[dict]:
     """`python -m datasets describe bundled`: exit status, and how many figures it drew."""
     command = [sys.executable, "-m", "datasets", "describe", "bundled", "--out", str(out / "figures")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    (out / "describe.txt").write_text(done.stdout)
+    write_text(out / "describe.txt", done.stdout)
     print(done.stdout, done.stderr, file=sys.stderr)
     figures = len(list((out / "figures").rglob("*.png")))
     return [{"status": done.returncode, "tables": done.stdout.count("fingerprint"), "figures": figures}]
