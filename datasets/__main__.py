@@ -145,15 +145,13 @@ def show(file: Path, batch: int | None = None) -> None:
     """
     import pandas as pd
 
-    from datasets.analysis import VOCABULARY, macs, params, totals, uncounted
-    from datasets.files.keras_file import read_keras
-    from datasets.files.onnx_file import read_onnx
+    from datasets.networks.analysis import VOCABULARY, macs, params, totals, uncounted
+    from datasets.networks.reading import read_model
 
-    keras = file.suffix == ".keras"
-    network, _ = read_keras(file, batch or 1, weights=False) if keras else read_onnx(file, batch)
-    size = network.ops[0].attrs["batch"]
+    network = read_model(file, batch, weights=False).network
+    size = network.batch or 1
     rows = []
-    for op, sources in zip(network.ops[1:], network.inputs()[1:], strict=True):
+    for op, sources in zip(network.ops[1:], network.sources()[1:], strict=True):
         shape = network.ops[sources[0]].attrs["shape"] if sources else ()
         rows.append((op.kind, 1, params(op, shape), size * macs(op, shape)))
     table = pd.DataFrame(rows, columns=["op", "count", "parameters", "MACs"]).groupby("op").sum()

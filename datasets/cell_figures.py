@@ -88,7 +88,7 @@ def trade_off(m: Measurements, device: str, accuracy: Measurements, metric: str,
 def draw_cell(axis: Axes, arch: Architecture) -> None:
     """An architecture's graph from left to right, a vertex as far right as its longest path from the input; `none`s are
     left out."""
-    inputs, kinds = arch.inputs(), [op.kind for op in arch.ops]
+    inputs, kinds = arch.sources(), [op.kind for op in arch.ops]
     kept = [node for node, kind in enumerate(kinds) if kind != "none"]
     depth = [0] * len(kinds)
     for node in range(len(kinds)):

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.architectures import Architecture, Architectures, InputError, Op, Space
+from datasets.networks.collection import Networks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,7 @@ __all__ = [
     "Device",
     "InputError",
     "Measurements",
+    "Networks",
     "Op",
     "Space",
     "find_device",
@@ -81,7 +83,7 @@ class Measurements:
     """What was measured, columnar and immutable.
 
     Attributes:
-        architectures: the A distinct architectures.
+        architectures: the A distinct architectures of one space, or networks of any kinds.
         devices: the D devices.
         table: one row a measurement: `arch` and `device` (positions; device -1 = belongs to none), `metric`, `value`
             in the metric's unit, and whatever else the source recorded (`spread`, quantiles, ...; a `batch` must be
@@ -174,7 +176,10 @@ class Measurements:
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that change when an architecture, a device or a value does."""
         digest = hashlib.sha256(str(self.architectures.space).encode())
-        digest.update(self.architectures.decisions.tobytes())
+        archs = self.architectures
+        digest.update(
+            "".join(archs.space.canonical(archs)).encode() if isinstance(archs, Networks) else archs.decisions.tobytes()
+        )
         digest.update(repr([device.name for device in self.devices]).encode())
         rows = self.table.sort_values(["arch", "device", "metric"])
         digest.update("".join(rows["metric"]).encode())

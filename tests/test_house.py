@@ -41,7 +41,7 @@ MAY_IMPORT = {
         "measure",
         "datasets.records",
         "datasets.spaces",
-        "datasets.analysis",
+        "datasets.networks",
         "datasets.devices",
         "datasets.files",
     },

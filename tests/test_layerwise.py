@@ -18,8 +18,8 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from datasets.blocks.layers import Layer
-from datasets.blocks.network import Network
 from datasets.files.checkpoint import read_checkpoint, write_checkpoint
+from datasets.networks.builder import NetworkBuilder
 from datasets.records import Architecture, Architectures, Device, InputError, Measurements
 from datasets.spaces.convnet import ConvNet
 from datasets.spaces.convolution import Convolution
@@ -111,7 +111,7 @@ def errors(predictor: LayerwisePredictor, m: Measurements) -> np.ndarray:
 
 
 def test_a_network_comes_apart_into_what_runtimes_run() -> None:
-    net = Network()
+    net = NetworkBuilder()
     x = net.conv_bn(net.add("input", (3, 64, 48)), 32, 11, 4, act="relu", pad=2)
     x = net.conv_bn(x, 32, 3, groups=32, act="hswish")
     x = net.conv(x, 64, 1, groups=4, bias=1)
@@ -147,7 +147,7 @@ def test_rows_of_tokens_are_a_dense_layer(tmp_path: Path) -> None:
 
 
 def test_windows_that_are_wide_and_images_are_kinds_of_their_own(fitted: LayerwisePredictor) -> None:
-    net = Network()
+    net = NetworkBuilder()
     x = net.pointwise("tanh", net.conv(net.add("input", (3, 32, 32)), 32, 3, 1, pad=1))
     for kernel in (5, 7):
         x = net.conv(x, 32, kernel, groups=32, pad=kernel // 2)
@@ -264,7 +264,7 @@ def test_unknown_ops_are_named_and_counted(fitted: LayerwisePredictor, tmp_path:
 
 
 def test_layers_far_from_all_that_were_measured_are_warned_of(fitted: LayerwisePredictor) -> None:
-    net = Network()
+    net = NetworkBuilder()
     x = net.add("input", (64, 700, 700))
     net.conv(x, 64, 11)
     told = price(fitted, net.finish("toy", "big"), DEVICES[0])

@@ -25,13 +25,13 @@ def build(
     """
     from datasets.spaces import parse_space
     from measure.backends import parse_backend
-    from measure.build.weights import make_weights
+    from measure.base import with_weights
 
     (cell,) = parse_space(space).parse([arch])
     network = parse_space(space).block(cell) if block else parse_space(space).expand(cell)
     one = parse_backend(backend).for_network(network)
     with TemporaryDirectory() as folder:
-        built = one.artefact(network, Path(folder), make_weights(network))
+        built = one.artefact(with_weights(network), Path(folder))
         path = out / built.name
         for file in one.parts(built):
             with whole_file(out / file.name) as part:

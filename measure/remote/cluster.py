@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from datasets.records import Architecture, InputError
+from datasets.networks.network import Network
+from datasets.records import InputError
 from measure.base import Backend
 from measure.bench import Prepare, Row
 from measure.campaign import Journal, Task, named
@@ -74,7 +75,7 @@ class Cluster:
 
     def measure(
         self,
-        archs: Sequence[Architecture],
+        archs: Sequence[Network],
         tasks: Sequence[Task],
         journal: Journal,
         prepare: Prepare,

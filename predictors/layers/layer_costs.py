@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from datasets.analysis import BYTES
 from datasets.blocks.layers import Layer, Work
 from datasets.files.checkpoint import array
+from datasets.networks.analysis import BYTES
 from datasets.records import Architectures, Device, InputError, Measurements, find_device
 from predictors.base import Log, Predictor, devices_of, restored, silent
 from predictors.layers.calibration import calibrate

@@ -11,7 +11,8 @@ import numpy as np
 
 from datasets.files.checkpoint import DAMAGE, array, read_checkpoint, write_checkpoint
 from datasets.measured import Measured
-from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
+from datasets.networks.network import Network
+from datasets.records import Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from encoders.layer import LayerPhysics
 from predictors.base import FORMAT, Log, Predictor, devices_of, silent
 from predictors.belief import Belief
@@ -22,7 +23,7 @@ from predictors.layers.pieces import Piece, pieces
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
 
-Networks = Architectures | Sequence[Architecture]
+Networks = Architectures | Sequence[Network]
 """Of any space, or shaped already."""
 
 _LAYER_COLUMNS = [COEFFICIENTS.index(kind) for kind in ("convolution", "stem", "depthwise", "wide", "pooling", "dense")]
@@ -294,7 +295,7 @@ def _metric(m: Measurements) -> str:
     return next((name for name in ("latency_ms", "exe_ms") if name in known), "latency_ms")
 
 
-def shaped(archs: Networks) -> Sequence[Architecture]:
+def shaped(archs: Networks) -> Sequence[Network]:
     """Networks with shapes: those of a space are expanded."""
     return [archs.space.expand(arch) for arch in archs] if isinstance(archs, Architectures) else archs
 

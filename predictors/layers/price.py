@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from datasets.analysis import BYTES, uncounted
 from datasets.figures import new_figure
 from datasets.files.reading import listed
-from datasets.records import Architecture, Device
+from datasets.networks.analysis import BYTES, uncounted
+from datasets.networks.network import Network
+from datasets.records import Device
 from predictors.layers.layer_costs import LAYERS
 from predictors.layers.layerwise import LayerwisePredictor
 from predictors.layers.pieces import KNOWN, Piece, nearest, pieces
@@ -88,7 +89,7 @@ class Price:
 
 def price(
     predictor: LayerwisePredictor,
-    network: Architecture,
+    network: Network,
     device: Device | None,
     batch: int | None = None,
     level: float = 0.9,
@@ -144,13 +145,11 @@ def _warnings(
     return tuple(sentences)
 
 
-def read_network(path: Path, batch: int | None = None) -> Architecture:
+def read_network(path: Path, batch: int | None = None) -> Network:
     """The network of an ONNX or Keras file."""
-    from datasets.files.keras_file import read_keras
-    from datasets.files.onnx_file import read_onnx
+    from datasets.networks.reading import read_model
 
-    keras = path.suffix == ".keras"
-    return read_keras(path, batch or 1, weights=False)[0] if keras else read_onnx(path, batch)[0]
+    return read_model(path, batch, weights=False).network
 
 
 def draw(told: Price) -> Figure:

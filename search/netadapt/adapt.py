@@ -20,15 +20,16 @@ from typing import Any, Literal
 
 import numpy as np
 
-from datasets.records import Architecture, InputError
+from datasets.networks.model import Weights
+from datasets.networks.network import Network
+from datasets.records import InputError
 from search.base import Progress, silent
 from search.netadapt.channels import Groups, Widths
-from search.netadapt.cutting import Weights
 from search.netadapt.proposals import Proposal, Trainer, Tried, Workers, derive, price
 from search.netadapt.record import Record, Row
 from search.netadapt.widths import Narrowed
 
-Measure = Callable[[Architecture, Weights], float]
+Measure = Callable[[Network, Weights], float]
 """A network and its weights to its latency in ms."""
 
 Narrow = Callable[[Widths, int, float], Narrowed | None]

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.analysis import entries
 from datasets.files.reading import listed
 from datasets.files.table_file import read_values
+from datasets.networks.analysis import entries
+from datasets.networks.network import Network
 from datasets.records import InputError
-from search.netadapt.layers import Layer, read_layer, read_network
+from search.netadapt.layers import Layer, read_layer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,7 +106,7 @@ class LayerTable:
         table = read_values(path)
         device = device or _device(table, path)
         rows = _rows(table, device, metric, path)
-        networks = {key: read_network(key) for key in rows if key != CALL}
+        networks = {key: Network.from_json(key) for key in rows if key != CALL}
         layers = {key: network for key, network in networks.items() if len(entries(network)) == 1}
         if CALL not in rows or not layers:
             raise InputError(f"{path} has no layers, or no '{CALL}'; measure what `python -m search layers` lists.")
