@@ -1,5 +1,5 @@
 # Each target sets up .venv from pyproject.toml and constraints.txt when one of them has changed.
-.PHONY: setup train test lint bench notebooks help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search optimizer netadapt
+.PHONY: setup train test lint fuzz bench notebooks help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search optimizer netadapt
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -38,6 +38,12 @@ lint: setup
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy .
+
+# Damaged inputs of every kind for HOURS or SECONDS on one core, with a new seed unless SEED is given. Findings (input,
+# command, traceback) go to runs/fuzz; exits with 1 where there is one.
+HOURS := 1
+fuzz: setup
+	$(PY) -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS),--hours $(HOURS)) $(if $(SEED),--seed $(SEED))
 
 # Execute every notebook on what `make train` left; the executed copies go to runs/notebooks.
 notebooks: setup

@@ -190,20 +190,6 @@ def test_thousands_of_rows_take_a_moment_and_say_what_all_rows_say(
         np.testing.assert_allclose(ours, theirs, rtol=2e-3)
 
 
-def test_a_file_from_before_samples_were_reduced_is_still_read(
-    fitted: Conditioned, toys: Measurements, tmp_path: Path
-) -> None:
-    one = fitted.adapt(_new(toys, np.arange(20), _truth(toys)[:20]))
-    expected, state = one.predict_interval(toys.architectures, one.devices_[0]), one._state()
-    old = state | {"few": state["few"] / state["ones"][:, None], "trust": state["ones"] ** 2}
-    del old["ones"]
-    one._state = lambda: old  # type: ignore[method-assign]
-    one.save(tmp_path / "old.pt")
-    loaded = Predictor.load(tmp_path / "old.pt")
-    assert isinstance(loaded, Conditioned)
-    np.testing.assert_allclose(loaded.predict_interval(toys.architectures, one.devices_[0]), expected, rtol=1e-6)
-
-
 # Units
 
 
@@ -370,7 +356,7 @@ def test_commands_refuse_empty_files_and_odd_numbers_in_a_sentence(
         (lambda: commands.predict(mine, arch=KEY, level=0.0), "--level 0.0 must lie between"),
         (lambda: commands.predict(mine, arch=KEY, level=float("nan")), "--level nan must lie between"),
         (lambda: commands.predict(mine, arch=KEY, level=1), "--level 1 must lie between"),
-        (lambda: commands.predict(mine, network=archs, batch=0), "--batch 0 must be"),
+        (lambda: commands.predict(mine, network=archs, batch=0), "A batch has 1 or more images, not --batch 0"),
     ):
         with pytest.raises(InputError, match=sentence) as caught:
             call()

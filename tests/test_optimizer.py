@@ -269,6 +269,11 @@ def test_the_command_trains_once_and_answers_for_a_new_device(tmp_path: Path, ca
         InputError, match=r"other settings \(sources\)"
     ):  # the networks have learnt this one's latencies
         optimize(*tables, 5, "xeon_eager_fp32_1", **small)
+    saved = tmp_path / "seed0"
+    for content in ("[]", "{", "{}"):
+        (saved / "settings.json").write_text(content)
+        with pytest.raises(InputError, match="train again"):
+            optimize(*tables, 5, "xeon_ort_fp32_1", **small)
 
 
 @settings(deadline=None, max_examples=15)

@@ -44,7 +44,7 @@ def predict(
     if level is not None and not 0 < level < 1:
         raise InputError(f"--level {level} must lie between 0 and 1, as 0.9 does.")
     if batch is not None and not 0 < batch < 10**6:
-        raise InputError(f"--batch {batch} must be 1 or more images.")
+        raise InputError(f"A batch has 1 or more images, not --batch {batch}.")
     if network is not None:
         if arch or archs:
             raise InputError("Name a network with --network or architectures with --arch or --archs, not both.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from datasets.cli import main
+from datasets.files.reading import read_json
 from datasets.files.writing import write_text
 from datasets.records import Architectures, InputError, Measurements, find_device
 from search.base import Problem
@@ -83,8 +84,7 @@ def optimize(
         _begin(where, about)
         _train(learnt, accuracies, tabled, where, seed=seed, **sizes)
         write_text(saved, json.dumps(about))
-    elif other := [name for name, value in json.loads(saved.read_text()).items() if about[name] != value]:
-        raise InputError(f"{where} holds networks of other settings ({', '.join(other)}); name another --folder.")
+    _check(where, about)
     costs, net = CostModels.load(where), Predictor.load(where / "accuracy.pt")
     made = [OptimizerNetwork.load(_file(where, method, i)) for i in range(networks) for method in METHODS]
 
@@ -115,6 +115,16 @@ def _begin(where: Path, about: dict[str, str | int]) -> None:
     for file in where.glob("network_*.pt"):
         file.unlink()
     write_text(started, settings)
+
+
+def _check(where: Path, about: dict[str, str | int]) -> None:
+    """Refuse networks of other settings."""
+    remedy = "name another --folder, or remove this one and train again"
+    saved = read_json(where / "settings.json", remedy)
+    if not isinstance(saved, dict):
+        raise InputError(f"{where} was not left by this command; {remedy}.")
+    if other := [name for name, value in about.items() if saved.get(name) != value]:
+        raise InputError(f"{where} holds networks of other settings ({', '.join(other)}); {remedy}.")
 
 
 def _train(

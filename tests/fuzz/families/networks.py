@@ -1,0 +1,92 @@
+"""Network files of others: ONNX, Keras, TensorFlow Lite."""
+
+import io
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+
+from tests.fuzz import inputs
+from tests.fuzz.family import Command, Family, Files, one_file
+from tests.fuzz.mutations import change_bytes, change_tree
+from tests.fuzz.onnx_edits import change_network
+
+HERE = Path(__file__).parent
+
+
+def _onnx(folder: Path) -> list[Files]:
+    inputs.layerwise(folder)
+    return [{"m.onnx": content} for content in inputs.network_files(folder).values()]
+
+
+def _read(name: str) -> Callable[[Path, Path, Random], Command]:
+    def attack(case: Path, beside: Path, rng: Random) -> Command:
+        file, batch = str(case / name), rng.choice(([], [], ["--batch", "3"]))
+        if rng.random() < 0.75:
+            return ["datasets", "show", file, *batch]
+        price = ["predictors", "predict", str(beside / "layerwise.pt"), "--network", file, "--device", inputs.DEVICE]
+        return [*price, "--out", "x.png", *batch]
+
+    return attack
+
+
+def _keras(folder: Path) -> list[Files]:
+    inputs.layerwise(folder)
+    return [{"m.keras": path.read_bytes()} for path in sorted(HERE.glob("*.keras"))]
+
+
+def change_keras(content: bytes, rng: Random) -> bytes:
+    """An archive with an edited configuration, damaged weights, or members that are missing, twice there or bombs."""
+    kind = rng.random()
+    if kind < 0.25:
+        return change_bytes(content, rng)
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        members = [(name, archive.read(name)) for name in archive.namelist()]
+    i = rng.randrange(len(members))
+    name, data = members[i]
+    if kind < 0.7:
+        i = [name for name, _ in members].index("config.json")
+        members[i] = "config.json", json.dumps(change_tree(json.loads(members[i][1]), rng)).encode()
+    elif kind < 0.8:
+        members[i] = name, change_bytes(data, rng)
+    elif kind < 0.85:
+        del members[i]
+    elif kind < 0.9:
+        members[i] = rng.choice(("../x", "/x", "", "x" * 300, "config.json/")), data
+    elif kind < 0.95:
+        members[i] = name, rng.choice((bytes(2**27), b"[" * 10**5, b"", b"{}", b"null"))
+    else:
+        members.append((name, rng.choice((data, b""))))
+    saved = io.BytesIO()
+    with zipfile.ZipFile(saved, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in members:
+            archive.writestr(zipfile.ZipInfo(name or "x"), data)
+    return saved.getvalue()
+
+
+def _tflite(folder: Path) -> list[Files]:
+    from datasets.blocks.network import Network
+
+    from measure.backends import parse_backend
+    from measure.build.weights import make_weights
+
+    net = Network()
+    x = net.pointwise("relu", net.conv(net.add("input", (3, 8, 8)), 4, 3, bias=1))
+    network = net.finish("", "small", net.add("dense", (4,), net.pool("avg_pool", x, 2, 2)))
+    (folder / "tflite").mkdir(exist_ok=True)
+    path = (
+        parse_backend("litert", "host").for_network(network).artefact(network, folder / "tflite", make_weights(network))
+    )
+    return [{"m.tflite": path.read_bytes()}]
+
+
+def _delegates(case: Path, beside: Path, rng: Random) -> Command:
+    return ["measure", "delegates", "--file", str(case / "m.tflite")]
+
+
+FAMILIES = (
+    Family("onnx network", _onnx, one_file(change_network), _read("m.onnx"), share=1.5),
+    Family("keras network", _keras, one_file(change_keras), _read("m.keras"), share=0.5),
+    Family("tflite network", _tflite, one_file(change_bytes), _delegates, share=0.5),
+)
