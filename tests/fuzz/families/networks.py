@@ -69,7 +69,7 @@ def _tflite(folder: Path) -> list[Files]:
     from datasets.blocks.network import Network
 
     from measure.backends import parse_backend
-    from measure.build.weights import make_weights
+    from measure.builders.weights import make_weights
 
     net = Network()
     x = net.pointwise("relu", net.conv(net.add("input", (3, 8, 8)), 4, 3, bias=1))
