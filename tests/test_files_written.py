@@ -20,7 +20,7 @@ EXCEPTIONS = {
     "measure/remote/messages.py": "files of a message, in a temporary folder of its receiver",
     "measure/remote/machine.py": "a message's arrays, in a temporary folder",
     "measure/backends": "artefacts: `build` is given a temporary folder",
-    "measure/build/onnx_precision.py": "the same",
+    "measure/builders/onnx_precision.py": "the same",
     "train.py": "the folder of a run, which `whole_folder` moves",
     "predictors/report.py": "a picture in memory",
 }

@@ -16,10 +16,10 @@ from datasets.files.reading import listed
 from datasets.networks.analysis import BYTES, uncounted
 from datasets.networks.network import Network
 from datasets.records import Device
-from predictors.layers.layer_costs import LAYERS
-from predictors.layers.layerwise import LayerwisePredictor
-from predictors.layers.pieces import KNOWN, Piece, nearest, pieces
 from predictors.metrics import plain
+from predictors.networks.layer_costs import LAYERS
+from predictors.networks.layerwise import LayerwisePredictor
+from predictors.networks.pieces import KNOWN, Piece, nearest, pieces
 
 if TYPE_CHECKING:
     import pandas as pd
