@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 signal.signal(
     signal.SIGINT, signal.default_int_handler
-)  # a background job of a shell ignores it, and so would children
+)  # background jobs of a shell ignore it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
