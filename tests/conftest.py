@@ -25,9 +25,7 @@ from datasets.spaces.nasbench201 import NasBench201
 
 ROOT = Path(__file__).resolve().parent.parent
 
-signal.signal(
-    signal.SIGINT, signal.default_int_handler
-)  # background jobs of a shell ignore it
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
