@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkab
 
 import numpy as np
 
-from datasets.files.checkpoint import DAMAGE, read_checkpoint, write_checkpoint
+from datasets.files.checkpoint import DAMAGE, read_checkpoint, restoring, write_checkpoint
 from datasets.files.reading import shortened
 from datasets.records import UNITS, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from datasets.spaces import parse_space
@@ -231,15 +231,12 @@ def restored(saved: Mapping[str, Any], where: str) -> Predictor:
         InputError: the parts do not fit together.
     """
     predictor = rebuild(saved, where)
-    try:
+    with restoring(f"The weights in {where} do not fit its configuration; was it edited?"):
         predictor._restore(saved["state"])
         archs = predictor.space_.sample(2, np.random.default_rng(0))
-        with np.errstate(all="ignore"):
-            z, y = predictor._forward(predictor.encode(archs)), predictor.predict_all(archs)
+        z, y = predictor._forward(predictor.encode(archs)), predictor.predict_all(archs)
         if not z.shape == y.shape == (2, max(1, len(predictor.devices_))) or np.isnan(z).any() or np.isnan(y).any():
             raise ValueError(f"predictions of two architectures are {y.tolist()}")
-    except DAMAGE as error:
-        raise InputError(f"The weights in {where} do not fit its configuration; was it edited?") from error
     return predictor
 
 

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from tests.conftest import ROOT  # one thread, before numpy is imported
-from tests.fuzz.campaign import Campaign, case, write
+from tests.fuzz.campaign import Campaign, case, regressions, write
 from tests.fuzz.family import families
 
 
@@ -25,7 +25,7 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=0, help="instead of a time, how many of each family")
     parser.add_argument("--case", type=int, help="only this one; what it writes stays in the folder of findings")
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
-    parser.add_argument("--valid", type=int, default=0, help="how many undamaged inputs, first")
+    parser.add_argument("--valid", type=int, default=0, help="how many undamaged inputs, and the regressions")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "fuzz", help="folder of findings")
     parser.add_argument("--summary", type=Path, help="JSON file of the counts")
     given = parser.parse_args()
@@ -51,7 +51,8 @@ def _run(campaign: Campaign, chosen: list, seconds: float, cases: int, first: in
     while True:
         for family in chosen:
             began, count = time.monotonic(), max(1, round(batch * family.share))
-            campaign.run(family, [*range(-1, -valid - 1, -1), *range(first, first + count)])
+            whole = valid and valid + len(regressions(family))
+            campaign.run(family, [*range(-1, -whole - 1, -1), *range(first, first + count)])
             left = "" if cases else f", {seconds - (time.monotonic() - start):.0f} s left"
             took = (time.monotonic() - began) / count
             print(f"{family.name:22} {first + count:6} cases, {1000 * took:5.0f} ms each{left}", flush=True)

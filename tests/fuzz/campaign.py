@@ -107,8 +107,8 @@ class Campaign:
 
 
 def case(family: Family, seed: int, number: int, folder: Path) -> tuple[Files, Command]:
-    """A damaged input and the command that reads it; the same for the same numbers. -1, -2, ... are valid inputs, then
-    those that were found once, as they are."""
+    """A damaged input and the command that reads it; the same for the same numbers. -1, -2, ... are those that
+    were found once, then valid inputs, as they are."""
     valid = _made(family, folder)
     rng = Random(f"{family.name} {seed} {number}")
     files = family.mutate(rng.choice(valid), rng) if number >= 0 else _unchanged(valid, family, -number - 1)
@@ -122,12 +122,17 @@ def _filled(argument: str, files: Files) -> str:
     return flag + os.fsdecode(files[name]) if mark and name in files else argument
 
 
+def regressions(family: Family) -> list[Path]:
+    """Folders of the inputs that were found once."""
+    return sorted((REGRESSIONS / family.name).glob("*/"))
+
+
 def _unchanged(valid: Sequence[Files], family: Family, number: int) -> Files:
-    folders = sorted((REGRESSIONS / family.name).glob("*/"))
-    if number < len(valid) or not folders:
-        return valid[number % len(valid)]
-    folder = folders[(number - len(valid)) % len(folders)]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    found = regressions(family)
+    if number >= len(found):
+        return valid[(number - len(found)) % len(valid)]
+    files = [path for path in found[number].rglob("*") if path.is_file()]
+    return {str(path.relative_to(found[number])): path.read_bytes() for path in files}
 
 
 def write(files: Files, folder: Path) -> None:
