@@ -77,7 +77,6 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
     import pandas as pd
 
     from datasets.figures import distributions, rank_correlation, spearman, write_figure
-    from measure.table import repeatability
 
     known = m.table["metric"].unique()
     metric = metric or next((name for name in ("latency_ms", "exe_ms") if name in known), known[0])
@@ -91,9 +90,9 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
     summary["distinct"] = values.nunique()
     summary.insert(0, "family", [device.family for device in devices] or "")
     if {"repeats", "cv"} <= set(m.table.columns) and (m.table["repeats"] > 1).any():
-        of = m.table[m.table["metric"] == metric].assign(device=lambda t: t["device"].map(dict(enumerate(names))))
-        again = repeatability(of).set_index("device")
-        summary["cv %"], summary["worst cv %"] = again["corrected_median"], again["corrected_worst"]
+        repeated = m.table[(m.table["metric"] == metric) & (m.table["repeats"] > 1)]
+        cv = repeated.groupby(repeated["device"].map(dict(enumerate(names))))["cv"]
+        summary["cv %"], summary["worst cv %"] = 100 * cv.median(), 100 * cv.max()
     print(summary.to_string(float_format="%.4g"))
     if len(names) > 1:
         print(f"\nSpearman between devices, {metric}:")
@@ -146,15 +145,13 @@ def show(file: Path, batch: int | None = None) -> None:
     """
     import pandas as pd
 
-    from datasets.analysis import VOCABULARY, macs, params, totals, uncounted
-    from datasets.files.keras_file import read_keras
-    from datasets.files.onnx_file import read_onnx
+    from datasets.networks.analysis import VOCABULARY, macs, params, totals, uncounted
+    from datasets.networks.reading import read_model
 
-    keras = file.suffix == ".keras"
-    network, _ = read_keras(file, batch or 1, weights=False) if keras else read_onnx(file, batch)
-    size = network.ops[0].attrs["batch"]
+    network = read_model(file, batch, weights=False).network
+    size = network.batch or 1
     rows = []
-    for op, sources in zip(network.ops[1:], network.inputs()[1:], strict=True):
+    for op, sources in zip(network.ops[1:], network.sources()[1:], strict=True):
         shape = network.ops[sources[0]].attrs["shape"] if sources else ()
         rows.append((op.kind, 1, params(op, shape), size * macs(op, shape)))
     table = pd.DataFrame(rows, columns=["op", "count", "parameters", "MACs"]).groupby("op").sum()

@@ -6,12 +6,15 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, overload
 
 import numpy as np
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from datasets.networks.network import Network
 
 
 class InputError(Exception):
@@ -23,7 +26,7 @@ class InputError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """One operation; `attrs` holds what its kind needs (a shaped op: its output `shape`, kernel, stride, ...)."""
+    """One operation; `attrs` holds what its kind needs (in a network: its output `shape`, kernel, stride, ...)."""
 
     kind: str
     attrs: Mapping[str, Any] = field(default_factory=dict)
@@ -31,7 +34,9 @@ class Op:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """A directed acyclic graph of ops in topological order: a cell, a layer or a whole network.
+    """A point of a search space, as a directed acyclic graph of ops without sizes, in topological order.
+
+    `Space.expand` gives the whole network that it stands for.
 
     Attributes:
         space: text form of the space it belongs to.
@@ -45,12 +50,17 @@ class Architecture:
     ops: tuple[Op, ...]
     edges: tuple[tuple[int, int, int], ...]
 
-    def inputs(self) -> list[list[int]]:
+    def sources(self) -> list[list[int]]:
         """The sources of every op, in the order of their ports."""
-        sources: list[list[tuple[int, int]]] = [[] for _ in self.ops]
-        for source, target, port in self.edges:
-            sources[target].append((port, source))
-        return [[source for _, source in sorted(ports)] for ports in sources]
+        return ordered_sources(len(self.ops), self.edges)
+
+
+def ordered_sources(size: int, edges: Sequence[tuple[int, int, int]]) -> list[list[int]]:
+    """The sources of each of `size` nodes, in the order of their ports, from edges (source, target, port)."""
+    sources: list[list[tuple[int, int]]] = [[] for _ in range(size)]
+    for source, target, port in edges:
+        sources[target].append((port, source))
+    return [[source for _, source in sorted(ports)] for ports in sources]
 
 
 MOST_CHARACTERS = 2000
@@ -105,17 +115,17 @@ class Space(ABC):
         raise InputError(f"{self} has no graphs that differ; choose an encoder or a predictor that reads no graph.")
 
     @abstractmethod
-    def expand(self, arch: Architecture) -> Architecture:
+    def expand(self, arch: Architecture) -> Network:
         """The whole network with the shape of every op, batch dimension left out."""
 
-    def block(self, arch: Architecture) -> Architecture:
+    def block(self, arch: Architecture) -> Network:
         """The cell alone as a shaped network, with the input it has where it stands first in the whole network."""
         raise InputError(f"{self} is not made of one cell that is stacked, so it has no block; use the whole network.")
 
     @abstractmethod
     def totals(self, archs: Architectures) -> pd.DataFrame:
-        """Physical totals of the expanded networks, the columns of `datasets.analysis.totals`: at batch 1, or at the
-        batch that the network names itself."""
+        """Physical totals of the expanded networks, the columns of `networks.analysis.totals`: at batch 1, or at the
+        batch that the network fixes."""
 
     @abstractmethod
     def architecture(self, decisions: np.ndarray) -> Architecture:
@@ -226,3 +236,12 @@ class Architectures(Sequence[Architecture]):
     def keys(self) -> list[str]:
         """Their text forms."""
         return self.space.format(self)
+
+    def positions(self, archs: Architectures) -> np.ndarray:
+        """Where each of `archs` stands among these [len(archs)]; -1 where it does not. Decisions are compared and no
+        skeletons: a cell of `nasbench201` is the same one in `nasbench201(cells=1)`."""
+        return np.array([self._places.get(row.tobytes(), -1) for row in archs.decisions], dtype=int)
+
+    @cached_property
+    def _places(self) -> dict[bytes, int]:
+        return {row.tobytes(): i for i, row in enumerate(self.decisions)}

@@ -20,11 +20,10 @@ class Dataset(CostModel):
         """The table as a cost: it knows what was measured and refuses the rest with `InputError`."""
         measured = self.measurements()
         column = 0 if device is None else measured.devices.index(measured.device(device.name))
-        values = measured.matrix(metric)[:, column]
-        table = {row.tobytes(): value for row, value in zip(measured.architectures.decisions, values, strict=True)}
+        values = np.append(measured.matrix(metric)[:, column], np.nan)  # the last one for what is not there
 
         def cost(archs: Architectures) -> np.ndarray:
-            out = np.array([table.get(row.tobytes(), np.nan) for row in archs.decisions])
+            out = values[measured.architectures.positions(archs)]
             if np.isnan(out).any():
                 key = archs[int(np.isnan(out).argmax())].key
                 raise InputError(f"{measured.name} has no {metric} of '{key}'.")

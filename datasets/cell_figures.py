@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from datasets.figures import BLUE, DARK, GREY, grid, new_figure, plain_ticks, quantity
+from datasets.pareto import pareto
 from datasets.records import Architecture, Measurements
 
 if TYPE_CHECKING:
@@ -51,14 +52,6 @@ def over_total(
     return figure
 
 
-def front(cost: np.ndarray, quality: np.ndarray) -> np.ndarray:
-    """Positions, from the cheapest on, of what nothing cheaper equals in quality; NaN is never among them."""
-    known = np.flatnonzero(np.isfinite(cost) & np.isfinite(quality))
-    order = known[np.lexsort((-quality[known], cost[known]))]
-    best = np.maximum.accumulate(np.append(-np.inf, quality[order]))
-    return order[quality[order] > best[:-1]]
-
-
 def trade_off(m: Measurements, device: str, accuracy: Measurements, metric: str, drawn: int = 3) -> Figure:
     """Accuracy over latency on one device, the front, and the most accurate cells of the front as graphs.
 
@@ -72,7 +65,7 @@ def trade_off(m: Measurements, device: str, accuracy: Measurements, metric: str,
     latency = dict(zip(m.architectures.keys, m.matrix("latency_ms")[:, m.devices.index(m.device(device))], strict=True))
     y = accuracy.matrix(metric)[:, 0]
     x = np.array([latency.get(key, np.nan) for key in accuracy.architectures.keys])
-    best = front(x, y)
+    best = pareto(y, x[:, None])
     figure = new_figure(9, 4.2)
     places = figure.add_gridspec(drawn, 2, width_ratios=(1.6, 1))
     axis = figure.add_subplot(places[:, 0])
@@ -95,7 +88,7 @@ def trade_off(m: Measurements, device: str, accuracy: Measurements, metric: str,
 def draw_cell(axis: Axes, arch: Architecture) -> None:
     """An architecture's graph from left to right, a vertex as far right as its longest path from the input; `none`s are
     left out."""
-    inputs, kinds = arch.inputs(), [op.kind for op in arch.ops]
+    inputs, kinds = arch.sources(), [op.kind for op in arch.ops]
     kept = [node for node, kind in enumerate(kinds) if kind != "none"]
     depth = [0] * len(kinds)
     for node in range(len(kinds)):

@@ -67,7 +67,7 @@ def one_sentence(prog: str) -> Iterator[None]:
         where = f"{error.filename}: " if error.filename else ""
         unread = isinstance(error, BrokenPipeError) and _unread()
         _drop_output()
-        if unread:
+        if unread:  # nobody is left who could read a sentence
             sys.exit(0)
         _stop(f"{where}{error.strerror or error}. What was finished before is safe; mend this and run again.", 2)
     except KeyboardInterrupt:
@@ -104,15 +104,19 @@ def _explained(error: Exception, prog: str) -> str:
 
 def _unread() -> bool:
     """Whether stdout is a pipe whose reader has gone."""
-    poll = select.poll()
-    poll.register(sys.stdout.fileno(), 0)
-    return any(event & select.POLLERR for _, event in poll.poll(0))
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno(), 0)
+        return any(event & select.POLLERR for _, event in poll.poll(0))
+    except (OSError, AttributeError):  # it is no file, or there is none
+        return False
 
 
 def _drop_output() -> None:
     """Where stdout takes nothing any more, what is left for it goes nowhere; Python would complain at its end."""
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:
+            sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.architectures import Architecture, Architectures, InputError, Op, Space
+from datasets.networks.collection import Networks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +29,7 @@ __all__ = [
     "Device",
     "InputError",
     "Measurements",
+    "Networks",
     "Op",
     "Space",
     "find_device",
@@ -81,10 +83,11 @@ class Measurements:
     """What was measured, columnar and immutable.
 
     Attributes:
-        architectures: the A distinct architectures.
+        architectures: the A distinct architectures of one space, or networks of any kinds.
         devices: the D devices.
         table: one row a measurement: `arch` and `device` (positions; device -1 = belongs to none), `metric`, `value`
-            in the metric's unit, and whatever else the source recorded (`spread`, quantiles, ...).
+            in the metric's unit, and whatever else the source recorded (`spread`, quantiles, ...; a `batch` must be
+            that of the row's device).
         name: what the data set is called in reports.
     """
 
@@ -105,6 +108,8 @@ class Measurements:
         for column, size in (("arch", len(architectures)), ("device", len(devices))):
             if len(table) and not table[column].between(-1 if column == "device" else 0, size - 1).all():
                 raise InputError(f"{name}: column '{column}' points outside the {size} known ones.")
+        if "batch" in table.columns:
+            _check_batch(table, devices, name)
         self.architectures = architectures
         self.devices = tuple(devices)
         self.table = table
@@ -115,14 +120,24 @@ class Measurements:
         return f"<{self.name}: {len(self.table)} values, {archs} architectures, {devices} devices>"
 
     def matrix(self, metric: str) -> np.ndarray:
-        """Values [A, D] of a metric, NaN where nothing was measured; a metric of no device is one column."""
+        """Values [A, D] of a metric, NaN where nothing was measured; a metric of no device is one column.
+
+        Rows of one architecture, device and metric are repeats of one measurement: their median counts, however many
+        they are and in whichever order. A learner that adapts to few measurements also refuses repeats that contradict
+        each other (`predictors.new_devices.few_shot`).
+        """
         rows = self.table[self.table["metric"] == metric]
         if rows.empty:
             raise InputError(f"{self.name} has no metric '{metric}'; it has {sorted(self.table['metric'].unique())}.")
         columns = rows["device"].to_numpy()
         deviceless = (columns < 0).all()
         out = np.full((len(self.architectures), 1 if deviceless else len(self.devices)), np.nan)
-        out[rows["arch"].to_numpy(), np.maximum(columns, 0)] = rows["value"].to_numpy(float)
+        cell = rows["arch"].to_numpy() * out.shape[1] + np.maximum(columns, 0)
+        values = rows["value"].astype(float)
+        if len(cell) > 1 and np.bincount(cell).max() > 1:
+            values = values.groupby(cell).median()
+            cell = values.index.to_numpy()
+        out.ravel()[cell] = values.to_numpy()
         return out
 
     def device(self, name: str) -> Device:
@@ -149,16 +164,42 @@ class Measurements:
             table = _renumber(table, "arch", archs, len(self.architectures))
         return Measurements(architectures, kept, table, self.name)
 
+    def distinct(self) -> Measurements:
+        """These measurements with each architecture once: rows of equal ones become repeats of one (see `matrix`)."""
+        _, first, place = np.unique(self.architectures.decisions, axis=0, return_index=True, return_inverse=True)
+        if len(first) == len(self.architectures):
+            return self
+        order = np.argsort(first)  # in which they come
+        arch = np.argsort(order)[place.reshape(-1)][self.table["arch"].to_numpy()]
+        return Measurements(self.architectures[first[order]], self.devices, self.table.assign(arch=arch), self.name)
+
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that change when an architecture, a device or a value does."""
         digest = hashlib.sha256(str(self.architectures.space).encode())
-        digest.update(self.architectures.decisions.tobytes())
+        archs = self.architectures
+        digest.update(
+            "".join(archs.space.canonical(archs)).encode() if isinstance(archs, Networks) else archs.decisions.tobytes()
+        )
         digest.update(repr([device.name for device in self.devices]).encode())
         rows = self.table.sort_values(["arch", "device", "metric"])
         digest.update("".join(rows["metric"]).encode())
         for column, kind in (("arch", np.int64), ("device", np.int64), ("value", np.float64)):
             digest.update(np.ascontiguousarray(rows[column].to_numpy(kind)).tobytes())
         return digest.hexdigest()[:16]
+
+
+def _check_batch(table: pd.DataFrame, devices: Sequence[Device], name: str) -> None:
+    """Refuse rows whose column `batch` is not the batch of their device."""
+    rows = table[(table["device"] >= 0) & table["batch"].notna()]
+    expected = np.array([device.batch for device in devices])[rows["device"].to_numpy(int)] if len(rows) else []
+    wrong = rows[rows["batch"].to_numpy() != expected]
+    if len(wrong):
+        first = wrong.iloc[0]
+        device = devices[int(first["device"])]
+        raise InputError(
+            f"{name}: {len(wrong)} rows of {device.name} have batch {first['batch']}, but the device is described with "
+            f"batch {device.batch}; mend the one that is wrong, or name two devices."
+        )
 
 
 def _renumber(table: pd.DataFrame, column: str, positions: Sequence[int] | np.ndarray, size: int) -> pd.DataFrame:

@@ -54,7 +54,7 @@ class Random(Split):
 
 @dataclass(frozen=True)
 class HeldOutArchitectures(Random):
-    """As `Random`, but architectures that do the same work (equal `canonical` text) stay together."""
+    """A random split in which architectures that do the same work (equal `canonical` text) stay together."""
 
     def _groups(self, m: Measurements) -> list[np.ndarray]:
         names = np.array(m.architectures.space.canonical(m.architectures))

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from datasets.files.reading import listed, shortened
-from datasets.records import Device, InputError, Measurements
+from datasets.networks.network import KEYED_BY_JSON, Network, of_key
+from datasets.records import Architectures, Device, InputError, Measurements, Networks
 from datasets.spaces import parse_space
 
 
@@ -19,18 +20,51 @@ def rows(values: np.ndarray, metric: str = "latency_ms", measured: np.ndarray | 
 def tabulate(table: pd.DataFrame, devices: list[Device], name: str) -> Measurements:
     """`Measurements` from a table whose architectures and devices stand as texts; a row without device is of none.
 
+    Rows of one search space are its architectures. Rows of layers, of files or of several spaces are networks; those
+    of files are read from the column `network`, their JSON forms.
+
     Raises:
-        InputError: more than one space, a malformed key, a device that is not among `devices`, a bad value.
+        InputError: a malformed key, a device that is not among `devices`, a bad value, files without their networks.
     """
+    pairs = pd.MultiIndex.from_frame(table[["space", "key"]])
+    arch, distinct = pairs.factorize()
     spaces = table["space"].unique()
-    if len(spaces) != 1:
-        raise InputError(f"{name} mixes the spaces {list(spaces)}; a data set holds one.")
-    arch, keys = table["key"].factorize()
+    if len(spaces) == 1 and spaces[0] not in NETWORKS:
+        archs: Architectures = parse_space(spaces[0]).parse([key for _, key in distinct])
+    else:
+        archs = Networks(_networks(table, list(distinct), name))
     positions = {device.name: position for position, device in enumerate(devices)}
     if unknown := set(table["device"].dropna()) - set(positions):
         raise InputError(
             f"{name} has rows of device '{shortened(min(unknown), 60)}' but describes only {listed([*positions])}."
         )
     device = table["device"].map(positions).fillna(-1).astype(int)
-    numbered = table.drop(columns=["space", "key"]).assign(arch=arch, device=device)
-    return Measurements(parse_space(spaces[0]).parse(list(keys)), devices, numbered, name)
+    numbered = table.drop(columns=["space", "key", "network"], errors="ignore").assign(arch=arch, device=device)
+    return Measurements(archs, devices, numbered, name)
+
+
+NETWORKS = (KEYED_BY_JSON, "onnx", "keras")
+"""What the column `space` holds for networks that are no architectures of a space."""
+
+
+def _networks(table: pd.DataFrame, distinct: list[tuple[str, str]], name: str) -> list[Network]:
+    """The networks of (space, key) pairs."""
+    known: dict[tuple[str, str], str] = {}
+    if "network" in table:
+        told = table.dropna(subset=["network"]).drop_duplicates(["space", "key"])
+        known = {(s, k): text for s, k, text in zip(told["space"], told["key"], told["network"], strict=True)}
+    found = []
+    for space, key in distinct:
+        if (space, key) in known:
+            found.append(Network.from_json(known[space, key], space, key))
+        elif space == KEYED_BY_JSON:
+            found.append(of_key(key))
+        elif space in NETWORKS:
+            raise InputError(
+                f"{name} does not hold the network of '{key}'; measure the file again, or read its journal with "
+                "`python -m measure table`."
+            )
+        else:
+            parsed = parse_space(space)
+            found.append(parsed.expand(parsed.parse([key])[0]))
+    return found

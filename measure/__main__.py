@@ -3,7 +3,7 @@
 from datasets.cli import main
 from measure.commands.campaigns import campaign, run, worker
 from measure.commands.machine import doctor, host
-from measure.commands.networks import build, delegates, lookup, optimise, timeline
+from measure.commands.networks import blackbox, build, delegates, lookup, timeline
 from measure.commands.tables import accuracy, repeatability, table
 
 if __name__ == "__main__":
@@ -21,7 +21,7 @@ if __name__ == "__main__":
             delegates,
             timeline,
             lookup,
-            optimise,
+            blackbox,
         ],
         prog="python -m measure",
     )

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from datasets.records import Architecture, InputError
-from measure.build.weights import Weights
+from datasets.records import InputError
 from measure.silence import deaf_children
-
-if TYPE_CHECKING:
-    from measure.base import Backend
 
 
 class BuildFailed(RuntimeError):
     """A build apart crashed, took too long or raised; the text says which."""
 
 
-def build_apart(
-    backend: Backend, network: Architecture, weights: Weights, folder: Path, timeout: float = 600.0
-) -> Path:
-    """What `backend.build` writes, built by a fresh child process (seconds to start: it imports anew).
+def build_apart(build: Callable[[], Path], runtime: str, timeout: float = 600.0) -> Path:
+    """The path that `build` returns in a fresh child process (seconds to start: it imports anew).
+
+    Args:
+        build: can be pickled, as a method of a backend with its arguments can.
+        runtime: names the backend where something goes wrong.
+        timeout: in seconds.
 
     Raises:
         BuildFailed: the child was killed by a signal, left without an answer, raised, or took `timeout` seconds.
@@ -31,7 +30,7 @@ def build_apart(
     """
     context = multiprocessing.get_context("spawn")  # a fork would inherit threads and locks of loaded runtimes
     answer, end = context.Pipe(duplex=False)
-    process = context.Process(target=_build, args=(end, backend, network, weights, folder), daemon=True)
+    process = context.Process(target=_build, args=(end, build), daemon=True)
     with deaf_children():
         process.start()
     end.close()  # the child's copy alone is left, so that its death reads as the end of the answer
@@ -47,12 +46,12 @@ def build_apart(
         return told
     if isinstance(told, InputError):
         raise told
-    raise BuildFailed(f"The build for {backend.runtime} {told}.")
+    raise BuildFailed(f"The build for {runtime} {told}.")
 
 
-def _build(end: Connection, backend: Backend, network: Architecture, weights: Weights, folder: Path) -> None:
+def _build(end: Connection, build: Callable[[], Path]) -> None:
     try:
-        end.send(backend.build(network, weights, folder))
+        end.send(build())
     except InputError as error:
         end.send(error)
     except Exception as error:

@@ -9,18 +9,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+from typing import ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 
-from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError
+from datasets.networks.model import Model
+from datasets.networks.network import Network
+from datasets.records import Architectures, Cost, CostModel, Device, InputError
 from datasets.spaces.nasbench201 import NasBench201
-from measure.build.weights import Weights, make_weights
+from measure.apart import build_apart
+from measure.build.weights import make_weights
 from measure.host import machine_name
 from measure.timing import Repeats, Timing, clock
-
-if TYPE_CHECKING:
-    from measure.kernels import Kernel
 
 
 class Session(Protocol):
@@ -63,6 +63,16 @@ class Loaded:
     x: np.ndarray
     init_ms: float
     init_cpu_ms: float
+
+
+class Kernel(NamedTuple):
+    """One kernel of one run: its name, what it is, microseconds since the run began, wall and CPU microseconds."""
+
+    name: str
+    kind: str
+    start_us: float
+    duration_us: float
+    cpu_us: float = float("nan")
 
 
 @dataclass
@@ -118,8 +128,8 @@ class Backend(CostModel):
         return ""
 
     @abstractmethod
-    def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
-        """Write the artefact of a shaped network into `folder`."""
+    def build(self, model: Model, folder: Path) -> Path:
+        """Write the artefact of a model, whose weights are there, into `folder`."""
 
     def parts(self, artefact: Path) -> list[Path]:
         """The files that an artefact is made of."""
@@ -139,24 +149,24 @@ class Backend(CostModel):
         name = f"{self.host}_{self.runtime}_{self.precision}_{self.batch}"
         return Device(name, family, self.kind, self.runtime, self.precision, self.batch)
 
-    def session(self, network: Architecture, seed: int = 0, weights: Weights | None = None) -> Session:
+    def session(self, model: Network | Model, seed: int = 0) -> Session:
         """Build and load a network with its weights or seeded ones, bind a seeded input and check what it computes.
 
-        A network whose input names a `batch` (a layer's record does) runs with that one. One whose input names the
-        ONNX `file` that it was read from must compute what the file says.
+        A network that fixes its batch (a layer's record does) runs with that one. One that was read from an ONNX file
+        must compute what the file says.
 
         Raises:
             WrongOutput: the output is not the network's.
             BuildFailed: what builds apart crashed, or took too long.
         """
-        return self.loaded(partial(self.built, network, seed=seed, weights=weights)).session
+        return self.loaded(partial(self.built, model, seed=seed)).session
 
-    def built(self, network: Architecture, folder: Path, seed: int = 0, weights: Weights | None = None) -> Built:
+    def built(self, model: Network | Model, folder: Path, seed: int = 0) -> Built:
         """Build a network into a folder, with a seeded input and what it must compute of it."""
-        backend = self.for_network(network)
-        x = make_input(network, backend.batch, seed)
-        weights = make_weights(network, seed) if weights is None else weights
-        return Built(backend.artefact(network, folder, weights), x, expected_output(network, weights, x))
+        model = with_weights(model, seed)
+        backend = self.for_network(model.network)
+        x = make_input(model.network, backend.batch, seed)
+        return Built(backend.artefact(model, folder), x, expected_output(model, x))
 
     def loaded(self, build: Callable[[Path], Built]) -> Loaded:
         """Load what is built into a temporary folder, bind its input and check what it computes."""
@@ -170,15 +180,14 @@ class Backend(CostModel):
         compare_output(session.fetch(), built.expected, self.precision)
         return Loaded(session, built.x, wall, cpu)
 
-    def for_network(self, network: Architecture) -> Self:
-        """This backend with the batch that a network's input may name."""
-        return replace(self, batch=network.ops[0].attrs.get("batch", self.batch))
+    def for_network(self, network: Network) -> Self:
+        """This backend with the batch that a network may fix."""
+        return replace(self, batch=network.batch or self.batch)
 
-    def artefact(self, network: Architecture, folder: Path, weights: Weights) -> Path:
+    def artefact(self, model: Model, folder: Path) -> Path:
         """What `build` writes; in a child process if the backend `builds_apart`."""
-        from measure.apart import build_apart
-
-        return (build_apart if self.builds_apart else type(self).build)(self, network, weights, folder)
+        build = partial(self.build, model, folder)
+        return build_apart(build, self.runtime) if self.builds_apart else build()
 
     def profile(self, artefact: Path, x: np.ndarray, warmup: int, runs: int) -> list[list[Kernel]]:
         """The kernels of each run after `warmup` others, in the order of execution; or the means of a few runs each.
@@ -214,9 +223,9 @@ three to fifteen in a row: fp16 0.05 to 0.25 %, bf16 0.2 to 0.8 %, int8 0.7 to 6
 and 29 %. An empty or mis-wired network is off by 1 or more."""
 
 
-def check_output(y: np.ndarray, network: Architecture, weights: Weights, x: np.ndarray, precision: str) -> float:
+def check_output(y: np.ndarray, model: Model, x: np.ndarray, precision: str) -> float:
     """Relative error against the numpy reference; above the tolerance, or not finite, it raises `WrongOutput`."""
-    return compare_output(y, expected_output(network, weights, x), precision)
+    return compare_output(y, expected_output(model, x), precision)
 
 
 def compare_output(y: np.ndarray, expected: np.ndarray, precision: str) -> float:
@@ -230,16 +239,22 @@ def compare_output(y: np.ndarray, expected: np.ndarray, precision: str) -> float
     return error
 
 
-def expected_output(network: Architecture, weights: Weights, x: np.ndarray) -> np.ndarray:
-    """What a network must compute: in numpy, or as onnx's reference runs the file that its input names."""
-    if file := network.ops[0].attrs.get("file"):
+def expected_output(model: Model, x: np.ndarray) -> np.ndarray:
+    """What a model, whose weights are there, must compute: in numpy, or as onnx's reference runs its file."""
+    if model.source:
         from onnx.reference import ReferenceEvaluator
 
-        model = ReferenceEvaluator(file)
-        return np.asarray(model.run(None, {model.input_names[0]: x})[0])
+        file = ReferenceEvaluator(str(model.source))
+        return np.asarray(file.run(None, {file.input_names[0]: x})[0])
     from measure.build.numpy_reference import evaluate
 
-    return evaluate(network, weights, x)
+    return evaluate(model.network, model.weights or {}, x)
+
+
+def with_weights(model: Network | Model, seed: int = 0) -> Model:
+    """A model whose weights are there, seeded where it has none."""
+    model = Model(model) if isinstance(model, Network) else model
+    return model if model.weights is not None else replace(model, weights=make_weights(model.network, seed))
 
 
 def absent(packages: Iterable[str]) -> list[str]:
@@ -254,18 +269,18 @@ def _installed(package: str) -> bool:
         return False
 
 
-def make_input(network: Architecture, batch: int, seed: int = 0) -> np.ndarray:
+def make_input(network: Network, batch: int, seed: int = 0) -> np.ndarray:
     """A seeded standard-normal batch for a shaped network, fp32."""
     shape = (batch, *network.ops[0].attrs["shape"])
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
-def calibration_inputs(network: Architecture, batch: int, count: int) -> list[np.ndarray]:
+def calibration_inputs(network: Network, batch: int, count: int) -> list[np.ndarray]:
     """Seeded batches that the ranges of int8 are taken from; none of them is ever measured."""
     return [make_input(network, batch, seed=1000 + i) for i in range(count)]
 
 
-def reference_network() -> Architecture:
+def reference_network() -> Network:
     """The fixed network that every measurement is interleaved with: one cell a stage, all five ops in it."""
     space = NasBench201(cells=1)
     key = "|nor_conv_3x3~0|+|nor_conv_1x1~0|avg_pool_3x3~1|+|skip_connect~0|none~1|nor_conv_3x3~2|"

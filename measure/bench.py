@@ -9,7 +9,7 @@ import platform
 import signal
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from multiprocessing.connection import Connection
@@ -19,63 +19,76 @@ from typing import Any
 
 import numpy as np
 
-from datasets.analysis import BYTES, totals
-from datasets.records import Architecture, InputError, Op, Space
+from datasets.networks.analysis import BYTES, totals
+from datasets.networks.model import Model
+from datasets.networks.network import Network
+from datasets.networks.reading import read_model
+from datasets.records import Architecture, InputError, Space
 from measure.base import Backend, Built, Session, reference_network
-from measure.build.weights import Weights
 from measure.host import machine
 from measure.rows import Row
 from measure.silence import deaf_children
 
-Prepare = Callable[[Architecture, int], tuple[Architecture, Weights | None]]
-"""What a campaign names, and a batch, to the shaped network that is measured and its weights (none: seeded ones)."""
 
-Measure = Callable[[Backend, Architecture, Prepare], Row]
+@dataclass(frozen=True)
+class NetworkFile:
+    """A network that stands in a file, which is read when its turn comes.
+
+    Attributes:
+        space: the file's suffix, `onnx` or `keras`.
+        key: the file's name and what its bytes hash to.
+        path: of the file.
+    """
+
+    space: str
+    key: str
+    path: Path
+
+
+Subject = Architecture | Network | NetworkFile
+"""What a row is of; a journal calls it by its `space` and `key`."""
+
+Prepare = Callable[[Any, int], Model]
+"""From a subject of one kind, and a batch, to the model that is measured."""
+
+Measure = Callable[[Backend, Subject, Prepare], Row]
 """What a measurement adds to its row: `Bench`, `Worker` or `measure.remote.machine.Remote`."""
 
 Build = Callable[[Path], Built]
 """Builds one network into a folder."""
 
 
-def whole(space: Space, arch: Architecture, batch: int) -> tuple[Architecture, Weights | None]:
+def whole(space: Space, arch: Architecture, batch: int) -> Model:
     """The whole network of an architecture."""
-    return space.expand(arch), None
+    return Model(space.expand(arch))
 
 
-def block(space: Space, arch: Architecture, batch: int) -> tuple[Architecture, Weights | None]:
+def block(space: Space, arch: Architecture, batch: int) -> Model:
     """LETI's basic block of an architecture, alone."""
-    return space.block(arch), None
+    return Model(space.block(arch))
 
 
-def shaped(arch: Architecture, batch: int) -> tuple[Architecture, Weights | None]:
-    """An architecture that is a shaped network already."""
-    return arch, None
+def shaped(network: Network, batch: int) -> Model:
+    """A network that is one already."""
+    return Model(network)
 
 
-def name_file(path: Path) -> Architecture:
+def name_file(path: Path) -> NetworkFile:
     """What a campaign calls an ONNX or Keras file, as the readers do: its name and what its bytes hash to."""
-    from datasets.files.onnx_file import file_key
+    from datasets.networks.onnx_file import file_key
 
-    return Architecture(path.suffix[1:], file_key(path), (Op("file", {"path": str(path)}),), ())
-
-
-def onnx_file(arch: Architecture, batch: int) -> tuple[Architecture, Weights | None]:
-    """The network of an ONNX file, whose input names the file, so that onnxruntime runs the file itself; other runtimes
-    run what was read from it. A Keras file is always read."""
-    from datasets.files.keras_file import read_keras
-    from datasets.files.onnx_file import read_onnx
-
-    path = arch.ops[0].attrs["path"]
-    keras = path.endswith(".keras")
-    network, weights = read_keras(Path(path), batch) if keras else read_onnx(Path(path), batch)
-    _check_memory(network)
-    if keras:
-        return network, weights
-    start = replace(network.ops[0], attrs={**network.ops[0].attrs, "file": path})
-    return replace(network, ops=(start, *network.ops[1:])), weights
+    return NetworkFile(path.suffix[1:], file_key(path), path)
 
 
-def _check_memory(network: Architecture) -> None:
+def read_file(file: NetworkFile, batch: int) -> Model:
+    """The model in an ONNX file, which onnxruntime runs as it is; other runtimes run what was read from it. A Keras
+    file is always read."""
+    model = read_model(file.path, batch)
+    _check_memory(model.network)
+    return model
+
+
+def _check_memory(network: Network) -> None:
     """Refuse a file whose network this machine cannot hold; a runtime would take all of its memory first."""
     total = totals(network)
     needed = total["peak_bytes"] + BYTES * total["params"]
@@ -101,17 +114,20 @@ class Bench:
     energy: bool = False
     references: dict[str, Session] = field(default_factory=dict, init=False, repr=False)
 
-    def __call__(self, backend: Backend, arch: Architecture, prepare: Prepare) -> Row:
+    def __call__(self, backend: Backend, subject: Subject, prepare: Prepare) -> Row:
         """What one measurement adds to its row; a failure is a row that says why."""
 
-        def build(folder: Path) -> Built:
-            network, weights = prepare(arch, backend.batch)
-            return backend.built(network, folder, weights=weights)
+        found = Row()
 
-        return self.row(backend, build, partial(backend.built, reference_network()))
+        def build(folder: Path) -> Built:
+            model = prepare(subject, backend.batch)
+            found.update(network_of(subject, model))
+            return backend.built(model, folder)
+
+        return self.row(backend, build, partial(backend.built, reference_network())) | found
 
     def row(self, backend: Backend, build: Build, build_reference: Build) -> Row:
-        """The same of what is built as a measurement begins."""
+        """Measure what `build` produces; used where the network is built elsewhere."""
         row = about(backend)
         try:
             row["versions"] = {"python": platform.python_version(), **backend.versions()}
@@ -157,6 +173,11 @@ def _energy(backend: Backend, session: Session) -> Row:
         return {"energy": {"error": str(error)}}
 
 
+def network_of(subject: Subject, model: Model) -> Row:
+    """The field `network`, the JSON form of what was read from a file, so that the row means something without it."""
+    return {"network": model.network.to_json()} if isinstance(subject, NetworkFile) else {}
+
+
 def about(backend: Backend) -> Row:
     """When, where and how; known before anything runs."""
     return {**here(), "protocol": backend.timing.to_dict()}
@@ -192,7 +213,7 @@ class Worker:
         self.pipe: Connection
 
     def __call__(self, backend: Backend, *what: Any) -> Row:
-        """As `Bench`; a crash or a timeout is a failed row too."""
+        """Measure as `Bench` does; a crash or a timeout is a failed row too."""
         try:
             if self.process is None:
                 self._start()

@@ -16,10 +16,10 @@ import numpy as np
 
 from datasets.files.reading import existing, read_words
 from datasets.files.writing import cannot_write
-from datasets.records import Architecture, Architectures, InputError, Space
+from datasets.records import Architectures, InputError, Space
 from datasets.spaces import parse_space
 from measure.base import Backend
-from measure.bench import Bench, Measure, Prepare, block, name_file, onnx_file, whole
+from measure.bench import Bench, Measure, Prepare, Subject, block, name_file, read_file, whole
 from measure.rows import Machines, Row, check_row, identity, sound
 
 MOST_LINE = 16 * 2**20
@@ -149,7 +149,7 @@ def distinct_sample(space: Space, n: int, seed: int) -> Architectures:
     return draws[np.array(list(first.values())[:n], dtype=int)]
 
 
-Chosen = tuple[Sequence[Architecture], Prepare]
+Chosen = tuple[Sequence[Subject], Prepare]
 """What a campaign measures, and how it becomes a network."""
 
 
@@ -171,7 +171,7 @@ def files(texts: str) -> Chosen:
     paths = [Path(text.strip()) for text in texts.split(",")]
     for path in paths:
         existing(path, "name an ONNX or Keras file")
-    return [name_file(path) for path in paths], onnx_file
+    return [name_file(path) for path in paths], read_file
 
 
 Task = tuple[int, int, Backend]
@@ -179,7 +179,7 @@ Task = tuple[int, int, Backend]
 
 
 def pending(
-    archs: Sequence[Architecture],
+    archs: Sequence[Subject],
     backends: Sequence[Backend],
     journal: Journal,
     repeats: int = 1,
@@ -215,7 +215,7 @@ def _counts(row: Row, retry: bool, energy: bool) -> bool:
 
 
 def run_campaign(
-    archs: Sequence[Architecture],
+    archs: Sequence[Subject],
     tasks: Sequence[Task],
     journal: Journal,
     prepare: Prepare | None = None,
@@ -245,7 +245,7 @@ def run_campaign(
         yield row
 
 
-def named(arch: Architecture, backend: Backend, repeat: int, metric: str, features: Mapping[str, float]) -> Row:
+def named(arch: Subject, backend: Backend, repeat: int, metric: str, features: Mapping[str, float]) -> Row:
     """What a row is of; the rest of it is measured."""
     device = backend.device().to_dict()
     device["features"] |= features

@@ -4,29 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.records import Architecture
-from measure.base import Backend, make_input
-from measure.build.weights import make_weights
+from datasets.networks.network import Network
+from measure.base import Backend, make_input, with_weights
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-class Kernel(NamedTuple):
-    """One kernel of one run: its name, what it is, microseconds since the run began, wall and CPU microseconds."""
-
-    name: str
-    kind: str
-    start_us: float
-    duration_us: float
-    cpu_us: float = float("nan")
-
-
-def timeline(backend: Backend, network: Architecture, runs: int = 20, warmup: int = 5, seed: int = 0) -> pd.DataFrame:
+def timeline(backend: Backend, network: Network, runs: int = 20, warmup: int = 5, seed: int = 0) -> pd.DataFrame:
     """The kernels of a shaped network in the order of execution, every time the median over runs (OpenVINO: over
     means of four, each in a model compiled anew).
 
@@ -44,7 +33,7 @@ def timeline(backend: Backend, network: Architecture, runs: int = 20, warmup: in
 
     backend = backend.for_network(network)
     with tempfile.TemporaryDirectory() as folder:
-        artefact = backend.artefact(network, Path(folder), make_weights(network, seed))
+        artefact = backend.artefact(with_weights(network, seed), Path(folder))
         kept = backend.profile(artefact, make_input(network, backend.batch, seed), warmup, runs)
     names = pd.DataFrame([kernel[:2] for kernel in kept[-1]], columns=["name", "kind"])
     same = [run for run in kept if [kernel.kind for kernel in run] == list(names["kind"])]

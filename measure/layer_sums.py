@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.analysis import cut, entries
 from datasets.files.reading import listed
-from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError
-from measure.lookup import SMALLEST, label
+from datasets.networks.analysis import cut, entries, label
+from datasets.networks.network import SMALLEST, Network
+from datasets.records import Architectures, Cost, CostModel, Device, InputError
 
 
 @dataclass
@@ -58,7 +58,7 @@ class LayerSums(CostModel):
         return total - calls if self.less_calls else total
 
 
-def layers_in(archs: Architectures, row: int) -> list[Architecture]:
+def layers_in(archs: Architectures, row: int) -> list[Network]:
     """The layers that one network is the sum of, equal ones as often as they are there."""
     network = archs.space.expand(archs.space.architecture(archs.decisions[row]))
     return [cut(network, nodes) for nodes in entries(network)]

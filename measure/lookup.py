@@ -17,7 +17,6 @@ A sum is wrong for reasons that can be measured, each by a second sum:
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,9 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from datasets.analysis import cut, entries
 from datasets.files.reading import read_text
-from datasets.records import Architecture, InputError, Op
+from datasets.networks.analysis import cut, entries, label
+from datasets.networks.network import SMALLEST, Network, of_key
+from datasets.records import InputError
 from measure.base import Backend
 from measure.bench import Bench, Measure, Row, shaped
 from measure.campaign import Chosen, Journal, Task, pending, run_campaign
@@ -42,7 +42,7 @@ def layers_of(chosen: Chosen) -> Chosen:
     """What a campaign measures for a look-up table: every layer of some networks once, alone, and a session that
     computes a single number (`SMALLEST`)."""
     archs, prepare = chosen
-    networks = (prepare(arch, 1)[0] for arch in archs)
+    networks = (prepare(arch, 1).network for arch in archs)
     layers = (cut(network, nodes) for network in networks for nodes in entries(network))
     return list({layer.key: layer for layer in (SMALLEST, *layers)}.values()), shaped
 
@@ -53,37 +53,24 @@ def listed_layers(path: Path | None) -> Chosen:
         raise InputError("Layers are listed in a file; name one that `python -m search layers` wrote with --archs.")
     lines = read_text(path, "name a list of layers that `python -m search layers` wrote").splitlines()
     try:
-        found = [layer_of(line) for line in lines]
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(f"{path} is no list of layers; `python -m search layers` writes one.") from error
+        found = [of_key(line) for line in lines]
+    except InputError as error:
+        raise InputError(f"{path} is no list of layers: {error}") from error
     return [SMALLEST, *found], shaped
-
-
-def layer_of(key: str) -> Architecture:
-    """The layer that `cut` gave this key."""
-    if key == SMALLEST.key:
-        return SMALLEST
-    ops, edges = json.loads(key)
-    made = tuple(Op(kind, {name: _tuple(value) for name, value in attrs.items()}) for kind, attrs in ops)
-    return Architecture("layers", key, made, tuple(map(tuple, edges)))
-
-
-def _tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 @dataclass(frozen=True)
 class Entry:
     """A layer alone, the one that its main input comes from, and both together (None: it reads the network's input)."""
 
-    alone: Architecture
-    before: Architecture | None
-    pair: Architecture | None
+    alone: Network
+    before: Network | None
+    pair: Network | None
 
 
-def decompose(network: Architecture) -> list[Entry]:
+def decompose(network: Network) -> list[Entry]:
     """The entries of a shaped network, equal ones as often as they are there."""
-    groups, inputs = entries(network), network.inputs()
+    groups, inputs = entries(network), network.sources()
     owner = {node: group for group in groups for node in group}
     table = []
     for group in groups:
@@ -91,27 +78,6 @@ def decompose(network: Architecture) -> list[Entry]:
         both = (cut(network, first), cut(network, first + group)) if first else (None, None)
         table.append(Entry(cut(network, group), *both))
     return table
-
-
-def label(layer: Architecture) -> str:
-    """A layer in words: its ops, the first one's window and the shapes before and behind it."""
-    kinds = [op.kind for op in layer.ops]
-    ops = [op for op, sources in zip(layer.ops, layer.inputs(), strict=True) if {kinds[s] for s in sources} - {"zero"}]
-    a = ops[0].attrs
-    window = f" {_by(a['kernel'])}/{_by(a.get('stride', 1))}" if "kernel" in a else ""
-    groups = f" groups {a['groups']}" if a.get("groups", 1) > 1 else ""
-    before, behind = ("x".join(map(str, op.attrs["shape"])) for op in (layer.ops[0], layer.ops[-1]))
-    return f"{ops[0].kind}{window}{groups}{''.join(f' {op.kind}' for op in ops[1:])}, {before} -> {behind}"
-
-
-def _by(value: Any) -> str:
-    return str(value) if isinstance(value, int) else "x".join(map(str, value))
-
-
-SMALLEST = Architecture(
-    "layers", "one number", (Op("input", {"shape": (1, 1, 1)}), Op("relu", {"shape": (1, 1, 1)})), ((0, 1, 0),)
-)
-"""What a session costs that computes one number."""
 
 
 @dataclass
@@ -132,7 +98,7 @@ class Lookup:
     reasons: bool = False
     bench: Measure = field(default_factory=Bench)
 
-    def tasks(self, network: Architecture) -> list[tuple[str, list[Architecture], Backend, list[Task]]]:
+    def tasks(self, network: Network) -> list[tuple[str, list[Network], Backend, list[Task]]]:
         """What is still to be measured: metric, networks, backend and the campaign's tasks."""
         table = decompose(network)
         alone = list({entry.alone.key: entry.alone for entry in table}.values())
@@ -149,7 +115,7 @@ class Lookup:
             for metric, archs, backend in plans
         ]
 
-    def measure(self, network: Architecture, done: Any = lambda row: None) -> dict[str, Any]:
+    def measure(self, network: Network, done: Any = lambda row: None) -> dict[str, Any]:
         """Measure what is missing, then sum; `done` is told every row.
 
         Returns:
@@ -166,15 +132,15 @@ class Lookup:
 
 
 def summarise(
-    network: Architecture, backend: Backend, rows: Sequence[Row], passes: int, reasons: bool = False
+    network: Network, backend: Backend, rows: Sequence[Row], passes: int, reasons: bool = False
 ) -> dict[str, Any]:
     """The direct latency of a network and its layers' sums, from a journal's rows; see `Lookup.measure`."""
     ms = _milliseconds(rows, backend.device().name, passes)
 
-    def known(arch: Architecture, metric: str = "latency_ms") -> bool:
+    def known(arch: Network, metric: str = "latency_ms") -> bool:
         return (arch.space, arch.key, metric) in ms
 
-    def of(arch: Architecture, metric: str = "latency_ms") -> np.ndarray:
+    def of(arch: Network, metric: str = "latency_ms") -> np.ndarray:
         if not known(arch, metric):
             what = label(arch) if arch.space == "layers" and len(arch.ops) > 2 else arch.key
             raise InputError(f"{what} could not be measured on {backend.runtime}; its rows say why in 'error'.")

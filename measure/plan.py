@@ -16,7 +16,7 @@ Protocol = Literal["server", "mobile", "quick", "layer"]
 
 @dataclass(frozen=True)
 class Part:
-    """The same architectures on some runtimes; the fields are those of `python -m measure run`.
+    """Some architectures, each on some runtimes; the fields are those of `python -m measure run`.
 
     Attributes:
         space: of the architectures, with its skeleton.

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from datasets.records import Architecture
+from datasets.networks.model import Model, Weights
+from datasets.networks.network import Network
 from measure.base import Backend, Session, reference_network
-from measure.build.weights import Weights
 
 
 @dataclass
@@ -22,22 +22,22 @@ class Shares:
     """
 
     backend: Backend
-    whole: Architecture
+    whole: Network
     passes: int = 3
     known: dict[str, float] = field(default_factory=dict, init=False, repr=False)
     _sessions: list[Session] = field(default_factory=list, init=False, repr=False)
 
-    def __call__(self, network: Architecture, weights: Weights | None = None) -> float:
+    def __call__(self, network: Network, weights: Weights | None = None) -> float:
         """The network's latency over the whole one's; networks of one key are measured once."""
         if network.key not in self.known:
             self.known[network.key] = self.anew(network, weights)
         return self.known[network.key]
 
-    def anew(self, network: Architecture, weights: Weights | None = None) -> float:
-        """The same, measured in any case."""
+    def anew(self, network: Network, weights: Weights | None = None) -> float:
+        """The network's latency over the whole one's, measured again even if it is known."""
         if not self._sessions:
             self._sessions = [self.backend.session(reference_network()), self.backend.session(self.whole)]
-        (reference, whole), one = self._sessions, self.backend.session(network, weights=weights)
+        (reference, whole), one = self._sessions, self.backend.session(Model(network, weights))
         pairs = [
             (self.backend.timed(whole, reference).ratio, self.backend.timed(one, reference).ratio)
             for _ in range(self.passes)

@@ -18,7 +18,7 @@ from datasets.files.reading import shortened
 from datasets.records import UNITS, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from datasets.spaces import parse_space
 from encoders.base import GraphEncoder, VectorEncoder
-from encoders.device import DeviceIndex
+from predictors.belief import Belief
 from predictors.config import from_config, to_config
 from predictors.limits import check_limits
 from predictors.scaling import Scale, centring
@@ -135,7 +135,13 @@ class Predictor(CostModel):
 
     def column(self, device: Device | None) -> int:
         """Which output answers for a device; an unknown one raises `InputError`."""
-        return DeviceIndex(tuple(d.name for d in self.devices_) or ("",)).position(device)
+        names = [d.name for d in self.devices_]
+        if device is None and not names:
+            return 0
+        if device is None or device.name not in names:
+            asked = "no device" if device is None else f"device '{device.name}'"
+            raise InputError(f"This predictor was not fitted on {asked}; it answers for: {', '.join(names)}.")
+        return names.index(device.name)
 
     def predict_all(self, archs: Architectures, chunk: int = 0) -> np.ndarray:
         """Predictions [A, D] on every device it was fitted on; memory stays flat in A but for the answer."""
@@ -200,11 +206,15 @@ class Adaptable(Protocol):
 class Uncertain(Protocol):
     """It knows how sure it is."""
 
+    def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
+        """Distributions [A] of new measurements on one device."""
+        ...
+
     def predict_interval(
         self, archs: Architectures, device: Device | None = None, level: float = 0.9
     ) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends [A], in the metric's unit, of central intervals that a new measurement falls into with
-        probability `level`."""
+        probability `level`, made as those that it learnt from were (with as many repeats)."""
         ...
 
 

@@ -13,12 +13,12 @@ import pandas as pd
 from datasets.files.reading import existing
 from datasets.files.writing import whole_file, write_text
 from datasets.records import UNITS, InputError
-from predictors.metrics import METRICS
+from predictors.metrics import LEAST, METRICS
 from predictors.rows import Columns, number, one_of, read_rows, run_files, score, share, text, whole
 
 NEEDED: Columns = {
     **dict.fromkeys(("dataset", "predictor", "device"), text),
-    **{"set": one_of("val", "test"), "cells": one_of("all", "connected"), "shots": whole, "seed": whole},
+    **{"set": one_of("val", "test"), "cells": one_of("all", "connected"), "shots": whole, "seed": whole, "n": whole},
     **dict.fromkeys(("fit_cpu_s", "predict_cpu_s"), number),
     **{name: score if name in ("mae", "rmse", "r2", "mape") else share for name in METRICS},
 }
@@ -49,19 +49,28 @@ def read_runs(folder: Path) -> dict[Path, list[dict[str, Any]]]:
 
 def ranking(rows: list[dict[str, Any]]) -> pd.DataFrame:
     """One line a predictor and number of labels (validation included), means over devices and seeds on all cells:
-    validation Spearman (which ranks; undefined is last), then the metrics of the test set and CPU seconds."""
+    validation Spearman (which ranks; undefined is last), then the metrics of the test set and CPU seconds. Devices with
+    fewer than `metrics.LEAST` cells in a set are left out of its means; `test_cells` is the least of the others."""
     table = pd.DataFrame(rows)
     table[list(METRICS)] = table[list(METRICS)].astype(float)
     table = table[table["cells"] == "all"]
+    kept = table[table["n"] >= LEAST]
     lines = []
     for (name, shots), part in table.groupby(["predictor", "shots"], sort=False):
-        val, test = part[part["set"] == "val"], part[part["set"] == "test"]
+        counted = kept.loc[kept.index.intersection(part.index)]
+        val, test = counted[counted["set"] == "val"], counted[counted["set"] == "test"]
         # skipna=False: a correlation that is undefined on one device is undefined in the mean
         line = {"predictor": name, "labels": shots, "seeds": part["seed"].nunique()}
         line |= {"val_spearman": val["spearman"].mean(skipna=False)}
-        line |= {metric: test[metric].mean(skipna=False) for metric in SHOWN}
+        line |= {metric: test[metric].mean(skipna=False) for metric in SHOWN} | {"test_cells": test["n"].min()}
         lines.append(line | {"fit_cpu_s": part["fit_cpu_s"].mean(), "predict_cpu_s": test["predict_cpu_s"].mean()})
     return pd.DataFrame(lines).sort_values("val_spearman", ascending=False, na_position="last", ignore_index=True)
+
+
+def left_out(rows: list[dict[str, Any]]) -> list[str]:
+    """Devices with too few cells to be ranked by, and how many they have, one text a device and set."""
+    few = {(row["device"], row["set"]): row["n"] for row in rows if row["cells"] == "all" and row["n"] < LEAST}
+    return [f"{device or 'the metric'}: {n} {part} cells" for (device, part), n in few.items()]
 
 
 def compare(folder: Path) -> tuple[pd.DataFrame, Path]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.records import Architectures, Device, InputError
+from datasets.records import InputError
 from predictors.base import Inputs, Log, Predictor, Relaxable
 from predictors.gcn import GCN
 from predictors.scaling import Scale
@@ -55,14 +55,8 @@ class Ensemble(Predictor):
     def _forward(self, x: Inputs) -> np.ndarray:
         return np.mean([member._forward(x) for member in self.members_], axis=0)
 
-    def spread(self, archs: Architectures, device: Device | None = None) -> np.ndarray:
-        """Standard deviation [A] over the members' predictions, in the metric's unit."""
-        x, column = self.encode(archs), self.column(device)
-        each = [self.scale.inverse(member._forward(x))[:, column] for member in self.members_]
-        return np.std(each, axis=0)
-
     def predict_relaxed(self, p: Tensor, device: Tensor) -> Tensor:
-        """See `Relaxable.predict_relaxed`; the members must be relaxable."""
+        """Predictions [B] of relaxed architectures [B, F], differentiable; the members must be `Relaxable`."""
         import torch
 
         if not isinstance(self.member, Relaxable):

@@ -11,7 +11,7 @@ import pandas as pd
 from datasets.records import Measurements
 from datasets.splits import Parts
 from predictors.base import Predictor
-from predictors.metrics import report
+from predictors.metrics import LEAST, report
 
 
 def evaluate(predictor: Predictor, parts: Parts, about: dict[str, Any]) -> tuple[list[dict], pd.DataFrame]:
@@ -24,7 +24,8 @@ def evaluate(predictor: Predictor, parts: Parts, about: dict[str, Any]) -> tuple
 
     Returns:
         Rows, one for each set, device and cells (`all`, and `connected`: only those with a path from input to
-        output), and a table of metric, set, key, device, measured and predicted values.
+        output), and a table of metric, set, key, device, measured and predicted values. Over fewer than
+        `metrics.LEAST` cells, `n`, correlations and r2 are undefined (None).
     """
     rows: list[dict] = []
     tables = []
@@ -39,7 +40,10 @@ def evaluate(predictor: Predictor, parts: Parts, about: dict[str, Any]) -> tuple
             column = predictor.column(part.devices[j] if part.devices else None)
             for cells, chosen in (("all", slice(None)), ("connected", connected)):
                 row = {**about, "set": name, "device": device, "cells": cells, "predict_cpu_s": seconds}
-                rows.append(row | report(measured[chosen, j], predicted[chosen, column]))
+                scores = report(measured[chosen, j], predicted[chosen, column])
+                if (scores["n"] or 0) < LEAST:
+                    scores |= dict.fromkeys(("spearman", "kendall", "r2"))
+                rows.append(row | scores)
             tables.append(_table(name, part, device, measured[:, j], predicted[:, column]))
     return rows, pd.concat(tables, ignore_index=True).assign(metric=predictor.metric)
 

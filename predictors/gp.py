@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.files.checkpoint import array
-from datasets.records import Architectures, Device, InputError
+from datasets.records import Architectures, Device
 from encoders.base import VectorEncoder
 from encoders.cell import require_one_hot
 from encoders.flat import Joined
 from predictors.base import Inputs, Log, Predictor
+from predictors.belief import Belief
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -88,10 +89,10 @@ class GaussianProcess(Predictor):
         self, archs: Architectures, device: Device | None = None, level: float = 0.9
     ) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends [A] of central intervals that a new measurement falls into with probability `level`."""
-        from scipy.special import ndtri
+        return self.belief(archs, device).interval(level)
 
-        if not 0 < level < 1:
-            raise InputError(f"level = {level} must lie between 0 and 1.")
+    def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
+        """Normal distributions [A] of new measurements on one device, on the scale of its labels."""
         column = self.column(device)
         encoded = self.encode(archs)
         x, a = self.x_[self.known_[:, column]], (encoded["x"] - self.center_) / self.width_
@@ -102,14 +103,10 @@ class GaussianProcess(Predictor):
             for (linear, radial, _), block in zip(theta[2:].reshape(-1, 3), self._blocks(a), strict=True)
         )
         std = np.sqrt(np.maximum(own - (cross**2).sum(axis=0), 0) + self._noise(column))
-        z, half = self._forward(encoded), float(ndtri((1 + level) / 2)) * std
-        low, high = z.copy(), z.copy()
-        low[:, column] -= half
-        high[:, column] += half
-        return self.scale.inverse(low)[:, column], self.scale.inverse(high)[:, column]
+        return Belief(self._forward(encoded)[:, column], std, self.scale.output(column))
 
     def predict_relaxed(self, p: Tensor, device: Tensor) -> Tensor:
-        """See `Relaxable.predict_relaxed`."""
+        """Predictions [B] of relaxed architectures [B, F], differentiable (`Relaxable`)."""
         import torch
 
         require_one_hot(self.encoder)

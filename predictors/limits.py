@@ -10,10 +10,10 @@ from datasets.records import InputError
 
 LIMITS: Mapping[str, tuple[float, float]] = {
     "seed": (0, 2**63 - 1),
-    "epochs": (1, 100_000),
-    "adapt_epochs": (0, 100_000),
-    "episodes": (1, 1_000_000),
-    "steps": (0, 1_000_000),
+    "epochs": (1, 10_000_000),
+    "adapt_epochs": (0, 10_000_000),
+    "episodes": (1, 10_000_000),
+    "steps": (0, 10_000_000),
     "halving": (1, 1_000_000),
     "batch_size": (1, 1_000_000),
     "hidden": (1, 4096),
@@ -54,5 +54,5 @@ def check_limits(predictor: Any) -> None:
         for number in value if isinstance(value, tuple | list) else (value,):
             if isinstance(number, int | float) and not least <= number <= most:
                 raise InputError(
-                    f"{type(predictor).__name__}'s {f.name} has to be between {least:,} and {most:,}, not {number:.6g}."
+                    f"{type(predictor).__name__}'s {f.name} has to be between {least:,} and {most:,}, not {number:,}."
                 )

@@ -1,4 +1,4 @@
-"""How good predictions are."""
+"""How good predictions are, and how a number is written."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import warnings
 import numpy as np
 
 METRICS = ("spearman", "kendall", "mae", "rmse", "r2", "mape", "within_1", "within_5", "within_10")
+
+LEAST = 10
+"""Fewest pairs over which a rank correlation, or the r2 of a device, is reported and ranked."""
 
 
 def report(measured: np.ndarray, predicted: np.ndarray) -> dict[str, float | int | None]:
@@ -38,3 +41,8 @@ def report(measured: np.ndarray, predicted: np.ndarray) -> dict[str, float | int
             **{f"within_{k}": (relative <= k / 100 + 5e-10).mean() for k in (1, 5, 10)},
         }
     return {"n": len(y), **{name: float(row[name]) if np.isfinite(row[name]) else None for name in METRICS}}
+
+
+def plain(value: float, digits: int = 4) -> str:
+    """A number with so many significant digits, as a plain decimal."""
+    return np.format_float_positional(float(f"{value:.{digits}g}"), trim="-")

@@ -37,6 +37,6 @@ class MLP(NeuralPredictor):
         return DenseNet(x["x"], [self.hidden] * self.layers, outputs, self.dropout)
 
     def predict_relaxed(self, p: Tensor, device: Tensor) -> Tensor:
-        """See `Relaxable.predict_relaxed`."""
+        """Predictions [B] of relaxed architectures [B, F], differentiable (`Relaxable`)."""
         require_one_hot(self.encoder)
         return self.scale.inverse_of_tensor(self.network_(p)[:, 0])

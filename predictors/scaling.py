@@ -26,6 +26,17 @@ class Scale:
     mean_: np.ndarray = field(init=False, repr=False, compare=False)
     std_: np.ndarray = field(init=False, repr=False, compare=False)
 
+    @staticmethod
+    def of(kind: Literal["log", "linear", "none"], mean: float = 0.0, std: float = 1.0) -> Scale:
+        """The scale of one device, known already; by default plain logarithms or plain labels."""
+        scale = Scale(kind)
+        scale.mean_, scale.std_ = np.array([mean]), np.array([std])
+        return scale
+
+    def output(self, column: int) -> Scale:
+        """The scale of one of the devices alone."""
+        return Scale.of(self.kind, float(self.mean_[column]), float(self.std_[column]))
+
     def fit(self, y: np.ndarray) -> Scale:
         """Learn from labels [A, D]; NaN where nothing was measured."""
         z = np.log(y) if self.kind == "log" else y

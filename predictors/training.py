@@ -1,4 +1,5 @@
-"""The one training loop of all nets, in Lightning."""
+"""Trains `NeuralPredictor`s with Lightning. HELP, the device network, the optimizer network and NetAdapt have training
+loops of their own."""
 
 from __future__ import annotations
 

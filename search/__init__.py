@@ -1,1 +1,1 @@
-"""Searches: which architecture is best under a budget; they know architectures, numbers and `Cost`, nothing else."""
+"""Searches: which architecture is best under a budget; they know numbers, `Cost` and the predictors' interface."""

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from datasets.cli import main
-from datasets.files.reading import existing, read_yaml
-from datasets.records import Cost, InputError, Measurements, Space
+from datasets.records import Cost, InputError
 
 if TYPE_CHECKING:
     from search.base import Search
@@ -42,7 +40,7 @@ def bisect(
 
     Args:
         accuracy: a table (.yaml, a file of configs/datasets, or .parquet) or a predictor (.pt, .onnx) of accuracies.
-        latency: the same of the target's latencies, or a runtime of this host (ort, ...) that is measured live.
+        latency: table or predictor of the target's latencies, or a runtime of this host (ort, ...), measured live.
         budget_ms: latency that must not be exceeded.
         proxy: table or predictor of the proxy's latencies, which cost nothing; for `adapted` a predictor (.pt) that
             learns new devices.
@@ -99,7 +97,7 @@ def evolve(
 
     Args:
         accuracy: a table (.yaml, a file of configs/datasets, or .parquet) or a predictor (.pt, .onnx) of accuracies.
-        latency: the same of latencies, or a runtime of this host (ort, ...) whose latencies are measured live.
+        latency: table or predictor of latencies, or a runtime of this host (ort, ...) that is measured live.
         budget_ms: latency that must not be exceeded.
         device: name of a device of the latencies; may be left out where there is only one. Of several (a runtime's
             precisions, say), separated by commas, each is searched, and the best decision taken.
@@ -136,7 +134,7 @@ def exhaustive(
 
     Args:
         accuracy: a table (.yaml, a file of configs/datasets, or .parquet) or a predictor (.pt, .onnx) of accuracies.
-        latency: the same of latencies.
+        latency: table or predictor of latencies.
         budget_ms: latency that must not be exceeded.
         device: name of a device of the latencies; may be left out where there is only one. Of several (a runtime's
             precisions, say), separated by commas, each is searched, and the best decision taken.
@@ -156,10 +154,11 @@ def exhaustive(
 
 
 def _run(searching: Searching, task: Task) -> None:
-    from predictors.export import load_predictor
-    from search.task import Readers, run
+    """Search, with costs that are measured live where the task names runtimes and no files."""
+    from search.task import run
 
-    run(searching, task, Readers(load_predictor, _table, _live))
+    runtimes = {name for name in (task.latency, task.proxy) if name and not Path(name).suffix}
+    run(searching, replace(task, live={name: _live(name, task) for name in runtimes}))
 
 
 def _adapting(proxy: Path, measurements: int) -> Searching:
@@ -181,40 +180,24 @@ def _adapting(proxy: Path, measurements: int) -> Searching:
     return searching
 
 
-def _live(runtime: str, space: Space, journal: Path) -> Cost:
+def _live(runtime: str, task: Task) -> Cost:
     """Latencies of a runtime of this host."""
+    from datasets.spaces import parse_space
     from measure.blackbox import Live
     from measure.campaign import Journal
     from measure.commands.flags import parse_backends
 
     (backend,) = parse_backends(runtime, None)
-    return Live(space, backend, Journal(journal))
-
-
-@lru_cache(maxsize=4)
-def _table(file: Path) -> Measurements:
-    """The measurements of a file of configs/datasets or of a table that `measure table` wrote."""
-    existing(file, "name a .yaml of configs/datasets, a .parquet, .pt or .onnx")
-    if file.suffix == ".parquet":
-        from datasets.measured import Measured
-
-        return Measured(file).measurements()
-
-    from datasets.base import Dataset
-    from predictors.config import from_config
-
-    tree = read_yaml(file, "name a file of configs/datasets")
-    return from_config(tree, Dataset).measurements()  # type: ignore[type-abstract]
+    return Live(parse_space(task.space), backend, Journal(task.journal))
 
 
 def commands() -> list[Any]:
     """Everything that this command line offers."""
-    from predictors.any_device import performance
     from search.netadapt.__main__ import netadapt
     from search.netadapt.grids import layers
-    from search.optimizing import command
+    from search.optimizer.__main__ import optimize
 
-    return [bisect, command(performance, _table), evolve, exhaustive, netadapt, layers]
+    return [bisect, optimize, evolve, exhaustive, netadapt, layers]
 
 
 if __name__ == "__main__":

@@ -184,18 +184,3 @@ def listed(problem: Problem, rng: np.random.Generator) -> Architectures:
         return problem.all()
     except InputError:
         return problem.draw(POOL, rng)
-
-
-def pareto(quality: np.ndarray, costs: np.ndarray) -> np.ndarray:
-    """Positions of what nothing else is at least as good as in quality [A] and all costs [A, C], ascending by the first
-    cost; of equals one stays. Rows with a NaN never stand there."""
-    rows = np.flatnonzero(~(np.isnan(quality) | np.isnan(costs).any(axis=1)))
-    if costs.shape[1] == 1:
-        rows = rows[np.lexsort((-quality[rows], costs[rows, 0]))]
-        best = np.maximum.accumulate(np.r_[-np.inf, quality[rows]])
-        return rows[quality[rows] > best[:-1]]
-    kept: list[int] = []
-    for row in rows[np.lexsort((costs[rows].sum(axis=1), -quality[rows]))]:  # what dominates a row stands before it
-        if not kept or not (costs[kept] <= costs[row]).all(axis=1).any():
-            kept.append(int(row))
-    return np.array(sorted(kept, key=lambda row: costs[row, 0]), dtype=int)

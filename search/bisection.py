@@ -12,10 +12,11 @@ from typing import Literal
 
 import numpy as np
 
+from datasets.pareto import pareto
 from datasets.records import Architectures, Cost, InputError
-from search.base import Decision, Ledger, Problem, Progress, Search, listed, pareto, silent
+from search.base import Decision, Ledger, Problem, Progress, Search, listed, silent
 from search.gain import fits_for, spend
-from search.proxies import ProxyPool
+from search.proxies import ranked
 
 
 @dataclass
@@ -83,9 +84,9 @@ class BestProxy(Search):
         measurements: the most that are spent, samples included.
         samples: random ones, four at least; by the first cost they are ranked, by all budgets they may be decided for.
         pool: name of a device -> its costs; where it is empty, the problem's own proxies.
-        equation: see `Bisection`.
-        delta: see `Bisection`.
-        refine: see `Bisection`.
+        equation: what is bisected, as for `Bisection`; so are the next two.
+        delta: stop where no cost is above its budget and one is within this share of it.
+        refine: whether half of the measurements go where corrected proxies promise most.
     """
 
     measurements: int = 10
@@ -110,8 +111,8 @@ class BestProxy(Search):
         rows = np.flatnonzero(np.isfinite(costs))
         self.matched_ = next(iter(pool))
         if len(rows) >= 4 and len(pool) > 1:  # fewer tell nothing
-            proxies = ProxyPool({name: said[cost] for name, said in pool.items()})
-            self.matched_ = next(iter(proxies.ranked(drawn[rows], costs[rows])))
+            proxies = {name: said[cost] for name, said in pool.items()}
+            self.matched_ = next(iter(ranked(proxies, drawn[rows], costs[rows])))
         progress(f"proxy: {self.matched_}")
         bisection = self.bisections_.setdefault(
             self.matched_, Bisection(self.measurements, self.equation, self.delta, self.refine)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.figures import BLUE, DARK, GREY, new_figure
-from search.base import Decision, Problem, pareto
+from datasets.pareto import pareto
+from search.base import Decision, Problem
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from datasets.records import Architectures, Cost, InputError
+from predictors.belief import Belief
+from predictors.scaling import Scale
 from search.base import Decision, Ledger, Problem, Progress, Search, listed, silent
 from search.proxies import Fit, Unsure
 
@@ -24,7 +26,7 @@ NEAR = 0.5
 SPREAD = 0.05
 """What corrections of a good proxy are expected to differ by, as a logarithm, before anything is measured."""
 NOISE = 0.3
-"""Of their variance, the share that neighbours do not have in common."""
+"""The share of their variance that is independent noise (the nugget)."""
 LEVEL = 100.0
 """Variance of the level of all corrections, in units of their variance: it is not known beforehand."""
 
@@ -99,7 +101,7 @@ def _most(
         rows = np.flatnonzero(np.isfinite(costs[:, column]))
         cost, most = fits[name](measured[rows], costs[rows, column]), problem.budgets[name]
         if isinstance(cost, Unsure):
-            chance *= np.nan_to_num(cost.chance(archs, most))
+            chance *= np.nan_to_num(cost.belief(archs).cdf(most))
         else:
             said = np.asarray(cost(archs), float)
             chance *= said <= most
@@ -128,30 +130,19 @@ class Corrected:
 
     def __call__(self, archs: Architectures) -> np.ndarray:
         """The corrected cost [A]."""
-        mean, _ = self._believed(archs)
-        return np.exp(mean)
+        return np.exp(self.belief(archs).location)
 
-    def chance(self, archs: Architectures, most: float) -> np.ndarray:
-        """P(cost <= most) [A], by Student's t."""
-        from scipy.special import stdtr
-
-        mean, deviation = self._believed(archs)
-        return stdtr(self._freedom, (np.log(most) - mean) / deviation)
-
-    @property
-    def _freedom(self) -> int:
-        return 4 + len(self.ratios)  # the prior counts as four measurements
-
-    def _believed(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation of the logarithm of a new measurement [A]."""
+    def belief(self, archs: Architectures) -> Belief:
+        """Distributions [A] of new measurements: Student's t of their logarithms."""
         x = np.log(np.asarray(self.proxy(archs), float))
         own = _alike(self.at, self.at) + NOISE * np.eye(len(self.at))
         level = np.average(self.ratios)
         weights = np.linalg.solve(own, np.c_[self.ratios - level, _alike(self.at, x)])
-        scale = (4 * SPREAD**2 + (self.ratios - level) @ weights[:, 0]) / self._freedom
+        degrees = 4 + len(self.ratios)  # the prior counts as four measurements
+        scale = (4 * SPREAD**2 + (self.ratios - level) @ weights[:, 0]) / degrees
         mean = x + level + _alike(x, self.at) @ weights[:, 0]
         left = 1 + LEVEL + NOISE - (_alike(self.at, x) * weights[:, 1:]).sum(axis=0)
-        return mean, np.sqrt(scale * np.maximum(left, 1e-12))
+        return Belief(mean, np.sqrt(scale * np.maximum(left, 1e-12)), Scale.of("log"), degrees)
 
 
 def correct(proxy: Cost) -> Fit:

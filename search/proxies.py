@@ -1,42 +1,36 @@
-"""Performance monotonicity: whether a proxy ranks architectures like a target, from a few samples, and which does."""
+"""Proxies of a target device: which ranks architectures most like it (performance monotonicity, Lu et al., section 4.3:
+"Scaling up DNN optimization for edge inference", 2020), and predictors that are adapted to it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from datasets.records import Architectures, Cost, Device, InputError, Measurements
+from predictors.base import Adaptable, Uncertain
+from predictors.belief import Belief
 
 
-@dataclass(frozen=True)
-class Monotonicity:
-    """How alike two devices rank.
+def ranked(proxies: Mapping[str, Cost], archs: Architectures, costs: np.ndarray) -> dict[str, float]:
+    """Spearman's correlation of each proxy with a target, from the target's costs [n] of a few architectures; the best
+    first, of equal ranks the one whose logarithms are straighter. Four samples at least."""
+    from scipy.stats import spearmanr
 
-    Attributes:
-        spearman: of the samples.
-        low: lower end of it; above it lies the true one with the confidence that was asked for.
-    """
+    if len(costs) < 4:
+        raise InputError(f"{len(costs)} samples tell nothing about monotonicity; measure four or more.")
+    said = {name: np.asarray(proxy(archs), float) for name, proxy in proxies.items()}
 
-    spearman: float
-    low: float
+    def scores(values: np.ndarray) -> tuple[float, float]:
+        if np.ptp(values) == 0 or np.ptp(costs) == 0:
+            return 0.0, -1.0
+        straight = float(np.corrcoef(np.log(values), np.log(costs))[0, 1])
+        return float(spearmanr(values, costs).statistic), straight
 
-
-def monotonicity(proxy: np.ndarray, target: np.ndarray, confidence: float = 0.9) -> Monotonicity:
-    """Spearman's correlation of costs [n] and [n], and its one-sided lower end by Fisher's z, with the standard error
-    sqrt((1 + r^2 / 2) / (n - 3)) of Bonett and Wright (2000)."""
-    from scipy.stats import norm, spearmanr
-
-    if len(proxy) < 4:
-        raise InputError(f"{len(proxy)} samples tell nothing about monotonicity; measure four or more.")
-    if np.ptp(proxy) == 0 or np.ptp(target) == 0:
-        return Monotonicity(0.0, -1.0)
-    rho = float(np.clip(spearmanr(proxy, target).statistic, -1, 1))
-    bounded = np.clip(rho, -0.999, 0.999)  # a perfect ranking of a few proves no perfect proxy
-    error = norm.ppf(confidence) * np.sqrt((1 + bounded**2 / 2) / (len(proxy) - 3))
-    return Monotonicity(rho, float(np.tanh(np.arctanh(bounded) - error)))
+    found = {name: scores(values) for name, values in said.items()}
+    return {name: found[name][0] for name in sorted(found, key=lambda name: found[name], reverse=True)}
 
 
 Fit = Callable[[Architectures, np.ndarray], Cost]
@@ -51,27 +45,14 @@ class Unsure(Protocol):
         """Expected costs [A]."""
         ...
 
-    def chance(self, archs: Architectures, most: float) -> np.ndarray:
-        """P(cost <= most) [A] of a new measurement."""
-        ...
-
-
-class Adaptable(Protocol):
-    """A predictor of other devices that learns a new one from a few measurements (`predictors.base.Adaptable`)."""
-
-    def adapt(self, few: Measurements) -> Any:
-        """A predictor for the one device of `few`."""
+    def belief(self, archs: Architectures) -> Belief:
+        """Distributions [A] of new measurements."""
         ...
 
 
 @dataclass(frozen=True)
 class Adapted:
-    """A predictor of one device, as a cost that knows how sure it is.
-
-    Attributes:
-        model: its `probability` tells P(cost <= most).
-        device: the one.
-    """
+    """An `Uncertain` predictor of one device, as a cost that knows how sure it is."""
 
     model: Any
     device: Device
@@ -80,58 +61,20 @@ class Adapted:
         """Predicted costs [A]."""
         return self.model.predict(archs, self.device)
 
-    def chance(self, archs: Architectures, most: float) -> np.ndarray:
-        """See `Unsure.chance`."""
-        return self.model.probability(archs, self.device, most)
+    def belief(self, archs: Architectures) -> Belief:
+        """Distributions [A] of new measurements on the device."""
+        return self.model.belief(archs, self.device)
 
 
 def adapting(model: Adaptable, device: Device, metric: str = "latency_ms") -> Fit:
-    """Learns a target as a predictor of other devices that is adapted to its measurements; one that has no
-    `probability` is believed as it is."""
+    """Learns a target as a predictor of other devices that is adapted to its measurements; one that is not `Uncertain`
+    is believed as it is."""
 
     def fit(archs: Architectures, costs: np.ndarray) -> Cost:
         import pandas as pd
 
         rows = pd.DataFrame({"arch": range(len(archs)), "device": 0, "metric": metric, "value": costs})
         adapted = model.adapt(Measurements(archs, [device], rows, device.name))
-        if hasattr(adapted, "probability"):
-            return Adapted(adapted, device)
-        return lambda archs: adapted.predict(archs, device)
+        return Adapted(adapted, device) if isinstance(adapted, Uncertain) else adapted.on(device, metric)
 
     return fit
-
-
-@dataclass
-class ProxyPool:
-    """The proxies there are; a target gets its best match, or a predictor of its own that joins the pool (section 4.3).
-
-    Attributes:
-        proxies: name -> what it says, free of charge.
-        least: the lower end of Spearman's correlation that a proxy needs.
-        confidence: of that end.
-    """
-
-    proxies: dict[str, Cost] = field(default_factory=dict)
-    least: float = 0.7
-    confidence: float = 0.9
-
-    def ranked(self, archs: Architectures, costs: np.ndarray) -> Mapping[str, Monotonicity]:
-        """How like each proxy ranks the target, from its costs [n] of a few architectures; the best first, of equal
-        ranks the one whose logarithms are straighter."""
-        logs = np.log(costs)
-
-        def straight(values: np.ndarray) -> float:
-            return float(np.corrcoef(np.log(values), logs)[0, 1]) if np.ptp(values) and np.ptp(logs) else -1.0
-
-        said = {name: np.asarray(proxy(archs), float) for name, proxy in self.proxies.items()}
-        found = {name: monotonicity(values, costs, self.confidence) for name, values in said.items()}
-        order = sorted(found, key=lambda name: (-found[name].spearman, -straight(said[name])))
-        return {name: found[name] for name in order}
-
-    def match(self, target: str, archs: Architectures, costs: np.ndarray, fit: Fit) -> tuple[str, Cost]:
-        """The proxy for a target and its name: the best match if it is monotone, else `fit` makes one, which joins."""
-        ranked = self.ranked(archs, costs)
-        best = next(iter(ranked), "")
-        if not best or ranked[best].low < self.least:
-            best, self.proxies[target] = target, fit(archs, costs)
-        return best, self.proxies[best]

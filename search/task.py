@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from datasets.records import Architectures, Cost, Device, InputError, Measurements, Space, find_device
+from datasets.records import Architectures, Cost, Device, InputError, find_device
 from datasets.spaces import parse_space
+from predictors.base import Predictor, Uncertain
+from predictors.export import OnnxPredictor, load_predictor
 from search.base import Decision, Problem, Search
-from search.costs import best_of, both, lookup, probability, within_memory
+from search.costs import best_of, both, lookup, read_table, within_memory
 
 ACCURACIES = ("accuracy_cifar100", "accuracy_digits", "accuracy_imagenet16_120", "accuracy_cifar10")
 PREDICTORS = (".pt", ".onnx")
+
+Saved = Predictor | OnnxPredictor
 
 Pool = dict[str, dict[str, Cost]]
 """Device -> metric -> cost: the proxies."""
 
 
 @dataclass(frozen=True)
-class Readers:
-    """What searches may not import.
-
-    Attributes:
-        predictor: of a file that a predictor was saved in.
-        table: measurements of a file.
-        runtime: latencies of a runtime of this host, measured when they are asked for and kept in a journal.
-    """
-
-    predictor: Callable[[Path], Any]
-    table: Callable[[Path], Measurements]
-    runtime: Callable[[str, Space, Path], Cost]
-
-
-@dataclass(frozen=True)
 class Task:
-    """What was asked for: see the commands' flags."""
+    """What was asked for, as the commands' flags have it; `live` has costs that are measured while searching, by the
+    names of their runtimes."""
 
     accuracy: Path
     latency: str
@@ -54,6 +43,7 @@ class Task:
     memory_mb: float = 0.0
     proxy: str = ""
     proxy_device: str = ""
+    live: Mapping[str, Cost] = field(default_factory=dict)
 
     @property
     def budgets(self) -> dict[str, float]:
@@ -65,7 +55,7 @@ Searching = Callable[[Task, Pool], Search]
 """Makes the search for one device, which has such proxies."""
 
 
-def run(searching: Searching, task: Task, read: Readers) -> None:
+def run(searching: Searching, task: Task) -> None:
     """Put a problem together for each device, search, tell, draw the best."""
     from datasets.figures import check_picture, write_figure
     from search.figures import picture
@@ -74,21 +64,31 @@ def run(searching: Searching, task: Task, read: Readers) -> None:
     problems, decisions = dict[str, Problem](), dict[str, Decision]()
     for name in task.device.split(","):
         one = replace(task, device=name.strip())
-        problem, model, pool = make_problem(one, read)
+        problem, model, pool = make_problem(one)
         rng = np.random.default_rng(task.seed)
         decision = searching(one, pool)(problem, rng, lambda line: print(line, file=sys.stderr))
         if "," in task.device:
             print(f"{one.device}:")
         tell(decision, task, measured=model is None)
-        if hasattr(model, "predict_interval"):
-            at = find_device(model.devices_, one.device) if one.device else model.devices_[0]
-            print(f"P(latency <= budget) = {probability(model, decision.arch, at, task.budget_ms):.3f}")
+        if (chance := _chance(model, decision, one)) is not None:
+            print(f"P(latency <= budget) = {chance:.3f}")
         problems[one.device], decisions[one.device] = problem, decision
     best = best_of(decisions)
     if len(decisions) > 1:
         print(f"best: {best}, {decisions[best].arch.keys[0]}, {sum(d.queries for d in decisions.values())} queries")
     write_figure(picture(problems[best], decisions[best], "latency_ms"), task.out)
     print(f"drawn: {task.out}")
+
+
+def _chance(model: Saved | None, decision: Decision, task: Task) -> float | None:
+    """P(latency <= budget) by a predictor that knows how sure it is; None by any other."""
+    if not isinstance(model, Uncertain):
+        return None
+    device = find_device(model.devices_, task.device) if task.device else model.devices_[0]
+    try:
+        return float(model.belief(decision.arch, device).cdf(task.budget_ms)[0])
+    except InputError:  # it predicts its source devices, but knows how sure it is of adapted ones only
+        return None
 
 
 def tell(decision: Decision, task: Task, measured: bool) -> None:
@@ -102,18 +102,18 @@ def tell(decision: Decision, task: Task, measured: bool) -> None:
     print(f"{kept} the budget of {task.budget_ms:g} ms; {decision.queries} queries, {decision.seconds:.2f} s")
 
 
-def make_problem(task: Task, read: Readers) -> tuple[Problem, Any, Pool]:
+def make_problem(task: Task) -> tuple[Problem, Saved | None, Pool]:
     """The problem on one device, the predictor of its latencies, if that is one, and its proxies; what is searched are
     the architectures of which everything is known."""
     where = parse_space(task.space)
-    quality, known = _quality(task, read)
+    quality, known = _quality(task)
     costs, models, pool = dict[str, Cost](), [], Pool()
     for metric in task.budgets:
-        costs[metric], there, model = _cost(task.latency, task.device, metric, task, read)
+        costs[metric], there, model = _cost(task.latency, task.device, metric, task)
         known = both(known, there)
         models.append(model)
-        for name in _proxies(task, read):
-            pool.setdefault(name, {})[metric], there, _ = _cost(task.proxy, name, metric, task, read)
+        for name in _proxies(task):
+            pool.setdefault(name, {})[metric], there, _ = _cost(task.proxy, name, metric, task)
             known = both(known, there)
     if task.memory_mb:
         known = within_memory(where.all() if known is None else known, task.memory_mb)
@@ -121,25 +121,25 @@ def make_problem(task: Task, read: Readers) -> tuple[Problem, Any, Pool]:
     return Problem(space, quality, costs, task.budgets, candidates=known), models[0], pool
 
 
-def _proxies(task: Task, read: Readers) -> list[str]:
+def _proxies(task: Task) -> list[str]:
     """Names of the proxies: those that were named, or all that the table or predictor answers for, but the target."""
     if not task.proxy:
         return []
     if task.proxy_device or not (file := Path(task.proxy)).suffix:
         return [name.strip() for name in task.proxy_device.split(",")]
-    devices = read.predictor(file).devices_ if file.suffix in PREDICTORS else read.table(file).devices
+    devices = load_predictor(file).devices_ if file.suffix in PREDICTORS else read_table(file).devices
     if names := [device.name for device in devices if device.name != task.device]:
         return names
     raise InputError(f"{file} knows no device but the target; name a table or predictor of another one.")
 
 
-def _quality(task: Task, read: Readers) -> tuple[Cost, Architectures | None]:
+def _quality(task: Task) -> tuple[Cost, Architectures | None]:
     """What architectures are good for, and the architectures of which that is known (None: all)."""
     file = task.accuracy
     if file.suffix in PREDICTORS:
-        predictor = read.predictor(file)
+        predictor = load_predictor(file)
         return lambda archs: predictor.predict(archs, None), None
-    measured = read.table(file)
+    measured = read_table(file)
     have = set(measured.table["metric"])
     name = task.metric or next((one for one in ACCURACIES if one in have), "")
     if name not in have:
@@ -147,17 +147,17 @@ def _quality(task: Task, read: Readers) -> tuple[Cost, Architectures | None]:
     return lookup(measured.architectures, measured.matrix(name)[:, 0])
 
 
-def _cost(source: str, device: str, metric: str, task: Task, read: Readers) -> tuple[Cost, Architectures | None, Any]:
+def _cost(source: str, device: str, metric: str, task: Task) -> tuple[Cost, Architectures | None, Saved | None]:
     """A metric on one device, the architectures of which it is known (None: all), and the predictor, if one."""
     file = Path(source)
-    if not file.suffix:
+    if source in task.live:
         if metric != "latency_ms":
             raise InputError(f"Of {source} only latency is measured while searching; a budget of energy needs a table.")
-        return read.runtime(source, parse_space(task.space), task.journal), None, None
+        return task.live[source], None, None
     if file.suffix in PREDICTORS:
-        predictor = read.predictor(file)
+        predictor = load_predictor(file)
         return predictor.on(_device(predictor.devices_, device, file), metric), None, predictor
-    measured = read.table(file)
+    measured = read_table(file)
     column = measured.devices.index(_device(measured.devices, device, file))
     return *lookup(measured.architectures, measured.matrix(metric)[:, column]), None
 

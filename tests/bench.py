@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datasets.blocks.network import Network
 from datasets.measured import Measured
+from datasets.networks.builder import NetworkBuilder
 from datasets.public.fetch import data_folder
 from datasets.public.help import HelpFBNet, HelpNasBench201, HelpOFA
 from datasets.records import Architecture, Architectures
@@ -144,7 +144,7 @@ def _whole_space() -> dict:
 def layers_200() -> Architecture:
     """A residual network that runtimes run as 200 layers: convolutions with what is folded in, additions, two poolings
     and a classifier."""
-    net = Network()
+    net = NetworkBuilder()
     x = net.pool("max_pool", net.conv_bn(net.add("input", (3, 224, 224)), 64, 7, 2, act="relu"), 3, 2, pad=1)
     x = net.conv_bn(x, 32, 1, act="relu")
     for block in range(64):

@@ -19,6 +19,7 @@ import pandas as pd
 
 from datasets.cli import main
 from datasets.figures import spearman
+from datasets.files.writing import write_text
 from datasets.measured import Measured
 from datasets.records import Architectures, InputError, Measurements
 from datasets.spaces import parse_space
@@ -276,7 +277,7 @@ def report(runs: Path, out: Path, shots: int = 100) -> list[dict]:
                 shown = rows[rows["what"] == what].dropna(axis=1, how="all").drop(columns=["part", "what"])
                 sections.append((f"{title}{what and f': {what}'}", shown))
     sections += list(figures.values())
-    (out / "study.html").write_text(page("LETI's study", sections))
+    write_text(out / "study.html", page("LETI's study", sections))
     print(f"report: {out / 'study.html'}")
     return [{"figures": len(figures), "tables": len(sections) - len(figures)}]
 

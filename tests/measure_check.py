@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 
 from datasets.cli import main
+from datasets.networks.analysis import label
+from datasets.networks.network import of_key
 from datasets.records import InputError
 from measure.campaign import read_journal
-from measure.lookup import label, layer_of
 from tests.study import run_parts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -234,7 +235,7 @@ def lookup(out: Path, networks: str, backends: str, *flags: object) -> list[dict
             done = subprocess.run([*run, "--journal", str(journal), "--out", str(file)], cwd=ROOT)
             failed = [row for row in read_journal(journal) if "error" in row and row["space"] == "layers"]
             if done.returncode == 2 and failed:  # a layer that cannot be run alone: no sum
-                why = {"layer": label(layer_of(failed[-1]["key"])), "why": failed[-1]["error"]}
+                why = {"layer": label(of_key(failed[-1]["key"])), "why": failed[-1]["error"]}
                 rows.append({"what": "no sum", "network": network, "backend": name, **why})
                 continue
             done.check_returncode()

@@ -213,7 +213,8 @@ def summed(groups: Groups, table: LayerTable) -> list[dict]:
     """One row a network that was measured whole and not fitted to: as measured, as fitted and as a mere sum."""
     networks, direct = whole_networks(table, groups)
     model = Priced(groups, calibrated(table, fit(table, networks[::2], direct[::2])))
-    widths = np.array([[one.ops[node].attrs["shape"][0] for node in groups.producers] for one in networks[1::2]])
+    first = [groups.of_node.index(group) for group in range(len(groups))]  # node that has each group's channels
+    widths = np.array([[one.ops[node].attrs["shape"][0] for node in first] for one in networks[1::2]])
     columns = (widths.tolist(), direct[1::2], model.latencies_ms(widths),
                Priced(groups, table, fitted=False).latencies_ms(widths))  # fmt: skip
     return [

@@ -19,11 +19,12 @@ import numpy as np
 import pandas as pd
 
 from datasets.cli import main
+from datasets.networks.model import Weights
 from datasets.records import Architecture
 from measure.accuracy.digits import Digits
 from measure.accuracy.tuning import Tuning
 from measure.backends import parse_backend
-from measure.build.weights import Weights, make_weights
+from measure.build.weights import make_weights
 from measure.shares import Shares
 from measure.timing import Timing, pin
 from search.netadapt import run_figures

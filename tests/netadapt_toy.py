@@ -4,9 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.analysis import totals
+from datasets.networks.analysis import totals
+from datasets.networks.model import Weights
 from datasets.records import Architecture
-from search.netadapt.cutting import Weights
 
 
 @dataclass(frozen=True)

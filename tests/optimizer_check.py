@@ -21,8 +21,6 @@ from datasets.records import Architectures, Cost, Measurements
 from encoders.base import VectorEncoder
 from encoders.cell import CellOneHot
 from encoders.flat import Joined
-from predictors.any_device.device_net import DeviceNet
-from predictors.any_device.performance import CELLS, REFERENCES, CostModels, accuracy_net
 from predictors.base import Relaxable
 from predictors.gp import GaussianProcess
 from predictors.mlp import MLP
@@ -30,8 +28,11 @@ from predictors.new_devices.base import FewShot
 from predictors.new_devices.conditioned import Conditioned
 from predictors.scaling import Scale
 from search.base import Decision, Problem
-from search.exploration import explore
-from search.optimizer_network import Objective, OptimizerNetwork, answer
+from search.optimizer.__main__ import accuracy_net
+from search.optimizer.cost_models import CELLS, REFERENCES, CostModels
+from search.optimizer.device_net import DeviceNet
+from search.optimizer.exploration import explore
+from search.optimizer.optimizer_network import Objective, OptimizerNetwork, answer
 from tests.search_tables import (
     BUDGETS,
     PUBLISHED,
@@ -71,8 +72,7 @@ def latencies() -> Measurements:
 
 def few(device: str, references: Architectures) -> Measurements:
     """What is measured of a target: the references."""
-    places = [row.tobytes() for row in tables().archs.decisions]
-    return latencies().where(archs=[places.index(row.tobytes()) for row in references.decisions], devices=[device])
+    return latencies().where(archs=tables().archs.positions(references), devices=[device])
 
 
 def accuracies_of(rows: np.ndarray) -> Measurements:
@@ -100,7 +100,7 @@ def process(rows: np.ndarray, encoder: VectorEncoder | None = None) -> GaussianP
 @cache
 def costs(seed: int) -> tuple[CostModels, float]:
     start = time.process_time()
-    return CostModels(DeviceNet(seed=seed)).fit(
+    return CostModels(Conditioned(), DeviceNet(seed=seed)).fit(
         latencies().where(devices=SOURCES), tables().archs, seed
     ), time.process_time() - start
 

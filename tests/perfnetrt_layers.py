@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.cli import main
+from datasets.files.writing import write_bytes, write_text
 from datasets.measured import Measured
 from datasets.public.justus import Justus
 from datasets.public.neusight import NeuSight
@@ -140,9 +141,7 @@ def fitted(folder: Path, name: str, make: Make, parts: Parts, keep: bool = True)
     folder.mkdir(parents=True, exist_ok=True)
     if keep:
         predictor.save(file.with_suffix(".pt"))
-    part_file = file.with_suffix(".part")
-    part_file.write_text(json.dumps(rows))
-    part_file.replace(file)
+    write_text(file, json.dumps(rows))
     return rows
 
 
@@ -156,7 +155,7 @@ def compared(folder: Path, makes: dict[str, Make], parts: Parts, keep: bool = Tr
     scores = {name: np.mean([row["mape"] for row in rows if row["set"] == "val"]) for name, rows in runs.items()}
     best = min(scores, key=scores.__getitem__)
     if keep:
-        (folder / "best.pt").write_bytes((folder / f"{best.replace(' ', '_')}.pt").read_bytes())
+        write_bytes(folder / "best.pt", (folder / f"{best.replace(' ', '_')}.pt").read_bytes())
     for name, rows in runs.items():
         yield from ({**row, "chosen": float(name == best)} for row in rows)
 
@@ -226,7 +225,7 @@ class Study:
                 if not file.is_file():
                     rows = left_out(few, device)
                     folder.mkdir(parents=True, exist_ok=True)
-                    file.write_text(json.dumps(rows))
+                    write_text(file, json.dumps(rows))
                 ours, *others = json.loads(file.read_text())
                 ours["share_of_better"] = ours["mape"] / min(other["mape"] for other in others)
                 for row in (ours, *others):

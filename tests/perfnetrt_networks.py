@@ -213,7 +213,7 @@ def networks(study: Study) -> list[dict]:
                 for row in rows[-3:]:
                     row["val_mape"] = float(np.abs(np.expm1(np.negative(corrected.errors_[d]))).mean())
                 for row, y, c, (_, parts), place in zip(rows[-3:-1], truth, sums, costs, places, strict=True):
-                    low, high = corrected.interval(d, c, [parts[i][:, s] for i in place], 0.9)
+                    low, high = corrected.believed(d, c, [parts[i][:, s] for i in place]).interval(0.9)
                     row["in_90_interval"] = float(((low <= y) & (y <= high)).mean())
         by = {row["method"]: row["mape"] for row in rows if row["device"] == device.name and row["set"] == "both"}
         for how in ("look-up table", "look-up table, as is"):
@@ -292,7 +292,7 @@ def _inside(
     """Share of networks `tests` within their 90 % intervals."""
     (whole, parts), s = costs, plain.source_[d]
     corrected = _corrected(plain, d, whole[few, s], ms[few])
-    low, high = corrected.interval(d, whole[tests, s], [parts[i][:, s] for i in tests], 0.9)
+    low, high = corrected.believed(d, whole[tests, s], [parts[i][:, s] for i in tests]).interval(0.9)
     return float(((low <= ms[tests]) & (ms[tests] <= high)).mean())
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from datasets.figures import grid
+from datasets.files.writing import write_text
 from predictors.figures import COLOURS
 from predictors.report import Section, page
 
@@ -41,7 +42,7 @@ def write_report(rows: list[dict], path: Path) -> list[dict]:
         if not isinstance(content, str | pd.DataFrame):
             written.append(path.with_name(f"{heading.split(',')[0].replace(' ', '_').lower()}.png"))
             content.savefig(written[-1], dpi=110)
-    path.write_text(page("PerfNetRT: single layers", sections))
+    write_text(path, page("PerfNetRT: single layers", sections))
     return [{"file": str(file)} for file in written]
 
 

@@ -34,7 +34,7 @@ def synthetic(n: int) -> Iterator[Column]:
     logs = np.log(np.stack([column(archs) for column in latency.values()], axis=1))
     for weights in rng.dirichlet(np.full(logs.shape[1], 0.3), n):
         noise = 0.03 * rng.standard_normal(len(archs))
-        yield Column(archs, np.exp(logs @ weights + noise), like=tables().quality)
+        yield Column(archs, np.exp(logs @ weights + noise))
 
 
 def growth() -> list[dict]:

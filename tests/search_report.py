@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from datasets.files.writing import write_text
 from predictors.report import Section, page
 from search.figures import growth, regret_bars
 
@@ -69,7 +70,7 @@ def write_report(rows: list[dict], path: Path, example: Figure) -> list[Path]:
     for name, figure in figures.items():
         written.append(path.with_name(f"{name}.png"))
         figure.savefig(written[-1], dpi=130)
-    path.write_text(page("Searches under a budget", sections))
+    write_text(path, page("Searches under a budget", sections))
     return written
 
 

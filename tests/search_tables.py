@@ -49,14 +49,13 @@ SEEDS = 5
 class Column:
     """A column over the cells that are searched, as a cost."""
 
-    def __init__(self, archs: Architectures, values: np.ndarray, like: Column | None = None) -> None:
+    def __init__(self, archs: Architectures, values: np.ndarray) -> None:
         self.archs, self.values = archs, values
-        self.places = like.places if like else {bytes(row): i for i, row in enumerate(archs.decisions)}
 
     def __call__(self, archs: Architectures) -> np.ndarray:
         if archs is self.archs:
             return self.values
-        return self.values[[self.places[bytes(row)] for row in archs.decisions]]
+        return self.values[self.archs.positions(archs)]
 
 
 class Tables(NamedTuple):

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from datasets.files.writing import write_text
 from datasets.records import InputError
 
 
@@ -20,7 +21,7 @@ def run_parts(parts: Mapping[str, Callable[[], list[dict]]], chosen: str, out: P
         for row in parts[name]():
             rows.append({"part": name, **row})
             print(json.dumps(rows[-1], default=float), flush=True)
-        summary.write_text(json.dumps(rows, indent=1, default=float))
+        write_text(summary, json.dumps(rows, indent=1, default=float))
     if claims:
         from predictors.claims import check_claims, verdict
 

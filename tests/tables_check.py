@@ -13,12 +13,14 @@ import numpy as np
 from datasets.cli import main
 from datasets.figures import spearman
 from datasets.files.table_file import read_table
+from datasets.files.writing import write_text
 from datasets.measured import Measured
+from datasets.networks.analysis import label
+from datasets.networks.network import of_key
 from datasets.records import InputError
 from measure.campaign import read_journal
 from measure.host import cpu_model
 from measure.layer_sums import LayerSums
-from measure.lookup import label, layer_of
 from measure.table import differences, repeatability, to_accuracies
 from tests.study import run_parts
 
@@ -50,7 +52,7 @@ def describe(out: Path) -> list[dict]:
     """`python -m datasets describe bundled`: exit status, and how many figures it drew."""
     command = [sys.executable, "-m", "datasets", "describe", "bundled", "--out", str(out / "figures")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    (out / "describe.txt").write_text(done.stdout)
+    write_text(out / "describe.txt", done.stdout)
     print(done.stdout, done.stderr, file=sys.stderr)
     figures = len(list((out / "figures").rglob("*.png")))
     return [{"status": done.returncode, "tables": done.stdout.count("fingerprint"), "figures": figures}]
@@ -82,7 +84,7 @@ def layers(out: Path) -> list[dict]:
     the first 100 cells, the median ratio and the rank correlation."""
     file = BUNDLED / "lookup" / "nasbench201.parquet"
     table, m = read_table(file)[0], Measured().measurements()
-    table["layer"] = [label(layer_of(key)) for key in table["key"]]
+    table["layer"] = [label(of_key(key)) for key in table["key"]]
     rows = [{"layer": row.layer, "device": row.device, "us": 1000 * row.value} for row in table.itertuples()]
     cells = m.architectures[:100]
     for device, whole in zip(m.devices, m.matrix("latency_ms")[:100].T, strict=True):

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.blocks.network import Network
+from datasets.networks.builder import NetworkBuilder
 from datasets.records import Architecture, InputError
 from datasets.spaces.nasbench201 import NasBench201
 from measure.backends import parse_backend
@@ -298,7 +298,7 @@ def test_what_fails_on_the_phone_is_a_row_that_says_why(
 
 @needs_adb
 def test_what_is_not_delegated_whole_says_how_much_and_why(phone: AdbServer) -> None:
-    net = Network()
+    net = NetworkBuilder()
     net.add("global_avg_pool", (8,), net.conv(net.add("input", (4, 8, 8)), 8, 3, groups=2))
     grouped = net.finish("made-up", "grouped")
     phone.script(partial=3)

@@ -19,8 +19,10 @@ from onnx import helper
 
 import measure
 import measure.lookup
-from datasets.analysis import cut, entries, totals
 from datasets.devices import read_device
+from datasets.networks.analysis import cut, entries, label, totals
+from datasets.networks.model import Model
+from datasets.networks.network import Network, of_key
 from datasets.records import Architecture, Architectures, InputError
 from datasets.spaces.nasbench201 import NasBench201
 from datasets.spaces.ofa import OFA
@@ -37,7 +39,7 @@ from measure.build.weights import make_weights
 from measure.campaign import Journal, distinct_sample, pending, run_campaign
 from measure.doctor import _runtimes
 from measure.layer_sums import LayerSums
-from measure.lookup import Lookup, decompose, label, layer_of, summarise
+from measure.lookup import Lookup, decompose, summarise
 from measure.table import PHASES, to_table
 from measure.timing import PROTOCOLS, Timing, pin
 from tests.conftest import ROOT, run
@@ -49,19 +51,19 @@ ORT = OnnxRuntime(timing=QUICK)
 CELL = "|nor_conv_3x3~0|+|nor_conv_1x1~0|avg_pool_3x3~1|+|skip_connect~0|nor_conv_3x3~1|skip_connect~2|"
 
 
-def tiny_network() -> Architecture:
+def tiny_network() -> Network:
     return TINY.expand(TINY.parse([CELL])[0])
 
 
 # Workers
 
 
-def crash(arch: Architecture, batch: int) -> tuple[Architecture, None]:
+def crash(arch: Architecture, batch: int) -> Model:
     if arch.key == "crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     if arch.key == "hang":
         time.sleep(120)
-    return tiny_network(), None
+    return Model(tiny_network())
 
 
 def test_a_crash_or_a_hang_costs_one_row(tmp_path: Path) -> None:
@@ -140,30 +142,29 @@ def test_phases_become_metrics_and_their_drift_is_taken_out() -> None:
 
 
 @pytest.fixture
-def file(tmp_path: Path) -> tuple[Path, Architecture, dict]:
-    """An ONNX file with weights of its own, and the network that names it."""
+def file(tmp_path: Path) -> tuple[Path, Network, dict]:
+    """An ONNX file with weights of its own, and its network."""
     network, path = tiny_network(), tmp_path / "net.onnx"
     weights = make_weights(network, seed=5)
     onnx.save(build_onnx(network, weights), path)
-    start = replace(network.ops[0], attrs={**network.ops[0].attrs, "file": str(path)})
-    return path, replace(network, ops=(start, *network.ops[1:])), weights
+    return path, network, weights
 
 
 @pytest.mark.parametrize("precision", ["fp32", "int8"])
 def test_onnxruntime_runs_the_file_itself(file: tuple, precision: str) -> None:
     path, network, weights = file
     before = path.read_bytes()
-    y = OnnxRuntime(precision=precision, timing=QUICK).session(network).fetch()
+    y = OnnxRuntime(precision=precision, timing=QUICK).session(Model(network, weights, path)).fetch()
     expected = evaluate(network, weights, make_input(network, 1))
     assert np.linalg.norm(y - expected) <= (1e-4 if precision == "fp32" else 0.2) * np.linalg.norm(expected)
     assert path.read_bytes() == before and [p.name for p in path.parent.iterdir()] == ["net.onnx"]
 
 
 def test_other_runtimes_must_compute_what_the_file_says(file: tuple) -> None:
-    _, network, weights = file
-    Eager(timing=QUICK).session(network, weights=weights)
+    path, network, weights = file
+    Eager(timing=QUICK).session(Model(network, weights, path))
     with pytest.raises(WrongOutput, match="is off by"):
-        Eager(timing=QUICK).session(network)
+        Eager(timing=QUICK).session(Model(network, None, path))
 
 
 def test_a_file_with_an_op_that_nobody_else_knows_runs(tmp_path: Path) -> None:
@@ -173,13 +174,14 @@ def test_a_file_with_an_op_that_nobody_else_knows_runs(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
     from datasets.records import Op
 
-    start, op = Op("input", {"shape": (4,), "file": str(path)}), Op("Erf", {"shape": (4,)})
-    y = ORT.session(Architecture("onnx", str(path), (start, op), ((0, 1, 0),))).fetch()
-    np.testing.assert_allclose(y, np.vectorize(math.erf)(make_input(Architecture("", "", (start,), ()), 1)), rtol=1e-5)
+    ops = Op("input", {"shape": (4,)}), Op("Erf", {"shape": (4,)})
+    network = Network("onnx", path.name, ops, ((0, 1, 0),))
+    y = ORT.session(Model(network, None, path)).fetch()
+    np.testing.assert_allclose(y, np.vectorize(math.erf)(make_input(network, 1)), rtol=1e-5)
 
 
 def test_an_onnx_file_on_the_command_line(file: tuple, tmp_path: Path) -> None:
-    pytest.importorskip("datasets.files.onnx_file", reason="nothing reads ONNX files yet")
+    pytest.importorskip("datasets.networks.onnx_file", reason="nothing reads ONNX files yet")
     command = ("-m", "measure", "run", "--backend", "ort,eager", "--journal", tmp_path / "journal.jsonl")
     done = run(*command, "--onnx", file[0])
     assert "2 rows measured (0 failed" in done.stdout, done.stdout + done.stderr
@@ -233,7 +235,7 @@ def test_layers_are_all_of_a_network_without_dead_branches(decisions: list[int])
         assert sum(layer[name] for layer in layers) == whole_net[name]
     again = [json.loads(entry.alone.key) for entry in decompose(network)]
     assert all(len(ops) - 1 >= 1 and edges for ops, edges in again)
-    assert all(label(layer_of(entry.alone.key)) == label(entry.alone) for entry in decompose(network))
+    assert all(label(of_key(entry.alone.key)) == label(entry.alone) for entry in decompose(network))
 
 
 def test_dead_and_constant_branches_are_no_layers() -> None:
@@ -374,11 +376,11 @@ def test_any_cost_can_be_searched_and_random_search_is_what_to_beat() -> None:
     assert best[0] <= best[1] < 0
 
 
-def test_the_optimise_command(tmp_path: Path) -> None:
+def test_the_blackbox_command(tmp_path: Path) -> None:
     command = (
         "-m",
         "measure",
-        "optimise",
+        "blackbox",
         "--space",
         str(TINY),
         "--evaluations",

@@ -12,7 +12,7 @@ from tests.conftest import ROOT, run
 
 ROWS = [
     {"predictor": p, "device": d, "set": which, "shots": n, "seed": 0, "cells": "all"}
-    | {"spearman": s, "fit_cpu_s": 10.0, "predict_cpu_s": 1.0}
+    | {"n": 100, "spearman": s, "fit_cpu_s": 10.0, "predict_cpu_s": 1.0}
     | {m: 0.5 for m in METRICS if m != "spearman"}
     for which in ("val", "test")
     for p, d, n, s in (

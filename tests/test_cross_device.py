@@ -50,6 +50,9 @@ def test_twenty_measurements_rank_a_new_device_and_intervals_hold_most(
     assert report(truth, adapted.predict(others, device))["spearman"] > 0.97
     low, high = adapted.predict_interval(others, device, 0.9)
     assert 0.8 < ((low <= truth) & (truth <= high)).mean() <= 1
+    belief, most = adapted.belief(others, device), float(np.median(truth))
+    np.testing.assert_allclose(belief.interval(0.9), (low, high), rtol=1e-9)
+    np.testing.assert_allclose(belief.cdf(most), adapted.probability(others, device, most), rtol=1e-9)
     adapted.save(tmp_path / "mine.pt")
     loaded = Predictor.load(tmp_path / "mine.pt")
     assert isinstance(loaded, Uncertain)

@@ -18,7 +18,7 @@ from datasets.spaces.ofa import OFA
 from datasets.spaces.zoo import Zoo
 from encoders.base import DeviceEncoder, GraphBatch, GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph, CellOneHot
-from encoders.device import DeviceIndex, DeviceSpecs
+from encoders.device import DeviceSpecs
 from encoders.flat import FlatVector, Totals
 from encoders.layer import LayerPhysics, LayerTable, LayerWork
 from encoders.paths import CellPaths
@@ -27,11 +27,10 @@ from tests.conftest import implementations
 GRAPHS = [cls() for cls in implementations("encoders", GraphEncoder)]
 VECTORS = [cls() for cls in implementations("encoders", VectorEncoder)]
 LAYER_ENCODERS = (LayerTable, LayerWork, LayerPhysics)
-DEVICE_CASES = {DeviceIndex: DeviceIndex(("a", "b")), DeviceSpecs: DeviceSpecs()}
+DEVICE_CASES = {DeviceSpecs: DeviceSpecs()}
 OTHER_VALUES = {
     "columns": ("macs", "kernels"),
     "length": 2,
-    "names": ("b",),
     "numbers": ("clock_ghz",),
     "kinds": ("dsp",),
     "parts": [Totals()],
@@ -164,13 +163,6 @@ def test_leti_s_vector_has_its_length(space: NasBench201) -> None:
 def test_an_unknown_total_is_named(space: NasBench201) -> None:
     with pytest.raises(InputError, match="no total 'flop'; there are macs, flops"):
         Totals(("flop",))(space.all()[:2])
-
-
-def test_an_unknown_device_is_named() -> None:
-    index = DeviceIndex(("a", "b"))
-    np.testing.assert_array_equal(index([Device("b", "f", "gpu")]), [[0, 1]])
-    with pytest.raises(InputError, match="not fitted on device 'c'; it answers for: a, b"):
-        index([Device("c", "f", "gpu")])
 
 
 @pytest.mark.parametrize("cls", implementations("encoders", DeviceEncoder), ids=lambda cls: cls.__name__)

@@ -26,7 +26,7 @@ from predictors.config import from_config, to_config
 from predictors.linear import Linear
 from predictors.new_devices.device_sets import load_set, read_sets
 from predictors.sweep import read_sweep
-from search.__main__ import _table
+from search.costs import read_table
 from tests.conftest import ROOT, made_up
 
 TOUCH = {
@@ -162,6 +162,7 @@ def places(path: str, arguments: dict) -> Iterator[tuple[str, Callable[[], objec
     yield "--predictor SCALE", command("--predictor", "scale.yaml")
     yield "--predictor JSON", command("--predictor", json.dumps(inner))
     yield "override", command("--predictor", str(ROOT / "configs/predictors/gcn.yaml"), f"--predictor.encoder={path}")
+    yield "members", command("--predictor=predictors.blend.Blend", f"--predictor.members={json.dumps([tree])}")
     yield "class path", command(f"--predictor.class_path={path}", "--predictor.init_args.path=owned")
     yield "--config FILE", command("--config", "config.yaml")
     yield "--config JSON", command("--config", json.dumps({"data": tree}))
@@ -289,7 +290,7 @@ def test_a_faulty_yaml_file_is_one_short_sentence_wherever_it_is_read(
     content = FAULTY[name]
     Path("faulty.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
     Path("outer.yaml").write_text("predictor: faulty.yaml")
-    readers = (read_device, read_sweep, read_claims, read_sets, read_plan, _table)
+    readers = (read_device, read_sweep, read_claims, read_sets, read_plan, read_table)
     runs = [partial(reader, Path("faulty.yaml")) for reader in readers]
     runs += [command(f"--{flag}", "faulty.yaml") for flag in ("predictor", "data", "split", "config", "sweep")]
     runs += [command("--config", "outer.yaml")]

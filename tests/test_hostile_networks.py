@@ -13,10 +13,10 @@ import onnx
 import pytest
 from onnx import FunctionProto, NodeProto, TensorProto, helper, numpy_helper
 
-from datasets.analysis import totals, uncounted
-from datasets.files import onnx_outline
-from datasets.files.keras_file import read_keras
-from datasets.files.onnx_file import read_onnx
+from datasets.networks import onnx_outline
+from datasets.networks.analysis import totals, uncounted
+from datasets.networks.keras_file import read_keras
+from datasets.networks.onnx_file import read_onnx
 from datasets.records import InputError
 from measure.build.numpy_reference import evaluate
 from predictors.layers.pieces import pieces
@@ -92,7 +92,7 @@ BOMBS: dict[str, tuple[list[NodeProto], dict[str, Any]]] = {
 READ_ALL = """
 import re, resource, sys
 from pathlib import Path
-from datasets.files.onnx_file import read_onnx
+from datasets.networks.onnx_file import read_onnx
 from datasets.records import InputError
 for path in sorted(Path(sys.argv[1]).iterdir()):
     try:
@@ -152,7 +152,7 @@ def function(name: str, calls: str, times: int = 2) -> FunctionProto:
 def test_functions_are_inlined_within_limits(tmp_path: Path) -> None:
     call = [node("f0", ["x"], ["y"], domain="f")]
     path = saved(tmp_path / "1", call, functions=[function("f0", "f1"), function("f1", "Relu")])
-    assert [op.kind for op in read_onnx(path)[0].ops] == ["input", *["relu"] * 4]
+    assert [op.kind for op in read_onnx(path).network.ops] == ["input", *["relu"] * 4]
     chain = [function(f"f{i}", f"f{i + 1}") for i in range(40)]
     assert "nodes, more than" in refused(
         read_onnx, saved(tmp_path / "2", call, functions=[*chain, function("f40", "Relu")])
@@ -176,7 +176,8 @@ def test_a_large_file_is_read_from_its_outline(tmp_path: Path) -> None:
     nodes = [constant, *(node("MatMul", [x, w], [y]) for x, w, y in ("xas", "sbt", "tcy"))]
     path = saved(tmp_path / "m.onnx", nodes, (1, 512), {"a": arrays["a"], "b": floats})
     assert path.stat().st_size > 3 * 2**20 and len(onnx_outline.outline(path)) < 2**12
-    network, weights = read_onnx(path)
+    read = read_onnx(path)
+    network, weights = read.network, read.weights
     assert totals(network)["params"] == 3 * 512**2
     for layer, name in zip(weights.values(), "abc", strict=True):
         np.testing.assert_array_equal(layer["weight"], arrays[name].T)
@@ -217,7 +218,7 @@ def test_weights_are_read_from_the_network_s_own_folder_only(tmp_path: Path) -> 
     (folder / "inner").symlink_to("w")
     product, path = [node("MatMul", ["x", "w"], ["y"])], folder / "m.onnx"
     for tensors in (beside("w"), beside("w", offset=0, length=64), beside("inner")):
-        assert totals(read_onnx(saved(path, product, tensors=tensors))[0])["params"] == 16
+        assert totals(read_onnx(saved(path, product, tensors=tensors)).network)["params"] == 16
     for tensors in (beside("../elsewhere"), beside(str(tmp_path / "elsewhere")), beside("link"), beside("/dev/zero"),
                     beside(""), beside("."), beside("a\0b"), beside("w", offset=8), beside("w", offset=2**62),
                     beside("w", length=2**62), beside("w", length=32), beside("w", offset=-8, length=64),
@@ -255,7 +256,7 @@ def test_ops_whose_macs_are_unknown_are_reported(tmp_path: Path) -> None:
     }
     nodes = [node("LSTM", ["x", "w", "r"], ["a"], hidden_size=8), node("Relu", ["a"], ["y"])]
     path = saved(tmp_path / "m.onnx", nodes, (5, 1, 4), tensors)
-    assert uncounted(read_onnx(path)[0]) == {"LSTM": 1}
+    assert uncounted(read_onnx(path).network) == {"LSTM": 1}
     done = run("-m", "datasets", "show", path)
     assert "Warning: the MACs of 1 x LSTM are not known and not counted above." in done.stdout, done.stderr
 
@@ -290,12 +291,12 @@ def test_mutated_onnx_files_give_numbers_or_one_sentence(tmp_path: Path) -> None
     seeds, read, path = small_onnx(tmp_path), 0, tmp_path / "m.onnx"
     for content in seeds:
         path.write_bytes(content)
-        assert pieces(read_onnx(path)[0])
+        assert pieces(read_onnx(path).network)
     for number in range(600):
         rng = random.Random(number)
         path.write_bytes(mutate(rng.choice(seeds), rng))
         try:
-            network, _ = read_onnx(path)
+            network = read_onnx(path).network
         except InputError as error:
             assert "\n" not in str(error) and len(str(error)) < 700, number
             continue
@@ -360,7 +361,8 @@ def keras_file(path: Path, config: object, arrays: dict[str, list[tuple[int, ...
 
 def test_a_keras_file_is_read_without_keras(tmp_path: Path) -> None:
     path = keras_file(tmp_path / "m.keras", functional(LAYERS))
-    network, weights = read_keras(path)
+    read = read_keras(path)
+    network, weights = read.network, read.weights
     total = totals(network)
     assert total["params"] == 112 + 4 + 10 + 219 and total["macs"] == 36 * 108 + 36 * 8 + 216
     assert evaluate(network, weights, RNG.standard_normal((1, 3, 6, 6), dtype=np.float32)).shape == (1, 3)
@@ -371,7 +373,8 @@ def test_a_keras_file_is_read_without_keras(tmp_path: Path) -> None:
 
 def test_dense_layers_of_images_count_every_pixel(tmp_path: Path) -> None:
     layers = [layer("InputLayer", "i", batch_shape=[None, 7, 7, 64]), layer("Dense", "d", "i", units=2)]
-    network, weights = read_keras(keras_file(tmp_path / "m.keras", functional(layers), {"dense": [(64, 2), (2,)]}))
+    read = read_keras(keras_file(tmp_path / "m.keras", functional(layers), {"dense": [(64, 2), (2,)]}))
+    network, weights = read.network, read.weights
     assert (totals(network)["macs"], totals(network)["params"]) == (6272, 130)
     x = RNG.standard_normal((1, 64, 7, 7), dtype=np.float32)
     (of,) = weights.values()
@@ -465,7 +468,7 @@ def test_zip_bombs_and_damaged_weights_are_refused(tmp_path: Path) -> None:
             archive.writestr("config.json", json.dumps(functional(LAYERS)))
             archive.writestr("model.weights.h5", content.getvalue())
         assert "missing or damaged" in refused(read_keras, path), trick
-        assert totals(read_keras(path, weights=False)[0])["macs"] > 0
+        assert totals(read_keras(path, weights=False).network)["macs"] > 0
 
 
 def test_mutated_keras_files_give_numbers_or_one_sentence(tmp_path: Path) -> None:
@@ -474,7 +477,7 @@ def test_mutated_keras_files_give_numbers_or_one_sentence(tmp_path: Path) -> Non
     for number in range(400):
         path.write_bytes(mutate_keras(content, random.Random(number)))
         try:
-            network, _ = read_keras(path)
+            network = read_keras(path).network
         except InputError as error:
             assert "\n" not in str(error) and len(str(error)) < 700, number
             continue

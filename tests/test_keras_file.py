@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.analysis import totals
+from datasets.networks.analysis import totals
 from datasets.records import InputError
 from datasets.spaces.nasbench201 import NasBench201
 from measure.build.numpy_reference import evaluate
@@ -14,7 +14,7 @@ from tests.conftest import run
 
 keras = pytest.importorskip("keras", reason="keras is not installed")
 
-from datasets.files.keras_file import read_keras  # noqa: E402
+from datasets.networks.keras_file import read_keras  # noqa: E402
 from measure.build.keras_model import build_keras, tensorflow  # noqa: E402
 
 tensorflow()  # one thread, from the start
@@ -35,7 +35,8 @@ def test_a_model_computes_the_same(tmp_path: Path) -> None:
     x = layers.Dense(5, activation="softmax")(layers.Flatten()(x))
     model = keras.Model(start, x)
     model.save(tmp_path / "m.keras")
-    network, weights = read_keras(tmp_path / "m.keras", batch=2)
+    read = read_keras(tmp_path / "m.keras", batch=2)
+    network, weights = read.network, read.weights
     x = np.random.default_rng(0).standard_normal((2, 4, 11, 13), dtype=np.float32)
     expected = model.predict(x.transpose(0, 2, 3, 1), verbose=0)
     np.testing.assert_allclose(evaluate(network, weights, x), expected, atol=1e-5)
@@ -52,7 +53,8 @@ def test_what_we_build_comes_back() -> None:
     key = "|nor_conv_3x3~0|+|skip_connect~0|avg_pool_3x3~1|+|none~0|nor_conv_1x1~1|nor_conv_3x3~2|"
     network = space.expand(space.parse([key])[0])
     weights = make_weights(network)
-    again, read = read_keras(build_keras(network, weights))
+    model = read_keras(build_keras(network, weights))
+    again, read = model.network, model.weights or {}
     x = np.random.default_rng(0).standard_normal((1, 3, 32, 32), dtype=np.float32)
     np.testing.assert_allclose(evaluate(again, read, x), evaluate(network, weights, x), rtol=1e-4, atol=1e-5)
     assert totals(again)["macs"] == totals(network)["macs"]

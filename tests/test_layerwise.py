@@ -1,5 +1,6 @@
 """Networks priced by their layers: what they are made of, the fit, the artefact, files, the command, training."""
 
+import re
 import subprocess
 import tempfile
 from functools import cache
@@ -17,8 +18,8 @@ from onnx import TensorProto, helper
 from torch import nn
 
 from datasets.blocks.layers import Layer
-from datasets.blocks.network import Network
 from datasets.files.checkpoint import read_checkpoint, write_checkpoint
+from datasets.networks.builder import NetworkBuilder
 from datasets.records import Architecture, Architectures, Device, InputError, Measurements
 from datasets.spaces.convnet import ConvNet
 from datasets.spaces.convolution import Convolution
@@ -110,7 +111,7 @@ def errors(predictor: LayerwisePredictor, m: Measurements) -> np.ndarray:
 
 
 def test_a_network_comes_apart_into_what_runtimes_run() -> None:
-    net = Network()
+    net = NetworkBuilder()
     x = net.conv_bn(net.add("input", (3, 64, 48)), 32, 11, 4, act="relu", pad=2)
     x = net.conv_bn(x, 32, 3, groups=32, act="hswish")
     x = net.conv(x, 64, 1, groups=4, bias=1)
@@ -146,7 +147,7 @@ def test_rows_of_tokens_are_a_dense_layer(tmp_path: Path) -> None:
 
 
 def test_windows_that_are_wide_and_images_are_kinds_of_their_own(fitted: LayerwisePredictor) -> None:
-    net = Network()
+    net = NetworkBuilder()
     x = net.pointwise("tanh", net.conv(net.add("input", (3, 32, 32)), 32, 3, 1, pad=1))
     for kernel in (5, 7):
         x = net.conv(x, 32, kernel, groups=32, pad=kernel // 2)
@@ -257,6 +258,35 @@ def test_unknown_ops_are_named_and_counted(fitted: LayerwisePredictor, tmp_path:
     told = price(fitted, read_network(tmp_path / "m.onnx"), DEVICES[0])
     assert told.unknown == {"mine.Rotary": 2, "Hardmax": 1} and len(told.pieces) == 4
     assert "Unknown ops, priced by the bytes that they move: 2 x mine.Rotary, 1 x Hardmax" in told.text()
+    first, second, *_ = told.text().splitlines()
+    assert re.fullmatch(r"m.* on fast_1, batch 1: [\d.]+ ms \(90 % interval [\d.]+ to [\d.]+\)", first)
+    assert re.fullmatch(r"warning: \d+ % is of ops of which nothing was measured \(2 x .*, 1 x Hardmax\)\.", second)
+
+
+def test_layers_far_from_all_that_were_measured_are_warned_of(fitted: LayerwisePredictor) -> None:
+    net = NetworkBuilder()
+    x = net.add("input", (64, 700, 700))
+    net.conv(x, 64, 11)
+    told = price(fitted, net.finish("toy", "big"), DEVICES[0])
+    assert any("of 1 layers that take more than 4 times the work" in sentence for sentence in told.warnings)
+    near = price(fitted, NETS.expand(NETS.sample(1, np.random.default_rng(0))[0]), DEVICES[0])
+    assert not near.warnings
+
+
+def test_networks_that_are_written_twice_count_once(fitted: LayerwisePredictor) -> None:
+    archs, device = NETS.sample(6, np.random.default_rng(2)), (Device("phone", "new", "mobile-cpu"),)
+    ms = 5 * fitted.predict(archs, DEVICES[0]) * np.exp(0.1 * np.random.default_rng(0).standard_normal(6))
+    twice = Architectures(NETS, np.concatenate([archs.decisions, archs.decisions]))
+    one = fitted.adapt(table(archs, {"latency_ms": ms[:, None]}, "once", device))
+    two = fitted.adapt(table(twice, {"latency_ms": np.tile(ms, 2)[:, None]}, "twice", device))
+    for ends in zip(one.predict_interval(archs), two.predict_interval(archs), strict=True):
+        np.testing.assert_allclose(*ends, rtol=1e-9)
+    wrong = np.tile(ms, 2)
+    wrong[6] *= 50
+    with pytest.raises(InputError, match="contradict each other"):
+        fitted.adapt(table(twice, {"latency_ms": wrong[:, None]}, "wrong", device))
+    with pytest.raises(InputError, match="level = 1 must lie"):
+        one.predict_interval(archs, level=1)
 
 
 @pytest.fixture(scope="module")

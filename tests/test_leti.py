@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from datasets.cell_figures import front, over_total, trade_off
+from datasets.cell_figures import over_total, trade_off
 from datasets.leti import Leti, from_leti, to_leti
 from datasets.measured import Measured
+from datasets.pareto import pareto
 from datasets.records import InputError, Measurements
 from datasets.spaces.nasbench101 import NasBench101
 from datasets.spaces.nasbench201 import NasBench201
@@ -153,12 +154,12 @@ def test_one_line_serves_where_there_is_one_cluster() -> None:
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=30))
 def test_the_front_is_what_nothing_dominates(points: list[tuple[int, int]]) -> None:
     cost, quality = np.array(points, float).reshape(-1, 2).T
-    found = {points[i] for i in front(cost, quality)}
+    found = {points[i] for i in pareto(quality, cost[:, None])}
     assert found == {(c, q) for c, q in points if not any((a <= c and b > q) or (a < c and b >= q) for a, b in points)}
 
 
 def test_what_is_unknown_is_on_no_front() -> None:
-    assert front(np.array([1.0, np.nan, 2.0]), np.array([5.0, 9.0, np.nan])).tolist() == [0]
+    assert pareto(np.array([5.0, 9.0, np.nan]), np.array([[1.0], [np.nan], [2.0]])).tolist() == [0]
 
 
 def test_figures_show_every_device_and_the_best_cells(cells: Measurements) -> None:

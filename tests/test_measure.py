@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from datasets.blocks.network import Network
 from datasets.files.table_file import read_table
 from datasets.measured import Measured
+from datasets.networks.builder import NetworkBuilder
+from datasets.networks.model import Model
 from datasets.records import Architecture, Architectures, InputError, Space
 from datasets.spaces.convnet import ConvNet
 from datasets.spaces.fbnet import FBNet
@@ -126,7 +127,7 @@ def test_cells_that_truncate_project_and_concatenate(backend: Backend) -> None:
 
 def every_op() -> Architecture:
     """One network with all of the vocabulary, kernels and paddings that are not square among it."""
-    net = Network()
+    net = NetworkBuilder()
     x = net.add("input", (4, 13, 11))
     x = net.add("conv", (8, 7, 9), x, kernel=(3, 5), stride=(2, 1), pad=(1, 2, 1, 0), bias=1)
     x = net.add("conv", (8, 7, 9), net.pointwise("relu6", x), kernel=3, pad=2, dilation=2, groups=4)
@@ -167,10 +168,10 @@ def test_a_wrong_output_is_caught(fault: str) -> None:
     network = TINY.expand(TINY.parse(["|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"])[0])
     weights, x = make_weights(network), make_input(network, 2)
     y = evaluate(network, weights, x)
-    assert check_output(y, network, weights, x, "fp32") == 0
+    assert check_output(y, Model(network, weights), x, "fp32") == 0
     faults = {"shape": y[:1], "scale": 1.01 * y, "nan": np.where(y > 0, np.nan, y), "zero": 0 * y}
     with pytest.raises(WrongOutput, match="off by|has shape"):
-        check_output(faults[fault], network, weights, x, "fp32")
+        check_output(faults[fault], Model(network, weights), x, "fp32")
 
 
 def test_an_empty_model_is_a_failed_row_not_a_fast_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from predictors.metrics import METRICS, report
+from predictors.compare import left_out, ranking
+from predictors.metrics import LEAST, METRICS, plain, report
 
 
 def test_by_hand() -> None:
@@ -35,3 +36,21 @@ def test_what_is_undefined_is_none() -> None:
 def test_unmeasured_pairs_do_not_count() -> None:
     with_gap = report(np.array([1.0, np.nan, 2.0, 3.0]), np.array([1.0, 9.0, 3.0, 2.0]))
     assert with_gap == report(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]))
+
+
+def test_devices_with_few_cells_are_named_and_not_ranked() -> None:
+    """A device with two test cells counted as much as one with a hundred."""
+    about = {"predictor": "toy", "shots": 100, "seed": 0, "cells": "all", "fit_cpu_s": 1.0, "predict_cpu_s": 1.0}
+    scores = dict.fromkeys(METRICS, 0.9)
+    rows = [
+        {**about, "set": part, "device": device, "n": n, **scores, "spearman": spearman}
+        for part in ("val", "test")
+        for device, n, spearman in (("well", 100, 0.9), ("badly", 2, -1.0), ("never", 0, None))
+    ]
+    (line,) = ranking(rows).to_dict("records")
+    assert line["val_spearman"] == line["spearman"] == 0.9 and line["test_cells"] == 100
+    assert left_out(rows)[:2] == ["badly: 2 val cells", "never: 0 val cells"] and LEAST == 10
+
+
+def test_numbers_are_written_as_plain_decimals() -> None:
+    assert [plain(x) for x in (12345.6, 0.00001234, 1.0, 0.5)] == ["12350", "0.00001234", "1", "0.5"]

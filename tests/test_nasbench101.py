@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.analysis import totals
 from datasets.blocks import dags
 from datasets.enumeration import described, write_parquet
+from datasets.networks.analysis import totals
 from datasets.records import Architectures, InputError
 from datasets.spaces.nasbench101 import OPS, NasBench101
 from datasets.spaces.nasbench201 import NasBench201

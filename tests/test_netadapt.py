@@ -17,10 +17,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.analysis import totals
-from datasets.blocks.network import Network
 from datasets.files.cifar10 import read_cifar10
-from datasets.files.onnx_file import read_onnx
+from datasets.networks.analysis import totals
+from datasets.networks.builder import NetworkBuilder
+from datasets.networks.model import Model, Weights
+from datasets.networks.network import Network
+from datasets.networks.onnx_file import read_onnx
 from datasets.records import Architecture, InputError
 from datasets.spaces.convnet import BLOCKS, ConvNet
 from datasets.spaces.zoo import Zoo
@@ -29,7 +31,7 @@ from measure.accuracy.tuning import Cifar10, Tuning, from_module, to_module
 from measure.base import make_input, reference_network
 from measure.build.numpy_reference import evaluate
 from measure.build.onnx_graph import build_onnx
-from measure.build.weights import Weights, make_weights
+from measure.build.weights import make_weights
 from measure.shares import Shares
 from search.netadapt.adapt import Adaptation, Adapted
 from search.netadapt.channels import Groups, find_groups
@@ -38,6 +40,7 @@ from search.netadapt.grids import Grid, layers_to_measure
 from search.netadapt.layer_table import CALL
 from search.netadapt.proposals import Workers, derive, price
 from search.netadapt.record import Record
+from search.netadapt.widths import Narrowed
 from tests.netadapt_toy import Toy
 
 EASY = Digits(train=1000, test=100, distractors=0, clutter=0, turn=0.0, noise=0.0)
@@ -46,7 +49,7 @@ TUNING = Tuning(EASY, holdout=100, batch=25)
 
 def residual() -> Architecture:
     """Two residual blocks whose adds share a width, a depthwise convolution, and a dense layer that reads it flat."""
-    net = Network()
+    net = NetworkBuilder()
     x = net.conv_bn(net.add("input", (48, 8, 8)), 12, 3, act="relu")
     for _ in range(2):
         x = net.pointwise("add", net.conv_bn(net.conv_bn(x, 8, 3, act="relu"), 12, 3), x)
@@ -55,15 +58,8 @@ def residual() -> Architecture:
     return finished(net, net.add("dense", (10,), x))
 
 
-def finished(net: Network, output: int) -> Architecture:
+def finished(net: NetworkBuilder, output: int) -> Architecture:
     return net.finish("test", "residual", output)
-
-
-@dataclass(frozen=True)
-class Found:
-    width: int
-    latency_ms: float
-    lookups: int
 
 
 def macs(groups: Groups, widths: np.ndarray) -> float:
@@ -71,13 +67,13 @@ def macs(groups: Groups, widths: np.ndarray) -> float:
     return totals(groups.resized(widths))["macs"] / 1e6
 
 
-def narrow(groups: Groups, widths: np.ndarray, group: int, limit: float) -> Found | None:
+def narrow(groups: Groups, widths: np.ndarray, group: int, limit: float) -> Narrowed | None:
     """One channel fewer, and again."""
     for count, width in enumerate(range(int(widths[group]) - 1, 0, -1), 1):
         narrower = np.array(widths)
         narrower[group] = width
         if (ms := macs(groups, narrower)) <= limit:
-            return Found(width, ms, count)
+            return Narrowed(width, ms, count, count)
     return None
 
 
@@ -427,7 +423,7 @@ def test_the_command_leaves_files_that_others_load(
 
     before = tmp_path / "before.onnx"
     onnx.save(build_onnx(residual(), make_weights(residual())), before)
-    groups = find_groups(read_onnx(before, 1)[0])
+    groups = find_groups(read_onnx(before, 1).network)
     table_of(groups, tmp_path / "lut.parquet")
     monkeypatch.setattr(command, "_trainer", lambda *_: TUNING)
     out = tmp_path / "run"
@@ -435,7 +431,8 @@ def test_the_command_leaves_files_that_others_load(
     options = {"budget_ratio": 0.8, "delta": 0.1, "steps": 1, "long_steps": 1, "out": out, "runtime": "ort"}
     command.netadapt(tmp_path / "lut.parquet", str(before), **options)  # type: ignore[arg-type]
     told = capsys.readouterr().out
-    widths, written = json.loads((out / "widths.json").read_text()), find_groups(read_onnx(out / "network.onnx", 1)[0])
+    widths = json.loads((out / "widths.json").read_text())
+    written = find_groups(read_onnx(out / "network.onnx", 1).network)
     assert "keeps the budget of" in told and widths == written.named(written.sizes) != groups.named(groups.sizes)
     x = make_input(groups.network, 3)
     found = torch.export.load(out / "network.pt2").module()(torch.from_numpy(x)).detach().numpy()
@@ -443,7 +440,7 @@ def test_the_command_leaves_files_that_others_load(
     (expected,) = ReferenceEvaluator(model).run(None, {model.graph.input[0].name: x[:1]})
     np.testing.assert_allclose(found[:1], expected, rtol=1e-3, atol=1e-3)
     assert found.shape == (3, 10) and (out / "network.tflite").stat().st_size > 1000
-    with pytest.raises(InputError, match="There is no ONNX file"):
+    with pytest.raises(InputError, match="There is no file"):
         command.netadapt(tmp_path / "lut.parquet", str(tmp_path / "none.onnx"))
 
 
@@ -453,8 +450,8 @@ class Scripted:
     def __init__(self, readings: dict[str, list[float]]) -> None:
         self.readings = {key: iter(ratios) for key, ratios in readings.items()}
 
-    def session(self, network: Architecture, weights: Weights | None = None) -> str:
-        return network.key
+    def session(self, model: Network | Model) -> str:
+        return model.network.key if isinstance(model, Model) else model.key
 
     def timed(self, session: str, reference: str) -> SimpleNamespace:
         assert reference == reference_network().key

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from datasets.analysis import VOCABULARY, totals
-from datasets.blocks.network import Network
-from datasets.files.onnx_file import read_onnx
+from datasets.networks.analysis import VOCABULARY, totals
+from datasets.networks.builder import NetworkBuilder
+from datasets.networks.onnx_file import read_onnx
 from datasets.records import Architecture, Architectures, InputError, Space
 from datasets.spaces.fbnet import FBNet
 from datasets.spaces.nasbench201 import OPS, NasBench201
@@ -37,7 +37,8 @@ def comes_back(network: Architecture, folder: Path, batch: int = 2) -> Architect
     weights, x = make_weights(network), make_input(network, batch)
     path = folder / "network.onnx"
     onnx.save(build_onnx(network, weights, batch), path)
-    read, theirs = read_onnx(path)
+    model = read_onnx(path)
+    read, theirs = model.network, model.weights
     assert totals(read) == totals(network, batch)
     expected = evaluate(network, weights, x)
     tolerance = {"rtol": 1e-4, "atol": 1e-5 * np.abs(expected).max()}
@@ -73,7 +74,8 @@ def test_dead_ends_and_constants_are_left_out(tmp_path: Path) -> None:
     network = space.expand(arch)
     weights, x = make_weights(network), make_input(network, 1)
     onnx.save(build_onnx(network, weights), tmp_path / "cell.onnx")
-    read, theirs = read_onnx(tmp_path / "cell.onnx")
+    model = read_onnx(tmp_path / "cell.onnx")
+    read, theirs = model.network, model.weights
     assert totals(read)["params"] < totals(network)["params"] and "zero" not in {op.kind for op in read.ops}
     if {op.kind for op in read.ops} <= VOCABULARY:
         np.testing.assert_allclose(evaluate(read, theirs, x), evaluate(network, weights, x), rtol=1e-4, atol=1e-5)
@@ -86,7 +88,7 @@ KINDS = ("conv", "max_pool", "avg_pool", "add", "mul", "gate", "concat", "pad", 
 @st.composite
 def networks(draw: st.DrawFn) -> Architecture:
     """Random graphs of the vocabulary; every op reaches the output."""
-    net = Network()
+    net = NetworkBuilder()
     sides = draw(st.integers(5, 12)), draw(st.integers(5, 12))
     x = net.add("input", (2 * draw(st.integers(1, 4)), *sides))
     small, pads = st.integers(1, 2), st.integers(0, 1) | st.tuples(*[st.integers(0, 1)] * 4)
@@ -208,7 +210,8 @@ def test_nodes_that_the_vocabulary_has(name: str, tmp_path: Path) -> None:
     tensors = {name: value for name, value in TENSORS.items() if name in read_by}
     rank = 2 if "m" in read_by or "mt" in read_by or "dropped" in name else 4
     path = save(tmp_path / "m.onnx", nodes, [2, 4, 9, 7], tensors, rank=rank)
-    read, weights = read_onnx(path)
+    model = read_onnx(path)
+    read, weights = model.network, model.weights
     assert [op.kind for op in read.ops[1:]] == kinds.split()
     x = normal(2, 4, 9, 7)
     np.testing.assert_allclose(evaluate(read, weights, x), computed(onnx.load(path), x), rtol=1e-4, atol=1e-5)
@@ -239,7 +242,7 @@ FOREIGN = {  # nodes, shape of x, tensors; the ops that they are, parameters, MA
 def test_other_nodes_are_counted(name: str, tmp_path: Path) -> None:
     nodes, shape, tensors, kinds, params, macs = FOREIGN[name]
     rank = 2 if "row" in name else len(shape)
-    read, _ = read_onnx(save(tmp_path / "m.onnx", nodes, shape, tensors, rank=rank))
+    read = read_onnx(save(tmp_path / "m.onnx", nodes, shape, tensors, rank=rank)).network
     assert [op.kind for op in read.ops[1:]] == kinds.split()
     counted = totals(read)
     assert (counted["params"], counted["macs"], counted["kernels"]) == (params, 2 * macs, len(kinds.split()))
@@ -276,7 +279,8 @@ def test_an_exported_torch_module_computes_the_same(dynamo: bool, tmp_path: Path
         else {"dynamic_axes": {"x": {0: "batch"}}, "input_names": ["x"]}
     )
     torch.onnx.export(module, (x,), path, dynamo=dynamo, verbose=False, **free)
-    read, weights = read_onnx(path, batch=3)
+    model = read_onnx(path, batch=3)
+    read, weights = model.network, model.weights
     assert " ".join(op.kind for op in read.ops[1:]) == (
         "conv silu max_pool avg_pool conv hswish global_avg_pool conv hsigmoid mul shuffle relu6 add global_avg_pool "
         "dense relu dense softmax"
@@ -291,7 +295,8 @@ def test_weights_in_another_file(tmp_path: Path) -> None:
     network = Zoo(image=64).expand(Zoo().parse(["mobilenet_v2"])[0])
     weights, x, path = make_weights(network), make_input(network, 1), tmp_path / "m.onnx"
     onnx.save(build_onnx(network, weights), path, save_as_external_data=True, location="m.weights")
-    read, theirs = read_onnx(path)
+    model = read_onnx(path)
+    read, theirs = model.network, model.weights
     np.testing.assert_allclose(evaluate(read, theirs, x), evaluate(network, weights, x), rtol=1e-4, atol=1e-5)
     (tmp_path / "m.weights").write_bytes((tmp_path / "m.weights").read_bytes()[:-1000])
     with pytest.raises(InputError, match="cannot be read from m.weights; copy or export"):
@@ -305,7 +310,7 @@ def test_tensors_that_mix_images_are_shared_out_among_them(tmp_path: Path) -> No
     """Windows of attention: (batch, 8, 5) becomes (batch * 2, 4, 5)."""
     nodes: Nodes = [("Reshape", "x windows", {}), ("MatMul", "t1 w", {}), ("Reshape", "t2 joined", {})]
     shapes = {"windows": np.array([-1, 4, 5]), "joined": np.array([-1, 8, 3])}
-    read, _ = read_onnx(save(tmp_path / "m.onnx", nodes, ["n", 8, 5], {"w": normal(5, 3), **shapes}), batch=3)
+    read = read_onnx(save(tmp_path / "m.onnx", nodes, ["n", 8, 5], {"w": normal(5, 3), **shapes}), batch=3).network
     assert [op.attrs["shape"] for op in read.ops] == [(8, 5), (2, 4, 5), (2, 4, 3), (8, 3)]
     assert totals(read)["macs"] == 3 * 8 * 5 * 3
 
@@ -315,10 +320,10 @@ def test_tensors_that_mix_images_are_shared_out_among_them(tmp_path: Path) -> No
 
 def test_a_free_batch_is_fixed_and_a_fixed_one_stays(tmp_path: Path) -> None:
     free = save(tmp_path / "free.onnx", [("Conv", "x w", {})], ["n", 4, 9, 7], {"w": TENSORS["w"]})
-    one, four = (read_onnx(free, batch)[0] for batch in (None, 4))
-    assert one.ops[0].attrs == {"shape": (4, 9, 7), "batch": 1} and totals(four)["macs"] == 4 * totals(one)["macs"]
+    one, four = (read_onnx(free, batch).network for batch in (None, 4))
+    assert (one.shape(0), one.batch) == ((4, 9, 7), 1) and totals(four)["macs"] == 4 * totals(one)["macs"]
     fixed = save(tmp_path / "fixed.onnx", [("Relu", "x", {})], [8, 3])
-    assert read_onnx(fixed)[0].ops[0].attrs["batch"] == read_onnx(fixed, 8)[0].ops[0].attrs["batch"] == 8
+    assert read_onnx(fixed).network.batch == read_onnx(fixed, 8).network.batch == 8
     with pytest.raises(InputError, match="fixes its batch at 8; leave the batch 2 out"):
         read_onnx(fixed, 2)
     with pytest.raises(InputError, match="1 or more images, not 0"):
@@ -358,13 +363,13 @@ def faults(folder: Path) -> dict[str, Path]:
 def test_faults_are_one_sentence(tmp_path: Path) -> None:
     for sentence, path in faults(tmp_path).items():
         with pytest.raises(InputError) as fault:
-            pytest.fail(f"{sentence}: {read_onnx(path)[0]}")
+            pytest.fail(f"{sentence}: {read_onnx(path).network}")
         assert sentence in str(fault.value) and "\n" not in str(fault.value), fault.value
 
 
 def test_a_convolution_of_no_groups_is_refused(tmp_path: Path) -> None:
     """Found by the next test."""
-    net = Network()
+    net = NetworkBuilder()
     net.conv(net.add("input", (2, 5, 5)), 2, 3)
     network = net.finish("made-up", "damaged")
     model = build_onnx(network, make_weights(network))
@@ -377,7 +382,7 @@ def test_a_convolution_of_no_groups_is_refused(tmp_path: Path) -> None:
 @settings(deadline=None, max_examples=100)
 @given(changes=st.lists(st.tuples(st.integers(0), st.integers(0, 255)), min_size=1, max_size=3))
 def test_a_damaged_file_is_read_or_refused(changes: list[tuple[int, int]]) -> None:
-    net = Network()
+    net = NetworkBuilder()
     x = net.conv_bn(net.add("input", (2, 5, 5)), 2, 3, act="silu")
     net.add("dense", (2,), net.concat(x, net.pointwise("shuffle", net.pool("avg_pool", x, 3, 1, 1), groups=2)))
     network = net.finish("made-up", "damaged")
@@ -386,7 +391,7 @@ def test_a_damaged_file_is_read_or_refused(changes: list[tuple[int, int]]) -> No
         content[place % len(content)] = value
     with tempfile.NamedTemporaryFile() as file, contextlib.suppress(InputError):
         Path(file.name).write_bytes(content)
-        totals(read_onnx(Path(file.name))[0])
+        totals(read_onnx(Path(file.name)).network)
 
 
 def test_show(tmp_path: Path) -> None:

@@ -13,22 +13,21 @@ from hypothesis import strategies as st
 from datasets.records import Architectures, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 from encoders.cell import CellOneHot
-from predictors.any_device import performance
-from predictors.any_device.device_net import DeviceNet
-from predictors.any_device.performance import CostModels
-from predictors.any_device.synthetic_devices import SyntheticDevices, distance_to_hull, reach_of
 from predictors.base import Relaxable, write_checkpoint
 from predictors.ensemble import Ensemble
 from predictors.gcn import GCN
 from predictors.gp import GaussianProcess
 from predictors.mlp import MLP
+from predictors.new_devices.conditioned import Conditioned
 from predictors.scaling import Scale
-from search.__main__ import _table
 from search.base import Problem
-from search.decoding import decoded
-from search.exploration import explore
-from search.optimizer_network import Objective, OptimizerNetwork, answer
-from search.optimizing import command
+from search.optimizer.__main__ import optimize
+from search.optimizer.cost_models import CostModels
+from search.optimizer.decoding import decoded
+from search.optimizer.device_net import DeviceNet
+from search.optimizer.exploration import explore
+from search.optimizer.optimizer_network import Objective, OptimizerNetwork, answer
+from search.optimizer.synthetic_devices import SyntheticDevices, distance_to_hull, reach_of
 from tests.conftest import made_up, run
 
 SPACE = NasBench201()
@@ -57,7 +56,7 @@ def accuracy(cells: Architectures) -> MLP:
 
 @pytest.fixture(scope="module")
 def costs(cells: Architectures) -> CostModels:
-    return CostModels(DeviceNet(steps=150, hidden=32), cells=300).fit(made_up(cells, 4), cells)
+    return CostModels(Conditioned(), DeviceNet(steps=150, hidden=32), cells=300).fit(made_up(cells, 4), cells)
 
 
 def objective(cells: Architectures, accuracy: Relaxable, costs: CostModels) -> Objective:
@@ -168,7 +167,7 @@ def test_an_ensemble_is_as_good_as_its_best_member(cells, accuracy, costs) -> No
 def test_one_device_reduces_to_the_device_specific_method(cells, accuracy) -> None:
     """Nothing synthetic is there, and the network knows by heart what exhaustive search on the device's predictors
     finds."""
-    lone = CostModels(DeviceNet(steps=150, hidden=32), cells=300).fit(made_up(cells, 1), cells)
+    lone = CostModels(Conditioned(), DeviceNet(steps=150, hidden=32), cells=300).fit(made_up(cells, 1), cells)
     only = lone.devices(50, np.random.default_rng(0))
     assert only.shape == (1, 10)
     assert np.allclose(lone.net.synthetic_.draw(3, np.random.default_rng(0)), lone.net.synthetic_.logs)
@@ -205,7 +204,7 @@ def test_what_is_saved_says_the_same_in_a_fresh_process(cells, costs, tmp_path: 
     np.save(tmp_path / "device.npy", device)
     (tmp_path / "keys.txt").write_text("\n".join(cells[:20].keys))
     code = (
-        "import sys, numpy as np; from pathlib import Path; from predictors.any_device.device_net import DeviceNet;"
+        "import sys, numpy as np; from pathlib import Path; from search.optimizer.device_net import DeviceNet;"
         "from predictors.base import read_checkpoint; from datasets.spaces.nasbench201 import NasBench201;"
         "at = Path(sys.argv[1]); net = DeviceNet.restored(read_checkpoint(at / 'net.pt'));"
         "archs = NasBench201().parse((at / 'keys.txt').read_text().split());"
@@ -239,7 +238,6 @@ def test_faults_are_told_in_a_sentence(cells, costs, tmp_path: Path) -> None:
 
 
 def test_the_command_trains_once_and_answers_for_a_new_device(tmp_path: Path, capsys) -> None:
-    optimize = command(performance, _table)
     tables = Path("datasets/bundled/accuracy.parquet"), Path("datasets/bundled/nasbench201.parquet")
     small = {
         "metric": "accuracy_digits",

@@ -239,13 +239,10 @@ def test_a_metric_of_no_device(measurements: Measurements) -> None:
     assert predictor.predict(m.architectures, None).shape == (200,)
 
 
-def test_an_ensemble_is_the_mean_of_its_members_and_knows_their_spread(
-    fitted: dict, measurements: Measurements
-) -> None:
+def test_an_ensemble_is_the_mean_of_its_members(fitted: dict, measurements: Measurements) -> None:
     ensemble, archs, device = fitted[Ensemble], measurements.architectures, measurements.devices[1]
     alone = [small(XGBoost, seed=i).fit(measurements).predict(archs, device) for i in range(3)]
     np.testing.assert_allclose(ensemble.predict(archs, device), np.exp(np.mean(np.log(alone), axis=0)), rtol=1e-5)
-    np.testing.assert_allclose(ensemble.spread(archs, device), np.std(alone, axis=0), rtol=1e-3, atol=1e-6)
     with pytest.raises(InputError, match="An ensemble of Linear makes no sense"):
         Ensemble(member=Linear())
 

@@ -71,3 +71,9 @@ def test_the_fingerprint_sees_values_and_not_the_order_of_rows(archs) -> None:
 def test_measurements_cannot_be_changed_through_their_architectures(archs) -> None:
     with pytest.raises(ValueError, match="read-only"):
         archs.decisions[0, 0] = 1
+
+
+def test_positions_of_architectures_among_others(archs) -> None:
+    assert archs.positions(archs[[2, 0, 0]]).tolist() == [2, 0, 0]
+    assert archs[[0, 2]].positions(archs[[1, 2]]).tolist() == [-1, 1]
+    assert archs[[2]].positions(archs[:0]).tolist() == archs[:0].positions(archs[:0]).tolist() == []

@@ -24,6 +24,8 @@ from hypothesis import strategies as st
 
 import measure.remote.ssh
 from datasets.devices import read_device
+from datasets.networks.model import Model
+from datasets.networks.network import Network
 from datasets.records import Architecture, InputError
 from datasets.spaces.nasbench201 import NasBench201
 from measure.backends.ort import OnnxRuntime
@@ -36,7 +38,7 @@ from measure.build.weights import make_weights
 from measure.campaign import Journal, distinct_sample, files, pending, run_campaign
 from measure.meters import choose_meter
 from measure.remote.machine import Remote
-from measure.remote.messages import describe_network, read_message, read_network, write_message
+from measure.remote.messages import read_message, write_message
 from measure.remote.runner import Sent, _take
 from measure.remote.ssh import destination, how, why_not
 from measure.timing import Timing
@@ -183,7 +185,7 @@ def test_what_is_built_there_is_the_same_network_and_a_file_is_measured_itself(t
         other = tmp_path / "other"
         other.mkdir()
         weights = make_weights(network, seed=5)
-        package = bench._package(ORT, network, weights, other)
+        package = bench._package(ORT, Model(network, weights), other)
     built = Sent(other, **json.loads(json.dumps(package.told))).built(ORT, tmp_path)
     session = ORT.loaded(lambda folder: built).session  # checked against what seed 5 gives
     assert np.linalg.norm(session.fetch() - ORT.session(network).fetch()) > 0.01
@@ -382,8 +384,8 @@ def test_messages_arrive_whole_or_not_at_all(message: dict, data: st.DataObject)
 
 def test_networks_and_files_arrive_as_they_were(tmp_path: Path) -> None:
     network = reference_network()
-    assert read_network(json.loads(json.dumps(describe_network(network)))) == network
-    assert make_input(read_network(describe_network(network)), 2).shape == (2, *network.ops[0].attrs["shape"])
+    assert Network.from_json(network.to_json(), network.space, network.key) == network
+    assert make_input(Network.from_json(network.to_json()), 2).shape == (2, *network.ops[0].attrs["shape"])
     (tmp_path / "a").write_bytes(b"\0" * 3_000_000)
     (tmp_path / "got").mkdir()
     stream = io.BytesIO()

@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from datasets.records import Architecture, InputError
+from datasets.networks.model import Model
+from datasets.records import InputError
 from datasets.spaces.nasbench201 import NasBench201
 from measure.apart import BuildFailed, build_apart
 from measure.backends import backend_classes, parse_backend
@@ -22,7 +23,7 @@ from measure.backends.ort_gpu import OrtCuda, OrtTensorRt
 from measure.backends.ov import OpenVino, mean_kernels
 from measure.backends.trt import TensorRt
 from measure.base import Backend, check_output, make_input, reference_network
-from measure.build.weights import Weights, make_weights
+from measure.build.weights import make_weights
 from measure.gpu_steps import steps
 from measure.kernels import timeline
 from measure.phases import clock_ns, measure_phases
@@ -65,11 +66,11 @@ def test_the_files_of_gpu_runtimes_compute_what_they_should(cls: type[OnnxRuntim
     network = reference_network()
     weights, x = make_weights(network), make_input(network, 2)
     for precision in cls.precisions:
-        path = OnnxRuntime.build(cls(precision=precision, batch=2), network, weights, tmp_path)
+        path = OnnxRuntime.build(cls(precision=precision, batch=2), Model(network, weights), tmp_path)
         session = OnnxRuntime().load(path)
         session.bind(x)
         session.run()
-        check_output(session.fetch(), network, weights, x, precision)
+        check_output(session.fetch(), Model(network, weights), x, precision)
         if precision == "int8" and cls.symmetric:
             tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
             points = [value for name, value in tensors.items() if name.endswith("_zero_point")]
@@ -97,7 +98,7 @@ class Fragile(Eager):
     precisions = ("fp32", "crash", "exit", "raise", "refuse", "hang")
     builds_apart = True
 
-    def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
+    def build(self, model: Model, folder: Path) -> Path:
         if self.precision == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
         if self.precision == "exit":
@@ -108,7 +109,7 @@ class Fragile(Eager):
             raise InputError("Name another op.")
         if self.precision == "hang":
             time.sleep(60)
-        return super().build(network, weights, folder)
+        return super().build(model, folder)
 
 
 def test_a_build_apart_gives_the_same_network() -> None:
@@ -126,7 +127,8 @@ def test_a_build_apart_gives_the_same_network() -> None:
 )
 def test_a_build_that_crashes_is_an_exception_with_a_sentence(how: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(BuildFailed, match=sentence):
-        build_apart(Fragile(precision=how), CELL, make_weights(CELL), tmp_path, timeout=4 if how == "hang" else 60)
+        build = partial(Fragile(precision=how).build, CELL, make_weights(CELL), tmp_path)
+        build_apart(build, "fragile", timeout=4 if how == "hang" else 60)
 
 
 def test_a_build_that_refuses_its_input_is_an_input_error(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ from datasets.files.checkpoint import digest, read_checkpoint, write_checkpoint
 from datasets.records import InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 from encoders.flat import Totals
-from predictors.any_device.device_net import DeviceNet
 from predictors.base import Predictor
 from predictors.blend import Blend
 from predictors.boosters import check_booster
@@ -34,7 +33,8 @@ from predictors.new_devices.conditioned import Conditioned
 from predictors.new_devices.proxies import AdaProxy
 from predictors.onnx_check import with_digest
 from predictors.trees import XGBoost
-from search.optimizer_network import Objective, OptimizerNetwork
+from search.optimizer.device_net import DeviceNet
+from search.optimizer.optimizer_network import Objective, OptimizerNetwork
 from tests.conftest import made_up
 
 SPACE = NasBench201()

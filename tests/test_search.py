@@ -10,14 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.measured import Measured
+from datasets.pareto import pareto
 from datasets.records import Architectures, Device, InputError
 from datasets.spaces.nasbench201 import NasBench201
 from predictors.new_devices.conditioned import Conditioned
-from search.base import Problem, Search, pareto
+from search.base import Problem, Search
 from search.bisection import BestProxy, Bisection
 from search.evolution import Exhaustive
 from search.gain import Corrected, ExpectedGain, correct
-from search.proxies import ProxyPool, Unsure, adapting, monotonicity
+from search.proxies import Unsure, adapting, ranked
 from search.task import Task
 from search.task import run as run_task
 from tests.conftest import implementations, made_up, run
@@ -142,32 +143,20 @@ def test_solved_optima_are_reused_for_other_budgets_and_delta_stops_early() -> N
     assert Bisection(delta=1.0)(problem, np.random.default_rng(0)).queries < search(problem, None).queries
 
 
-def test_the_pool_takes_the_monotone_proxy_or_fits_one_that_joins() -> None:
+def test_of_several_proxies_the_monotone_one_is_taken() -> None:
     problem, _, ms = small(3, 120)
     archs, rng = problem.candidates, np.random.default_rng(0)
     noise = Table(archs, rng.random(len(archs)))
-    pool = ProxyPool({"noise": noise, "alike": problem.proxies["cost_0"]})
+    pool = {"noise": noise, "alike": problem.proxies["cost_0"]}
     few = np.arange(10)
-    name, _ = pool.match("target", archs[few], ms[few, 0], fit=None)
-    assert name == "alike"
-    costs = {name: {"cost_0": said} for name, said in pool.proxies.items()}
+    scores = ranked(pool, archs[few], ms[few, 0])
+    assert list(scores) == ["alike", "noise"] and scores["alike"] > 0.8 > scores["noise"]
+    with pytest.raises(InputError, match="four or more"):
+        ranked(pool, archs[:3], ms[:3, 0])
+    costs = {name: {"cost_0": said} for name, said in pool.items()}
     search = BestProxy(pool=costs, refine=True)
     decision = search(replace(problem, proxies={}), rng)
     assert search.matched_ == "alike" and decision.met and decision.queries <= 10
-    alone = ProxyPool({"noise": noise})
-    own = Table(archs, ms[:, 0])
-    name, proxy = alone.match("target", archs[few], ms[few, 0], fit=lambda archs, costs: own)
-    assert name == "target" and proxy is own and set(alone.proxies) == {"noise", "target"}
-
-
-def test_confidence_in_monotonicity_grows_with_samples() -> None:
-    rng = np.random.default_rng(0)
-    a = rng.random(400)
-    b = a + 0.2 * rng.random(400)
-    few, many = monotonicity(a[:8], b[:8]), monotonicity(a, b)
-    assert few.low < few.spearman and many.spearman - many.low < few.spearman - few.low
-    with pytest.raises(InputError, match="four or more"):
-        monotonicity(a[:3], b[:3])
 
 
 @pytest.mark.parametrize(
@@ -203,10 +192,6 @@ def test_a_perfect_predictor_of_the_target_needs_one_measurement_beside_the_samp
     assert best in problem.quality(decision.measured[:3])
     bisected = Bisection(20)(replace(problem, proxies={"cost_0": own}), np.random.default_rng(seed))
     assert bisected.met and bisected.quality == best
-    alone = ProxyPool({"own": own})
-    few = np.arange(min(n, len(ms), 12))
-    if len(few) > 11:  # so many prove that a proxy is monotone
-        assert alone.match("target", problem.candidates[few], ms[few, 0], fit=None)[0] == "own"
 
 
 @pytest.fixture(scope="module")
@@ -267,7 +252,7 @@ def test_a_corrected_proxy_follows_what_was_measured_nearby_and_knows_how_sure_i
     assert isinstance(believed, Corrected)
     error = np.abs(np.log(believed(archs) / target))
     assert np.median(error) < 0.05 < np.median(np.abs(np.log(0.4 * proxy / target)))
-    chance = believed.chance(archs, float(np.median(target)))
+    chance = believed.belief(archs).cdf(float(np.median(target)))
     assert chance[target < 0.6 * np.median(target)].min() > 0.9 > 0.1 > chance[target > 1.6 * np.median(target)].max()
     sure = (chance > 0.9) | (chance < 0.1)
     assert ((chance > 0.5) == (target <= np.median(target)))[sure].mean() > 0.9
@@ -356,7 +341,7 @@ def test_the_best_precision_of_a_runtime_is_chosen_within_a_limit_of_memory(tmp_
 
 
 def test_the_command_adapts_a_predictor_to_the_target(tmp_path, capsys) -> None:
-    from search.__main__ import bisect
+    from search.__main__ import bisect, exhaustive
 
     m = Measured(BUNDLED).measurements()
     sources = ["xeon_ort_fp32_1", "xeon_eager_fp32_1", "xeon_ort_int8_1"]
@@ -367,6 +352,9 @@ def test_the_command_adapts_a_predictor_to_the_target(tmp_path, capsys) -> None:
     bisect(ACCURACY, str(BUNDLED), 1.0, str(BUNDLED), "xeon_openvino_fp32_1", out=tmp_path / "c.png")
     told = capsys.readouterr()
     assert "proxy: xeon_ort_fp32_1" in told.err and "keeps the budget of 1 ms" in told.out
+    exhaustive(ACCURACY, str(tmp_path / "sources.pt"), 1.0, "xeon_ort_fp32_1", out=tmp_path / "d.png")
+    told = capsys.readouterr().out
+    assert "predicted latency" in told and "drawn" in told and "P(latency" not in told, "of sources it is not sure"
     with pytest.raises(InputError, match="learns no new devices"):
         bisect(ACCURACY, str(BUNDLED), 1.0, device="xeon_jax_fp32_1", equation="adapted", proxy=str(BUNDLED))
     with pytest.raises(InputError, match="no metric 'energy_mj'"):

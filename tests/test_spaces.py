@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from datasets.analysis import totals
+from datasets.networks.analysis import totals
 from datasets.public.help import CIFAR_FBNET
 from datasets.records import Architecture, Architectures, InputError, Space
 from datasets.spaces import LIMITS, parse_space
@@ -25,7 +25,7 @@ from datasets.spaces.nasbench201 import OPS, NasBench201
 from datasets.spaces.ofa import OFA
 from datasets.spaces.pooling import Pooling
 from datasets.triple import to_triple
-from measure.build.torch_module import Network
+from measure.build.torch_module import NetworkModule
 from measure.build.weights import make_weights
 from tests import reference_fbnet, reference_nasbench101, reference_nasbench201, reference_ofa
 from tests.conftest import implementations
@@ -101,7 +101,7 @@ def test_graphs_are_acyclic_and_architectures_in_topological_order(space: Space)
     for arch in archs:
         for view in (arch, space.expand(arch)):
             assert all(source < target for source, target, _ in view.edges)
-            for op, sources in zip(view.ops, view.inputs(), strict=True):
+            for op, sources in zip(view.ops, view.sources(), strict=True):
                 assert op.kind != "add" or len(sources) == 2
                 assert min(op.attrs.get("shape", (1,))) > 0
 
@@ -352,7 +352,10 @@ def test_the_expanded_network_computes_what_the_independent_module_does(space: S
         archs = Architectures(space, np.c_[archs.decisions[:, :-1], np.arange(10) % 2])
     for arch, decisions in zip(archs, archs.decisions.tolist(), strict=True):
         network = space.expand(arch)
-        ours, theirs = Network(network, make_weights(network), batch=2), independent(space, arch, decisions).eval()
+        ours, theirs = (
+            NetworkModule(network, make_weights(network), batch=2),
+            independent(space, arch, decisions).eval(),
+        )
         for kind in (nn.Conv2d, nn.BatchNorm2d, nn.Linear):
             pairs = zip(_execution_order(ours, kind), _execution_order(theirs, kind), strict=True)
             for one, other in pairs:
@@ -447,7 +450,7 @@ def test_layers_of_random_networks_are_layers_of_perfnetrt_s_tables() -> None:
     space, layers, found = ConvNet(image=511), {"conv": Convolution(), "max_pool": Pooling(), "dense": Dense()}, set()
     for arch in Architectures(space, ConvNet().sample(100, np.random.default_rng(6)).decisions):
         network = space.expand(arch)
-        for op, sources in zip(network.ops, network.inputs(), strict=True):
+        for op, sources in zip(network.ops, network.sources(), strict=True):
             if op.kind not in layers or op.attrs.get("groups", 1) > 1:
                 continue
             found.add(op.kind)

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from datasets.blocks.network import Network
+from datasets.networks.builder import NetworkBuilder
+from datasets.networks.model import Model
 from datasets.records import Architecture, InputError
 from datasets.spaces.fbnet import FBNet
 from datasets.spaces.nasbench201 import NasBench201
 from measure.backends import backend_classes, parse_backend
 from measure.backends.litert import LiteRT
 from measure.backends.tensorflow_keras import KerasGPU
-from measure.base import check_output, make_input, reference_network
+from measure.base import check_output, make_input, reference_network, with_weights
 from measure.build.affine import Affine
 from measure.build.delegates import DELEGATES, refused
 from measure.build.nhwc import padding, to_nchw, to_nhwc
@@ -37,7 +38,7 @@ def expand(key: str) -> Architecture:
 
 
 def written(network: Architecture, precision: str, folder: Path, batch: int = 1, **options: bool) -> Path:
-    return LiteRT(precision=precision, batch=batch, **options).build(network, make_weights(network), folder)
+    return LiteRT(precision=precision, batch=batch, **options).build(with_weights(network), folder)
 
 
 def kinds(path: Path) -> Counter:
@@ -69,7 +70,8 @@ def test_a_file_written_directly_is_what_the_converter_writes(
         session = LiteRT(precision=precision).load(path)
         session.bind(x)
         session.run()
-        assert check_output(session.fetch(), network, weights, x, precision) < (1e-5 if precision == "fp32" else 0.1)
+        error = check_output(session.fetch(), Model(network, weights), x, precision)
+        assert error < (1e-5 if precision == "fp32" else 0.1)
 
 
 def test_no_sum_has_more_than_two_terms(converted: dict[str, tuple[Path, Path]], tmp_path: Path) -> None:
@@ -97,18 +99,18 @@ def test_constants_and_batch_norms_and_relus_are_folded(tmp_path: Path) -> None:
 
 
 def test_what_has_no_counterpart_is_one_sentence(tmp_path: Path) -> None:
-    net = Network()
+    net = NetworkBuilder()
     net.add("max_pool", (4, 4, 4), net.add("input", (4, 8, 8)), kernel=3, dilation=2)
     with pytest.raises(InputError, match="no pooling with dilation"):
         written(net.finish("made-up", "dilated"), "fp32", tmp_path)
     with pytest.raises(InputError, match="no pooling with dilation"):
         parse_backend("keras", "host").session(net.finish("made-up", "dilated"))
-    net = Network()
+    net = NetworkBuilder()
     net.add("Resize", (4, 8, 8), net.add("input", (4, 4, 4)))
     for backend in ("litert", "keras"):
         with pytest.raises(InputError, match="not (written|built) for the op 'Resize'"):
             parse_backend(backend, "host").session(net.finish("made-up", "from a file"))
-    net = Network()
+    net = NetworkBuilder()
     net.add("conv", (4, 2, 2), net.add("input", (4, 8, 8)), kernel=3, stride=2, dilation=2)
     assert parse_backend("litert", "host").session(net.finish("made-up", "both")).fetch().shape == (1, 4, 2, 2)
     with pytest.raises(InputError, match="both stride and dilation"):
@@ -118,7 +120,7 @@ def test_what_has_no_counterpart_is_one_sentence(tmp_path: Path) -> None:
 def test_a_maximum_over_what_is_not_negative_is_padded_with_zeros(tmp_path: Path) -> None:
     names = {}
     for kind in ("relu", "tanh"):
-        net = Network()
+        net = NetworkBuilder()
         x = net.pointwise(kind, net.add("input", (4, 8, 8)))
         net.pool("max_pool", x, 3, 2, 1)
         names[kind] = {name for name, _ in kinds(written(net.finish("made-up", kind), "fp32", tmp_path))}
@@ -132,7 +134,7 @@ def test_a_maximum_over_what_is_not_negative_is_padded_with_zeros(tmp_path: Path
 @pytest.mark.parametrize("pad", [0, 1, (0, 0, 1, 1)])
 def test_same_padding_is_recognised(side: int, stride: int, pad: int | tuple) -> None:
     """Against TensorFlow's definition, by hand: a 3x3 window over 7 or 8 pixels."""
-    net = Network()
+    net = NetworkBuilder()
     node = net.pool("max_pool", net.add("input", (1, side, side)), 3, stride, pad)
     lopsided = stride == 2 and side == 8
     same, sides = padding(net.ops[node], (1, side, side))
@@ -223,7 +225,7 @@ def test_the_gpu_s_conditions(name, inputs, output, options, reason, tmp_path: P
 
 
 def test_a_depthwise_convolution_with_more_filters_a_channel_is_refused_by_gpus(tmp_path: Path) -> None:
-    net = Network()
+    net = NetworkBuilder()
     net.conv(net.add("input", (2, 8, 8)), 6, 3, groups=2)
     network = net.finish("made-up", "multiplied")
     (sentence,) = refused(written(network, "fp32", tmp_path), "gpu")

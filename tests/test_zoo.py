@@ -10,7 +10,7 @@ from datasets.records import InputError
 from datasets.spaces.zoo import NAMES, Zoo
 from measure.base import make_input
 from measure.build.numpy_reference import evaluate
-from measure.build.torch_module import Network
+from measure.build.torch_module import NetworkModule
 from measure.build.weights import make_weights
 from tests.conftest import run
 
@@ -52,7 +52,7 @@ def test_every_network_computes_the_same_in_torch(name: str) -> None:
     weights, x = make_weights(network), make_input(network, 2)
     expected = evaluate(network, weights, x)
     with torch.inference_mode():
-        y = Network(network, weights)(torch.from_numpy(x)).numpy()
+        y = NetworkModule(network, weights)(torch.from_numpy(x)).numpy()
     assert y.shape == (2, 10)
     np.testing.assert_allclose(y, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
 

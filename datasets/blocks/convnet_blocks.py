@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from datasets.blocks.network import Network, same
+from datasets.networks.builder import NetworkBuilder, same
 
 Part = Callable[..., int]
 """(network, node, activation, numbers...) to node."""
@@ -18,48 +18,52 @@ MOST_FEATURES = 4096
 """Of an image that is read flat: the most inputs of a dense layer in PerfNetRT's Table III."""
 
 
-def conv_bn(net: Network, x: int, act: str | None, channels: int, kernel: int, stride: int = 1, groups: int = 1) -> int:
+def conv_bn(
+    net: NetworkBuilder, x: int, act: str | None, channels: int, kernel: int, stride: int = 1, groups: int = 1
+) -> int:
     """A convolution, batch norm, and the activation unless it is None."""
     return net.conv_bn(x, channels, kernel, stride, groups, act, same(net.shape(x), kernel, stride))
 
 
-def conv_bias(net: Network, x: int, act: str, channels: int, kernel: int, stride: int = 1) -> int:
+def conv_bias(net: NetworkBuilder, x: int, act: str, channels: int, kernel: int, stride: int = 1) -> int:
     """A convolution with a bias, and the activation."""
     return net.pointwise(act, net.conv(x, channels, kernel, stride, bias=1, pad=same(net.shape(x), kernel, stride)))
 
 
-def max_pool(net: Network, x: int, act: str, kernel: int, stride: int) -> int:
+def max_pool(net: NetworkBuilder, x: int, act: str, kernel: int, stride: int) -> int:
     """Pooling has no activation of its own."""
     return net.pool("max_pool", x, kernel, stride, same(net.shape(x), kernel, stride))
 
 
-def avg_pool(net: Network, x: int, act: str, kernel: int, stride: int) -> int:
-    """As `max_pool`."""
+def avg_pool(net: NetworkBuilder, x: int, act: str, kernel: int, stride: int) -> int:
+    """Pooling has no activation of its own."""
     return net.pool("avg_pool", x, kernel, stride, same(net.shape(x), kernel, stride))
 
 
-def _basic(net: Network, x: int, act: str, width: int, kernel: int, stride: int) -> int:
+def _basic(net: NetworkBuilder, x: int, act: str, width: int, kernel: int, stride: int) -> int:
     y = conv_bn(net, conv_bn(net, x, act, width, kernel, stride), None, width, kernel)
     return _residual(net, x, act, y, stride)
 
 
-def _bottleneck(net: Network, x: int, act: str, width: int, kernel: int, stride: int) -> int:
+def _bottleneck(net: NetworkBuilder, x: int, act: str, width: int, kernel: int, stride: int) -> int:
     y = conv_bn(net, conv_bn(net, x, act, width // 4, 1), act, width // 4, kernel, stride)
     return _residual(net, x, act, conv_bn(net, y, None, width, 1), stride)
 
 
-def _residual(net: Network, x: int, act: str, y: int, stride: int) -> int:
+def _residual(net: NetworkBuilder, x: int, act: str, y: int, stride: int) -> int:
     if net.shape(x) != net.shape(y):
         x = conv_bn(net, x, None, net.shape(y)[0], 1, stride)
     return net.pointwise(act, net.pointwise("add", y, x))
 
 
-def _separable(net: Network, x: int, act: str, width: int, kernel: int, stride: int) -> int:
+def _separable(net: NetworkBuilder, x: int, act: str, width: int, kernel: int, stride: int) -> int:
     channels = net.shape(x)[0]
     return conv_bn(net, conv_bn(net, x, act, channels, kernel, stride, groups=channels), act, width, 1)
 
 
-def _inverted(net: Network, x: int, act: str, width: int, kernel: int, stride: int, excited: bool = False) -> int:
+def _inverted(
+    net: NetworkBuilder, x: int, act: str, width: int, kernel: int, stride: int, excited: bool = False
+) -> int:
     hidden = 4 * net.shape(x)[0]
     y = conv_bn(net, conv_bn(net, x, act, hidden, 1), act, hidden, kernel, stride, groups=hidden)
     if excited:
@@ -70,16 +74,16 @@ def _inverted(net: Network, x: int, act: str, width: int, kernel: int, stride: i
     return net.pointwise("add", y, x) if net.shape(x) == net.shape(y) else y
 
 
-def _excited(net: Network, x: int, act: str, width: int, kernel: int, stride: int) -> int:
+def _excited(net: NetworkBuilder, x: int, act: str, width: int, kernel: int, stride: int) -> int:
     return _inverted(net, x, act, width, kernel, stride, excited=True)
 
 
-def _fire(net: Network, x: int, act: str, width: int, kernel: int, stride: int) -> int:
+def _fire(net: NetworkBuilder, x: int, act: str, width: int, kernel: int, stride: int) -> int:
     x = conv_bias(net, x, act, width // 4, 1)
     return net.concat(*(conv_bias(net, x, act, width // 2, k, stride) for k in (1, kernel)))
 
 
-def _branched(net: Network, x: int, act: str, width: int, kernel: int, stride: int) -> int:
+def _branched(net: NetworkBuilder, x: int, act: str, width: int, kernel: int, stride: int) -> int:
     quarter = width // 4
     point = conv_bn(net, x, act, quarter, 1, stride)
     wide = conv_bn(net, conv_bn(net, x, act, quarter, 1), act, width - 2 * quarter, kernel, stride)
@@ -100,12 +104,12 @@ BLOCKS: dict[str, Part] = {
 """Each takes its width (channels it gives), its kernel and its stride."""
 
 
-def gap(net: Network, x: int, act: str) -> int:
+def gap(net: NetworkBuilder, x: int, act: str) -> int:
     """The mean of every channel."""
     return net.add("global_avg_pool", net.shape(x)[:1], x)
 
 
-def flat(net: Network, x: int, act: str) -> int:
+def flat(net: NetworkBuilder, x: int, act: str) -> int:
     """The image itself, pooled until it has `MOST_FEATURES` or fewer; the dense layer behind it reads it flat."""
     while math.prod(net.shape(x)) > MOST_FEATURES:
         x = max_pool(net, x, act, 2, 2)
@@ -115,11 +119,11 @@ def flat(net: Network, x: int, act: str) -> int:
 HEADS: dict[str, Part] = {"gap": gap, "flat": flat}
 
 
-def hidden(net: Network, x: int, act: str, width: int) -> int:
+def hidden(net: NetworkBuilder, x: int, act: str, width: int) -> int:
     """A dense layer and the activation."""
     return net.pointwise(act, net.add("dense", (width,), x))
 
 
-def classifier(net: Network, x: int, act: str, classes: int) -> int:
+def classifier(net: NetworkBuilder, x: int, act: str, classes: int) -> int:
     """A dense layer up to its logits."""
     return net.add("dense", (classes,), x)

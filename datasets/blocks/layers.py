@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from datasets.analysis import BYTES, TOTALS
 from datasets.architectures import texts
-from datasets.blocks.network import Network
+from datasets.networks.analysis import BYTES, TOTALS
+from datasets.networks.builder import NetworkBuilder
+from datasets.networks.network import Network
 from datasets.records import Architecture, Architectures, InputError, Op, Space
 
 if TYPE_CHECKING:
@@ -103,7 +104,7 @@ class Layer(Space):
         """In closed form."""
 
     @abstractmethod
-    def build(self, net: Network, values: Values) -> int:
+    def build(self, net: NetworkBuilder, values: Values) -> int:
         """Add input and layer."""
 
     def __str__(self) -> str:
@@ -162,9 +163,9 @@ class Layer(Space):
         attrs = {f.column: int(value) for f, value in zip(self.features, self._columns(archs)[0], strict=True)}
         return Architecture(str(self), archs.keys[0], (Op(self.kind, attrs),), ())
 
-    def expand(self, arch: Architecture) -> Architecture:
+    def expand(self, arch: Architecture) -> Network:
         values = {name: int(value[0]) for name, value in self.values(self.parse([arch.key])).items()}
-        net = Network()
+        net = NetworkBuilder(values["batch"])
         x = self.build(net, values)
         if values["act"]:
             words = next(f.words for f in self.features if f.name == "act")

@@ -9,14 +9,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from datasets.analysis import BYTES, TOTALS, alive, totals
-from datasets.blocks.network import Network, block_totals
+from datasets.blocks.chain import block_totals
+from datasets.networks.analysis import BYTES, TOTALS, alive, totals
+from datasets.networks.builder import NetworkBuilder
 
 CONV3, CONV1, POOL = 1, 2, 3
 """Numbers of the ops; 0 is a vertex that is not used."""
 
 
-def cell(net: Network, x: int, channels: int, sources: Sequence[Sequence[int]], ops: Sequence[int]) -> int:
+def cell(net: NetworkBuilder, x: int, channels: int, sources: Sequence[Sequence[int]], ops: Sequence[int]) -> int:
     """One cell behind `x`; a sum takes its terms one at a time (LETI: a sum of more than two runs on no mobile GPU)."""
     nodes = [x]
 
@@ -42,7 +43,7 @@ def cell(net: Network, x: int, channels: int, sources: Sequence[Sequence[int]], 
     return net.pointwise("add", y, project(channels)) if 0 in last else y
 
 
-def op(net: Network, x: int, kind: int, width: int) -> int:
+def op(net: NetworkBuilder, x: int, kind: int, width: int) -> int:
     if kind == POOL:
         return net.pool("max_pool", x, 3, 1, 1)
     return net.conv_bn(x, width, 3 if kind == CONV3 else 1, act="relu")
@@ -78,14 +79,14 @@ class CellParts(NamedTuple):
 
 def cell_parts(shape: tuple[int, ...], channels: int, sources: Sequence[Sequence[int]]) -> CellParts:
     """The parts of a cell that is put behind a tensor."""
-    net = Network()
+    net = NetworkBuilder()
     cell(net, net.add("input", shape), channels, sources, [POOL] * 5)
     network = net.finish("", "")
     held = alive(network)
     more, conv_peak = np.zeros((5, 4, len(TOTALS)), np.int64), np.zeros(5, np.int64)
     for vertex, node in enumerate(node for node, op in enumerate(net.ops) if op.kind == "max_pool"):
         more[vertex] = _more_than_a_pool(net.shape(node))
-        (read,) = network.inputs()[node]
+        (read,) = network.sources()[node]
         if any(source == read and target > node for source, target, _ in net.edges):
             conv_peak[vertex] = held[node] + BYTES * math.prod(net.shape(node))
     return CellParts(np.array(list(totals(network).values())), more, conv_peak)

@@ -6,10 +6,10 @@ A cell sees the two outputs before it, here `x` and the older `p`. Its separable
 
 from __future__ import annotations
 
-from datasets.blocks.network import Network, same
+from datasets.networks.builder import NetworkBuilder, same
 
 
-def nasnet_mobile(net: Network, x: int, classes: int) -> int:
+def nasnet_mobile(net: NetworkBuilder, x: int, classes: int) -> int:
     """Two reduction cells behind the stem, then three times four normal cells with a reduction between them."""
     filters, blocks = 44, 4
     x = net.conv_bn(x, 32, 3, 2, pad=0)
@@ -25,7 +25,7 @@ def nasnet_mobile(net: Network, x: int, classes: int) -> int:
     return net.add("dense", (classes,), net.add("global_avg_pool", net.shape(x)[:1], x))
 
 
-def _normal(net: Network, x: int, p: int, filters: int) -> tuple[int, int]:
+def _normal(net: NetworkBuilder, x: int, p: int, filters: int) -> tuple[int, int]:
     p, h = _adjusted(net, p, x, filters), _relu_conv_bn(net, x, filters)
     y1 = _add(net, _separable(net, h, filters, 5), _separable(net, p, filters, 3))
     y2 = _add(net, _separable(net, p, filters, 5), _separable(net, p, filters, 3))
@@ -35,7 +35,7 @@ def _normal(net: Network, x: int, p: int, filters: int) -> tuple[int, int]:
     return net.concat(p, y1, y2, y3, y4, y5), x
 
 
-def _reduction(net: Network, x: int, p: int | None, filters: int) -> tuple[int, int]:
+def _reduction(net: NetworkBuilder, x: int, p: int | None, filters: int) -> tuple[int, int]:
     p, h = x if p is None else _adjusted(net, p, x, filters), _relu_conv_bn(net, x, filters)
     channels, height, width = net.shape(h)
     top, left, bottom, right = sides = same(net.shape(h), 3, 2)
@@ -50,7 +50,7 @@ def _reduction(net: Network, x: int, p: int | None, filters: int) -> tuple[int, 
     return net.concat(y2, y3, y4, y5), x
 
 
-def _adjusted(net: Network, p: int, x: int, filters: int) -> int:
+def _adjusted(net: NetworkBuilder, p: int, x: int, filters: int) -> int:
     """`p` with the height and width of `x` and `filters` channels."""
     if net.shape(p)[1:] == net.shape(x)[1:]:
         return p if net.shape(p)[0] == filters else _relu_conv_bn(net, p, filters)
@@ -60,7 +60,7 @@ def _adjusted(net: Network, p: int, x: int, filters: int) -> int:
     return net.pointwise("bn", net.concat(*halves))
 
 
-def _separable(net: Network, x: int, filters: int, kernel: int, stride: int = 1) -> int:
+def _separable(net: NetworkBuilder, x: int, filters: int, kernel: int, stride: int = 1) -> int:
     for step in (stride, 1):
         x = net.pointwise("relu", x)
         channels = net.shape(x)[0]
@@ -69,13 +69,13 @@ def _separable(net: Network, x: int, filters: int, kernel: int, stride: int = 1)
     return x
 
 
-def _relu_conv_bn(net: Network, x: int, filters: int) -> int:
+def _relu_conv_bn(net: NetworkBuilder, x: int, filters: int) -> int:
     return net.conv_bn(net.pointwise("relu", x), filters, 1)
 
 
-def _average(net: Network, x: int) -> int:
+def _average(net: NetworkBuilder, x: int) -> int:
     return net.pool("avg_pool", x, 3, 1, pad=1)
 
 
-def _add(net: Network, x: int, y: int) -> int:
+def _add(net: NetworkBuilder, x: int, y: int) -> int:
     return net.pointwise("add", x, y)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 
 from datasets.files.reading import shortened
+from datasets.networks.collection import AnyNetwork
 from datasets.records import InputError, Space
 
 LIMITS: Mapping[str, tuple[int, int]] = {
@@ -32,6 +33,8 @@ def parse_space(text: str) -> Space:
     Raises:
         InputError: the module, a parameter or a value is unknown, or a value is outside of `LIMITS`.
     """
+    if text == str(AnyNetwork()):
+        return AnyNetwork()
     match = (
         re.fullmatch(r"([a-z]\w*)(?:\(([a-z]\w*=\w+(?:,[a-z]\w*=\w+)*)?\))?", text) if isinstance(text, str) else None
     )

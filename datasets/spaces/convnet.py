@@ -27,10 +27,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from datasets.analysis import TOTALS, totals
 from datasets.architectures import texts
+from datasets.blocks.chain import Chain, chain_graph, chain_totals
 from datasets.blocks.convnet_blocks import BLOCKS, HEADS, Part, avg_pool, classifier, conv_bn, hidden, max_pool
-from datasets.blocks.network import Chain, Network, chain_graph, chain_totals
+from datasets.networks.analysis import TOTALS, totals
+from datasets.networks.builder import NetworkBuilder
+from datasets.networks.network import Network
 from datasets.records import Architecture, Architectures, InputError
 
 if TYPE_CHECKING:
@@ -123,8 +125,8 @@ class ConvNet(Chain):
         macs = self.totals(archs)["macs"].to_numpy()
         return (macs >= LEAST_MACS) & (macs <= 1e6 * self.megamacs)
 
-    def expand(self, arch: Architecture) -> Architecture:
-        net, row = Network(), _parse(arch.key)
+    def expand(self, arch: Architecture) -> Network:
+        net, row = NetworkBuilder(), _parse(arch.key)
         x, (_, _, act) = net.add("input", (3, self.image, self.image)), _parts(row)[0]
         for part, numbers in self._chain(row):
             x = part(net, x, act, *numbers)
@@ -155,7 +157,7 @@ class ConvNet(Chain):
 @cache
 def _count(part: Part, numbers: tuple[int, ...], shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...]]:
     """Totals [6] of a part behind a tensor of this shape, and the shape that it gives; the same for any activation."""
-    net = Network()
+    net = NetworkBuilder()
     x = part(net, net.add("input", shape), "relu", *numbers)
     return np.array(list(totals(net.finish("", "")).values())), net.shape(x)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from datasets.blocks.layers import ACT, BATCH, BIAS, CHANNELS, PAD, SIZE, STRIDE, Feature, Values, WindowLayer, Work
-from datasets.blocks.network import Network
+from datasets.networks.builder import NetworkBuilder
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Convolution(WindowLayer):
         inputs = values["batch"] * values["in"] * values["size"] ** 2
         return Work(inputs, pixels * values["out"], values["out"] * (kernel + values["bias"]), macs, macs)
 
-    def build(self, net: Network, values: Values) -> int:
-        x = net.add("input", (values["in"], values["size"], values["size"]), batch=values["batch"])
+    def build(self, net: NetworkBuilder, values: Values) -> int:
+        x = net.add("input", (values["in"], values["size"], values["size"]))
         kernel, stride, bias = values["kernel"], values["stride"], values["bias"]
         return net.conv(x, values["out"], kernel, stride, bias=bias, pad=self.pads(values))

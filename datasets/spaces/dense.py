@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from datasets.blocks.layers import ACT, BATCH, BIAS, Feature, Layer, Values, Work
-from datasets.blocks.network import Network
+from datasets.networks.builder import NetworkBuilder
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,6 @@ class Dense(Layer):
         params = values["out"] * (values["in"] + values["bias"])
         return Work(values["batch"] * values["in"], values["batch"] * values["out"], params, macs, macs)
 
-    def build(self, net: Network, values: Values) -> int:
-        x = net.add("input", (values["in"],), batch=values["batch"])
+    def build(self, net: NetworkBuilder, values: Values) -> int:
+        x = net.add("input", (values["in"],))
         return net.add("dense", (values["out"],), x, bias=values["bias"])

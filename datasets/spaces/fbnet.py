@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from datasets.architectures import texts
-from datasets.blocks.network import Chain, Network, block_totals, chain_graph, chain_totals
+from datasets.blocks.chain import Chain, block_totals, chain_graph, chain_totals
+from datasets.networks.builder import NetworkBuilder
+from datasets.networks.network import Network
 from datasets.records import Architecture, Architectures, InputError
 
 if TYPE_CHECKING:
@@ -90,8 +92,8 @@ class FBNet(Chain):
         """
         return chain_graph(_KIND_OF[np.arange(len(_OUT)), archs.decisions])
 
-    def expand(self, arch: Architecture) -> Architecture:
-        net = Network()
+    def expand(self, arch: Architecture) -> Network:
+        net = NetworkBuilder()
         x = self._stem(net, net.add("input", (3, self.image, self.image)))
         for op, channels, stride in zip(_parse(arch.key), _OUT, self._strides(), strict=True):
             x = _block(net, x, op, channels, stride)
@@ -109,15 +111,15 @@ class FBNet(Chain):
         strides = [stride if i == 0 else 1 for _, blocks, stride in STAGES for i in range(blocks)]
         return strides if self.reduction == 32 else [1, 1, *strides[2:]]
 
-    def _stem(self, net: Network, x: int) -> int:
+    def _stem(self, net: NetworkBuilder, x: int) -> int:
         return net.conv_bn(x, _STEM, 3, stride=2 if self.reduction == 32 else 1, act="relu")
 
-    def _head(self, net: Network, x: int) -> int:
+    def _head(self, net: NetworkBuilder, x: int) -> int:
         x = net.conv_bn(x, self.head, 1, act="relu")
         return net.add("dense", (self.classes,), net.add("global_avg_pool", (self.head,), x))
 
 
-def _block(net: Network, x: int, op: int, channels: int, stride: int) -> int:
+def _block(net: NetworkBuilder, x: int, op: int, channels: int, stride: int) -> int:
     same = stride == 1 and net.shape(x)[0] == channels
     if op == _SKIP:
         return x if same else net.conv_bn(x, channels, 1, stride, act="relu")
@@ -134,7 +136,7 @@ def _block(net: Network, x: int, op: int, channels: int, stride: int) -> int:
 @cache
 def _parts(space: FBNet) -> tuple[np.ndarray, np.ndarray]:
     """Totals of stem and head [2, 6] and of every op at every place [22, 9, 6]."""
-    net = Network()
+    net = NetworkBuilder()
     x = net.add("input", (3, space.image, space.image))
     ends = [block_totals(net.shape(x), space._stem)]
     x = space._stem(net, x)

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from datasets.analysis import TOTALS
 from datasets.architectures import texts
 from datasets.blocks import dags
+from datasets.blocks.chain import block_totals
 from datasets.blocks.nasbench101_cell import CONV1, CONV3, CellParts, cell, cell_parts
 from datasets.blocks.nasbench101_text import (
     BITS,
@@ -31,7 +31,9 @@ from datasets.blocks.nasbench101_text import (
     to_decisions,
     to_numbers,
 )
-from datasets.blocks.network import Network, block_totals
+from datasets.networks.analysis import TOTALS
+from datasets.networks.builder import NetworkBuilder
+from datasets.networks.network import Network
 from datasets.records import Architecture, Architectures, InputError, Op, Space
 
 if TYPE_CHECKING:
@@ -166,9 +168,9 @@ class NasBench101(Space):
             rows.append(near[rng.integers(len(near))])
         return Architectures(self, np.array(rows).reshape(archs.decisions.shape))
 
-    def expand(self, arch: Architecture) -> Architecture:
+    def expand(self, arch: Architecture) -> Network:
         matrix, ops = parse_cell(arch.key)
-        sources, net = sources_of(matrix), Network()
+        sources, net = sources_of(matrix), NetworkBuilder()
         x = self._stem(net, net.add("input", (3, self.image, self.image)))
         for stack in range(self.stacks):
             x = _halve(net, x) if stack else x
@@ -177,10 +179,10 @@ class NasBench101(Space):
         self._head(net, x)
         return net.finish(str(self), arch.key)
 
-    def block(self, arch: Architecture) -> Architecture:
+    def block(self, arch: Architecture) -> Network:
         """The first cell."""
         matrix, ops = parse_cell(arch.key)
-        net = Network()
+        net = NetworkBuilder()
         cell(net, net.add("input", (self.channels, self.image, self.image)), self.channels, sources_of(matrix), ops)
         return net.finish(str(self), arch.key)
 
@@ -202,15 +204,15 @@ class NasBench101(Space):
             table[:, _PEAK] = np.maximum(table[:, _PEAK], peak)
         return pd.DataFrame(table, columns=list(TOTALS))
 
-    def _stem(self, net: Network, x: int) -> int:
+    def _stem(self, net: NetworkBuilder, x: int) -> int:
         return net.conv_bn(x, self.channels, 3, act="relu")
 
-    def _head(self, net: Network, x: int) -> int:
+    def _head(self, net: NetworkBuilder, x: int) -> int:
         x = net.add("global_avg_pool", net.shape(x)[:1], x)
         return net.add("dense", (self.classes,), x)
 
 
-def _halve(net: Network, x: int) -> int:
+def _halve(net: NetworkBuilder, x: int) -> int:
     """A 2x2 max pool that rounds odd sides up (padding `same`)."""
     _, height, width = net.shape(x)
     return net.pool("max_pool", x, 2, 2, (0, 0, height % 2, width % 2))

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from datasets.analysis import BYTES, totals
 from datasets.architectures import texts
-from datasets.blocks.network import Network
+from datasets.networks.analysis import BYTES, totals
+from datasets.networks.builder import NetworkBuilder
+from datasets.networks.network import Network
 from datasets.records import Architecture, Architectures, InputError, Op, Space
 
 if TYPE_CHECKING:
@@ -107,8 +108,8 @@ class NasBench201(Space):
         kept = [used[:, edge] & below[source] & above[end] for edge, (source, end) in enumerate(EDGES)]
         return Architectures(self, np.where(np.stack(kept, axis=1), archs.decisions, none))
 
-    def expand(self, arch: Architecture) -> Architecture:
-        net = Network()
+    def expand(self, arch: Architecture) -> Network:
+        net = NetworkBuilder()
         ops = _parse(arch.key)
         c, side = self.channels, self.image
         x = net.add("input", (3, side, side))
@@ -124,9 +125,9 @@ class NasBench201(Space):
         net.add("dense", (self.classes,), x)
         return net.finish(str(self), arch.key)
 
-    def block(self, arch: Architecture) -> Architecture:
+    def block(self, arch: Architecture) -> Network:
         """The first cell; what comes after its output, which no path leads to, is left out."""
-        net = Network()
+        net = NetworkBuilder()
         out = _cell(net, net.add("input", (self.channels, self.image, self.image)), _parse(arch.key))
         if out == 0:
             raise InputError(f"The cell '{arch.key}' passes its input on, so alone it is no network; choose another.")
@@ -148,18 +149,18 @@ class NasBench201(Space):
         return pd.DataFrame(table)[list(skeleton)]
 
 
-def _relu_conv_bn(net: Network, x: int, channels: int, kernel: int, stride: int = 1) -> int:
+def _relu_conv_bn(net: NetworkBuilder, x: int, channels: int, kernel: int, stride: int = 1) -> int:
     return net.conv_bn(net.pointwise("relu", x), channels, kernel, stride)
 
 
-def _residual_block(net: Network, x: int, channels: int) -> int:
+def _residual_block(net: NetworkBuilder, x: int, channels: int) -> int:
     c, height, width = net.shape(x)
     main = _relu_conv_bn(net, _relu_conv_bn(net, x, channels, 3, stride=2), channels, 3)
     pooled = net.add("avg_pool", (c, height // 2, width // 2), x, kernel=2, stride=2, pad=0)
     return net.pointwise("add", net.conv(pooled, channels, 1), main)
 
 
-def _cell(net: Network, x: int, ops: Sequence[int]) -> int:
+def _cell(net: NetworkBuilder, x: int, ops: Sequence[int]) -> int:
     """Terms are added up as they come, two at a time (LETI: a sum of more than two runs on no mobile GPU)."""
     shape, nodes = net.shape(x), [x]
     for target in (1, 2, 3):
@@ -262,7 +263,7 @@ def _peak_tensors() -> np.ndarray:
     tensor = (1, 1, 1)
 
     def peak(ops: Sequence[int]) -> int:
-        net = Network()
+        net = NetworkBuilder()
         out = _cell(net, net.add("input", tensor), ops)
         net.add("output", tensor, out)  # keeps the cell's own output alive; its copy is not counted
         return totals(net.finish("", ""))["peak_bytes"] // BYTES

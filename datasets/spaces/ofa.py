@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from datasets.architectures import texts
-from datasets.blocks.network import Chain, Network, block_totals, chain_graph, chain_totals
+from datasets.blocks.chain import Chain, block_totals, chain_graph, chain_totals
+from datasets.networks.builder import NetworkBuilder
+from datasets.networks.network import Network
 from datasets.records import Architecture, Architectures, InputError
 
 if TYPE_CHECKING:
@@ -83,9 +85,9 @@ class OFA(Chain):
         blocks = np.where(exists, _KIND_OF[np.arange(len(_PLACES)), kernels, expands], _KINDS.index("skip_connect"))
         return chain_graph(np.concatenate([resolution[:, None] + _KINDS.index("r128"), blocks], axis=1))
 
-    def expand(self, arch: Architecture) -> Architecture:
+    def expand(self, arch: Architecture) -> Network:
         (kernels,), (expands,), (exists,), (resolution,) = _columns(np.array([_parse(arch.key)]))
-        net = Network()
+        net = NetworkBuilder()
         side = RESOLUTIONS[resolution]
         x = _stem(net, net.add("input", (3, side, side)))
         for place in np.flatnonzero(exists).tolist():
@@ -102,7 +104,7 @@ class OFA(Chain):
         chosen = blocks[which[:, None], np.arange(len(_PLACES)), kernels, expands] * exists[..., None]
         return chain_totals(np.concatenate([ends[which], chosen], axis=1))
 
-    def _head(self, net: Network, x: int) -> int:
+    def _head(self, net: NetworkBuilder, x: int) -> int:
         x = net.conv_bn(x, _EXPAND, 1, act="hswish")
         x = net.conv(net.add("global_avg_pool", (_EXPAND, 1, 1), x), _LAST, 1)
         return net.add("dense", (self.classes,), net.pointwise("hswish", x))
@@ -116,14 +118,14 @@ def _columns(decisions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray,
     return decisions[:, :n], decisions[:, n : 2 * n], exists.reshape(len(decisions), n), decisions[:, -1]
 
 
-def _stem(net: Network, x: int) -> int:
+def _stem(net: NetworkBuilder, x: int) -> int:
     """The first convolution and the first block, which neither expands nor varies."""
     x = net.conv_bn(x, _STEM, 3, stride=2, act="hswish")
     y = net.conv_bn(x, _STEM, 3, groups=_STEM, act="relu")
     return net.pointwise("add", net.conv_bn(y, _STEM, 1), x)
 
 
-def _block(net: Network, x: int, place: int, kernel: int, expand: int) -> int:
+def _block(net: NetworkBuilder, x: int, place: int, kernel: int, expand: int) -> int:
     stage, block = _PLACES[place]
     channels, stride, act, squeeze = STAGES[stage]
     hidden = net.shape(x)[0] * expand
@@ -147,7 +149,7 @@ def _squeezed(channels: int) -> int:
 @cache
 def _parts(space: OFA, side: int) -> tuple[np.ndarray, np.ndarray]:
     """At one resolution: totals of stem and head [2, 6], of every kernel and expansion at every place [20, 3, 3, 6]."""
-    net = Network()
+    net = NetworkBuilder()
     x = net.add("input", (3, side, side))
     ends = [block_totals(net.shape(x), _stem)]
     x = _stem(net, x)

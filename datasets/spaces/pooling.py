@@ -12,7 +12,7 @@ from typing import ClassVar
 import numpy as np
 
 from datasets.blocks.layers import ACT, BATCH, CHANNELS, PAD, SIZE, STRIDE, Feature, Values, WindowLayer, Work
-from datasets.blocks.network import Network
+from datasets.networks.builder import NetworkBuilder
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,6 @@ class Pooling(WindowLayer):
         none = np.zeros_like(outputs)
         return Work(images * values["size"] ** 2, outputs, none, none, outputs * values["kernel"] ** 2)
 
-    def build(self, net: Network, values: Values) -> int:
-        x = net.add("input", (values["in"], values["size"], values["size"]), batch=values["batch"])
+    def build(self, net: NetworkBuilder, values: Values) -> int:
+        x = net.add("input", (values["in"], values["size"], values["size"]))
         return net.pool("max_pool", x, values["kernel"], values["stride"], self.pads(values))

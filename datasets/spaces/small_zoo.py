@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
-from datasets.blocks.network import Network
+from datasets.networks.builder import NetworkBuilder
 from datasets.spaces.zoo import Builder, Zoo, basic_block, classifier, conv_act, mobilenet_v1, pooled_classifier
 
 
@@ -38,7 +38,7 @@ class SmallZoo(Zoo):
         return 3, self.image or 32, self.classes or 10
 
 
-def _alexnet(net: Network, x: int, classes: int) -> int:
+def _alexnet(net: NetworkBuilder, x: int, classes: int) -> int:
     x = net.pool("max_pool", conv_act(net, x, 32, 5, 2), 2, 2)
     x = net.pool("max_pool", conv_act(net, x, 96, 5), 2, 2)
     for channels in (192, 128, 128):
@@ -46,18 +46,18 @@ def _alexnet(net: Network, x: int, classes: int) -> int:
     return classifier(net, net.pool("max_pool", x, 2, 2), 512, 512, classes)
 
 
-def _mobilenet_v1(net: Network, x: int, classes: int) -> int:
+def _mobilenet_v1(net: NetworkBuilder, x: int, classes: int) -> int:
     return mobilenet_v1(net, x, classes, width=0.5, first=1)
 
 
-def _resnet(net: Network, x: int, classes: int, widths: tuple[int, ...] = (32, 64, 128)) -> int:
+def _resnet(net: NetworkBuilder, x: int, classes: int, widths: tuple[int, ...] = (32, 64, 128)) -> int:
     x = net.conv_bn(x, 32, 3, 2, act="relu")
     for channels, stride in zip(widths, (1, 2, 2), strict=True):
         x = basic_block(net, x, channels, stride)
     return pooled_classifier(net, x, classes)
 
 
-def _resnet_even(net: Network, x: int, classes: int) -> int:
+def _resnet_even(net: NetworkBuilder, x: int, classes: int) -> int:
     return _resnet(net, x, classes, (32, 32, 32))
 
 

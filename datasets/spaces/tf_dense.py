@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from datasets.blocks.layers import ACT, ANY_ACT, BIAS, Feature, Values, Work
-from datasets.blocks.network import Network
+from datasets.networks.builder import NetworkBuilder
 from datasets.spaces import dense
 
 
@@ -28,5 +28,5 @@ class TfDense(dense.Dense):
     def work(self, values: Values) -> Work:
         return super().work({**values, "bias": 1})
 
-    def build(self, net: Network, values: Values) -> int:
+    def build(self, net: NetworkBuilder, values: Values) -> int:
         return super().build(net, {**values, "bias": 1})

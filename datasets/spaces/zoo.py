@@ -21,17 +21,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from datasets.analysis import TOTALS, totals
 from datasets.architectures import texts
+from datasets.blocks.chain import Chain, chain_graph
 from datasets.blocks.nasnet import nasnet_mobile
-from datasets.blocks.network import Chain, Network, chain_graph, same
+from datasets.networks.analysis import TOTALS, totals
+from datasets.networks.builder import NetworkBuilder, same
+from datasets.networks.network import Network
 from datasets.records import Architecture, Architectures, InputError
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-Builder = Callable[[Network, int, int], int]
+Builder = Callable[[NetworkBuilder, int, int], int]
 
 
 @dataclass(frozen=True)
@@ -74,10 +76,10 @@ class Zoo(Chain):
         """A chain of input, the network as one node, and output."""
         return chain_graph(archs.decisions + 2)
 
-    def expand(self, arch: Architecture) -> Architecture:
+    def expand(self, arch: Architecture) -> Network:
         self.parse([arch.key])
         channels, side, classes = self.sides(arch.key)
-        net = Network()
+        net = NetworkBuilder()
         self.builders[arch.key](net, net.add("input", (channels, side, side)), classes)
         if any(min(op.attrs["shape"]) < 1 for op in net.ops):
             raise InputError(
@@ -103,22 +105,22 @@ def _totals(space: Zoo, name: str) -> tuple[int, ...]:
     return tuple(totals(space.expand(space.parse([name])[0])).values())
 
 
-def conv_act(net: Network, x: int, channels: int, kernel: int, stride: int = 1, pad: Any = None) -> int:
+def conv_act(net: NetworkBuilder, x: int, channels: int, kernel: int, stride: int = 1, pad: Any = None) -> int:
     return net.pointwise("relu", net.conv(x, channels, kernel, stride, bias=1, pad=pad))
 
 
-def classifier(net: Network, x: int, *widths: int) -> int:
+def classifier(net: NetworkBuilder, x: int, *widths: int) -> int:
     """Dense layers with ReLU between them."""
     for width in widths[:-1]:
         x = net.pointwise("relu", net.add("dense", (width,), x))
     return net.add("dense", widths[-1:], x)
 
 
-def pooled_classifier(net: Network, x: int, classes: int) -> int:
+def pooled_classifier(net: NetworkBuilder, x: int, classes: int) -> int:
     return classifier(net, net.add("global_avg_pool", net.shape(x)[:1], x), classes)
 
 
-def _lenet5(net: Network, x: int, classes: int) -> int:
+def _lenet5(net: NetworkBuilder, x: int, classes: int) -> int:
     for channels in (6, 16):
         x = net.pointwise("tanh", net.conv(x, channels, 5, bias=1, pad=0))
         x = net.pool("avg_pool", x, 2, 2)
@@ -127,7 +129,7 @@ def _lenet5(net: Network, x: int, classes: int) -> int:
     return net.add("dense", (classes,), x)
 
 
-def _alexnet(net: Network, x: int, classes: int) -> int:
+def _alexnet(net: NetworkBuilder, x: int, classes: int) -> int:
     x = net.pool("max_pool", conv_act(net, x, 64, 11, 4, pad=2), 3, 2)
     x = net.pool("max_pool", conv_act(net, x, 192, 5), 3, 2)
     for channels in (384, 256, 256):
@@ -135,7 +137,7 @@ def _alexnet(net: Network, x: int, classes: int) -> int:
     return classifier(net, net.pool("max_pool", x, 3, 2), 4096, 4096, classes)
 
 
-def _vgg16(net: Network, x: int, classes: int) -> int:
+def _vgg16(net: NetworkBuilder, x: int, classes: int) -> int:
     for channels, convs in ((64, 2), (128, 2), (256, 3), (512, 3), (512, 3)):
         for _ in range(convs):
             x = conv_act(net, x, channels, 3)
@@ -143,7 +145,7 @@ def _vgg16(net: Network, x: int, classes: int) -> int:
     return classifier(net, x, 4096, 4096, classes)
 
 
-def _resnet(net: Network, x: int, classes: int, block: Callable[..., int], blocks: Sequence[int]) -> int:
+def _resnet(net: NetworkBuilder, x: int, classes: int, block: Callable[..., int], blocks: Sequence[int]) -> int:
     x = net.pool("max_pool", net.conv_bn(x, 64, 7, 2, act="relu"), 3, 2, pad=1)
     for stage, count in enumerate(blocks):
         for i in range(count):
@@ -151,23 +153,23 @@ def _resnet(net: Network, x: int, classes: int, block: Callable[..., int], block
     return pooled_classifier(net, x, classes)
 
 
-def basic_block(net: Network, x: int, channels: int, stride: int) -> int:
+def basic_block(net: NetworkBuilder, x: int, channels: int, stride: int) -> int:
     y = net.conv_bn(net.conv_bn(x, channels, 3, stride, act="relu"), channels, 3)
     return _residual(net, x, y, stride)
 
 
-def _bottleneck(net: Network, x: int, channels: int, stride: int) -> int:
+def _bottleneck(net: NetworkBuilder, x: int, channels: int, stride: int) -> int:
     y = net.conv_bn(net.conv_bn(x, channels, 1, act="relu"), channels, 3, stride, act="relu")
     return _residual(net, x, net.conv_bn(y, 4 * channels, 1), stride)
 
 
-def _residual(net: Network, x: int, y: int, stride: int) -> int:
+def _residual(net: NetworkBuilder, x: int, y: int, stride: int) -> int:
     if net.shape(x) != net.shape(y):
         x = net.conv_bn(x, net.shape(y)[0], 1, stride)
     return net.pointwise("relu", net.pointwise("add", y, x))
 
 
-def mobilenet_v1(net: Network, x: int, classes: int, width: float = 1, first: int = 2) -> int:
+def mobilenet_v1(net: NetworkBuilder, x: int, classes: int, width: float = 1, first: int = 2) -> int:
     """With a share of the channels, and another first stride for small images."""
 
     def conv(x: int, channels: int, kernel: int, stride: int = 1, groups: int = 1) -> int:
@@ -190,7 +192,7 @@ def mobilenet_v1(net: Network, x: int, classes: int, width: float = 1, first: in
     return pooled_classifier(net, x, classes)
 
 
-def _mobilenet_v2(net: Network, x: int, classes: int) -> int:
+def _mobilenet_v2(net: NetworkBuilder, x: int, classes: int) -> int:
     x = net.conv_bn(x, 32, 3, 2, act="relu6")
     for expand, channels, count, first in ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1),
                                            (6, 160, 3, 2), (6, 320, 1, 1)):  # fmt: skip
@@ -203,7 +205,7 @@ def _mobilenet_v2(net: Network, x: int, classes: int) -> int:
     return pooled_classifier(net, net.conv_bn(x, 1280, 1, act="relu6"), classes)
 
 
-def _squeezenet(net: Network, x: int, classes: int) -> int:
+def _squeezenet(net: NetworkBuilder, x: int, classes: int) -> int:
     x = conv_act(net, x, 96, 7, 2, pad=0)
     for expand in (0, 64, 64, 128, 0, 128, 192, 192, 256, 0, 256):  # each half of a fire module; 0: pooling
         if not expand:
@@ -220,11 +222,11 @@ def _rounded_up(side: int) -> tuple[int, int, int, int]:
     return (0, 0, (side - 3) % 2, (side - 3) % 2)
 
 
-def _resnet18(net: Network, x: int, classes: int) -> int:
+def _resnet18(net: NetworkBuilder, x: int, classes: int) -> int:
     return _resnet(net, x, classes, basic_block, (2, 2, 2, 2))
 
 
-def _resnet50(net: Network, x: int, classes: int) -> int:
+def _resnet50(net: NetworkBuilder, x: int, classes: int) -> int:
     return _resnet(net, x, classes, _bottleneck, (3, 4, 6, 3))
 
 

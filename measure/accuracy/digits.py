@@ -34,7 +34,7 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True)
 class Digits:
-    """The same numbers give the same bytes.
+    """The digits task: equal fields give equal bytes.
 
     Attributes:
         seed: of every draw.

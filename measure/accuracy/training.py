@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from datasets.records import Architecture, InputError
+from datasets.networks.network import Network
+from datasets.records import InputError
 from datasets.spaces import parse_space
 from measure.accuracy.digits import CLASSES, SIDE, Digits
 
@@ -42,7 +43,7 @@ class Training:
                 f"not {self.epochs}, {self.rate:g} and {self.batch}."
             )
 
-    def network(self, key: str) -> tuple[Architecture, int]:
+    def network(self, key: str) -> tuple[Network, int]:
         """The shaped network of an architecture, and how many pixels a side it folds into channels."""
         space = parse_space(self.skeleton)
         network = space.expand(space.parse([key])[0])

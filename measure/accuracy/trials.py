@@ -19,7 +19,7 @@ from datasets.records import Architectures, InputError
 from measure.accuracy.digits import Task
 from measure.accuracy.training import Training
 from measure.bench import Row, here
-from measure.build.torch_module import Network
+from measure.build.torch_module import NetworkModule
 from measure.build.weights import make_weights
 from measure.campaign import Journal
 
@@ -34,7 +34,7 @@ def accuracy(training: Training, key: str, task: Task, seed: int = 0) -> float:
     """
     torch.set_num_threads(1)
     network, fold = training.network(key)
-    module = Network(network, make_weights(network, seed))
+    module = NetworkModule(network, make_weights(network, seed))
     _fit(module, training, _pixels(task.train_images, fold), torch.from_numpy(task.train_labels), seed)
     module.eval()
     with torch.inference_mode():

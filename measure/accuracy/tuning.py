@@ -19,10 +19,11 @@ import torch
 from torch import nn
 
 from datasets.files.cifar10 import read_cifar10
-from datasets.records import Architecture, InputError
+from datasets.networks.model import Weights
+from datasets.networks.network import Network
+from datasets.records import InputError
 from measure.accuracy.digits import CLASSES, SIDE, Digits, Task
-from measure.build.torch_module import Network
-from measure.build.weights import Weights
+from measure.build.torch_module import NetworkModule
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Tuning:
                 f"{self.batch}, {self.holdout}, {self.ramp} and {self.rate:g}."
             )
 
-    def tune(self, network: Architecture, weights: Weights, steps: int, seed: int) -> Weights:
+    def tune(self, network: Network, weights: Weights, steps: int, seed: int) -> Weights:
         """Weights after `steps` steps; `seed` draws the order of images. The same on one thread, always.
 
         Raises:
@@ -110,12 +111,12 @@ class Tuning:
                 schedule.step()
             return from_module(module)
 
-    def accuracy(self, network: Architecture, weights: Weights, part: Literal["holdout", "test"] = "holdout") -> float:
+    def accuracy(self, network: Network, weights: Weights, part: Literal["holdout", "test"] = "holdout") -> float:
         """The share of images that are classified rightly, in percent: of those held out, or of the test's."""
         return self.scores(network, weights, part)[0]
 
     def scores(
-        self, network: Architecture, weights: Weights, part: Literal["holdout", "test"] = "holdout"
+        self, network: Network, weights: Weights, part: Literal["holdout", "test"] = "holdout"
     ) -> tuple[float, float]:
         """The accuracy in percent and the mean cross-entropy in nats, without label smoothing."""
         with _one_thread(self.device), torch.inference_mode():
@@ -126,10 +127,10 @@ class Tuning:
             return 100 * float(right), float(nn.functional.cross_entropy(found.double(), labels))
 
     def on(self, device: str) -> Tuning:
-        """The same trainer on another device."""
+        """A trainer like this one on another device."""
         return replace(self, device=device)
 
-    def _part(self, network: Architecture, part: str) -> tuple[torch.Tensor, torch.Tensor]:
+    def _part(self, network: Network, part: str) -> tuple[torch.Tensor, torch.Tensor]:
         shape = network.ops[0].attrs["shape"]
         fold = _fold(shape)
         if network.ops[-1].attrs["shape"] != (CLASSES,):
@@ -143,7 +144,7 @@ class Tuning:
         chosen = slice(None, end) if part == "train" else slice(end, None)
         return images[chosen], labels[chosen]
 
-    def _logits(self, module: nn.Module, x: torch.Tensor, network: Architecture) -> torch.Tensor:
+    def _logits(self, module: nn.Module, x: torch.Tensor, network: Network) -> torch.Tensor:
         """Class scores [n, classes], fp32."""
         x, side = x.to(self.device, torch.float32), network.ops[0].attrs["shape"][-1]
         if x.shape[-1] < side:
@@ -152,13 +153,13 @@ class Tuning:
             return module(x.contiguous(memory_format=torch.channels_last)).float()
 
 
-def to_module(network: Architecture, weights: Weights) -> Network:
+def to_module(network: Network, weights: Weights) -> NetworkModule:
     """An ordinary torch module; its tensors share no memory with `weights`, so training leaves those alone."""
     copied = {node: {name: value.copy() for name, value in named.items()} for node, named in weights.items()}
-    return Network(network, copied)
+    return NetworkModule(network, copied)
 
 
-def from_module(module: Network) -> Weights:
+def from_module(module: NetworkModule) -> Weights:
     """The weights that a network's module has now."""
     weights: Weights = {}
     for node, layer in module.layers.items():

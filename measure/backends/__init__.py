@@ -41,7 +41,7 @@ def parse_backend(text: str, host: str = "") -> Backend:
 
 
 def named_backend(text: str, host: str = "") -> Backend:
-    """The backend of `parse_backend`, wherever it can run."""
+    """The backend that a text names, whether or not it can run here."""
     name, precision, batch, *rest = [*text.split(":"), "", ""][: max(3, text.count(":") + 1)]
     if rest or not name.isidentifier() or not re.fullmatch(r"[1-9][0-9]{0,8}", batch or "1"):
         raise InputError(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.records import Architecture, Op
-from measure.base import Backend, Session
-from measure.build.weights import Weights
-from measure.kernels import Kernel
+from datasets.networks.model import Model
+from datasets.networks.network import Network
+from measure.base import Backend, Kernel, Session
 
 if TYPE_CHECKING:
     import torch
@@ -25,27 +24,26 @@ class Eager(Backend):
     runtime = "eager"
     packages = ("torch",)
 
-    def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
+    def build(self, model: Model, folder: Path) -> Path:
         import torch
 
         path = folder / "model.pt"
-        graph = {**asdict(network), "ops": [(op.kind, dict(op.attrs)) for op in network.ops]}
-        arrays = {node: {k: torch.from_numpy(v) for k, v in w.items()} for node, w in weights.items()}
-        torch.save({"graph": graph, "weights": arrays}, path)
+        weights = (model.weights or {}).items()
+        arrays = {node: {k: torch.from_numpy(v) for k, v in w.items()} for node, w in weights}
+        torch.save({"network": model.network.to_json(), "weights": arrays}, path)
         return path
 
     def module(self, artefact: Path) -> tuple[torch.nn.Module, torch.Tensor]:
         """The network of an artefact, and a tensor of zeros for its input."""
         import torch
 
-        from measure.build.torch_module import Network
+        from measure.build.torch_module import NetworkModule
 
         torch.set_num_threads(1)
         saved = torch.load(artefact, weights_only=True)
-        ops = tuple(Op(kind, attrs) for kind, attrs in saved["graph"].pop("ops"))
+        network = Network.from_json(saved["network"])
         weights = {node: {k: v.numpy() for k, v in w.items()} for node, w in saved["weights"].items()}
-        module = Network(Architecture(ops=ops, **saved["graph"]), weights, self.batch)
-        return module, torch.zeros(self.batch, *ops[0].attrs["shape"])
+        return NetworkModule(network, weights, self.batch), torch.zeros(self.batch, *network.shape(0))
 
     def load(self, artefact: Path) -> Session:
         return TorchSession(*self.module(artefact))

@@ -8,11 +8,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datasets.records import Architecture
+from datasets.networks.model import Model
 from measure.base import Backend, Session, calibration_inputs
 from measure.build.affine import Affine
 from measure.build.nhwc import to_nchw, to_nhwc
-from measure.build.weights import Weights
 from measure.silence import quiet
 
 
@@ -37,14 +36,15 @@ class LiteRT(Backend):
     def builders(self) -> tuple[str, ...]:
         return ("ai_edge_litert", "flatbuffers")
 
-    def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
+    def build(self, model: Model, folder: Path) -> Path:
         if self.converter:
             from measure.build.tflite_converter import convert_tflite as build
         else:
             from measure.build.tflite_graph import build_tflite as build
-        ranges = calibration_inputs(network, self.batch, self.calibration if self.precision == "int8" else 0)
+        count = self.calibration if self.precision == "int8" else 0
+        ranges = calibration_inputs(model.network, self.batch, count)
         path = folder / "model.tflite"
-        path.write_bytes(build(network, weights, self.batch, ranges))
+        path.write_bytes(build(model.network, model.weights or {}, self.batch, ranges))
         return path
 
     def load(self, artefact: Path) -> Session:

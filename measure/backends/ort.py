@@ -9,10 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datasets.records import Architecture
-from measure.base import Backend, Session, calibration_inputs
-from measure.build.weights import Weights
-from measure.kernels import Kernel
+from datasets.networks.model import Model
+from measure.base import Backend, Kernel, Session, calibration_inputs
 
 
 @dataclass
@@ -37,19 +35,19 @@ class OnnxRuntime(Backend):
     def builders(self) -> tuple[str, ...]:
         return ("onnx",) if self.precision == "fp32" else ("onnx", "onnxruntime")
 
-    def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
+    def build(self, model: Model, folder: Path) -> Path:
         import onnx
 
         from measure.build.onnx_graph import build_onnx
         from measure.build.onnx_precision import halve, quantise
 
-        if file := network.ops[0].attrs.get("file"):
-            path = Path(file)
-        else:
+        path = model.source
+        if path is None:
             path = folder / "model.onnx"
-            onnx.save(build_onnx(network, weights, self.batch), path)
+            onnx.save(build_onnx(model.network, model.weights or {}, self.batch), path)
         if self.precision == "int8":
-            return quantise(path, folder, calibration_inputs(network, self.batch, self.calibration), self.symmetric)
+            ranges = calibration_inputs(model.network, self.batch, self.calibration)
+            return quantise(path, folder, ranges, self.symmetric)
         return halve(path, folder) if self.precision == "fp16" else path
 
     def load(self, artefact: Path) -> Session:

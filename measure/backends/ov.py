@@ -9,10 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from datasets.records import Architecture
-from measure.base import Backend, Session, calibration_inputs
-from measure.build.weights import Weights
-from measure.kernels import Kernel
+from datasets.networks.model import Model
+from datasets.networks.network import Network
+from measure.base import Backend, Kernel, Session, calibration_inputs
 
 
 @dataclass
@@ -39,16 +38,16 @@ class OpenVino(Backend):
         able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         return "this processor has no bf16 arithmetic" if self.precision == "bf16" and "BF16" not in able else ""
 
-    def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
+    def build(self, model: Model, folder: Path) -> Path:
         import onnx
 
         from measure.build.onnx_graph import build_onnx
 
         path = folder / "model.onnx"
-        onnx.save(build_onnx(network, weights, self.batch), path)
-        return self._quantised(network, path) if self.precision == "int8" else path
+        onnx.save(build_onnx(model.network, model.weights or {}, self.batch), path)
+        return self._quantised(model.network, path) if self.precision == "int8" else path
 
-    def _quantised(self, network: Architecture, path: Path) -> Path:
+    def _quantised(self, network: Network, path: Path) -> Path:
         import contextlib
         import io
         import logging

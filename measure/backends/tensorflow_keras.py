@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from datasets.records import Architecture
+from datasets.networks.model import Model
 from measure.base import Backend, Session
 from measure.build.keras_model import build_keras, tensorflow
 from measure.build.nhwc import to_nchw, to_nhwc
-from measure.build.weights import Weights
 from measure.silence import quiet
 
 if TYPE_CHECKING:
@@ -28,9 +27,9 @@ class Keras(Backend):
     slow_to_build = True
     place: ClassVar[str] = "CPU"
 
-    def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
+    def build(self, model: Model, folder: Path) -> Path:
         path = folder / "model.keras"
-        build_keras(network, weights, self.batch).save(path)
+        build_keras(model.network, model.weights or {}, self.batch).save(path)
         return path
 
     def load(self, artefact: Path) -> Session:

@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from datasets.records import Architecture
+from datasets.networks.model import Model
 from measure.backends.ort import OnnxRuntime
 from measure.base import Session
-from measure.build.weights import Weights
 from measure.timing import clock
 
 
@@ -37,14 +36,14 @@ class TensorRt(OnnxRuntime):
 
         return "" if torch.cuda.is_available() else "torch.cuda.is_available() is false: no GPU, or torch without CUDA"
 
-    def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
+    def build(self, model: Model, folder: Path) -> Path:
         import tensorrt as trt
 
         logger = trt.Logger(trt.Logger.ERROR)
         builder = trt.Builder(logger)
         definition = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
         parser = trt.OnnxParser(definition, logger)
-        if not parser.parse_from_file(str(super().build(network, weights, folder))):
+        if not parser.parse_from_file(str(super().build(model, folder))):
             raise RuntimeError(f"TensorRT does not read the ONNX file: {parser.get_error(0).desc()}")
         config = builder.create_builder_config()
         config.clear_flag(trt.BuilderFlag.TF32)

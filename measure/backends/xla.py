@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.records import Architecture
+from datasets.networks.model import Model
 from measure.base import Backend, Session
-from measure.build.weights import Weights
 from measure.silence import one_xla_thread
 
 if TYPE_CHECKING:
@@ -24,13 +23,14 @@ class Jax(Backend):
     runtime = "jax"
     packages = ("jax",)
 
-    def build(self, network: Architecture, weights: Weights, folder: Path) -> Path:
+    def build(self, model: Model, folder: Path) -> Path:
         jax = _jax()
         from measure.build.jax_function import build_jax
 
-        x = jax.ShapeDtypeStruct((self.batch, *network.ops[0].attrs["shape"]), np.float32)
+        x = jax.ShapeDtypeStruct((self.batch, *model.network.shape(0)), np.float32)
         path = folder / "model.stablehlo"
-        path.write_bytes(jax.export.export(jax.jit(build_jax(network, weights)))(x).serialize())
+        function = jax.jit(build_jax(model.network, model.weights or {}))
+        path.write_bytes(jax.export.export(function)(x).serialize())
         return path
 
     def load(self, artefact: Path) -> Session:

@@ -1,1 +1,1 @@
-"""From a shaped `Architecture` to something that a runtime executes; one file a target."""
+"""From a shaped `Network` to something that a runtime executes; one file a target."""

@@ -10,14 +10,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from datasets.analysis import pads, pair
-from datasets.records import Architecture, InputError, Op
-from measure.build.weights import BN_EPSILON, Weights
+from datasets.networks.analysis import pads, pair
+from datasets.networks.model import Weights
+from datasets.networks.network import Network
+from datasets.records import InputError, Op
+from measure.build.weights import BN_EPSILON
 
 
-def build_jax(network: Architecture, weights: Weights) -> Callable[[jax.Array], jax.Array]:
+def build_jax(network: Network, weights: Weights) -> Callable[[jax.Array], jax.Array]:
     """Batch [batch, channels, height, width] to output; the weights are constants in it, so XLA may fold them."""
-    inputs = network.inputs()
+    inputs = network.sources()
 
     def forward(x: jax.Array) -> jax.Array:
         values: list[jax.Array] = []

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.analysis import pads, pair
-from datasets.records import Architecture, InputError, Op
+from datasets.networks.analysis import pads, pair
+from datasets.networks.model import Weights
+from datasets.networks.network import Network
+from datasets.records import InputError, Op
 from measure.build.nhwc import (
     LOWEST,
     constants,
@@ -24,7 +26,7 @@ from measure.build.nhwc import (
     to_nhwc,
     window_share,
 )
-from measure.build.weights import BN_EPSILON, Weights
+from measure.build.weights import BN_EPSILON
 from measure.silence import one_xla_thread, quiet
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ def tensorflow() -> ModuleType:
     return tf
 
 
-def build_keras(network: Architecture, weights: Weights, batch: int = 1) -> keras.Model:
+def build_keras(network: Network, weights: Weights, batch: int = 1) -> keras.Model:
     """The functional model, fixed batch: [batch, height, width, channels] in and out, or [batch, features].
 
     Batch norms are layers of their own. Ops that never reach the output are no part of a functional model.
@@ -70,10 +72,10 @@ def build_keras(network: Architecture, weights: Weights, batch: int = 1) -> kera
     tensorflow()
     import keras
 
-    live, fixed, lowest = live_nodes(network.inputs()), constants(network, weights, batch), lowest_padded(network)
+    live, fixed, lowest = live_nodes(network.sources()), constants(network, weights, batch), lowest_padded(network)
     values: dict[int, Any] = {node: to_nhwc(value) for node, value in fixed.items()}
     x = keras.Input(batch_shape=shape_nhwc(network.ops[0], batch))
-    for node, (op, sources) in enumerate(zip(network.ops, network.inputs(), strict=True)):
+    for node, (op, sources) in enumerate(zip(network.ops, network.sources(), strict=True)):
         if op.kind == "input":
             values[node] = x
         elif node in live and node not in fixed:

@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from datasets.analysis import pads, pair
-from datasets.records import Architecture, InputError, Op
+from datasets.networks.analysis import pads, pair
+from datasets.networks.model import Weights
+from datasets.networks.network import Network
+from datasets.records import InputError, Op
 from measure.build.numpy_reference import evaluate
-from measure.build.weights import Weights
 
 LOWEST = np.finfo(np.float32).min
 """What a maximum never picks."""
@@ -67,7 +68,7 @@ def window_share(op: Op, in_shape: tuple[int, ...]) -> np.ndarray:
     _, (top, left, bottom, right) = padding(op, in_shape)
     image = np.pad(np.ones((1, 1, *in_shape[1:]), np.float32), ((0, 0), (0, 0), (top, bottom), (left, right)))
     pool = Op("avg_pool", {**op.attrs, "pad": 0, "include_pad": 1})
-    network = Architecture("", "", (Op("input", {"shape": image.shape[1:]}), pool), ((0, 1, 0),))
+    network = Network("", "", (Op("input", {"shape": image.shape[1:]}), pool), ((0, 1, 0),))
     return 1 / to_nhwc(evaluate(network, {}, image))
 
 
@@ -76,12 +77,12 @@ def is_depthwise(op: Op, in_channels: int) -> bool:
     return op.attrs.get("groups", 1) == in_channels > 1
 
 
-def lowest_padded(network: Architecture) -> set[int]:
+def lowest_padded(network: Network) -> set[int]:
     """The maxima that have to be padded with the lowest number: SAME does not do it, and zeros do only where the input
     is known not to fall below zero."""
     low: set[int] = set()
     found: set[int] = set()
-    for node, (op, sources) in enumerate(zip(network.ops, network.inputs(), strict=True)):
+    for node, (op, sources) in enumerate(zip(network.ops, network.sources(), strict=True)):
         passes = op.kind in (
             "add",
             "mul",
@@ -110,14 +111,14 @@ def refuse_dilated_pool(op: Op) -> None:
         raise InputError("TensorFlow and TFLite have no pooling with dilation; run this network with ort or eager.")
 
 
-def merged_inputs(network: Architecture, fixed: dict[int, np.ndarray]) -> list[list[int]]:
+def merged_inputs(network: Network, fixed: dict[int, np.ndarray]) -> list[list[int]]:
     """The sources of every op where what every converter leaves out is passed over: sums with a zero among the
     `fixed`, and twins, ops without weights that do the same to the same (two branches that begin with a relu, say)."""
     zeros = {node for node, value in fixed.items() if not value.any()}
     first: dict[Any, int] = {}
     same: list[int] = []
     merged = []
-    for node, (op, sources) in enumerate(zip(network.ops, network.inputs(), strict=True)):
+    for node, (op, sources) in enumerate(zip(network.ops, network.sources(), strict=True)):
         merged.append([same[source] for source in sources])
         twins = op.kind not in ("input", "conv", "bn", "dense")
         key = (op.kind, *merged[node], str(sorted(op.attrs.items()))) if twins else node
@@ -135,14 +136,14 @@ def live_nodes(inputs: list[list[int]]) -> set[int]:
     return live
 
 
-def constants(network: Architecture, weights: Weights, batch: int) -> dict[int, np.ndarray]:
+def constants(network: Network, weights: Weights, batch: int) -> dict[int, np.ndarray]:
     """Values [batch, ...], channels first, of the nodes that do not depend on the input, as every converter folds them.
 
     Raises:
         InputError: the output is one of them, so there is nothing to run.
     """
     fixed: set[int] = set()
-    for node, (op, sources) in enumerate(zip(network.ops, network.inputs(), strict=True)):
+    for node, (op, sources) in enumerate(zip(network.ops, network.sources(), strict=True)):
         if op.kind == "zero" or (sources and fixed.issuperset(sources)):
             fixed.add(node)
     if len(network.ops) - 1 in fixed:
@@ -150,7 +151,7 @@ def constants(network: Architecture, weights: Weights, batch: int) -> dict[int, 
     nodes = sorted(fixed)
     place = {node: i for i, node in enumerate(nodes)}
     edges = tuple((place[source], place[target], port) for source, target, port in network.edges if target in fixed)
-    part = Architecture(network.space, network.key, tuple(network.ops[node] for node in nodes), edges)
+    part = Network(network.space, network.key, tuple(network.ops[node] for node in nodes), edges)
     values: dict[int, np.ndarray] = {}
     if nodes:
         known = {place[node]: w for node, w in weights.items() if node in fixed}

@@ -7,18 +7,20 @@ from collections.abc import Callable
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from datasets.analysis import pads, pair
-from datasets.records import Architecture, Op
-from measure.build.weights import BN_EPSILON, Weights
+from datasets.networks.analysis import pads, pair
+from datasets.networks.model import Weights
+from datasets.networks.network import Network
+from datasets.records import Op
+from measure.build.weights import BN_EPSILON
 
 
 def evaluate(
-    network: Architecture, weights: Weights, x: np.ndarray, see: Callable[[int, np.ndarray], None] | None = None
+    network: Network, weights: Weights, x: np.ndarray, see: Callable[[int, np.ndarray], None] | None = None
 ) -> np.ndarray:
     """The network's output for a batch `x` [batch, channels, height, width], fp32; `see` is shown every node's."""
     values: list[np.ndarray] = []
     last_use = {source: target for source, target, _ in sorted(network.edges, key=lambda edge: edge[1])}
-    for node, (op, sources) in enumerate(zip(network.ops, network.inputs(), strict=True)):
+    for node, (op, sources) in enumerate(zip(network.ops, network.sources(), strict=True)):
         inputs = [x] if op.kind == "input" else [values[source] for source in sources]
         values.append(_compute(op, inputs, weights.get(node, {}), len(x)))
         if see is not None:

@@ -9,9 +9,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from datasets.analysis import pads, pair
-from datasets.records import Architecture, InputError
-from measure.build.weights import BN_EPSILON, Weights
+from datasets.networks.analysis import pads, pair
+from datasets.networks.model import Weights
+from datasets.networks.network import Network
+from datasets.records import InputError
+from measure.build.weights import BN_EPSILON
 
 OPSET = 17
 IR_VERSION = 9  # what opset 17 came with: older runtimes read it too
@@ -25,9 +27,9 @@ _POINTWISE = {
 }
 
 
-def build_onnx(network: Architecture, weights: Weights, batch: int = 1) -> onnx.ModelProto:
+def build_onnx(network: Network, weights: Weights, batch: int = 1) -> onnx.ModelProto:
     """The model, fixed batch; ops that never reach the output are left out, as every exporter leaves them out."""
-    inputs = network.inputs()
+    inputs = network.sources()
     needed = {len(network.ops) - 1}
     for node in reversed(range(len(network.ops))):
         if node in needed:

@@ -9,14 +9,14 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from datasets.files.writing import whole_file
-from datasets.records import Architecture
+from datasets.networks.model import Model, Weights
+from datasets.networks.network import Network
 from measure.base import compare_output, expected_output, make_input
-from measure.build.weights import Weights
 
 NAMES = ("network.pt2", "network.onnx", "network.tflite")
 
 
-def save_network(network: Architecture, weights: Weights, folder: Path) -> list[Path]:
+def save_network(network: Network, weights: Weights, folder: Path) -> list[Path]:
     """Write `NAMES` into a folder.
 
     network.pt2 is what `torch.export` writes: `torch.export.load(path).module()` is an ordinary module for batches of
@@ -28,12 +28,12 @@ def save_network(network: Architecture, weights: Weights, folder: Path) -> list[
     from measure.backends.litert import LiteRT
     from measure.backends.ort import OnnxRuntime
 
-    x = make_input(network, 1)
-    expected = expected_output(network, weights, x)
+    model, x = Model(network, weights), make_input(network, 1)
+    expected = expected_output(model, x)
     with TemporaryDirectory() as made:
         files = [_save_torch(network, weights, Path(made) / NAMES[0])]
         for backend in (OnnxRuntime(), LiteRT()):
-            files.append(backend.build(network, weights, Path(made)))
+            files.append(backend.build(model, Path(made)))
             session = backend.load(files[-1])
             session.bind(x)
             session.run()
@@ -44,15 +44,15 @@ def save_network(network: Architecture, weights: Weights, folder: Path) -> list[
     return [folder / name for name in NAMES]
 
 
-def _save_torch(network: Architecture, weights: Weights, path: Path) -> Path:
+def _save_torch(network: Network, weights: Weights, path: Path) -> Path:
     import torch
 
-    from measure.build.torch_module import Network
+    from measure.build.torch_module import NetworkModule
 
-    module = Network(network, weights)
+    module = NetworkModule(network, weights)
     batch = torch.from_numpy(make_input(network, 2))
     program = torch.export.export(module, (batch,), dynamic_shapes=({0: torch.export.Dim("batch", min=1)},))
     torch.export.save(program, path)
     found = torch.export.load(path).module()(batch).detach().numpy()
-    compare_output(found, np.asarray(expected_output(network, weights, batch.numpy())), "fp32")
+    compare_output(found, np.asarray(expected_output(Model(network, weights), batch.numpy())), "fp32")
     return path

@@ -6,16 +6,15 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from datasets.records import Architecture, InputError
+from datasets.networks.model import Weights
+from datasets.networks.network import Network
+from datasets.records import InputError
 from measure.build.keras_model import build_keras, tensorflow
 from measure.build.nhwc import lowest_padded, to_nhwc
-from measure.build.weights import Weights
 from measure.silence import quiet
 
 
-def convert_tflite(
-    network: Architecture, weights: Weights, batch: int = 1, calibration: Sequence[np.ndarray] = ()
-) -> bytes:
+def convert_tflite(network: Network, weights: Weights, batch: int = 1, calibration: Sequence[np.ndarray] = ()) -> bytes:
     """The file's bytes, fixed batch, channels last; full-integer int8, input and output too, where `calibration`
     holds input batches (TensorFlow's "representative data set").
 

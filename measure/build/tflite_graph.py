@@ -11,23 +11,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from datasets.analysis import pads, pair
-from datasets.records import Architecture, Op
+from datasets.networks.analysis import pads, pair
+from datasets.networks.model import Weights
+from datasets.networks.network import Network
+from datasets.records import Op
 from measure.build.affine import Affine
 from measure.build.nhwc import dense_weight, is_depthwise, padding, refuse_dilated_pool, window_share
 from measure.build.numpy_reference import evaluate
 from measure.build.tflite_file import Tensor
 from measure.build.tflite_writer import FUSED, Ranges, Writer
-from measure.build.weights import BN_EPSILON, Weights
+from measure.build.weights import BN_EPSILON
 
 _SAME, _VALID = 0, 1
 _LOGISTIC, _TANH = Affine(1 / 256, -128), Affine(1 / 128, 0)
 """The scales that the specification demands of their outputs."""
 
 
-def build_tflite(
-    network: Architecture, weights: Weights, batch: int = 1, calibration: Sequence[np.ndarray] = ()
-) -> bytes:
+def build_tflite(network: Network, weights: Weights, batch: int = 1, calibration: Sequence[np.ndarray] = ()) -> bytes:
     """The file's bytes, fixed batch, channels last; int8 throughout where `calibration` holds input batches.
 
     Raises:
@@ -36,7 +36,7 @@ def build_tflite(
     return _Ops(network, weights, batch, _ranges(network, weights, calibration) if calibration else None).content()
 
 
-def _ranges(network: Architecture, weights: Weights, batches: Sequence[np.ndarray]) -> Ranges:
+def _ranges(network: Network, weights: Weights, batches: Sequence[np.ndarray]) -> Ranges:
     ranges: Ranges = {}
 
     def see(node: int, value: np.ndarray) -> None:

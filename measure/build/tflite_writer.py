@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from datasets.records import Architecture, InputError, Op
+from datasets.networks.model import Weights
+from datasets.networks.network import Network
+from datasets.records import InputError, Op
 from measure.build.affine import Affine
 from measure.build.nhwc import LOWEST, constants, live_nodes, lowest_padded, merged_inputs, shape_nhwc, to_nhwc
 from measure.build.tflite_file import Tensor, TFLiteFile
-from measure.build.weights import Weights
 
 FUSED = {None: 0, "relu": 1, "relu6": 3}
 """Numbers of the activations that operators take along."""
@@ -25,7 +26,7 @@ class Writer:
     `values` holds the tensor of every node written so far; `ranges` is None for fp32.
     """
 
-    def __init__(self, network: Architecture, weights: Weights, batch: int, ranges: Ranges | None) -> None:
+    def __init__(self, network: Network, weights: Weights, batch: int, ranges: Ranges | None) -> None:
         self.network, self.weights, self.batch, self.ranges = network, weights, batch, ranges
         self.fixed = constants(network, weights, batch)
         self.ops, self.inputs = network.ops, merged_inputs(network, self.fixed)

@@ -7,17 +7,19 @@ import math
 import torch
 from torch import nn
 
-from datasets.analysis import pads, pair
-from datasets.records import Architecture, InputError, Op
-from measure.build.weights import BN_EPSILON, Weights
+from datasets.networks.analysis import pads, pair
+from datasets.networks.model import Weights
+from datasets.networks.network import Network
+from datasets.records import InputError, Op
+from measure.build.weights import BN_EPSILON
 
 
-class Network(nn.Module):
+class NetworkModule(nn.Module):
     """Runs every op of the graph in its order, dead branches included, as eager code written by hand would."""
 
-    def __init__(self, network: Architecture, weights: Weights, batch: int = 1) -> None:
+    def __init__(self, network: Network, weights: Weights, batch: int = 1) -> None:
         super().__init__()
-        inputs = network.inputs()
+        inputs = network.sources()
         self.steps: list[tuple[int, str, list[int]]] = []
         self.layers = nn.ModuleDict()
         for node, (op, sources) in enumerate(zip(network.ops, inputs, strict=True)):

@@ -6,20 +6,17 @@ import math
 
 import numpy as np
 
-from datasets.analysis import BN_EPSILON as BN_EPSILON
-from datasets.analysis import pair
-from datasets.records import Architecture
-
-Weights = dict[int, dict[str, np.ndarray]]
-"""Node -> {weight, bias} of conv and dense (output channels first; no bias where the op has none), {scale, shift, mean,
-var} of bn; fp32."""
+from datasets.networks.analysis import BN_EPSILON as BN_EPSILON
+from datasets.networks.analysis import pair
+from datasets.networks.model import Weights
+from datasets.networks.network import Network
 
 
-def make_weights(network: Architecture, seed: int = 0) -> Weights:
+def make_weights(network: Network, seed: int = 0) -> Weights:
     """Draw weights: He-normal convolutions, batch-norm statistics near (0, 1) but not on them, so that a builder that
     forgets one is caught by comparing outputs."""
     rng = np.random.default_rng(seed)
-    inputs = network.inputs()
+    inputs = network.sources()
 
     def normal(*shape: int, scale: float = 1.0) -> np.ndarray:
         return rng.standard_normal(shape, dtype=np.float32) * np.float32(scale)

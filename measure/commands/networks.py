@@ -1,4 +1,4 @@
-"""One network at a time: `build`, `delegates`, `timeline`, `lookup`, `optimise`."""
+"""One network at a time: `build`, `delegates`, `timeline`, `lookup`, `blackbox`."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ def build(
     """
     from datasets.spaces import parse_space
     from measure.backends import parse_backend
-    from measure.build.weights import make_weights
+    from measure.base import with_weights
 
     (cell,) = parse_space(space).parse([arch])
     network = parse_space(space).block(cell) if block else parse_space(space).expand(cell)
     one = parse_backend(backend).for_network(network)
     with TemporaryDirectory() as folder:
-        built = one.artefact(network, Path(folder), make_weights(network))
+        built = one.artefact(with_weights(network), Path(folder))
         path = out / built.name
         for file in one.parts(built):
             with whole_file(out / file.name) as part:
@@ -131,13 +131,13 @@ def lookup(
         write_text(out, as_json(told))
 
 
-def optimise(
+def blackbox(
     budget_ms: float,
     space: str = "nasbench201",
     backend: str = "ort",
     evaluations: int = 30,
     seed: int = 0,
-    journal: Path = Path("runs/measure/optimise.jsonl"),
+    journal: Path = Path("runs/measure/blackbox.jsonl"),
     core: int | None = None,
     timeout: float = 600,
 ) -> None:

@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from datasets.records import Architecture, InputError
+from datasets.networks.network import Network
+from datasets.records import InputError
 from measure.base import Backend
 from measure.bench import Prepare, Row
 from measure.campaign import Journal, Task, named
@@ -74,14 +75,15 @@ class Cluster:
 
     def measure(
         self,
-        archs: Sequence[Architecture],
+        archs: Sequence[Network],
         tasks: Sequence[Task],
         journal: Journal,
         prepare: Prepare,
         metric: str = "latency_ms",
         features: Mapping[str, Mapping[str, float]] | None = None,
     ) -> Iterator[Row]:
-        """As `measure.campaign.run_campaign`, each task at the host of its backend, with `features` by host.
+        """Run a campaign like `measure.campaign.run_campaign`, each task at the host of its backend, with `features` by
+        host.
 
         A slot gets its next task when the row of the last one is on disk, so that nothing queues elsewhere. A task
         whose worker dies is measured by the next one of that host; one that outlives four workers is a failed row.

@@ -7,7 +7,7 @@ import json
 import secrets
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -15,12 +15,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from datasets.records import Architecture, InputError
-from measure.base import Backend, absent, expected_output, make_input, reference_network
-from measure.bench import Prepare, Row
-from measure.build.weights import Weights, make_weights
+from datasets.networks.model import Model, weights_to_npz
+from datasets.records import InputError
+from measure.base import Backend, absent, expected_output, make_input, reference_network, with_weights
+from measure.bench import Prepare, Row, Subject, network_of
 from measure.campaign import Journal
-from measure.remote.messages import Message, describe_backend, describe_network, save_weights
+from measure.remote.messages import Message, describe_backend
 from measure.remote.ssh import Broken, Connection
 
 
@@ -65,7 +65,7 @@ class Remote:
         self.references: dict[str, Package] = {}
         self.kept = tempfile.TemporaryDirectory()
 
-    def __call__(self, backend: Backend, arch: Architecture, prepare: Prepare) -> Row:
+    def __call__(self, backend: Backend, arch: Subject, prepare: Prepare) -> Row:
         """What one measurement adds to its row; a failure is a row that says why.
 
         Raises:
@@ -78,15 +78,15 @@ class Remote:
             try:
                 if device not in self.references:
                     kept = Path(tempfile.mkdtemp(dir=self.kept.name))
-                    self.references[device] = self._package(backend, reference_network(), None, kept)
-                network, weights = prepare(arch, backend.batch)
-                package = self._package(backend, network, weights, Path(folder))
-                what = arch.space, arch.key, describe_network(network)
+                    self.references[device] = self._package(backend, Model(reference_network()), kept)
+                model = prepare(arch, backend.batch)
+                package = self._package(backend, model, Path(folder))
+                what = arch.space, arch.key, model.network.to_json()
                 question = json.dumps([describe_backend(backend), what, self.build, self.phases, self.energy])
             except Exception as error:
                 return self._failed(backend, ticket, f"{type(error).__name__}: {error}")
             content = hashlib.sha256(question.encode()).hexdigest()
-            return self._measured(backend, ticket, content, package)
+            return self._measured(backend, ticket, content, package) | network_of(arch, model)
 
     def _measured(self, backend: Backend, ticket: str, content: str, package: Package) -> Row:
         device, told, broken = backend.device().name, describe_backend(backend), ""
@@ -105,24 +105,22 @@ class Remote:
         date = datetime.now(UTC).isoformat(timespec="seconds")
         return {"date": date, "host": self.host, "protocol": backend.timing.to_dict(), "error": why, "ticket": ticket}
 
-    def _package(self, backend: Backend, network: Architecture, weights: Weights | None, folder: Path) -> Package:
+    def _package(self, backend: Backend, model: Model, folder: Path) -> Package:
         """A network for the other machine, as files in a folder here."""
         if self.build == "here":
-            built = backend.built(network, folder, weights=weights)
+            built = backend.built(model, folder)
             files = backend.parts(built.artefact)
             package = Package({"artefact": built.artefact.name}, {file.name: file for file in files})
             x, expected = built.x, built.expected
         else:
-            x = make_input(network, backend.for_network(network).batch)
-            expected = expected_output(network, make_weights(network) if weights is None else weights, x)
-            start = {name: value for name, value in network.ops[0].attrs.items() if name != "file"}
-            bare = replace(network, ops=(replace(network.ops[0], attrs=start), *network.ops[1:]))
-            package = Package({"network": describe_network(bare)}, {})
-            if weights is not None:
-                save_weights(weights, folder / "weights.npz")
+            x = make_input(model.network, backend.for_network(model.network).batch)
+            expected = expected_output(with_weights(model), x)
+            package = Package({"network": model.network.to_json()}, {})
+            if model.weights is not None:
                 package.files["weights.npz"] = folder / "weights.npz"
-            if file := network.ops[0].attrs.get("file"):
-                package.files["network.onnx"] = Path(file)
+                package.files["weights.npz"].write_bytes(weights_to_npz(model.weights))
+            if model.source:
+                package.files["network.onnx"] = model.source
         for name, array in {"x.npy": x, "expected.npy": expected}.items():
             np.save(folder / name, array)
             package.files[name] = folder / name

@@ -13,11 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-import numpy as np
-
-from datasets.records import Architecture, Op
 from measure.base import Backend
-from measure.build.weights import Weights
 from measure.timing import Timing
 
 Message = dict[str, Any]
@@ -88,34 +84,3 @@ def read_backend(told: Message) -> Backend:
 
     fields = told["fields"]
     return backend_classes()[told["runtime"]](**{**fields, "timing": Timing(**fields["timing"])})
-
-
-def describe_network(network: Architecture) -> Message:
-    """A shaped network in plain numbers and texts."""
-    return {**asdict(network), "ops": [[op.kind, dict(op.attrs)] for op in network.ops]}
-
-
-def read_network(told: Message) -> Architecture:
-    """The network that was described."""
-    ops = tuple(Op(kind, {name: _tuples(value) for name, value in attrs.items()}) for kind, attrs in told["ops"])
-    return Architecture(told["space"], told["key"], ops, tuple(_tuples(edge) for edge in told["edges"]))
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
-
-
-def save_weights(weights: Weights, path: Path) -> None:
-    """Write weights to an .npz file."""
-    named = {f"{node}.{name}": array for node, arrays in weights.items() for name, array in arrays.items()}
-    np.savez(path, allow_pickle=False, **named)
-
-
-def load_weights(path: Path) -> Weights:
-    """What `save_weights` wrote."""
-    weights: Weights = {}
-    with np.load(path) as arrays:
-        for name in arrays.files:
-            node, _, kind = name.partition(".")
-            weights.setdefault(int(node), {})[kind] = arrays[name]
-    return weights

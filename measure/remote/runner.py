@@ -19,19 +19,20 @@ import tempfile
 import threading
 import time
 import traceback
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
+from datasets.networks.model import Model, read_weights
+from datasets.networks.network import Network
 from datasets.records import InputError
-from measure.base import Backend, Built
+from measure.base import Backend, Built, with_weights
 from measure.bench import Bench, Row, Worker, kill_group, this_host
-from measure.build.weights import make_weights
 from measure.meters import choose_meter
-from measure.remote.messages import Message, load_weights, read_backend, read_message, read_network, write_message
+from measure.remote.messages import Message, read_backend, read_message, write_message
 from measure.timing import pin
 
 
@@ -42,25 +43,23 @@ class Sent:
     Attributes:
         folder: of x.npy, expected.npy and what follows.
         artefact: name of the file that was built; empty where it is to be built here, from
-        network: its description, and weights.npz unless they are seeded, and network.onnx where that is measured.
+        network: its JSON form, and weights.npz unless they are seeded, and network.onnx where that is measured.
     """
 
     folder: Path
     artefact: str = ""
-    network: Message = field(default_factory=dict)
+    network: str = ""
 
     def built(self, backend: Backend, folder: Path) -> Built:
         """The network, ready to be loaded."""
         x, expected = (np.load(self.folder / f"{name}.npy") for name in ("x", "expected"))
         if self.artefact:
             return Built(self.folder / self.artefact, x, expected)
-        network = read_network(self.network)
-        if (file := self.folder / "network.onnx").exists():
-            start = replace(network.ops[0], attrs={**network.ops[0].attrs, "file": str(file)})
-            network = replace(network, ops=(start, *network.ops[1:]))
-        sent = self.folder / "weights.npz"
-        weights = load_weights(sent) if sent.exists() else make_weights(network)
-        return Built(backend.for_network(network).artefact(network, folder, weights), x, expected)
+        network = Network.from_json(self.network)
+        file, sent = self.folder / "network.onnx", self.folder / "weights.npz"
+        weights = read_weights(sent) if sent.exists() else None
+        model = with_weights(Model(network, weights, file if file.exists() else None))
+        return Built(backend.for_network(network).artefact(model, folder), x, expected)
 
 
 @dataclass

@@ -18,7 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
-from datasets.records import Architecture, InputError
+from datasets.networks.network import Network
+from datasets.records import InputError
 from measure.base import Backend
 from measure.bench import Bench, Prepare, Row, Worker
 from measure.host import checked_name
@@ -27,7 +28,7 @@ from measure.host import checked_name
 class Measuring(Protocol):
     """What a slot measures with: `measure.bench.Worker`, or a bench on a board that this host drives."""
 
-    def __call__(self, backend: Backend, arch: Architecture, prepare: Prepare, /) -> Row:
+    def __call__(self, backend: Backend, arch: Network, prepare: Prepare, /) -> Row:
         """One row; whatever fails is a row that says why."""
 
     def unavailable(self, backend: Backend) -> str:
@@ -58,7 +59,7 @@ class Slot:
     options: Options | None = field(default=None, init=False)
     bench: Measuring | None = field(default=None, init=False)
 
-    def measure(self, options: Options, backend: Backend, arch: Architecture, prepare: Prepare) -> Row:
+    def measure(self, options: Options, backend: Backend, arch: Network, prepare: Prepare) -> Row:
         """One row, which also says which worker measured it."""
         return self._bench(options)(backend, arch, prepare) | {"worker": self.address}
 

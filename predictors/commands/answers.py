@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from datasets.records import UNITS, InputError, find_device
 
@@ -16,7 +19,7 @@ def predict(
     network: Path | None = None,
     batch: int | None = None,
     out: Path = Path("runs/network.png"),
-    level: float = 0.0,
+    level: float | None = None,
 ) -> None:
     """Print what a predictor says, one number a line (an .onnx file needs no torch); or, of a file that `layerwise`
     wrote, what a network costs layer by layer.
@@ -32,16 +35,23 @@ def predict(
         level: 0.9 also prints the ends of the interval that a new measurement falls into with probability 0.9; of a
             predictor.pt that knows how sure it is.
     """
+    from datasets.files.reading import read_words
     from predictors.base import Uncertain
     from predictors.export import load_predictor
+    from predictors.metrics import plain
+    from predictors.new_devices.few_measurements import parse_keys
 
+    if level is not None and not 0 < level < 1:
+        raise InputError(f"--level {level} must lie between 0 and 1, as 0.9 does.")
+    if batch is not None and not 0 < batch < 10**6:
+        raise InputError(f"A batch has 1 or more images, not --batch {batch}.")
     if network is not None:
         if arch or archs:
             raise InputError("Name a network with --network or architectures with --arch or --archs, not both.")
         _predict_network(file, network, device, batch, out)
         return
     predictor = load_predictor(file)
-    if level and not isinstance(predictor, Uncertain):
+    if level is not None and not isinstance(predictor, Uncertain):
         raise InputError(f"{file} knows no intervals; leave --level out, or adapt a Conditioned predictor.")
     known = predictor.devices_
     if not device and len(known) > 1:
@@ -49,18 +59,32 @@ def predict(
     where = find_device(known, device) if device else (known[0] if known else None)
     if bool(arch) == bool(archs):
         raise InputError("Name one architecture with --arch, or a file of them with --archs.")
-    if archs is not None and not archs.is_file():
-        raise InputError(f"There is no file {archs}; it should hold one architecture a line.")
-    asked = predictor.space_.parse(archs.read_text().split() if archs is not None else [arch])
+    words = [arch] if archs is None else read_words(archs, "it should hold one architecture a line")
+    asked = parse_keys(words, predictor.space_, archs or "--arch")
     values = predictor.predict(asked, where)
     unit = UNITS.get(predictor.metric, "")
-    if level and isinstance(predictor, Uncertain):
+    _warn(predictor, values, unit)
+    if level is not None and isinstance(predictor, Uncertain):
         low, high = predictor.predict_interval(asked, where, level)
         for value, a, b in zip(values, low, high, strict=True):
-            print(f"{value:.6g} {unit} ({a:.6g} to {b:.6g})")
+            print(f"{plain(value, 6)} {unit} ({plain(a, 6)} to {plain(b, 6)})")
         return
     for value in values:
-        print(f"{value:.6g} {unit}".strip())
+        print(f"{plain(value, 6)} {unit}".strip())
+
+
+def _warn(predictor: Any, values: np.ndarray, unit: str) -> None:
+    """Say on stderr what of these predictions rests on nothing that was measured."""
+    adapted = (predictor.meta if hasattr(predictor, "meta") else predictor.metadata_).get("adapted", {})
+    if isinstance(adapted, dict) and adapted.get("samples") == 0:
+        name = predictor.devices_[0].name
+        print(f"warning: nothing was measured on {name}; these are other devices' times, moved.", file=sys.stderr)
+    if unit != "%" and len(values) and (below := int((values <= 0).sum())):
+        print(
+            f"warning: {below} of {len(values)} values are not above zero, far outside of what was measured; measure "
+            "more architectures, such as `choose` names, and adapt again.",
+            file=sys.stderr,
+        )
 
 
 def _predict_network(file: Path, network: Path, device: str, batch: int | None, out: Path) -> None:
@@ -93,6 +117,7 @@ def score(file: Path, out: Path, limit: int = 0) -> None:
     from predictors.export import load_predictor
 
     predictor = load_predictor(file)
+    _warn(predictor, np.empty(0), "")
     names = [device.name for device in predictor.devices_] or [predictor.metric]
 
     def columns(archs: Architectures) -> dict[str, Any]:

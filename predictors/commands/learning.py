@@ -52,13 +52,20 @@ def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0, sp
     """
     import numpy as np
 
+    from datasets.files.reading import read_words
+    from predictors.new_devices.few_measurements import parse_keys
+
+    if n < 1:
+        raise InputError(f"--n {n} architectures cannot be chosen; ask for 1 or more.")
+    words = None if archs is None else read_words(archs, "it should hold one architecture a line")
     predictor, rng = _adaptable(file, space), np.random.default_rng(seed)
     own = predictor.space_
-    if archs is not None and not archs.is_file():
-        raise InputError(f"There is no file {archs}; it should hold one architecture a line.")
-    pool = own.parse(archs.read_text().split()) if archs is not None else own.sample(2000, rng)
+    pool = own.sample(2000, rng) if words is None else parse_keys(words, own, archs)
     pool = pool[np.unique(pool.decisions, axis=0, return_index=True)[1]]
     pool = pool[np.flatnonzero(own.connected(pool) & own.feasible(pool))]
+    if n > len(pool):
+        whose = "are drawn to choose among; name more with --archs" if archs is None else f"of {archs} can be measured"
+        raise InputError(f"--n {n} architectures cannot be chosen: {len(pool)} {whose}.")
     print("\n".join(predictor.choose(pool, n, rng).keys))
 
 
@@ -85,17 +92,23 @@ def adapt(
     out: Path = Path("runs/mine.pt"),
     device: str = "",
     space: str = "convnet",
+    unit: str = "",
 ) -> None:
     """Adapt a predictor to a new device by a few measurements, and save what answers for that device.
 
     Args:
         file: a predictor.pt that can adapt, fitted on other devices; or a file that `layerwise` wrote.
-        measurements: a table of `python -m measure table` (.parquet), or a .csv with the columns key and value.
+        measurements: a table of `python -m measure table` (.parquet), or a .csv with the columns key and value, and
+            device, metric, batch and unit if it has them; the header of the values may state their unit (value_us).
         out: the predictor.pt to write.
         device: which device of the table (needed where it has several), or the name of the .csv's.
         space: of the measured networks, for a file that `layerwise` wrote.
+        unit: of the values: ns, us, ms, s or fps (images a second), uJ, mJ or J; by default what the file says, or the
+            predictor's own.
     """
     import time
+
+    import numpy as np
 
     from predictors.new_devices.few_measurements import read_few
 
@@ -103,9 +116,11 @@ def adapt(
         raise InputError("Say with --measurements what was measured on the new device: a .parquet or .csv file.")
     check_writable(out)
     predictor = _adaptable(file, space)
-    few = read_few(measurements, device, predictor.space_, predictor.metric)
+    few = read_few(measurements, device, predictor, unit)
     start = time.perf_counter()
     adapted = predictor.adapt(few)
     seconds = time.perf_counter() - start
     adapted.save(out)
-    print(f"{out}: answers for {few.devices[0].name}; {len(few.architectures)} measurements, {1000 * seconds:.0f} ms")
+    distinct = len(np.unique(few.architectures.decisions, axis=0))
+    learnt = f"{len(few.table)} measurements of {distinct} architectures"
+    print(f"{out}: answers for {few.devices[0].name}; {learnt}, {1000 * seconds:.0f} ms")

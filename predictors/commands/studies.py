@@ -19,12 +19,17 @@ def compare(folder: Path, claims: Path | None = None) -> None:
     """
     from predictors.claims import check_claims, verdict
     from predictors.compare import compare as judge
+    from predictors.compare import left_out, read_runs
+    from predictors.metrics import LEAST
 
     ranked, best = judge(folder)
+    judged = [row for run in read_runs(folder).values() for row in run]
     print("Means over devices and seeds, all cells. val_spearman ranks; the other columns are of the test set.\n")
     print(ranked.to_string(index=False, float_format="%.4g", na_rep="undefined"))
     if ranked["val_spearman"].isna().any():
         print("\nundefined: a constant prediction ranks nothing; such predictors come last.")
+    if few := left_out(judged):
+        print(f"\nleft out of the means, with fewer than {LEAST} cells: {'; '.join(few)}")
     if claims is not None:
         print()
         print(*map(verdict, check_claims(claims, folder)), sep="\n")

@@ -9,7 +9,8 @@ from pathlib import Path
 import lightning
 import torch
 
-from datasets.records import Architecture, InputError, find_device
+from datasets.networks.network import Network
+from datasets.records import InputError, find_device
 from predictors.layers.layerwise import LayerwisePredictor
 
 
@@ -48,9 +49,9 @@ class LatencyLogger(lightning.Callback):
             pl_module.log(f"latency_ms/{device.name}", float(ms), prog_bar=True)
 
 
-def read_module(module: torch.nn.Module, x: torch.Tensor) -> Architecture:
+def read_module(module: torch.nn.Module, x: torch.Tensor) -> Network:
     """The network of a torch module as it is at inference, for batches like `x`; the module is left as it was."""
-    from datasets.files.onnx_file import read_onnx
+    from datasets.networks.onnx_file import read_onnx
 
     training = module.training
     device = next((p.device for p in module.parameters()), x.device)
@@ -61,4 +62,4 @@ def read_module(module: torch.nn.Module, x: torch.Tensor) -> Architecture:
                 torch.onnx.export(module.eval(), (x.to(device),), path, dynamo=False)
         finally:
             module.train(training)
-        return read_onnx(path)[0]
+        return read_onnx(path).network

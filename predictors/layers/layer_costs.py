@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import numpy as np
 
-from datasets.analysis import BYTES
 from datasets.blocks.layers import Layer, Work
 from datasets.files.checkpoint import array
+from datasets.networks.analysis import BYTES
 from datasets.records import Architectures, Device, InputError, Measurements, find_device
 from predictors.base import Log, Predictor, devices_of, restored, silent
 from predictors.layers.calibration import calibrate
@@ -35,11 +35,11 @@ WIDTHS = {
     "tanh": 0.35,
     "stepped": 0.6,
 }
-"""What a device's network-level model is made of: ms a run; ms a piece; factors of what layer predictors say, of
-convolutions' rooflines beside it (alone, a layer also lays its tensors out anew), of depthwise ones'; ms a byte that
-other ops move, and a byte of weights (which a layer alone finds in the cache); ms an element of activations. Beside
-them standard deviations of their logarithms before a network was measured. Chosen, as `LIKE`, `DEPTHWISE` and the
-guess, by what twenty random networks were off when each was left out."""
+"""Prior standard deviations of the logarithms of a device's coefficients, one per cost term: of `session` (ms per run)
+and `call` (ms per piece); of factors of the layer predictors' latencies, of the rooflines of convolutions beside them
+(a layer alone also rearranges its tensors) and of depthwise convolutions; of ms per byte that other ops move and per
+byte of weights (which a layer alone finds in the cache); of ms per element of activations. Chosen, like `LIKE`,
+`DEPTHWISE` and the guess, by the errors of twenty random networks, each left out once."""
 
 LIKE = {"stem": "convolution", "wide": "depthwise", "tanh": "smooth"}
 """What is a kind of its own only as far as networks say so (its width is that of its ratio to the other): convolutions

@@ -11,23 +11,26 @@ import numpy as np
 
 from datasets.files.checkpoint import array, read_checkpoint, restoring, write_checkpoint
 from datasets.measured import Measured
-from datasets.records import Architecture, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
+from datasets.networks.network import Network
+from datasets.records import Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from encoders.layer import LayerPhysics
 from predictors.base import FORMAT, Log, Predictor, devices_of, silent
+from predictors.belief import Belief
 from predictors.config import from_config, to_config
 from predictors.layers.calibration import calibrate, covariance, left_out, most_telling
 from predictors.layers.layer_costs import COEFFICIENTS, LAYERS, PRIOR, LayerCosts
 from predictors.layers.pieces import Piece, pieces
+from predictors.scaling import Scale
 from predictors.trees import XGBoost
 
-Networks = Architectures | Sequence[Architecture]
+Networks = Architectures | Sequence[Network]
 """Of any space, or shaped already."""
 
 _LAYER_COLUMNS = [COEFFICIENTS.index(kind) for kind in ("convolution", "stem", "depthwise", "wide", "pooling", "dense")]
 
 
 def _trees() -> Predictor:
-    """As configs/predictors/layer_trees.yaml, the best of one kind in the study of layers."""
+    """The best of one kind in the study of layers, as configs/predictors/layer_trees.yaml has it."""
     return XGBoost(metric="exe_ms", columns=0.5, depth=5, min_child_weight=2.0, encoder=LayerPhysics(tiles=False))
 
 
@@ -42,7 +45,7 @@ class LayerwisePredictor(CostModel):
 
     Attributes:
         convolution: predicts `exe_ms` of such layers; so do the others.
-        pooling: maximum pooling, and what is priced alike.
+        pooling: maximum pooling; other pooling is priced like it.
         dense: fully connected ones.
         held: share of each table's layers that are not learnt, for the intervals.
         noise: relative error of a sum that is no fault of coefficients; if it is smaller, networks count for more.
@@ -68,7 +71,7 @@ class LayerwisePredictor(CostModel):
 
     @staticmethod
     def of(layer: Predictor) -> LayerwisePredictor:
-        """The same predictor, not fitted yet, for every kind of layer."""
+        """One predictor, not fitted yet, for every kind of layer."""
         tree = to_config(replace(layer, metric="exe_ms"))
         kinds = [from_config(tree, Predictor) for _ in LAYERS]  # type: ignore[type-abstract]
         return LayerwisePredictor(kinds[0], kinds[1], kinds[2])
@@ -89,8 +92,7 @@ class LayerwisePredictor(CostModel):
         return self
 
     def calibrated(self, networks: Sequence[Measurements], log: Log = silent) -> LayerwisePredictor:
-        """The same for the same devices, its coefficients learnt from these networks; other devices of theirs do not
-        count, and earlier networks are forgotten."""
+        """A copy whose coefficients are learnt from these networks alone; those of other devices do not count."""
         new, guess = self._copy(self.devices_), self.layers_.guess()
         pooled = [self._pooled(m) for m in networks]
         for d, device in enumerate(new.devices_):
@@ -125,16 +127,16 @@ class LayerwisePredictor(CostModel):
         The spread of the logarithm is what the coefficients leave open, and by what measured networks were off when
         they were left out; where fewer than three were measured, `noise` and the errors of layers instead.
         """
+        return self.belief(archs, device, batch).interval(level)
+
+    def belief(self, archs: Networks, device: Device | None = None, batch: int | None = None) -> Belief:
+        """Distributions [A] of the milliseconds of running networks on one device: Student's t of their logarithms."""
         d = self.position(device)
         costs, parts = self.costs(archs, batch)
-        return self.interval(d, costs[:, self.source_[d]], [part[:, self.source_[d]] for part in parts], level)
+        return self.believed(d, costs[:, self.source_[d]], [part[:, self.source_[d]] for part in parts])
 
-    def interval(
-        self, d: int, costs: np.ndarray, parts: Sequence[np.ndarray], level: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """The same from the costs of networks [A, K] and of their pieces [P, K] each, on its device number `d`."""
-        from scipy.stats import t as student
-
+    def believed(self, d: int, costs: np.ndarray, parts: Sequence[np.ndarray]) -> Belief:
+        """Distributions [A] from the costs of networks [A, K] and of their pieces [P, K] each, on device number `d`."""
         ms, errors = costs @ self.coefficients_[d], np.array(self.errors_[d])
         shares = costs * self.coefficients_[d] / ms[:, None]
         variance = np.einsum("ai,ij,aj->a", shares, self.covariances_[d], shares)
@@ -144,8 +146,7 @@ class LayerwisePredictor(CostModel):
             each = self.layers_.deviations[self.source_[d]][[0, 0, 1, 1, 1, 2]]  # depthwise ones: as pooling's
             off = [(((part * self.coefficients_[d])[:, _LAYER_COLUMNS] * each) ** 2).sum() for part in parts]
             variance += self.noise**2 + np.array(off) / ms**2
-        half = student.ppf(0.5 + level / 2, max(len(errors) - 1, 5)) * np.sqrt(variance)
-        return ms * np.exp(-half), ms * np.exp(half)
+        return Belief(np.log(ms), np.sqrt(variance), Scale.of("log"), max(len(errors) - 1, 5))
 
     def on(self, device: Device | None, metric: str = "latency_ms") -> Cost:
         """The prediction as a cost, for architectures of any space that has shapes."""
@@ -169,7 +170,7 @@ class LayerwisePredictor(CostModel):
         return self.sums([pieces(network, batch) for network in shaped(archs)])
 
     def sums(self, found: Sequence[Sequence[Piece]]) -> tuple[np.ndarray, list[np.ndarray]]:
-        """The same of networks that were taken apart."""
+        """Cost terms of networks given as pieces: totals [A, S, K] and per piece [P, S, K]."""
         parts = self.layers_.of([piece for network in found for piece in network])
         each = np.split(parts, np.cumsum([len(network) for network in found])[:-1]) if found else []
         whole = np.array([part.sum(axis=0) for part in each]).reshape(-1, *parts.shape[1:])
@@ -192,7 +193,14 @@ class LayerwisePredictor(CostModel):
 
         A new device takes over the layers of that one of these by which measurements that are left out are predicted
         best; one factor brings that one's coefficients to the new one's speed before they are learnt.
+
+        Raises:
+            InputError: a device without measurements, or rows of one network that contradict each other.
         """
+        from predictors.new_devices.few_shot import samples_of
+
+        for device in few.devices:
+            samples_of(few.where(devices=[device.name]), _metric(few))
         costs, measured = self._pooled(few)
         new = self._copy(few.devices)
         for d, device in enumerate(few.devices):
@@ -211,7 +219,7 @@ class LayerwisePredictor(CostModel):
         return new
 
     def _copy(self, devices: tuple[Device, ...]) -> LayerwisePredictor:
-        """The same layers, for devices whose coefficients are still to be learnt."""
+        """A copy with the same layers, for devices whose coefficients are still to be learnt."""
         new, size = replace(self), (len(devices), len(COEFFICIENTS))
         new.layers_, new.devices_ = self.layers_, devices
         new.source_, new.errors_ = [0] * size[0], [[] for _ in devices]
@@ -226,10 +234,11 @@ class LayerwisePredictor(CostModel):
         self.errors_[d] = left_out(costs, ms, *how).tolist() if len(ms) > 2 else []
 
     def _pooled(self, m: Measurements) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Costs [A, S, K] of what was measured, and the milliseconds [A] by the devices' names."""
-        known = set(m.table["metric"])
-        metric = next((name for name in ("latency_ms", "exe_ms") if name in known), "latency_ms")
-        return self.costs(m.architectures)[0], dict(zip([d.name for d in m.devices], m.matrix(metric).T, strict=True))
+        """Costs [A, S, K] of what was measured, and the milliseconds [A] by the devices' names; rows of one network are
+        one measurement, their median."""
+        m = m.distinct()
+        ms = m.matrix(_metric(m)).T
+        return self.costs(m.architectures)[0], dict(zip([d.name for d in m.devices], ms, strict=True))
 
     # Artefact
 
@@ -278,7 +287,13 @@ class LayerwisePredictor(CostModel):
             raise ValueError("coefficients and noise must be above zero")
 
 
-def shaped(archs: Networks) -> Sequence[Architecture]:
+def _metric(m: Measurements) -> str:
+    """What tables of networks, or of layers, call the milliseconds of a run."""
+    known = set(m.table["metric"])
+    return next((name for name in ("latency_ms", "exe_ms") if name in known), "latency_ms")
+
+
+def shaped(archs: Networks) -> Sequence[Network]:
     """Networks with shapes: those of a space are expanded."""
     return [archs.space.expand(arch) for arch in archs] if isinstance(archs, Architectures) else archs
 

@@ -1,6 +1,6 @@
 """A shaped network as the pieces that a runtime runs one by one, each with what its cost is made of.
 
-A piece is one op with the batch norms and activations that runtimes fold into it (`datasets.analysis.entries`). It
+A piece is one op with the batch norms and activations that runtimes fold into it (`analysis.entries`). It
 costs
 
 - what a layer predictor says of the layer of PerfNetRT's tables that it is. Where it is none (11x11 kernels, sides
@@ -16,13 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
-from datasets.analysis import BYTES, VOCABULARY, entries, macs, pads, pair, params
 from datasets.blocks.layers import Layer
-from datasets.records import Architecture, Architectures, Op
+from datasets.networks.analysis import BYTES, VOCABULARY, entries, label, macs, pads, pair, params
+from datasets.networks.network import Network
+from datasets.records import Architectures, Op
 
 SMOOTH = ("sigmoid", "tanh", "silu", "softmax", "Softmax", "Erf", "Exp", "Gelu", "Elu", "Selu", "Softplus", "Mish",
           "Log", "Pow", "Sqrt", "Sin", "Cos", "LogSoftmax", "Sigmoid", "Tanh")  # fmt: skip
@@ -64,7 +64,6 @@ class Piece:
         moved: bytes of activations read and written by what is fused, and of weights.
         weights: bytes of the weights alone.
         layer: values of the features of the layer that it is, where `kind` is one; maybe out of their ranges.
-        work: the same layer's operations under windows, bytes.
         smooth, tanh, stepped: elements that pass activations other than ReLU.
     """
 
@@ -80,19 +79,19 @@ class Piece:
     stepped: int = 0
 
 
-def pieces(network: Architecture, batch: int | None = None) -> list[Piece]:
+def pieces(network: Network, batch: int | None = None) -> list[Piece]:
     """The pieces of a shaped network, in its order.
 
     Args:
         network: as `Space.expand` and the readers of files give it.
         batch: images a run; by default the network's own.
     """
-    batch = batch or network.ops[0].attrs.get("batch", 1)
-    inputs = network.inputs()
+    batch = batch or network.batch or 1
+    inputs = network.sources()
     return [_piece(network, inputs, nodes, batch) for nodes in entries(network)]
 
 
-def _piece(network: Architecture, inputs: Sequence[Sequence[int]], nodes: Sequence[int], batch: int) -> Piece:
+def _piece(network: Network, inputs: Sequence[Sequence[int]], nodes: Sequence[int], batch: int) -> Piece:
     ops, head = [network.ops[node] for node in nodes], network.ops[nodes[0]]
     before = [network.ops[source].attrs["shape"] for source in inputs[nodes[0]]] or [head.attrs["shape"]]
     elements = [batch * math.prod(op.attrs["shape"]) for op in ops]
@@ -108,7 +107,7 @@ def _piece(network: Architecture, inputs: Sequence[Sequence[int]], nodes: Sequen
         for name, kinds in (("smooth", set(SMOOTH) - set(TANH)), ("tanh", TANH), ("stepped", STEPPED))
     }
     work = batch * macs(head, tuple(before[0]))
-    return Piece(_label(ops, before[0]), kind, head.kind, work, moved, weights, layer, **count)
+    return Piece(label(network, nodes), kind, head.kind, work, moved, weights, layer, **count)
 
 
 def _layer(ops: Sequence[Op], shape: tuple[int, ...], batch: int) -> tuple[str, dict[str, int]]:
@@ -139,18 +138,6 @@ def _layer(ops: Sequence[Op], shape: tuple[int, ...], batch: int) -> tuple[str, 
         return "depthwise", {**values, "in": a["shape"][0]}
     bias = int(bool(a.get("bias", 0)) or "bn" in folded)
     return "convolution", {**values, "in": channels // groups, "out": a["shape"][0], "bias": bias}
-
-
-def _label(ops: Sequence[Op], shape: Sequence[int]) -> str:
-    a = ops[0].attrs
-    window = f" {_by(a['kernel'])}/{_by(a.get('stride', 1))}" if "kernel" in a else ""
-    groups = f" groups {a['groups']}" if a.get("groups", 1) > 1 else ""
-    kinds = "+".join(op.kind for op in ops)
-    return f"{kinds}{window}{groups} {_by(tuple(shape))} -> {_by(tuple(ops[-1].attrs['shape']))}"
-
-
-def _by(value: Any) -> str:
-    return str(value) if isinstance(value, int) else "x".join(map(str, value))
 
 
 def nearest(space: Layer, rows: Sequence[dict[str, int]]) -> tuple[Architectures, np.ndarray, np.ndarray]:

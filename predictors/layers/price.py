@@ -7,19 +7,26 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from datasets.analysis import BYTES, uncounted
 from datasets.figures import new_figure
-from datasets.records import Architecture, Device
+from datasets.files.reading import listed
+from datasets.networks.analysis import BYTES, uncounted
+from datasets.networks.network import Network
+from datasets.records import Device
+from predictors.layers.layer_costs import LAYERS
 from predictors.layers.layerwise import LayerwisePredictor
-from predictors.layers.pieces import KNOWN, pieces
+from predictors.layers.pieces import KNOWN, Piece, nearest, pieces
+from predictors.metrics import plain
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+FAR = 4.0
+"""A layer of so many times the work of the nearest one that tables of layers may hold is told to be far from them."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,7 @@ class Price:
         pieces: one row a piece, in the network's order: layer, kind (what priced it), ms, share (of the total), flops,
             bytes, bound (compute or memory, whichever takes longer at the device's best rates).
         unknown: ops that are priced by the bytes that they move because nothing is known of them, and how many.
+        warnings: sentences about what of the price rests on nothing that was measured.
     """
 
     network: str
@@ -47,6 +55,7 @@ class Price:
     level: float
     pieces: pd.DataFrame
     unknown: Mapping[str, int]
+    warnings: tuple[str, ...] = ()
 
     @property
     def exe(self) -> float:
@@ -64,8 +73,9 @@ class Price:
         shown = table.assign(ms=table["ms"].map("{:.4f}".format), share=(100 * table["share"]).map("{:.1f} %".format))
         shown = shown.assign(flops=table["flops"].map(_short), bytes=table["bytes"].map(_short))
         lines = [
-            f"{self.network} on {self.device.name}, batch {self.batch}: {self.total:.4g} ms "
-            f"({100 * self.level:.0f} % interval {self.low:.4g} to {self.high:.4g})",
+            f"{self.network} on {self.device.name}, batch {self.batch}: {plain(self.total)} ms "
+            f"({100 * self.level:.0f} % interval {plain(self.low)} to {plain(self.high)})",
+            *(f"warning: {sentence}" for sentence in self.warnings),
             f"copy in {self.pre:.4g} + run {self.exe:.4g} ({len(self.pieces)} layers, session {self.session:.2g}) + "
             f"copy out {self.post:.4g}\n",
             shown.to_string(index=False, justify="right"),
@@ -79,7 +89,7 @@ class Price:
 
 def price(
     predictor: LayerwisePredictor,
-    network: Architecture,
+    network: Network,
     device: Device | None,
     batch: int | None = None,
     level: float = 0.9,
@@ -91,7 +101,7 @@ def price(
     s, coefficients, layers = predictor.source_[d], predictor.coefficients_[d], predictor.layers_
     found = pieces(network, batch)
     costs, (parts,) = predictor.sums([found])
-    (low,), (high,) = predictor.interval(d, costs[:, s], [parts[:, s]], level)
+    (low,), (high,) = predictor.believed(d, costs[:, s], [parts[:, s]]).interval(level)
     batch = batch or network.ops[0].attrs.get("batch", 1)
     moved = [BYTES * batch * math.prod(network.ops[end].attrs["shape"]) for end in (0, -1)]
     a, b, c, e = layers.copies[s]
@@ -104,16 +114,42 @@ def price(
     table["bound"] = np.where(macs / layers.machine[s, 0] > bytes_ / layers.machine[s, 1], "compute", "memory")
     unknown = uncounted(network) | Counter(piece.op for piece in found if piece.op not in KNOWN)
     ends = pre + low + post, pre + high + post
-    return Price(network.key, predictor.devices_[d], batch, pre, session, post, *ends, level, table, unknown)
+    warnings = _warnings(predictor, s, found, table, unknown)
+    return Price(network.key, predictor.devices_[d], batch, pre, session, post, *ends, level, table, unknown, warnings)
 
 
-def read_network(path: Path, batch: int | None = None) -> Architecture:
+def _warnings(
+    predictor: LayerwisePredictor, s: int, found: list[Piece], table: pd.DataFrame, unknown: Mapping[str, int]
+) -> tuple[str, ...]:
+    """What of the price of pieces, a row of `table` each, rests on nothing that was measured on device number `s`."""
+    from datasets.blocks.layers import Layer
+
+    sentences = []
+    if unknown:
+        share = table["share"][[piece.op not in KNOWN for piece in found]].sum()
+        names = listed([f"{count} x {kind}" for kind, count in unknown.items()])
+        sentences.append(f"{100 * share:.0f} % is of ops of which nothing was measured ({names}).")
+    far = np.zeros(len(found), bool)
+    for kind in LAYERS:
+        rows = np.flatnonzero(table["kind"] == kind)
+        if len(rows):
+            space = cast(Layer, predictor.layers_.predictors[kind].space_)
+            _, wanted, measured = nearest(space, [found[row].layer for row in rows.tolist()])
+            ratio = predictor.layers_.roofline(wanted)[:, s] / predictor.layers_.roofline(measured)[:, s]
+            far[rows] = np.abs(np.log(ratio)) > np.log(FAR)
+    if far.any():
+        sentences.append(
+            f"{100 * table['share'][far].sum():.0f} % is of {far.sum()} layers that take more than {FAR:.0f} times the "
+            "work, or less than that part of it, of any layer like those that were measured."
+        )
+    return tuple(sentences)
+
+
+def read_network(path: Path, batch: int | None = None) -> Network:
     """The network of an ONNX or Keras file."""
-    from datasets.files.keras_file import read_keras
-    from datasets.files.onnx_file import read_onnx
+    from datasets.networks.reading import read_model
 
-    keras = path.suffix == ".keras"
-    return read_keras(path, batch or 1, weights=False)[0] if keras else read_onnx(path, batch)[0]
+    return read_model(path, batch, weights=False).network
 
 
 def draw(told: Price) -> Figure:

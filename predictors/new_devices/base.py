@@ -17,7 +17,7 @@ from encoders.device import DeviceSpecs
 from encoders.flat import Joined
 from predictors.base import Inputs, Log, Predictor
 from predictors.linear import Linear
-from predictors.new_devices.few_shot import draw, few_labels
+from predictors.new_devices.few_shot import draw, read_samples
 from predictors.scaling import Scale
 
 KEPT = 20_000
@@ -58,9 +58,13 @@ class FewShot(Predictor):
             raise InputError(f"The source model predicts {self.source.metric}, not {self.metric}.")
 
     @abstractmethod
-    def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
+    def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         """The line, weights [features] and what is added, from features [n, features] and scaled labels [n] of the new
-        device."""
+        device; `noise` [n] is the variance of labels as far as repeated measurements tell it."""
+
+    def _label_scale(self, features: np.ndarray, y: np.ndarray) -> Scale:
+        """The scale of the new device's labels [n, 1], whose architectures have `features` [n, features]."""
+        return Scale(self.labels).fit(y)
 
     # Fitting on the source devices
 
@@ -77,8 +81,7 @@ class FewShot(Predictor):
         return (np.concatenate([self._said(x), x["x"]], axis=1) - self.center_) / self.width_
 
     def features(self, archs: Architectures) -> np.ndarray:
-        """Standardised features [A, S + F] of the last architectures asked about are kept: they do not depend on the
-        device that was adapted to."""
+        """Standardised features [A, S + F]. Cached for the last `archs` object, since adapting does not change them."""
         if self.asked_.get("archs") is not archs:
             parts = [self._features(self.encode(archs[i : i + self.chunk])) for i in range(0, len(archs), self.chunk)]
             self.asked_.update(archs=archs, features=np.concatenate(parts))
@@ -120,10 +123,11 @@ class FewShot(Predictor):
 
     def adapt(self, few: Measurements) -> Self:
         """See `Adaptable.adapt`."""
-        archs, y = few_labels(self, few, self.labels)
-        new = copy.copy(self)
-        new.devices_, new.scale = few.devices, Scale(self.labels).fit(y)
-        new.line_, new.bias_ = new._learn(self._features(self.encode(archs)), new.scale.transform(y)[:, 0])
+        archs, y, noise = read_samples(self, few, self.labels)
+        new, features = copy.copy(self), self._features(self.encode(archs))
+        new.devices_, new.scale = few.devices, self._label_scale(features, y)
+        unit = (1.0 if self.labels == "log" else y[:, 0]) / new.scale.std_
+        new.line_, new.bias_ = new._learn(features, new.scale.transform(y)[:, 0], noise * unit**2)
         told = {"samples": len(archs), "sources": [device.name for device in self.devices_]}
         new.metadata_ = {"dataset": few.name, "fingerprint": few.fingerprint(), "adapted": told}
         return new

@@ -68,7 +68,6 @@ def study(
     about |= {"sampler": sampler, "sources": len(devices.sources), "left_out": ", ".join(devices.left_out)}
     about |= {"fit_cpu_s": time.process_time() - start}
     connected = m.architectures.space.connected(m.architectures)
-    place = {row.tobytes(): i for i, row in enumerate(m.architectures.decisions)}
     for target in devices.targets:
         table = m.where(devices=[target])
         truth = table.matrix(predictor.metric)[:, 0]
@@ -82,7 +81,7 @@ def study(
                     draw_rng = np.random.default_rng([seed, 0 if sampler == "fixed" else draw, n])
                     archs = m.architectures[measured]
                     chosen = _choice(predictor, archs, n, sampler, draw_rng)
-                    few = np.array([place[row.tobytes()] for row in chosen.decisions])
+                    few = m.architectures.positions(chosen)
                 scores = _scores(predictor, table, m.architectures, truth, few, connected)
                 yield from ({**about, **told, "shots": n, "draw": draw, **row} for row in scores)
 

@@ -111,13 +111,14 @@ def _joined(tables: Sequence[Measurements]) -> Measurements:
         raise InputError("A set of devices needs data of one space.")
     if len(tables) == 1:
         return first
-    places = [{row.tobytes(): i for i, row in enumerate(m.architectures.decisions)} for m in tables]
-    common = [row.tobytes() for row in first.architectures.decisions if all(row.tobytes() in p for p in places)]
+    places = np.array([m.architectures.positions(first.architectures) for m in tables])  # [tables, architectures]
+    places = places[:, (places >= 0).all(axis=0)]
     parts, devices, count = [], list[Device](), 0
     for m, place in zip(tables, places, strict=True):
-        part = m.where(archs=np.array([place[key] for key in common]))
+        part = m.where(archs=place)
         parts.append(part.table.assign(device=part.table["device"] + count))
         devices += part.devices
         count += len(part.devices)
-    archs = first.architectures[np.array([places[0][key] for key in common])]
-    return Measurements(archs, devices, pd.concat(parts, ignore_index=True), "+".join(m.name for m in tables))
+    return Measurements(
+        first.architectures[places[0]], devices, pd.concat(parts, ignore_index=True), "+".join(m.name for m in tables)
+    )

@@ -17,7 +17,7 @@ from predictors.base import Inputs, Log, Predictor
 from predictors.gcn import GCN
 from predictors.linear import Mean
 from predictors.new_devices.base import FewShot
-from predictors.new_devices.few_shot import draw, few_labels
+from predictors.new_devices.few_shot import draw, read_samples
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
 
@@ -35,9 +35,9 @@ class NearestDevice(FewShot):
 
     encoder: VectorEncoder = field(init=False, default_factory=Totals)
 
-    def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
-        best = nearest(few[:, : len(self.sources_.std_)], t)
-        return _single(few, t, best)
+    def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
+        best = nearest(samples[:, : len(self.sources_.std_)], t)
+        return _single(samples, t, best)
 
 
 @dataclass
@@ -51,10 +51,10 @@ class SourceRidge(FewShot):
     source: Predictor = field(default_factory=XGBoost)
     encoder: VectorEncoder = field(init=False, default_factory=Totals)
 
-    def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
+    def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         sources = len(self.sources_.std_)
-        weights, bias = ridge(few[:, :sources], t)
-        return np.concatenate([weights, np.zeros(few.shape[1] - sources)]), bias
+        weights, bias = ridge(samples[:, :sources], t)
+        return np.concatenate([weights, np.zeros(samples.shape[1] - sources)]), bias
 
 
 @dataclass
@@ -69,9 +69,9 @@ class AdaProxy(FewShot):
         # decisions one-hot are dependent: weights along what they cannot tell apart would be huge and cancel
         self.proxies_ = np.linalg.pinv(features[:, sources:], rcond=1e-6) @ features[:, :sources]  # [F, S]
 
-    def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
+    def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         sources = len(self.sources_.std_)
-        own, best = few[:, sources:], nearest(few[:, :sources], t)
+        own, best = samples[:, sources:], nearest(samples[:, :sources], t)
         w = self.proxies_[:, best]
         scaled = own * w
         # a is free: its column is so long that the penalty does not count
@@ -100,11 +100,11 @@ class OwnLine(FewShot):
     source: Predictor = field(init=False, default_factory=lambda: Mean(scale=Scale("log")))
     encoder: VectorEncoder = field(default_factory=Totals)
 
-    def _learn(self, few: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
+    def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         sources = len(self.sources_.std_)
-        if few.shape[1] == sources + 1:
-            return _single(few, t, sources)
-        weights, bias = ridge(few[:, sources:], t)
+        if samples.shape[1] == sources + 1:
+            return _single(samples, t, sources)
+        weights, bias = ridge(samples[:, sources:], t)
         return np.concatenate([np.zeros(sources), weights]), bias
 
 
@@ -129,7 +129,7 @@ class FineTunedGCN(GCN):
         """See `Adaptable.adapt`."""
         import torch
 
-        archs, y = few_labels(self, few, self.scale.kind)
+        archs, y, _ = read_samples(self, few, self.scale.kind)
         x = self.encode(archs)
         new = copy.copy(self)
         new.devices_, new.scale = few.devices, Scale(self.scale.kind).fit(y)

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 from datasets.cli import main
 from datasets.files.writing import write_text
-from datasets.records import Architecture, InputError
+from datasets.networks.network import Network
 
 if TYPE_CHECKING:
-    from measure.build.weights import Weights
+    from datasets.networks.model import Weights
     from search.netadapt.adapt import Adapted
     from search.netadapt.proposals import Trainer
     from search.netadapt.widths import Priced, WidthSearch
@@ -57,7 +57,7 @@ def netadapt(
         space: of the network, with its skeleton.
         device: name of a device of the table; may be left out where there is only one.
         budget_ratio: latency to reach, as a share of the whole network's.
-        budget_ms: the same in ms; above 0 it counts instead.
+        budget_ms: latency to reach in ms; above 0 it counts instead.
         measured_ms: latency of the whole network, measured directly; sums of the table are scaled to it. 0: not known.
         runtime: of this host (ort, litert, ...), on which networks that keep the budget by the table are measured;
             iterations go on where they do not. By default the table is believed.
@@ -72,7 +72,7 @@ def netadapt(
             sequential (NetAdapt's).
         threshold: of the binary search.
         conv: step of convolutions' widths; the table has to reach down to it.
-        dense: the same of dense layers' features.
+        dense: step of dense layers' features.
         data: folder of CIFAR-10's python version; by default the digits task is learnt, which is made up here.
         batch: images a step.
         rate: the highest learning rate.
@@ -98,14 +98,13 @@ def netadapt(
     _tell(found, ms, paths)
 
 
-def _network(name: str, space: str) -> tuple[Architecture, Weights | None]:
+def _network(name: str, space: str) -> tuple[Network, Weights | None]:
     """The network and the weights of its file, if it is one."""
-    if name.endswith(".onnx"):
-        from datasets.files.onnx_file import read_onnx
+    if name.endswith((".onnx", ".keras")):
+        from datasets.networks.reading import read_model
 
-        if not Path(name).is_file():
-            raise InputError(f"There is no ONNX file {name}.")
-        return read_onnx(Path(name), 1)
+        model = read_model(name, 1)
+        return model.network, model.weights
     from datasets.spaces import parse_space
     from measure.accuracy.digits import SIDE
     from measure.accuracy.training import Training
@@ -123,7 +122,7 @@ def _trainer(data: Path | None, batch: int, rate: float) -> Trainer:
     return Tuning(task=Cifar10(data), batch=batch, rate=rate) if data else Tuning(batch=batch, rate=rate)
 
 
-def _priced(network: Architecture, lut: Path, device: str, measured_ms: float) -> Priced:
+def _priced(network: Network, lut: Path, device: str, measured_ms: float) -> Priced:
     """The network by the table, scaled to what was measured, if it was."""
     from search.netadapt.channels import find_groups
     from search.netadapt.layer_table import LayerTable
@@ -142,7 +141,7 @@ def _search(priced: Priced, search: str, threshold: int, conv: int, dense: int) 
     return (Exact if search == "exact" else Sequential)(priced, conv, dense)
 
 
-def _measure(runtime: str, whole: Architecture, ms: float) -> Callable[[Architecture, Weights], float]:
+def _measure(runtime: str, whole: Network, ms: float) -> Callable[[Network, Weights], float]:
     """True latency of a network, in the milliseconds in which the whole one takes `ms`."""
     from measure.backends import parse_backend
     from measure.shares import Shares
@@ -151,7 +150,7 @@ def _measure(runtime: str, whole: Architecture, ms: float) -> Callable[[Architec
     return lambda network, weights: ms * shares(network, weights)
 
 
-def _start(trainer: Trainer, network: Architecture, weights: Weights | None, steps: int, seed: int) -> Weights:
+def _start(trainer: Trainer, network: Network, weights: Weights | None, steps: int, seed: int) -> Weights:
     """The file's weights, or trained ones."""
     from measure.build.weights import make_weights
 

@@ -2,7 +2,7 @@
 
 Every iteration asks for a little less latency. Each group of channels alone is made as narrow as that takes (a
 proposal), cut by magnitude, tuned for a few steps and scored; the one that loses least for the latency it wins stays.
-Behind the budget comes a long tuning.
+A long tuning follows once the budget is kept.
 
 What is lost may be counted in two ways. `accuracy` is the paper's: against the network as the last iteration left it. A
 few hundred images tell it to about a point, and while a network still learns, every proposal's few steps gain some,
@@ -16,35 +16,20 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
 
-from datasets.records import Architecture, InputError
+from datasets.networks.model import Weights
+from datasets.networks.network import Network
+from datasets.records import InputError
 from search.base import Progress, silent
 from search.netadapt.channels import Groups, Widths
-from search.netadapt.cutting import Weights
 from search.netadapt.proposals import Proposal, Trainer, Tried, Workers, derive, price
 from search.netadapt.record import Record, Row
+from search.netadapt.widths import Narrowed
 
-
-class Narrowed(Protocol):
-    """The width that a search found for a group."""
-
-    @property
-    def width(self) -> int:
-        """Channels."""
-
-    @property
-    def latency_ms(self) -> float:
-        """Of the whole network with it."""
-
-    @property
-    def lookups(self) -> int:
-        """Entries of the table that were looked up."""
-
-
-Measure = Callable[[Architecture, Weights], float]
+Measure = Callable[[Network, Weights], float]
 """A network and its weights to its latency in ms."""
 
 Narrow = Callable[[Widths, int, float], Narrowed | None]

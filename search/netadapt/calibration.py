@@ -17,11 +17,11 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from datasets.analysis import BYTES, cut, entries, totals
-from datasets.records import Architecture
+from datasets.networks.analysis import BYTES, cut, entries, totals
+from datasets.networks.network import Network
 from search.netadapt.channels import Groups
 from search.netadapt.layer_table import LayerGrid, LayerTable
-from search.netadapt.layers import IN, Layer, read_layer, read_network
+from search.netadapt.layers import IN, Layer, read_layer
 
 WORK = ("conv", "depthwise", "dense", "other")
 """Layers that have a factor together."""
@@ -46,7 +46,7 @@ class Coefficients:
     ms_per_mb: float = 0.0
 
 
-def fit(table: LayerTable, networks: Sequence[Architecture], ms: np.ndarray) -> Coefficients:
+def fit(table: LayerTable, networks: Sequence[Network], ms: np.ndarray) -> Coefficients:
     """The coefficients that say best what networks [N] were measured to take [N], relatively."""
     from scipy.optimize import lsq_linear
 
@@ -70,12 +70,12 @@ def calibrated(table: LayerTable, found: Coefficients) -> LayerTable:
     return replace(table, grids=grids, call_ms=found.calls * table.call_ms, whole={})
 
 
-def whole_networks(table: LayerTable, groups: Groups) -> tuple[list[Architecture], np.ndarray]:
+def whole_networks(table: LayerTable, groups: Groups) -> tuple[list[Network], np.ndarray]:
     """The measured networks that have these groups' layers, of any widths, and their latencies in ms."""
     kinds = sorted(one.kind for one in groups.layers)
     networks, ms = [], []
     for key, value in table.whole.items():
-        network = read_network(key)
+        network = Network.from_json(key)
         layers = entries(network)
         if len(layers) == len(kinds) and sorted(read_layer(cut(network, one)).kind for one in layers) == kinds:
             networks.append(network)
@@ -83,7 +83,7 @@ def whole_networks(table: LayerTable, groups: Groups) -> tuple[list[Architecture
     return networks, np.array(ms)
 
 
-def parts(table: LayerTable, network: Architecture) -> list[float]:
+def parts(table: LayerTable, network: Network) -> list[float]:
     """What the coefficients are for, of one network."""
     layers = [read_layer(cut(network, nodes)) for nodes in entries(network)]
     kinds = np.array([table.number(one.kind) for one in layers])
@@ -105,5 +105,5 @@ def _grown(kind: str, grid: LayerGrid, found: Coefficients) -> LayerGrid:
     return replace(grid, ms=found.layers[_work(kind)] * grid.ms + found.ms_per_mb * np.array(weights))
 
 
-def _megabytes(network: Architecture) -> float:
+def _megabytes(network: Network) -> float:
     return BYTES * totals(network)["params"] / 1e6

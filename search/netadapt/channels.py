@@ -13,8 +13,9 @@ from functools import cached_property
 
 import numpy as np
 
-from datasets.analysis import FOLDED, cut, entries
-from datasets.records import Architecture, InputError, Op
+from datasets.networks.analysis import FOLDED, cut, entries
+from datasets.networks.network import Network
+from datasets.records import InputError, Op
 from search.netadapt.layers import Layer, read_layer
 
 Widths = np.ndarray
@@ -53,7 +54,7 @@ class Groups:
         layers: in the network's order.
     """
 
-    network: Architecture
+    network: Network
     names: tuple[str, ...]
     sizes: Widths
     fixed: np.ndarray
@@ -69,11 +70,6 @@ class Groups:
         if widths.ndim == 1:
             return np.concatenate([widths, self.fixed])
         return np.concatenate([widths, np.broadcast_to(self.fixed, (*widths.shape[:-1], len(self.fixed)))], axis=-1)
-
-    @cached_property
-    def producers(self) -> tuple[int, ...]:
-        """The first node that has each group's channels."""
-        return tuple(self.of_node.index(group) for group in range(len(self)))
 
     @cached_property
     def touching(self) -> tuple[tuple[int, ...], ...]:
@@ -94,10 +90,10 @@ class Groups:
         return np.array([by_name.get(name, size) for name, size in zip(self.names, self.sizes, strict=True)])
 
     def named(self, widths: Sequence[int] | Widths) -> dict[str, int]:
-        """The same by their names."""
+        """Widths [G] by the names of their groups."""
         return dict(zip(self.names, map(int, widths), strict=True))
 
-    def resized(self, widths: Sequence[int] | Widths) -> Architecture:
+    def resized(self, widths: Sequence[int] | Widths) -> Network:
         """The network with other widths [G]; its key tells them.
 
         Raises:
@@ -119,10 +115,10 @@ class Groups:
         return [Layer(one.kind, int(channels[one.in_group]), int(channels[one.out_group])) for one in self.layers]
 
 
-def find_groups(network: Architecture) -> Groups:
+def find_groups(network: Network) -> Groups:
     """The groups of a shaped network: of a space (`Space.expand`) or a file (`read_onnx`)."""
     parents = list(range(len(network.ops)))
-    fixed, inputs = set[int](), network.inputs()
+    fixed, inputs = set[int](), network.sources()
 
     def root(node: int) -> int:
         while parents[node] != node:
@@ -155,7 +151,7 @@ def find_groups(network: Architecture) -> Groups:
     )
 
 
-def _producers(network: Architecture, inputs: Sequence[Sequence[int]]) -> dict[int, str]:
+def _producers(network: Network, inputs: Sequence[Sequence[int]]) -> dict[int, str]:
     """Names of the convolutions and dense layers that give channels of their own, by their nodes."""
     names, counts = dict[int, str](), {"conv": 0, "dense": 0}
     for node, op in enumerate(network.ops):
@@ -165,15 +161,15 @@ def _producers(network: Architecture, inputs: Sequence[Sequence[int]]) -> dict[i
     return names
 
 
-def _priced(network: Architecture, nodes: list[int], source: int, of_node: Sequence[int]) -> PricedLayer:
+def _priced(network: Network, nodes: list[int], source: int, of_node: Sequence[int]) -> PricedLayer:
     return PricedLayer(tuple(nodes), read_layer(cut(network, nodes)).kind, of_node[source], of_node[nodes[-1]])
 
 
-def _width(network: Architecture, node: int) -> int:
+def _width(network: Network, node: int) -> int:
     return network.ops[node].attrs["shape"][0]
 
 
-def _depthwise(network: Architecture, node: int, sources: Sequence[int]) -> bool:
+def _depthwise(network: Network, node: int, sources: Sequence[int]) -> bool:
     op = network.ops[node]
     return op.kind == "conv" and op.attrs.get("groups", 1) == _width(network, node) == _width(network, sources[0]) > 1
 

@@ -7,10 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from datasets.networks.model import Weights
 from search.netadapt.channels import Groups, Widths
-
-Weights = dict[int, dict[str, np.ndarray]]
-"""Node -> arrays: weight (output channels first) and bias of conv and dense; scale, shift, mean, var of bn."""
 
 
 def cut_weights(groups: Groups, weights: Weights, widths: Sequence[int] | Widths) -> Weights:
@@ -37,7 +35,7 @@ def strongest(groups: Groups, weights: Weights, widths: Sequence[int] | Widths) 
 
 def slice_weights(groups: Groups, weights: Weights, kept: Sequence[np.ndarray]) -> Weights:
     """Weights that hold the `kept` channels of every group, and nothing of the others."""
-    inputs = groups.network.inputs()
+    inputs = groups.network.sources()
 
     def channels(node: int) -> np.ndarray | slice:
         group = groups.of_node[node]

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.analysis import spelt
 from datasets.files.writing import write_text
-from datasets.records import Architecture, InputError
+from datasets.networks.network import Network
+from datasets.networks.reading import read_model
+from datasets.records import InputError
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.layers import Layer
 
@@ -70,12 +71,10 @@ def _axis(side: dict[int, int], grid: Grid) -> list[int]:
     return sorted({*side, *(grid.axis(most, moving[most]) if most else ())})
 
 
-def open_network(name: str, space: str) -> Architecture:
-    """A shaped network: one of a space, or an ONNX file."""
-    if name.endswith(".onnx"):
-        from datasets.files.onnx_file import read_onnx
-
-        return read_onnx(Path(name), 1)[0]
+def open_network(name: str, space: str) -> Network:
+    """A network: one of a space, or what `read_model` takes."""
+    if name.endswith((".onnx", ".keras")):
+        return read_model(name, 1).network
     from datasets.spaces import parse_space
 
     where = parse_space(space)
@@ -104,12 +103,12 @@ def layers(
     found = [find_groups(open_network(name.strip(), space)) for name in network.split(",")]
     lines = [one.network().key for one in layers_to_measure(found, grid)]
     for groups in found if direct else ():
-        lines += [spelt(one.ops, one.edges).key for one in direct_networks(groups, grid, direct, seed)]
+        lines += [Network.of(one.ops, one.edges).key for one in direct_networks(groups, grid, direct, seed)]
     write_text(out, "".join(line + "\n" for line in lines))
     print(f"{len(lines)} layers of {len(found)} networks in {out}")
 
 
-def direct_networks(groups: Groups, grid: Grid, count: int, seed: int) -> list[Architecture]:
+def direct_networks(groups: Groups, grid: Grid, count: int, seed: int) -> list[Network]:
     """The network itself and `count` of random widths, each width a share of its own between a fifth and all."""
     rng = np.random.default_rng(seed)
     steps = groups.steps(grid.conv, grid.dense)

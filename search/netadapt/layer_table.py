@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.analysis import entries
 from datasets.files.reading import listed
 from datasets.files.table_file import read_values
+from datasets.networks.analysis import entries
+from datasets.networks.network import Network
 from datasets.records import InputError
-from search.netadapt.layers import Layer, read_layer, read_network
+from search.netadapt.layers import Layer, read_layer
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +42,7 @@ class LayerGrid:
     ms: np.ndarray
 
     def whole(self) -> np.ndarray:
-        """The same without holes [I, O].
+        """Latencies without holes [I, O].
 
         Between two measured neighbours of its row or column a hole is what a line says, the mean of both where both
         say something. What lies beyond them is what a + b in + c out + d in out says, fitted to all relatively.
@@ -105,7 +106,7 @@ class LayerTable:
         table = read_values(path)
         device = device or _device(table, path)
         rows = _rows(table, device, metric, path)
-        networks = {key: read_network(key) for key in rows if key != CALL}
+        networks = {key: Network.from_json(key) for key in rows if key != CALL}
         layers = {key: network for key, network in networks.items() if len(entries(network)) == 1}
         if CALL not in rows or not layers:
             raise InputError(f"{path} has no layers, or no '{CALL}'; measure what `python -m search layers` lists.")
@@ -113,18 +114,6 @@ class LayerTable:
         found = cls.of(measured, rows[CALL], device)
         found.whole = {key: rows[key] for key in networks if key not in layers}
         return found
-
-    def frame(self) -> pd.DataFrame:
-        """One row a measured point: kind, channels_in, channels_out, ms."""
-        import pandas as pd
-
-        rows = [
-            (kind, int(i), int(o) or int(i), grid.ms[row, column])
-            for kind, grid in self.grids.items()
-            for row, i in enumerate(grid.ins)
-            for column, o in enumerate(grid.outs)
-        ]
-        return pd.DataFrame(rows, columns=["kind", "channels_in", "channels_out", "ms"]).dropna(ignore_index=True)
 
     def number(self, kind: str) -> int:
         """The kind's number, for `ms`."""

@@ -1,6 +1,6 @@
 """Single layers whose channels vary: what a look-up table has one grid for.
 
-A layer is an entry of `datasets.analysis.entries`, cut out of its network: one op and the batch norms and activations
+A layer is an entry of `networks.analysis.entries`, cut out of its network: one op and the batch norms and activations
 behind it. Its kind is the text of that layer with "in" where its input's channels stand and "out" where its output's
 do; a depthwise convolution, a pooling or an addition has as many of both, so its kind knows only "in".
 """
@@ -11,9 +11,8 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from datasets.analysis import spelt
-from datasets.files.reading import shortened
-from datasets.records import Architecture, InputError, Op
+from datasets.networks.network import Network
+from datasets.records import InputError, Op
 
 IN, OUT = "in", "out"
 
@@ -31,17 +30,17 @@ class Layer:
         """Whether it has as many channels out as in."""
         return OUT not in _words(self.kind)
 
-    def network(self) -> Architecture:
-        """The layer as the network that is measured; the same text as `datasets.analysis.cut` gives it."""
+    def network(self) -> Network:
+        """The layer as the network that is measured; the same text as `datasets.networks.analysis.cut` gives it."""
         numbers = {IN: self.channels_in, OUT: self.channels_out}
         ops, edges = json.loads(self.kind)
         filled = [
             Op(kind, {name: _filled(name, value, numbers) for name, value in attrs.items()}) for kind, attrs in ops
         ]
-        return spelt(filled, [tuple(edge) for edge in edges])
+        return Network.of(filled, [tuple(edge) for edge in edges])
 
 
-def read_layer(network: Architecture) -> Layer:
+def read_layer(network: Network) -> Layer:
     """The kind and the channels of a layer that `cut` gave.
 
     Raises:
@@ -52,7 +51,7 @@ def read_layer(network: Architecture) -> Layer:
     words: list[str | int] = []
     sizes = {IN: network.ops[0].attrs["shape"][0]}
     ops = []
-    for op, sources in zip(network.ops, network.inputs(), strict=True):
+    for op, sources in zip(network.ops, network.sources(), strict=True):
         attrs, channels = dict(op.attrs), op.attrs["shape"][0]
         word: str | int = words[sources[0]] if sources else IN
         if op.kind == "conv" and attrs.get("groups", 1) == sizes[IN] == channels > 1:
@@ -68,19 +67,7 @@ def read_layer(network: Architecture) -> Layer:
         attrs["shape"] = (word, *attrs["shape"][1:])
         words.append(word)
         ops.append(Op(op.kind, attrs))
-    return Layer(spelt(ops, network.edges).key, sizes[IN], sizes.get(OUT, sizes[IN]))
-
-
-def read_network(key: str) -> Architecture:
-    """The network of a text of `spelt`, as it stands in journals and tables: a layer, or a whole network."""
-    try:
-        ops, edges = json.loads(key)
-        made = tuple(Op(kind, {name: _tuple(value) for name, value in attrs.items()}) for kind, attrs in ops)
-        return Architecture("layers", key, made, tuple(map(tuple, edges)))
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise InputError(
-            f"'{shortened(key, 60)}' is not a layer; `python -m search layers` writes such texts."
-        ) from error
+    return Layer(Network.of(ops, network.edges).key, sizes[IN], sizes.get(OUT, sizes[IN]))
 
 
 def _filled(name: str, value: Any, numbers: dict[str, int]) -> Any:

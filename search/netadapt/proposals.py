@@ -13,26 +13,27 @@ from typing import Any, Literal, Protocol, Self
 
 import numpy as np
 
-from datasets.records import Architecture
+from datasets.networks.model import Weights
+from datasets.networks.network import Network
 from search.netadapt.channels import Groups, Widths
-from search.netadapt.cutting import Weights, cut_weights
+from search.netadapt.cutting import cut_weights
 
 
 class Trainer(Protocol):
     """What trains and scores a network with its weights; the same numbers in give the same numbers out. It is sent to
     other processes, so it can be pickled."""
 
-    def tune(self, network: Architecture, weights: Weights, steps: int, seed: int) -> Weights:
+    def tune(self, network: Network, weights: Weights, steps: int, seed: int) -> Weights:
         """Weights after so many steps; those given stay as they are."""
 
     def scores(
-        self, network: Architecture, weights: Weights, part: Literal["holdout", "test"] = "holdout"
+        self, network: Network, weights: Weights, part: Literal["holdout", "test"] = "holdout"
     ) -> tuple[float, float]:
         """Accuracy in percent and cross-entropy in nats: on what is held out of training to choose by, or on the test
         set."""
 
     def on(self, device: str) -> Self:
-        """The same trainer on another device."""
+        """A trainer like this one on another device."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +123,8 @@ def _attempt(proposal: Proposal) -> Tried:
 
 
 def price(lost: float, won: float) -> float:
-    """Accuracy lost for every unit of latency won, to be least. Where accuracy was gained, the more of either the
-    better, which a quotient would not say."""
+    """Loss per latency saved; lower is better. Where a proposal gains accuracy the product is used instead, because a
+    quotient would then prefer to save less."""
     return lost / won if lost > 0 else lost * won
 
 

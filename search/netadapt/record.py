@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import fcntl
-import io
 import json
 import os
-import zipfile
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from datasets.files.reading import existing, read_json, shortened
+from datasets.files.reading import read_json
 from datasets.files.table_file import is_finite
 from datasets.files.writing import cannot_write, write_bytes, write_text
+from datasets.networks.model import Weights, read_weights, weights_to_npz
 from datasets.records import InputError
-from search.netadapt.cutting import Weights
 
 Row = dict[str, Any]
 
@@ -96,18 +91,9 @@ class Record:
         os.fsync(self.file.fileno())
         self.rows.append(row)
 
-    def has(self, name: str) -> bool:
-        """Whether weights of this name are there."""
-        return self._of(name).exists()
-
     def save(self, name: str, weights: Weights) -> None:
         """Write weights under a name."""
-        buffer = io.BytesIO()
-        flat: dict[str, Any] = {
-            f"{node}.{part}": value for node, named in weights.items() for part, value in named.items()
-        }
-        np.savez(buffer, **flat)
-        write_bytes(self._of(name), buffer.getvalue())
+        write_bytes(self._of(name), weights_to_npz(weights))
 
     def load(self, name: str) -> Weights:
         """Weights that were saved under this name."""
@@ -123,22 +109,3 @@ class Record:
 
     def _of(self, name: str) -> Path:
         return self.folder / f"{name}.npz"
-
-
-def read_weights(path: Path) -> Weights:
-    """Weights from a file of a `Record`; raises `InputError` where it is missing, damaged or larger than 2 GiB."""
-    weights: Weights = {}
-    path = existing(path, "delete its folder and adapt again")
-    try:
-        with zipfile.ZipFile(path) as parts:
-            if sum(part.file_size for part in parts.infolist()) > MOST_BYTES:
-                raise InputError(
-                    f"{path} expands to more than {MOST_BYTES:,} bytes; delete its folder and adapt again."
-                )
-        with np.load(path) as held:
-            for name in held.files:
-                node, part = name.split(".")
-                weights.setdefault(int(node), {})[part] = held[name]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise InputError(f"{path} is damaged ({shortened(error)}); delete its folder and adapt again.") from error
-    return weights

@@ -79,7 +79,7 @@ class Priced:
         return self.read(self.groups.channels(widths), which)
 
     def read(self, channels: np.ndarray, which: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """The same of networks of channels [B, G + F], as `Groups.channels` gives them."""
+        """Latencies [B, M] of some layers in networks of channels [B, G + F], as `Groups.channels` gives them."""
         ins, outs = channels[:, self.inputs[which]], channels[:, self.outputs[which]]
         self.lookups += ins.size
         kinds = np.tile(self.kinds[which], len(ins))
@@ -106,7 +106,7 @@ class WidthSearch(ABC):
     Attributes:
         priced: the network and its table.
         conv: step of convolutions' channels, and their smallest width.
-        dense: the same of dense layers' features.
+        dense: step of dense layers' features, and their smallest number.
         tried: how many widths all calls together tried.
     """
 

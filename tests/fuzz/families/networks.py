@@ -67,6 +67,7 @@ def change_keras(content: bytes, rng: Random) -> bytes:
 
 def _tflite(folder: Path) -> list[Files]:
     from datasets.blocks.network import Network
+
     from measure.backends import parse_backend
     from measure.build.weights import make_weights
 

@@ -17,7 +17,7 @@ from datasets.files.checkpoint import array, module, read_checkpoint, restoring,
 from datasets.records import Architectures, Space
 from datasets.spaces import parse_space
 from search.base import Decision, Ledger, Problem, Progress, silent
-from search.decoding import decoded, usable
+from search.optimizer.decoding import decoded, usable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -266,8 +266,8 @@ def answer(
         problem: its costs are predictions, and nothing is measured.
         grid: conditions a network is asked; 1: the budgets themselves.
         each: architectures that are decoded for a condition.
-        rounds: of a local search: all neighbours of the `width` best are looked at.
-        width: see there.
+        rounds: of a local search.
+        width: how many of the best have all their neighbours looked at in a round.
         progress: is told what is asked of predictions.
     """
     import torch

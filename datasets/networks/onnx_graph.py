@@ -14,11 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from datasets.analysis import params, totals
-from datasets.blocks.network import Network
-from datasets.files.onnx_constants import Constants
 from datasets.files.reading import shortened
-from datasets.records import Architecture, InputError
+from datasets.networks.analysis import params, totals
+from datasets.networks.builder import NetworkBuilder
+from datasets.networks.model import Weights
+from datasets.networks.network import Network
+from datasets.networks.onnx_constants import Constants
+from datasets.records import InputError
 
 _POINTWISE = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hswish"}
 _ALIASES = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
@@ -55,8 +57,8 @@ class Graph:
                  batch: int, opset: int, path: str) -> None:  # fmt: skip
         self.constants, self.shapes, self.uses = constants, shapes, uses
         self.batch, self.opset, self.path = batch, opset, path
-        self.net = Network()
-        self.weights: dict[int, dict[str, np.ndarray]] = {}
+        self.net = NetworkBuilder()
+        self.weights = Weights()
         self.nodes: dict[str, int] = {}  # tensor -> what computes it, maybe in another shape of as many elements
         self.sources: dict[int, tuple[int, ...]] = {}
         self.foreign: dict[int, Node] = {}
@@ -64,7 +66,7 @@ class Graph:
 
     def input(self, name: str) -> None:
         """The network's input."""
-        self.nodes[name] = self.net.add("input", self.shape(name), batch=self.batch)
+        self.nodes[name] = self.net.add("input", self.shape(name))
 
     def add(self, node: Node) -> None:
         """Any other node."""
@@ -82,7 +84,7 @@ class Graph:
             self.nodes[node.outputs[0]] = x
             self.own.setdefault(x, node.outputs[0])
 
-    def finish(self, output: str, key: str) -> tuple[Architecture, dict[int, dict[str, np.ndarray]]]:
+    def finish(self, output: str, key: str) -> tuple[Network, Weights]:
         """What reaches the output, and its weights."""
         if output not in self.nodes:
             raise InputError(f"The output of {self.path} is a constant, so there is no network to look at.")
@@ -97,7 +99,8 @@ class Graph:
         number = {old: new for new, old in enumerate(sorted(needed))}
         ops = tuple(self.net.ops[old] for old in number)
         edges = tuple((number[s], number[t], port) for s, t, port in self.net.edges if t in number)
-        return Architecture("onnx", key, ops, edges), {number[n]: w for n, w in self.weights.items() if n in number}
+        network = Network("onnx", key, ops, edges, self.batch)
+        return network, {number[n]: w for n, w in self.weights.items() if n in number}
 
     # Shapes and tensors
 
@@ -211,7 +214,7 @@ class Graph:
         return 0
 
 
-def check_totals(network: Architecture, path: str) -> None:
+def check_totals(network: Network, path: str) -> None:
     """Refuse a network whose MACs or bytes are more than numbers of 64 bits hold."""
     if (largest := max(totals(network).values())) > MOST:
         raise InputError(

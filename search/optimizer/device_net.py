@@ -11,8 +11,8 @@ from datasets.files.checkpoint import array, module, number, restoring
 from datasets.records import Architectures, InputError, Measurements
 from datasets.spaces import parse_space
 from encoders.cell import CellOneHot
-from predictors.any_device.synthetic_devices import SyntheticDevices
 from predictors.base import Log, silent
+from search.optimizer.synthetic_devices import SyntheticDevices
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -81,10 +81,9 @@ class DeviceNet:
     def _train(self, real: Tensor, x: Tensor, rng: np.random.Generator, log: Log) -> None:
         import torch
 
-        from predictors.training import one_cycle
-
         optimizer = torch.optim.AdamW(self.network_.parameters(), self.learning_rate, weight_decay=self.weight_decay)
-        schedule, few = one_cycle(optimizer, self.learning_rate, self.steps), round(self.real * self.devices)
+        warm, few = 0.1 if self.steps != 10 else 0.15, round(self.real * self.devices)  # torch divides by 0.1 * 10 - 1
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, self.steps, pct_start=warm)
         for step in range(self.steps):
             if step % FRESH == 0:
                 drawn = self.synthetic_.draw(SYNTHETIC, rng)
@@ -103,7 +102,7 @@ class DeviceNet:
         self.network_.eval().requires_grad_(False)
 
     def _network(self, features: int, references: int) -> nn.Module:
-        from predictors.networks import Bilinear
+        from search.optimizer.bilinear import Bilinear
 
         return Bilinear(features, references, self.hidden, self.rank)
 
@@ -116,7 +115,7 @@ class DeviceNet:
         return np.log(y[rows][_places(self.references_, few.architectures[rows])])
 
     def predict_relaxed(self, p: Tensor, device: Tensor) -> Tensor:
-        """See `Relaxable.predict_relaxed`; leading dimensions of both are broadcast."""
+        """Predictions [...] of relaxed architectures [..., F] on devices [..., K]; leading dimensions are broadcast."""
         return self.network_(p, device).exp()
 
     def predict(self, archs: Architectures, device: np.ndarray) -> np.ndarray:
@@ -167,9 +166,8 @@ class DeviceNet:
 
 def _places(wanted: Architectures, among: Architectures) -> np.ndarray:
     """Where each of `wanted` stands among those that were measured."""
-    there = {row.tobytes(): i for i, row in enumerate(among.decisions)}
-    places = [there.get(row.tobytes()) for row in wanted.decisions]
-    if wanted.space != among.space or None in places:
-        missing = places.count(None)
+    places = among.positions(wanted)
+    if wanted.space != among.space or (places < 0).any():
+        missing = int((places < 0).sum())
         raise InputError(f"{missing} of {len(wanted)} reference architectures were not measured; measure all of them.")
-    return np.array(places)
+    return places

@@ -1,7 +1,7 @@
-"""Any ONNX file as an `Architecture` with its weights.
+"""Any ONNX file as a `Model`.
 
 Shapes are inferred, constants folded where their values are needed, and nodes mapped to the vocabulary of
-`datasets.analysis` (`onnx_ops` says how). What never reaches the output is left out, as every runtime leaves it out.
+`networks.analysis` (`onnx_ops` says how). What never reaches the output is left out, as every runtime leaves it out.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.files.onnx_constants import Constants, Stored, stored_tensor, type_of
-from datasets.files.onnx_graph import Node, check_totals
-from datasets.files.onnx_ops import Reader
-from datasets.files.onnx_outline import outline
-from datasets.files.onnx_shapes import checked_shape, first_line, output_types
 from datasets.files.reading import existing, listed, shortened
-from datasets.records import Architecture, InputError
+from datasets.networks.model import Model
+from datasets.networks.onnx_constants import Constants, Stored, stored_tensor, type_of
+from datasets.networks.onnx_graph import Node, check_totals
+from datasets.networks.onnx_ops import Reader
+from datasets.networks.onnx_outline import outline
+from datasets.networks.onnx_shapes import checked_shape, first_line, output_types
+from datasets.records import InputError
 
 if TYPE_CHECKING:
     import onnx
@@ -29,15 +30,12 @@ MOST_NODES = 20_000
 """Most nodes of a network, functions of the file's own written out."""
 _DEEPEST = 50  # functions that call each other
 
-Weights = dict[int, dict[str, np.ndarray]]
-"""Node -> arrays by name, as `measure.build.weights` has them."""
 
-
-def read_onnx(path: Path, batch: int | None = None) -> tuple[Architecture, Weights]:
+def read_onnx(path: Path, batch: int | None = None) -> Model:
     """The network in a file and its weights, fp32, keyed by node.
 
     The network's space is `onnx`, its key the file's name and the first twelve digits of the SHA-256 of its bytes
-    (weights that stand in other files are not in them); its input names the batch.
+    (weights that stand in other files are not in them); it fixes the batch.
 
     Args:
         path: the file; weights in files beside it are read where they stand.
@@ -79,7 +77,7 @@ def read_onnx(path: Path, batch: int | None = None) -> tuple[Architecture, Weigh
             reader.add(node)
     network, weights = reader.finish(y, file_key(path))
     check_totals(network, str(path))
-    return network, weights
+    return Model(network, weights, path)
 
 
 def _fold(

@@ -1,4 +1,4 @@
-"""A Keras model as an `Architecture` with its weights, layer by layer; channels come first in it.
+"""A Keras model as a `Model`, layer by layer; channels come first in it.
 
 A model is read from its configuration, which is data: neither Keras nor TensorFlow is imported for a file.
 """
@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.analysis import BN_EPSILON
-from datasets.blocks.network import Network, same
-from datasets.files.keras_archive import KerasArchive, names
-from datasets.files.onnx_file import Weights, file_key
-from datasets.files.onnx_graph import check_totals
 from datasets.files.reading import shortened
-from datasets.records import Architecture, InputError
+from datasets.networks.analysis import BN_EPSILON
+from datasets.networks.builder import NetworkBuilder, same
+from datasets.networks.keras_archive import KerasArchive, names
+from datasets.networks.model import Model, Weights
+from datasets.networks.onnx_file import file_key
+from datasets.networks.onnx_graph import check_totals
+from datasets.records import InputError
 
 if TYPE_CHECKING:
     import keras
@@ -45,7 +46,7 @@ Arrays = Callable[[Sequence[tuple[int, ...]]], list[np.ndarray]]
 """The weights of a layer, whose shapes are given."""
 
 
-def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True) -> tuple[Architecture, Weights]:
+def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True) -> Model:
     """The network of a functional or sequential model, or of a `.keras` file, and its weights, fp32, keyed by node.
 
     The network's space is `keras`, its key the model's name, or the file's and the first digits of its SHA-256.
@@ -84,7 +85,7 @@ def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True) 
         raise InputError(f"The Keras model {key} is nested too deeply; export it to ONNX.") from error
     network = reader.net.finish("keras", key, end.node)
     check_totals(network, key)
-    return network, reader.weights
+    return Model(network, reader.weights if weights else None)
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ class _Layer:
 
 class _Reader:
     def __init__(self, key: str, batch: int, find: Callable[[Sequence[tuple[str, int]]], Arrays | None]) -> None:
-        self.net, self.weights, self.key, self.batch, self.find = Network(), Weights(), key, batch, find
+        self.net, self.weights, self.key, self.find = NetworkBuilder(batch), Weights(), key, find
         self.calls = 0
         self.used: set[tuple[tuple[str, int], ...]] = set()
 
@@ -275,7 +276,7 @@ class _Reader:
             raise InputError(f"An input of shape {tuple(shape[1:])} leaves a size open; give the model a fixed one.")
         it = _Layer("InputLayer", "input", dict(enumerate(shape)), self.key)  # type: ignore[arg-type]
         sides = [it.number(i) for i in range(1, len(shape))]  # type: ignore[arg-type]
-        return _Tensor(self.net.add("input", (sides[-1], *sides[:-1]), batch=self.batch))
+        return _Tensor(self.net.add("input", (sides[-1], *sides[:-1])))
 
     def _about(self, layer: Any) -> tuple[str, Mapping[str, Any]]:
         """Class and fields of a layer of Keras's own."""

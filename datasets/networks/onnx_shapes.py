@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from datasets.files.onnx_constants import Constants
 from datasets.files.reading import shortened
+from datasets.networks.onnx_constants import Constants
 from datasets.records import InputError
 
 if TYPE_CHECKING:

@@ -1,23 +1,23 @@
-"""Shaped networks, op by op, and the totals of networks that are chains of blocks."""
+"""Networks built op by op."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-
-from datasets.analysis import TOTALS, totals, window
-from datasets.records import Architecture, Architectures, Op, Space
-
-if TYPE_CHECKING:
-    import pandas as pd
+from datasets.architectures import Op
+from datasets.networks.analysis import window
+from datasets.networks.network import Network
 
 
-class Network:
-    """Collects shaped ops in execution order; every method returns the number of the node that it added."""
+class NetworkBuilder:
+    """Collects shaped ops in execution order; every method returns the number of the node that it added.
 
-    def __init__(self) -> None:
+    Args:
+        batch: samples per run, where the network fixes it.
+    """
+
+    def __init__(self, batch: int | None = None) -> None:
+        self.batch = batch
         self.ops: list[Op] = []
         self.edges: list[tuple[int, int, int]] = []
 
@@ -71,10 +71,11 @@ class Network:
         x = self.pointwise("bn", self.conv(x, channels, kernel, stride, groups, pad=pad))
         return x if act is None else self.pointwise(act, x)
 
-    def finish(self, space: str, key: str, output: int | None = None) -> Architecture:
+    def finish(self, space: str, key: str, output: int | None = None) -> Network:
         """The whole, or what was added up to a node that is to be the output."""
         end = len(self.ops) if output is None else output + 1
-        return Architecture(space, key, tuple(self.ops[:end]), tuple(edge for edge in self.edges if edge[1] < end))
+        edges = tuple(edge for edge in self.edges if edge[1] < end)
+        return Network(space, key, tuple(self.ops[:end]), edges, self.batch)
 
 
 def same(shape: tuple[int, ...], kernel: int, stride: int) -> tuple[int, int, int, int]:
@@ -82,45 +83,3 @@ def same(shape: tuple[int, ...], kernel: int, stride: int) -> tuple[int, int, in
     odd row or column comes last."""
     rows, columns = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in shape[1:])
     return rows // 2, columns // 2, rows - rows // 2, columns - columns // 2
-
-
-def chain_graph(kinds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Kinds [A, N + 2] and adjacency [A, N + 2, N + 2] of chains from input (kind 0) through N blocks to output (1)."""
-    a, n = len(kinds), kinds.shape[1] + 2
-    nodes = np.concatenate([np.zeros((a, 1), int), kinds, np.ones((a, 1), int)], axis=1)
-    return nodes, np.broadcast_to(np.eye(n, k=1, dtype=bool), (a, n, n))
-
-
-class Chain(Space):
-    """A space whose architectures are chains of blocks."""
-
-    def connected(self, archs: Architectures) -> np.ndarray:
-        """Always: a chain has no dead ends."""
-        return np.ones(len(archs), dtype=bool)
-
-    def architecture(self, decisions: np.ndarray) -> Architecture:
-        archs = Architectures(self, decisions[None])
-        (kinds,), _ = self.graph(archs)
-        edges = tuple((node, node + 1, 0) for node in range(len(kinds) - 1))
-        return Architecture(str(self), archs.keys[0], tuple(Op(self.kinds[kind]) for kind in kinds), edges)
-
-
-def block_totals(shape: tuple[int, ...], build: Callable[[Network, int], int]) -> np.ndarray:
-    """Totals [6] (the order of `analysis.totals`) of what `build` puts behind a tensor.
-
-    The peak counts that tensor for as long as the block needs it, and what the block gives.
-    """
-    net = Network()
-    build(net, net.add("input", shape))
-    return np.array(list(totals(net.finish("", "")).values()))
-
-
-def chain_totals(blocks: np.ndarray) -> pd.DataFrame:
-    """Totals of chains of blocks, from those of the blocks [A, blocks, 6].
-
-    Only one tensor lives between two blocks, so the chain's peak is the largest of theirs; all else adds up.
-    """
-    import pandas as pd
-
-    table = pd.DataFrame(blocks.sum(1), columns=list(TOTALS))
-    return table.assign(peak_bytes=blocks[:, :, TOTALS.index("peak_bytes")].max(1))

@@ -31,7 +31,7 @@ def explore(
         shares: of those near the optima, of those of which least is known, and of those unlike all known ones; the most
             uncertain first among the first.
     """
-    taken = np.isin(_keys(pool), _keys(known))
+    taken = known.positions(pool) >= 0
     chosen: list[int] = []
     order = np.lexsort((rng.random(len(pool)), -uncertainty))
     near = _distance(pool, optima) <= NEAR
@@ -46,10 +46,6 @@ def explore(
         taken[chosen[-1]] = True
         distance = np.minimum(distance, _distance(pool, pool[[chosen[-1]]]))
     return np.array(chosen)
-
-
-def _keys(archs: Architectures) -> np.ndarray:
-    return np.array([row.tobytes().hex() for row in archs.decisions])
 
 
 def _distance(archs: Architectures, others: Architectures) -> np.ndarray:

@@ -20,14 +20,14 @@ are. It can be counted and priced, and only the file's own runtime can run it.
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from datasets.records import Architecture, Op
+from datasets.architectures import Op
+from datasets.networks.network import Network
 
 VOCABULARY = frozenset(("input", "zero", "conv", "max_pool", "avg_pool", "global_avg_pool", "dense", "bn", "relu",
                         "relu6", "hswish", "hsigmoid", "sigmoid", "tanh", "silu", "softmax", "add", "mul", "concat",
@@ -94,12 +94,12 @@ def params(op: Op, in_shape: tuple[int, ...]) -> int:
     return op.attrs.get("params", 0)
 
 
-def totals(network: Architecture, batch: int | None = None) -> dict[str, int]:
+def totals(network: Network, batch: int | None = None) -> dict[str, int]:
     """Totals of a shaped network.
 
     Args:
         network: whose ops all have a `shape`.
-        batch: by default that of the network's input if it names one, else 1.
+        batch: by default that which the network fixes, else 1.
 
     Returns:
         macs: multiply-accumulates; flops: twice that; params: trainable parameters; peak_bytes: the most bytes of
@@ -107,12 +107,12 @@ def totals(network: Architecture, batch: int | None = None) -> dict[str, int]:
         use (weights not counted); moved_bytes: activations read and written plus weights read, op by op without
         fusion; kernels: ops that run.
     """
-    batch = batch or network.ops[0].attrs.get("batch", 1)
+    batch = batch or network.batch or 1
     shapes = [tuple(op.attrs["shape"]) for op in network.ops]
     size = [BYTES * batch * math.prod(shape) for shape in shapes]
     total = dict.fromkeys(TOTALS, 0)
     total["peak_bytes"] = max(alive(network, batch))
-    for index, (op, sources) in enumerate(zip(network.ops, network.inputs(), strict=True)):
+    for index, (op, sources) in enumerate(zip(network.ops, network.sources(), strict=True)):
         if op.kind in ("input", "zero"):
             continue
         in_shape = shapes[sources[0]]
@@ -125,20 +125,21 @@ def totals(network: Architecture, batch: int | None = None) -> dict[str, int]:
     return total
 
 
-def uncounted(network: Architecture) -> Counter[str]:
+def uncounted(network: Network) -> Counter[str]:
     """Ops of a file whose MACs are unknown and taken for none, and how many: recurrent layers, and whatever is no op of
     ONNX itself."""
     ops = (op.kind for op in network.ops if op.kind not in VOCABULARY and not op.attrs.get("macs"))
     return Counter(kind for kind in ops if kind in PRODUCTS or "." in kind)
 
 
-def alive(network: Architecture, batch: int = 1) -> list[int]:
+def alive(network: Network, batch: int = 1) -> list[int]:
     """Bytes of the activations that are alive while each op runs, what it reads and writes among them."""
     size = [BYTES * batch * math.prod(op.attrs["shape"]) for op in network.ops]
     last_use = list(range(len(size)))
     for source, target, _ in network.edges:
         last_use[source] = max(last_use[source], target)
-    last_use[-1] = len(size)  # the network's output outlives it
+    for port in network.outputs:
+        last_use[port.node] = len(size)  # outputs outlive the network
     dies = [0] * (len(size) + 1)
     for index, end in enumerate(last_use):
         dies[end] += size[index]
@@ -147,14 +148,15 @@ def alive(network: Architecture, batch: int = 1) -> list[int]:
     return [here - gone for here, gone in zip(born, dead, strict=False)]
 
 
-def entries(network: Architecture) -> list[list[int]]:
+def entries(network: Network) -> list[list[int]]:
     """What a runtime runs as one: an op with the batch norms and activations behind it that nothing else reads.
 
     The nodes of every entry, in the network's order; what never reaches the output, or only
     constants feed, is not there.
     """
-    inputs = network.inputs()
-    constant, needed = set[int](), {len(network.ops) - 1}
+    inputs = network.sources()
+    ends = {port.node for port in network.outputs}
+    constant, needed = set[int](), set(ends)
     for node, op in enumerate(network.ops):
         if op.kind == "zero" or (inputs[node] and constant.issuperset(inputs[node])):
             constant.add(node)
@@ -171,16 +173,16 @@ def entries(network: Architecture) -> list[list[int]]:
         if node in taken:
             continue
         entry = [node]
-        while len(after := readers[entry[-1]]) == 1 and network.ops[after[0]].kind in FOLDED:
+        while entry[-1] not in ends and len(after := readers[entry[-1]]) == 1 and network.ops[after[0]].kind in FOLDED:
             entry += after
         taken.update(entry)
         found.append(entry)
     return found
 
 
-def cut(network: Architecture, nodes: Sequence[int]) -> Architecture:
+def cut(network: Network, nodes: Sequence[int]) -> Network:
     """Some nodes of a network, in order, as a network of its own; its key says all that it is."""
-    inputs, ops, edges, new = network.inputs(), list[Op](), list[tuple[int, int, int]](), dict[int, int]()
+    inputs, ops, edges, new = network.sources(), list[Op](), list[tuple[int, int, int]](), dict[int, int]()
 
     def add(op: Op, *sources: int) -> int:
         ops.append(op)
@@ -202,10 +204,20 @@ def cut(network: Architecture, nodes: Sequence[int]) -> Architecture:
                 gate = network.ops[node].kind == "mul"  # times zero would be nothing; a half is something
                 sources.append(add(Op("hsigmoid", {"shape": shape(source)}), other) if gate else other)
         new[node] = add(network.ops[node], *sources)
-    return spelt(ops, edges)
+    return Network.of(ops, edges)
 
 
-def spelt(ops: Sequence[Op], edges: Sequence[tuple[int, int, int]]) -> Architecture:
-    """Shaped ops as a network of the space `layers`, where a key says all that it is."""
-    key = json.dumps([[[op.kind, dict(op.attrs)] for op in ops], edges], separators=(",", ":"))
-    return Architecture("layers", key, tuple(ops), tuple(edges))
+def label(network: Network, nodes: Sequence[int] | None = None) -> str:
+    """Some nodes (by default the first piece) in words: their kinds, the first one's window and groups, and the shapes
+    before and behind them, as in `conv+bn+relu 3/1 16x32x32 -> 16x32x32`."""
+    nodes = nodes or entries(network)[0]
+    ops = [network.ops[node] for node in nodes]
+    sources, attrs = network.sources()[nodes[0]], ops[0].attrs
+    window = f" {_by(attrs['kernel'])}/{_by(attrs.get('stride', 1))}" if "kernel" in attrs else ""
+    groups = f" groups {attrs['groups']}" if attrs.get("groups", 1) > 1 else ""
+    before = _by(network.shape(sources[0])) if sources else ""
+    return f"{'+'.join(op.kind for op in ops)}{window}{groups} {before} -> {_by(network.shape(nodes[-1]))}"
+
+
+def _by(value: Any) -> str:
+    return str(value) if isinstance(value, int) else "x".join(map(str, value))

@@ -1,0 +1,110 @@
+"""Many networks of any kinds, where otherwise architectures of one space stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from datasets.architectures import Architecture, Architectures, InputError, Space
+from datasets.networks.analysis import TOTALS, totals
+from datasets.networks.network import Network, of_key
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class AnyNetwork(Space):
+    """The space of all networks, as the space of `Networks`; it cannot be listed.
+
+    Its text form is `networks`; keys that it reads are JSON forms of networks.
+    """
+
+    def __str__(self) -> str:
+        return "networks"
+
+    def parse(self, keys: Sequence[str]) -> Any:
+        return Networks([of_key(key) for key in keys])
+
+    def format(self, archs: Any) -> list[str]:
+        return archs.keys
+
+    def canonical(self, archs: Any) -> list[str]:
+        """JSON forms: equal where two networks have the same ops, whatever they are called."""
+        return [network.to_json() for network in archs]
+
+    def connected(self, archs: Any) -> np.ndarray:
+        return np.ones(len(archs), bool)
+
+    def expand(self, arch: Any) -> Network:
+        """The network itself."""
+        return arch
+
+    def totals(self, archs: Any) -> pd.DataFrame:
+        import pandas as pd
+
+        return pd.DataFrame([totals(network) for network in archs], columns=list(TOTALS))
+
+    def architecture(self, decisions: np.ndarray) -> Architecture:
+        raise InputError("Networks of any kind have no decisions to search among; name a search space.")
+
+    def all(self) -> Any:
+        raise InputError("Networks of any kind cannot be listed; name a search space, or the networks.")
+
+    def sample(self, n: int, rng: np.random.Generator) -> Any:
+        """Some networks to try things with: random ones of the space `convnet`."""
+        from datasets.spaces.convnet import ConvNet
+
+        return Networks.of(ConvNet().sample(n, rng))
+
+
+class Networks(Architectures):
+    """Many networks of any kinds, as `Architectures` are many points of one space.
+
+    Attributes:
+        networks: in order.
+    """
+
+    space = AnyNetwork()
+
+    def __init__(self, networks: Iterable[Network]) -> None:
+        self.networks = tuple(networks)
+
+    @staticmethod
+    def of(archs: Architectures) -> Networks:
+        """The networks that architectures stand for."""
+        return archs if isinstance(archs, Networks) else Networks(archs.space.expand(arch) for arch in archs)
+
+    @property
+    def decisions(self) -> np.ndarray:  # type: ignore[override]
+        raise InputError(
+            "Networks of any kind have no decisions; choose an encoder that reads totals (encoders.flat.Totals), or a "
+            "predictor of networks."
+        )
+
+    def __len__(self) -> int:
+        return len(self.networks)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, int | np.integer):
+            return self.networks[int(index)]
+        return Networks(self.networks[i] for i in np.arange(len(self))[index])
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.networks)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Networks) and self.networks == other.networks
+
+    __hash__ = None
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} networks>"
+
+    @property
+    def keys(self) -> list[str]:
+        """Their names."""
+        return [network.key for network in self.networks]

@@ -1,1 +1,0 @@
-"""Predictors that take the device as an input, and what an optimizer network learns from them."""
