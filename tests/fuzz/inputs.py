@@ -238,12 +238,12 @@ def journal(deviceless: bool = False) -> bytes:
 
 def network_files(folder: Path) -> dict[str, bytes]:
     """ONNX files: a network as this project writes it, and one as exporters do, with computed shapes."""
-    from datasets.blocks.network import Network
+    from datasets.networks.builder import NetworkBuilder
 
     from measure.build.onnx_graph import build_onnx
     from measure.build.weights import make_weights
 
-    net = Network()
+    net = NetworkBuilder()
     x = net.conv_bn(net.add("input", (3, 12, 12)), 8, 3, act="relu")
     x = net.pool("max_pool", net.conv_bn(x, 8, 3, groups=8, act="hswish"), 2, 2)
     gate = net.conv(net.add("global_avg_pool", (8, 1, 1), x), 8, 1, bias=1)
