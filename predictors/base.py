@@ -1,15 +1,13 @@
-"""`Predictor`: fit measurements, predict numbers; it owns its encoder and its label scale, so a saved one needs nothing
-else."""
+"""`Predictor`: fit measurements, predict numbers, save what was learnt; and what some can do besides."""
 
 from __future__ import annotations
 
 import platform
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
@@ -17,11 +15,8 @@ from datasets.files.checkpoint import DAMAGE, read_checkpoint, restoring, write_
 from datasets.files.reading import shortened
 from datasets.records import UNITS, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from datasets.spaces import parse_space
-from encoders.base import GraphEncoder, VectorEncoder
 from predictors.belief import Belief
 from predictors.config import from_config, to_config
-from predictors.limits import check_limits
-from predictors.scaling import Scale, centring
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +25,8 @@ FORMAT = 2
 """Version of `predictor.pt` and `predictor.onnx`; from 2 on they hold a digest of their content."""
 SCORED = {"set", "device", "cells", "n", "spearman", "within_10"}
 """What is shown of each of a file's scores."""
+KNOWN = {"format", "predictor", "unit", "space", "devices", "scale", "versions", "state"}
+"""What files say besides `Predictor.metadata_`."""
 MOST_DEVICES = 10_000
 """Most devices that a file may answer for."""
 
@@ -40,94 +37,43 @@ class Log(Protocol):
     def __call__(self, message: str, **numbers: float) -> None: ...
 
 
-Inputs = dict[str, np.ndarray]
-"""What a network takes: `nodes`, `adjacency` and `mask` of a graph encoder, or `x` of a vector encoder."""
-
-
 def silent(message: str, **numbers: float) -> None:
     """A log that says nothing."""
 
 
-@dataclass
 class Predictor(CostModel):
-    """Predicts one metric on the devices it was fitted on, one output a device.
+    """Predicts one metric of architectures or networks on the devices that it was fitted on.
+
+    What inherits is a dataclass: its fields are its YAML file, its flags and its entry in a saved file.
 
     Attributes:
         metric: what it predicts; predictions are in the metric's unit.
-        scale: of the labels.
-        tolerance: 0, or the relative error to stay within (0.1 for +-10 %): one factor a device, found on the
-            validation set, then moves predictions so that most do, which leaves the order as it is and costs some MAPE.
+        space_: of what it was fitted on; `networks` where that are networks of any kinds.
+        devices_: what it answers for; none for a metric of no device.
+        metadata_: what else stands in saved files (data set, split, scores).
     """
 
-    metric: str = "latency_ms"
-    scale: Scale = field(default_factory=Scale)
-    tolerance: float = 0.0
-
-    encoder: GraphEncoder | VectorEncoder = field(init=False, repr=False, compare=False)
-    space_: Space = field(init=False, repr=False, compare=False)
-    devices_: tuple[Device, ...] = field(init=False, repr=False, compare=False)
-    metadata_: dict[str, Any] = field(init=False, repr=False, compare=False)
-
-    chunk: ClassVar[int] = 4096
-    """Architectures that are predicted at once."""
-
-    def __post_init__(self) -> None:
-        check_limits(self)
-
-    # What a kind of predictor has to supply: arrays in, arrays out; scaled labels [A, D], NaN where unknown.
+    metric: str
+    space_: Space
+    devices_: tuple[Device, ...]
+    metadata_: dict[str, Any]
 
     @abstractmethod
-    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None: ...
-
-    @abstractmethod
-    def _forward(self, x: Inputs) -> np.ndarray: ...
-
-    @abstractmethod
-    def _state(self) -> dict[str, Any]: ...
-
-    @abstractmethod
-    def _restore(self, state: dict[str, Any]) -> None: ...
-
-    @abstractmethod
-    def _to_onnx(self, x: Inputs) -> Any: ...
-
     def fit(self, train: Measurements, val: Measurements | None = None, log: Log = silent) -> Self:
         """Learn from `train`; `val`, of the same devices, gives what must not come from training labels. An earlier fit
         is forgotten."""
-        if not 0 <= self.tolerance < 1 or (self.tolerance and val is None):
-            raise InputError(f"tolerance = {self.tolerance} must lie in [0, 1), and needs a validation set if above 0.")
-        y = train.matrix(self.metric)
-        empty = np.isnan(y).all(axis=0)
-        if empty.any():
-            raise InputError(
-                f"{train.name} has no {self.metric} to learn from on {train.devices[empty.argmax()].name}."
-            )
-        rows = ~np.isnan(y).all(axis=1)
-        archs = train.architectures[np.flatnonzero(rows)]
-        self.space_, self.devices_ = archs.space, train.devices if y.shape[1] == len(train.devices) else ()
-        if self.scale.kind == "log" and not (y[rows] > 0)[~np.isnan(y[rows])].all():
-            raise InputError(
-                f"{self.metric} of {train.name} has values that are not above zero: set scale.kind=linear."
-            )
-        self.scale.fit(y[rows])
-        held = None
-        if val is not None:
-            held = self.encode(val.architectures), self.scale.transform(val.matrix(self.metric))
-        self._fit(self.encode(archs), self.scale.transform(y[rows]), held, log)
-        if self.tolerance and val is not None:
-            predicted = self.predict_all(val.architectures)
-            self.scale.multiply(centring(predicted, val.matrix(self.metric), self.tolerance))
-        return self
 
-    def encode(self, archs: Architectures) -> Inputs:
-        """The network's inputs for architectures of the space it was fitted on."""
-        if archs.space != self.space_:
-            raise InputError(f"This predictor was fitted on {self.space_}; it cannot predict for {archs.space}.")
-        return self._arrays(archs)
+    @abstractmethod
+    def predict_all(self, archs: Architectures, chunk: int = 0) -> np.ndarray:
+        """Predictions [A, D] on every device it was fitted on, in the metric's unit, `chunk` architectures at once."""
 
-    def _arrays(self, archs: Architectures) -> Inputs:
-        batch = self.encoder(archs)
-        return {"x": batch} if isinstance(batch, np.ndarray) else batch._asdict()
+    @abstractmethod
+    def state(self) -> dict[str, Any]:
+        """What was learnt, as plain containers and arrays."""
+
+    @abstractmethod
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over what `state` gave; what does not fit the configuration raises one of `checkpoint.DAMAGE`."""
 
     def predict(self, archs: Architectures, device: Device | None = None) -> np.ndarray:
         """Predictions [A] on one device it was fitted on (none for a metric of no device), in the metric's unit."""
@@ -142,12 +88,6 @@ class Predictor(CostModel):
             asked = "no device" if device is None else f"device '{device.name}'"
             raise InputError(f"This predictor was not fitted on {asked}; it answers for: {', '.join(names)}.")
         return names.index(device.name)
-
-    def predict_all(self, archs: Architectures, chunk: int = 0) -> np.ndarray:
-        """Predictions [A, D] on every device it was fitted on; memory stays flat in A but for the answer."""
-        size = chunk or self.chunk
-        parts = [self._forward(self.encode(archs[i : i + size])) for i in range(0, len(archs), size)]
-        return self.scale.inverse(np.concatenate(parts)) if parts else np.empty((0, max(1, len(self.devices_))))
 
     def on(self, device: Device | None, metric: str = "latency_ms") -> Cost:
         """The prediction as a cost."""
@@ -164,15 +104,31 @@ class Predictor(CostModel):
             "unit": UNITS.get(self.metric, ""),
             "space": str(self.space_),
             "devices": [device.to_dict() for device in self.devices_],
-            "scale": self.scale.state(),
             "versions": {name: version(name) for name in ("torch", "numpy", "onnxruntime")}
             | {"python": platform.python_version()},
             **getattr(self, "metadata_", {}),
         }
 
+    def describe(self, meta: Mapping[str, Any]) -> None:
+        """Take over what `metadata` gave."""
+        self.space_ = parse_space(meta["space"])
+        self.devices_ = devices_of(meta["devices"])
+        scores = meta.get("scores", [])
+        if type(scores) is not list or any(not set(row) >= SCORED for row in scores):
+            raise ValueError("scores")
+        self.metadata_ = {key: value for key, value in meta.items() if key not in KNOWN}
+
+    def check(self) -> None:
+        """Predict two architectures; raises a ValueError where the answer has another shape, or is no number."""
+        archs = self.space_.sample(2, np.random.default_rng(0))
+        with np.errstate(all="ignore"):
+            y = self.predict_all(archs)
+        if y.shape != (2, max(1, len(self.devices_))) or np.isnan(y).any():
+            raise ValueError(f"predictions of two architectures are {y.tolist()}")
+
     def save(self, path: Path) -> None:
         """Write `predictor.pt`: plain containers and tensors, whole or not at all."""
-        write_checkpoint({**self.metadata(), "state": self._state()}, path)
+        write_checkpoint({**self.metadata(), "state": self.state()}, path)
 
     @staticmethod
     def load(path: Path) -> Predictor:
@@ -242,11 +198,8 @@ def restored(saved: Mapping[str, Any], where: str) -> Predictor:
     """
     predictor = rebuild(saved, where)
     with restoring(f"The weights in {where} do not fit its configuration; was it edited?"):
-        predictor._restore(saved["state"])
-        archs = predictor.space_.sample(2, np.random.default_rng(0))
-        z, y = predictor._forward(predictor.encode(archs)), predictor.predict_all(archs)
-        if not z.shape == y.shape == (2, max(1, len(predictor.devices_))) or np.isnan(z).any() or np.isnan(y).any():
-            raise ValueError(f"predictions of two architectures are {y.tolist()}")
+        predictor.restore(saved["state"])
+        predictor.check()
     return predictor
 
 
@@ -272,7 +225,7 @@ def devices_of(described: Any) -> tuple[Device, ...]:
 
 
 def rebuild(meta: Any, where: str) -> Predictor:
-    """The predictor that metadata describe, without its weights.
+    """The predictor that metadata describe, without what it had learnt.
 
     Raises:
         InputError: they are not metadata of ours.
@@ -281,17 +234,10 @@ def rebuild(meta: Any, where: str) -> Predictor:
         raise InputError(f"{where} is no predictor of Gnomon, or of another version (this one reads format {FORMAT}).")
     try:
         predictor = from_config(meta["predictor"], Predictor)  # type: ignore[type-abstract]
-        predictor.space_ = parse_space(meta["space"])
-        predictor.devices_ = devices_of(meta["devices"])
-        predictor.scale.restore(meta["scale"], max(1, len(predictor.devices_)))
-        scores = meta.get("scores", [])
-        if type(scores) is not list or any(not set(row) >= SCORED for row in scores):
-            raise ValueError("scores")
+        predictor.describe(meta)
     except DAMAGE as error:
         what = shortened(f"{type(error).__name__}: {error}")
         raise InputError(f"{where} lacks a part of its description ({what}); was it edited?") from error
     if type(predictor.metric) is not str:
         raise InputError(f"{where} names no metric; was it edited?")
-    known = {"format", "predictor", "unit", "space", "devices", "scale", "versions", "state"}
-    predictor.metadata_ = {key: value for key, value in meta.items() if key not in known}
     return predictor

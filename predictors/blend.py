@@ -11,18 +11,19 @@ import numpy as np
 from datasets.files.checkpoint import array
 from datasets.records import Architectures, InputError
 from encoders.cell import CellOneHot
-from predictors.base import Inputs, Log, Predictor
+from predictors.base import Log
 from predictors.gcn import GCN
 from predictors.linear import Linear
+from predictors.regressor import Inputs, Regressor
 from predictors.scaling import Scale
 
 
-def _line_and_graph() -> list[Predictor]:
+def _line_and_graph() -> list[Regressor]:
     return [Linear(encoder=CellOneHot()), GCN()]
 
 
 @dataclass
-class Blend(Predictor):
+class Blend(Regressor):
     """Convex combination of its members' predictions, one set of weights a device, by least squares on the validation
     set (stacking: Wolpert, Neural Networks 1992; non-negative weights: Breiman, Machine Learning 1996). A line wins
     where a device is noisy, a net where ops interact; a hundred labels suffice to tell which.
@@ -33,7 +34,7 @@ class Blend(Predictor):
     """
 
     scale: Scale = field(default_factory=lambda: Scale("linear"), init=False)
-    members: list[Predictor] = field(default_factory=_line_and_graph)
+    members: list[Regressor] = field(default_factory=_line_and_graph)
     relative: bool = False
 
     def __post_init__(self) -> None:
@@ -41,23 +42,23 @@ class Blend(Predictor):
         if not self.members or {member.metric for member in self.members} != {self.metric}:
             raise InputError(f"A blend needs members, and all of them must predict {self.metric}.")
 
-    def _arrays(self, archs: Architectures) -> Inputs:
-        return {f"m{i}_{k}": v for i, member in enumerate(self.members) for k, v in member._arrays(archs).items()}
+    def arrays(self, archs: Architectures) -> Inputs:
+        return {f"m{i}_{k}": v for i, member in enumerate(self.members) for k, v in member.arrays(archs).items()}
 
-    def _parts(self, x: Inputs) -> Iterator[tuple[Predictor, Inputs]]:
+    def _parts(self, x: Inputs) -> Iterator[tuple[Regressor, Inputs]]:
         """Every member and its own inputs."""
         for i, member in enumerate(self.members):
             prefix = f"m{i}_"
             yield member, {k.removeprefix(prefix): v for k, v in x.items() if k.startswith(prefix)}
 
-    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+    def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         y, held = self.scale.inverse(z), None if val is None else self.scale.inverse(val[1])
         seen = [None] * len(self.members) if val is None else [part for _, part in self._parts(val[0])]
         for i, ((member, part), one) in enumerate(zip(self._parts(x), seen, strict=True), 1):
             log(f"member {i} of {len(self.members)}: {type(member).__name__}")
             member.scale.fit(y)
             told = None if one is None or held is None else (one, member.scale.transform(held))
-            member._fit(part, member.scale.transform(y), told, log)
+            member.learn(part, member.scale.transform(y), told, log)
         self.weights_ = np.full((len(self.members), y.shape[1]), 1 / len(self.members))
         if val is not None and held is not None:
             each = self._each(val[0])
@@ -70,28 +71,28 @@ class Blend(Predictor):
 
     def _each(self, x: Inputs) -> np.ndarray:
         """Predictions [members, A, D] in the metric's unit."""
-        return np.stack([member.scale.inverse(member._forward(part)) for member, part in self._parts(x)])
+        return np.stack([member.scale.inverse(member.forward(part)) for member, part in self._parts(x)])
 
-    def _forward(self, x: Inputs) -> np.ndarray:
+    def forward(self, x: Inputs) -> np.ndarray:
         return self.scale.transform((self._each(x) * self.weights_[:, None]).sum(axis=0))
 
-    def _state(self) -> dict[str, Any]:
-        members = [{"state": member._state(), "scale": member.scale.state()} for member in self.members]
+    def state(self) -> dict[str, Any]:
+        members = [{"state": member.state(), "scale": member.scale.state()} for member in self.members]
         return {"weights": self.weights_, "members": members}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         devices = len(self.scale.mean_)
         self.weights_ = array(state["weights"], len(self.members), devices)
         for member, part in zip(self.members, state["members"], strict=True):
             member.scale.restore(part["scale"], devices)
-            member._restore(part["state"])
+            member.restore(part["state"])
 
-    def _to_onnx(self, x: Inputs) -> Any:
+    def to_onnx(self, x: Inputs) -> Any:
         from predictors.export import append_inverse_scale, joined, weighted_sum
 
         models = []
         for member, part in self._parts(x):
-            model = member._to_onnx(part)
+            model = member.to_onnx(part)
             append_inverse_scale(model, member)
             models.append(model)
         std, mean = self.scale.std_, self.scale.mean_

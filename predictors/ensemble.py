@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.records import InputError
-from predictors.base import Inputs, Log, Predictor, Relaxable
+from predictors.base import Log, Relaxable
 from predictors.gcn import GCN
+from predictors.regressor import Inputs, Regressor
 from predictors.scaling import Scale
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Ensemble(Predictor):
+class Ensemble(Regressor):
     """The mean of several members' predictions, taken on the label scale; how far they differ is their uncertainty
     (deep ensembles: Lakshminarayanan et al., NeurIPS 2017).
 
@@ -28,7 +29,7 @@ class Ensemble(Predictor):
 
     metric: str = field(init=False)
     scale: Scale = field(init=False)
-    member: Predictor = field(default_factory=GCN)
+    member: Regressor = field(default_factory=GCN)
     size: int = 5
 
     def __post_init__(self) -> None:
@@ -39,21 +40,21 @@ class Ensemble(Predictor):
             )
         self.metric, self.scale, self.encoder = self.member.metric, self.member.scale, self.member.encoder
 
-    def _members(self) -> list[Predictor]:
+    def _members(self) -> list[Regressor]:
         first = self.member.seed  # type: ignore[attr-defined]
         members = [replace(self.member, seed=first + i) for i in range(self.size)]  # type: ignore[call-arg]
         for member in members:
             member.scale = self.scale
         return members
 
-    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+    def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         self.members_ = self._members()
         for number, member in enumerate(self.members_, 1):
             log(f"member {number} of {self.size}")
-            member._fit(x, z, val, log)
+            member.learn(x, z, val, log)
 
-    def _forward(self, x: Inputs) -> np.ndarray:
-        return np.mean([member._forward(x) for member in self.members_], axis=0)
+    def forward(self, x: Inputs) -> np.ndarray:
+        return np.mean([member.forward(x) for member in self.members_], axis=0)
 
     def predict_relaxed(self, p: Tensor, device: Tensor) -> Tensor:
         """Predictions [B] of relaxed architectures [B, F], differentiable; the members must be `Relaxable`."""
@@ -64,19 +65,19 @@ class Ensemble(Predictor):
         said = torch.stack([member.predict_relaxed(p, device) for member in self.members_])  # type: ignore[attr-defined]
         return said.log().mean(dim=0).exp() if self.scale.kind == "log" else said.mean(dim=0)
 
-    def _state(self) -> dict[str, Any]:
-        return {"members": [member._state() for member in self.members_]}
+    def state(self) -> dict[str, Any]:
+        return {"members": [member.state() for member in self.members_]}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         if self.size != len(state["members"]):  # before so many are made
             raise ValueError(f"{len(state['members'])} members, not {self.size}")
         self.members_ = self._members()
         for member, part in zip(self.members_, state["members"], strict=True):
-            member._restore(part)
+            member.restore(part)
 
-    def _to_onnx(self, x: Inputs) -> Any:
+    def to_onnx(self, x: Inputs) -> Any:
         from predictors.export import joined, weighted_sum
 
-        model = joined([member._to_onnx(x) for member in self.members_], share_inputs=True)
+        model = joined([member.to_onnx(x) for member in self.members_], share_inputs=True)
         outputs = len(self.scale.mean_)
         return weighted_sum(model, np.full((self.size, outputs), 1 / self.size), np.zeros(outputs))

@@ -13,8 +13,9 @@ from datasets.files.checkpoint import MOST_BYTES, digest
 from datasets.files.reading import existing
 from datasets.files.writing import write_bytes
 from datasets.records import Architectures, Cost, CostModel, Device, InputError
-from predictors.base import Inputs, Predictor, rebuild
+from predictors.base import Predictor, rebuild
 from predictors.onnx_check import check_graph, digest_of, with_digest
+from predictors.regressor import Inputs, Regressor
 
 OPSET = 18
 IR_VERSION = 10
@@ -34,10 +35,13 @@ def export(predictor: Predictor, path: Path, checked: int = 200) -> None:
         checked: random architectures whose predictions are compared before the file is written.
 
     Raises:
+        InputError: this kind of predictor has no ONNX form.
         RuntimeError: the exported file does not compute what the predictor does; nothing is written.
     """
+    if not isinstance(predictor, Regressor):
+        raise InputError(f"A {type(predictor).__name__} has no ONNX form; keep its predictor.pt.")
     archs = predictor.space_.sample(checked, np.random.default_rng(0))
-    model = predictor._to_onnx(predictor.encode(archs[:8]))
+    model = predictor.to_onnx(predictor.encode(archs[:8]))
     append_inverse_scale(model, predictor)
     entry = model.metadata_props.add()
     entry.key, entry.value = "gnomon", json.dumps(predictor.metadata())
@@ -72,7 +76,7 @@ def vector_model(nodes: Sequence[Any], tensors: Mapping[str, np.ndarray], x: Inp
     return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
 
-def append_inverse_scale(model: Any, predictor: Predictor) -> None:
+def append_inverse_scale(model: Any, predictor: Regressor) -> None:
     """Put the inverse of a predictor's label scale behind its network; the output is then called as the metric is."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -157,7 +161,10 @@ class OnnxPredictor(CostModel):
         except Exception as error:  # protobuf's and onnx's exceptions share no base but Exception
             raise InputError(f"{where} has no description of a predictor; was it edited? Export it again.") from error
         self.meta = meta
-        self._description = rebuild(meta, where)
+        description = rebuild(meta, where)
+        if not isinstance(description, Regressor):
+            raise InputError(f"{where} describes no predictor that has an ONNX form; was it edited?")
+        self._description = description
         self.encode = self._description.encode
         self.metric = self._description.metric
         self.space_ = self._description.space_

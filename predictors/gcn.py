@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from encoders.base import GraphEncoder
 from encoders.cell import CellGraph
-from predictors.base import Inputs
 from predictors.neural import NeuralPredictor
+from predictors.regressor import Inputs
 
 if TYPE_CHECKING:
     from torch import nn

@@ -12,8 +12,9 @@ from datasets.records import Architectures, Device
 from encoders.base import VectorEncoder
 from encoders.cell import require_one_hot
 from encoders.flat import Joined
-from predictors.base import Inputs, Log, Predictor
+from predictors.base import Log
 from predictors.belief import Belief
+from predictors.regressor import Inputs, Regressor
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,7 +25,7 @@ labels tell nothing about."""
 
 
 @dataclass
-class GaussianProcess(Predictor):
+class GaussianProcess(Regressor):
     """Exact Gaussian-process regression, one a device (Rasmussen and Williams, 2006, chapters 2 and 5).
 
     The kernel is a constant plus, for each block of the vector (what `Joined` joins; else the whole is one), a linear
@@ -40,7 +41,7 @@ class GaussianProcess(Predictor):
     most: int = 300
     floor: float = 1e-4
 
-    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+    def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         from scipy.linalg import cho_solve
 
         a = x["x"].astype(float)
@@ -80,7 +81,7 @@ class GaussianProcess(Predictor):
         x = self.x_[self.known_[:, device]]
         return np.linalg.cholesky(self._kernel(x, x, device) + self._noise(device) * np.eye(len(x)))
 
-    def _forward(self, x: Inputs) -> np.ndarray:
+    def forward(self, x: Inputs) -> np.ndarray:
         a = (x["x"] - self.center_) / self.width_
         columns = [self._kernel(a, self.x_, device) @ alpha for device, alpha in enumerate(self.alpha_.T)]
         return np.stack(columns, axis=1)
@@ -103,7 +104,7 @@ class GaussianProcess(Predictor):
             for (linear, radial, _), block in zip(theta[2:].reshape(-1, 3), self._blocks(a), strict=True)
         )
         std = np.sqrt(np.maximum(own - (cross**2).sum(axis=0), 0) + self._noise(column))
-        return Belief(self._forward(encoded)[:, column], std, self.scale.output(column))
+        return Belief(self.forward(encoded)[:, column], std, self.scale.output(column))
 
     def predict_relaxed(self, p: Tensor, device: Tensor) -> Tensor:
         """Predictions [B] of relaxed architectures [B, F], differentiable (`Relaxable`)."""
@@ -118,11 +119,11 @@ class GaussianProcess(Predictor):
         kernel = np.exp(constant) + np.exp(linear) * dot + (radial - square * np.exp(-2 * length) / 2).exp()
         return self.scale.inverse_of_tensor(kernel @ alpha)
 
-    def _state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         names = ("center", "width", "x", "known", "ends", "theta", "alpha")
         return {name: getattr(self, f"{name}_") for name in names}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         devices = len(self.scale.mean_)
         self.x_ = array(state["x"], None, None)
         rows, features = self.x_.shape
@@ -134,7 +135,7 @@ class GaussianProcess(Predictor):
         if not (sizes > 0).all() or sizes.sum() != features or np.abs(self.theta_).max() > 100:
             raise ValueError("blocks or hyperparameters are out of range")
 
-    def _to_onnx(self, x: Inputs) -> Any:
+    def to_onnx(self, x: Inputs) -> Any:
         """Linear kernels become one line a device; each squared exponential one a device and block."""
         from onnx import TensorProto, helper, numpy_helper
 

@@ -10,12 +10,13 @@ import numpy as np
 from datasets.files.checkpoint import array
 from encoders.base import VectorEncoder
 from encoders.flat import Totals
-from predictors.base import Inputs, Log, Predictor
+from predictors.base import Log
+from predictors.regressor import Inputs, Regressor
 from predictors.scaling import Scale
 
 
 @dataclass
-class Linear(Predictor):
+class Linear(Regressor):
     """Least squares on a vector, one line a device.
 
     Attributes:
@@ -25,20 +26,20 @@ class Linear(Predictor):
     scale: Scale = field(default_factory=lambda: Scale("linear"))
     encoder: VectorEncoder = field(default_factory=Totals)
 
-    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+    def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         a = np.column_stack([x["x"], np.ones(len(z))]).astype(float)
         self.weights_ = np.stack([_line(a, target) for target in z.T], axis=1).astype(np.float32)  # [features + 1, D]
 
-    def _forward(self, x: Inputs) -> np.ndarray:
+    def forward(self, x: Inputs) -> np.ndarray:
         return x["x"] @ self.weights_[:-1] + self.weights_[-1]
 
-    def _state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         return {"weights": self.weights_}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         self.weights_ = array(state["weights"], None, len(self.scale.mean_))
 
-    def _to_onnx(self, x: Inputs) -> Any:
+    def to_onnx(self, x: Inputs) -> Any:
         from onnx import helper
 
         from predictors.export import vector_model
@@ -55,12 +56,12 @@ class Mean(Linear):
         encoder: any; it is not looked at.
     """
 
-    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+    def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         self.weights_ = np.zeros((x["x"].shape[1] + 1, z.shape[1]), dtype=np.float32)
 
 
 @dataclass
-class BetterFlops(Predictor):
+class BetterFlops(Regressor):
     """LETI's "Better FLOPs" (section 3.2): two clusters by peak memory, and a line on FLOPs in each.
 
     The threshold, one a device, minimises the sum of the labels' variances in the clusters, as the paper says, over all
@@ -74,7 +75,7 @@ class BetterFlops(Predictor):
     encoder: VectorEncoder = field(init=False, default_factory=lambda: Totals(("flops", "peak_bytes")))
     least: int = 3
 
-    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+    def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         flops, peak = x["x"].astype(float).T
         a = np.column_stack([flops, np.zeros(len(z)), np.ones(len(z))])
         thresholds, lines = [], []
@@ -87,19 +88,19 @@ class BetterFlops(Predictor):
         self.thresholds_ = np.array(thresholds, dtype=np.float32)  # [D]
         self.lines_ = np.array(lines, dtype=np.float32).transpose(1, 2, 0)  # [2, 3, D]
 
-    def _forward(self, x: Inputs) -> np.ndarray:
+    def forward(self, x: Inputs) -> np.ndarray:
         low, high = (x["x"] @ line[:-1] + line[-1] for line in self.lines_)
         return np.where(x["x"][:, 1:] > self.thresholds_, high, low)
 
-    def _state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         return {"thresholds": self.thresholds_, "lines": self.lines_}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         devices = len(self.scale.mean_)
         self.thresholds_ = array(state["thresholds"], devices, finite=False)  # infinity: one line serves all
         self.lines_ = array(state["lines"], 2, 3, devices)
 
-    def _to_onnx(self, x: Inputs) -> Any:
+    def to_onnx(self, x: Inputs) -> Any:
         from onnx import helper
 
         from predictors.export import vector_model

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from encoders.base import VectorEncoder
 from encoders.cell import CellOneHot, require_one_hot
-from predictors.base import Inputs
 from predictors.neural import NeuralPredictor
+from predictors.regressor import Inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

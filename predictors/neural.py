@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from datasets.files.checkpoint import module
-from predictors.base import Inputs, Log, Predictor
+from predictors.base import Log
+from predictors.regressor import Inputs, Regressor
 
 if TYPE_CHECKING:
     from torch import nn
@@ -22,7 +23,7 @@ MOST_INPUTS = 10_000_000
 
 
 @dataclass
-class TorchPredictor(Predictor):
+class TorchPredictor(Regressor):
     """A torch network from the encoder's arrays to one scaled label a device, however it was trained."""
 
     chunk: ClassVar[int] = 256  # graphs stay in the cache: 1.4 times as fast as 4,096
@@ -31,16 +32,16 @@ class TorchPredictor(Predictor):
     def _network(self, x: Inputs, outputs: int) -> nn.Module:
         """A fresh network for such inputs; its `forward` takes them by name."""
 
-    def _forward(self, x: Inputs) -> np.ndarray:
+    def forward(self, x: Inputs) -> np.ndarray:
         import torch
 
         with torch.inference_mode():
             return self.network_(**{name: torch.from_numpy(value) for name, value in x.items()}).numpy()
 
-    def _state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         return {"network": self.network_.state_dict(), "shapes": self._shapes_, "outputs": len(self.scale.mean_)}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         outputs = len(self.scale.mean_)
         if state["outputs"] != outputs or getattr(self, "layers", 0) > len(state["network"]):
             raise ValueError("the network has other outputs, or fewer layers")
@@ -54,7 +55,7 @@ class TorchPredictor(Predictor):
             raise ValueError(f"an architecture is more than {MOST_INPUTS:,} numbers")
         return {name: np.zeros((1, *shape), np.float32) for name, shape in self._shapes_.items()}
 
-    def _to_onnx(self, x: Inputs) -> Any:
+    def to_onnx(self, x: Inputs) -> Any:
         import logging
         import warnings
 
@@ -99,7 +100,7 @@ class NeuralPredictor(TorchPredictor):
     loss: Literal["l1", "mse", "huber"] = "l1"
     seed: int = 0
 
-    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+    def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         self.network_ = self._training()(lambda: self._network(x, z.shape[1]), x, z, val, log)
         self._shapes_ = {name: list(value.shape[1:]) for name, value in x.items()}
 

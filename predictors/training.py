@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from predictors.base import Inputs, Log
+from predictors.base import Log
+from predictors.regressor import Inputs
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 

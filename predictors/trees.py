@@ -11,12 +11,13 @@ import numpy as np
 from datasets.files.checkpoint import array
 from encoders.base import VectorEncoder
 from encoders.cell import CellOneHot
-from predictors.base import Inputs, Log, Predictor
+from predictors.base import Log
 from predictors.boosters import check_booster
+from predictors.regressor import Inputs, Regressor
 
 
 @dataclass
-class XGBoost(Predictor):
+class XGBoost(Regressor):
     """Gradient-boosted trees on a vector (LETI section 3.3 feeds them `encoders.flat.FlatVector`).
 
     Attributes:
@@ -39,7 +40,7 @@ class XGBoost(Predictor):
     min_child_weight: float = 1.0
     seed: int = 0
 
-    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+    def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         self.boosters_ = []
         for device, target in enumerate(z.T):
             known = ~np.isnan(target)
@@ -63,19 +64,19 @@ class XGBoost(Predictor):
         }
         return xgboost.train(parameters, xgboost.DMatrix(x, target), self.trees)
 
-    def _forward(self, x: Inputs) -> np.ndarray:
+    def forward(self, x: Inputs) -> np.ndarray:
         import xgboost
 
         data = xgboost.DMatrix(x["x"])
         return np.stack([booster.predict(data) for booster in self.boosters_], axis=1)
 
-    def _state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         return {"boosters": [np.frombuffer(booster.save_raw("ubj"), np.uint8).copy() for booster in self.boosters_]}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         self.boosters_ = boosters(state["boosters"], len(self.scale.mean_))
 
-    def _to_onnx(self, x: Inputs) -> Any:
+    def to_onnx(self, x: Inputs) -> Any:
         """One ensemble a device side by side: onnxmltools converts a booster of several outputs wrongly, silently."""
         from onnx import helper
 

@@ -98,7 +98,7 @@ def _predicting(name: str, predictor: Predictor, exported: OnnxPredictor, archs:
         row(
             "network alone",
             lambda: [exported.run(batch) for batch in batches],
-            lambda: [predictor._forward(batch) for batch in batches],
+            lambda: [predictor.forward(batch) for batch in batches],
         ),
     ]
 

@@ -160,7 +160,7 @@ def test_pruned_and_padded_graphs_do_not_hear_what_is_not_there(toys: Measuremen
         if isinstance(predictor, Nasflat):
             output: Any = predictor.network_.output
             noisy["nodes"][..., output] = x["nodes"][..., output]
-        np.testing.assert_allclose(predictor._forward(noisy), predictor._forward(x), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(predictor.forward(noisy), predictor.forward(x), rtol=1e-4, atol=1e-5)
 
 
 def test_without_edges_a_graph_is_the_sum_of_its_nodes() -> None:
@@ -169,11 +169,11 @@ def test_without_edges_a_graph_is_the_sum_of_its_nodes() -> None:
     m = made_up(archs, 2)
     alone = tiny(Nasflat, epochs=1, edges=False).fit(m)
     x = CellGraph(global_node=False)(archs)._asdict()
-    told = alone._forward({"nodes": x["nodes"]})
+    told = alone.forward({"nodes": x["nodes"]})
     x["adjacency"] = np.zeros_like(x["adjacency"])
-    np.testing.assert_allclose(alone._forward(x), told, atol=2e-3)
+    np.testing.assert_allclose(alone.forward(x), told, atol=2e-3)
     order = np.r_[0, np.random.default_rng(1).permutation(np.arange(1, x["nodes"].shape[1]))]
-    np.testing.assert_allclose(alone._forward({"nodes": x["nodes"][:, order]}), told, atol=2e-3)
+    np.testing.assert_allclose(alone.forward({"nodes": x["nodes"][:, order]}), told, atol=2e-3)
 
 
 points = st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max_size=80)

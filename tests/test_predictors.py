@@ -252,7 +252,7 @@ def test_a_blend_is_convex_and_leans_on_who_is_right(fitted: dict, measurements:
     weights = blend.weights_
     np.testing.assert_allclose(weights.sum(axis=0), 1)
     assert (weights >= 0).all()
-    each = [member.scale.inverse(member._forward(member._arrays(archs))) for member in blend.members]
+    each = [member.scale.inverse(member.forward(member.arrays(archs))) for member in blend.members]
     np.testing.assert_allclose(blend.predict_all(archs), sum(w * p for w, p in zip(weights, each, strict=True)))
     y = np.random.default_rng(0).uniform(1, 2, 50)
     np.testing.assert_allclose(convex_weights(np.stack([y, y * 0 + 1.5], axis=1), y), [1, 0], atol=1e-3)
@@ -308,7 +308,7 @@ def test_metadata_stand_in_both_artefacts(cls: type, fitted: dict, tmp_path: Pat
 
 def test_an_export_that_computes_something_else_is_not_written(fitted: dict, tmp_path: Path, monkeypatch) -> None:
     predictor = fitted[Linear]
-    original = Linear._to_onnx
+    original = Linear.to_onnx
 
     def wrong(self, x):
         model = original(self, x)

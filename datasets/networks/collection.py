@@ -10,6 +10,7 @@ import numpy as np
 
 from datasets.architectures import Architecture, Architectures, InputError, Space
 from datasets.networks.analysis import TOTALS, totals
+from datasets.networks.builder import NetworkBuilder
 from datasets.networks.network import Network, of_key
 
 if TYPE_CHECKING:
@@ -55,10 +56,19 @@ class AnyNetwork(Space):
         raise InputError("Networks of any kind cannot be listed; name a search space, or the networks.")
 
     def sample(self, n: int, rng: np.random.Generator) -> Any:
-        """Some networks to try things with: random ones of the space `convnet`."""
-        from datasets.spaces.convnet import ConvNet
+        """Small random networks to try things with: chains of convolutions and a dense layer."""
+        return Networks(_chain(rng) for _ in range(n))
 
-        return Networks.of(ConvNet().sample(n, rng))
+
+def _chain(rng: np.random.Generator) -> Network:
+    net = NetworkBuilder()
+    side = int(rng.choice([16, 24, 32]))
+    x = net.add("input", (3, side, side))
+    for _ in range(rng.integers(1, 5)):
+        x = net.pointwise("relu", net.conv(x, 8 * int(rng.integers(1, 9)), int(rng.choice([1, 3, 5])), bias=1))
+    x = net.add("global_avg_pool", net.shape(x)[:1], x)
+    net.add("dense", (10,), x)
+    return Network.of(net.ops, net.edges)
 
 
 class Networks(Architectures):

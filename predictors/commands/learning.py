@@ -8,11 +8,12 @@ from typing import Any
 from datasets.files.writing import check_writable
 from datasets.records import InputError
 from predictors.base import Predictor
+from predictors.regressor import Regressor
 
 
 def layerwise(
     out: Path = Path("runs/layers/predictor.pt"),
-    layer: Predictor | None = None,
+    layer: Regressor | None = None,
     tables: Path = Path("datasets/bundled"),
     networks: str = "zoo,convnet",
     devices: str = "",

@@ -12,9 +12,10 @@ from datasets.blocks.layers import Layer, Work
 from datasets.files.checkpoint import array
 from datasets.networks.analysis import BYTES
 from datasets.records import Architectures, Device, InputError, Measurements, find_device
-from predictors.base import Log, Predictor, devices_of, restored, silent
+from predictors.base import Log, devices_of, restored, silent
 from predictors.layers.calibration import calibrate
 from predictors.layers.pieces import VIEWS, Piece, nearest
+from predictors.regressor import Regressor
 
 LAYERS = ("convolution", "pooling", "dense")
 """Kinds of layers that have tables and predictors."""
@@ -77,7 +78,7 @@ class LayerCosts:
         deviations: root mean square of log errors of layers that were not learnt [S, 3].
     """
 
-    predictors: Mapping[str, Predictor]
+    predictors: Mapping[str, Regressor]
     devices: tuple[Device, ...] = ()
     machine: np.ndarray = field(default_factory=lambda: np.empty((0, 3)))
     copies: np.ndarray = field(default_factory=lambda: np.empty((0, 4)))
@@ -198,17 +199,20 @@ class LayerCosts:
         return {
             "devices": [device.to_dict() for device in self.devices],
             **{name: getattr(self, name) for name in _ARRAYS},
-            **{kind: {**p.metadata(), "state": p._state()} for kind, p in self.predictors.items()},
+            **{kind: {**p.metadata(), "state": p.state()} for kind, p in self.predictors.items()},
         }
 
     @staticmethod
     def restored(state: Mapping[str, Any], where: str) -> LayerCosts:
         """What `state` gave; what does not fit together raises an InputError, ValueError, KeyError or TypeError."""
         devices = devices_of(state["devices"])
-        predictors = {kind: restored(state[kind], where) for kind in LAYERS}
-        for kind, predictor in predictors.items():
-            if not isinstance(predictor.space_, Layer) or predictor.space_.kind != kind:
-                raise ValueError(f"{kind} is of {predictor.space_}")
+        predictors: dict[str, Regressor] = {}
+        for kind in LAYERS:
+            predictor = restored(state[kind], where)
+            space = predictor.space_
+            if not isinstance(predictor, Regressor) or not isinstance(space, Layer) or space.kind != kind:
+                raise ValueError(f"{kind} is of {space}")
+            predictors[kind] = predictor
             for device in devices:
                 predictor.column(device)
         arrays = {name: array(state[name], len(devices), n) for name, n in _ARRAYS.items()}

@@ -14,12 +14,13 @@ from datasets.measured import Measured
 from datasets.networks.network import Network
 from datasets.records import Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from encoders.layer import LayerPhysics
-from predictors.base import FORMAT, Log, Predictor, devices_of, silent
+from predictors.base import FORMAT, Log, devices_of, silent
 from predictors.belief import Belief
 from predictors.config import from_config, to_config
 from predictors.layers.calibration import calibrate, covariance, left_out, most_telling
 from predictors.layers.layer_costs import COEFFICIENTS, LAYERS, PRIOR, LayerCosts
 from predictors.layers.pieces import Piece, pieces
+from predictors.regressor import Regressor
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
 
@@ -29,7 +30,7 @@ Networks = Architectures | Sequence[Network]
 _LAYER_COLUMNS = [COEFFICIENTS.index(kind) for kind in ("convolution", "stem", "depthwise", "wide", "pooling", "dense")]
 
 
-def _trees() -> Predictor:
+def _trees() -> Regressor:
     """The best of one kind in the study of layers, as configs/predictors/layer_trees.yaml has it."""
     return XGBoost(metric="exe_ms", columns=0.5, depth=5, min_child_weight=2.0, encoder=LayerPhysics(tiles=False))
 
@@ -52,9 +53,9 @@ class LayerwisePredictor(CostModel):
         seed: of the share that is held.
     """
 
-    convolution: Predictor = field(default_factory=_trees)
-    pooling: Predictor = field(default_factory=_trees)
-    dense: Predictor = field(default_factory=_trees)
+    convolution: Regressor = field(default_factory=_trees)
+    pooling: Regressor = field(default_factory=_trees)
+    dense: Regressor = field(default_factory=_trees)
     held: float = 0.1
     noise: float = 0.1
     seed: int = 0
@@ -70,10 +71,10 @@ class LayerwisePredictor(CostModel):
     metadata_: dict[str, Any] = field(init=False, repr=False, compare=False)
 
     @staticmethod
-    def of(layer: Predictor) -> LayerwisePredictor:
+    def of(layer: Regressor) -> LayerwisePredictor:
         """One predictor, not fitted yet, for every kind of layer."""
         tree = to_config(replace(layer, metric="exe_ms"))
-        kinds = [from_config(tree, Predictor) for _ in LAYERS]  # type: ignore[type-abstract]
+        kinds = [from_config(tree, Regressor) for _ in LAYERS]  # type: ignore[type-abstract]
         return LayerwisePredictor(kinds[0], kinds[1], kinds[2])
 
     def fit(
@@ -268,12 +269,12 @@ class LayerwisePredictor(CostModel):
             predictor = from_config(saved["predictor"], LayerwisePredictor)
             predictor.devices_ = devices_of(saved["devices"])
             predictor.layers_ = LayerCosts.restored(saved["layers"], str(path))
-            predictor._restore(saved["state"])
+            predictor.restore(saved["state"])
         told = ("format", "predictor", "unit", "space", "devices", "layers", "state")
         predictor.metadata_ = {key: value for key, value in saved.items() if key not in told}
         return predictor
 
-    def _restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any]) -> None:
         """Put what was learnt of the devices back; what does not fit raises a ValueError, KeyError or TypeError."""
         d, k, known = len(self.devices_), len(COEFFICIENTS), range(len(self.layers_.devices))
         self.coefficients_ = array(state["coefficients"], d, k)

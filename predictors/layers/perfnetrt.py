@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from encoders.base import VectorEncoder
 from encoders.layer import LayerTable
-from predictors.base import Inputs
 from predictors.neural import NeuralPredictor
+from predictors.regressor import Inputs
 from predictors.scaling import Scale
 
 if TYPE_CHECKING:

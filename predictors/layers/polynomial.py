@@ -11,12 +11,13 @@ import numpy as np
 from datasets.files.checkpoint import array
 from encoders.base import VectorEncoder
 from encoders.layer import LayerTable
-from predictors.base import Inputs, Log, Predictor
+from predictors.base import Log
+from predictors.regressor import Inputs, Regressor
 from predictors.scaling import Scale
 
 
 @dataclass
-class Polynomial(Predictor):
+class Polynomial(Regressor):
     """Least squares on all monomials of the standardised features up to a degree, one polynomial a device.
 
     The degree is the one with the least validation error (squared, on the label scale), each device's own; without a
@@ -31,7 +32,7 @@ class Polynomial(Predictor):
     encoder: VectorEncoder = field(default_factory=LayerTable)
     degree: int = 4
 
-    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+    def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         std = x["x"].std(axis=0)
         self.mean_, self.std_ = x["x"].mean(axis=0), np.where(std > 0, std, 1).astype(np.float32)
         terms = {degree: _terms(x["x"].shape[1], degree) for degree in range(1, self.degree + 1)}
@@ -61,14 +62,14 @@ class Polynomial(Predictor):
             out *= columns[:, factor]
         return out
 
-    def _forward(self, x: Inputs) -> np.ndarray:
+    def forward(self, x: Inputs) -> np.ndarray:
         pairs = zip(self.terms_, self.weights_, strict=True)
         return np.stack([self._monomials(x["x"], terms) @ weights for terms, weights in pairs], axis=1)
 
-    def _state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         return {"mean": self.mean_, "std": self.std_, "terms": self.terms_, "weights": self.weights_}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         self.mean_ = array(state["mean"], None)
         self.std_ = array(state["std"], len(self.mean_))
         self.terms_ = [array(terms, None, None, kind="i") for terms in state["terms"]]
@@ -76,7 +77,7 @@ class Polynomial(Predictor):
         if not len(self.terms_) == len(self.weights_) == len(self.scale.mean_):
             raise ValueError(f"{len(self.terms_)} polynomials, not one a device")
 
-    def _to_onnx(self, x: Inputs) -> Any:
+    def to_onnx(self, x: Inputs) -> Any:
         """In double precision: monomials of large features cancel."""
         from onnx import TensorProto, helper, numpy_helper
 

@@ -10,12 +10,13 @@ import numpy as np
 from datasets.files.checkpoint import array
 from encoders.base import VectorEncoder
 from encoders.flat import Totals
-from predictors.base import Inputs, Log, Predictor
+from predictors.base import Log
+from predictors.regressor import Inputs, Regressor
 from predictors.scaling import Scale
 
 
 @dataclass
-class Roofline(Predictor):
+class Roofline(Regressor):
     """Overhead + max(work / rate): whichever of computing and moving bytes takes longer, one set of rates a device.
 
     Rates and overhead, all positive, minimise the mean absolute difference of logarithms, since a table of layers spans
@@ -30,23 +31,23 @@ class Roofline(Predictor):
     encoder: VectorEncoder = field(default_factory=lambda: Totals(("macs", "moved_bytes")))
     steps: int = 2000
 
-    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+    def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         y, work = self.scale.inverse(z), x["x"].astype(float)
         known = [~np.isnan(column) for column in y.T]
-        lines = [_fit(work[rows], y[rows, device], self.steps) for device, rows in enumerate(known)]
+        lines = [learn(work[rows], y[rows, device], self.steps) for device, rows in enumerate(known)]
         self.times_ = np.array(lines, dtype=np.float32).T  # [amounts + 1, D]: ms for one unit, and the overhead
 
-    def _forward(self, x: Inputs) -> np.ndarray:
+    def forward(self, x: Inputs) -> np.ndarray:
         longest = (x["x"][:, :, None] * self.times_[:-1]).max(axis=1)
         return self.scale.transform((longest + self.times_[-1]).astype(np.float64))
 
-    def _state(self) -> dict[str, Any]:
+    def state(self) -> dict[str, Any]:
         return {"times": self.times_}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         self.times_ = array(state["times"], None, len(self.scale.mean_))
 
-    def _to_onnx(self, x: Inputs) -> Any:
+    def to_onnx(self, x: Inputs) -> Any:
         from onnx import helper
 
         from predictors.export import vector_model
@@ -65,7 +66,7 @@ class Roofline(Predictor):
         return vector_model(nodes, tensors, x)
 
 
-def _fit(work: np.ndarray, y: np.ndarray, steps: int) -> np.ndarray:
+def learn(work: np.ndarray, y: np.ndarray, steps: int) -> np.ndarray:
     """Milliseconds for a unit of each amount, and of overhead."""
     from scipy.optimize import minimize
 

@@ -13,7 +13,8 @@ from datasets.files.checkpoint import number
 from datasets.records import Architectures, Cost, Device, InputError
 from encoders.base import VectorEncoder
 from encoders.layer import LayerPhysics, LayerWork
-from predictors.base import Inputs, Log
+from predictors.base import Log
+from predictors.regressor import Inputs
 from predictors.scaling import Scale
 from predictors.trees import XGBoost, boosters, tree_node
 
@@ -40,12 +41,12 @@ class RooflineTrees(XGBoost):
     encoder: VectorEncoder = field(default_factory=LayerPhysics)
     work: VectorEncoder = field(default_factory=LayerWork)
 
-    def _arrays(self, archs: Architectures) -> Inputs:
+    def arrays(self, archs: Architectures) -> Inputs:
         """The encoder's numbers, then the logarithms of both amounts of work."""
         work = np.log(np.maximum(self.work(archs), 1e-9)).astype(np.float32)
         return {"x": np.concatenate([self.encoder(archs), work], axis=1)}
 
-    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+    def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         told = [device.features for device in self.devices_]
         self.typical_ = {
             name: float(np.median([one[name] for one in told if name in one] or [1.0])) for name in OPTIONAL
@@ -77,7 +78,7 @@ class RooflineTrees(XGBoost):
         tail = [compute - memory, -cores, -cache, compute, memory]
         return np.array([0.0] * (width - 2) + tail, np.float32)
 
-    def _forward(self, x: Inputs) -> np.ndarray:
+    def forward(self, x: Inputs) -> np.ndarray:
         import xgboost
 
         columns = []
@@ -110,15 +111,15 @@ class RooflineTrees(XGBoost):
         """The prediction as a cost."""
         return super(RooflineTrees, self.seen_from(device)).on(device, metric)
 
-    def _state(self) -> dict[str, Any]:
-        return {**super()._state(), "typical": self.typical_, "over": self.over_}
+    def state(self) -> dict[str, Any]:
+        return {**super().state(), "typical": self.typical_, "over": self.over_}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         self.boosters_ = boosters(state["boosters"], 1)
         self.typical_ = {name: number(state["typical"][name]) for name in OPTIONAL}
         self.over_ = number(state["over"])
 
-    def _to_onnx(self, x: Inputs) -> Any:
+    def to_onnx(self, x: Inputs) -> Any:
         """For the devices that it was fitted on: their numbers stand in the file as constants."""
         from onnx import helper
 

@@ -15,23 +15,24 @@ from encoders.base import DeviceEncoder, VectorEncoder
 from encoders.cell import CellOneHot
 from encoders.device import DeviceSpecs
 from encoders.flat import Joined
-from predictors.base import Inputs, Log, Predictor
+from predictors.base import Log
 from predictors.linear import Linear
 from predictors.new_devices.few_shot import draw, read_samples
+from predictors.regressor import Inputs, Regressor
 from predictors.scaling import Scale
 
 KEPT = 20_000
 """Features of at most so many architectures are kept."""
 
 
-def additive() -> Predictor:
+def additive() -> Regressor:
     """The source model: for each source device, the logarithm of its labels as a sum over decisions. On source devices
     that were left out, a small net and a mean of both were no better."""
     return Linear(scale=Scale("log"), encoder=CellOneHot())
 
 
 @dataclass
-class FewShot(Predictor):
+class FewShot(Regressor):
     """Answers for the source devices when it is fitted, for the new device when it is adapted.
 
     What is learnt of a new device is a line on what the source model says of an architecture (one number a source
@@ -44,7 +45,7 @@ class FewShot(Predictor):
         labels: the scale on which the line of a new device is learnt; that of the source devices is `scale`.
     """
 
-    source: Predictor = field(default_factory=additive)
+    source: Regressor = field(default_factory=additive)
     encoder: VectorEncoder = field(default_factory=CellOneHot)
     labels: Literal["log", "linear"] = "log"
 
@@ -68,13 +69,13 @@ class FewShot(Predictor):
 
     # Fitting on the source devices
 
-    def _arrays(self, archs: Architectures) -> Inputs:
-        sources = {f"source_{name}": value for name, value in self.source._arrays(archs).items()}
+    def arrays(self, archs: Architectures) -> Inputs:
+        sources = {f"source_{name}": value for name, value in self.source.arrays(archs).items()}
         return {**sources, "x": self.encoder(archs)}
 
     def _said(self, x: Inputs) -> np.ndarray:
         """What the source model says [A, S], on the scale of the source devices' labels."""
-        return self.sources_.transform(self.source.scale.inverse(self.source._forward(_part(x))))
+        return self.sources_.transform(self.source.scale.inverse(self.source.forward(_part(x))))
 
     def _features(self, x: Inputs) -> np.ndarray:
         """Standardised features [A, S + F]: what the source model says, then the vector."""
@@ -99,7 +100,7 @@ class FewShot(Predictor):
         parts = self.encoder.sizes(self.space_) if isinstance(self.encoder, Joined) else [len(self.width_) - sources]
         return [sources, *parts]
 
-    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+    def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         y = self.scale.inverse(z)
         self.sources_, self.line_, self.asked_ = copy.deepcopy(self.scale), None, {}
         self.source.space_, self.source.devices_ = self.space_, self.devices_
@@ -107,7 +108,7 @@ class FewShot(Predictor):
         held = None
         if val is not None:
             held = _part(val[0]), self.source.scale.transform(self.scale.inverse(val[1]))
-        self.source._fit(_part(x), self.source.scale.transform(y), held, log)
+        self.source.learn(_part(x), self.source.scale.transform(y), held, log)
         all_ = np.concatenate([self._said(x), x["x"]], axis=1)
         self.center_, std = all_.mean(axis=0), all_.std(axis=0)
         self.width_ = np.where(std > 1e-9 * np.abs(all_).max(axis=0), std, 1.0)
@@ -161,15 +162,15 @@ class FewShot(Predictor):
         new.metadata_ = {"adapted": {"samples": 0, "sources": [known.name for known in self.devices_]}}
         return new
 
-    def _forward(self, x: Inputs) -> np.ndarray:
+    def forward(self, x: Inputs) -> np.ndarray:
         if self.line_ is None:
             return self._said(x)
         return self._features(x) @ self.line_[:, None] + self.bias_
 
     # Artefacts
 
-    def _state(self) -> dict[str, Any]:
-        state: dict[str, Any] = {"source": self.source._state(), "source_scale": self.source.scale.state()}
+    def state(self) -> dict[str, Any]:
+        state: dict[str, Any] = {"source": self.source.state(), "source_scale": self.source.scale.state()}
         state |= {
             "sources": self.sources_.state(),
             "sources_kind": self.sources_.kind,
@@ -179,11 +180,11 @@ class FewShot(Predictor):
         state |= {"alike": self.alike_}
         return state if self.line_ is None else state | {"line": self.line_, "bias": float(self.bias_)}
 
-    def _restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         self.source.space_, self.asked_ = self.space_, {}
         sources = len(state["sources"]["mean"])
         self.source.scale.restore(state["source_scale"], sources)
-        self.source._restore(state["source"])
+        self.source.restore(state["source"])
         self.sources_ = Scale(state["sources_kind"])
         self.sources_.restore(state["sources"], sources)
         self.center_ = array(state["center"], None)
@@ -194,12 +195,12 @@ class FewShot(Predictor):
         if len(self.scale.mean_) != (1 if "line" in state else sources):
             raise ValueError("it answers for other devices")
 
-    def _to_onnx(self, x: Inputs) -> Any:
+    def to_onnx(self, x: Inputs) -> Any:
         from onnx import TensorProto, compose, helper, numpy_helper
 
         from predictors.export import append_inverse_scale
 
-        model = self.source._to_onnx(_part(x))
+        model = self.source.to_onnx(_part(x))
         append_inverse_scale(model, self.source)
         model = compose.add_prefix(model, "source_")
         graph, said = model.graph, f"source_{self.metric}"

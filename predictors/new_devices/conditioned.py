@@ -227,14 +227,14 @@ class Conditioned(FewShot):
             covariance -= np.outer(column, column / (own[best] + noise))
         return drawn[np.array(taken)]
 
-    def _state(self) -> dict[str, Any]:
-        state = super()._state()
+    def state(self) -> dict[str, Any]:
+        state = super().state()
         if self.line_ is None or not len(self.few_):
             return state
         return state | {"few": self.few_, "ones": self.ones_, "theta": self.theta_, "stretch": self.stretch_}
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        super()._restore(state)
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
         if "few" in state:
             self.few_, self.theta_ = (
                 array(state["few"], None, len(self.width_)),

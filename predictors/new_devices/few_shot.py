@@ -9,10 +9,10 @@ import numpy as np
 
 from datasets.files.reading import shortened
 from datasets.records import Architectures, InputError, Measurements
-from predictors.base import Predictor
+from predictors.regressor import Regressor
 from predictors.scaling import Scale
 
-P = TypeVar("P", bound=Predictor)
+P = TypeVar("P", bound=Regressor)
 
 
 CONFLICT = 10.0
@@ -37,7 +37,7 @@ class Samples(NamedTuple):
     noise: np.ndarray
 
 
-def read_samples(predictor: Predictor, few: Measurements, scale: str) -> Samples:
+def read_samples(predictor: Regressor, few: Measurements, scale: str) -> Samples:
     """What was measured of a predictor's metric on the one device of `few`; rows of one architecture are one sample.
 
     Args:

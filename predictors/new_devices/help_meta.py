@@ -11,9 +11,10 @@ from datasets.files.checkpoint import array, module
 from datasets.records import Architectures, InputError, Measurements
 from encoders.base import GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph
-from predictors.base import Inputs, Log, silent
+from predictors.base import Log, silent
 from predictors.neural import TorchPredictor
 from predictors.new_devices.few_shot import draw, for_new_device
+from predictors.regressor import Inputs
 from predictors.scaling import Scale
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class HelpMeta(TorchPredictor):
 
         return Learner(self._network(x, 1), self.step_size)
 
-    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+    def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         import torch
 
         from predictors.new_devices.meta_sgd import Episodes
@@ -136,11 +137,11 @@ class HelpMeta(TorchPredictor):
         new._adapt(new.encode(archs), z, _hardware(z[[place[key] for key in self.references_.keys]]))
         return new
 
-    def _state(self) -> dict[str, Any]:
-        return super()._state() | {"learner": self.learner_.state_dict(), "references": self.references_.decisions}
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"learner": self.learner_.state_dict(), "references": self.references_.decisions}
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        super()._restore(state)
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
         example = self._example()
         self.learner_ = module(lambda: self._learner(example), state["learner"])
         self.references_ = Architectures(self.space_, array(state["references"], self.references, None, kind="i"))

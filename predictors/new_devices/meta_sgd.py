@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from predictors.base import Inputs, Log
+from predictors.base import Log
+from predictors.regressor import Inputs
 from predictors.training import one_cycle
 
 STRENGTH = 0.01

@@ -10,9 +10,10 @@ import numpy as np
 from datasets.records import Architectures, Measurements
 from encoders.base import GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph
-from predictors.base import Inputs, Log
+from predictors.base import Log
 from predictors.neural import NeuralPredictor
 from predictors.new_devices.few_shot import draw, for_new_device
+from predictors.regressor import Inputs
 from predictors.scaling import Scale
 
 if TYPE_CHECKING:
@@ -69,18 +70,18 @@ class Nasflat(NeuralPredictor):
         sizes = self.device_size, self.hidden, self.layers
         return TwoPassNet(features, output, outputs, *sizes, self.dropout, x.get("supplement"))
 
-    def _arrays(self, archs: Architectures) -> Inputs:
-        x = super()._arrays(archs)
+    def arrays(self, archs: Architectures) -> Inputs:
+        x = super().arrays(archs)
         x = {name: x[name] for name in (("nodes", "mask", "adjacency") if self.edges else ("nodes",))}
         return x if self.supplement is None else {**x, "supplement": self.supplement(archs)}
 
-    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
-        super()._fit(x, z, val, log)
+    def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+        super().learn(x, z, val, log)
         self._calibrate(x, z)
 
     def _calibrate(self, x: Inputs, z: np.ndarray) -> None:
         parts = range(0, len(z), self.chunk)
-        scores = [self._forward({name: value[i : i + self.chunk] for name, value in x.items()}) for i in parts]
+        scores = [self.forward({name: value[i : i + self.chunk] for name, value in x.items()}) for i in parts]
         network: Any = self.network_
         network.calibration.fit(np.concatenate(scores), z)
 
@@ -96,7 +97,7 @@ class Nasflat(NeuralPredictor):
 
         new, archs, z = for_new_device(self, few)
         x = new.encode(archs)
-        sources = self._forward(x)
+        sources = self.forward(x)
         alike = [np.nan_to_num(spearmanr(column, z[:, 0]).statistic) if len(z) > 1 else 0.0 for column in sources.T]
         nearest = int(np.argmax(alike))
 

@@ -13,11 +13,12 @@ from datasets.files.checkpoint import array
 from datasets.records import Architectures, Measurements
 from encoders.base import VectorEncoder
 from encoders.flat import Totals
-from predictors.base import Inputs, Log, Predictor
+from predictors.base import Log
 from predictors.gcn import GCN
 from predictors.linear import Mean
 from predictors.new_devices.base import FewShot
 from predictors.new_devices.few_shot import draw, read_samples
+from predictors.regressor import Inputs, Regressor
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
 
@@ -48,7 +49,7 @@ class SourceRidge(FewShot):
         encoder: a short vector that is not looked at.
     """
 
-    source: Predictor = field(default_factory=XGBoost)
+    source: Regressor = field(default_factory=XGBoost)
     encoder: VectorEncoder = field(init=False, default_factory=Totals)
 
     def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
@@ -63,8 +64,8 @@ class AdaProxy(FewShot):
     w * (a + b), one number a for all and one b each, with an L2 penalty on the b; the proxy is the nearest device.
     Their penalty is chosen on validation samples; ours, since there are so few, by leaving one out."""
 
-    def _fit(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
-        super()._fit(x, z, val, log)
+    def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+        super().learn(x, z, val, log)
         features, sources = self._features(x), len(self.sources_.std_)
         # decisions one-hot are dependent: weights along what they cannot tell apart would be huge and cancel
         self.proxies_ = np.linalg.pinv(features[:, sources:], rcond=1e-6) @ features[:, :sources]  # [F, S]
@@ -79,11 +80,11 @@ class AdaProxy(FewShot):
         mixed = w * (weights[0] * 1e3 + weights[1:] / np.std(scaled.sum(axis=1)))
         return np.concatenate([np.zeros(sources), mixed]), bias
 
-    def _state(self) -> dict[str, Any]:
-        return super()._state() | {"proxies": self.proxies_}
+    def state(self) -> dict[str, Any]:
+        return super().state() | {"proxies": self.proxies_}
 
-    def _restore(self, state: dict[str, Any]) -> None:
-        super()._restore(state)
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
         sources = len(self.sources_.std_)
         self.proxies_ = array(state["proxies"], len(self.width_) - sources, sources)
 
@@ -97,7 +98,7 @@ class OwnLine(FewShot):
     """
 
     scale: Scale = field(init=False, default_factory=Scale)
-    source: Predictor = field(init=False, default_factory=lambda: Mean(scale=Scale("log")))
+    source: Regressor = field(init=False, default_factory=lambda: Mean(scale=Scale("log")))
     encoder: VectorEncoder = field(default_factory=Totals)
 
     def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
@@ -134,7 +135,7 @@ class FineTunedGCN(GCN):
         new = copy.copy(self)
         new.devices_, new.scale = few.devices, Scale(self.scale.kind).fit(y)
         t = new.scale.transform(y)
-        best = nearest(self._forward(x), t[:, 0])
+        best = nearest(self.forward(x), t[:, 0])
         network: Any = copy.deepcopy(self.network_)
         new.network_, old = network, network.head[-1]
         last = torch.nn.Linear(old.in_features, 1)

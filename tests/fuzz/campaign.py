@@ -118,8 +118,9 @@ def case(family: Family, seed: int, number: int, folder: Path) -> tuple[Files, C
 
 def _filled(argument: str, files: Files) -> str:
     """A part of a command line, with the text of a file where it says @file."""
-    flag, mark, name = argument.rpartition("@")
-    return flag + os.fsdecode(files[name]) if mark and name in files else argument
+    for name in files:
+        argument = argument.replace(f"@{name}", os.fsdecode(files[name])) if "@" in argument else argument
+    return argument
 
 
 def regressions(family: Family) -> list[Path]:
