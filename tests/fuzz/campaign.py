@@ -80,7 +80,9 @@ class Campaign:
         rows = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
         begun = [row["begun"] for row in rows if "begun" in row]
         if not begun:
-            raise RuntimeError(f"{family.name} cannot make its inputs:\n{(self.folder / 'trace').read_text()}")
+            self.say(f"{family.name} cannot make its inputs:\n{(self.folder / 'trace').read_text()}")
+            self.found[family.name, "cannot make its inputs"] += 1
+            return len(numbers)
         for row in rows:
             if "code" in row:
                 self.answered[family.name, row["code"]] += 1
