@@ -222,7 +222,7 @@ def test_a_bundled_set_leaves_a_family_out_and_a_complete_run_is_skipped(tmp_pat
     with pytest.raises(InputError, match="no devices of the family 'abacus'"):
         load_set(sets, "bundled:abacus")
     (tmp_path / "bad.yaml").write_text("sets: {A: {data: []}}")
-    with pytest.raises(InputError, match="each needs data, sources and targets"):
+    with pytest.raises(InputError, match="it needs lists of data, sources, targets"):
         read_sets(tmp_path / "bad.yaml")
     (tmp_path / "bad.yaml").write_text("sets: {A: {data: [], sources: [a], targets: [b]}}")
     with pytest.raises(InputError, match="needs data; name a data set"):

@@ -73,7 +73,7 @@ def test_families_of_held_out_devices_are_not_learnt_from(measurements: Measurem
         Random(100, 0),
         Random(float("inf"), 3),
         Random(float("nan"), 3),
-    ],  # fmt: skip
+    ],
 )
 def test_an_impossible_split_is_one_sentence(split: Split, measurements: Measurements) -> None:
     with pytest.raises(InputError):
