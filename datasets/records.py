@@ -166,12 +166,49 @@ class Measurements:
 
     def distinct(self) -> Measurements:
         """These measurements with each architecture once: rows of equal ones become repeats of one (see `matrix`)."""
-        _, first, place = np.unique(self.architectures.decisions, axis=0, return_index=True, return_inverse=True)
-        if len(first) == len(self.architectures):
+        archs, position = _distinct(self.architectures)
+        if len(archs) == len(self.architectures):
             return self
-        order = np.argsort(first)  # in which they come
-        arch = np.argsort(order)[place.reshape(-1)][self.table["arch"].to_numpy()]
-        return Measurements(self.architectures[first[order]], self.devices, self.table.assign(arch=arch), self.name)
+        table = self.table.assign(arch=position[self.table["arch"].to_numpy()])
+        return Measurements(archs, self.devices, table, self.name)
+
+    @staticmethod
+    def concat(parts: Sequence[Measurements], name: str = "") -> Measurements:
+        """Several tables as one; tables of different spaces become a table of networks.
+
+        Args:
+            parts: at least one; what two of them measured of one architecture stands there twice.
+            name: what the whole is called; by default the names of the parts with + between them.
+
+        Raises:
+            InputError: two parts describe a device of one name differently.
+        """
+        import pandas as pd
+
+        devices: dict[str, Device] = {}
+        for device in (device for part in parts for device in part.devices):
+            if devices.setdefault(device.name, device) != device:
+                raise InputError(
+                    f"Two of the tables describe the device '{device.name}' differently; rename it in one of them."
+                )
+        first = parts[0].architectures
+        if isinstance(first, Networks) or any(part.architectures.space != first.space for part in parts):
+            joined: Architectures = Networks(
+                network for part in parts for network in Networks.of(part.architectures).networks
+            )
+        else:
+            joined = Architectures(first.space, np.concatenate([part.architectures.decisions for part in parts]))
+        names, start, tables = list(devices), 0, []
+        for part in parts:
+            numbers = np.array([*(names.index(device.name) for device in part.devices), -1])
+            device = numbers[part.table["device"].to_numpy()]
+            tables.append(part.table.assign(arch=part.table["arch"] + start, device=device))
+            start += len(part.architectures)
+        distinct, position = _distinct(joined)
+        table = pd.concat(tables, ignore_index=True)
+        table["arch"] = position[table["arch"].to_numpy()]
+        name = name or "+".join(dict.fromkeys(part.name for part in parts))
+        return Measurements(distinct, list(devices.values()), table, name)
 
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that change when an architecture, a device or a value does."""
@@ -200,6 +237,15 @@ def _check_batch(table: pd.DataFrame, devices: Sequence[Device], name: str) -> N
             f"{name}: {len(wrong)} rows of {device.name} have batch {first['batch']}, but the device is described with "
             f"batch {device.batch}; mend the one that is wrong, or name two devices."
         )
+
+
+def _distinct(archs: Architectures) -> tuple[Architectures, np.ndarray]:
+    """Those of equal keys once, in their order, and the new position of each [A]."""
+    spaces = [n.space for n in archs.networks] if isinstance(archs, Networks) else [""] * len(archs)
+    first: dict[tuple[str, str], int] = {}
+    position = [first.setdefault(key, len(first)) for key in zip(spaces, archs.keys, strict=True)]
+    kept = np.unique(position, return_index=True)[1]
+    return archs[kept], np.array(position, int)
 
 
 def _renumber(table: pd.DataFrame, column: str, positions: Sequence[int] | np.ndarray, size: int) -> pd.DataFrame:

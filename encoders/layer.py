@@ -20,7 +20,7 @@ Columns = dict[str, np.ndarray]
 
 
 @dataclass
-class LayerTable(VectorEncoder):
+class LayerFeatures(VectorEncoder):
     """PerfNetRT's features (Tables I to III), as they are.
 
     Attributes:

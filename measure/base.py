@@ -18,7 +18,7 @@ from datasets.networks.network import Network
 from datasets.records import Architectures, Cost, CostModel, Device, InputError
 from datasets.spaces.nasbench201 import NasBench201
 from measure.apart import build_apart
-from measure.build.weights import make_weights
+from measure.builders.weights import make_weights
 from measure.host import machine_name
 from measure.timing import Repeats, Timing, clock
 
@@ -246,7 +246,7 @@ def expected_output(model: Model, x: np.ndarray) -> np.ndarray:
 
         file = ReferenceEvaluator(str(model.source))
         return np.asarray(file.run(None, {file.input_names[0]: x})[0])
-    from measure.build.numpy_reference import evaluate
+    from measure.builders.numpy_reference import evaluate
 
     return evaluate(model.network, model.weights or {}, x)
 

@@ -32,7 +32,7 @@ class GCN(NeuralPredictor):
     dropout: float = 0.0
 
     def _network(self, x: Inputs, outputs: int) -> nn.Module:
-        from predictors.networks import GraphNet
+        from predictors.torch_modules import GraphNet
 
         return GraphNet(x["nodes"].shape[-1], self.hidden, self.layers, outputs, self.dropout)
 
@@ -48,6 +48,6 @@ class BrpGCN(GCN):
     dropout: float = 0.002
 
     def _network(self, x: Inputs, outputs: int) -> nn.Module:
-        from predictors.networks import BrpNet
+        from predictors.torch_modules import BrpNet
 
         return BrpNet(x["nodes"].shape[-1], self.hidden, self.layers, outputs, self.dropout)

@@ -32,7 +32,7 @@ class MLP(NeuralPredictor):
     dropout: float = 0.0
 
     def _network(self, x: Inputs, outputs: int) -> nn.Module:
-        from predictors.networks import DenseNet
+        from predictors.torch_modules import DenseNet
 
         return DenseNet(x["x"], [self.hidden] * self.layers, outputs, self.dropout)
 

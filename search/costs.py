@@ -17,7 +17,7 @@ from search.base import Decision
 
 
 @lru_cache(maxsize=4)
-def read_table(file: Path) -> Measurements:
+def read_measurements(file: Path) -> Measurements:
     """The measurements of a file of configs/datasets or of a table that `measure table` wrote."""
     hint = "name a .yaml of configs/datasets, a .parquet, .pt or .onnx"
     if existing(file, hint).suffix == ".parquet":

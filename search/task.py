@@ -14,7 +14,7 @@ from datasets.spaces import parse_space
 from predictors.base import Predictor, Uncertain
 from predictors.export import OnnxPredictor, load_predictor
 from search.base import Decision, Problem, Search
-from search.costs import best_of, both, lookup, read_table, within_memory
+from search.costs import best_of, both, lookup, read_measurements, within_memory
 
 ACCURACIES = ("accuracy_cifar100", "accuracy_digits", "accuracy_imagenet16_120", "accuracy_cifar10")
 PREDICTORS = (".pt", ".onnx")
@@ -127,7 +127,7 @@ def _proxies(task: Task) -> list[str]:
         return []
     if task.proxy_device or not (file := Path(task.proxy)).suffix:
         return [name.strip() for name in task.proxy_device.split(",")]
-    devices = load_predictor(file).devices_ if file.suffix in PREDICTORS else read_table(file).devices
+    devices = load_predictor(file).devices_ if file.suffix in PREDICTORS else read_measurements(file).devices
     if names := [device.name for device in devices if device.name != task.device]:
         return names
     raise InputError(f"{file} knows no device but the target; name a table or predictor of another one.")
@@ -139,7 +139,7 @@ def _quality(task: Task) -> tuple[Cost, Architectures | None]:
     if file.suffix in PREDICTORS:
         predictor = load_predictor(file)
         return lambda archs: predictor.predict(archs, None), None
-    measured = read_table(file)
+    measured = read_measurements(file)
     have = set(measured.table["metric"])
     name = task.metric or next((one for one in ACCURACIES if one in have), "")
     if name not in have:
@@ -157,7 +157,7 @@ def _cost(source: str, device: str, metric: str, task: Task) -> tuple[Cost, Arch
     if file.suffix in PREDICTORS:
         predictor = load_predictor(file)
         return predictor.on(_device(predictor.devices_, device, file), metric), None, predictor
-    measured = read_table(file)
+    measured = read_measurements(file)
     column = measured.devices.index(_device(measured.devices, device, file))
     return *lookup(measured.architectures, measured.matrix(metric)[:, column]), None
 

@@ -30,10 +30,10 @@ from measure.base import reference_network
 from predictors.base import Predictor
 from predictors.export import OnnxPredictor, export
 from predictors.gcn import GCN, BrpGCN
-from predictors.layers.layer_costs import LAYERS
-from predictors.layers.layerwise import LayerwisePredictor, read_tables
-from predictors.layers.pieces import pieces
-from predictors.layers.price import price
+from predictors.networks.layer_costs import LAYERS
+from predictors.networks.layerwise import LayerwisePredictor, read_tables
+from predictors.networks.pieces import pieces
+from predictors.networks.price import price
 from predictors.new_devices.conditioned import Conditioned
 from predictors.trees import XGBoost
 from search.netadapt.layer_table import LayerTable

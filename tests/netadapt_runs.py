@@ -24,7 +24,7 @@ from datasets.records import Architecture
 from measure.accuracy.digits import Digits
 from measure.accuracy.tuning import Tuning
 from measure.backends import parse_backend
-from measure.build.weights import make_weights
+from measure.builders.weights import make_weights
 from measure.shares import Shares
 from measure.timing import Timing, pin
 from search.netadapt import run_figures

@@ -21,16 +21,16 @@ from datasets.public.justus import Justus
 from datasets.public.neusight import NeuSight
 from datasets.records import Device, Measurements
 from datasets.splits import HeldOutArchitectures, Parts, Random
-from encoders.layer import LayerPhysics, LayerTable, LayerWork
+from encoders.layer import LayerFeatures, LayerPhysics, LayerWork
 from predictors.base import Predictor
 from predictors.blend import Blend
 from predictors.gp import GaussianProcess
 from predictors.layers.perfnetrt import PerfNetRT
-from predictors.layers.polynomial import Polynomial
-from predictors.layers.roofline import Roofline
 from predictors.layers.roofline_trees import NEEDED, RooflineTrees
 from predictors.metrics import report
 from predictors.mlp import MLP
+from predictors.polynomial import Polynomial
+from predictors.roofline import Roofline
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
 from tests.perfnetrt_report import write_report
@@ -86,7 +86,7 @@ def net(metric: str) -> MLP:
 
 def on_logarithms(metric: str) -> PerfNetRT:
     """PerfNetRT's network on logarithms of its features and labels, taught as slowly as that takes."""
-    return PerfNetRT(metric=metric, learning_rate=1e-3, encoder=LayerTable(log=True), scale=Scale("log"), loss="l1")
+    return PerfNetRT(metric=metric, learning_rate=1e-3, encoder=LayerFeatures(log=True), scale=Scale("log"), loss="l1")
 
 
 def blend(metric: str) -> Blend:
@@ -98,10 +98,10 @@ def kinds(metric: str) -> dict[str, Make]:
     return {
         "perfnetrt": lambda: PerfNetRT(metric=metric),
         "polynomial": lambda: Polynomial(metric=metric),
-        "polynomial_log": lambda: Polynomial(metric=metric, encoder=LayerTable(log=True), scale=Scale("log")),
+        "polynomial_log": lambda: Polynomial(metric=metric, encoder=LayerFeatures(log=True), scale=Scale("log")),
         "roofline": lambda: Roofline(metric=metric, encoder=LayerWork()),
-        "xgboost_raw": lambda: XGBoost(metric=metric, encoder=LayerTable(), scale=Scale("linear")),
-        "xgboost_log": lambda: XGBoost(metric=metric, encoder=LayerTable()),
+        "xgboost_raw": lambda: XGBoost(metric=metric, encoder=LayerFeatures(), scale=Scale("linear")),
+        "xgboost_log": lambda: XGBoost(metric=metric, encoder=LayerFeatures()),
         "trees": lambda: trees(metric),
         "gp": lambda: process(metric),
         "net": lambda: net(metric),
@@ -117,7 +117,7 @@ def variants(metric: str) -> dict[str, Make]:
         "learning rate 0.001": lambda: PerfNetRT(metric=metric, learning_rate=1e-3),
         "0.001, 400 epochs": lambda: PerfNetRT(metric=metric, learning_rate=1e-3, epochs=400, halving=100),
         "0.001, logarithms of features": lambda: PerfNetRT(
-            metric=metric, learning_rate=1e-3, encoder=LayerTable(log=True)
+            metric=metric, learning_rate=1e-3, encoder=LayerFeatures(log=True)
         ),
         "0.001, logarithms of features and labels, L1": lambda: on_logarithms(metric),
     }

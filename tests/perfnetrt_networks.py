@@ -21,11 +21,11 @@ from datasets.measured import Measured
 from datasets.records import Architectures, Device, InputError, Measurements
 from datasets.spaces.zoo import Zoo
 from predictors.base import Predictor
-from predictors.layers.calibration import calibrate, most_telling
-from predictors.layers.layer_costs import LAYERS, PRIOR, LayerCosts
-from predictors.layers.layerwise import LayerwisePredictor, Networks, read_tables
-from predictors.layers.price import price
 from predictors.metrics import report
+from predictors.networks.calibration import calibrate, most_telling
+from predictors.networks.layer_costs import LAYERS, PRIOR, LayerCosts
+from predictors.networks.layerwise import LayerwisePredictor, Networks, read_tables
+from predictors.networks.price import price
 from tests.study import run_parts
 
 ROOT = Path(__file__).resolve().parent.parent

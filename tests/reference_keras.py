@@ -19,7 +19,7 @@ from keras import applications, layers
 
 from datasets.networks.analysis import BN_EPSILON
 from datasets.spaces.zoo import Zoo
-from measure.build.numpy_reference import evaluate
+from measure.builders.numpy_reference import evaluate
 
 MADE: list[keras.Layer] = []
 

@@ -33,9 +33,9 @@ from measure.backends.ort import OnnxRuntime
 from measure.base import WrongOutput, make_input, reference_network
 from measure.bench import Bench, Worker, shaped, whole
 from measure.blackbox import FAILED, Live, Objective, draw, minimise
-from measure.build.numpy_reference import evaluate
-from measure.build.onnx_graph import build_onnx
-from measure.build.weights import make_weights
+from measure.builders.numpy_reference import evaluate
+from measure.builders.onnx_graph import build_onnx
+from measure.builders.weights import make_weights
 from measure.campaign import Journal, distinct_sample, pending, run_campaign
 from measure.doctor import _runtimes
 from measure.layer_sums import LayerSums

@@ -20,13 +20,13 @@ from encoders.base import DeviceEncoder, GraphBatch, GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph, CellOneHot
 from encoders.device import DeviceSpecs
 from encoders.flat import FlatVector, Totals
-from encoders.layer import LayerPhysics, LayerTable, LayerWork
+from encoders.layer import LayerFeatures, LayerPhysics, LayerWork
 from encoders.paths import CellPaths
 from tests.conftest import implementations
 
 GRAPHS = [cls() for cls in implementations("encoders", GraphEncoder)]
 VECTORS = [cls() for cls in implementations("encoders", VectorEncoder)]
-LAYER_ENCODERS = (LayerTable, LayerWork, LayerPhysics)
+LAYER_ENCODERS = (LayerFeatures, LayerWork, LayerPhysics)
 DEVICE_CASES = {DeviceSpecs: DeviceSpecs()}
 OTHER_VALUES = {
     "columns": ("macs", "kernels"),
@@ -192,8 +192,8 @@ def test_specs_say_what_is_known() -> None:
 def test_layers_as_perfnetrt_tells_them_and_as_a_kernel_sees_them() -> None:
     space = Convolution()
     archs = space.parse(["batch=4,size=57,kernel=3,in=60,out=130,stride=2,pad=same,act=relu,bias=1"])
-    np.testing.assert_array_equal(LayerTable()(archs), [[4, 57, 3, 60, 130, 2, 1, 1, 1]])
-    logs = LayerTable(log=True)(archs)[0]
+    np.testing.assert_array_equal(LayerFeatures()(archs), [[4, 57, 3, 60, 130, 2, 1, 1, 1]])
+    logs = LayerFeatures(log=True)(archs)[0]
     np.testing.assert_allclose(np.exp(logs[[0, 1, 3, 4]]), [4, 57, 60, 130], rtol=1e-6)
     pixels, depth = 4 * 29**2, 60 * 9
     moved = 4 * (4 * 57**2 * 60 + 3 * pixels * 130 + 130 * (depth + 1))

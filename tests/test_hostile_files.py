@@ -26,7 +26,7 @@ from predictors.config import from_config, to_config
 from predictors.linear import Linear
 from predictors.new_devices.device_sets import load_set, read_sets
 from predictors.sweep import read_sweep
-from search.costs import read_table
+from search.costs import read_measurements
 from tests.conftest import ROOT, made_up
 
 TOUCH = {
@@ -290,7 +290,7 @@ def test_a_faulty_yaml_file_is_one_short_sentence_wherever_it_is_read(
     content = FAULTY[name]
     Path("faulty.yaml").write_bytes(content if isinstance(content, bytes) else content.encode())
     Path("outer.yaml").write_text("predictor: faulty.yaml")
-    readers = (read_device, read_sweep, read_claims, read_sets, read_plan, read_table)
+    readers = (read_device, read_sweep, read_claims, read_sets, read_plan, read_measurements)
     runs = [partial(reader, Path("faulty.yaml")) for reader in readers]
     runs += [command(f"--{flag}", "faulty.yaml") for flag in ("predictor", "data", "split", "config", "sweep")]
     runs += [command("--config", "outer.yaml")]

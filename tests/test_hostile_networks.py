@@ -18,8 +18,8 @@ from datasets.networks.analysis import totals, uncounted
 from datasets.networks.keras_file import read_keras
 from datasets.networks.onnx_file import read_onnx
 from datasets.records import InputError
-from measure.build.numpy_reference import evaluate
-from predictors.layers.pieces import pieces
+from measure.builders.numpy_reference import evaluate
+from predictors.networks.pieces import pieces
 from tests.conftest import run
 from tests.mutations_networks import mutate, mutate_keras
 

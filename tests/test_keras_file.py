@@ -8,14 +8,14 @@ import pytest
 from datasets.networks.analysis import totals
 from datasets.records import InputError
 from datasets.spaces.nasbench201 import NasBench201
-from measure.build.numpy_reference import evaluate
-from measure.build.weights import make_weights
+from measure.builders.numpy_reference import evaluate
+from measure.builders.weights import make_weights
 from tests.conftest import run
 
 keras = pytest.importorskip("keras", reason="keras is not installed")
 
 from datasets.networks.keras_file import read_keras  # noqa: E402
-from measure.build.keras_model import build_keras, tensorflow  # noqa: E402
+from measure.builders.keras_model import build_keras, tensorflow  # noqa: E402
 
 tensorflow()  # one thread, from the start
 

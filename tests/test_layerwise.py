@@ -30,12 +30,12 @@ from datasets.spaces.zoo import Zoo
 from encoders.flat import Totals
 from measure.table import write_table
 from predictors.commands.answers import predict
-from predictors.layers.calibration import calibrate, left_out, most_telling
-from predictors.layers.layer_costs import COEFFICIENTS, PRIOR
-from predictors.layers.layerwise import LayerwisePredictor
-from predictors.layers.pieces import KINDS, nearest, pieces
-from predictors.layers.price import price, read_network
 from predictors.linear import Linear
+from predictors.networks.calibration import calibrate, left_out, most_telling
+from predictors.networks.layer_costs import COEFFICIENTS, PRIOR
+from predictors.networks.layerwise import LayerwisePredictor
+from predictors.networks.pieces import KINDS, nearest, pieces
+from predictors.networks.price import price, read_network
 from tests import conftest
 from tests.test_onnx_file import FOREIGN, networks, save
 
@@ -360,7 +360,7 @@ def test_the_artefact_comes_back_whole_or_not_at_all(saved: Path, fitted: Layerw
                             strict=True):  # fmt: skip
         np.testing.assert_array_equal(ours, theirs)
     code = "import sys; from pathlib import Path; from datasets.spaces import *;"
-    code += "from predictors.layers.layerwise import *;"
+    code += "from predictors.networks.layerwise import *;"
     code += "p = LayerwisePredictor.load(Path(sys.argv[1])); a = parse_space(sys.argv[2]).parse(sys.argv[3:]);"
     code += "print(*(float(x).hex() for x in p.predict(a, p.devices_[1])))"
     done = run("-c", code, saved, NETS, *archs.keys)
@@ -426,7 +426,7 @@ def test_one_command_makes_it_from_tables(tmp_path: Path) -> None:
 def test_a_training_logs_what_the_module_would_cost(saved: Path) -> None:
     import lightning
 
-    from predictors.layers.latency_logger import LatencyLogger
+    from predictors.networks.latency_logger import LatencyLogger
 
     class Growing(lightning.LightningModule):
         def __init__(self) -> None:

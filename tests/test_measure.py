@@ -27,8 +27,8 @@ from datasets.spaces.ofa import OFA
 from measure.backends import parse_backend
 from measure.backends.ort import OnnxRuntime
 from measure.base import Backend, WrongOutput, check_output, make_input, reference_network
-from measure.build.numpy_reference import evaluate
-from measure.build.weights import make_weights
+from measure.builders.numpy_reference import evaluate
+from measure.builders.weights import make_weights
 from measure.campaign import Journal, distinct_sample, pending, read_journal, run_campaign
 from measure.table import differences, repeatability, to_table, write_table
 from measure.timing import Repeats, Timing
@@ -175,7 +175,7 @@ def test_a_wrong_output_is_caught(fault: str) -> None:
 
 
 def test_an_empty_model_is_a_failed_row_not_a_fast_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import measure.build.onnx_graph as onnx_graph
+    import measure.builders.onnx_graph as onnx_graph
 
     build = onnx_graph.build_onnx
 

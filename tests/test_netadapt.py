@@ -29,9 +29,9 @@ from datasets.spaces.zoo import Zoo
 from measure.accuracy.digits import Digits
 from measure.accuracy.tuning import Cifar10, Tuning, from_module, to_module
 from measure.base import make_input, reference_network
-from measure.build.numpy_reference import evaluate
-from measure.build.onnx_graph import build_onnx
-from measure.build.weights import make_weights
+from measure.builders.numpy_reference import evaluate
+from measure.builders.onnx_graph import build_onnx
+from measure.builders.weights import make_weights
 from measure.shares import Shares
 from search.netadapt.adapt import Adaptation, Adapted
 from search.netadapt.channels import Groups, find_groups

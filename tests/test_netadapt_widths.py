@@ -130,8 +130,8 @@ def test_additions_and_depthwise_convolutions_share_a_width() -> None:
 def test_a_network_of_a_file_has_the_same_groups(tmp_path: Path) -> None:
     import onnx
 
-    from measure.build.onnx_graph import build_onnx
-    from measure.build.weights import make_weights
+    from measure.builders.onnx_graph import build_onnx
+    from measure.builders.weights import make_weights
 
     network = small("resnet")
     onnx.save(build_onnx(network, make_weights(network), 1), tmp_path / "model.onnx")

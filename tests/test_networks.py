@@ -22,7 +22,7 @@ from datasets.spaces.convolution import Convolution
 from datasets.spaces.nasbench201 import NasBench201
 from datasets.splits import HeldOutArchitectures
 from datasets.tabulate import tabulate
-from measure.build.weights import make_weights
+from measure.builders.weights import make_weights
 from tests.conftest import made_up
 
 TINY = NasBench201(cells=1)

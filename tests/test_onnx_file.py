@@ -24,9 +24,9 @@ from datasets.spaces.nasbench201 import OPS, NasBench201
 from datasets.spaces.ofa import OFA
 from datasets.spaces.zoo import Zoo
 from measure.base import make_input
-from measure.build.numpy_reference import evaluate
-from measure.build.onnx_graph import build_onnx
-from measure.build.weights import make_weights
+from measure.builders.numpy_reference import evaluate
+from measure.builders.onnx_graph import build_onnx
+from measure.builders.weights import make_weights
 from tests.conftest import run
 
 # What we write comes back

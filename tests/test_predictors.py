@@ -24,8 +24,6 @@ from predictors.evaluation import evaluate
 from predictors.export import OnnxPredictor, export, load_predictor
 from predictors.gcn import BrpGCN
 from predictors.layers.perfnetrt import PerfNetRT
-from predictors.layers.polynomial import Polynomial
-from predictors.layers.roofline import Roofline
 from predictors.layers.roofline_trees import RooflineTrees
 from predictors.limits import LIMITS
 from predictors.linear import Linear, Mean
@@ -34,7 +32,9 @@ from predictors.neural import NeuralPredictor
 from predictors.new_devices.help_meta import HelpMeta
 from predictors.new_devices.nasflat import Nasflat
 from predictors.new_devices.proxies import SourceRidge
+from predictors.polynomial import Polynomial
 from predictors.report import run_report
+from predictors.roofline import Roofline
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
 from tests.conftest import implementations, made_up, run

@@ -33,8 +33,8 @@ from measure.backends.ov import OpenVino
 from measure.backends.trt import TensorRt
 from measure.base import make_input, reference_network
 from measure.bench import shaped
-from measure.build.onnx_graph import build_onnx
-from measure.build.weights import make_weights
+from measure.builders.onnx_graph import build_onnx
+from measure.builders.weights import make_weights
 from measure.campaign import Journal, distinct_sample, files, pending, run_campaign
 from measure.meters import choose_meter
 from measure.remote.machine import Remote

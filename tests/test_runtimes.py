@@ -23,7 +23,7 @@ from measure.backends.ort_gpu import OrtCuda, OrtTensorRt
 from measure.backends.ov import OpenVino, mean_kernels
 from measure.backends.trt import TensorRt
 from measure.base import Backend, check_output, make_input, reference_network
-from measure.build.weights import make_weights
+from measure.builders.weights import make_weights
 from measure.gpu_steps import steps
 from measure.kernels import timeline
 from measure.phases import clock_ns, measure_phases

@@ -26,12 +26,12 @@ from predictors.ensemble import Ensemble
 from predictors.export import export, load_predictor
 from predictors.gcn import GCN
 from predictors.gp import GaussianProcess
-from predictors.layers.polynomial import Polynomial
 from predictors.linear import BetterFlops, Linear
 from predictors.mlp import MLP
 from predictors.new_devices.conditioned import Conditioned
 from predictors.new_devices.proxies import AdaProxy
 from predictors.onnx_check import with_digest
+from predictors.polynomial import Polynomial
 from predictors.trees import XGBoost
 from search.optimizer.device_net import DeviceNet
 from search.optimizer.optimizer_network import Objective, OptimizerNetwork

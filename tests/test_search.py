@@ -283,7 +283,7 @@ def test_the_command_bisects_on_bundled_tables_and_draws(tmp_path) -> None:
     assert done.returncode == 0, done.stderr
     assert "keeps the budget of 5 ms" in done.stdout and out.stat().st_size > 10_000
     with pytest.raises(InputError, match="no suffix of a picture"):  # before anything is read
-        run_task(lambda *_: pytest.fail(), Task(Path(), "", 1, "", "", "", 0, Path(), tmp_path / "p.v2"), None)  # type: ignore[arg-type]
+        run_task(lambda *_: pytest.fail(), Task(Path(), "", 1, "", "", "", 0, Path(), tmp_path / "p.v2"))
     wrong = run(
         "-m", "search", "bisect", *common, "--device=nobody", "--proxy-device=xeon_ort_fp32_16", "--budget-ms=5"
     )

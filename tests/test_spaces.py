@@ -25,8 +25,8 @@ from datasets.spaces.nasbench201 import OPS, NasBench201
 from datasets.spaces.ofa import OFA
 from datasets.spaces.pooling import Pooling
 from datasets.triple import to_triple
-from measure.build.torch_module import NetworkModule
-from measure.build.weights import make_weights
+from measure.builders.torch_module import NetworkModule
+from measure.builders.weights import make_weights
 from tests import reference_fbnet, reference_nasbench101, reference_nasbench201, reference_ofa
 from tests.conftest import implementations
 

@@ -17,13 +17,13 @@ from measure.backends import backend_classes, parse_backend
 from measure.backends.litert import LiteRT
 from measure.backends.tensorflow_keras import KerasGPU
 from measure.base import check_output, make_input, reference_network, with_weights
-from measure.build.affine import Affine
-from measure.build.delegates import DELEGATES, refused
-from measure.build.nhwc import padding, to_nchw, to_nhwc
-from measure.build.numpy_reference import evaluate
-from measure.build.tflite_file import TFLiteFile, read_operators
-from measure.build.tflite_graph import build_tflite
-from measure.build.weights import make_weights
+from measure.builders.affine import Affine
+from measure.builders.delegates import DELEGATES, refused
+from measure.builders.nhwc import padding, to_nchw, to_nhwc
+from measure.builders.numpy_reference import evaluate
+from measure.builders.tflite_file import TFLiteFile, read_operators
+from measure.builders.tflite_graph import build_tflite
+from measure.builders.weights import make_weights
 from measure.silence import quiet
 from tests.test_measure import every_op
 

@@ -9,9 +9,9 @@ import torch
 from datasets.records import InputError
 from datasets.spaces.zoo import NAMES, Zoo
 from measure.base import make_input
-from measure.build.numpy_reference import evaluate
-from measure.build.torch_module import NetworkModule
-from measure.build.weights import make_weights
+from measure.builders.numpy_reference import evaluate
+from measure.builders.torch_module import NetworkModule
+from measure.builders.weights import make_weights
 from tests.conftest import run
 
 TORCHVISION = "torchvision's page of the network: num_params and GFLOPS (which are multiply-accumulates)"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from datasets.architectures import Architecture, Architectures, Op, Space
 from datasets.networks.analysis import TOTALS, totals
 from datasets.networks.builder import NetworkBuilder
-from datasets.records import Architecture, Architectures, Op, Space
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -95,6 +95,12 @@ class Networks(Architectures):
             "predictor of networks."
         )
 
+    def positions(self, archs: Architectures) -> np.ndarray:
+        """Where each of some networks, or of the networks of architectures, stands among these [len(archs)]; -1 where
+        it does not. Spaces and keys are compared."""
+        places = {(network.space, network.key): i for i, network in enumerate(self.networks)}
+        return np.array([places.get((one.space, one.key), -1) for one in Networks.of(archs)], dtype=int)
+
     def __len__(self) -> int:
         return len(self.networks)
 

@@ -27,13 +27,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from datasets.architectures import texts
+from datasets.architectures import Architecture, Architectures, InputError, texts
 from datasets.blocks.chain import Chain, chain_graph, chain_totals
 from datasets.blocks.convnet_blocks import BLOCKS, HEADS, Part, avg_pool, classifier, conv_bn, hidden, max_pool
 from datasets.networks.analysis import TOTALS, totals
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.network import Network
-from datasets.records import Architecture, Architectures, InputError
 
 if TYPE_CHECKING:
     import pandas as pd

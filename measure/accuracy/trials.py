@@ -19,8 +19,8 @@ from datasets.records import Architectures, InputError
 from measure.accuracy.digits import Task
 from measure.accuracy.training import Training
 from measure.bench import Row, here
-from measure.build.torch_module import NetworkModule
-from measure.build.weights import make_weights
+from measure.builders.torch_module import NetworkModule
+from measure.builders.weights import make_weights
 from measure.campaign import Journal
 
 METRIC = "accuracy_digits"

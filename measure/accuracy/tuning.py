@@ -23,7 +23,7 @@ from datasets.networks.model import Weights
 from datasets.networks.network import Network
 from datasets.records import InputError
 from measure.accuracy.digits import CLASSES, SIDE, Digits, Task
-from measure.build.torch_module import NetworkModule
+from measure.builders.torch_module import NetworkModule
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import numpy as np
 
 from measure.backends.litert import LiteRT, LiteRTSession
 from measure.base import Session
-from measure.build.nhwc import to_nchw, to_nhwc
+from measure.builders.nhwc import to_nchw, to_nhwc
 from measure.remote import adb
 from measure.remote.benchmark_model import PROGRAM, SOURCE, BenchmarkFailed, Report, command, failure, parse
 from measure.timing import PROTOCOLS, Repeats, Timing
@@ -187,7 +187,7 @@ class AndroidSession:
 
     def why(self) -> str:
         """What the delegate is known to refuse of this file."""
-        from measure.build.delegates import refused
+        from measure.builders.delegates import refused
 
         delegate = self.backend.delegate.lower()
         if delegate == "nnapi":

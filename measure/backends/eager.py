@@ -37,7 +37,7 @@ class Eager(Backend):
         """The network of an artefact, and a tensor of zeros for its input."""
         import torch
 
-        from measure.build.torch_module import NetworkModule
+        from measure.builders.torch_module import NetworkModule
 
         torch.set_num_threads(1)
         saved = torch.load(artefact, weights_only=True)

@@ -10,8 +10,8 @@ import numpy as np
 
 from datasets.networks.model import Model
 from measure.base import Backend, Session, calibration_inputs
-from measure.build.affine import Affine
-from measure.build.nhwc import to_nchw, to_nhwc
+from measure.builders.affine import Affine
+from measure.builders.nhwc import to_nchw, to_nhwc
 from measure.silence import quiet
 
 
@@ -38,9 +38,9 @@ class LiteRT(Backend):
 
     def build(self, model: Model, folder: Path) -> Path:
         if self.converter:
-            from measure.build.tflite_converter import convert_tflite as build
+            from measure.builders.tflite_converter import convert_tflite as build
         else:
-            from measure.build.tflite_graph import build_tflite as build
+            from measure.builders.tflite_graph import build_tflite as build
         count = self.calibration if self.precision == "int8" else 0
         ranges = calibration_inputs(model.network, self.batch, count)
         path = folder / "model.tflite"
@@ -62,7 +62,7 @@ class LiteRT(Backend):
 
         versions = {"ai-edge-litert": version("ai-edge-litert")}
         if self.converter:
-            from measure.build.keras_model import tensorflow
+            from measure.builders.keras_model import tensorflow
 
             versions["tensorflow"] = tensorflow().__version__
         return versions

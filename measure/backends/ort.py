@@ -38,8 +38,8 @@ class OnnxRuntime(Backend):
     def build(self, model: Model, folder: Path) -> Path:
         import onnx
 
-        from measure.build.onnx_graph import build_onnx
-        from measure.build.onnx_precision import halve, quantise
+        from measure.builders.onnx_graph import build_onnx
+        from measure.builders.onnx_precision import halve, quantise
 
         path = model.source
         if path is None:

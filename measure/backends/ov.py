@@ -41,7 +41,7 @@ class OpenVino(Backend):
     def build(self, model: Model, folder: Path) -> Path:
         import onnx
 
-        from measure.build.onnx_graph import build_onnx
+        from measure.builders.onnx_graph import build_onnx
 
         path = folder / "model.onnx"
         onnx.save(build_onnx(model.network, model.weights or {}, self.batch), path)

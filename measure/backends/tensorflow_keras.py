@@ -10,8 +10,8 @@ import numpy as np
 
 from datasets.networks.model import Model
 from measure.base import Backend, Session
-from measure.build.keras_model import build_keras, tensorflow
-from measure.build.nhwc import to_nchw, to_nhwc
+from measure.builders.keras_model import build_keras, tensorflow
+from measure.builders.nhwc import to_nchw, to_nhwc
 from measure.silence import quiet
 
 if TYPE_CHECKING:

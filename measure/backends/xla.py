@@ -25,7 +25,7 @@ class Jax(Backend):
 
     def build(self, model: Model, folder: Path) -> Path:
         jax = _jax()
-        from measure.build.jax_function import build_jax
+        from measure.builders.jax_function import build_jax
 
         x = jax.ShapeDtypeStruct((self.batch, *model.network.shape(0)), np.float32)
         path = folder / "model.stablehlo"

@@ -46,7 +46,7 @@ def delegates(file: Path) -> None:
     Args:
         file: the .tflite file.
     """
-    from measure.build.delegates import DELEGATES, refused
+    from measure.builders.delegates import DELEGATES, refused
 
     for delegate in DELEGATES:
         reasons = refused(file, delegate)

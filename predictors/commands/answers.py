@@ -89,8 +89,8 @@ def _warn(predictor: Any, values: np.ndarray, unit: str) -> None:
 
 def _predict_network(file: Path, network: Path, device: str, batch: int | None, out: Path) -> None:
     from datasets.figures import check_picture, write_figure
-    from predictors.layers.layerwise import LayerwisePredictor
-    from predictors.layers.price import draw, price, read_network
+    from predictors.networks.layerwise import LayerwisePredictor
+    from predictors.networks.price import draw, price, read_network
 
     check_picture(out)
     predictor = LayerwisePredictor.load(file)

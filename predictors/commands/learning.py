@@ -28,8 +28,8 @@ def layerwise(
             none.
         devices: the names of devices to learn, separated by commas; by default all that the layers' tables share.
     """
-    from predictors.layers.layer_costs import LAYERS
-    from predictors.layers.layerwise import LayerwisePredictor, read_tables
+    from predictors.networks.layer_costs import LAYERS
+    from predictors.networks.layerwise import LayerwisePredictor, read_tables
 
     check_writable(out)
     chosen = [name for name in devices.split(",") if name]
@@ -74,7 +74,7 @@ def _adaptable(file: Path, space: str) -> Any:
     """A saved predictor that adapts; one of any networks is shown those of `space`."""
     from datasets.spaces import parse_space
     from predictors.base import Adaptable, read_checkpoint
-    from predictors.layers.layerwise import LayerwisePredictor
+    from predictors.networks.layerwise import LayerwisePredictor
 
     saved = read_checkpoint(file)
     if isinstance(saved, dict) and "layers" in saved:

@@ -1,1 +1,1 @@
-"""Predictors of single layers, and networks as sums of their layers."""
+"""Predictors of single layers."""

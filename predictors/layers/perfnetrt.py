@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Literal
 
 from encoders.base import VectorEncoder
-from encoders.layer import LayerTable
+from encoders.layer import LayerFeatures
 from predictors.neural import NeuralPredictor
 from predictors.regressor import Inputs
 from predictors.scaling import Scale
@@ -40,12 +40,12 @@ class PerfNetRT(NeuralPredictor):
     learning_rate: float = 0.1
     weight_decay: float = 0.0
     loss: Literal["l1", "mse", "huber", "maple"] = "maple"  # type: ignore[assignment]
-    encoder: VectorEncoder = field(default_factory=LayerTable)
+    encoder: VectorEncoder = field(default_factory=LayerFeatures)
     widths: tuple[int, ...] = (32, 64, 128, 256)
     halving: int = 40
 
     def _network(self, x: Inputs, outputs: int) -> nn.Module:
-        from predictors.networks import DenseNet
+        from predictors.torch_modules import DenseNet
 
         return DenseNet(x["x"], self.widths, outputs, 0.0)
 

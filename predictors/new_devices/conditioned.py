@@ -180,22 +180,8 @@ class Conditioned(FewShot):
     def predict_interval(
         self, archs: Architectures, device: Device | None = None, level: float = 0.9
     ) -> tuple[np.ndarray, np.ndarray]:
-        """See `Uncertain.predict_interval`; Student's t, as the noise's."""
-        from scipy.stats import t as student
-
-        if not 0 < level < 1:
-            raise InputError(f"level = {level} must lie between 0 and 1.")
-        z, deviation = self._believed(archs, device)
-        reach = student.ppf((1 + level) / 2, DEGREES) * deviation
-        low, high = (self.scale.inverse(end[:, None])[:, 0] for end in (z - reach, z + reach))
-        return np.maximum(low, 0), np.maximum(high, 0)  # times and energies are never below zero
-
-    def probability(self, archs: Architectures, device: Device | None, most: float) -> np.ndarray:
-        """P(a new measurement is at most `most`) [A], for a number above zero in the metric's unit."""
-        from scipy.special import stdtr
-
-        z, deviation = self._believed(archs, device)
-        return stdtr(DEGREES, (self.scale.transform(np.array([[most]]))[0, 0] - z) / deviation)
+        """Lower and upper ends [A] of central intervals that a new measurement falls into with probability `level`."""
+        return self.belief(archs, device).interval(level)
 
     def _believed(self, archs: Architectures, device: Device | None) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation [A] of a new measurement, on the scale of the labels."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from predictors.networks import DenseNet
+from predictors.torch_modules import DenseNet
 
 NODE, OPERATOR, START, HEAD, SUPPLEMENT = 48, 40, 96, 200, 48
 """Widths: of a node's embedding, of an operator's, of what layers start from, of the head, of what is supplementary."""

@@ -80,7 +80,7 @@ def netadapt(
         seed: of everything that is drawn.
         out: folder of the record and of what is found.
     """
-    from measure.build.saved import save_network
+    from measure.builders.saved import save_network
     from search.netadapt.adapt import Adaptation
 
     whole, weights = _network(network, space)
@@ -152,7 +152,7 @@ def _measure(runtime: str, whole: Network, ms: float) -> Callable[[Network, Weig
 
 def _start(trainer: Trainer, network: Network, weights: Weights | None, steps: int, seed: int) -> Weights:
     """The file's weights, or trained ones."""
-    from measure.build.weights import make_weights
+    from measure.builders.weights import make_weights
 
     return weights or trainer.tune(network, make_weights(network, seed), steps, seed)
 

@@ -15,7 +15,7 @@ from datasets.files.reading import read_json
 from datasets.files.writing import write_text
 from datasets.records import Architectures, InputError, Measurements, find_device
 from search.base import Problem
-from search.costs import lookup, read_table
+from search.costs import lookup, read_measurements
 from search.optimizer.optimizer_network import Objective, OptimizerNetwork, answer
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def optimize(
     from predictors.base import Predictor
     from search.optimizer.cost_models import CostModels
 
-    m, values = read_table(latency), read_table(accuracy)
+    m, values = read_measurements(latency), read_measurements(accuracy)
     table, tabled = lookup(values.architectures, values.matrix(metric)[:, 0])
     find_device(m.devices, device if few is None else m.devices[0].name)
     names = sources.split(",") if sources else [known.name for known in m.devices if known.name != device]
@@ -92,7 +92,7 @@ def optimize(
         said, known = net.predict(Architectures(tabled.space, archs.decisions), None), table(archs)
         return np.where(np.isnan(known), said, known)
 
-    _answer(costs, made, read_table(few) if few else m, device, quality, budget_ms, rounds)
+    _answer(costs, made, read_measurements(few) if few else m, device, quality, budget_ms, rounds)
 
 
 def accuracy_net(m: Measurements, metric: str, seed: int = 0, size: int = 1) -> MLP | Ensemble:

@@ -9,9 +9,9 @@ import numpy as np
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
 from datasets.records import InputError, Op
-from measure.build.affine import Affine
-from measure.build.nhwc import LOWEST, constants, live_nodes, lowest_padded, merged_inputs, shape_nhwc, to_nhwc
-from measure.build.tflite_file import Tensor, TFLiteFile
+from measure.builders.affine import Affine
+from measure.builders.nhwc import LOWEST, constants, live_nodes, lowest_padded, merged_inputs, shape_nhwc, to_nhwc
+from measure.builders.tflite_file import Tensor, TFLiteFile
 
 FUSED = {None: 0, "relu": 1, "relu6": 3}
 """Numbers of the activations that operators take along."""

@@ -14,7 +14,7 @@ from datasets.networks.analysis import pads, pair
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
 from datasets.records import InputError, Op
-from measure.build.weights import BN_EPSILON
+from measure.builders.weights import BN_EPSILON
 
 
 def build_jax(network: Network, weights: Weights) -> Callable[[jax.Array], jax.Array]:

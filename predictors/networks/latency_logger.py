@@ -11,7 +11,7 @@ import torch
 
 from datasets.networks.network import Network
 from datasets.records import InputError, find_device
-from predictors.layers.layerwise import LayerwisePredictor
+from predictors.networks.layerwise import LayerwisePredictor
 
 
 class LatencyLogger(lightning.Callback):

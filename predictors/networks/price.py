@@ -16,10 +16,10 @@ from datasets.files.reading import listed
 from datasets.networks.analysis import BYTES, uncounted
 from datasets.networks.network import Network
 from datasets.records import Device
-from predictors.layers.layer_costs import LAYERS
-from predictors.layers.layerwise import LayerwisePredictor
-from predictors.layers.pieces import KNOWN, Piece, nearest, pieces
 from predictors.metrics import plain
+from predictors.networks.layer_costs import LAYERS
+from predictors.networks.layerwise import LayerwisePredictor
+from predictors.networks.pieces import KNOWN, Piece, nearest, pieces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +102,7 @@ def price(
     found = pieces(network, batch)
     costs, (parts,) = predictor.sums([found])
     (low,), (high,) = predictor.believed(d, costs[:, s], [parts[:, s]]).interval(level)
-    batch = batch or network.ops[0].attrs.get("batch", 1)
+    batch = batch or network.batch or 1
     moved = [BYTES * batch * math.prod(network.ops[end].attrs["shape"]) for end in (0, -1)]
     a, b, c, e = layers.copies[s]
     pre, post, session = a + b * moved[0], c + e * moved[1], float(coefficients[0])

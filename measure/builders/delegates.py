@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from datasets.records import InputError
-from measure.build.tflite_file import Operator, is_int8, read_operators, same_scale
+from measure.builders.tflite_file import Operator, is_int8, read_operators, same_scale
 
 DELEGATES = ("gpu", "nnapi27", "nnapi28", "nnapi29", "nnapi30")
 

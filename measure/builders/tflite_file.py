@@ -18,7 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from datasets.files.reading import existing, shortened
 from datasets.records import InputError
-from measure.build.affine import Affine
+from measure.builders.affine import Affine
 
 _TYPES = {
     np.dtype(np.float32): schema.TensorType.FLOAT32,

@@ -1,4 +1,4 @@
-"""What pieces of networks cost by what layers alone take: the sums that `predictors.layers.layerwise` weighs."""
+"""What pieces of networks cost by what layers alone take: the sums that `predictors.networks.layerwise` weighs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from datasets.files.checkpoint import array
 from datasets.networks.analysis import BYTES
 from datasets.records import Architectures, Device, InputError, Measurements, find_device
 from predictors.base import Log, devices_of, restored, silent
-from predictors.layers.calibration import calibrate
-from predictors.layers.pieces import VIEWS, Piece, nearest
+from predictors.networks.calibration import calibrate
+from predictors.networks.pieces import VIEWS, Piece, nearest
 from predictors.regressor import Regressor
 
 LAYERS = ("convolution", "pooling", "dense")

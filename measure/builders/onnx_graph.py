@@ -13,7 +13,7 @@ from datasets.networks.analysis import pads, pair
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
 from datasets.records import InputError
-from measure.build.weights import BN_EPSILON
+from measure.builders.weights import BN_EPSILON
 
 OPSET = 17
 IR_VERSION = 9  # what opset 17 came with: older runtimes read it too

@@ -15,12 +15,12 @@ from datasets.networks.analysis import pads, pair
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
 from datasets.records import Op
-from measure.build.affine import Affine
-from measure.build.nhwc import dense_weight, is_depthwise, padding, refuse_dilated_pool, window_share
-from measure.build.numpy_reference import evaluate
-from measure.build.tflite_file import Tensor
-from measure.build.tflite_writer import FUSED, Ranges, Writer
-from measure.build.weights import BN_EPSILON
+from measure.builders.affine import Affine
+from measure.builders.nhwc import dense_weight, is_depthwise, padding, refuse_dilated_pool, window_share
+from measure.builders.numpy_reference import evaluate
+from measure.builders.tflite_file import Tensor
+from measure.builders.tflite_writer import FUSED, Ranges, Writer
+from measure.builders.weights import BN_EPSILON
 
 _SAME, _VALID = 0, 1
 _LOGISTIC, _TANH = Affine(1 / 256, -128), Affine(1 / 128, 0)

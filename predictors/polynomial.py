@@ -10,7 +10,7 @@ import numpy as np
 
 from datasets.files.checkpoint import array
 from encoders.base import VectorEncoder
-from encoders.layer import LayerTable
+from encoders.layer import LayerFeatures
 from predictors.base import Log
 from predictors.regressor import Inputs, Regressor
 from predictors.scaling import Scale
@@ -29,7 +29,7 @@ class Polynomial(Regressor):
     """
 
     scale: Scale = field(default_factory=lambda: Scale("linear"))
-    encoder: VectorEncoder = field(default_factory=LayerTable)
+    encoder: VectorEncoder = field(default_factory=LayerFeatures)
     degree: int = 4
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:

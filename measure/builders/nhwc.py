@@ -14,7 +14,7 @@ from datasets.networks.analysis import pads, pair
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
 from datasets.records import InputError, Op
-from measure.build.numpy_reference import evaluate
+from measure.builders.numpy_reference import evaluate
 
 LOWEST = np.finfo(np.float32).min
 """What a maximum never picks."""

@@ -9,8 +9,8 @@ import numpy as np
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
 from datasets.records import InputError
-from measure.build.keras_model import build_keras, tensorflow
-from measure.build.nhwc import lowest_padded, to_nhwc
+from measure.builders.keras_model import build_keras, tensorflow
+from measure.builders.nhwc import lowest_padded, to_nhwc
 from measure.silence import quiet
 
 

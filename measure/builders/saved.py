@@ -47,7 +47,7 @@ def save_network(network: Network, weights: Weights, folder: Path) -> list[Path]
 def _save_torch(network: Network, weights: Weights, path: Path) -> Path:
     import torch
 
-    from measure.build.torch_module import NetworkModule
+    from measure.builders.torch_module import NetworkModule
 
     module = NetworkModule(network, weights)
     batch = torch.from_numpy(make_input(network, 2))

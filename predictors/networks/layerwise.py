@@ -17,9 +17,9 @@ from encoders.layer import LayerPhysics
 from predictors.base import FORMAT, Log, devices_of, silent
 from predictors.belief import Belief
 from predictors.config import from_config, to_config
-from predictors.layers.calibration import calibrate, covariance, left_out, most_telling
-from predictors.layers.layer_costs import COEFFICIENTS, LAYERS, PRIOR, LayerCosts
-from predictors.layers.pieces import Piece, pieces
+from predictors.networks.calibration import calibrate, covariance, left_out, most_telling
+from predictors.networks.layer_costs import COEFFICIENTS, LAYERS, PRIOR, LayerCosts
+from predictors.networks.pieces import Piece, pieces
 from predictors.regressor import Regressor
 from predictors.scaling import Scale
 from predictors.trees import XGBoost

@@ -13,7 +13,7 @@ from datasets.networks.analysis import pads, pair
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
 from datasets.records import InputError, Op
-from measure.build.nhwc import (
+from measure.builders.nhwc import (
     LOWEST,
     constants,
     dense_weight,
@@ -26,7 +26,7 @@ from measure.build.nhwc import (
     to_nhwc,
     window_share,
 )
-from measure.build.weights import BN_EPSILON
+from measure.builders.weights import BN_EPSILON
 from measure.silence import one_xla_thread, quiet
 
 if TYPE_CHECKING:

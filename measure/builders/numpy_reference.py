@@ -11,7 +11,7 @@ from datasets.networks.analysis import pads, pair
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
 from datasets.records import Op
-from measure.build.weights import BN_EPSILON
+from measure.builders.weights import BN_EPSILON
 
 
 def evaluate(

@@ -1,0 +1,1 @@
+"""Predictors of whole networks, by what their layers cost."""
