@@ -238,9 +238,10 @@ def journal(deviceless: bool = False) -> bytes:
 
 def network_files(folder: Path) -> dict[str, bytes]:
     """ONNX files: a network as this project writes it, and one as exporters do, with computed shapes."""
-    from datasets.networks.builder import NetworkBuilder
     from measure.build.onnx_graph import build_onnx
     from measure.build.weights import make_weights
+
+    from datasets.networks.builder import NetworkBuilder
 
     net = NetworkBuilder()
     x = net.conv_bn(net.add("input", (3, 12, 12)), 8, 3, act="relu")
