@@ -105,9 +105,12 @@ def test_samples_bring_the_roofline_of_a_device_to_its_speed(fitted: dict[type, 
     assert report(truth, some.predict(slow.architectures, device))["mape"] < 0.25
     np.testing.assert_allclose(predictor.predict(toys.architectures, device), none.predict(toys.architectures, device))
     bare = Device("bare", "new", "server-cpu")
-    for refuse in (lambda: predictor.adapt(None, bare), lambda: predictor.predict(toys.architectures, bare)):
-        with pytest.raises(InputError, match="'bare' does not tell its peak_gflops and memory_gbs"):
-            refuse()
+    with pytest.raises(InputError, match="'bare' does not tell its peak_gflops and memory_gbs"):
+        predictor.adapt(None, bare)
+    with pytest.raises(
+        InputError, match="not fitted on device 'bare'; .* and for any other that tells its peak_gflops"
+    ):
+        predictor.on(bare)
 
 
 def test_what_was_adapted_does_not_learn_from_published_numbers(fitted: dict[type, Any], toys: Measurements) -> None:

@@ -124,8 +124,15 @@ class RooflineTrees(XGBoost):
 
     def _of(self, device: Device | None) -> Self:
         """This predictor where it was fitted on the device, or one that is adapted to it."""
-        known = device is None or device.name in [own.name for own in self.devices_]
-        return self if known else self.adapt(None, device)
+        names = [own.name for own in self.devices_]
+        if device is None or device.name in names:
+            return self
+        if not device.features.keys() >= set(NEEDED):
+            raise InputError(
+                f"This predictor was not fitted on device '{device.name}'; it answers for: {', '.join(names)}, and for "
+                f"any other that tells its {' and '.join(NEEDED)}."
+            )
+        return self.adapt(None, device)
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "typical": self.typical_, "over": self.over_}
