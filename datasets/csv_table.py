@@ -9,6 +9,7 @@ from typing import Any
 from datasets.base import Dataset
 from datasets.files.csv_file import batch_of, converted, read_rows, unit_of
 from datasets.files.reading import listed
+from datasets.networks.network import FILES
 from datasets.networks.reading import architectures_of, space_and_key
 from datasets.records import Device, InputError, Measurements
 
@@ -63,7 +64,7 @@ def named_in_row(row: dict[str, Any], space: str, path: Path) -> tuple[str, str]
     """The space and the key of a row of the .csv `path`, as `datasets.networks.reading.space_and_key` gives them;
     `space` is that of keys of rows that name none."""
     own, key = row.get("space", ""), row["key"]
-    if own not in ("", "onnx", "keras"):
+    if own not in ("", *FILES):
         return own, key
     beside = path.parent / key
     return ("", str(beside)) if not Path(key).exists() and beside.is_file() else space_and_key(key, space)

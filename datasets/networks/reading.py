@@ -8,6 +8,7 @@ from pathlib import Path
 
 from datasets.architectures import Architectures, InputError
 from datasets.files.reading import shortened
+from datasets.networks.analysis import check_network
 from datasets.networks.collection import AnyNetwork, Networks
 from datasets.networks.model import Model
 from datasets.networks.network import KEYED_BY_JSON, of_key
@@ -79,7 +80,7 @@ def architectures_of(pairs: Sequence[tuple[str, str]]) -> Architectures:
     found = {}
     for space, key in dict.fromkeys(pairs):
         if space in (KEYED_BY_JSON, str(AnyNetwork())):
-            found[space, key] = of_key(key)
+            found[space, key] = check_network(of_key(key))
         elif space:
             found[space, key] = Networks.of(parse_space(space).parse([key]))[0]
         else:

@@ -112,10 +112,10 @@ def _of_csv(path: Path, device: str, space: Space, metric: str, keyed: str) -> t
 
 
 def parse_keys(keys: list[str], space: Space, where: object, keyed: str = "") -> Architectures:
-    """Architectures of texts in a file; one that is far too long to be any raises a short `InputError`. Texts of
-    networks are read by `read_architectures`, those that name no space as keys of the space `keyed`."""
+    """Architectures of texts in a file; one that is far too long to be any raises a short `InputError`. Where `space` is
+    that of all networks, texts are read by `read_architectures`, those that name no space as keys of `keyed`."""
     if isinstance(space, AnyNetwork):
-        return read_architectures(keys, keyed)
+        return Networks.of(read_architectures(keys, keyed))
     if long := next((key for key in keys if len(key) > 2000), None):
         raise InputError(f"{where} has the text {shortened(long, 60)}, which is no architecture of {space}.")
     return space.parse(keys)
