@@ -192,7 +192,7 @@ def command(arguments: list[str]) -> Outcome:
 
 def _value(arguments: list[str], flag: str) -> str:
     """What follows a flag, in either spelling; empty where it is not there."""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         if argument == flag:
             return following
         if argument.startswith(flag + "="):

@@ -95,7 +95,7 @@ class HeldOutDevices(Split):
 
 
 def _count(amount: float, n: int, name: str) -> int:
-    if amount < 0 or (amount >= 1 and amount != int(amount)):
+    if not 0 <= amount < 2**53 or (amount >= 1 and amount != int(amount)):
         raise InputError(f"{name} = {amount} is neither a number of architectures nor a share below 1.")
     return int(amount) if amount >= 1 else round(amount * n)
 

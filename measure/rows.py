@@ -136,8 +136,8 @@ def distinct(rows: Iterable[Row]) -> Iterator[Row]:
     """The rows without those that stand there twice: a journal appended to itself holds no repeats."""
     seen = set()
     for row in rows:
-        numbers = (row.get(name) for name in ("date", "ratio", "raw_ms", "value", "stable", "error"))
-        if (known := (*identity(row), *numbers)) not in seen:
+        numbers = [row.get(name) for name in ("date", "ratio", "raw_ms", "value", "stable", "error")]
+        if (known := (identity(row), repr(numbers))) not in seen:
             seen.add(known)
             yield row
 

@@ -30,10 +30,11 @@ def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dic
         and the metadata (devices, reference_ms, protocol, versions, hosts, dates, left_out).
     """
     rows = list(distinct(rows))
-    stable = [row for row in rows if row.get("stable")]
+    timed = [row for row in rows if _timed(row)]
+    stable = [row for row in timed if row.get("stable")]
     if unstable:
         known = {identity(row) for row in stable}
-        stable += [row for row in rows if row.get("stable") is False and identity(row) not in known]
+        stable += [row for row in timed if row.get("stable") is False and identity(row) not in known]
     if not stable:
         raise InputError(
             f"None of the {len(rows)} rows of the journal is a stable measurement: measure again with --retry true "
@@ -90,11 +91,16 @@ def quiet_rows(rows: list[Row], limit: float) -> list[Row]:
     """
     good = pd.DataFrame(
         [(device_name(row), row["space"], row["key"], row["metric"], row["reference_ms"]) for row in rows
-         if "reference_ms" in row], columns=["device", "space", "key", "metric", "ms"])  # fmt: skip
+         if _timed(row)], columns=["device", "space", "key", "metric", "ms"])  # fmt: skip
     slow = good["ms"] / good.groupby("device")["ms"].transform(lambda ms: ms.quantile(0.1))
     least = slow.groupby([good[name] for name in ("device", "space", "key", "metric")]).transform("min")
     kept = iter((slow <= np.maximum(least, limit)).tolist())
-    return [row for row in rows if "reference_ms" not in row or next(kept)]
+    return [row for row in rows if not _timed(row) or next(kept)]
+
+
+def _timed(row: Row) -> bool:
+    """Whether a row holds milliseconds: it did not fail, and belongs to a device."""
+    return row["device"] is not None and "error" not in row
 
 
 UNKNOWN = {"deviation": np.nan, "quantiles": [np.nan] * 4}

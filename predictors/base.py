@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from datasets.files.checkpoint import DAMAGE, read_checkpoint, write_checkpoint
+from datasets.files.checkpoint import DAMAGE, read_checkpoint, restoring, write_checkpoint
 from datasets.files.reading import shortened
 from datasets.records import UNITS, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from datasets.spaces import parse_space
@@ -197,11 +197,9 @@ def restored(saved: Mapping[str, Any], where: str) -> Predictor:
         InputError: the parts do not fit together.
     """
     predictor = rebuild(saved, where)
-    try:
+    with restoring(f"The weights in {where} do not fit its configuration; was it edited?"):
         predictor.restore(saved["state"])
         predictor.check()
-    except DAMAGE as error:
-        raise InputError(f"The weights in {where} do not fit its configuration; was it edited?") from error
     return predictor
 
 

@@ -71,7 +71,8 @@ def _best(rows: list[dict[str, Any]], chosen: pd.DataFrame) -> str:
     if lacking := sorted(NEEDED.keys() - {"dataset"} - set(chosen.columns)):
         raise InputError(f"Rows without {lacking[0]} cannot be ranked, so no predictor among them is the best.")
     labels = set(chosen["shots"])
-    return str(ranking([row for row in rows if row["shots"] in labels])["predictor"][0])
+    among = [row for row in rows if row["shots"] in labels]
+    return str(ranking(among)["predictor"][0]) if among else ""
 
 
 def read_claims(path: Path) -> list[Claim]:

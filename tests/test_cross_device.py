@@ -222,6 +222,9 @@ def test_a_bundled_set_leaves_a_family_out_and_a_complete_run_is_skipped(tmp_pat
     (tmp_path / "bad.yaml").write_text("sets: {A: {data: []}}")
     with pytest.raises(InputError, match="it needs lists of data, sources, targets"):
         read_sets(tmp_path / "bad.yaml")
+    (tmp_path / "bad.yaml").write_text("sets: {A: {data: [], sources: [a], targets: [b]}}")
+    with pytest.raises(InputError, match="needs data; name a data set"):
+        load_set(tmp_path / "bad.yaml", "A")
 
 
 def test_sources_of_a_set_leave_a_family_out_and_targets_are_not_looked_at(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.files.checkpoint import DAMAGE, array, read_checkpoint, write_checkpoint
+from datasets.files.checkpoint import array, read_checkpoint, restoring, write_checkpoint
 from datasets.measured import Measured
 from datasets.networks.network import Network
 from datasets.records import Architectures, Cost, CostModel, Device, InputError, Measurements, Space
@@ -265,13 +265,11 @@ class LayerwisePredictor(CostModel):
             raise InputError(
                 f"{path} prices no networks; `python -m predictors layerwise --out FILE` writes one that does."
             )
-        try:
+        with restoring(f"What was learnt in {path} does not fit its configuration; was it edited?"):
             predictor = from_config(saved["predictor"], LayerwisePredictor)
             predictor.devices_ = devices_of(saved["devices"])
             predictor.layers_ = LayerCosts.restored(saved["layers"], str(path))
             predictor.restore(saved["state"])
-        except DAMAGE as error:
-            raise InputError(f"What was learnt in {path} does not fit its configuration; was it edited?") from error
         told = ("format", "predictor", "unit", "space", "devices", "layers", "state")
         predictor.metadata_ = {key: value for key, value in saved.items() if key not in told}
         return predictor

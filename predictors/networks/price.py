@@ -102,7 +102,7 @@ def price(
     found = pieces(network, batch)
     costs, (parts,) = predictor.sums([found])
     (low,), (high,) = predictor.believed(d, costs[:, s], [parts[:, s]]).interval(level)
-    batch = batch or network.ops[0].attrs.get("batch", 1)
+    batch = batch or network.batch or 1
     moved = [BYTES * batch * math.prod(network.ops[end].attrs["shape"]) for end in (0, -1)]
     a, b, c, e = layers.copies[s]
     pre, post, session = a + b * moved[0], c + e * moved[1], float(coefficients[0])

@@ -143,8 +143,9 @@ def _check_plausible(m: Measurements, predictor: Any, far: float) -> None:
     archs, own = m.architectures[m.table["arch"].to_numpy()], m.table["value"].to_numpy(float)
     known = np.array([predictor.predict(archs, device) for device in predictor.devices_])
     known, wanted = np.maximum(known, 1e-12), UNITS[predictor.metric]
-    ranks = [float(np.nan_to_num(spearmanr(own, row).statistic)) for row in known] if len(own) >= 8 else [0.0]
-    if wanted == "ms" and max(ranks) < -0.5:
+    varied = len(own) >= 8 and np.ptp(own) > 0
+    ranks = [float(np.nan_to_num(spearmanr(own, row).statistic)) for row in known if np.ptp(row) > 0 and varied]
+    if wanted == "ms" and max(ranks, default=0.0) < -0.5:
         raise InputError(
             f"The values of {m.name} fall where those of every known device rise: are they images per second? Say so "
             "with --unit fps, or --unit ms if they are milliseconds."

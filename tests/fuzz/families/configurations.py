@@ -247,7 +247,7 @@ leave_out:
 FAMILIES = (
     Family("predictor yaml", _with_bench(*PREDICTORS), edit, _use_predictor, share=1.5),
     Family("small predictor yaml", _with_bench(LINEAR, PREDICTORS[-1]), edit, _use_small_predictor, share=0.3),
-    Family("data yaml", _with_bench(TABLE, TABLE, LETI, PUBLIC), edit, _use_data),
+    Family("data yaml", _with_bench(TABLE, TABLE, TABLE, LETI, PUBLIC), edit, _use_data),
     Family("split yaml", _with_bench(HELD_OUT, RANDOM, DEVICES), edit, _use_split, share=0.5),
     Family("config yaml", _with_bench(CONFIG), edit, _use_config, share=0.5),
     Family("sweep yaml", _with_bench(SWEEP, SWEEP, SWEEP, TRANSFER), edit, _use_sweep),
