@@ -186,5 +186,7 @@ def leti(data: Dataset, out: Path, metric: str = "latency_ms") -> None:
 
 if __name__ == "__main__":
     list_.__name__, enumerate_.__name__ = "list", "enumerate"
-    arguments = with_datasets(sys.argv[1:], ("", "--data")) if sys.argv[1:2] in (["describe"], ["leti"]) else sys.argv[1:]
+    arguments = (
+        with_datasets(sys.argv[1:], ("", "--data")) if sys.argv[1:2] in (["describe"], ["leti"]) else sys.argv[1:]
+    )
     main([list_, fetch, describe, show, enumerate_, leti], "python -m datasets", arguments, positional=True)

@@ -1,4 +1,4 @@
-"""Data sets by what people name: a YAML of configs/datasets, a table of `measure table`, a .csv, or several of these."""
+"""Data sets by what people name: a YAML of configs/datasets, a table of `measure table`, a .csv, or several."""
 
 from __future__ import annotations
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def timeline(backend: Backend, network: Network | Model, runs: int = 20, warmup: int = 5, seed: int = 0) -> pd.DataFrame:
+def timeline(
+    backend: Backend, network: Network | Model, runs: int = 20, warmup: int = 5, seed: int = 0
+) -> pd.DataFrame:
     """The kernels of a shaped network in the order of execution, every time the median over runs (OpenVINO: over
     means of four, each in a model compiled anew).
 

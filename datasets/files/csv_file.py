@@ -87,7 +87,9 @@ def _columns(header: list[str], metric: str, path: Path) -> tuple[dict[str, int]
         spelt = ("key", "network") if wanted == "key" else (wanted,)
         places = [i for i, name in enumerate(names) if name.lower() in spelt]
         if len(places) > 1:
-            told = "the columns key and network" if wanted == "key" and len({names[i].lower() for i in places}) > 1 else ""
+            told = (
+                "the columns key and network" if wanted == "key" and len({names[i].lower() for i in places}) > 1 else ""
+            )
             raise InputError(f"{path} has {told or f'the column {wanted} {len(places)} times'}; keep one.")
         if places:
             columns[wanted] = places[0]

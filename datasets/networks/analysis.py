@@ -141,15 +141,7 @@ def check_network(network: Network) -> Network:
         for op, before in zip(network.ops, sources, strict=True):
             if not op.attrs["shape"] or (op.kind not in ("input", "zero") and not before):
                 raise ValueError(f"{op.kind} lacks an input or a shape")
-            sizes = [op.attrs.get("groups", 1), *pair(op.attrs.get("stride", 1)), *pair(op.attrs.get("dilation", 1))]
-            sizes += pair(op.attrs["kernel"] if op.kind in ("conv", "max_pool", "avg_pool") else 1)
-            counts = [op.attrs.get(name, 0) for name in ("macs", "params", "bias", "scale", "shift")]
-            if any(type(size) is not int or not 0 < size < MOST for size in sizes):
-                raise ValueError(f"a size of {op.kind} is no whole number above 0")
-            if any(type(count) not in (int, bool) or count < 0 for count in counts):
-                raise ValueError(f"a count of {op.kind} is no whole number")
-            if any(type(side) is not int for side in pads(op.attrs.get("pad", 0))):
-                raise ValueError(f"the padding of {op.kind} is no whole number")
+            _check_attributes(op)
         if max(totals(network).values()) > MOST:
             raise ValueError("it has more operations or bytes than any network")
     except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
@@ -157,6 +149,25 @@ def check_network(network: Network) -> Network:
             f"The network {shortened(network.key, 60)} is damaged ({shortened(error, 100)}); measure its file again."
         ) from None
     return network
+
+
+def _check_attributes(op: Op) -> None:
+    """Raise a ValueError, KeyError or TypeError where an op's attributes are not those of its kind."""
+    a, counts = op.attrs, [op.attrs.get(name, 0) for name in ("macs", "params", "bias", "scale", "shift")]
+    if any(type(count) not in (int, bool) or count < 0 for count in counts):
+        raise ValueError(f"a count of {op.kind} is no whole number")
+    if op.kind not in ("conv", "max_pool", "avg_pool"):
+        return
+    height, width = zip(*(pair(a[name] if name == "kernel" else a.get(name, 1)) for name in _SIZES), strict=True)
+    sizes = (*height, *width, a.get("groups", 1))
+    if any(type(size) is not int or not 0 < size < MOST for size in sizes):
+        raise ValueError(f"a size of {op.kind} is no whole number above 0")
+    top, left, bottom, right = pads(a.get("pad", 0))
+    if any(type(side) is not int for side in (top, left, bottom, right)):
+        raise ValueError(f"the padding of {op.kind} is no whole number")
+
+
+_SIZES = ("kernel", "stride", "dilation")
 
 
 def uncounted(network: Network) -> Counter[str]:

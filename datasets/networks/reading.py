@@ -36,11 +36,7 @@ def read_model(
         InputError: there is no such file or space, or the network cannot be read.
     """
     text = str(name)
-    if text.startswith(TORCH):
-        if not modules:
-            raise InputError(
-                f"{shortened(text)} would import a module: only a command line may name one, not what stands in a file."
-            )
+    if text.startswith(TORCH) and modules:
         from datasets.networks.torch_module import read_torch
 
         return read_torch(text.removeprefix(TORCH), batch)
@@ -102,6 +98,10 @@ def space_and_key(name: str, space: str = "") -> tuple[str, str]:
         return "", name
     if name.startswith("[["):
         return KEYED_BY_JSON, name
+    if name.startswith(TORCH):
+        raise InputError(
+            f"{shortened(name)} would import a module: only a command line may name one, not what stands in a file."
+        )
     if match := _NAMED.match(name):
         own, key = match.groups()
         if not space or own.partition("(")[0] in _spaces():
@@ -122,7 +122,7 @@ def _spaces() -> set[str]:
 
     import datasets.spaces
 
-    return {*(module.name for module in pkgutil.iter_modules(datasets.spaces.__path__)), KEYED_BY_JSON, "torch"}
+    return {*(module.name for module in pkgutil.iter_modules(datasets.spaces.__path__)), KEYED_BY_JSON}
 
 
 def is_file(name: str) -> bool:

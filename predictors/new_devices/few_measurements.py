@@ -63,7 +63,10 @@ def read_few(path: Path | str, device: str, predictor: Any, unit: str = "", spac
 def _of_table(path: Path | str, device: str, space: Space, metric: str) -> tuple[Measurements, str]:
     m = open_measurements(path)
     if isinstance(space, AnyNetwork):
-        m = Measurements(Networks.of(m.architectures), m.devices, m.table, m.name)
+        rows, known = m.table, set(m.table["metric"])
+        if metric == "latency_ms" and metric not in known and "exe_ms" in known:  # a run without copies, in phases
+            rows = rows[rows["metric"] == "exe_ms"].assign(metric=metric)
+        m = Measurements(Networks.of(m.architectures), m.devices, rows, m.name)
     elif m.architectures.space != space:
         raise InputError(f"{path} is of {m.architectures.space}; the predictor was fitted on {space}.")
     if metric not in (known := sorted(m.table["metric"].unique())):
@@ -106,14 +109,12 @@ def _of_csv(path: Path, device: str, space: Space, metric: str, keyed: str) -> t
         archs = parse_keys(list(place), space, path)
     values = pd.DataFrame({"arch": [place[key] for key in keys], "device": 0, "metric": metric})
     own = replace(UNKNOWN, name=device or names[0] or path.stem, batch=batch_of(batch, path))
-    return Measurements(
-        archs, [own], values.assign(value=[row["number"] for row in rows]), path.stem
-    ), stated or units
+    return Measurements(archs, [own], values.assign(value=[row["number"] for row in rows]), path.stem), stated or units
 
 
 def parse_keys(keys: list[str], space: Space, where: object, keyed: str = "") -> Architectures:
-    """Architectures of texts in a file; one that is far too long to be any raises a short `InputError`. Where `space` is
-    that of all networks, texts are read by `read_architectures`, those that name no space as keys of `keyed`."""
+    """Architectures of texts in a file; one that is far too long to be any raises a short `InputError`. Where `space`
+    is that of all networks, `read_architectures` reads texts, and those that name no space as keys of `keyed`."""
     if isinstance(space, AnyNetwork):
         return Networks.of(read_architectures(keys, keyed))
     if long := next((key for key in keys if len(key) > 2000), None):
