@@ -62,8 +62,8 @@ def _networks(table: pd.DataFrame, distinct: list[tuple[str, str]], name: str) -
             found.append(check_network(of_key(key)))
         elif space in NETWORKS:
             raise InputError(
-                f"{name} does not hold the network of '{shortened(key, 60)}'; measure the file again, or read its journal "
-                "with `python -m measure table`."
+                f"{name} does not hold the network of '{shortened(key, 60)}'; measure the file again, or read its "
+                "journal with `python -m measure table`."
             )
         else:
             parsed = parse_space(space)

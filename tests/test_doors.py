@@ -414,7 +414,8 @@ def test_a_torch_module_is_a_network_on_the_command_line(
 @pytest.mark.parametrize(
     "name, sentence",
     [(":absent", "gives no network .AttributeError"), (":stuck", "RuntimeError: no weights here"),
-     (":text", "a str, not"), ("", "names no module"), (":a-b", "names no module"), (".absent:Net", "ModuleNotFoundError")],
+     (":text", "a str, not"), ("", "names no module"), (":a-b", "names no module"),
+     (".absent:Net", "ModuleNotFoundError")],
 )  # fmt: skip
 def test_what_is_no_torch_module_is_one_sentence(name: str, sentence: str, modules: str) -> None:
     with pytest.raises(InputError, match=sentence):

@@ -84,13 +84,12 @@ def _columns(header: list[str], metric: str, path: Path) -> tuple[dict[str, int]
     words = [re.findall(r"[a-zµμ]+(?:/s)?", name.lower()) for name in names]
     columns = {}
     for wanted in ("key", "space", "device", "metric", "batch", "unit"):
-        spelt = ("key", "network") if wanted == "key" else (wanted,)
-        places = [i for i, name in enumerate(names) if name.lower() in spelt]
+        called = ("key", "network") if wanted == "key" else (wanted,)
+        places = [i for i, name in enumerate(names) if name.lower() in called]
+        if len({names[i].lower() for i in places}) > 1:
+            raise InputError(f"{path} has the columns {' and '.join(called)}; keep one.")
         if len(places) > 1:
-            told = (
-                "the columns key and network" if wanted == "key" and len({names[i].lower() for i in places}) > 1 else ""
-            )
-            raise InputError(f"{path} has {told or f'the column {wanted} {len(places)} times'}; keep one.")
+            raise InputError(f"{path} has the column {wanted} {len(places)} times; keep one.")
         if places:
             columns[wanted] = places[0]
     units = {unit.lower() for known in FACTORS.values() for unit in known} | set(_OTHER_NAMES)

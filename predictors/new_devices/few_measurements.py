@@ -63,8 +63,8 @@ def read_few(path: Path | str, device: str, predictor: Any, unit: str = "", spac
 def _of_table(path: Path | str, device: str, space: Space, metric: str) -> tuple[Measurements, str]:
     m = open_measurements(path)
     if isinstance(space, AnyNetwork):
-        rows, known = m.table, set(m.table["metric"])
-        if metric == "latency_ms" and metric not in known and "exe_ms" in known:  # a run without copies, in phases
+        rows, have = m.table, set(m.table["metric"])
+        if metric == "latency_ms" and metric not in have and "exe_ms" in have:  # a run without copies, in phases
             rows = rows[rows["metric"] == "exe_ms"].assign(metric=metric)
         m = Measurements(Networks.of(m.architectures), m.devices, rows, m.name)
     elif m.architectures.space != space:
@@ -99,14 +99,10 @@ def _of_csv(path: Path, device: str, space: Space, metric: str, keyed: str) -> t
     units = _only([row["unit"] for row in rows if "unit" in row], "unit", metric, path)
     if units and stated and units != stated:
         raise InputError(f"The header of {path} says {stated}, its column unit says {units}; one of them is wrong.")
-    if isinstance(space, AnyNetwork):
-        keys = [named_in_row(row, keyed, path) for row in rows]
-        place = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-        archs: Architectures = Networks.of(architectures_of(list(place)))
-    else:
-        keys = [row["key"] for row in rows]
-        place = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-        archs = parse_keys(list(place), space, path)
+    free = isinstance(space, AnyNetwork)
+    keys = [named_in_row(row, keyed, path) if free else (str(space), row["key"]) for row in rows]
+    place = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    archs = Networks.of(architectures_of(list(place))) if free else parse_keys([key for _, key in place], space, path)
     values = pd.DataFrame({"arch": [place[key] for key in keys], "device": 0, "metric": metric})
     own = replace(UNKNOWN, name=device or names[0] or path.stem, batch=batch_of(batch, path))
     return Measurements(archs, [own], values.assign(value=[row["number"] for row in rows]), path.stem), stated or units
@@ -122,7 +118,7 @@ def parse_keys(keys: list[str], space: Space, where: object, keyed: str = "") ->
     return space.parse(keys)
 
 
-def _only(texts: Any, name: str, metric: str, path: Path) -> str:
+def _only(texts: Any, name: str, metric: str, path: Path | str) -> str:
     """The only text of a column, '' where there is none; units by their usual names."""
     found = list(dict.fromkeys(str(text) for text in texts))
     if len(found) > 1:
