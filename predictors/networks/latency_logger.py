@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import lightning
 import torch
 
-from datasets.networks.network import Network
+from datasets.networks.torch_module import read_module
 from datasets.records import InputError, find_device
 from predictors.networks.layerwise import LayerwisePredictor
 
@@ -47,19 +46,3 @@ class LatencyLogger(lightning.Callback):
         for device in self.devices:
             (ms,) = self.predictor.predict([network], device)
             pl_module.log(f"latency_ms/{device.name}", float(ms), prog_bar=True)
-
-
-def read_module(module: torch.nn.Module, x: torch.Tensor) -> Network:
-    """The network of a torch module as it is at inference, for batches like `x`; the module is left as it was."""
-    from datasets.networks.onnx_file import read_onnx
-
-    training = module.training
-    device = next((p.device for p in module.parameters()), x.device)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "module.onnx"
-        try:
-            with torch.no_grad():
-                torch.onnx.export(module.eval(), (x.to(device),), path, dynamo=False)
-        finally:
-            module.train(training)
-        return read_onnx(path).network
