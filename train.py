@@ -30,7 +30,7 @@ from predictors.base import Predictor
 from predictors.config import to_config
 
 FILES = ("config.yaml", "predictor.pt", "predictor.onnx", "metrics.json", "predictions.parquet", "report.html")
-"""What a run folder holds."""
+"""What a run folder holds; of a predictor without an ONNX form, no predictor.onnx."""
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,14 @@ def train(
         digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:10]
         out = inside(study, f"{name}-{digest}")
     assert out is not None
+    files = _files(predictor)
     skips = study is not None and not overwrite
     try:
-        if not (skips and complete(out, FILES)):
-            check_replaceable(out, FILES, overwrite)
+        if not (skips and complete(out, files)):
+            check_replaceable(out, files, overwrite)
             with locked(out) as place:
-                if not (skips and complete(place, FILES)):  # since another process may have done it meanwhile
-                    check_replaceable(place, FILES, overwrite)
+                if not (skips and complete(place, files)):  # since another process may have done it meanwhile
+                    check_replaceable(place, files, overwrite)
                     _train(data, split, predictor, {**config, "out": str(out)}, place, log, overwrite)
                     print(f"finished: {out}, see {out / 'report.html'}")
                     return "done"
@@ -143,13 +144,20 @@ def _train(
     if not np.isfinite(predictions["predicted"]).all():
         raise InputError(f"{name} predicts what is no number: its fit diverged; fit it with other settings.")
     predictor.metadata_ = {"dataset": m.name, "fingerprint": m.fingerprint(), "split": config["split"], "scores": rows}
-    with whole_folder(out, FILES, overwrite) as part:
+    with whole_folder(out, _files(predictor), overwrite) as part:
         _write(part, predictor, config, rows, predictions)
     if board is not None:
         for row in rows:
             where = f"{row['set']}/{row['device']}/{row['cells']}"
             board.summary.update({f"{where}/{k}": v for k, v in row.items() if isinstance(v, float)})
         board.finish()
+
+
+def _files(predictor: Predictor) -> tuple[str, ...]:
+    """Names of what a run of this predictor writes."""
+    from predictors.regressor import Regressor
+
+    return FILES if isinstance(predictor, Regressor) else tuple(name for name in FILES if name != "predictor.onnx")
 
 
 def _wandb_run(log: Logging, out: Path, config: dict[str, Any]) -> Any:
@@ -159,7 +167,7 @@ def _wandb_run(log: Logging, out: Path, config: dict[str, Any]) -> Any:
 
 
 def _write(part: Path, predictor: Predictor, config: dict[str, Any], rows: list[dict], predictions: Any) -> None:
-    """Write `FILES` into a folder."""
+    """Write the files of a run into a folder."""
     import yaml
 
     from predictors.export import export
@@ -167,7 +175,8 @@ def _write(part: Path, predictor: Predictor, config: dict[str, Any], rows: list[
 
     write_text(part / "config.yaml", yaml.safe_dump(config, sort_keys=False))
     predictor.save(part / "predictor.pt")
-    export(predictor, part / "predictor.onnx")
+    if "predictor.onnx" in _files(predictor):
+        export(predictor, part / "predictor.onnx")
     write_text(part / "metrics.json", json.dumps(rows, indent=1))
     predictions.to_parquet(part / "predictions.parquet", index=False)
     write_text(part / "report.html", run_report(config, rows, predictions))

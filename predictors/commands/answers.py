@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datasets.records import UNITS, InputError, find_device
+from datasets.records import UNITS, Device, InputError, find_device
 
 
 def predict(
@@ -18,7 +19,7 @@ def predict(
     archs: Path | None = None,
     network: Path | None = None,
     batch: int | None = None,
-    out: Path = Path("runs/network.png"),
+    out: Path | None = None,
     level: float | None = None,
 ) -> None:
     """Print what a predictor says, one number a line (an .onnx file needs no torch); or, of a file that `layerwise`
@@ -31,9 +32,9 @@ def predict(
         archs: a file of architectures instead, one a line.
         network: an ONNX or .keras file instead, whose layers are priced.
         batch: images a run of that network, where its file leaves them open; by default 1.
-        out: picture that the network's layers are drawn to (.png).
+        out: picture that the network's layers are drawn to (.png); by default none is drawn.
         level: 0.9 also prints the ends of the interval that a new measurement falls into with probability 0.9; of a
-            predictor.pt that knows how sure it is.
+            predictor.pt that knows how sure it is. A network's is printed in any case, by default at 0.9.
     """
     from datasets.files.reading import read_words
     from predictors.base import Uncertain
@@ -48,15 +49,14 @@ def predict(
     if network is not None:
         if arch or archs:
             raise InputError("Name a network with --network or architectures with --arch or --archs, not both.")
-        _predict_network(file, network, device, batch, out)
+        _predict_network(file, network, device, batch, 0.9 if level is None else level, out)
         return
+    if batch is not None or out is not None:
+        raise InputError("--batch and --out are of a network's; name its file with --network.")
     predictor = load_predictor(file)
     if level is not None and not isinstance(predictor, Uncertain):
         raise InputError(f"{file} knows no intervals; leave --level out, or adapt a Conditioned predictor.")
-    known = predictor.devices_
-    if not device and len(known) > 1:
-        raise InputError(f"Name a device with --device; {file} answers for: {', '.join(d.name for d in known)}.")
-    where = find_device(known, device) if device else (known[0] if known else None)
+    where = _device(file, predictor.devices_, device)
     if bool(arch) == bool(archs):
         raise InputError("Name one architecture with --arch, or a file of them with --archs.")
     words = [arch] if archs is None else read_words(archs, "it should hold one architecture a line")
@@ -87,19 +87,32 @@ def _warn(predictor: Any, values: np.ndarray, unit: str) -> None:
         )
 
 
-def _predict_network(file: Path, network: Path, device: str, batch: int | None, out: Path) -> None:
+def _predict_network(file: Path, network: Path, device: str, batch: int | None, level: float, out: Path | None) -> None:
     from datasets.figures import check_picture, write_figure
-    from predictors.networks.layerwise import LayerwisePredictor
+    from predictors.export import load_predictor
+    from predictors.networks.layer_sum import LayerSum
     from predictors.networks.price import draw, price, read_network
 
-    check_picture(out)
-    predictor = LayerwisePredictor.load(file)
-    where = find_device(predictor.devices_, device) if device else None
-    predictor.position(where)  # before a large file is read
-    told = price(predictor, read_network(network, batch), where)
+    if out is not None:
+        check_picture(out)
+    predictor = load_predictor(file)
+    if not isinstance(predictor, LayerSum):
+        raise InputError(
+            f"{file} prices no networks; `python -m predictors layerwise --out FILE` writes one that does."
+        )
+    where = _device(file, predictor.devices_, device)  # before a large file is read
+    told = price(predictor, read_network(network, batch), where, level)
     print(told.text())
-    write_figure(draw(told), out)
-    print(f"drawn: {out}")
+    if out is not None:
+        write_figure(draw(told), out)
+        print(f"drawn: {out}")
+
+
+def _device(file: Path, known: Sequence[Device], name: str) -> Device | None:
+    """The device of that name, or the only one."""
+    if not name and len(known) > 1:
+        raise InputError(f"Name a device with --device; {file} answers for: {', '.join(d.name for d in known)}.")
+    return find_device(known, name) if name else (known[0] if known else None)
 
 
 def score(file: Path, out: Path, limit: int = 0) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.files.writing import check_writable
-from datasets.records import InputError
+from datasets.records import InputError, Measurements, Space
 from predictors.base import Predictor
 from predictors.regressor import Regressor
 
@@ -29,14 +29,21 @@ def layerwise(
         devices: the names of devices to learn, separated by commas; by default all that the layers' tables share.
     """
     from predictors.networks.layer_costs import LAYERS
-    from predictors.networks.layerwise import LayerwisePredictor, read_tables
+    from predictors.networks.layer_sum import LayerSum, read_tables
 
     check_writable(out)
     chosen = [name for name in devices.split(",") if name]
     layers = dict(zip(LAYERS, read_tables(tables, LAYERS, chosen), strict=True))
     whole = read_tables(tables, [name for name in networks.split(",") if name], chosen)
-    predictor = LayerwisePredictor.of(layer) if layer else LayerwisePredictor()
-    predictor.fit(layers, whole, log=lambda message, **numbers: print(message))
+    predictor = LayerSum.of(layer) if layer else LayerSum()
+    predictor.tables = tables
+
+    def log(message: str, **numbers: float) -> None:
+        print(message)
+
+    predictor.learn_layers(layers, log)
+    if whole:
+        predictor = predictor.calibrated(Measurements.concat(whole), log)
     predictor.save(out)
     print(f"{out}: prices networks on {', '.join(device.name for device in predictor.devices_)}")
 
@@ -59,8 +66,7 @@ def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0, sp
     if n < 1:
         raise InputError(f"--n {n} architectures cannot be chosen; ask for 1 or more.")
     words = None if archs is None else read_words(archs, "it should hold one architecture a line")
-    predictor, rng = _adaptable(file, space), np.random.default_rng(seed)
-    own = predictor.space_
+    (predictor, own), rng = _adaptable(file, space), np.random.default_rng(seed)
     pool = own.sample(2000, rng) if words is None else parse_keys(words, own, archs)
     pool = pool[np.unique(pool.decisions, axis=0, return_index=True)[1]]
     pool = pool[np.flatnonzero(own.connected(pool) & own.feasible(pool))]
@@ -70,21 +76,17 @@ def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0, sp
     print("\n".join(predictor.choose(pool, n, rng).keys))
 
 
-def _adaptable(file: Path, space: str) -> Any:
-    """A saved predictor that adapts; one of any networks is shown those of `space`."""
+def _adaptable(file: Path, space: str) -> tuple[Any, Space]:
+    """A saved predictor that adapts, and the space that is chosen from: its own, or `space` where it takes networks of
+    any kinds."""
+    from datasets.networks.collection import AnyNetwork
     from datasets.spaces import parse_space
-    from predictors.base import Adaptable, read_checkpoint
-    from predictors.networks.layerwise import LayerwisePredictor
+    from predictors.base import Adaptable
 
-    saved = read_checkpoint(file)
-    if isinstance(saved, dict) and "layers" in saved:
-        networks = LayerwisePredictor.load(file)
-        networks.space_ = parse_space(space)
-        return networks
     predictor = Predictor.load(file)
     if not isinstance(predictor, Adaptable):
         raise InputError(f"{file} cannot adapt to a new device; fit one of configs/predictors/conditioned.yaml.")
-    return predictor
+    return predictor, parse_space(space) if predictor.space_ == AnyNetwork() else predictor.space_
 
 
 def adapt(
@@ -116,8 +118,8 @@ def adapt(
     if measurements is None:
         raise InputError("Say with --measurements what was measured on the new device: a .parquet or .csv file.")
     check_writable(out)
-    predictor = _adaptable(file, space)
-    few = read_few(measurements, device, predictor, unit)
+    predictor, own = _adaptable(file, space)
+    few = read_few(measurements, device, predictor, unit, own)
     start = time.perf_counter()
     adapted = predictor.adapt(few)
     seconds = time.perf_counter() - start

@@ -11,7 +11,8 @@ from predictors.base import Predictor
 
 
 def compare(folder: Path, claims: Path | None = None) -> None:
-    """Compare all runs in a folder: prints the ranking, writes summary.json, report.html, best.pt and best.onnx.
+    """Compare all runs in a folder: prints the ranking, writes summary.json, report.html, best.pt and best.onnx (if it
+    has that form).
 
     Args:
         folder: holds the run folders, as runs/bundled does.
@@ -33,7 +34,9 @@ def compare(folder: Path, claims: Path | None = None) -> None:
     if claims is not None:
         print()
         print(*map(verdict, check_claims(claims, folder)), sep="\n")
-    print(f"\nbest:     {best.name}\nreport:   {folder / 'report.html'}\nexported: {folder / 'best.onnx'}")
+    onnx = folder / "best.onnx"
+    print(f"\nbest:     {best.name}\nreport:   {folder / 'report.html'}")
+    print(f"exported: {onnx if onnx.is_file() else 'nothing, it has no ONNX form'}")
 
 
 def transfer(

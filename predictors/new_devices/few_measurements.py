@@ -39,7 +39,7 @@ UNKNOWN = Device("", "unknown", "desktop-cpu")
 _HINT = "it should be a table of `python -m measure table` (.parquet), or a .csv with the columns key and value"
 
 
-def read_few(path: Path, device: str, predictor: Any, unit: str = "") -> Measurements:
+def read_few(path: Path, device: str, predictor: Any, unit: str = "", space: Space | None = None) -> Measurements:
     """Measurements of one device that a predictor can adapt to.
 
     A .csv has a line of headers; fields are separated by commas, semicolons (then decimal commas are fine) or tabs:
@@ -56,12 +56,13 @@ def read_few(path: Path, device: str, predictor: Any, unit: str = "") -> Measure
         device: which device of the file, or the name of a .csv's that names none.
         predictor: its `metric`, `space_` and `devices_` count.
         unit: of the values: ns, us, ms, s or fps (images a second) for latencies; uJ, mJ or J for energies.
+        space: of the architectures; by default the predictor's.
 
     Raises:
         InputError: no such file, another space, several devices and none named, a value that is no number, a unit that
             does not fit, or values unlike those of every known device whose unit is not stated.
     """
-    space, metric = predictor.space_, predictor.metric
+    space, metric = space or predictor.space_, predictor.metric
     if unit:
         unit = _unit(unit, metric, "--unit")
     path = existing(path, _HINT)
