@@ -1,5 +1,5 @@
-"""Ten networks priced on two devices: `python -m tests.prices_check --file FILE` prints numbers to compare before and after a
-change of `LayerSum`, with every digit."""
+"""Ten networks priced on two devices: `python -m tests.prices_check --file FILE` prints numbers with every digit, to be
+compared before and after a change of `LayerSum`."""
 
 from __future__ import annotations
 

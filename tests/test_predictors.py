@@ -79,7 +79,13 @@ def small(cls: type[Predictor], **changes: Any) -> Predictor:
 
 @pytest.fixture(scope="module")
 def fitted(measurements: Measurements) -> dict[type, Predictor]:
-    return {cls: small(cls).fit(measurements, measurements) for cls in CLASSES}
+    parts = {cls: _taught(cls, measurements) for cls in CLASSES}
+    return {cls: small(cls).fit(part, part) for cls, part in parts.items()}
+
+
+def _taught(cls: type, m: Measurements) -> Measurements:
+    """What a class is fitted on: a sum of layers needs few networks, and leaves out each of them in turn."""
+    return m.where(archs=np.arange(40)) if cls is LayerSum else m
 
 
 @every_class
@@ -132,14 +138,15 @@ def test_it_can_overfit_thirty_samples(cls: type, space: NasBench201) -> None:
 @every_class
 def test_fitting_again_forgets_and_gives_the_same_numbers(cls: type, fitted: dict, measurements: Measurements) -> None:
     predictor = small(cls).fit(made_up(measurements.architectures[:40], seed=9))
-    predictor.fit(measurements, measurements)
+    part = _taught(cls, measurements)
+    predictor.fit(part, part)
     archs = measurements.architectures[:20]
     np.testing.assert_allclose(predictor.predict_all(archs), fitted[cls].predict_all(archs), rtol=1e-6)
 
 
 @every_class
 def test_every_field_matters(cls: type, fitted: dict, measurements: Measurements) -> None:
-    base = small(cls)
+    base, measurements = small(cls), _taught(cls, measurements)
     reference = _answers(fitted[cls], measurements)
     for field in fields(cls):
         unseen = ("metric", "informative", *(["encoder"] if cls is Mean else []))  # by `choose`, by tests of its own
@@ -204,6 +211,7 @@ def _other(name: str, value: Any) -> Any:
 
 @every_class
 def test_missing_labels_do_not_count(cls: type, measurements: Measurements) -> None:
+    measurements = _taught(cls, measurements)
     table = measurements.table
     table = table[(table["device"] == 0) | (table["arch"] % 3 == 0)]
     sparse = Measurements(measurements.architectures, measurements.devices, table, "sparse")

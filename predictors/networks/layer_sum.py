@@ -211,17 +211,17 @@ class LayerSum(Predictor):
         c = self.calibration(device)
         return float(c.coefficients[COEFFICIENTS.index("session")]), terms[:, c.source] @ c.coefficients
 
-    def rooflines(self, found: Sequence[Piece], device: Device | None) -> tuple[np.ndarray, np.ndarray]:
+    def rooflines(self, device: Device | None, found: Sequence[Piece]) -> tuple[np.ndarray, np.ndarray]:
         """Milliseconds [P] that computing takes of pieces, and moving bytes, at the best rates of one device."""
         computing, moving = self.layers_.least(np.array([(p.macs, p.moved) for p in found], float).reshape(-1, 2))
         s = self.calibration(device).source
         return computing[:, s], moving[:, s]
 
-    def beyond(self, found: Sequence[Piece], device: Device | None) -> np.ndarray:
+    def beyond(self, device: Device | None, found: Sequence[Piece]) -> np.ndarray:
         """How many times the work of the nearest layer that tables may hold each piece is [P], as one device has it."""
         return self.layers_.beyond(found)[:, self.calibration(device).source]
 
-    def copies(self, read: int, written: int, device: Device | None) -> tuple[float, float]:
+    def copies(self, device: Device | None, read: int, written: int) -> tuple[float, float]:
         """Milliseconds of copying so many bytes in, and so many out, on one device."""
         a, b, c, e = self.layers_.copies[self.calibration(device).source]
         return float(a + b * read), float(c + e * written)

@@ -98,12 +98,12 @@ def price(predictor: LayerSum, network: Network, device: Device | None, level: f
     table = pd.DataFrame({"layer": [piece.label for piece in found], "kind": [piece.kind for piece in found], "ms": ms})
     table["share"] = ms / (session + ms.sum())
     table["flops"], table["bytes"] = 2 * macs, bytes_
-    computing, moving = predictor.rooflines(found, device)
+    computing, moving = predictor.rooflines(device, found)
     table["bound"] = np.where(computing > moving, "compute", "memory")
     unknown = uncounted(network) | Counter(piece.op for piece in found if piece.op not in KNOWN)
-    warnings = _warnings(found, table, unknown, predictor.beyond(found, device))
+    warnings = _warnings(found, table, unknown, predictor.beyond(device, found))
     (low,), (high,) = predictor.believed(device, whole, [terms]).interval(level)
-    pre, post = predictor.copies(*(_bytes(network, ports) for ports in (network.inputs, network.outputs)), device)
+    pre, post = predictor.copies(device, _bytes(network, network.inputs), _bytes(network, network.outputs))
     about = network.key, predictor.devices_[column], network.batch or 1
     return Price(*about, pre, session, post, low, high, level, table, unknown, warnings)
 
