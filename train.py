@@ -21,11 +21,12 @@ import numpy as np
 
 from datasets.base import Dataset
 from datasets.files.folders import Outcome
+from datasets.opening import with_datasets
 from datasets.records import InputError
 from datasets.splits import Split
 from predictors.base import Predictor
 from predictors.config import to_config
-from predictors.run_folder import FILES, Run, named, run_once
+from predictors.run_folder import Run, files_of, named, run_once
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,8 @@ def train(
     predictions.parquet and report.html.
 
     Args:
-        data: measurements to learn from and to be tested on (a file of configs/datasets).
+        data: measurements to learn from and to be tested on: a .yaml of configs/datasets, a .parquet of `python -m
+            measure table`, a .csv (key, device, value), or several of these separated by commas.
         split: which part is learnt, chosen by and tested on (a file of configs/splits).
         predictor: what is fitted (a file of configs/predictors; fields as --predictor.FIELD after it).
         out: the run folder to write; it appears when everything in it is finished. One process at a time writes it.
@@ -86,7 +88,7 @@ def train(
     def work(place: Path) -> Run:
         return _train(data, split, predictor, config, place, log)
 
-    return run_once(out, FILES, work, study=study is not None, overwrite=overwrite)
+    return run_once(out, files_of(predictor), work, study=study is not None, overwrite=overwrite)
 
 
 def _train(data: Dataset, split: Split, predictor: Predictor, config: dict[str, Any], out: Path, log: Logging) -> Run:
@@ -148,7 +150,7 @@ def command(arguments: list[str]) -> Outcome:
         "split": {"class_path": "datasets.splits.HeldOutArchitectures"},
         "name": Path(predictor).stem if predictor.endswith((".yaml", ".yml")) else "",
     }
-    return main(train, prog="train.py", arguments=arguments, defaults=defaults)
+    return main(train, prog="train.py", arguments=with_datasets(arguments), defaults=defaults)
 
 
 def _value(arguments: list[str], flag: str) -> str:

@@ -25,7 +25,8 @@ def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dic
 
     Returns:
         The table (space, key, device, metric; value, p10, p25, p75, p90, raw_ms: ms; spread: standard deviation of the
-        ratios over their mean; repeats; cv and raw_cv: coefficient of variation of value and raw_ms over repeats)
+        ratios over their mean; repeats; cv and raw_cv: coefficient of variation of value and raw_ms over repeats; where
+        files were measured, network: the JSON form of what stood in the file, in the first row of each key)
         and the metadata (devices, reference_ms, protocol, versions, hosts, dates, left_out).
     """
     rows = list(distinct(rows))
@@ -63,6 +64,9 @@ def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dic
     table["cv"] = groups["value"].std() / groups["value"].mean()
     table["raw_cv"] = groups["raw_ms"].std() / groups["raw_ms"].mean()
     table = table.reset_index()
+    if networks := {(row["space"], row["key"]): row["network"] for row in reversed(good) if "network" in row}:
+        keys = pd.Series(zip(table["space"], table["key"], strict=True))
+        table["network"] = keys.map(networks).where(~keys.duplicated())
     meta = {
         "devices": list({row["device"]["name"]: row["device"] for row in good}.values()),
         "reference_ms": anchor.to_dict(),
