@@ -63,7 +63,7 @@ def predict(
     unit = UNITS.get(predictor.metric, "")
     _warn(predictor, values, unit)
     if level is not None and isinstance(predictor, Uncertain):
-        low, high = predictor.predict_interval(asked, where, level)
+        low, high = predictor.belief(asked, where).interval(level)
         for value, a, b in zip(values, low, high, strict=True):
             print(f"{plain(value, 6)} {unit} ({plain(a, 6)} to {plain(b, 6)})")
         return
@@ -73,7 +73,9 @@ def predict(
 
 def _warn(predictor: Any, values: np.ndarray, unit: str) -> None:
     """Say on stderr what of these predictions rests on nothing that was measured."""
-    adapted = (predictor.meta if hasattr(predictor, "meta") else predictor.metadata_).get("adapted", {})
+    from predictors.base import Predictor
+
+    adapted = (predictor.metadata_ if isinstance(predictor, Predictor) else predictor.meta).get("adapted", {})
     if isinstance(adapted, dict) and adapted.get("samples") == 0:
         name = predictor.devices_[0].name
         print(f"warning: nothing was measured on {name}; these are other devices' times, moved.", file=sys.stderr)
@@ -127,7 +129,7 @@ def _predict_whole(file: Path, network: str, device: str, batch: int | None, lev
     size = found.networks[0].batch or batch or (where.batch if where else 1)
     interval, unit = "", UNITS.get(predictor.metric, "")
     if isinstance(predictor, Uncertain):
-        (low,), (high,) = predictor.predict_interval(found, where, level)
+        (low,), (high,) = predictor.belief(found, where).interval(level)
         interval = f" ({100 * level:.0f} % interval {plain(low)} to {plain(high)})"
     name = where.name if where else "no device"
     print(f"{found.keys[0]} on {name}, batch {size}: {plain(value)} {unit}".rstrip() + interval)

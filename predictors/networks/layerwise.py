@@ -189,7 +189,14 @@ class LayerwisePredictor(CostModel):
         told = most_telling(costs[:, self.source_[0]], self.coefficients_[0], PRIOR, self.noise, n)
         return archs[np.array(told, int)]
 
-    def adapt(self, few: Measurements) -> LayerwisePredictor:
+    def check_new_device(self, device: Device, samples: int) -> None:
+        """One sample of any device will do."""
+        from predictors.new_devices.few_shot import too_few
+
+        if not samples:
+            raise too_few(self, 1, samples)
+
+    def adapt(self, few: Measurements | None, device: Device | None = None) -> LayerwisePredictor:
         """A predictor for the devices of a few measured networks, or layers; this one stays as it was.
 
         A new device takes over the layers of that one of these by which measurements that are left out are predicted
@@ -198,8 +205,9 @@ class LayerwisePredictor(CostModel):
         Raises:
             InputError: a device without measurements, or rows of one network that contradict each other.
         """
-        from predictors.new_devices.few_shot import samples_of
+        from predictors.new_devices.few_shot import given, samples_of
 
+        few = given(self, few, device)
         for device in few.devices:
             samples_of(few.where(devices=[device.name]), _metric(few))
         costs, measured = self._pooled(few)

@@ -140,7 +140,7 @@ def layerwise(folder: Path) -> Path:
     """What prices networks layer by layer."""
 
     def learn(path: Path) -> None:
-        from predictors.layers.layerwise import LayerwisePredictor
+        from predictors.networks.layerwise import LayerwisePredictor
 
         predictor = LayerwisePredictor.of(_linear())
         networks = made_up(NETWORKS.sample(6, np.random.default_rng(5)))
@@ -238,10 +238,9 @@ def journal(deviceless: bool = False) -> bytes:
 
 def network_files(folder: Path) -> dict[str, bytes]:
     """ONNX files: a network as this project writes it, and one as exporters do, with computed shapes."""
-    from measure.build.onnx_graph import build_onnx
-    from measure.build.weights import make_weights
-
     from datasets.networks.builder import NetworkBuilder
+    from measure.builders.onnx_graph import build_onnx
+    from measure.builders.weights import make_weights
 
     net = NetworkBuilder()
     x = net.conv_bn(net.add("input", (3, 12, 12)), 8, 3, act="relu")

@@ -189,7 +189,7 @@ LETI = "class_path: datasets.leti.Leti\ninit_args: {path: leti.json}\n"
 PUBLIC = "class_path: datasets.public.pi5.HwNasBench360\ninit_args: {task: cifar100, devices: [a]}\n"
 HELD_OUT = "class_path: datasets.splits.HeldOutArchitectures\ninit_args: {train: 10, val: 5, test: 0}\n"
 RANDOM = "class_path: datasets.splits.Random\ninit_args: {train: 0.5, val: 0.2}\n"
-DEVICES = "class_path: datasets.splits.HeldOutDevices\ninit_args: {families: [family_1]}\n"
+DEVICES = "class_path: datasets.splits.HeldOutDevices\ninit_args: {devices: [toy_1]}\n"
 CONFIG = """
 data: {class_path: datasets.measured.Measured, init_args: {path: @/table.parquet}}
 split: {class_path: datasets.splits.Random, init_args: {train: 10, val: 5}}
