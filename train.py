@@ -26,7 +26,7 @@ from datasets.records import InputError
 from datasets.splits import Split
 from predictors.base import Predictor
 from predictors.config import to_config
-from predictors.run_folder import FILES, Run, named, run_once
+from predictors.run_folder import Run, files_of, named, run_once
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def train(
     def work(place: Path) -> Run:
         return _train(data, split, predictor, config, place, log)
 
-    return run_once(out, FILES, work, study=study is not None, overwrite=overwrite)
+    return run_once(out, files_of(predictor), work, study=study is not None, overwrite=overwrite)
 
 
 def _train(data: Dataset, split: Split, predictor: Predictor, config: dict[str, Any], out: Path, log: Logging) -> Run:

@@ -73,7 +73,8 @@ def left_out(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def compare(folder: Path) -> tuple[pd.DataFrame, Path]:
-    """Compare the runs in `folder`; writes summary.json, report.html, best.pt and best.onnx there.
+    """Compare the runs in `folder`; writes summary.json, report.html, best.pt and best.onnx (where the
+    best predictor has that form) there.
 
     Returns:
         The ranking and the best run: of the predictor that leads it, the seed with the highest validation Spearman.
@@ -91,7 +92,7 @@ def compare(folder: Path) -> tuple[pd.DataFrame, Path]:
         if (part[0]["predictor"], part[0]["shots"]) == (first.predictor, first.labels)
     }
     best = _best_run(alike)
-    models = [existing(best / name, AGAIN) for name in ("predictor.pt", "predictor.onnx")]
+    models = [existing(best / "predictor.pt", AGAIN), *best.glob("predictor.onnx")]
     table = pd.DataFrame(rows)
     tested = table[(table["set"] == "test") & (table["cells"] == "all")]
     order = list(dict.fromkeys(ranked["predictor"]))  # best first
@@ -112,6 +113,7 @@ def compare(folder: Path) -> tuple[pd.DataFrame, Path]:
         sections.insert(1, curves)
     report = page(f"Predictors on {rows[0]['dataset']}", sections)
     write_text(folder / "summary.json", json.dumps(rows, indent=1))
+    (folder / "best.onnx").unlink(missing_ok=True)
     for model in models:
         with whole_file(folder / f"best{model.suffix}") as part:
             shutil.copyfile(model, part)

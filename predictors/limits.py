@@ -38,6 +38,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "dropout": (0, 0.99),
     "subsample": (0.001, 1),
     "columns": (0.001, 1),
+    "held": (0.001, 0.999),
     "min_child_weight": (0, 1_000_000),
     "floor": (0, 1_000),
     "divergence": (0, 1_000),

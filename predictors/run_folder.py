@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 SHORT = ("config.yaml", "predictor.pt", "metrics.json", "report.html")
 """What a run folder holds, of a predictor that is scored as adapted to many new devices."""
 FILES = ("config.yaml", "predictor.pt", "predictor.onnx", "metrics.json", "predictions.parquet", "report.html")
-"""What a run folder holds, with predictions."""
+"""What a run folder holds, with predictions; of a predictor without an ONNX form, no predictor.onnx."""
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,16 @@ class Run:
         write_text(folder / "metrics.json", json.dumps(self.rows, indent=1))
         write_text(folder / "report.html", run_report(self.config, self.rows, self.predictions))
         if self.predictions is not None:
-            export(self.predictor, folder / "predictor.onnx")
+            if "predictor.onnx" in files_of(self.predictor):
+                export(self.predictor, folder / "predictor.onnx")
             self.predictions.to_parquet(folder / "predictions.parquet", index=False)
+
+
+def files_of(predictor: Predictor) -> tuple[str, ...]:
+    """What a run folder of this predictor holds, with predictions."""
+    from predictors.regressor import Regressor
+
+    return FILES if isinstance(predictor, Regressor) else tuple(name for name in FILES if name != "predictor.onnx")
 
 
 def named(study: Path, name: str, config: dict[str, Any]) -> Path:
@@ -67,7 +75,7 @@ def run_once(
 
     Args:
         out: the run folder.
-        files: what it holds when it is whole: `FILES` or `SHORT`.
+        files: what it holds when it is whole: `files_of` its predictor, or `SHORT`.
         work: does the run, whose folder is going to be the given one.
         study: whether the folder is one of many: it is skipped where it is complete, or where another process is at it.
         overwrite: replace a run folder that is there.

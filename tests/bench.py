@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from predictors.networks.layerwise import LayerwisePredictor, read_tables
 
 from datasets.measured import Measured
 from datasets.networks.builder import NetworkBuilder
@@ -31,7 +32,6 @@ from predictors.base import Predictor
 from predictors.export import OnnxPredictor, export
 from predictors.gcn import GCN, BrpGCN
 from predictors.networks.layer_costs import LAYERS
-from predictors.networks.layerwise import LayerwisePredictor, read_tables
 from predictors.networks.pieces import pieces
 from predictors.networks.price import price
 from predictors.new_devices.conditioned import Conditioned

@@ -15,6 +15,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
+from predictors.networks.layerwise import LayerwisePredictor, Networks, read_tables
 
 from datasets.cli import main
 from datasets.measured import Measured
@@ -24,7 +25,6 @@ from predictors.base import Predictor
 from predictors.metrics import report
 from predictors.networks.calibration import calibrate, most_telling
 from predictors.networks.layer_costs import LAYERS, PRIOR, LayerCosts
-from predictors.networks.layerwise import LayerwisePredictor, Networks, read_tables
 from predictors.networks.price import price
 from tests.study import run_parts
 

@@ -113,10 +113,16 @@ def test_damaged_predictions_of_the_best_are_one_sentence(study: Path, change: s
     _refused(study, file)
 
 
-@pytest.mark.parametrize("name", ["predictor.pt", "predictor.onnx"])
-def test_a_best_without_its_predictor_is_one_sentence(study: Path, name: str) -> None:
-    (study / "good" / name).unlink()
-    _refused(study, study / "good" / name)
+def test_a_best_without_its_predictor_is_one_sentence(study: Path) -> None:
+    (study / "good" / "predictor.pt").unlink()
+    _refused(study, study / "good" / "predictor.pt")
+
+
+def test_a_best_without_an_onnx_form_leaves_none_of_an_earlier_one(study: Path) -> None:
+    compare(study)
+    (study / "good" / "predictor.onnx").unlink()
+    compare(study)
+    assert (study / "best.pt").read_text() == "good" and not (study / "best.onnx").exists()
 
 
 def test_what_is_no_study_is_one_sentence(study: Path) -> None:

@@ -36,10 +36,10 @@ from predictors.base import Predictor
 from predictors.commands.answers import predict
 from predictors.commands.learning import adapt, choose
 from predictors.linear import Linear
-from predictors.networks.layerwise import LayerwisePredictor
 from tests.conftest import ROOT, run
-from tests.test_layerwise import SPACES, layer_table, untrained
+from tests.test_layer_sum import untrained
 from tests.test_onnx_file import FOREIGN, save
+from tests.toy_layers import SPACES, layer_table
 
 NETS = ConvNet(image=32, classes=10, megamacs=20)
 CELLS = NasBench201(cells=1)
@@ -59,7 +59,7 @@ def write_files(folder: Path, n: int = 10) -> list[Path]:
 def pricer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved predictor of networks that knows made-up layers."""
     path = tmp_path_factory.mktemp("pricer") / "layers.pt"
-    untrained().fit({kind: layer_table(kind) for kind in SPACES}).save(path)
+    untrained().learn_layers({kind: layer_table(kind) for kind in SPACES}).save(path)
     return path
 
 
@@ -108,7 +108,7 @@ def test_a_table_of_files_adapts_a_predictor_where_the_files_are_not(
     done = run("-m", "predictors", "adapt", pricer, "--measurements", measured / "mine.parquet", "--out", mine)
     assert "answers for pc_ort_fp32_1; 10 measurements of 10 architectures" in done.stdout, done.stderr
     m = open_measurements(measured / "mine.parquet")
-    predicted = LayerwisePredictor.load(mine).predict(m.architectures)
+    predicted = Predictor.load(mine).predict(m.architectures)
     assert (predicted > 0).all() and np.median(np.abs(predicted / m.matrix("latency_ms")[:, 0] - 1)) < 1
     capsys.readouterr()
     predict(mine, network=str(measured / "m3.onnx"), out=measured / "m3.png")
@@ -123,7 +123,7 @@ def test_layers_of_measured_files_are_a_data_set_too(measured: Path, pricer: Pat
     values, meta = to_table(made, unstable=True)
     write_table(values, meta, tmp_path / "layers.parquet")
     adapt(pricer, str(tmp_path / "layers.parquet"), tmp_path / "mine.pt")
-    assert (LayerwisePredictor.load(tmp_path / "mine.pt").predict([network]) > 0).all()
+    assert (Predictor.load(tmp_path / "mine.pt").predict(Networks([network])) > 0).all()
     both = open_measurements(f"{tmp_path / 'layers.parquet'},{measured / 'mine.parquet'}")
     assert len(both.architectures) == len(layers) + 10 and both.name == "layers+mine"
 

@@ -22,7 +22,7 @@ from predictors.evaluation import evaluate
 from predictors.layers.roofline_trees import RooflineTrees
 from predictors.linear import Linear
 from predictors.metrics import report
-from predictors.networks.layerwise import LayerwisePredictor
+from predictors.networks.layer_sum import LayerSum
 from predictors.new_devices.base import FewShot
 from predictors.new_devices.conditioned import Conditioned
 from predictors.new_devices.help_meta import HelpMeta
@@ -53,7 +53,7 @@ def fitted(toys: Measurements) -> dict[type, Any]:
 def test_the_kinds_that_learn_new_devices_are_found() -> None:
     names = {cls.__name__ for cls in ADAPTABLE}
     assert {"Conditioned", "OwnLine", "HelpMeta", "Nasflat", "FineTunedGCN", "RooflineTrees"} <= names
-    assert isinstance(LayerwisePredictor(), Adaptable)
+    assert isinstance(LayerSum(), Adaptable)
 
 
 @every_adaptable

@@ -28,19 +28,24 @@ from predictors.layers.roofline_trees import RooflineTrees
 from predictors.limits import LIMITS
 from predictors.linear import Linear, Mean
 from predictors.mlp import MLP
+from predictors.networks.layer_sum import LayerSum
 from predictors.neural import NeuralPredictor
 from predictors.new_devices.help_meta import HelpMeta
 from predictors.new_devices.nasflat import Nasflat
 from predictors.new_devices.proxies import SourceRidge
 from predictors.polynomial import Polynomial
+from predictors.regressor import Regressor
 from predictors.report import run_report
 from predictors.roofline import Roofline
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
 from tests.conftest import implementations, made_up, run
+from tests.toy_layers import layer_tables
 
 CLASSES = implementations("predictors", Predictor)
+REGRESSORS = [cls for cls in CLASSES if issubclass(cls, Regressor)]
 every_class = pytest.mark.parametrize("cls", CLASSES, ids=lambda c: c.__name__)
+every_regressor = pytest.mark.parametrize("cls", REGRESSORS, ids=lambda c: c.__name__)
 PHYSICAL = Totals(("macs", "moved_bytes"))
 SMALL: dict[type, dict[str, Any]] = {
     BrpGCN: {"hidden": 32, "layers": 2},
@@ -66,12 +71,21 @@ def small(cls: type[Predictor], **changes: Any) -> Predictor:
     args |= {"trees": 20} if "trees" in known else {}
     args |= {"member": small(XGBoost), "size": 3} if cls is Ensemble else {}
     args |= {"members": [small(Linear, encoder=FlatVector()), small(XGBoost)]} if cls is Blend else {}
+    if cls is LayerSum:
+        layers = {kind: Linear(metric="exe_ms", encoder=PHYSICAL) for kind in ("convolution", "pooling", "dense")}
+        return LayerSum(**{**layers, "tables": layer_tables(), **changes})
     return cls(**{**{k: v for k, v in args.items() if k in known}, **SMALL.get(cls, {}), **changes})
 
 
 @pytest.fixture(scope="module")
 def fitted(measurements: Measurements) -> dict[type, Predictor]:
-    return {cls: small(cls).fit(measurements, measurements) for cls in CLASSES}
+    parts = {cls: _taught(cls, measurements) for cls in CLASSES}
+    return {cls: small(cls).fit(part, part) for cls, part in parts.items()}
+
+
+def _taught(cls: type, m: Measurements) -> Measurements:
+    """What a class is fitted on: a sum of layers needs few networks, and leaves out each of them in turn."""
+    return m.where(archs=np.arange(40)) if cls is LayerSum else m
 
 
 @every_class
@@ -103,6 +117,8 @@ def test_it_can_overfit_thirty_samples(cls: type, space: NasBench201) -> None:
         predictor = small(cls, **more.get(cls, {}))
     elif cls in LEARNT_BY_HEART:
         predictor = cls(**LEARNT_BY_HEART[cls])
+    elif cls is LayerSum:
+        predictor = small(cls)
     elif issubclass(cls, NeuralPredictor):
         predictor = cls(epochs=300, hidden=64, layers=3, batch_size=10, learning_rate=3e-3)
     else:
@@ -113,8 +129,8 @@ def test_it_can_overfit_thirty_samples(cls: type, space: NasBench201) -> None:
     error = np.abs(predictor.fit(m).predict_all(m.architectures) / truth - 1)
     if cls is Mean:
         np.testing.assert_allclose(predictor.predict_all(m.architectures), truth.mean(), rtol=1e-6)
-    elif cls is Roofline:
-        assert error.mean() < 0.2, "the labels are a sum, not a maximum"
+    elif cls in (Roofline, LayerSum):
+        assert error.mean() < 0.2, "the labels are a sum, not a maximum, and not of what runtimes fuse"
     else:
         assert error.mean() < 0.02 and error.max() < 0.1
 
@@ -122,14 +138,15 @@ def test_it_can_overfit_thirty_samples(cls: type, space: NasBench201) -> None:
 @every_class
 def test_fitting_again_forgets_and_gives_the_same_numbers(cls: type, fitted: dict, measurements: Measurements) -> None:
     predictor = small(cls).fit(made_up(measurements.architectures[:40], seed=9))
-    predictor.fit(measurements, measurements)
+    part = _taught(cls, measurements)
+    predictor.fit(part, part)
     archs = measurements.architectures[:20]
     np.testing.assert_allclose(predictor.predict_all(archs), fitted[cls].predict_all(archs), rtol=1e-6)
 
 
 @every_class
 def test_every_field_matters(cls: type, fitted: dict, measurements: Measurements) -> None:
-    base = small(cls)
+    base, measurements = small(cls), _taught(cls, measurements)
     reference = _answers(fitted[cls], measurements)
     for field in fields(cls):
         unseen = ("metric", "informative", *(["encoder"] if cls is Mean else []))  # by `choose`, by tests of its own
@@ -153,6 +170,10 @@ def _answers(predictor: Predictor, m: Measurements) -> np.ndarray:
 def _other(name: str, value: Any) -> Any:
     if isinstance(value, Scale):
         return Scale("linear" if value.kind == "log" else "log")
+    if name in ("convolution", "pooling", "dense"):
+        return Linear(metric="exe_ms", encoder=Totals(("macs",)))
+    if name == "tables":
+        return layer_tables(power=0.9)
     if name == "work":
         return Totals(("macs", "peak_bytes"))
     if name == "widths":
@@ -179,7 +200,7 @@ def _other(name: str, value: Any) -> Any:
         return [small(Linear), small(XGBoost)]
     if name == "least":
         return 10_000
-    if name in ("subsample", "columns", "dropout"):
+    if name in ("subsample", "columns", "dropout", "held"):
         return 0.5
     if name == "supplement":
         return Totals()
@@ -190,6 +211,7 @@ def _other(name: str, value: Any) -> Any:
 
 @every_class
 def test_missing_labels_do_not_count(cls: type, measurements: Measurements) -> None:
+    measurements = _taught(cls, measurements)
     table = measurements.table
     table = table[(table["device"] == 0) | (table["arch"] % 3 == 0)]
     sparse = Measurements(measurements.architectures, measurements.devices, table, "sparse")
@@ -271,31 +293,39 @@ def test_save_load_and_export_agree_in_fresh_processes(fitted: dict, tmp_path: P
     archs = space.sample(100, np.random.default_rng(77))
     for cls, predictor in fitted.items():
         predictor.save(tmp_path / f"{cls.__name__}.pt")
-        export(predictor, tmp_path / f"{cls.__name__}.onnx")
+        if cls in REGRESSORS:
+            export(predictor, tmp_path / f"{cls.__name__}.onnx")
         np.save(tmp_path / f"{cls.__name__}.npy", predictor.predict_all(archs))
     code = """
 import sys, json, numpy as np
 from pathlib import Path
+from datasets.spaces import parse_space
 from predictors.export import load_predictor
 folder, suffix = Path(sys.argv[1]), sys.argv[2]
 out = {}
 for path in sorted(folder.glob("*" + suffix)):
     predictor = load_predictor(path)
-    archs = predictor.space_.sample(100, np.random.default_rng(77))
+    archs = parse_space(sys.argv[3]).sample(100, np.random.default_rng(77))
     wanted = np.load(path.with_suffix(".npy"))
     out[path.stem] = float(np.max(np.abs(predictor.predict_all(archs) / wanted - 1)))
 print(json.dumps({"errors": out, "torch": "torch" in sys.modules}))
 """
     for suffix, tolerance in ((".pt", 1e-6), (".onnx", 1e-4)):
-        done = run("-c", code, tmp_path, suffix)
+        done = run("-c", code, tmp_path, suffix, space)
         assert done.returncode == 0, done.stderr
         told = json.loads(done.stdout)
-        assert set(told["errors"]) == {cls.__name__ for cls in CLASSES}
+        assert set(told["errors"]) == {cls.__name__ for cls in (CLASSES if suffix == ".pt" else REGRESSORS)}
         assert max(told["errors"].values()) <= tolerance, told
         assert told["torch"] == (suffix == ".pt")
 
 
-@every_class
+def test_what_has_no_onnx_form_says_so_in_one_sentence(fitted: dict, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="A LayerSum has no ONNX form; keep its predictor.pt"):
+        export(fitted[LayerSum], tmp_path / "p.onnx")
+    assert not (tmp_path / "p.onnx").exists()
+
+
+@every_regressor
 def test_metadata_stand_in_both_artefacts(cls: type, fitted: dict, tmp_path: Path) -> None:
     predictor = fitted[cls]
     predictor.save(tmp_path / "p.pt")
@@ -407,6 +437,9 @@ def test_an_unknown_device_space_or_metric_is_one_sentence(cls: type, fitted: di
         predictor.predict(archs, Device("phone", "f", "gpu"))
     with pytest.raises(InputError, match="predicts latency_ms, not energy_mj"):
         predictor.on(measurements.devices[0], "energy_mj")
+    if cls not in REGRESSORS:
+        assert predictor.predict(NasBench201(cells=1).all()[:3], measurements.devices[0]).shape == (3,)
+        return
     with pytest.raises(InputError, match=r"was fitted on nasbench201\(.*; it cannot predict for"):
         predictor.predict(NasBench201(cells=1).all()[:3], measurements.devices[0])
 

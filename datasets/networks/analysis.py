@@ -257,10 +257,10 @@ def label(network: Network, nodes: Sequence[int] | None = None) -> str:
     before and behind them, as in `conv+bn+relu 3/1 16x32x32 -> 16x32x32`."""
     nodes = nodes or entries(network)[0]
     ops = [network.ops[node] for node in nodes]
-    sources, attrs = network.sources()[nodes[0]], ops[0].attrs
+    attrs, ports = ops[0].attrs, [(port, a) for a, b, port in network.edges if b == nodes[0]]
     window = f" {_by(attrs['kernel'])}/{_by(attrs.get('stride', 1))}" if "kernel" in attrs else ""
     groups = f" groups {attrs['groups']}" if attrs.get("groups", 1) > 1 else ""
-    before = _by(network.shape(sources[0])) if sources else ""
+    before = _by(network.shape(min(ports)[1])) if ports else ""
     return f"{'+'.join(op.kind for op in ops)}{window}{groups} {before} -> {_by(network.shape(nodes[-1]))}"
 
 

@@ -18,7 +18,7 @@ def predict(
     archs: Path | None = None,
     network: str | None = None,
     batch: int | None = None,
-    out: Path = Path("runs/network.png"),
+    out: Path | None = None,
     level: float | None = None,
 ) -> None:
     """Print what a predictor says, one number a line (an .onnx file needs no torch); or what a network costs, layer by
@@ -32,9 +32,9 @@ def predict(
         network: a network instead, of a predictor of networks: an .onnx or .keras file, SPACE:ARCHITECTURE as
             zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
         batch: images a run of that network, where its file leaves them open; by default 1.
-        out: picture that the network's layers are drawn to (.png).
+        out: picture that the network's layers are drawn to (.png); by default none is drawn.
         level: 0.9 also prints the ends of the interval that a new measurement falls into with probability 0.9; of a
-            predictor.pt that knows how sure it is.
+            predictor.pt that knows how sure it is. A network's is printed in any case, by default at 0.9.
     """
     from datasets.files.reading import read_words
     from predictors.base import Uncertain
@@ -49,8 +49,10 @@ def predict(
     if network is not None:
         if arch or archs:
             raise InputError("Name a network with --network or architectures with --arch or --archs, not both.")
-        _predict_network(file, network, device, batch, out, level or 0.9)
+        _predict_network(file, network, device, batch, 0.9 if level is None else level, out)
         return
+    if batch is not None or out is not None:
+        raise InputError("--batch and --out are of a network's; name its file with --network.")
     predictor = load_predictor(file)
     if level is not None and not isinstance(predictor, Uncertain):
         raise InputError(f"{file} knows no intervals; leave --level out, or adapt a Conditioned predictor.")
@@ -87,43 +89,45 @@ def _warn(predictor: Any, values: np.ndarray, unit: str) -> None:
         )
 
 
-def _predict_network(file: Path, network: str, device: str, batch: int | None, out: Path, level: float) -> None:
-    """Print the price of a network, layer by layer with a picture where the predictor knows layers."""
+def _predict_network(file: Path, network: str, device: str, batch: int | None, level: float, out: Path | None) -> None:
+    """Print the price of a network: layer by layer, and drawn to `out`, where the predictor knows layers."""
     from datasets.figures import check_picture, write_figure
-    from predictors.base import read_checkpoint
-    from predictors.networks.layerwise import LayerwisePredictor
+    from predictors.export import load_predictor
+    from predictors.networks.layer_sum import LayerSum
     from predictors.networks.price import draw, price, read_network
 
-    check_picture(out)
-    if file.suffix == ".onnx" or "layers" not in read_checkpoint(file):
-        _predict_whole(file, network, device, batch, level)
+    if out is not None:
+        check_picture(out)
+    predictor = load_predictor(file)
+    where = _device(predictor, device, file)  # before a large file is read
+    if not isinstance(predictor, LayerSum):
+        if out is not None:
+            raise InputError(f"{file} knows no layers that could be drawn; leave --out away.")
+        _predict_whole(predictor, file, network, where, batch, level)
         return
-    predictor = LayerwisePredictor.load(file)
-    where = find_device(predictor.devices_, device) if device else None
-    predictor.position(where)  # before a large file is read
-    told = price(predictor, read_network(network, batch), where)
+    told = price(predictor, read_network(network, batch), where, level)
     print(told.text())
-    write_figure(draw(told), out)
-    print(f"drawn: {out}")
+    if out is not None:
+        write_figure(draw(told), out)
+        print(f"drawn: {out}")
 
 
-def _predict_whole(file: Path, network: str, device: str, batch: int | None, level: float) -> None:
+def _predict_whole(
+    predictor: Any, file: Path, network: str, where: Device | None, batch: int | None, level: float
+) -> None:
     """Print one line: what a predictor that was fitted on networks of any kinds says of one, with an interval where it
     knows how sure it is."""
     from datasets.networks.collection import AnyNetwork
     from datasets.records import Networks
     from predictors.base import Uncertain
-    from predictors.export import load_predictor
     from predictors.metrics import plain
     from predictors.networks.price import read_network
 
-    predictor = load_predictor(file)
     if not isinstance(predictor.space_, AnyNetwork):
         raise InputError(
             f"{file} predicts architectures of {predictor.space_}; name one with --arch, or a file that "
             "`python -m predictors layerwise --out FILE` wrote."
         )
-    where = _device(predictor, device, file)
     found = Networks([read_network(network, batch)])
     (value,) = predictor.predict(found, where)
     size = found.networks[0].batch or batch or (where.batch if where else 1)

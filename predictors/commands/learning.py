@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.files.writing import check_writable
-from datasets.records import InputError
+from datasets.records import InputError, Measurements
 from predictors.base import Predictor
 from predictors.regressor import Regressor
 
@@ -29,14 +29,21 @@ def layerwise(
         devices: the names of devices to learn, separated by commas; by default all that the layers' tables share.
     """
     from predictors.networks.layer_costs import LAYERS
-    from predictors.networks.layerwise import LayerwisePredictor, read_tables
+    from predictors.networks.layer_sum import LayerSum, read_tables
 
     check_writable(out)
     chosen = [name for name in devices.split(",") if name]
     layers = dict(zip(LAYERS, read_tables(tables, LAYERS, chosen), strict=True))
     whole = read_tables(tables, [name for name in networks.split(",") if name], chosen)
-    predictor = LayerwisePredictor.of(layer) if layer else LayerwisePredictor()
-    predictor.fit(layers, whole, log=lambda message, **numbers: print(message))
+    predictor = LayerSum.of(layer) if layer else LayerSum()
+    predictor.tables = tables
+
+    def log(message: str, **numbers: float) -> None:
+        print(message)
+
+    predictor.learn_layers(layers, log)
+    if whole:
+        predictor = predictor.calibrated(Measurements.concat(whole), log)
     predictor.save(out)
     print(f"{out}: prices networks on {', '.join(device.name for device in predictor.devices_)}")
 
@@ -84,15 +91,8 @@ def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0, sp
 
 def _adaptable(file: Path) -> Any:
     """A saved predictor that adapts."""
-    from datasets.networks.collection import AnyNetwork
-    from predictors.base import Adaptable, read_checkpoint
-    from predictors.networks.layerwise import LayerwisePredictor
+    from predictors.base import Adaptable
 
-    saved = read_checkpoint(file)
-    if isinstance(saved, dict) and "layers" in saved:
-        networks = LayerwisePredictor.load(file)
-        networks.space_ = AnyNetwork()
-        return networks
     predictor = Predictor.load(file)
     if not isinstance(predictor, Adaptable):
         raise InputError(f"{file} cannot adapt to a new device; fit one of configs/predictors/conditioned.yaml.")

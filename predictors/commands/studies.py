@@ -11,8 +11,8 @@ from predictors.base import Predictor
 
 
 def compare(folder: Path, claims: Path | None = None) -> None:
-    """Compare all runs in a folder: prints the ranking, writes summary.json, report.html, best.pt and best.onnx; runs
-    of `transfer` are compared as `summarise` does.
+    """Compare all runs in a folder: prints the ranking, writes summary.json, report.html, best.pt and best.onnx (if it
+    has that form); runs of `transfer` are compared as `summarise` does.
 
     Args:
         folder: holds the run folders, as runs/bundled does.
@@ -33,7 +33,9 @@ def compare(folder: Path, claims: Path | None = None) -> None:
     if few := left_out(judged):
         print(f"\nleft out of the means, with fewer than {LEAST} cells: {'; '.join(few)}")
     _judge(claims, folder)
-    print(f"\nbest:     {best.name}\nreport:   {folder / 'report.html'}\nexported: {folder / 'best.onnx'}")
+    onnx = folder / "best.onnx"
+    print(f"\nbest:     {best.name}\nreport:   {folder / 'report.html'}")
+    print(f"exported: {onnx if onnx.is_file() else 'nothing, it has no ONNX form'}")
 
 
 def transfer(

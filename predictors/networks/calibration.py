@@ -7,7 +7,67 @@ correlated with, and none becomes negative.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
+
+from datasets.files.checkpoint import array
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The coefficients of one device, and how sure they are.
+
+    Attributes:
+        source: number of the device whose costs they multiply.
+        coefficients: [K].
+        covariance: of their logarithms [K, K].
+        errors: log(measured / predicted) of each network that they were learnt from, by what the others gave [n]; none
+            where there were fewer than three.
+    """
+
+    source: int
+    coefficients: np.ndarray
+    covariance: np.ndarray
+    errors: np.ndarray
+
+    @staticmethod
+    def of(
+        source: int, costs: np.ndarray, measured: np.ndarray, guess: np.ndarray, prior: np.ndarray, noise: float
+    ) -> Calibration:
+        """What some measured totals say; the arguments are those of `calibrate`."""
+        found = calibrate(costs, measured, guess, prior, noise)
+        errors = left_out(costs, measured, guess, prior, noise) if len(measured) > 2 else np.empty(0)
+        return Calibration(source, found, covariance(costs, found, prior, noise), errors)
+
+    def variance(self, costs: np.ndarray) -> np.ndarray:
+        """Of the logarithms of new totals [A] of costs [A, K]: what the coefficients leave open, and the mean square of
+        the errors where there are some."""
+        _, jacobian = _linearised(costs, self.coefficients)
+        open_ = np.einsum("ai,ij,aj->a", jacobian, self.covariance, jacobian)
+        return open_ + ((self.errors**2).mean() if len(self.errors) else 0.0)
+
+    def state(self) -> dict[str, Any]:
+        """As plain containers and arrays."""
+        return {
+            "source": self.source,
+            "coefficients": self.coefficients,
+            "covariance": self.covariance,
+            "errors": self.errors,
+        }
+
+    @staticmethod
+    def restored(state: Mapping[str, Any], sources: int, k: int) -> Calibration:
+        """What `state` gave, of so many coefficients; what does not fit raises a ValueError, KeyError or TypeError."""
+        source = state["source"]
+        if type(source) is not int or not 0 <= source < sources:
+            raise ValueError("a device has no layers")
+        coefficients = array(state["coefficients"], k)
+        if not (coefficients > 0).all():
+            raise ValueError("coefficients must be above zero")
+        return Calibration(source, coefficients, array(state["covariance"], k, k), array(state["errors"], None))
 
 
 def calibrate(

@@ -8,18 +8,19 @@ from pathlib import Path
 import lightning
 import torch
 
+from datasets.networks.collection import AnyNetwork
 from datasets.networks.torch_module import read_module
-from datasets.records import InputError, find_device
-from predictors.networks.layerwise import LayerwisePredictor
+from datasets.records import InputError, Networks, find_device
+from predictors.base import Predictor
 
 
 class LatencyLogger(lightning.Callback):
-    """Logs `latency_ms/<device>` of the module at the end of every epoch of training.
+    """Logs `latency_ms/<device>` (the predictor's metric) of the module at the end of every epoch of training.
 
     The module is exported to ONNX as it then stands (pruned or grown modules change), in memory, and priced.
 
     Args:
-        predictor: the predictor, or its file.
+        predictor: one of networks (a `LayerSum`), or its file.
         devices: names of its devices; by default all.
         input: one batch as the module takes it; by default the module's `example_input_array`.
         every: epochs from one price to the next.
@@ -27,12 +28,16 @@ class LatencyLogger(lightning.Callback):
 
     def __init__(
         self,
-        predictor: LayerwisePredictor | Path,
+        predictor: Predictor | Path,
         devices: Sequence[str] = (),
         input: torch.Tensor | None = None,
         every: int = 1,
     ) -> None:
-        self.predictor = LayerwisePredictor.load(predictor) if isinstance(predictor, str | Path) else predictor
+        self.predictor = Predictor.load(predictor) if isinstance(predictor, str | Path) else predictor
+        if not isinstance(self.predictor.space_, AnyNetwork):
+            raise InputError(
+                f"A predictor of {self.predictor.space_} cannot price a module; name a file of `predictors layerwise`."
+            )
         self.devices = [find_device(self.predictor.devices_, name) for name in devices] or self.predictor.devices_
         self.input, self.every = input, every
 
@@ -44,5 +49,5 @@ class LatencyLogger(lightning.Callback):
             raise InputError("LatencyLogger needs a batch: set the module's example_input_array, or give it as input.")
         network = read_module(pl_module, x)
         for device in self.devices:
-            (ms,) = self.predictor.predict([network], device)
-            pl_module.log(f"latency_ms/{device.name}", float(ms), prog_bar=True)
+            (ms,) = self.predictor.predict(Networks([network]), device)
+            pl_module.log(f"{self.predictor.metric}/{device.name}", float(ms), prog_bar=True)

@@ -1,4 +1,4 @@
-"""What pieces of networks cost by what layers alone take: the sums that `predictors.networks.layerwise` weighs."""
+"""What pieces of networks cost by what layers alone take: the sums that `predictors.networks.layer_sum` weighs."""
 
 from __future__ import annotations
 
@@ -153,7 +153,23 @@ class LayerCosts:
 
     def roofline(self, work: np.ndarray) -> np.ndarray:
         """Milliseconds [A, S] that operations and bytes [A, 2] take at least."""
-        return (work[:, None] / self.machine[None, :, :2]).max(axis=2)
+        return np.maximum(*self.least(work))
+
+    def least(self, work: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Milliseconds [A, S] that operations take at least, and bytes, of [A, 2]."""
+        computing, moving = np.moveaxis(work[:, None] / self.machine[None, :, :2], 2, 0)
+        return computing, moving
+
+    def beyond(self, found: Sequence[Piece]) -> np.ndarray:
+        """Roofline times [P, S] of pieces over those of the nearest layers that tables may hold; 1 for other pieces."""
+        ratio = np.ones((len(found), len(self.devices)))
+        for kind in LAYERS:
+            rows = [row for row, piece in enumerate(found) if piece.kind == kind]
+            if rows:
+                space = cast(Layer, self.predictors[kind].space_)
+                _, wanted, measured = nearest(space, [found[row].layer for row in rows])
+                ratio[rows] = self.roofline(wanted) / self.roofline(measured)
+        return ratio
 
     def alone(self, kind: str, archs: Architectures) -> np.ndarray:
         """What layers take in a session of their own [A, S]; at least a nanosecond, since a line may cross zero."""

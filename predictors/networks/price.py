@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from datasets.figures import new_figure
 from datasets.files.reading import listed
 from datasets.networks.analysis import BYTES, uncounted
-from datasets.networks.network import Network
+from datasets.networks.network import Network, Port
 from datasets.records import Device
 from predictors.metrics import plain
-from predictors.networks.layer_costs import LAYERS
-from predictors.networks.layerwise import LayerwisePredictor
-from predictors.networks.pieces import KNOWN, Piece, nearest, pieces
+from predictors.networks.layer_sum import LayerSum
+from predictors.networks.pieces import KNOWN, Piece, pieces
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,11 +34,11 @@ class Price:
 
     Attributes:
         network, device, batch: of what.
-        pre, post: ms of copying the input in and the output out.
+        pre, post: ms of copying the inputs in and the outputs out.
         session: ms of a run that computes nothing.
-        low, high: the interval in which the total lies with a probability of `level`.
-        pieces: one row a piece, in the network's order: layer, kind (what priced it), ms, share (of the total), flops,
-            bytes, bound (compute or memory, whichever takes longer at the device's best rates).
+        low, high: the interval in which `latency_ms` lies with a probability of `level`.
+        pieces: one row a piece, in the network's order: layer, kind (what priced it), ms, share (of `latency_ms`),
+            flops, bytes, bound (compute or memory, whichever takes longer at the device's best rates).
         unknown: ops that are priced by the bytes that they move because nothing is known of them, and how many.
         warnings: sentences about what of the price rests on nothing that was measured.
     """
@@ -58,14 +57,14 @@ class Price:
     warnings: tuple[str, ...] = ()
 
     @property
-    def exe(self) -> float:
-        """Milliseconds of running."""
+    def latency_ms(self) -> float:
+        """Milliseconds of a run, without the copies."""
         return self.session + float(self.pieces["ms"].sum())
 
     @property
-    def total(self) -> float:
+    def total_ms(self) -> float:
         """Milliseconds from an input to an output in the caller's hands."""
-        return self.pre + self.exe + self.post
+        return self.pre + self.latency_ms + self.post
 
     def text(self, largest: int = 40) -> str:
         """For people; of more than `largest` pieces those that take longest."""
@@ -73,11 +72,12 @@ class Price:
         shown = table.assign(ms=table["ms"].map("{:.4f}".format), share=(100 * table["share"]).map("{:.1f} %".format))
         shown = shown.assign(flops=table["flops"].map(_short), bytes=table["bytes"].map(_short))
         lines = [
-            f"{self.network} on {self.device.name}, batch {self.batch}: {plain(self.total)} ms "
-            f"({100 * self.level:.0f} % interval {plain(self.low)} to {plain(self.high)})",
+            f"{self.network} on {self.device.name}, batch {self.batch}: {plain(self.latency_ms)} ms "
+            f"({100 * self.level:g} % interval {plain(self.low)} to {plain(self.high)})",
+            f"{len(self.pieces)} layers, session {self.session:.2g} ms; with copies total_ms = {plain(self.total_ms)} "
+            f"(in {self.pre:.4g}, out {self.post:.4g})",
             *(f"warning: {sentence}" for sentence in self.warnings),
-            f"copy in {self.pre:.4g} + run {self.exe:.4g} ({len(self.pieces)} layers, session {self.session:.2g}) + "
-            f"copy out {self.post:.4g}\n",
+            "",
             shown.to_string(index=False, justify="right"),
         ]
         if rest := len(self.pieces) - len(table):
@@ -87,56 +87,49 @@ class Price:
         return "\n".join(lines)
 
 
-def price(
-    predictor: LayerwisePredictor,
-    network: Network,
-    device: Device | None,
-    batch: int | None = None,
-    level: float = 0.9,
-) -> Price:
-    """What a shaped network costs on one of a predictor's devices."""
+def price(predictor: LayerSum, network: Network, device: Device | None, level: float = 0.9) -> Price:
+    """What a shaped network costs on one of a predictor's devices, in its own batch."""
     import pandas as pd
 
-    d = predictor.position(device)
-    s, coefficients, layers = predictor.source_[d], predictor.coefficients_[d], predictor.layers_
-    found = pieces(network, batch)
-    costs, (parts,) = predictor.sums([found])
-    (low,), (high,) = predictor.believed(d, costs[:, s], [parts[:, s]]).interval(level)
-    batch = batch or network.batch or 1
-    moved = [BYTES * batch * math.prod(network.ops[end].attrs["shape"]) for end in (0, -1)]
-    a, b, c, e = layers.copies[s]
-    pre, post, session = a + b * moved[0], c + e * moved[1], float(coefficients[0])
-    ms = parts[:, s] @ coefficients
+    found, column = pieces(network), predictor.column(device)
+    whole, (terms,) = predictor.sums([found])
+    session, ms = predictor.weighed(device, terms)
     macs, bytes_ = (np.array([getattr(piece, name) for piece in found], float) for name in ("macs", "moved"))
     table = pd.DataFrame({"layer": [piece.label for piece in found], "kind": [piece.kind for piece in found], "ms": ms})
-    table["share"] = ms / (pre + session + ms.sum() + post)
+    table["share"] = ms / (session + ms.sum())
     table["flops"], table["bytes"] = 2 * macs, bytes_
-    table["bound"] = np.where(macs / layers.machine[s, 0] > bytes_ / layers.machine[s, 1], "compute", "memory")
+    computing, moving = predictor.rooflines(device, found)
+    table["bound"] = np.where(computing > moving, "compute", "memory")
     unknown = uncounted(network) | Counter(piece.op for piece in found if piece.op not in KNOWN)
-    ends = pre + low + post, pre + high + post
-    warnings = _warnings(predictor, s, found, table, unknown)
-    return Price(network.key, predictor.devices_[d], batch, pre, session, post, *ends, level, table, unknown, warnings)
+    warnings = _warnings(found, table, unknown, predictor.beyond(device, found))
+    (low,), (high,) = predictor.believed(device, whole, [terms]).interval(level)
+    pre, post = predictor.copies(device, _bytes(network, network.inputs), _bytes(network, network.outputs))
+    about = network.key, predictor.devices_[column], network.batch or 1
+    return Price(*about, pre, session, post, low, high, level, table, unknown, warnings)
+
+
+def _bytes(network: Network, ports: Sequence[Port]) -> int:
+    """What all inputs, or outputs, of a run take together."""
+    shapes = (network.ops[port.node].attrs["shape"] for port in ports)
+    return BYTES * (network.batch or 1) * sum(map(math.prod, shapes))
 
 
 def _warnings(
-    predictor: LayerwisePredictor, s: int, found: list[Piece], table: pd.DataFrame, unknown: Mapping[str, int]
+    found: Sequence[Piece], table: pd.DataFrame, unknown: Mapping[str, int], beyond: np.ndarray
 ) -> tuple[str, ...]:
-    """What of the price of pieces, a row of `table` each, rests on nothing that was measured on device number `s`."""
-    from datasets.blocks.layers import Layer
+    """What of the price of pieces, a row of `table` each, rests on nothing that was measured.
 
+    Args:
+        found, table: the pieces, and their rows.
+        unknown: ops of which nothing is known, and how many.
+        beyond: their work as a multiple of what was measured [P].
+    """
     sentences = []
     if unknown:
         share = table["share"][[piece.op not in KNOWN for piece in found]].sum()
         names = listed([f"{count} x {kind}" for kind, count in unknown.items()])
         sentences.append(f"{100 * share:.0f} % is of ops of which nothing was measured ({names}).")
-    far = np.zeros(len(found), bool)
-    for kind in LAYERS:
-        rows = np.flatnonzero(table["kind"] == kind)
-        if len(rows):
-            space = cast(Layer, predictor.layers_.predictors[kind].space_)
-            _, wanted, measured = nearest(space, [found[row].layer for row in rows.tolist()])
-            ratio = predictor.layers_.roofline(wanted)[:, s] / predictor.layers_.roofline(measured)[:, s]
-            far[rows] = np.abs(np.log(ratio)) > np.log(FAR)
+    far = np.abs(np.log(beyond)) > np.log(FAR)
     if far.any():
         sentences.append(
             f"{100 * table['share'][far].sum():.0f} % is of {far.sum()} layers that take more than {FAR:.0f} times the "
@@ -173,13 +166,13 @@ def draw(told: Price) -> Figure:
     sums = [*rows.groupby("kind")["ms"].sum().reindex(kinds), told.session, told.pre + told.post]
     names = [*kinds, "session", "copies"]
     bars = right.barh(names[::-1], sums[::-1], color=[*(colour[k] for k in kinds), GREY, GREY][::-1])
-    right.bar_label(bars, [f" {100 * value / told.total:.0f} %" for value in sums[::-1]])
+    right.bar_label(bars, [f" {100 * value / told.total_ms:.0f} %" for value in sums[::-1]])
     right.set(xlabel="ms")
     right.margins(x=0.2)
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
     interval = f"{100 * told.level:.0f} %: {told.low:.3g} to {told.high:.3g}"
-    figure.suptitle(f"{told.network} on {told.device.name}, batch {told.batch}: {told.total:.4g} ms ({interval})")
+    figure.suptitle(f"{told.network} on {told.device.name}, batch {told.batch}: {told.latency_ms:.4g} ms ({interval})")
     return figure
 
 
