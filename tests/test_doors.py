@@ -423,7 +423,9 @@ def test_what_is_no_torch_module_is_one_sentence(name: str, sentence: str, modul
 
 
 @pytest.mark.parametrize(
-    "read", [read_model, lambda name: read_architectures([name]), lambda name: networks([name])], ids=str
+    "read",
+    [read_model, lambda name: read_architectures([name]), lambda name: networks([name])],
+    ids=["model", "architectures", "networks"],
 )
 def test_no_file_may_name_a_torch_module(read: Callable[[str], object], modules: str) -> None:
     with pytest.raises(InputError, match="would import a module: only a command line may"):

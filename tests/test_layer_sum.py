@@ -162,7 +162,7 @@ def test_measured_networks_correct_the_sum_of_layers(fitted: LayerSum) -> None:
     assert (errors(fitted, test) > 0.1).all() and (errors(corrected, test) < 0.1).all()
     assert [len(c.errors) for c in (*corrected.calibrations_, *fitted.calibrations_)] == [20, 20, 0, 0]
     for predictor, least in ((fitted, 0.8), (corrected, 0.85)):
-        low, high = predictor.predict_interval(test.architectures, DEVICES[0], level=0.9)
+        low, high = predictor.belief(test.architectures, DEVICES[0]).interval(0.9)
         truth = test.matrix("latency_ms")[:, 0]
         assert ((low < truth) & (truth < high)).mean() >= least
     together = untrained().learn_layers({kind: layer_table(kind) for kind in SPACES}).fit(train)
@@ -264,14 +264,14 @@ def test_networks_that_are_written_twice_count_once(fitted: LayerSum) -> None:
     twice = Architectures(NETS, np.concatenate([archs.decisions, archs.decisions]))
     one = fitted.adapt(table(archs, {"latency_ms": ms[:, None]}, "once", device))
     two = fitted.adapt(table(twice, {"latency_ms": np.tile(ms, 2)[:, None]}, "twice", device))
-    for ends in zip(*(p.predict_interval(archs, device[0]) for p in (one, two)), strict=True):
+    for ends in zip(*(p.belief(archs, device[0]).interval(0.9) for p in (one, two)), strict=True):
         np.testing.assert_allclose(*ends, rtol=1e-9)
     wrong = np.tile(ms, 2)
     wrong[6] *= 50
     with pytest.raises(InputError, match="contradict each other"):
         fitted.adapt(table(twice, {"latency_ms": wrong[:, None]}, "wrong", device))
     with pytest.raises(InputError, match="level = 1 must lie"):
-        one.predict_interval(archs, device[0], level=1)
+        one.belief(archs, device[0]).interval(1)
 
 
 @pytest.fixture(scope="module")
@@ -346,8 +346,8 @@ def test_the_artefact_comes_back_whole_or_not_at_all(saved: Path, fitted: LayerS
     wanted = fitted.calibrated(network_table(20, 5))
     loaded = _load(saved)
     np.testing.assert_array_equal(loaded.predict(archs, DEVICES[1]), wanted.predict(archs, DEVICES[1]))
-    for ours, theirs in zip(loaded.predict_interval(archs, DEVICES[0]), wanted.predict_interval(archs, DEVICES[0]),
-                            strict=True):  # fmt: skip
+    beliefs = [one.belief(archs, DEVICES[0]) for one in (loaded, wanted)]
+    for ours, theirs in zip(*(belief.interval(0.9) for belief in beliefs), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     code = "import sys; from pathlib import Path; from datasets.spaces import *;"
     code += "from predictors.base import *;"

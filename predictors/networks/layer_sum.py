@@ -196,12 +196,6 @@ class LayerSum(Predictor):
             variance = variance + self.noise**2 + np.array(off) / ms**2
         return Belief(np.log(ms), np.sqrt(variance), Scale.of("log"), max(len(c.errors) - 1, 5))
 
-    def predict_interval(
-        self, archs: Architectures, device: Device | None = None, level: float = 0.9
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper ends [A] of central intervals that a new measurement falls into with probability `level`."""
-        return self.belief(archs, device).interval(level)
-
     def calibration(self, device: Device | None) -> Calibration:
         """The coefficients of one device; an unknown one raises `InputError`."""
         return self.calibrations_[self.column(device)]
