@@ -34,6 +34,11 @@ class Calibration:
     errors: np.ndarray
 
     @staticmethod
+    def prior(source: int, guess: np.ndarray, prior: np.ndarray) -> Calibration:
+        """Before a total was measured."""
+        return Calibration(source, guess, prior, np.empty(0))
+
+    @staticmethod
     def of(
         source: int, costs: np.ndarray, measured: np.ndarray, guess: np.ndarray, prior: np.ndarray, noise: float
     ) -> Calibration:

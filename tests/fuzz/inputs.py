@@ -140,11 +140,11 @@ def layerwise(folder: Path) -> Path:
     """What prices networks layer by layer."""
 
     def learn(path: Path) -> None:
-        from predictors.networks.layerwise import LayerwisePredictor
+        from predictors.networks.layer_sum import LayerSum
 
-        predictor = LayerwisePredictor.of(_linear())
+        predictor = LayerSum.of(_linear())
         networks = made_up(NETWORKS.sample(6, np.random.default_rng(5)))
-        predictor.fit({kind: layers(kind) for kind in BATCHES}, [networks]).save(path)
+        predictor.learn_layers({kind: layers(kind) for kind in BATCHES}).fit(networks).save(path)
 
     return once(folder / "layerwise.pt", learn)
 
