@@ -7,9 +7,7 @@ python train.py --sweep configs/sweeps/help_900.yaml
 
 from __future__ import annotations
 
-import hashlib
 import importlib
-import json
 import sys
 import time
 from dataclasses import dataclass
@@ -22,15 +20,13 @@ from datasets.cli import main, one_sentence
 import numpy as np
 
 from datasets.base import Dataset
-from datasets.files.folders import Busy, Outcome, check_replaceable, complete, inside, locked, whole_folder
-from datasets.files.writing import write_text
+from datasets.files.folders import Outcome
+from datasets.opening import with_datasets
 from datasets.records import InputError
 from datasets.splits import Split
 from predictors.base import Predictor
 from predictors.config import to_config
-
-FILES = ("config.yaml", "predictor.pt", "predictor.onnx", "metrics.json", "predictions.parquet", "report.html")
-"""What a run folder holds; of a predictor without an ONNX form, no predictor.onnx."""
+from predictors.run_folder import Run, files_of, named, run_once
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,8 @@ def train(
     predictions.parquet and report.html.
 
     Args:
-        data: measurements to learn from and to be tested on (a file of configs/datasets).
+        data: measurements to learn from and to be tested on: a .yaml of configs/datasets, a .parquet of `python -m
+            measure table`, a .csv (key, device, value), or several of these separated by commas.
         split: which part is learnt, chosen by and tested on (a file of configs/splits).
         predictor: what is fitted (a file of configs/predictors; fields as --predictor.FIELD after it).
         out: the run folder to write; it appears when everything in it is finished. One process at a time writes it.
@@ -84,46 +81,26 @@ def train(
     config: dict[str, Any] = {"data": to_config(data), "predictor": to_config(predictor), "split": to_config(split)}
     config |= {"name": name, "seed": seed}
     if study is not None:
-        digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:10]
-        out = inside(study, f"{name}-{digest}")
+        out = named(study, name, config)
     assert out is not None
-    files = _files(predictor)
-    skips = study is not None and not overwrite
-    try:
-        if not (skips and complete(out, files)):
-            check_replaceable(out, files, overwrite)
-            with locked(out) as place:
-                if not (skips and complete(place, files)):  # since another process may have done it meanwhile
-                    check_replaceable(place, files, overwrite)
-                    _train(data, split, predictor, {**config, "out": str(out)}, place, log, overwrite)
-                    print(f"finished: {out}, see {out / 'report.html'}")
-                    return "done"
-    except Busy as reason:
-        if study is None:
-            raise
-        print(f"left out: {reason}")
-        return "busy"
-    print(f"complete: {out}")
-    return "complete"
+    config = {**config, "out": str(out)}
+
+    def work(place: Path) -> Run:
+        return _train(data, split, predictor, config, place, log)
+
+    return run_once(out, files_of(predictor), work, study=study is not None, overwrite=overwrite)
 
 
-def _train(
-    data: Dataset,
-    split: Split,
-    predictor: Predictor,
-    config: dict[str, Any],
-    out: Path,
-    log: Logging,
-    overwrite: bool,
-) -> None:
-    """Fit, score and write one run folder, which no other process is at."""
-    from predictors.evaluation import evaluate  # scipy and pandas: a --help does not wait for them
+def _train(data: Dataset, split: Split, predictor: Predictor, config: dict[str, Any], out: Path, log: Logging) -> Run:
+    """Fit and score; `out` is the run folder, which no other process is at."""
+    from predictors.evaluation import check_answers, evaluate, new_devices  # scipy: a --help does not wait for it
 
     for needed in ("onnx", "onnxruntime", "pyarrow", "matplotlib"):
         importlib.import_module(needed)  # what is missing is said before the fit, not after it
     name, seed = config["name"], config["seed"]
     m = data.measurements()
     parts = split(m, np.random.default_rng(seed))
+    check_answers(predictor, parts)
     for which in ("train", "val", "test"):
         part = getattr(parts, which)
         print(f"{which:5} {len(part.architectures):6} architectures x {max(1, len(part.devices))} devices")
@@ -139,47 +116,26 @@ def _train(
     about: dict[str, Any] = {"dataset": m.name, "predictor": name, "draw": 0, "seed": seed}
     about["fit_cpu_s"] = time.process_time() - start
     about["shots"] = len(parts.train.architectures) + len(parts.val.architectures)
+    if new_devices(parts):
+        sources = {"sources": len(parts.train.devices), "source_cells": about["shots"]}
+        about |= {"shots": parts.samples, "sampler": parts.sampler, **sources}
 
     rows, predictions = evaluate(predictor, parts, about)
     if not np.isfinite(predictions["predicted"]).all():
         raise InputError(f"{name} predicts what is no number: its fit diverged; fit it with other settings.")
     predictor.metadata_ = {"dataset": m.name, "fingerprint": m.fingerprint(), "split": config["split"], "scores": rows}
-    with whole_folder(out, _files(predictor), overwrite) as part:
-        _write(part, predictor, config, rows, predictions)
     if board is not None:
         for row in rows:
             where = f"{row['set']}/{row['device']}/{row['cells']}"
             board.summary.update({f"{where}/{k}": v for k, v in row.items() if isinstance(v, float)})
         board.finish()
-
-
-def _files(predictor: Predictor) -> tuple[str, ...]:
-    """Names of what a run of this predictor writes."""
-    from predictors.regressor import Regressor
-
-    return FILES if isinstance(predictor, Regressor) else tuple(name for name in FILES if name != "predictor.onnx")
+    return Run(config, predictor, rows, predictions)
 
 
 def _wandb_run(log: Logging, out: Path, config: dict[str, Any]) -> Any:
     import wandb
 
     return wandb.init(project=log.project, name=out.name, config=config, dir=out.parent)
-
-
-def _write(part: Path, predictor: Predictor, config: dict[str, Any], rows: list[dict], predictions: Any) -> None:
-    """Write the files of a run into a folder."""
-    import yaml
-
-    from predictors.export import export
-    from predictors.report import run_report
-
-    write_text(part / "config.yaml", yaml.safe_dump(config, sort_keys=False))
-    predictor.save(part / "predictor.pt")
-    if "predictor.onnx" in _files(predictor):
-        export(predictor, part / "predictor.onnx")
-    write_text(part / "metrics.json", json.dumps(rows, indent=1))
-    predictions.to_parquet(part / "predictions.parquet", index=False)
-    write_text(part / "report.html", run_report(config, rows, predictions))
 
 
 def command(arguments: list[str]) -> Outcome:
@@ -194,12 +150,12 @@ def command(arguments: list[str]) -> Outcome:
         "split": {"class_path": "datasets.splits.HeldOutArchitectures"},
         "name": Path(predictor).stem if predictor.endswith((".yaml", ".yml")) else "",
     }
-    return main(train, prog="train.py", arguments=arguments, defaults=defaults)
+    return main(train, prog="train.py", arguments=with_datasets(arguments), defaults=defaults)
 
 
 def _value(arguments: list[str], flag: str) -> str:
     """What follows a flag, in either spelling; empty where it is not there."""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         if argument == flag:
             return following
         if argument.startswith(flag + "="):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import pkgutil
+import sys
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +17,7 @@ from datasets import public
 from datasets.base import Dataset
 from datasets.files.writing import write_text
 from datasets.measured import Measured
+from datasets.opening import with_datasets
 from datasets.public.fetch import MIRROR, Source
 from datasets.public.fetch import fetch as download
 from datasets.records import InputError, Measurements
@@ -56,7 +58,8 @@ def describe(data: Dataset | Literal["bundled"], metric: str | None = None, out:
     devices rank, and how like MACs, bytes and kernels (Spearman).
 
     Args:
-        data: the data set, a file of configs/datasets; or bundled: every table that Gnomon measured itself.
+        data: the data set: a .yaml of configs/datasets, a .parquet of `measure table`, a .csv, or several of these
+            separated by commas; or bundled: every table that Gnomon measured itself.
         metric: which of its metrics; by default latency_ms, exe_ms or the first that it has.
         out: a folder to draw it in too: distributions.png, and rank_correlation.png where there are two devices.
     """
@@ -136,11 +139,12 @@ def enumerate_(space: str, out: Path | None = None, hash: bool = False, totals: 
     print(f"{len(archs):,} architectures of {archs.space} in {out}")
 
 
-def show(file: Path, batch: int | None = None) -> None:
-    """Print what the network of an ONNX or Keras file is made of and what it costs in theory.
+def show(file: str, batch: int | None = None) -> None:
+    """Print what a network is made of and what it costs in theory.
 
     Args:
-        file: the .onnx file (weights beside it are read where they stand) or .keras file.
+        file: the .onnx file (weights beside it are read where they stand) or .keras file; or SPACE:ARCHITECTURE as
+            zoo:resnet18; or torch:MODULE:CALLABLE, which imports that module.
         batch: fixes a batch that the file leaves open; by default 1.
     """
     import pandas as pd
@@ -148,7 +152,7 @@ def show(file: Path, batch: int | None = None) -> None:
     from datasets.networks.analysis import VOCABULARY, macs, params, totals, uncounted
     from datasets.networks.reading import read_model
 
-    network = read_model(file, batch, weights=False).network
+    network = read_model(file, batch, weights=False, modules=True).network
     size = network.batch or 1
     rows = []
     for op, sources in zip(network.ops[1:], network.sources()[1:], strict=True):
@@ -169,7 +173,7 @@ def leti(data: Dataset, out: Path, metric: str = "latency_ms") -> None:
     """Write measurements of NAS-Bench-101 cells as LETI stores them; `datasets.leti.Leti` reads them back.
 
     Args:
-        data: the data set, a file of configs/datasets.
+        data: the data set, as in `describe`.
         out: the JSON file.
         metric: which of its metrics.
     """
@@ -182,4 +186,7 @@ def leti(data: Dataset, out: Path, metric: str = "latency_ms") -> None:
 
 if __name__ == "__main__":
     list_.__name__, enumerate_.__name__ = "list", "enumerate"
-    main([list_, fetch, describe, show, enumerate_, leti], prog="python -m datasets", positional=True)
+    arguments = (
+        with_datasets(sys.argv[1:], ("", "--data")) if sys.argv[1:2] in (["describe"], ["leti"]) else sys.argv[1:]
+    )
+    main([list_, fetch, describe, show, enumerate_, leti], "python -m datasets", arguments, positional=True)

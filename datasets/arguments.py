@@ -8,14 +8,15 @@ the reading of files. Whatever else its parsing stumbles over is an `ArgumentErr
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 import jsonargparse
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
 from jsonargparse.typing import Path as NamedFile
 
-from datasets.classes import PACKAGES, class_named, named_in, packages
+from datasets.classes import PACKAGES, class_named, described_in, named_in, packages
 from datasets.files.reading import MOST_YAML, check_yaml, parse_yaml, read_text
 from datasets.records import InputError
 
@@ -43,12 +44,21 @@ class Parser(ArgumentParser):
 
     def instantiate(self, namespace: Namespace, *arguments: Any, **options: Any) -> Namespace:
         """Make the objects, after a look at what they are: jsonargparse would also call functions that return one."""
-        for path in named_in(namespace.as_dict()):
-            class_named(path, object)
+        for described in described_in(namespace.as_dict()):
+            _check_nulls(class_named(described["class_path"], object), described.get("init_args"))
         try:
             return super().instantiate(namespace, *arguments, **options)
         except (AttributeError, KeyError, TypeError, ValueError) as error:  # of values that its parsing let through
             raise ArgumentError(None, str(error)) from error
+
+
+def _check_nulls(cls: type, given: Any) -> None:
+    """Refuse a field that is null where its type hint is of something: jsonargparse takes null as not given."""
+    hints = get_type_hints(cls)
+    for name, value in given.items() if isinstance(given, dict) else ():
+        hint = hints.get(name, Any)
+        if value is None and hint is not Any and NoneType not in get_args(hint):
+            raise InputError(f"{cls.__name__}: field '{name}' may not be null; give it a value or leave it out.")
 
 
 def install() -> None:

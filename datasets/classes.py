@@ -74,9 +74,14 @@ def class_named(path: object, kind: type[T]) -> type[T]:
     return cls
 
 
+def described_in(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every mapping with a class path that stands in a tree of plain containers."""
+    for value in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list | tuple) else ():
+        yield from described_in(value)
+    if isinstance(tree, dict) and "class_path" in tree:
+        yield tree
+
+
 def named_in(tree: Any) -> Iterator[object]:
     """Every class path that stands in a tree of plain containers."""
-    for value in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list | tuple) else ():
-        yield from named_in(value)
-    if isinstance(tree, dict) and "class_path" in tree:
-        yield tree["class_path"]
+    return (described["class_path"] for described in described_in(tree))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -13,11 +14,22 @@ from datasets.records import InputError, Measurements
 
 @dataclass(frozen=True)
 class Parts:
-    """The three parts; no measurement is in two of them."""
+    """The three parts; no measurement is in two of them.
+
+    Attributes:
+        train: what is learnt.
+        val: what settings are chosen by.
+        test: what is scored once.
+        samples: how many architectures may be learnt from of each test device that `train` does not have; they are not
+            scored there.
+        sampler: `own`: the predictor's `choose` names them; or `random`.
+    """
 
     train: Measurements
     val: Measurements
     test: Measurements
+    samples: int = 0
+    sampler: Literal["own", "random"] = "own"
 
 
 class Split(ABC):
@@ -70,12 +82,19 @@ class HeldOutDevices(Split):
     Attributes:
         devices: names of the test devices.
         val: share (or number) of the architectures kept for validation on the training devices.
+        samples: how many architectures of each test device may be learnt from; all others of it are scored. 0: none, so
+            that its published numbers have to do.
+        sampler: `own` (the predictor chooses which) or `random`.
     """
 
     devices: tuple[str, ...] = ()
     val: float = 0.1
+    samples: int = 0
+    sampler: Literal["own", "random"] = "own"
 
     def __call__(self, m: Measurements, rng: np.random.Generator) -> Parts:
+        if self.samples < 0:
+            raise InputError(f"samples = {self.samples} of a test device must be 0 or more.")
         families = {m.device(name).family for name in self.devices}
         sources = [device.name for device in m.devices if device.family not in families]
         if not sources or not self.devices:
@@ -89,13 +108,12 @@ class HeldOutDevices(Split):
         if not 0 < val < len(order):
             raise InputError(f"val = {self.val} of {len(order)} architectures leaves a part empty.")
         known = m.where(devices=sources)
-        return Parts(
-            known.where(archs=order[val:]), known.where(archs=order[:val]), m.where(devices=list(self.devices))
-        )
+        train, held = known.where(archs=order[val:]), known.where(archs=order[:val])
+        return Parts(train, held, m.where(devices=list(self.devices)), self.samples, self.sampler)
 
 
 def _count(amount: float, n: int, name: str) -> int:
-    if amount < 0 or (amount >= 1 and amount != int(amount)):
+    if not 0 <= amount < 2**53 or (amount >= 1 and amount != int(amount)):
         raise InputError(f"{name} = {amount} is neither a number of architectures nor a share below 1.")
     return int(amount) if amount >= 1 else round(amount * n)
 
@@ -118,4 +136,5 @@ def _parts(m: Measurements, groups: Sequence[np.ndarray], sizes: tuple[int, int,
     parts[2] = parts[2][:test]
     if not all(len(part) for part in parts):
         raise InputError(f"Groups of {m.name} are too large for a split into {train}, {val} and {test} architectures.")
-    return Parts(*(m.where(archs=part) for part in parts))
+    first, second, third = (m.where(archs=part) for part in parts)
+    return Parts(first, second, third)

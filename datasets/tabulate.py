@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from datasets.files.reading import listed, shortened
-from datasets.networks.network import KEYED_BY_JSON, Network, of_key
+from datasets.networks.analysis import check_network
+from datasets.networks.network import FILES, KEYED_BY_JSON, Network, of_key
 from datasets.records import Architectures, Device, InputError, Measurements, Networks
 from datasets.spaces import parse_space
 
@@ -43,7 +44,7 @@ def tabulate(table: pd.DataFrame, devices: list[Device], name: str) -> Measureme
     return Measurements(archs, devices, numbered, name)
 
 
-NETWORKS = (KEYED_BY_JSON, "onnx", "keras")
+NETWORKS = (KEYED_BY_JSON, *FILES)
 """What the column `space` holds for networks that are no architectures of a space."""
 
 
@@ -56,13 +57,13 @@ def _networks(table: pd.DataFrame, distinct: list[tuple[str, str]], name: str) -
     found = []
     for space, key in distinct:
         if (space, key) in known:
-            found.append(Network.from_json(known[space, key], space, key))
+            found.append(check_network(Network.from_json(known[space, key], space, key)))
         elif space == KEYED_BY_JSON:
-            found.append(of_key(key))
+            found.append(check_network(of_key(key)))
         elif space in NETWORKS:
             raise InputError(
-                f"{name} does not hold the network of '{key}'; measure the file again, or read its journal with "
-                "`python -m measure table`."
+                f"{name} does not hold the network of '{shortened(key, 60)}'; measure the file again, or read its "
+                "journal with `python -m measure table`."
             )
         else:
             parsed = parse_space(space)

@@ -21,7 +21,7 @@ import numpy as np
 
 from datasets.networks.analysis import BYTES, totals
 from datasets.networks.model import Model
-from datasets.networks.network import Network
+from datasets.networks.network import FILES, Network
 from datasets.networks.reading import read_model
 from datasets.records import Architecture, InputError, Space
 from measure.base import Backend, Built, Session, reference_network
@@ -77,13 +77,15 @@ def name_file(path: Path) -> NetworkFile:
     """What a campaign calls an ONNX or Keras file, as the readers do: its name and what its bytes hash to."""
     from datasets.networks.onnx_file import file_key
 
-    return NetworkFile(path.suffix[1:], file_key(path), path)
+    return NetworkFile("keras" if path.suffix == ".keras" else "onnx", file_key(path), path)
 
 
-def read_file(file: NetworkFile, batch: int) -> Model:
+def read_subject(subject: NetworkFile | Network, batch: int) -> Model:
     """The model in an ONNX file, which onnxruntime runs as it is; other runtimes run what was read from it. A Keras
-    file is always read."""
-    model = read_model(file.path, batch)
+    file is always read. A network is a model already, whose weights are seeded."""
+    if isinstance(subject, Network):
+        return shaped(subject, batch)
+    model = read_model(subject.path, batch)
     _check_memory(model.network)
     return model
 
@@ -175,7 +177,7 @@ def _energy(backend: Backend, session: Session) -> Row:
 
 def network_of(subject: Subject, model: Model) -> Row:
     """The field `network`, the JSON form of what was read from a file, so that the row means something without it."""
-    return {"network": model.network.to_json()} if isinstance(subject, NetworkFile) else {}
+    return {"network": model.network.to_json()} if subject.space in FILES else {}
 
 
 def about(backend: Backend) -> Row:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import fcntl
 import json
 import math
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,10 +19,11 @@ import numpy as np
 
 from datasets.files.reading import existing, read_words
 from datasets.files.writing import cannot_write
+from datasets.networks.reading import TORCH, is_file, read_model
 from datasets.records import Architectures, InputError, Space
 from datasets.spaces import parse_space
 from measure.base import Backend
-from measure.bench import Bench, Measure, Prepare, Subject, block, name_file, read_file, whole
+from measure.bench import Bench, Measure, Prepare, Subject, block, name_file, read_subject, whole
 from measure.rows import Machines, Row, check_row, identity, sound
 
 MOST_LINE = 16 * 2**20
@@ -166,12 +170,30 @@ def of_space(space: str, limit: int, archs: Path | None, seed: int, block_only: 
     return chosen, partial(block if block_only else whole, where)
 
 
-def files(texts: str) -> Chosen:
-    """ONNX or Keras files, separated by commas; each is read when its turn comes."""
-    paths = [Path(text.strip()) for text in texts.split(",")]
-    for path in paths:
-        existing(path, "name an ONNX or Keras file")
-    return [name_file(path) for path in paths], read_file
+def networks(names: Sequence[str], modules: bool = False) -> Chosen:
+    """Networks as `read_model` takes them; each file is read when its turn comes.
+
+    Args:
+        names: files, or architectures behind their space's text form and a colon.
+        modules: whether `torch:module:callable` is a name too; what it gives is exported into a folder that lasts as
+            long as this process.
+
+    Raises:
+        InputError: there is no such file or space, or an architecture is malformed.
+    """
+    return [_subject(name, modules) for name in names], read_subject
+
+
+def _subject(name: str, modules: bool) -> Subject:
+    if modules and name.startswith(TORCH):
+        from datasets.networks.torch_module import export_torch
+
+        folder = tempfile.mkdtemp()
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        return name_file(export_torch(name.removeprefix(TORCH), Path(folder)))
+    if is_file(name):
+        return name_file(existing(Path(name), "name an ONNX or Keras file"))
+    return read_model(name, weights=False).network
 
 
 Task = tuple[int, int, Backend]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from datasets.networks.model import Model
 from datasets.networks.network import Network
 from measure.base import Backend, make_input, with_weights
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def timeline(backend: Backend, network: Network, runs: int = 20, warmup: int = 5, seed: int = 0) -> pd.DataFrame:
+def timeline(
+    backend: Backend, network: Network | Model, runs: int = 20, warmup: int = 5, seed: int = 0
+) -> pd.DataFrame:
     """The kernels of a shaped network in the order of execution, every time the median over runs (OpenVINO: over
     means of four, each in a model compiled anew).
 
@@ -31,10 +34,11 @@ def timeline(backend: Backend, network: Network, runs: int = 20, warmup: int = 5
     """
     import pandas as pd
 
-    backend = backend.for_network(network)
+    model = with_weights(network, seed)
+    backend = backend.for_network(model.network)
     with tempfile.TemporaryDirectory() as folder:
-        artefact = backend.artefact(with_weights(network, seed), Path(folder))
-        kept = backend.profile(artefact, make_input(network, backend.batch, seed), warmup, runs)
+        artefact = backend.artefact(model, Path(folder))
+        kept = backend.profile(artefact, make_input(model.network, backend.batch, seed), warmup, runs)
     names = pd.DataFrame([kernel[:2] for kernel in kept[-1]], columns=["name", "kind"])
     same = [run for run in kept if [kernel.kind for kernel in run] == list(names["kind"])]
     times = np.array([[kernel[2:] for kernel in run] for run in same])  # [runs, kernels, 3]

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from datasets.files.reading import shortened
 from datasets.files.table_file import device_of, is_finite
+from datasets.networks.analysis import check_network
+from datasets.networks.network import Network
 from datasets.records import InputError
 
 Row = dict[str, Any]
@@ -37,7 +40,8 @@ def check_row(row: Any, where: str) -> Row:
 
     Every row has space, key, device (None: of none), and repeat. A failed one has the text `error`. One of no device
     has a finite `value`. All others have positive finite ratio, raw_ms and reference_ms, a deviation, four quantiles,
-    and whether they are `stable`; phases and energy, where they were measured, are positive, too.
+    and whether they are `stable`; phases and energy, where they were measured, are positive, too. A row of a file holds
+    its `network` as JSON.
 
     Args:
         row: what stood in the journal.
@@ -60,6 +64,12 @@ def check_row(row: Any, where: str) -> Row:
     for name in ("energy", "phases"):
         if name in row:
             _typed(row, name, dict, where)
+    if "network" in row:
+        _typed(row, "network", str, where)
+        try:
+            _check_network(row["network"])
+        except InputError as error:
+            raise InputError(f"{where}: field 'network': {error}") from None
     if failed:
         _typed(row, "error", str, where)
         return row
@@ -87,6 +97,11 @@ def check_row(row: Any, where: str) -> Row:
         _typed(row, "energy", dict, where)
         _number(row["energy"], "spread", f"{where}: field 'energy'")
     return row
+
+
+@lru_cache(1000)  # repeats, and rows of other devices, hold it too
+def _check_network(text: str) -> None:
+    check_network(Network.from_json(text, key="of a row"))
 
 
 def _typed(row: Row, name: str, kind: type, where: str) -> None:
@@ -121,8 +136,8 @@ def distinct(rows: Iterable[Row]) -> Iterator[Row]:
     """The rows without those that stand there twice: a journal appended to itself holds no repeats."""
     seen = set()
     for row in rows:
-        numbers = (row.get(name) for name in ("date", "ratio", "raw_ms", "value", "stable", "error"))
-        if (known := (*identity(row), *numbers)) not in seen:
+        numbers = [row.get(name) for name in ("date", "ratio", "raw_ms", "value", "stable", "error")]
+        if (known := (identity(row), repr(numbers))) not in seen:
             seen.add(known)
             yield row
 

@@ -25,14 +25,16 @@ def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dic
 
     Returns:
         The table (space, key, device, metric; value, p10, p25, p75, p90, raw_ms: ms; spread: standard deviation of the
-        ratios over their mean; repeats; cv and raw_cv: coefficient of variation of value and raw_ms over repeats)
+        ratios over their mean; repeats; cv and raw_cv: coefficient of variation of value and raw_ms over repeats; where
+        files were measured, network: the JSON form of what stood in the file, in the first row of each key)
         and the metadata (devices, reference_ms, protocol, versions, hosts, dates, left_out).
     """
     rows = list(distinct(rows))
-    stable = [row for row in rows if row.get("stable")]
+    timed = [row for row in rows if _timed(row)]
+    stable = [row for row in timed if row.get("stable")]
     if unstable:
         known = {identity(row) for row in stable}
-        stable += [row for row in rows if row.get("stable") is False and identity(row) not in known]
+        stable += [row for row in timed if row.get("stable") is False and identity(row) not in known]
     if not stable:
         raise InputError(
             f"None of the {len(rows)} rows of the journal is a stable measurement: measure again with --retry true "
@@ -62,6 +64,9 @@ def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dic
     table["cv"] = groups["value"].std() / groups["value"].mean()
     table["raw_cv"] = groups["raw_ms"].std() / groups["raw_ms"].mean()
     table = table.reset_index()
+    if networks := {(row["space"], row["key"]): row["network"] for row in reversed(good) if "network" in row}:
+        keys = pd.Series(zip(table["space"], table["key"], strict=True))
+        table["network"] = keys.map(networks).where(~keys.duplicated())
     meta = {
         "devices": list({row["device"]["name"]: row["device"] for row in good}.values()),
         "reference_ms": anchor.to_dict(),
@@ -86,11 +91,16 @@ def quiet_rows(rows: list[Row], limit: float) -> list[Row]:
     """
     good = pd.DataFrame(
         [(device_name(row), row["space"], row["key"], row["metric"], row["reference_ms"]) for row in rows
-         if "reference_ms" in row], columns=["device", "space", "key", "metric", "ms"])  # fmt: skip
+         if _timed(row)], columns=["device", "space", "key", "metric", "ms"])  # fmt: skip
     slow = good["ms"] / good.groupby("device")["ms"].transform(lambda ms: ms.quantile(0.1))
     least = slow.groupby([good[name] for name in ("device", "space", "key", "metric")]).transform("min")
     kept = iter((slow <= np.maximum(least, limit)).tolist())
-    return [row for row in rows if "reference_ms" not in row or next(kept)]
+    return [row for row in rows if not _timed(row) or next(kept)]
+
+
+def _timed(row: Row) -> bool:
+    """Whether a row holds milliseconds: it did not fail, and belongs to a device."""
+    return row["device"] is not None and "error" not in row
 
 
 UNKNOWN = {"deviation": np.nan, "quantiles": [np.nan] * 4}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from datasets.files.checkpoint import DAMAGE, read_checkpoint, write_checkpoint
+from datasets.files.checkpoint import DAMAGE, read_checkpoint, restoring, write_checkpoint
 from datasets.files.reading import shortened
 from datasets.records import UNITS, Architectures, Cost, CostModel, Device, InputError, Measurements, Space
 from datasets.spaces import parse_space
@@ -142,18 +142,35 @@ class Predictor(CostModel):
 
 @runtime_checkable
 class Adaptable(Protocol):
-    """Fitted on source devices, it learns a new device from a few measurements."""
+    """Fitted on source devices, it learns a new device from a few measurements, or from its published numbers."""
 
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
         """Which `n` of `archs` to measure on the new device."""
         ...
 
-    def adapt(self, few: Measurements) -> Predictor:
-        """A new predictor, which answers for the one device of `few`; this one stays as it was. What learns on the
-        source devices was given by `fit`; a device among them counts as new when it is adapted to.
+    def check_new_device(self, device: Device, samples: int) -> None:
+        """Check, before or after `fit`, that so many measured architectures suffice to learn a device.
+
+        Args:
+            device: the new one.
+            samples: how many of its architectures are measured; 0: its published numbers (`Device.features`) only.
 
         Raises:
-            InputError: `few` has not exactly one device, or another space, or nothing of the metric.
+            InputError: it needs more samples, or numbers that are not published.
+        """
+        ...
+
+    def adapt(self, few: Measurements | None, device: Device | None = None) -> Predictor:
+        """A new predictor, which answers for one new device; this one stays as it was. What learns on the source
+        devices was given by `fit`; a device among them counts as new when it is adapted to.
+
+        Args:
+            few: what was measured on the device; None: nothing, its published numbers have to do.
+            device: the new one; may be left out where `few` has one device only.
+
+        Raises:
+            InputError: `few` has another space, or nothing of the metric on the device, or several devices of which
+                none is chosen; or see `check_new_device`.
         """
         ...
 
@@ -163,14 +180,8 @@ class Uncertain(Protocol):
     """It knows how sure it is."""
 
     def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
-        """Distributions [A] of new measurements on one device."""
-        ...
-
-    def predict_interval(
-        self, archs: Architectures, device: Device | None = None, level: float = 0.9
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper ends [A], in the metric's unit, of central intervals that a new measurement falls into with
-        probability `level`, made as those that it learnt from were (with as many repeats)."""
+        """Distributions [A] of new measurements on one device, made as those that it learnt from were (with as many
+        repeats); `belief(...).interval(0.9)` gives the ends of the intervals that hold nine of ten."""
         ...
 
 
@@ -197,11 +208,9 @@ def restored(saved: Mapping[str, Any], where: str) -> Predictor:
         InputError: the parts do not fit together.
     """
     predictor = rebuild(saved, where)
-    try:
+    with restoring(f"The weights in {where} do not fit its configuration; was it edited?"):
         predictor.restore(saved["state"])
         predictor.check()
-    except DAMAGE as error:
-        raise InputError(f"The weights in {where} do not fit its configuration; was it edited?") from error
     return predictor
 
 

@@ -13,7 +13,7 @@ from datasets.files.described import from_fields
 from datasets.files.reading import read_yaml
 from datasets.files.writing import write_text
 from datasets.records import InputError
-from predictors.rows import read_rows
+from predictors.rows import SCORES, read_rows
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,13 @@ class Claim:
 
 def _best(rows: list[dict[str, Any]], chosen: pd.DataFrame) -> str:
     """Which predictor ranks first by validation, with as many labels as the chosen rows have."""
-    from predictors.compare import NEEDED, ranking
+    from predictors.compare import ranking
 
-    if lacking := sorted(NEEDED.keys() - {"dataset"} - set(chosen.columns)):
+    if lacking := sorted(SCORES.keys() - {"dataset"} - set(chosen.columns)):
         raise InputError(f"Rows without {lacking[0]} cannot be ranked, so no predictor among them is the best.")
     labels = set(chosen["shots"])
-    return str(ranking([row for row in rows if row["shots"] in labels])["predictor"][0])
+    among = [row for row in rows if row["shots"] in labels]
+    return str(ranking(among)["predictor"][0]) if among else ""
 
 
 def read_claims(path: Path) -> list[Claim]:

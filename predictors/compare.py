@@ -14,15 +14,9 @@ from datasets.files.reading import existing
 from datasets.files.writing import whole_file, write_text
 from datasets.records import UNITS, InputError
 from predictors.metrics import LEAST, METRICS
-from predictors.rows import Columns, number, one_of, read_rows, run_files, score, share, text, whole
+from predictors.rows import SCORES, read_rows, run_files
 
-NEEDED: Columns = {
-    **dict.fromkeys(("dataset", "predictor", "device"), text),
-    **{"set": one_of("val", "test"), "cells": one_of("all", "connected"), "shots": whole, "seed": whole, "n": whole},
-    **dict.fromkeys(("fit_cpu_s", "predict_cpu_s"), number),
-    **{name: score if name in ("mae", "rmse", "r2", "mape") else share for name in METRICS},
-}
-"""Columns that a row must have to be compared."""
+HOW = "python train.py --out {}/NAME ..."
 AGAIN = "train this run again"
 SHOWN = ("spearman", "kendall", "mape", "within_1", "within_5", "within_10")
 
@@ -34,8 +28,8 @@ def read_runs(folder: Path) -> dict[Path, list[dict[str, Any]]]:
         InputError: there is none, one is damaged, or they are of different data sets.
     """
     runs = {}
-    for file in run_files(folder, f"python train.py --out {folder}/NAME ..."):
-        rows = read_rows(file, NEEDED, AGAIN)
+    for file in run_files(folder, HOW.format(folder)):
+        rows = read_rows(file, SCORES, AGAIN)
         if {row["set"] for row in rows if row["cells"] == "all"} != {"val", "test"}:
             raise InputError(f"{file} lacks the rows of validation or of the test; {AGAIN}.")
         if len({(row["predictor"], row["shots"], row["seed"]) for row in rows}) > 1:
@@ -45,6 +39,11 @@ def read_runs(folder: Path) -> dict[Path, list[dict[str, Any]]]:
     if len(different) > 1:
         raise InputError(f"The runs in {folder} are of different data sets ({', '.join(sorted(different))}).")
     return runs
+
+
+def of_new_devices(folder: Path) -> bool:
+    """Whether the runs in `folder` are of `transfer`, as their first one tells."""
+    return "device_set" in read_rows(run_files(folder, HOW.format(folder))[0], {}, AGAIN)[0]
 
 
 def ranking(rows: list[dict[str, Any]]) -> pd.DataFrame:

@@ -86,12 +86,6 @@ class GaussianProcess(Regressor):
         columns = [self._kernel(a, self.x_, device) @ alpha for device, alpha in enumerate(self.alpha_.T)]
         return np.stack(columns, axis=1)
 
-    def predict_interval(
-        self, archs: Architectures, device: Device | None = None, level: float = 0.9
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper ends [A] of central intervals that a new measurement falls into with probability `level`."""
-        return self.belief(archs, device).interval(level)
-
     def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
         """Normal distributions [A] of new measurements on one device, on the scale of its labels."""
         column = self.column(device)

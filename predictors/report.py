@@ -49,22 +49,25 @@ for (const head of document.querySelectorAll("th")) head.addEventListener("click
 """
 
 
-def run_report(config: dict[str, Any], rows: list[dict], predictions: pd.DataFrame) -> str:
-    """The report of one run: its scores and what it said on the test set."""
+def run_report(config: dict[str, Any], rows: list[dict], predictions: pd.DataFrame | None) -> str:
+    """The report of one run: its scores and, where predictions were kept, what it said on the test set."""
     import yaml
 
     from predictors.figures import device_bars, errors, scatter
 
-    table, tested = pd.DataFrame(rows), predictions[predictions["set"] == "test"]
-    metric = tested["metric"].iloc[0]
-    scored = table[(table["set"] == "test") & (table["cells"] == "all")]
-    sections: list[Section] = [
-        ("Scores", table.drop(columns=["dataset", "predictor", "draw"])),
-        ("Measured against predicted, test set", lambda: scatter(tested, UNITS.get(metric, metric))),
-        ("Relative errors, test set", lambda: errors(tested)),
-        ("Devices, test set", lambda: device_bars(scored)),
-        ("Configuration", yaml.safe_dump(config, sort_keys=False)),
-    ]
+    table = pd.DataFrame(rows)
+    draws = [] if table["draw"].nunique() > 1 else ["draw"]
+    sections: list[Section] = [("Scores", table.drop(columns=["dataset", "predictor", *draws]))]
+    if predictions is not None:
+        tested = predictions[predictions["set"] == "test"]
+        metric = tested["metric"].iloc[0]
+        scored = table[(table["set"] == "test") & (table["cells"] == "all")]
+        sections += [
+            ("Measured against predicted, test set", lambda: scatter(tested, UNITS.get(metric, metric))),
+            ("Relative errors, test set", lambda: errors(tested)),
+            ("Devices, test set", lambda: device_bars(scored)),
+        ]
+    sections.append(("Configuration", yaml.safe_dump(config, sort_keys=False)))
     return page(f"{rows[0]['predictor']} on {rows[0]['dataset']}, seed {rows[0]['seed']}", sections)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from datasets.files.reading import read_json
 from datasets.records import InputError
+from predictors.metrics import METRICS
 
 Columns = Mapping[str, Callable[[Any], bool]]
 """What each column of a row has to hold."""
@@ -43,21 +44,27 @@ def one_of(*values: object) -> Callable[[Any], bool]:
     return lambda value: any(value is one or (type(value) is type(one) and value == one) for one in values)
 
 
-def read_rows(file: Path, columns: Columns, remedy: str, part: str = "") -> list[dict[str, Any]]:
+SCORES: Columns = {
+    **dict.fromkeys(("dataset", "predictor", "device"), text),
+    **{"set": one_of("val", "test"), "cells": one_of("all", "connected"), "shots": whole, "seed": whole, "n": whole},
+    **dict.fromkeys(("fit_cpu_s", "predict_cpu_s"), number),
+    **{name: score if name in ("mae", "rmse", "r2", "mape") else share for name in METRICS},
+}
+"""What every row of scores must have, whatever command made it."""
+
+
+def read_rows(file: Path, columns: Columns, remedy: str) -> list[dict[str, Any]]:
     """The rows of a JSON file.
 
     Args:
         file: a list of rows.
         columns: that every row must have; others may be there too.
         remedy: what to do where the file is damaged; it ends the sentence.
-        part: the key of the list, where the file holds a mapping.
 
     Raises:
         InputError: it is missing, damaged, edited or of another version.
     """
     rows = read_json(file, remedy)
-    if part:
-        rows = rows.get(part) if isinstance(rows, dict) else None
     damaged = f"{file} is damaged or of another version of Gnomon"
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{damaged}, since it holds no rows of scores; {remedy}.")

@@ -8,21 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.base import Dataset
-from datasets.files.reading import existing, read_yaml
-from datasets.measured import Measured
+from datasets.opening import open_measurements
 from datasets.records import Architectures, Cost, InputError, Measurements
-from predictors.config import from_config
 from search.base import Decision
 
 
 @lru_cache(maxsize=4)
 def read_measurements(file: Path) -> Measurements:
-    """The measurements of a file of configs/datasets or of a table that `measure table` wrote."""
-    hint = "name a .yaml of configs/datasets, a .parquet, .pt or .onnx"
-    if existing(file, hint).suffix == ".parquet":
-        return Measured(file).measurements()
-    return from_config(read_yaml(file, hint), Dataset).measurements()  # type: ignore[type-abstract]
+    """The measurements that `open_measurements` opens; asked for again, they are not read again."""
+    return open_measurements(file)
 
 
 def lookup(archs: Architectures, values: np.ndarray) -> tuple[Cost, Architectures]:

@@ -10,6 +10,7 @@ import importlib
 import inspect
 import json
 import pkgutil
+import signal
 import subprocess
 import sys
 from dataclasses import is_dataclass
@@ -23,6 +24,8 @@ from datasets.records import Architectures, Device, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 
 ROOT = Path(__file__).resolve().parent.parent
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore it
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -121,9 +121,10 @@ def bundled_sums(cells: int) -> list[dict]:
 
 def kind(name: str) -> str:
     """What sort of layer of a NAS-Bench-201 network a label names; what no cell decides is of the skeleton."""
-    first = name.partition(",")[0].replace(" bn", "")
+    ops, _, window = name.partition(" ")
     sorts = {"conv 3/1": "conv 3x3", "conv 1/1": "conv 1x1", "avg_pool 3/1": "avg_pool", "add": "add", "relu": "relu"}
-    return sorts.get(first.removesuffix(" relu") if first.startswith("conv") else first, "skeleton")
+    first = ops.partition("+")[0]
+    return sorts.get(first, sorts.get(f"{first} {window.partition(' ')[0]}", "skeleton"))
 
 
 # Nevergrad

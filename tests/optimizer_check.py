@@ -242,7 +242,7 @@ def margins() -> list[dict]:
             prior = Conditioned().fit(m.where(archs=rng.permutation(len(all_))[:CELLS]))
             model = prior.adapt(few(left, prior.choose(all_, REFERENCES, rng)))
             said = model.predict(all_, model.devices_[0])
-            std = model.predict_interval(all_, model.devices_[0], 0.6827)[1] - said
+            std = model.belief(all_, model.devices_[0]).interval(0.6827)[1] - said
             for margin, budget in product((0, 0.25, 0.5, 1), np.quantile(ms, BUDGETS)):
                 kept = said + margin * std <= budget
                 at = int(np.where(kept, truth, -1).argmax() if kept.any() else said.argmin())
@@ -270,7 +270,7 @@ def samples() -> list[dict]:
                 known = np.append(known, pool[: following - size])
                 continue
             pool = np.union1d(pool, optima)
-            low, high = model.predict_interval(tables().archs[pool], None, 0.6827)
+            low, high = model.belief(tables().archs[pool]).interval(0.6827)
             asked = tables().archs[pool], tables().archs[known], following - size
             known = np.append(known, pool[explore(*asked, high - low, tables().archs[optima], rng)])
     means = {

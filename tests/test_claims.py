@@ -47,7 +47,7 @@ def test_what_is_undefined_is_not_met() -> None:
     assert Claim("constant", "spearman", -1, {"predictor": "mean"}).check(ROWS)["met"] is False
 
 
-@pytest.mark.parametrize("where", [{"devise": "a"}, {"device": "c"}])
+@pytest.mark.parametrize("where", [{"devise": "a"}, {"device": "c"}, {"predictor": "best", "set": {"a": 1}}])
 def test_rows_that_are_not_there_are_one_sentence(where: dict) -> None:
     with pytest.raises(InputError, match="rows have no column 'devise'|is the study complete"):
         Claim("c", "spearman", 1, where).check(ROWS)

@@ -138,6 +138,8 @@ def test_predictions_of_a_file_of_cells(runs: Path, tmp_path: Path) -> None:
          "encoders.cell.CellOneHot does not correspond to a subclass of GraphEncoder."),
         (["--predictor", "configs/predictors/flops.yaml", "--split.train", "many"],
          "field 'train': Expected a value of type float. Got value: many."),
+        (["--predictor", "configs/predictors/flops.yaml", "--split.train", "null"],
+         "HeldOutArchitectures: field 'train' may not be null; give it a value"),
         (["--predictor", "configs/predictors/none.yaml"], "There is no file configs/predictors/none.yaml."),
         (["--predictr", "x"], "unrecognized arguments: --predictr x."),
         (["--predictor", "configs/predictors/flops.yaml", "--data.path", "absent.parquet"],

@@ -143,11 +143,11 @@ def _refused(study: Path, file: Path) -> None:
 def test_damaged_runs_of_a_cross_device_study_are_one_sentence(tmp_path: Path, edit: str) -> None:
     about = {"predictor": "p", "dataset": "toy", "device_set": "s", "device": "d", "sampler": "own", "left_out": "",
              "seed": 0, "shots": 5, "draw": 0, "sources": 2, "source_cells": 9, "cells": "all",
-             "shared_family": True}  # fmt: skip
+             "shared_family": True, "set": "test", "n": 3, "fit_cpu_s": 1.0, "predict_cpu_s": 0.1}  # fmt: skip
     row: dict[str, Any] = about | dict.fromkeys(METRICS, 0.5)
     file = tmp_path / "run" / "metrics.json"
     file.parent.mkdir()
-    file.write_text(json.dumps({"rows": [row]}))
+    file.write_text(json.dumps([row]))
     assert read_rows(tmp_path) == [row]
     edits = {
         "no rows": [],
@@ -155,7 +155,7 @@ def test_damaged_runs_of_a_cross_device_study_are_one_sentence(tmp_path: Path, e
         "nothing": [row | {"cells": None}],
         "share": [row | {"within_5": 7}],
     }
-    file.write_text("{" if edit == "not json" else json.dumps({"rows": edits[edit]}))
+    file.write_text("{" if edit == "not json" else json.dumps(edits[edit]))
     with pytest.raises(InputError, match=r"metrics\.json .*; delete this run and run its sweep again"):
         gather(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["run"]

@@ -19,6 +19,7 @@ from predictors.new_devices.conditioned import Conditioned
 from predictors.new_devices.cross_device import run as run_study
 from predictors.new_devices.cross_device import study
 from predictors.new_devices.device_sets import DeviceSet, load_set, read_sets
+from predictors.new_devices.few_shot import distances
 from predictors.new_devices.proxies import AdaProxy, NearestDevice, OwnLine, nearest, ridge
 from predictors.new_devices.transfer_report import gather
 from tests.conftest import ROOT, made_up, run
@@ -48,19 +49,19 @@ def test_twenty_measurements_rank_a_new_device_and_intervals_hold_most(
     truth = toys.where(devices=["toy_2"]).matrix("latency_ms")[20:, 0]
     others, device = toys.architectures[20:], toys.device("toy_2")
     assert report(truth, adapted.predict(others, device))["spearman"] > 0.97
-    low, high = adapted.predict_interval(others, device, 0.9)
+    low, high = adapted.belief(others, device).interval(0.9)
     assert 0.8 < ((low <= truth) & (truth <= high)).mean() <= 1
     np.testing.assert_allclose([adapted.belief(others, device).cdf(end)[i] for i, end in enumerate(high)], 0.95)
     adapted.save(tmp_path / "mine.pt")
     loaded = Predictor.load(tmp_path / "mine.pt")
     assert isinstance(loaded, Uncertain)
-    np.testing.assert_allclose(loaded.predict_interval(others, device, 0.9), (low, high), rtol=1e-6)
-    narrow = adapted.predict_interval(others, device, 0.5)
+    np.testing.assert_allclose(loaded.belief(others, device).interval(0.9), (low, high), rtol=1e-6)
+    narrow = adapted.belief(others, device).interval(0.5)
     assert (low <= narrow[0]).all() and (narrow[1] <= high).all() and (low >= 0).all()
     with pytest.raises(InputError, match="level = 2"):
-        adapted.predict_interval(others, device, 2)
+        adapted.belief(others, device).interval(2)
     with pytest.raises(InputError, match="`adapt` to a few measurements first"):
-        fitted.predict_interval(others, toys.device("toy_0"))
+        fitted.belief(others, toys.device("toy_0")).interval(0.9)
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.5])
@@ -77,7 +78,7 @@ def test_intervals_hold_about_their_level_on_easy_and_on_noisy_devices(
         few = rng.permutation(len(truth))[:n]
         one = fitted.adapt(_measured(toys, few, truth[few]))
         others = np.delete(np.arange(len(truth)), few)
-        low, high = one.predict_interval(toys.architectures[others], toys.device("toy_2"), 0.9)
+        low, high = one.belief(toys.architectures[others], toys.device("toy_2")).interval(0.9)
         inside.append(((low <= truth[others]) & (truth[others] <= high)).mean())
         below = one.belief(toys.architectures[others], toys.device("toy_2")).cdf(float(np.median(truth)))
         chances.append((below - (truth[others] <= np.median(truth))).mean())
@@ -152,15 +153,15 @@ def test_published_numbers_alone_lead_to_the_alike_device(
     fitted: Conditioned, toys: Measurements, tmp_path: Path
 ) -> None:
     twin = Device("twin", "new", "server-cpu", features=toys.device("toy_0").features)
-    near = fitted.transfer(twin, nearest=True).predict(toys.architectures, twin)
-    np.testing.assert_allclose(near, fitted.predict(toys.architectures, toys.device("toy_0")), rtol=1e-5)
-    blended = fitted.transfer(twin).predict(toys.architectures, twin)
+    assert distances(fitted.devices_, twin)[-1].argmin() == 0
+    near = fitted.predict(toys.architectures, toys.device("toy_0"))
+    blended = fitted.adapt(None, twin).predict(toys.architectures, twin)
     assert report(near, blended)["spearman"] > 0.9
-    fitted.transfer(twin).save(tmp_path / "twin.pt")  # once an error, as there are no samples to save
+    fitted.adapt(None, twin).save(tmp_path / "twin.pt")  # once an error, as there are no samples to save
     loaded = Predictor.load(tmp_path / "twin.pt")
     np.testing.assert_allclose(loaded.predict(toys.architectures, twin), blended, rtol=1e-5)
     with pytest.raises(InputError, match="`adapt` to a few measurements first"):
-        loaded.predict_interval(toys.architectures, twin)
+        loaded.belief(toys.architectures, twin).interval(0.9)
 
 
 def test_a_proxy_of_dependent_features_stays_small_and_ranks(toys: Measurements) -> None:
@@ -190,7 +191,7 @@ def test_a_study_is_written_once_gathered_and_claims_its_margin(toys: Measuremen
     others = list(study(devices, OwnLine(), cells=100, shots=[10], draws=2, sampler="random"))
     for name, part in (("conditioned", rows), ("ownline", others)):
         (tmp_path / name).mkdir()
-        told = {"rows": [{"predictor": name, **row} for row in part]}
+        told = [{"predictor": name, **row} for row in part]
         (tmp_path / name / "metrics.json").write_text(json.dumps(told))
     assert gather(tmp_path).loc[("conditioned", "random", 10), "toys"] > 0.9
     margin = [row for row in json.loads((tmp_path / "summary.json").read_text()) if row["part"] == "margin"]
@@ -222,6 +223,9 @@ def test_a_bundled_set_leaves_a_family_out_and_a_complete_run_is_skipped(tmp_pat
     (tmp_path / "bad.yaml").write_text("sets: {A: {data: []}}")
     with pytest.raises(InputError, match="it needs lists of data, sources, targets"):
         read_sets(tmp_path / "bad.yaml")
+    (tmp_path / "bad.yaml").write_text("sets: {A: {data: [], sources: [a], targets: [b]}}")
+    with pytest.raises(InputError, match="needs data; name a data set"):
+        load_set(tmp_path / "bad.yaml", "A")
 
 
 def test_sources_of_a_set_leave_a_family_out_and_targets_are_not_looked_at(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_rows_that_are_written_twice_change_nothing(predictor: Predictor, toys: 
         double.predict_all(toys.architectures), single.predict_all(toys.architectures), rtol=1e-6
     )
     if isinstance(predictor, Conditioned):
-        ends = [one.predict_interval(toys.architectures, toys.device("toy_2")) for one in (single, double)]
+        ends = [one.belief(toys.architectures, toys.device("toy_2")).interval(0.9) for one in (single, double)]
         np.testing.assert_allclose(*ends, rtol=1e-6)
 
 
@@ -71,7 +71,7 @@ def test_repeats_that_differ_count_as_one_measurement(repeats: int, fitted: Cond
     for seed in range(6):
         noisy = truth * np.exp(0.2 * np.random.default_rng(seed).standard_normal((2, repeats, 300)))
         one = fitted.adapt(_new(toys, np.tile(rows, repeats), noisy[0][:, rows].ravel()))
-        low, high = one.predict_interval(toys.architectures[others], toys.device("toy_2"))
+        low, high = one.belief(toys.architectures[others], toys.device("toy_2")).interval(0.9)
         new = np.median(noisy[1], axis=0)[others]
         inside.append(((low <= new) & (new <= high)).mean())
     assert 0.83 < np.mean(inside) < 0.97
@@ -143,7 +143,7 @@ def test_intervals_hold_with_few_samples_on_families_that_are_left_out(
             order = np.random.default_rng([draw, n]).permutation(np.flatnonzero(~np.isnan(y)))
             others = order[n:300]
             one = source.adapt(m.where(archs=order[:n]))
-            low, high = one.predict_interval(m.architectures[others], m.devices[0])
+            low, high = one.belief(m.architectures[others], m.devices[0]).interval(0.9)
             inside.append(((low <= y[others]) & (y[others] <= high)).mean())
     assert 0.85 < np.mean(inside) < 0.97
 
@@ -153,7 +153,7 @@ def test_equal_values_get_intervals_that_hold_what_was_rounded(fitted: Condition
     """A device of about 3 ms whose clock shows whole milliseconds."""
     truth = np.random.default_rng(0).uniform(2.5, 3.5, 300)
     one = fitted.adapt(_new(toys, np.arange(n), np.round(truth[:n])))
-    low, high = one.predict_interval(toys.architectures, toys.device("toy_2"))
+    low, high = one.belief(toys.architectures, toys.device("toy_2")).interval(0.9)
     assert ((low <= truth) & (truth <= high)).mean() > 0.85 and (high < 12).all()
 
 
@@ -162,7 +162,7 @@ def test_one_sample_ranks_as_the_sources_do_and_scales_with_the_unit(fitted: Con
     truth, device = _truth(toys), toys.device("toy_2")
     one, large = (fitted.adapt(_new(toys, np.arange(1), k * truth[:1])) for k in (1, 1000))
     assert pd.Series(one.predict(toys.architectures, device)).corr(pd.Series(truth), method="spearman") > 0.8
-    ends = [x.predict_interval(toys.architectures, device) for x in (one, large)]
+    ends = [x.belief(toys.architectures, device).interval(0.9) for x in (one, large)]
     np.testing.assert_allclose(ends[1], 1000 * np.array(ends[0]), rtol=1e-4)
 
 
@@ -186,7 +186,7 @@ def test_thousands_of_rows_take_a_moment_and_say_what_all_rows_say(
     monkeypatch.setattr(conditioned, "reduced", plainly)
     slow = source.adapt(some)
     assert len(slow.few_) == 150
-    for ours, theirs in zip(*(one.predict_interval(archs, m.devices[2]) for one in (quick, slow)), strict=True):
+    for ours, theirs in zip(*(one.belief(archs, m.devices[2]).interval(0.9) for one in (quick, slow)), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-3)
 
 
@@ -383,7 +383,7 @@ def test_predictions_that_rest_on_nothing_measured_say_so(
     fitted: Conditioned, toys: Measurements, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
     twin = Device("twin", "new", "server-cpu", features=toys.device("toy_0").features)
-    fitted.transfer(twin).save(tmp_path / "twin.pt")
+    fitted.adapt(None, twin).save(tmp_path / "twin.pt")
     commands.predict(tmp_path / "twin.pt", arch=toys.architectures[0].key)
     told = capsys.readouterr()
     assert "warning: nothing was measured on twin" in told.err and told.out.endswith("ms\n")

@@ -102,6 +102,7 @@ def test_yaml_that_grows_or_nests_is_refused(tmp_path: Path) -> None:
     bomb = "a0: &a0 [1, 1]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
     for text, match in (
         (bomb, "aliases"), ("[" * 5000, "nested"), ("a: [", "not valid"), ("2001-99-99", "not valid"),
+        ("!!timestamp x", "not valid"), ("!!bool x", "not valid"), ("!!int ''", "not valid"),
         ("!!python/object/apply:os.system [true]", "not valid"), ("? {a: b}\n: c", "not valid"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=match):

@@ -29,10 +29,10 @@ def test_intervals_hold_what_they_promise(parts: tuple[Measurements, Measurement
     train, test = parts
     predictor, truth = GaussianProcess().fit(train), test.matrix("latency_ms")[:, 0]
     for level in (0.5, 0.9):
-        low, high = predictor.predict_interval(test.architectures, test.devices[0], level)
+        low, high = predictor.belief(test.architectures, test.devices[0]).interval(level)
         assert (low < high).all() and abs(((low < truth) & (truth < high)).mean() - level) < 0.12
     with pytest.raises(InputError, match="between 0 and 1"):
-        predictor.predict_interval(test.architectures, test.devices[0], 1.0)
+        predictor.belief(test.architectures, test.devices[0]).interval(1.0)
 
 
 def test_what_it_has_seen_is_surer(parts: tuple[Measurements, Measurements]) -> None:
@@ -40,7 +40,8 @@ def test_what_it_has_seen_is_surer(parts: tuple[Measurements, Measurements]) -> 
     predictor = GaussianProcess(encoder=CellOneHot()).fit(train)
     far = train.architectures.space.parse(["|none~0|+|none~0|none~1|+|nor_conv_3x3~0|avg_pool_3x3~1|nor_conv_1x1~2|"])
     widths = [
-        np.log(np.divide(*predictor.predict_interval(a, train.devices[0])[::-1])) for a in (train.architectures, far)
+        np.log(np.divide(*predictor.belief(a, train.devices[0]).interval(0.9)[::-1]))
+        for a in (train.architectures, far)
     ]
     assert np.median(widths[0]) < widths[1][0]
 

@@ -16,8 +16,8 @@ from measure.campaign import Journal, distinct_sample, pending, read_journal, ru
 from measure.commands.campaigns import campaign, run
 from measure.commands.tables import table
 from measure.host import checked_name, machine, machine_name, name_of
-from measure.rows import Machines, machine_of
-from measure.table import to_accuracies, to_table
+from measure.rows import Machines, distinct, machine_of
+from measure.table import quiet_rows, to_accuracies, to_table
 from tests.conftest import run as run_command
 from tests.test_campaign import QUICK, TINY
 
@@ -51,6 +51,16 @@ def without(name: str) -> dict[str, Any]:
 
 
 # Damaged rows
+
+
+def test_rows_of_no_device_and_failed_ones_are_no_milliseconds_whatever_else_they_hold() -> None:
+    accuracy = {**ROW, "device": None, "value": 90.0, "reference_ms": "fast"}
+    failed = {**ROW, "repeat": 1, "error": "Timeout", "reference_ms": [3], "ratio": {}}
+    assert len(to_table(quiet_rows([ROW, failed], 1.1))[0]) == 1
+    for rows in ([accuracy], [failed]):
+        with pytest.raises(InputError, match="is a stable measurement"):
+            to_table(quiet_rows(rows, 1.1))
+    assert len(list(distinct([failed, failed, {**failed, "ratio": []}]))) == 2
 
 
 @pytest.mark.parametrize("name", [name for name in ROW if name != "metric"])

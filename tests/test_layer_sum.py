@@ -38,6 +38,7 @@ from predictors.networks.layer_costs import COEFFICIENTS, PRIOR
 from predictors.networks.layer_sum import LayerSum
 from predictors.networks.pieces import KINDS, nearest, pieces
 from predictors.networks.price import price, read_network
+from predictors.run_folder import FILES
 from tests import conftest
 from tests.test_onnx_file import FOREIGN, networks, save
 from tests.toy_layers import DEVICES, SPACES, law, layer_table, layer_tables, table, write
@@ -166,7 +167,7 @@ def test_measured_networks_correct_the_sum_of_layers(fitted: LayerSum) -> None:
     assert (errors(fitted, test) > 0.1).all() and (errors(corrected, test) < 0.1).all()
     assert [len(c.errors) for c in (*corrected.calibrations_, *fitted.calibrations_)] == [20, 20, 0, 0]
     for predictor, least in ((fitted, 0.8), (corrected, 0.85)):
-        low, high = predictor.predict_interval(test.architectures, DEVICES[0], level=0.9)
+        low, high = predictor.belief(test.architectures, DEVICES[0]).interval(0.9)
         truth = test.matrix("latency_ms")[:, 0]
         assert ((low < truth) & (truth < high)).mean() >= least
     together = untrained().learn_layers({kind: layer_table(kind) for kind in SPACES}).fit(train)
@@ -268,14 +269,14 @@ def test_networks_that_are_written_twice_count_once(fitted: LayerSum) -> None:
     twice = Architectures(NETS, np.concatenate([archs.decisions, archs.decisions]))
     one = fitted.adapt(table(archs, {"latency_ms": ms[:, None]}, "once", device))
     two = fitted.adapt(table(twice, {"latency_ms": np.tile(ms, 2)[:, None]}, "twice", device))
-    for ends in zip(*(p.predict_interval(archs, device[0]) for p in (one, two)), strict=True):
+    for ends in zip(*(p.belief(archs, device[0]).interval(0.9) for p in (one, two)), strict=True):
         np.testing.assert_allclose(*ends, rtol=1e-9)
     wrong = np.tile(ms, 2)
     wrong[6] *= 50
     with pytest.raises(InputError, match="contradict each other"):
         fitted.adapt(table(twice, {"latency_ms": wrong[:, None]}, "wrong", device))
     with pytest.raises(InputError, match="level = 1 must lie"):
-        one.predict_interval(archs, device[0], level=1)
+        one.belief(archs, device[0]).interval(1)
 
 
 @pytest.fixture(scope="module")
@@ -355,8 +356,8 @@ def test_the_artefact_comes_back_whole_or_not_at_all(saved: Path, fitted: LayerS
     wanted = fitted.calibrated(network_table(20, 5))
     loaded = _load(saved)
     np.testing.assert_array_equal(loaded.predict(archs, DEVICES[1]), wanted.predict(archs, DEVICES[1]))
-    for ours, theirs in zip(loaded.predict_interval(archs, DEVICES[0]), wanted.predict_interval(archs, DEVICES[0]),
-                            strict=True):  # fmt: skip
+    beliefs = (predictor.belief(archs, DEVICES[0]).interval(0.9) for predictor in (loaded, wanted))
+    for ours, theirs in zip(*beliefs, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     code = "import sys; from pathlib import Path; from datasets.spaces import *;"
     code += "from predictors.base import *;"
@@ -419,7 +420,7 @@ def test_a_run_of_train_py_is_whole_without_an_onnx_form(tmp_path: Path, capsys:
     for outcome in ("done", "complete"):
         assert train.train(data, Random(20, 10), predictor, study=tmp_path / "runs", name="sum") == outcome
     (run_folder,) = (tmp_path / "runs").iterdir()
-    assert {path.name for path in run_folder.iterdir()} == set(train.FILES) - {"predictor.onnx"}
+    assert {path.name for path in run_folder.iterdir()} == set(FILES) - {"predictor.onnx"}
     loaded, archs = _load(run_folder / "predictor.pt"), NETS.sample(3, np.random.default_rng(0))
     np.testing.assert_array_equal(loaded.predict_all(archs), predictor.predict_all(archs))
     compare(tmp_path / "runs")

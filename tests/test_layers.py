@@ -84,5 +84,5 @@ def test_a_layer_without_output_or_a_limit_without_layers_is_one_sentence() -> N
         Pooling().parse([text])
     impossible = Architectures(Pooling(), np.array([[0, 1, 4, 7, 0, 0, 0]]))
     assert impossible.keys == [text] and not Pooling().feasible(impossible).any()
-    with pytest.raises(InputError, match="its limits have to be 1 or more"):
+    with pytest.raises(InputError, match="megabytes has to be between 1 and"):
         parse_space("dense(megabytes=0)")

@@ -179,7 +179,7 @@ def fits(predictor: str, shots: int, within: float) -> list[dict]:
     """Rows of two seeds as run folders have them."""
     return [
         {"predictor": predictor, "shots": shots, "seed": seed, "device": "d", "set": part, "cells": "all"}
-        | {"dataset": "cells", "fit_cpu_s": 1.0, "predict_cpu_s": 1.0}
+        | {"dataset": "cells", "n": 10, "fit_cpu_s": 1.0, "predict_cpu_s": 1.0}
         | dict.fromkeys(METRICS, within + seed / 10)
         for seed in (0, 1)
         for part in ("val", "test")
@@ -188,8 +188,11 @@ def fits(predictor: str, shots: int, within: float) -> list[dict]:
 
 def test_table_2_averages_seeds_and_tells_how_far_ours_is_ahead(tmp_path: Path) -> None:
     for name, within in (("flops", 0.3), ("xgboost_flat", 0.5), ("gp", 0.8), ("gcn", 0.6)):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "metrics.json").write_text(json.dumps(fits(name, 100, within)))
+        for seed in (0, 1):
+            run = tmp_path / f"{name}-{seed}"
+            run.mkdir()
+            rows = [row for row in fits(name, 100, within) if row["seed"] == seed]
+            (run / "metrics.json").write_text(json.dumps(rows))
     rows = leti_check.tolerance(tmp_path)
     (gp,) = [r for r in rows if r["what"] == "share" and r["device"] == "all" and r["predictor"] == "gp"]
     assert gp["within_10"] == pytest.approx(0.85) and gp["seeds"] == 2

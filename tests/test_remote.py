@@ -35,7 +35,7 @@ from measure.base import make_input, reference_network
 from measure.bench import shaped
 from measure.builders.onnx_graph import build_onnx
 from measure.builders.weights import make_weights
-from measure.campaign import Journal, distinct_sample, files, pending, run_campaign
+from measure.campaign import Journal, distinct_sample, networks, pending, run_campaign
 from measure.meters import choose_meter
 from measure.remote.machine import Remote
 from measure.remote.messages import read_message, write_message
@@ -176,7 +176,7 @@ def test_a_campaign_there_agrees_with_one_here(there: There, tmp_path: Path) -> 
 def test_what_is_built_there_is_the_same_network_and_a_file_is_measured_itself(there: There, tmp_path: Path) -> None:
     network, path = TINY.expand(distinct_sample(TINY, 1, 0)[0]), tmp_path / "net.onnx"
     onnx.save(build_onnx(network, make_weights(network, seed=5)), path)
-    archs, prepare = files(str(path))
+    archs, prepare = networks([str(path)])
     whole_journal = Journal(tmp_path / "journal.jsonl")
     with there.remote(build="there", python=sys.executable, phases=True) as bench:
         bench.check([ORT])

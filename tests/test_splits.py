@@ -63,7 +63,17 @@ def test_families_of_held_out_devices_are_not_learnt_from(measurements: Measurem
 
 
 @pytest.mark.parametrize(
-    "split", [Random(200, 10), Random(0.9, 0.2), Random(-1, 10), Random(10.5, 3), HeldOutDevices(), Random(100, 0)]
+    "split",
+    [
+        Random(200, 10),
+        Random(0.9, 0.2),
+        Random(-1, 10),
+        Random(10.5, 3),
+        HeldOutDevices(),
+        Random(100, 0),
+        Random(float("inf"), 3),
+        Random(float("nan"), 3),
+    ],
 )
 def test_an_impossible_split_is_one_sentence(split: Split, measurements: Measurements) -> None:
     with pytest.raises(InputError):

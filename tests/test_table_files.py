@@ -89,6 +89,13 @@ def test_a_column_of_another_type_is_named(columns: dict[str, Any], sentence: st
     refused(write(tmp_path / "t.parquet", frame(**columns)), sentence)
 
 
+def test_columns_that_a_table_may_lack_hold_numbers(tmp_path: Path) -> None:
+    readers: list[Callable[[Path], Any]] = [read_table, lambda path: Measured(path).measurements(), repeatability]
+    refused(
+        write(tmp_path / "t.parquet", frame(repeats=["1", "2", "3"])), "column 'repeats' must hold numbers", readers
+    )
+
+
 def test_missing_doubled_and_empty_columns_are_named(tmp_path: Path) -> None:
     path = tmp_path / "t.parquet"
     for name in ("space", "key", "device", "metric", "value"):

@@ -14,8 +14,10 @@ import mmap
 import pickle
 import pickletools
 import re
+import warnings
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -222,6 +224,21 @@ def _tensor(numbers: np.ndarray, offset: int, shape: tuple, stride: tuple, *_: A
     tensor = torch.from_numpy(np.empty(0, numbers.dtype)).new_empty(shape)
     tensor.numpy()[...] = numbers.reshape(shape)
     return tensor
+
+
+@contextmanager
+def restoring(sentence: str) -> Iterator[None]:
+    """Have whatever restoring from edited values raises end with this sentence, and what it warns of with nothing.
+
+    Raises:
+        InputError: the values do not fit together.
+    """
+    try:
+        with np.errstate(all="ignore"), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    except DAMAGE as error:
+        raise InputError(sentence) from error
 
 
 def array(tensor: Any, *shape: int | None, kind: str = "f", finite: bool = True) -> np.ndarray:

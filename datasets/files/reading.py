@@ -103,7 +103,8 @@ def parse_yaml(text: str, where: str) -> Any:
     try:
         check_yaml(text, where)
         return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:  # ValueError: a date as 2001-99-99
+    except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        # of tags whose value does not fit them (`!!timestamp x`, `!!bool x`, `!!int ''`), dates as 2001-99-99
         raise InputError(f"{where} is not valid YAML ({_short(error)}).") from None
 
 

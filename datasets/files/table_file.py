@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 IDENTITY = ("space", "key", "device", "metric")
 """The columns that say what a row is a measurement of."""
 
+_NUMBERS = ("repeats", "cv", "raw_cv", "spread", "sd", "raw_ms", "p10", "p25", "p75", "p90")
+"""Columns of numbers that a table may lack."""
+
 _HINT = "`python -m measure table --out FILE` writes one"
 
 
@@ -37,6 +40,8 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """
     table, meta = read_parquet(path, IDENTITY, ("value",), _HINT, others=True)
     _check_keys(table, path)
+    if texts := [name for name in _NUMBERS if name in table and table[name].dtype.kind not in "iuf"]:
+        raise InputError(f"{path}: column '{texts[0]}' must hold numbers; leave it out, or write the table again.")
     return merge_rows(table), _read_meta(meta, path)
 
 

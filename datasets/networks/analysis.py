@@ -26,7 +26,8 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any
 
-from datasets.architectures import Op
+from datasets.architectures import InputError, Op
+from datasets.files.reading import shortened
 from datasets.networks.network import Network
 
 VOCABULARY = frozenset(("input", "zero", "conv", "max_pool", "avg_pool", "global_avg_pool", "dense", "bn", "relu",
@@ -123,6 +124,50 @@ def totals(network: Network, batch: int | None = None) -> dict[str, int]:
         total["kernels"] += 1
     total["flops"] = 2 * total["macs"]
     return total
+
+
+MOST = 2**62
+"""Most operations or bytes of a network; numbers of 64 bits hold them."""
+
+
+def check_network(network: Network) -> Network:
+    """The network itself, which was read from data that anybody may have written.
+
+    Raises:
+        InputError: an op lacks what its kind needs, or its totals are no numbers, or more than `MOST`.
+    """
+    sources = network.sources()
+    try:
+        for op, before in zip(network.ops, sources, strict=True):
+            if not op.attrs["shape"] or (op.kind not in ("input", "zero") and not before):
+                raise ValueError(f"{op.kind} lacks an input or a shape")
+            _check_attributes(op)
+        if max(totals(network).values()) > MOST:
+            raise ValueError("it has more operations or bytes than any network")
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
+        raise InputError(
+            f"The network {shortened(network.key, 60)} is damaged ({shortened(error, 100)}); measure its file again."
+        ) from None
+    return network
+
+
+def _check_attributes(op: Op) -> None:
+    """Raise a ValueError, KeyError or TypeError where an op's attributes are not those of its kind."""
+    a, counts = op.attrs, [op.attrs.get(name, 0) for name in ("macs", "params", "bias", "scale", "shift")]
+    if any(type(count) not in (int, bool) or count < 0 for count in counts):
+        raise ValueError(f"a count of {op.kind} is no whole number")
+    if op.kind not in ("conv", "max_pool", "avg_pool"):
+        return
+    height, width = zip(*(pair(a[name] if name == "kernel" else a.get(name, 1)) for name in _SIZES), strict=True)
+    sizes = (*height, *width, a.get("groups", 1))
+    if any(type(size) is not int or not 0 < size < MOST for size in sizes):
+        raise ValueError(f"a size of {op.kind} is no whole number above 0")
+    top, left, bottom, right = pads(a.get("pad", 0))
+    if any(type(side) is not int for side in (top, left, bottom, right)):
+        raise ValueError(f"the padding of {op.kind} is no whole number")
+
+
+_SIZES = ("kernel", "stride", "dilation")
 
 
 def uncounted(network: Network) -> Counter[str]:

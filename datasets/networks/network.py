@@ -11,6 +11,8 @@ from datasets.architectures import InputError, Op, ordered_sources
 
 KEYED_BY_JSON = "layers"
 """What `Network.space` is where the key is the network's own JSON form."""
+FILES = ("onnx", "keras")
+"""What `Network.space` is where the key is a file's name and what its bytes hash to."""
 
 
 @dataclass(frozen=True, slots=True)

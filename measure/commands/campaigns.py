@@ -61,12 +61,14 @@ def run(
 
     Args:
         space: space of the architectures, with its skeleton: nasbench201 or nasbench201(cells=1,channels=16); layers:
-            single layers, which --archs lists as `python -m search layers` does.
+            single layers, which --archs lists as `python -m search layers` does; networks: networks as --onnx takes
+            them, which --archs lists.
         backend: runtimes, separated by commas, each name[:precision[:batch]]: ort,ort:int8,eager:fp32:16.
         limit: how many distinct random architectures; a larger number only adds to a smaller one. A small space is
             taken in its own order.
         archs: a file of architectures instead, one a line.
-        onnx: ONNX (or .keras) files instead, separated by commas.
+        onnx: networks instead, separated by commas: .onnx or .keras files, SPACE:ARCHITECTURE as zoo:resnet18, or
+            torch:MODULE:CALLABLE, which imports that module.
         block: measure the space's basic block alone instead of the whole network.
         layers: measure their layers, each alone and once, instead of the whole networks: a look-up table.
         phases: measure initialisation, copying in, execution and copying out one by one.
@@ -89,9 +91,11 @@ def run(
         scheduler: measure on the workers that have joined this Dask scheduler, of --host NAME or of several, separated
             by commas: tcp://192.168.0.2:8786.
     """
+    from datasets.files.reading import read_words
+    from datasets.networks.reading import split_names
     from datasets.records import InputError
     from measure.bench import Bench, this_host
-    from measure.campaign import Journal, files, of_space
+    from measure.campaign import Journal, networks, of_space
     from measure.lookup import layers_of, listed_layers
     from measure.meters import choose_meter
 
@@ -112,10 +116,22 @@ def run(
         raise InputError("A machine is reached by --ssh or by a --scheduler; leave one out.")
     if scheduler is None and len(hosts) > 1:
         raise InputError("Several hosts are reached by way of a --scheduler; name it, or one host.")
-    if scheduler is not None and (core is not None or onnx is not None):
+    files = onnx is not None or space == "networks"
+    if files and block:
+        raise InputError("A block is part of a search space's networks; leave --block out, or name a space.")
+    if scheduler is not None and (core is not None or files):
         raise InputError("With --scheduler, --core is said to `measure worker`, and files (--onnx) are not measured.")
     listed = space == "layers" and not onnx
-    chosen = files(onnx) if onnx else listed_layers(archs) if listed else of_space(space, limit, archs, seed, block)
+    if onnx:
+        chosen = networks(split_names(onnx), modules=True)
+    elif listed:
+        chosen = listed_layers(archs)
+    elif space == "networks":
+        if archs is None:
+            raise InputError("Name a file of networks, one a line, with --archs, or networks with --onnx.")
+        chosen = networks(read_words(archs, "it should hold one network a line"))
+    else:
+        chosen = of_space(space, limit, archs, seed, block)
     if layers and not listed:
         chosen = layers_of(chosen)
     here = not ssh and scheduler is None

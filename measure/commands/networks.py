@@ -17,21 +17,27 @@ def build(
     """Write the file that a runtime loads (.onnx, .tflite, .keras, ...), with seeded weights.
 
     Args:
-        arch: the architecture, in the text form of the space.
+        arch: the architecture, in the text form of the space; or a network by its own name: an .onnx or .keras file,
+            SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
         space: its space, with its skeleton.
         backend: whose file, name[:precision[:batch]].
         block: the space's basic block alone instead of the whole network.
         out: folder that it goes into.
     """
+    from datasets.networks.model import Model
+    from datasets.networks.reading import read_model
     from datasets.spaces import parse_space
     from measure.backends import parse_backend
     from measure.base import with_weights
 
-    (cell,) = parse_space(space).parse([arch])
-    network = parse_space(space).block(cell) if block else parse_space(space).expand(cell)
-    one = parse_backend(backend).for_network(network)
+    if block:
+        (cell,) = parse_space(space).parse([arch])
+        model = Model(parse_space(space).block(cell))
+    else:
+        model = read_model(arch, space=space, modules=True)
+    one = parse_backend(backend).for_network(model.network)
     with TemporaryDirectory() as folder:
-        built = one.artefact(with_weights(network), Path(folder))
+        built = one.artefact(with_weights(model), Path(folder))
         path = out / built.name
         for file in one.parts(built):
             with whole_file(out / file.name) as part:
@@ -59,16 +65,17 @@ def timeline(arch: str, space: str = "nasbench201", backend: str = "ort", core: 
     """Print the kernels of one run by the runtime's own profiler.
 
     Args:
-        arch: the architecture, in the text form of the space.
+        arch: the architecture, in the text form of the space; or a network by its own name: an .onnx or .keras file,
+            SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
         space: its space, with its skeleton.
         backend: one runtime that keeps a timeline: ort, openvino, eager, ...
         core: pin this process to one processor core.
     """
-    from datasets.spaces import parse_space
+    from datasets.networks.reading import read_model
     from measure.kernels import timeline as kernels
 
-    (one,), where = parse_backends(backend, core), parse_space(space)
-    table = kernels(one, where.expand(where.parse([arch])[0]))
+    (one,) = parse_backends(backend, core)
+    table = kernels(one, read_model(arch, space=space, modules=True))
     print(table.to_string(index=False, float_format="%.1f"))
     print(f"{table['duration_us'].sum():.1f} us in {len(table)} kernels")
 
@@ -89,7 +96,7 @@ def lookup(
     """Measure a network, and its layers one by one, and compare the sum with the whole (LETI, Table 1).
 
     Args:
-        arch: the architecture's text in its space.
+        arch: as in `build`.
         space: as in `run`.
         backend: one runtime, as in `run`.
         passes: how often everything is measured; +- is the standard deviation over passes.
@@ -103,7 +110,7 @@ def lookup(
     """
     import pandas as pd
 
-    from datasets.spaces import parse_space
+    from datasets.networks.reading import read_model
     from measure.bench import Worker
     from measure.campaign import Journal
     from measure.lookup import Lookup
@@ -113,9 +120,8 @@ def lookup(
     at_least(1, 1000, passes=passes)
     at_least(1, largest=largest)
     at_least(0.001, timeout=timeout)
-    where = parse_space(space)
     (device,) = parse_backends(backend, core, protocol)
-    network = where.expand(where.parse([arch])[0])
+    network = read_model(arch, space=space, modules=True).network
     with Worker(timeout) as bench:
         table = Lookup(device, Journal(journal), passes, reasons, bench)
         with progress(sum(len(tasks) for *_, tasks in table.tasks(network))) as bar:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,20 +16,21 @@ def predict(
     device: str = "",
     arch: str = "",
     archs: Path | None = None,
-    network: Path | None = None,
+    network: str | None = None,
     batch: int | None = None,
     out: Path | None = None,
     level: float | None = None,
 ) -> None:
-    """Print what a predictor says, one number a line (an .onnx file needs no torch); or, of a file that `layerwise`
-    wrote, what a network costs layer by layer.
+    """Print what a predictor says, one number a line (an .onnx file needs no torch); or what a network costs, layer by
+    layer where `layerwise` wrote the file.
 
     Args:
         file: a predictor.pt or predictor.onnx.
         device: name of a device it was fitted on; may be left out where there is only one.
         arch: one architecture, in the text form of the predictor's space.
         archs: a file of architectures instead, one a line.
-        network: an ONNX or .keras file instead, whose layers are priced.
+        network: a network instead, of a predictor of networks: an .onnx or .keras file, SPACE:ARCHITECTURE as
+            zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
         batch: images a run of that network, where its file leaves them open; by default 1.
         out: picture that the network's layers are drawn to (.png); by default none is drawn.
         level: 0.9 also prints the ends of the interval that a new measurement falls into with probability 0.9; of a
@@ -56,7 +56,7 @@ def predict(
     predictor = load_predictor(file)
     if level is not None and not isinstance(predictor, Uncertain):
         raise InputError(f"{file} knows no intervals; leave --level out, or adapt a Conditioned predictor.")
-    where = _device(file, predictor.devices_, device)
+    where = _device(predictor, device, file)
     if bool(arch) == bool(archs):
         raise InputError("Name one architecture with --arch, or a file of them with --archs.")
     words = [arch] if archs is None else read_words(archs, "it should hold one architecture a line")
@@ -65,7 +65,7 @@ def predict(
     unit = UNITS.get(predictor.metric, "")
     _warn(predictor, values, unit)
     if level is not None and isinstance(predictor, Uncertain):
-        low, high = predictor.predict_interval(asked, where, level)
+        low, high = predictor.belief(asked, where).interval(level)
         for value, a, b in zip(values, low, high, strict=True):
             print(f"{plain(value, 6)} {unit} ({plain(a, 6)} to {plain(b, 6)})")
         return
@@ -75,7 +75,9 @@ def predict(
 
 def _warn(predictor: Any, values: np.ndarray, unit: str) -> None:
     """Say on stderr what of these predictions rests on nothing that was measured."""
-    adapted = (predictor.meta if hasattr(predictor, "meta") else predictor.metadata_).get("adapted", {})
+    from predictors.base import Predictor
+
+    adapted = (predictor.metadata_ if isinstance(predictor, Predictor) else predictor.meta).get("adapted", {})
     if isinstance(adapted, dict) and adapted.get("samples") == 0:
         name = predictor.devices_[0].name
         print(f"warning: nothing was measured on {name}; these are other devices' times, moved.", file=sys.stderr)
@@ -87,7 +89,8 @@ def _warn(predictor: Any, values: np.ndarray, unit: str) -> None:
         )
 
 
-def _predict_network(file: Path, network: Path, device: str, batch: int | None, level: float, out: Path | None) -> None:
+def _predict_network(file: Path, network: str, device: str, batch: int | None, level: float, out: Path | None) -> None:
+    """Print the price of a network: layer by layer, and drawn to `out`, where the predictor knows layers."""
     from datasets.figures import check_picture, write_figure
     from predictors.export import load_predictor
     from predictors.networks.layer_sum import LayerSum
@@ -96,11 +99,12 @@ def _predict_network(file: Path, network: Path, device: str, batch: int | None, 
     if out is not None:
         check_picture(out)
     predictor = load_predictor(file)
+    where = _device(predictor, device, file)  # before a large file is read
     if not isinstance(predictor, LayerSum):
-        raise InputError(
-            f"{file} prices no networks; `python -m predictors layerwise --out FILE` writes one that does."
-        )
-    where = _device(file, predictor.devices_, device)  # before a large file is read
+        if out is not None:
+            raise InputError(f"{file} knows no layers that could be drawn; leave --out away.")
+        _predict_whole(predictor, file, network, where, batch, level)
+        return
     told = price(predictor, read_network(network, batch), where, level)
     print(told.text())
     if out is not None:
@@ -108,11 +112,40 @@ def _predict_network(file: Path, network: Path, device: str, batch: int | None, 
         print(f"drawn: {out}")
 
 
-def _device(file: Path, known: Sequence[Device], name: str) -> Device | None:
-    """The device of that name, or the only one."""
-    if not name and len(known) > 1:
+def _predict_whole(
+    predictor: Any, file: Path, network: str, where: Device | None, batch: int | None, level: float
+) -> None:
+    """Print one line: what a predictor that was fitted on networks of any kinds says of one, with an interval where it
+    knows how sure it is."""
+    from datasets.networks.collection import AnyNetwork
+    from datasets.records import Networks
+    from predictors.base import Uncertain
+    from predictors.metrics import plain
+    from predictors.networks.price import read_network
+
+    if not isinstance(predictor.space_, AnyNetwork):
+        raise InputError(
+            f"{file} predicts architectures of {predictor.space_}; name one with --arch, or a file that "
+            "`python -m predictors layerwise --out FILE` wrote."
+        )
+    found = Networks([read_network(network, batch)])
+    (value,) = predictor.predict(found, where)
+    size = found.networks[0].batch or batch or (where.batch if where else 1)
+    interval, unit = "", UNITS.get(predictor.metric, "")
+    if isinstance(predictor, Uncertain):
+        (low,), (high,) = predictor.belief(found, where).interval(level)
+        interval = f" ({100 * level:.0f} % interval {plain(low)} to {plain(high)})"
+    name = where.name if where else "no device"
+    print(f"{found.keys[0]} on {name}, batch {size}: {plain(value)} {unit}".rstrip() + interval)
+    _warn(predictor, np.array([value]), unit)
+
+
+def _device(predictor: Any, device: str, file: Path) -> Device | None:
+    """The device that a flag names, or the only one of a predictor; None where it has none."""
+    known = predictor.devices_
+    if not device and len(known) > 1:
         raise InputError(f"Name a device with --device; {file} answers for: {', '.join(d.name for d in known)}.")
-    return find_device(known, name) if name else (known[0] if known else None)
+    return find_device(known, device) if device else (known[0] if known else None)
 
 
 def score(file: Path, out: Path, limit: int = 0) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from datasets.files.writing import check_writable
-from datasets.records import InputError, Measurements, Space
+from datasets.records import InputError, Measurements
 from predictors.base import Predictor
 from predictors.regressor import Regressor
 
@@ -54,44 +54,54 @@ def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0, sp
     Args:
         file: a predictor.pt that can adapt, fitted on other devices; or a file that `layerwise` wrote.
         n: how many.
-        archs: a file of the architectures to choose among, one a line; by default 2,000 random connected ones.
+        archs: a file of the architectures to choose among, one a line; by default 2,000 random connected ones. For a
+            file that `layerwise` wrote, lines may also be names of .onnx or .keras files, or SPACE:ARCHITECTURE as
+            zoo:resnet18; `measure run --space networks --archs` then reads what is printed.
         seed: of what is drawn.
         space: of the networks to choose among, for a file that `layerwise` wrote; others know theirs.
     """
     import numpy as np
 
     from datasets.files.reading import read_words
+    from datasets.networks.collection import AnyNetwork
+    from datasets.records import Networks
+    from datasets.spaces import parse_space
     from predictors.new_devices.few_measurements import parse_keys
 
     if n < 1:
         raise InputError(f"--n {n} architectures cannot be chosen; ask for 1 or more.")
     words = None if archs is None else read_words(archs, "it should hold one architecture a line")
-    (predictor, own), rng = _adaptable(file, space), np.random.default_rng(seed)
-    pool = own.sample(2000, rng) if words is None else parse_keys(words, own, archs)
-    pool = pool[np.unique(pool.decisions, axis=0, return_index=True)[1]]
-    pool = pool[np.flatnonzero(own.connected(pool) & own.feasible(pool))]
+    predictor, rng = _adaptable(file), np.random.default_rng(seed)
+    own = predictor.space_
+    drawn = parse_space(space) if isinstance(own, AnyNetwork) else own
+    pool = drawn.sample(2000, rng) if words is None else parse_keys(words, own, archs, space)
+    words_of: dict[tuple[str, str], str] = {}
+    if isinstance(pool, Networks):
+        words_of = {(one.space, one.key): word for one, word in zip(pool, words or (), strict=True)}
+        pool = pool[np.unique(pool.positions(pool))]
+    else:
+        pool = pool[np.unique(pool.decisions, axis=0, return_index=True)[1]]
+    pool = pool[np.flatnonzero(pool.space.connected(pool) & pool.space.feasible(pool))]
     if n > len(pool):
         whose = "are drawn to choose among; name more with --archs" if archs is None else f"of {archs} can be measured"
         raise InputError(f"--n {n} architectures cannot be chosen: {len(pool)} {whose}.")
-    print("\n".join(predictor.choose(pool, n, rng).keys))
+    chosen = predictor.choose(pool, n, rng)
+    print("\n".join(words_of[one.space, one.key] for one in chosen) if words_of else "\n".join(chosen.keys))
 
 
-def _adaptable(file: Path, space: str) -> tuple[Any, Space]:
-    """A saved predictor that adapts, and the space that is chosen from: its own, or `space` where it takes networks of
-    any kinds."""
-    from datasets.networks.collection import AnyNetwork
-    from datasets.spaces import parse_space
+def _adaptable(file: Path) -> Any:
+    """A saved predictor that adapts."""
     from predictors.base import Adaptable
 
     predictor = Predictor.load(file)
     if not isinstance(predictor, Adaptable):
         raise InputError(f"{file} cannot adapt to a new device; fit one of configs/predictors/conditioned.yaml.")
-    return predictor, parse_space(space) if predictor.space_ == AnyNetwork() else predictor.space_
+    return predictor
 
 
 def adapt(
     file: Path,
-    measurements: Path | None = None,
+    measurements: str | None = None,
     out: Path = Path("runs/mine.pt"),
     device: str = "",
     space: str = "convnet",
@@ -101,29 +111,29 @@ def adapt(
 
     Args:
         file: a predictor.pt that can adapt, fitted on other devices; or a file that `layerwise` wrote.
-        measurements: a table of `python -m measure table` (.parquet), or a .csv with the columns key and value, and
-            device, metric, batch and unit if it has them; the header of the values may state their unit (value_us).
+        measurements: a table of `python -m measure table` (.parquet), a .yaml of configs/datasets, or a .csv with the
+            columns key (or network) and value, and space, device, metric, batch and unit if it has them; the header of
+            the values may state their unit (value_us). Several are separated by commas. Keys of networks may be
+            files, or SPACE:ARCHITECTURE as zoo:resnet18.
         out: the predictor.pt to write.
         device: which device of the table (needed where it has several), or the name of the .csv's.
-        space: of the measured networks, for a file that `layerwise` wrote.
+        space: of the keys of a .csv that name none, for a file that `layerwise` wrote.
         unit: of the values: ns, us, ms, s or fps (images a second), uJ, mJ or J; by default what the file says, or the
             predictor's own.
     """
     import time
-
-    import numpy as np
 
     from predictors.new_devices.few_measurements import read_few
 
     if measurements is None:
         raise InputError("Say with --measurements what was measured on the new device: a .parquet or .csv file.")
     check_writable(out)
-    predictor, own = _adaptable(file, space)
-    few = read_few(measurements, device, predictor, unit, own)
+    predictor = _adaptable(file)
+    few = read_few(measurements, device, predictor, unit, space)
     start = time.perf_counter()
     adapted = predictor.adapt(few)
     seconds = time.perf_counter() - start
     adapted.save(out)
-    distinct = len(np.unique(few.architectures.decisions, axis=0))
+    distinct = len(few.distinct().architectures)
     learnt = f"{len(few.table)} measurements of {distinct} architectures"
     print(f"{out}: answers for {few.devices[0].name}; {learnt}, {1000 * seconds:.0f} ms")

@@ -5,15 +5,16 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from datasets.files.checkpoint import number
-from datasets.records import Architectures, Cost, Device, InputError
+from datasets.records import Architectures, Cost, Device, InputError, Measurements
 from encoders.base import VectorEncoder
 from encoders.layer import LayerPhysics, LayerWork
 from predictors.base import Log
+from predictors.new_devices.few_shot import draw, given, new_one, read_samples
 from predictors.regressor import Inputs
 from predictors.scaling import Scale
 from predictors.trees import XGBoost, boosters, tree_node
@@ -67,12 +68,8 @@ class RooflineTrees(XGBoost):
         return x @ _picks(x.shape[1]) + self._offsets(x.shape[1], device)
 
     def _offsets(self, width: int, device: Device) -> np.ndarray:
+        self.check_new_device(device, 0)
         known: Mapping[str, float] = {**self.typical_, **device.features}
-        if missing := [name for name in NEEDED if name not in known]:
-            raise InputError(
-                f"This predictor was not fitted on device '{device.name}'; it answers for: "
-                f"{', '.join(d.name for d in self.devices_)}, and for any other that tells its {' and '.join(missing)}."
-            )
         rate, bandwidth, cores, cache = (np.log(known[name]) for name in (*NEEDED, *OPTIONAL))
         compute, memory = np.log(2.0) - rate, -bandwidth
         tail = [compute - memory, -cores, -cache, compute, memory]
@@ -88,28 +85,54 @@ class RooflineTrees(XGBoost):
             columns.append(np.exp(over + _roof(features)))
         return np.stack(columns, axis=1).astype(np.float64)
 
-    def seen_from(self, device: Device | None) -> RooflineTrees:
-        """This predictor where it was fitted on the device; otherwise one that answers for that device alone, from
-        what the device tells of itself.
+    # New devices
 
-        Raises:
-            InputError: the device is none, or tells neither rate nor bandwidth.
-        """
-        if device is None or device.name in [d.name for d in self.devices_]:
-            return self
-        self._offsets(2, device)
-        other = copy.copy(self)
-        other.devices_, other.scale = (device,), Scale("none").fit(np.ones((1, 1)))
-        return other
+    def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
+        """`n` of `archs` at random."""
+        return draw(archs, n, rng)
+
+    def check_new_device(self, device: Device, samples: int) -> None:
+        """Measured or not, a device has to tell its rate and its bandwidth."""
+        if missing := [name for name in NEEDED if name not in device.features]:
+            raise InputError(
+                f"Device '{device.name}' does not tell its {' and '.join(missing)}, which {type(self).__name__} needs "
+                "of every device."
+            )
+
+    def adapt(self, few: Measurements | None, device: Device | None = None) -> Self:
+        """A new predictor of one new device (`Adaptable.adapt`): its published numbers give its roofline, and what was
+        measured on it one factor, the median of how far measurements lie above predictions."""
+        device = new_one(few, device)
+        self.check_new_device(device, 0)
+        new = copy.copy(self)
+        new.devices_, new.scale = (device,), Scale("none").fit(np.ones((1, 1)))
+        samples = 0
+        if few is not None:
+            archs, y, _ = read_samples(self, given(self, few, device), "log")
+            samples, off = len(archs), np.log(y[:, 0] / new.predict_all(archs)[:, 0])
+            new.over_ = self.over_ + float(np.median(off))
+        new.metadata_ = {"adapted": {"samples": samples, "sources": [known.name for known in self.devices_]}}
+        return new
 
     def predict(self, archs: Architectures, device: Device | None = None) -> np.ndarray:
         """Predictions [A] in the metric's unit, on any device that tells its rate and bandwidth."""
-        seen = self.seen_from(device)
-        return seen.predict_all(archs)[:, seen.column(device)]
+        return super(RooflineTrees, self._of(device)).predict(archs, device)
 
     def on(self, device: Device | None, metric: str = "latency_ms") -> Cost:
-        """The prediction as a cost."""
-        return super(RooflineTrees, self.seen_from(device)).on(device, metric)
+        """The prediction as a cost, on any device that tells its rate and bandwidth."""
+        return super(RooflineTrees, self._of(device)).on(device, metric)
+
+    def _of(self, device: Device | None) -> Self:
+        """This predictor where it was fitted on the device, or one that is adapted to it."""
+        names = [own.name for own in self.devices_]
+        if device is None or device.name in names:
+            return self
+        if not device.features.keys() >= set(NEEDED):
+            raise InputError(
+                f"This predictor was not fitted on device '{device.name}'; it answers for: {', '.join(names)}, and for "
+                f"any other that tells its {' and '.join(NEEDED)}."
+            )
+        return self.adapt(None, device)
 
     def state(self) -> dict[str, Any]:
         return {**super().state(), "typical": self.typical_, "over": self.over_}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +9,7 @@ import lightning
 import torch
 
 from datasets.networks.collection import AnyNetwork
-from datasets.networks.network import Network
+from datasets.networks.torch_module import read_module
 from datasets.records import InputError, Networks, find_device
 from predictors.base import Predictor
 
@@ -52,19 +51,3 @@ class LatencyLogger(lightning.Callback):
         for device in self.devices:
             (ms,) = self.predictor.predict(Networks([network]), device)
             pl_module.log(f"{self.predictor.metric}/{device.name}", float(ms), prog_bar=True)
-
-
-def read_module(module: torch.nn.Module, x: torch.Tensor) -> Network:
-    """The network of a torch module as it is at inference, for batches like `x`; the module is left as it was."""
-    from datasets.networks.onnx_file import read_onnx
-
-    training = module.training
-    device = next((p.device for p in module.parameters()), x.device)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "module.onnx"
-        try:
-            with torch.no_grad():
-                torch.onnx.export(module.eval(), (x.to(device),), path, dynamo=False)
-        finally:
-            module.train(training)
-        return read_onnx(path).network

@@ -207,12 +207,6 @@ class LayerSum(Predictor):
             variance = variance + self.noise**2 + np.array(off) / ms**2
         return Belief(np.log(ms), np.sqrt(variance), Scale.of("log"), max(len(c.errors) - 1, 5))
 
-    def predict_interval(
-        self, archs: Architectures, device: Device | None = None, level: float = 0.9
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper ends [A] of central intervals that a new measurement falls into with probability `level`."""
-        return self.belief(archs, device).interval(level)
-
     def calibration(self, device: Device | None) -> Calibration:
         """The coefficients of one device; an unknown one raises `InputError`."""
         return self.calibrations_[self.column(device)]
@@ -260,6 +254,13 @@ class LayerSum(Predictor):
         told = most_telling(costs[:, first.source], first.coefficients, PRIOR, self.noise, n)
         return archs[np.array(told, int)]
 
+    def check_new_device(self, device: Device, samples: int) -> None:
+        """One sample of any device will do."""
+        from predictors.new_devices.few_shot import too_few
+
+        if not samples:
+            raise too_few(self, 1, samples)
+
     def adapt(self, few: Measurements | None, device: Device | None = None) -> LayerSum:
         """A predictor for one new device, from a few networks, or layers, that were measured on it; this one stays as
         it was.
@@ -274,12 +275,9 @@ class LayerSum(Predictor):
         Raises:
             InputError: no measurements, several devices, or rows of one network that contradict each other.
         """
-        from predictors.new_devices.few_shot import samples_of
+        from predictors.new_devices.few_shot import given, samples_of
 
-        if few is None:
-            raise InputError("A sum of layers learns a new device from measured networks only; measure two or more.")
-        if device is not None:
-            few = few.where(devices=[device.name])
+        few = given(self, few, device)
         if len(few.devices) != 1:
             raise InputError(f"{few.name} has {len(few.devices)} devices; adapt to one at a time.")
         samples_of(few, _metric(few))

@@ -138,11 +138,11 @@ def _warnings(
     return tuple(sentences)
 
 
-def read_network(path: Path, batch: int | None = None) -> Network:
-    """The network of an ONNX or Keras file."""
+def read_network(name: str | Path, batch: int | None = None) -> Network:
+    """The network that a command line names (`read_model`), torch modules among them."""
     from datasets.networks.reading import read_model
 
-    return read_model(path, batch, weights=False).network
+    return read_model(name, batch, weights=False, modules=True).network
 
 
 def draw(told: Price) -> Figure:

@@ -11,13 +11,13 @@ import numpy as np
 
 from datasets.files.checkpoint import array, number
 from datasets.records import Architectures, Device, InputError, Measurements
-from encoders.base import DeviceEncoder, VectorEncoder
+from encoders.base import VectorEncoder
 from encoders.cell import CellOneHot
 from encoders.device import DeviceSpecs
 from encoders.flat import Joined
 from predictors.base import Log
 from predictors.linear import Linear
-from predictors.new_devices.few_shot import draw, read_samples
+from predictors.new_devices.few_shot import distances, draw, given, new_one, read_samples
 from predictors.regressor import Inputs, Regressor
 from predictors.scaling import Scale
 
@@ -122,8 +122,16 @@ class FewShot(Regressor):
         """`n` of `archs` at random."""
         return draw(archs, n, rng)
 
-    def adapt(self, few: Measurements) -> Self:
-        """See `Adaptable.adapt`."""
+    def check_new_device(self, device: Device, samples: int) -> None:
+        """Any device of a known kind will do, with samples or without."""
+        if not samples:
+            DeviceSpecs()([device])
+
+    def adapt(self, few: Measurements | None, device: Device | None = None) -> Self:
+        """A new predictor of one new device (`Adaptable.adapt`)."""
+        if few is None:
+            return self._from_numbers(new_one(few, device))
+        few = given(self, few, device)
         archs, y, noise = read_samples(self, few, self.labels)
         new, features = copy.copy(self), self._features(self.encode(archs))
         new.devices_, new.scale = few.devices, self._label_scale(features, y)
@@ -133,24 +141,17 @@ class FewShot(Regressor):
         new.metadata_ = {"dataset": few.name, "fingerprint": few.fingerprint(), "adapted": told}
         return new
 
-    def transfer(self, device: Device, specs: DeviceEncoder | None = None, nearest: bool = False) -> Self:
+    def _from_numbers(self, device: Device) -> Self:
         """A new predictor for a device of which nothing was measured: the mean of the source devices, each weighing
         exp(-d^2 / 2) for its distance d of published numbers. The unit of d is the one under which the source devices
-        foretell each other best, one left out after the other; level and spread are weighted means too.
-
-        Args:
-            device: the new one.
-            specs: what is known of devices, by default `DeviceSpecs`.
-            nearest: the nearest source device alone, as a baseline.
-        """
-        specs = specs or DeviceSpecs()
-        table = specs([*self.devices_, device])
-        std = table[:-1].std(axis=0)
-        table = table / np.where(std > 0, std, 1.0)
-        far = ((table[:, None] - table[None, :-1]) ** 2).sum(axis=-1)  # [S + 1, S]
+        predict each other best, one left out after the other; level and spread are weighted means too."""
+        if len(self.devices_) != len(self.alike_) or self.line_ is not None:
+            raise InputError(
+                f"This predictor was adapted to {self.devices_[0].name}; published numbers need the one of its source "
+                "devices."
+            )
+        far = distances(self.devices_, device)
         weights = _nearness(far, _unit(far[:-1], self.alike_))[-1]
-        if nearest:
-            weights = np.eye(len(weights))[far[-1].argmin()]
         new = copy.copy(self)
         new.devices_, new.scale = (device,), Scale(self.sources_.kind)
         new.scale.mean_, new.scale.std_ = (

@@ -177,12 +177,6 @@ class Conditioned(FewShot):
         """Distributions [A] of new measurements on the device that was adapted to: Student's t, as the noise's."""
         return Belief(*self._believed(archs, device), self.scale.output(0), DEGREES, least=0.0)
 
-    def predict_interval(
-        self, archs: Architectures, device: Device | None = None, level: float = 0.9
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper ends [A] of central intervals that a new measurement falls into with probability `level`."""
-        return self.belief(archs, device).interval(level)
-
     def _believed(self, archs: Architectures, device: Device | None) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation [A] of a new measurement, on the scale of the labels."""
         if self.line_ is None or not len(self.few_):

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+import itertools
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,16 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from datasets.files.folders import Busy, Outcome, complete, inside, locked, whole_folder
-from datasets.files.writing import write_text
-from datasets.records import Architectures, InputError, Measurements
-from predictors.base import Adaptable, Log, Predictor, Uncertain, silent
+from datasets.files.folders import Outcome
+from datasets.records import InputError, Measurements
+from predictors.base import Log, Predictor, Uncertain, silent
 from predictors.config import to_config
+from predictors.evaluation import Answer, check_learns, learn_device, score
 from predictors.metrics import report
 from predictors.new_devices.device_sets import DeviceSet, load_set
+from predictors.new_devices.few_shot import distances
+from predictors.run_folder import SHORT, Run, named, run_once
 
-FILES = ("metrics.json",)
-"""What a run folder holds."""
 SAMPLERS = ("own", "random", "fixed")
 LEVEL = 0.9
 """Of the intervals whose coverage is counted."""
@@ -45,7 +44,7 @@ def study(
         devices: sources and targets.
         predictor: an `Adaptable` one.
         cells: architectures that are measured on each source device; the same on all, drawn by `seed`.
-        shots: how many samples of the target; 0: none, the device's published numbers only (`transfer`).
+        shots: how many samples of the target; 0: none, the device's published numbers only.
         draws: how often they are drawn; predictor and source cells stay.
         sampler: `own` (the predictor's `choose`), `random`, or `fixed`: those that a choice with one seed gives always.
         seed: of cells and draws.
@@ -56,83 +55,62 @@ def study(
     """
     if sampler not in SAMPLERS:
         raise InputError(f"There is no sampler '{sampler}'; there are {', '.join(SAMPLERS)}.")
-    if not isinstance(predictor, Adaptable):
-        raise InputError(f"{type(predictor).__name__} cannot adapt to a new device: it has no `choose` and `adapt`.")
-    if 0 in shots and not hasattr(predictor, "transfer"):
-        raise InputError(f"{type(predictor).__name__} needs samples of a new device; leave 0 out of shots.")
     m, rng = devices.measurements, np.random.default_rng(seed)
+    for name, n in itertools.product(devices.targets, shots):
+        check_learns(predictor, m.device(name), n)
     rows = np.sort(rng.permutation(len(m.architectures))[:cells])
     start = time.process_time()
     predictor.fit(m.where(archs=rows, devices=devices.sources), log=log)
     about: dict[str, Any] = {"dataset": m.name, "device_set": devices.name, "seed": seed, "source_cells": len(rows)}
     about |= {"sampler": sampler, "sources": len(devices.sources), "left_out": ", ".join(devices.left_out)}
-    about |= {"fit_cpu_s": time.process_time() - start}
+    about |= {"fit_cpu_s": time.process_time() - start, "set": "test"}
     connected = m.architectures.space.connected(m.architectures)
     for target in devices.targets:
         table = m.where(devices=[target])
-        truth = table.matrix(predictor.metric)[:, 0]
-        measured = np.flatnonzero(~np.isnan(truth))
-        told = {"device": target, "shared_family": devices.shares_family(target)}
+        about |= {"device": target, "shared_family": devices.shares_family(target)}
         for n in shots:
             for draw in range(draws if n else 1):
                 log(f"{devices.name}: {target}, {n} samples, draw {draw}")
-                few = measured[:0]
-                if n:
-                    draw_rng = np.random.default_rng([seed, 0 if sampler == "fixed" else draw, n])
-                    archs = m.architectures[measured]
-                    chosen = _choice(predictor, archs, n, sampler, draw_rng)
-                    few = m.architectures.positions(chosen)
-                scores = _scores(predictor, table, m.architectures, truth, few, connected)
-                yield from ({**about, **told, "shots": n, "draw": draw, **row} for row in scores)
+                draw_rng = np.random.default_rng([seed, 0 if sampler == "fixed" else draw, n])
+                answer = learn_device(predictor, table, n, sampler, draw_rng)
+                more = _certainty(answer, table) if n else _simple(predictor, answer, table)
+                for row in score({**about, "shots": n, "draw": draw, **more}, answer, connected):
+                    if row["cells"] == "all" or not connected.all():
+                        yield row
 
 
-def _choice(
-    predictor: Adaptable, archs: Architectures, n: int, sampler: str, rng: np.random.Generator
-) -> Architectures:
-    if sampler == "random":
-        return archs[rng.permutation(len(archs))[:n]]
-    return predictor.choose(archs, n, rng)
+def _simple(predictor: Predictor, answer: Answer, table: Measurements) -> dict[str, Any]:
+    """How well two simple ways rank a device of which nothing was measured: the source device whose published numbers
+    are nearest, and FLOPs."""
+    (device,), archs = table.devices, table.architectures
+    nearest = predictor.devices_[int(distances(predictor.devices_, device)[-1].argmin())]
+    ways = answer.predicted, predictor.predict(archs, nearest), archs.space.totals(archs)["flops"].to_numpy()
+    own, near, flops = (float(report(answer.measured, told)["spearman"] or 0) for told in ways)
+    row = {"nearest_spearman": near, "flops_spearman": flops, "over_simple": own - max(near, flops)}
+    row |= {"over_nearest": own - near, "over_flops": own - flops}
+    return row | {"published_numbers": len(device.features)}
 
 
-def _scores(
-    predictor: Any, table: Measurements, archs: Architectures, truth: np.ndarray, few: np.ndarray, connected: np.ndarray
-) -> Iterator[dict[str, Any]]:
-    """Rows of one adaptation, predicted for `archs`, the table's."""
+def _certainty(answer: Answer, table: Measurements) -> dict[str, Any]:
+    """How many measurements the intervals of an adapted predictor hold, and whether wide ones are where errors are."""
     from scipy.stats import spearmanr
 
-    (device,) = table.devices
-    start = time.process_time()
-    adapted = predictor.adapt(table.where(archs=few)) if len(few) else predictor.transfer(device)
-    row: dict[str, Any] = {"adapt_ms": 1000 * (time.process_time() - start)}
-    start = time.process_time()
-    predicted = adapted.predict(archs, device)
-    row["predict_cpu_s"] = time.process_time() - start
-    if not len(few):
-        near = predictor.transfer(device, nearest=True).predict(archs, device)
-        flops = archs.space.totals(archs)["flops"].to_numpy()
-        own, *simple = (float(report(truth, told)["spearman"] or 0) for told in (predicted, near, flops))
-        row |= {"nearest_spearman": simple[0], "flops_spearman": simple[1], "over_simple": own - max(simple)}
-        row |= {"over_nearest": own - simple[0], "over_flops": own - simple[1]}
-        row["published_numbers"] = len(device.features)
-    others = np.ones(len(truth), dtype=bool)
-    others[few] = False
-    if isinstance(adapted, Uncertain) and len(few):
-        low, high = adapted.predict_interval(archs, device, LEVEL)
-        known = others & ~np.isnan(truth)
-        error, width = np.abs(predicted - truth)[known], (high - low)[known]
-        row["coverage"] = float(((low <= truth) & (truth <= high))[known].mean())
-        row["width_spearman"] = float(spearmanr(error, width).statistic)
-        wide = width >= np.median(width)
-        row["wide_error_ratio"] = float(error[wide].mean() / max(error[~wide].mean(), 1e-12)) if (~wide).any() else None
-    sets = {"all": others} | ({} if connected.all() else {"connected": others & connected})
-    for name, chosen in sets.items():
-        yield {"cells": name, **row, **report(truth[chosen], predicted[chosen])}
+    if not isinstance(answer.predictor, Uncertain):
+        return {}
+    low, high = answer.predictor.belief(table.architectures, answer.device).interval(LEVEL)
+    truth, known = answer.measured, answer.scored & ~np.isnan(answer.measured)
+    error, width = np.abs(answer.predicted - truth)[known], (high - low)[known]
+    row = {"coverage": float(((low <= truth) & (truth <= high))[known].mean())}
+    row["width_spearman"] = float(spearmanr(error, width).statistic)
+    wide = width >= np.median(width)
+    ratio = float(error[wide].mean() / max(error[~wide].mean(), 1e-12)) if (~wide).any() else None
+    return {**row, "wide_error_ratio": ratio}
 
 
 def run(
     predictor: Predictor, sets: Path, device_set: str, folder: Path, name: str, settings: dict[str, Any]
 ) -> Outcome:
-    """One run folder of a study, `metrics.json` with all rows, which appears when it is whole; complete ones stay.
+    """One run folder of a study (`run_folder.SHORT`), which appears when it is whole; complete ones stay.
 
     Args:
         predictor: an `Adaptable` one.
@@ -146,35 +124,30 @@ def run(
         Whether the run is done now, was complete before, or another process is at it.
     """
     config = {"predictor": to_config(predictor), "sets": str(sets), "device_set": device_set, "name": name, **settings}
-    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:10]
-    out = inside(folder, f"{name}-{device_set.replace(':', '-')}-{settings['seed']}-{digest}")
-    try:
-        if not complete(out, FILES):
-            with locked(out) as place:
-                if not complete(place, FILES):  # since another process may have done it meanwhile
-                    rows = _rows(predictor, sets, device_set, name, settings)
-                    with whole_folder(place, FILES) as part:
-                        write_text(part / "metrics.json", json.dumps({"config": config, "rows": rows}, indent=1))
-                    return "done"
-    except Busy as reason:
-        print(f"left out: {reason}")
-        return "busy"
-    print(f"complete: {out}")
-    return "complete"
+
+    def work(place: Path) -> Run:
+        devices = _devices(sets, device_set, settings["sources"], settings["seed"])
+        told = {key: value for key, value in settings.items() if key != "sources"}
+        rows = [{"predictor": name, **row} for row in study(devices, predictor, **told, log=_tell)]
+        m = devices.measurements
+        predictor.metadata_ = {"dataset": m.name, "fingerprint": m.fingerprint(), "device_set": devices.name}
+        return Run(config, predictor, rows)
+
+    named_ = f"{name}-{device_set.replace(':', '-')}-{settings['seed']}"
+    return run_once(named(folder, named_, config), SHORT, work, study=True)
 
 
-def _rows(
-    predictor: Predictor, sets: Path, device_set: str, name: str, settings: dict[str, Any]
-) -> list[dict[str, Any]]:
-    devices, settings = load_set(sets, device_set), dict(settings)
-    if few := settings.pop("sources"):
-        if few > len(devices.sources):
-            raise InputError(f"The set '{device_set}' has {len(devices.sources)} sources, not {few}.")
-        order = np.random.default_rng(settings["seed"]).permutation(len(devices.sources))[:few]
-        devices = replace(devices, sources=tuple(devices.sources[i] for i in order))
+def _devices(sets: Path, device_set: str, sources: int, seed: int) -> DeviceSet:
+    """A set of a file, with so many of its sources, drawn by the seed; 0: all."""
+    devices = load_set(sets, device_set)
+    if not sources:
+        return devices
+    if sources > len(devices.sources):
+        raise InputError(f"The set '{device_set}' has {len(devices.sources)} sources, not {sources}.")
+    order = np.random.default_rng(seed).permutation(len(devices.sources))[:sources]
+    return replace(devices, sources=tuple(devices.sources[i] for i in order))
 
-    def tell(message: str, **numbers: float) -> None:
-        if sys.stdout.isatty():
-            print(f"  {message:70}", end="\r", flush=True)
 
-    return [{"predictor": name, **row} for row in study(devices, predictor, **settings, log=tell)]
+def _tell(message: str, **numbers: float) -> None:
+    if sys.stdout.isatty():
+        print(f"  {message:70}", end="\r", flush=True)

@@ -106,6 +106,8 @@ def _joined(tables: Sequence[Measurements]) -> Measurements:
     """Measurements of the devices of all tables, on the architectures that all have, in the first one's order."""
     import pandas as pd
 
+    if not tables:
+        raise InputError("A set of devices needs data; name a data set at least.")
     first = tables[0]
     if any(m.architectures.space != first.architectures.space for m in tables):
         raise InputError("A set of devices needs data of one space.")

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from datasets.files.reading import existing, listed, read_text, shortened
-from datasets.measured import Measured
-from datasets.records import UNITS, Device, InputError, Measurements, Space
+from datasets.csv_table import named_in_row
+from datasets.files.csv_file import FACTORS, batch_of, converted, read_rows, unit_of
+from datasets.files.reading import listed, shortened
+from datasets.networks.collection import AnyNetwork
+from datasets.networks.reading import architectures_of, read_architectures
+from datasets.opening import open_measurements
+from datasets.records import UNITS, Architectures, Device, InputError, Measurements, Networks, Space
 
-FACTORS = {
-    "ms": {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3, "fps": math.nan},  # fps: 1000 x batch / value
-    "mJ": {"uJ": 1e-3, "mJ": 1.0, "J": 1e3},
-}
-"""Units that files may have, by the unit of the metric: what values are multiplied by."""
-_OTHER_NAMES = {
-    "µs": "us", "μs": "us", "usec": "us", "microsecond": "us", "microseconds": "us", "nanoseconds": "ns", "nsec": "ns",
-    "msec": "ms", "millisecond": "ms", "milliseconds": "ms", "sec": "s", "second": "s", "seconds": "s",
-    "throughput": "fps", "images/s": "fps", "img/s": "fps", "imgs/s": "fps", "ips": "fps", "joule": "J", "joules": "J",
-    "samples/s": "fps", "frames/s": "fps",
-}  # fmt: skip
-_VALUES = ("value", "latency", "time", "energy", "throughput", "runtime")
-"""First words of the header of a column of values that is not called `value`."""
-MOST_BYTES, MOST_ROWS = 16 * 2**20, 100_000
-"""Of a .csv."""
 FAR_CSV, FAR_TABLE = 30.0, 300.0
 """Values that many times above or below what every known device takes are asked about; a table of `python -m measure
 table` is known to be in milliseconds, so it is believed for longer."""
@@ -39,48 +25,49 @@ UNKNOWN = Device("", "unknown", "desktop-cpu")
 _HINT = "it should be a table of `python -m measure table` (.parquet), or a .csv with the columns key and value"
 
 
-def read_few(path: Path, device: str, predictor: Any, unit: str = "", space: Space | None = None) -> Measurements:
+def read_few(path: Path | str, device: str, predictor: Any, unit: str = "", space: str = "") -> Measurements:
     """Measurements of one device that a predictor can adapt to.
 
-    A .csv has a line of headers; fields are separated by commas, semicolons (then decimal commas are fine) or tabs:
-
-    - `key`: the text form of an architecture;
-    - `value`: the number; the unit may stand in the header (`value_us`, `latency [s]`, `fps`), in a column `unit` or in
-      the argument `unit`, and is that of the metric otherwise;
-    - `device`, `metric`, `batch` (images a run), if there are such columns; others are not read.
-
-    Several rows of one architecture are repeats of one measurement.
-
     Args:
-        path: the file.
+        path: a .csv (`datasets.files.csv_file.read_rows`) whose rows may leave the device out, or what
+            `open_measurements` takes. Several rows of one architecture are repeats of one measurement.
         device: which device of the file, or the name of a .csv's that names none.
         predictor: its `metric`, `space_` and `devices_` count.
-        unit: of the values: ns, us, ms, s or fps (images a second) for latencies; uJ, mJ or J for energies.
-        space: of the architectures; by default the predictor's.
+        unit: of the values: ns, us, ms, s or fps (images a second) for latencies; uJ, mJ or J for energies; by default
+            what the file says, and otherwise that of the metric.
+        space: text form of the space of keys of a .csv that name none, for a predictor of networks.
 
     Raises:
         InputError: no such file, another space, several devices and none named, a value that is no number, a unit that
             does not fit, or values unlike those of every known device whose unit is not stated.
     """
-    space, metric = space or predictor.space_, predictor.metric
+    metric = predictor.metric
     if unit:
-        unit = _unit(unit, metric, "--unit")
-    path = existing(path, _HINT)
-    table = path.suffix.lower() != ".csv"
-    m, stated = _of_table(path, device, space, metric) if table else _of_csv(path, device, space, metric)
+        unit = unit_of(unit, metric, "--unit")
+    written = Path(path).suffix.lower() == ".csv" and "," not in str(path)
+    if written:
+        m, stated = _of_csv(Path(path), device, predictor.space_, metric, space)
+    else:
+        m, stated = _of_table(path, device, predictor.space_, metric)
     if unit and stated and unit != stated:
         raise InputError(f"{path} says that its values are in {stated}, --unit says {unit}; one of them is wrong.")
     unit = unit or stated
     if unit:
-        m = _converted(m, unit, UNITS[metric])
+        values = converted(m.table["value"].astype(float), unit, metric, m.devices[0].batch)
+        m = Measurements(m.architectures, m.devices, m.table.assign(value=values), m.name)
     elif UNITS.get(metric) in FACTORS:
-        _check_plausible(m, predictor, FAR_TABLE if table else FAR_CSV)
+        _check_plausible(m, predictor, FAR_CSV if written else FAR_TABLE)
     return m
 
 
-def _of_table(path: Path, device: str, space: Space, metric: str) -> tuple[Measurements, str]:
-    m = Measured(path.absolute()).measurements()
-    if m.architectures.space != space:
+def _of_table(path: Path | str, device: str, space: Space, metric: str) -> tuple[Measurements, str]:
+    m = open_measurements(path)
+    if isinstance(space, AnyNetwork):
+        rows, have = m.table, set(m.table["metric"])
+        if metric == "latency_ms" and metric not in have and "exe_ms" in have:  # a run without copies, in phases
+            rows = rows[rows["metric"] == "exe_ms"].assign(metric=metric)
+        m = Measurements(Networks.of(m.architectures), m.devices, rows, m.name)
+    elif m.architectures.space != space:
         raise InputError(f"{path} is of {m.architectures.space}; the predictor was fitted on {space}.")
     if metric not in (known := sorted(m.table["metric"].unique())):
         raise InputError(f"{path} has no {metric}, which the predictor predicts; it has {listed(known) or 'no rows'}.")
@@ -95,10 +82,10 @@ def _of_table(path: Path, device: str, space: Space, metric: str) -> tuple[Measu
     return m.where(archs=np.unique(m.table["arch"])), _only(m.table.get("unit", []), "unit", metric, path)
 
 
-def _of_csv(path: Path, device: str, space: Space, metric: str) -> tuple[Measurements, str]:
+def _of_csv(path: Path, device: str, space: Space, metric: str, keyed: str) -> tuple[Measurements, str]:
     import pandas as pd
 
-    rows, stated = _rows(path, metric)
+    rows, stated = read_rows(path, metric, _HINT)
     rows = [row for row in rows if row.get("metric", metric) == metric]
     if not rows:
         raise InputError(f"{path} has no row of {metric}, which the predictor predicts.")
@@ -109,125 +96,36 @@ def _of_csv(path: Path, device: str, space: Space, metric: str) -> tuple[Measure
         raise InputError(f"Name a device with --device; {path} has {listed(names)}.")
     rows = [row for row in rows if not device or names == [""] or row["device"] == device]
     batch = _only([row["batch"] for row in rows if "batch" in row], "batch", "", path) or "1"
-    if not batch.isdecimal() or not 0 < int(batch) < 10**6:
-        raise InputError(f"{path} has the batch '{shortened(batch, 40)}'; write a whole number of images above zero.")
     units = _only([row["unit"] for row in rows if "unit" in row], "unit", metric, path)
     if units and stated and units != stated:
         raise InputError(f"The header of {path} says {stated}, its column unit says {units}; one of them is wrong.")
-    keys = list(dict.fromkeys(row["key"] for row in rows))
-    place = {key: i for i, key in enumerate(keys)}
-    values = pd.DataFrame({"arch": [place[row["key"]] for row in rows], "device": 0, "metric": metric})
-    own = replace(UNKNOWN, name=device or names[0] or path.stem, batch=int(batch))
-    return Measurements(
-        parse_keys(keys, space, path), [own], values.assign(value=[row["number"] for row in rows]), path.stem
-    ), stated or units
+    free = isinstance(space, AnyNetwork)
+    keys = [named_in_row(row, keyed, path) if free else (str(space), row["key"]) for row in rows]
+    place = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+    archs = Networks.of(architectures_of(list(place))) if free else parse_keys([key for _, key in place], space, path)
+    values = pd.DataFrame({"arch": [place[key] for key in keys], "device": 0, "metric": metric})
+    own = replace(UNKNOWN, name=device or names[0] or path.stem, batch=batch_of(batch, path))
+    return Measurements(archs, [own], values.assign(value=[row["number"] for row in rows]), path.stem), stated or units
 
 
-def parse_keys(keys: list[str], space: Space, where: object) -> Any:
-    """Architectures of texts in a file; one that is far too long to be any raises a short `InputError`."""
+def parse_keys(keys: list[str], space: Space, where: object, keyed: str = "") -> Architectures:
+    """Architectures of texts in a file; one that is far too long to be any raises a short `InputError`. Where `space`
+    is that of all networks, `read_architectures` reads texts, and those that name no space as keys of `keyed`."""
+    if isinstance(space, AnyNetwork):
+        return Networks.of(read_architectures(keys, keyed))
     if long := next((key for key in keys if len(key) > 2000), None):
         raise InputError(f"{where} has the text {shortened(long, 60)}, which is no architecture of {space}.")
     return space.parse(keys)
 
 
-def _rows(path: Path, metric: str) -> tuple[list[dict[str, Any]], str]:
-    """The fields that are read of every line, with the value as `number`; and the unit that the header states."""
-    text = read_text(path, _HINT, MOST_BYTES).lstrip("\ufeff")
-    first = text.lstrip().partition("\n")[0]
-    separator = max(",;\t", key=first.count)
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    rows: list[dict[str, Any]] = []
-    try:
-        header = next((fields for fields in lines if any(field.strip() for field in fields)), None)
-        if header is None:
-            raise InputError(f"{path} is empty; {_HINT}.")
-        columns, stated = _columns(header, metric, path)
-        for fields in lines:
-            if not any(field.strip() for field in fields):
-                continue
-            if len(rows) == MOST_ROWS:
-                raise InputError(f"{path} has more than {MOST_ROWS:,} rows; measure fewer architectures.")
-            where = f"{path}, line {lines.line_num}"
-            if len(fields) <= max(columns.values()):
-                raise InputError(f"{where} has {len(fields)} fields; its header has {len(header)}.")
-            row: dict[str, Any] = {name: fields[i].strip() for name, i in columns.items()}
-            if not row["key"]:
-                raise InputError(f"{where} has no key; write the architecture there, or take the line out.")
-            rows.append(row | {"number": _number(row.pop("value"), separator, where)})
-    except csv.Error as error:
-        raise InputError(f"{path}, line {lines.line_num}, is no line of a .csv ({error}).") from None
-    if not rows:
-        raise InputError(f"{path} has a header only; {_HINT}.")
-    return rows, stated
-
-
-def _columns(header: list[str], metric: str, path: Path) -> tuple[dict[str, int], str]:
-    """Where the columns that are read stand, and the unit that the header of the values states, or ''."""
-    names = [name.strip() for name in header]
-    words = [re.findall(r"[a-zµμ]+(?:/s)?", name.lower()) for name in names]
-    columns = {}
-    for wanted in ("key", "device", "metric", "batch", "unit"):
-        places = [i for i, name in enumerate(names) if name.lower() == wanted]
-        if len(places) > 1:
-            raise InputError(f"{path} has the column {wanted} {len(places)} times; keep one.")
-        if places:
-            columns[wanted] = places[0]
-    units = {unit.lower() for known in FACTORS.values() for unit in known} | set(_OTHER_NAMES)
-    found = [i for i, told in enumerate(words) if told[:1] == ["value"]]
-    found = found or [i for i, told in enumerate(words) if told and (told[0] in _VALUES or set(told) <= units)]
-    if len(found) > 1:
-        raise InputError(f"{path} has several columns of values ({listed([names[i] for i in found])}); keep one.")
-    if "key" not in columns or not found:
-        raise InputError(f"{path} needs the columns key and value; it has {listed(names)}.")
-    (columns["value"],) = found
-    told, bracket = words[found[0]], re.search(r"[\[(]\s*([^\])]*?)\s*[\])]", names[found[0]])
-    texts = [bracket[1]] if bracket else [word for word in told if word in units]
-    if texts[1:]:
-        texts = [word for word in texts if word not in ("throughput",)]
-    return columns, _unit(
-        texts[-1], metric, f"The column '{shortened(names[found[0]], 60)}' of {path}"
-    ) if texts else ""
-
-
-def _number(text: str, separator: str, where: str) -> float:
-    text = text.replace(",", ".") if separator != "," and "." not in text else text
-    try:
-        number = float(text)
-    except ValueError:
-        raise InputError(f"{where}: '{shortened(text, 40)}' is no number.") from None
-    if not 1e-12 < number < 1e12:
-        raise InputError(
-            f"{where}: {shortened(text, 40)} is no measured value; take out what failed, and measure again."
-        )
-    return number
-
-
-def _unit(text: str, metric: str, where: str) -> str:
-    """The unit that a text names, of those that the metric may have."""
-    known = FACTORS.get(UNITS.get(metric, ""), {})
-    name = _OTHER_NAMES.get(text.lower(), text)
-    for unit in known:
-        if name.lower() == unit.lower():
-            return unit
-    raise InputError(
-        f"{where} names the unit '{shortened(text, 40)}'; {metric} is read in {', '.join(known) or 'no unit'}."
-    )
-
-
-def _only(texts: Any, name: str, metric: str, path: Path) -> str:
+def _only(texts: Any, name: str, metric: str, path: Path | str) -> str:
     """The only text of a column, '' where there is none; units by their usual names."""
     found = list(dict.fromkeys(str(text) for text in texts))
     if len(found) > 1:
         raise InputError(
             f"{path} has several values of {name} for one device ({listed(found)}); adapt to one at a time."
         )
-    return _unit(found[0], metric, f"The column unit of {path}") if found and metric else "".join(found)
-
-
-def _converted(m: Measurements, unit: str, wanted: str) -> Measurements:
-    values = m.table["value"].astype(float)
-    values = 1000 * m.devices[0].batch / values if unit == "fps" else values * FACTORS[wanted][unit]
-    return Measurements(m.architectures, m.devices, m.table.assign(value=values), m.name)
+    return unit_of(found[0], metric, f"The column unit of {path}") if found and metric else "".join(found)
 
 
 def _check_plausible(m: Measurements, predictor: Any, far: float) -> None:
@@ -242,8 +140,9 @@ def _check_plausible(m: Measurements, predictor: Any, far: float) -> None:
     archs, own = m.architectures[m.table["arch"].to_numpy()], m.table["value"].to_numpy(float)
     known = np.array([predictor.predict(archs, device) for device in predictor.devices_])
     known, wanted = np.maximum(known, 1e-12), UNITS[predictor.metric]
-    ranks = [float(np.nan_to_num(spearmanr(own, row).statistic)) for row in known] if len(own) >= 8 else [0.0]
-    if wanted == "ms" and max(ranks) < -0.5:
+    varied = len(own) >= 8 and np.ptp(own) > 0
+    ranks = [float(np.nan_to_num(spearmanr(own, row).statistic)) for row in known if np.ptp(row) > 0 and varied]
+    if wanted == "ms" and max(ranks, default=0.0) < -0.5:
         raise InputError(
             f"The values of {m.name} fall where those of every known device rise: are they images per second? Say so "
             "with --unit fps, or --unit ms if they are milliseconds."

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from datasets.files.reading import shortened
-from datasets.records import Architectures, InputError, Measurements
+from datasets.records import Architectures, Device, InputError, Measurements
+from encoders.base import DeviceEncoder
+from encoders.device import DeviceSpecs
 from predictors.regressor import Regressor
 from predictors.scaling import Scale
 
@@ -64,6 +67,52 @@ def read_samples(predictor: Regressor, few: Measurements, scale: str) -> Samples
     if scale == "log" and not (samples.values > 0).all():
         raise InputError(f"{predictor.metric} of {few.name} has values that are not above zero.")
     return samples
+
+
+def given(predictor: object, few: Measurements | None, device: Device | None) -> Measurements:
+    """What was measured on the new device alone.
+
+    Args:
+        predictor: what cannot do without.
+        few: measurements.
+        device: the new one; None: the one of `few`.
+
+    Raises:
+        InputError: there is none.
+    """
+    if few is None:
+        raise too_few(predictor, 1, 0)
+    return few if device is None or few.devices == (device,) else few.where(devices=[device.name])
+
+
+def new_one(few: Measurements | None, device: Device | None) -> Device:
+    """The device that is new where nothing may have been measured on it."""
+    if device is not None:
+        return device
+    if few is None or len(few.devices) != 1:
+        raise InputError("Say which device is new: give it, or measurements of one device.")
+    return few.devices[0]
+
+
+def too_few(predictor: object, least: int, samples: int) -> InputError:
+    """The sentence about a predictor that needs `least` samples of a new device where there are `samples`."""
+    return InputError(
+        f"{type(predictor).__name__} learns a new device from {least} measured architectures or more, not {samples}."
+    )
+
+
+def distances(sources: Sequence[Device], device: Device, specs: DeviceEncoder | None = None) -> np.ndarray:
+    """Squared distances [S + 1, S] of published numbers, each in its deviations over the sources.
+
+    Args:
+        sources: devices [S].
+        device: the new one, of which the last row is.
+        specs: what is known of devices, by default `DeviceSpecs`.
+    """
+    table = (specs or DeviceSpecs())([*sources, device])
+    std = table[:-1].std(axis=0)
+    table = table / np.where(std > 0, std, 1.0)
+    return ((table[:, None] - table[None, :-1]) ** 2).sum(axis=-1)
 
 
 def samples_of(m: Measurements, metric: str) -> Samples:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from datasets.files.checkpoint import array, module
-from datasets.records import Architectures, InputError, Measurements
+from datasets.records import Architectures, Device, InputError, Measurements
 from encoders.base import GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph
 from predictors.base import Log, silent
 from predictors.neural import TorchPredictor
-from predictors.new_devices.few_shot import draw, for_new_device
+from predictors.new_devices.few_shot import draw, for_new_device, given, too_few
 from predictors.regressor import Inputs
 from predictors.scaling import Scale
 
@@ -125,8 +125,15 @@ class HelpMeta(TorchPredictor):
         more = draw(others, n - self.references, rng)
         return Architectures(archs.space, np.concatenate([self.references_.decisions, more.decisions]))
 
-    def adapt(self, few: Measurements) -> Self:
-        """A predictor for the one device of `few`, which must hold the references; it is adapted on all of `few`."""
+    def check_new_device(self, device: Device, samples: int) -> None:
+        """The references are measured first, on any device."""
+        if samples < self.references:
+            raise too_few(self, self.references, samples)
+
+    def adapt(self, few: Measurements | None, device: Device | None = None) -> Self:
+        """A predictor for one new device of which `few` must hold the references; it is adapted on all that was
+        measured there."""
+        few = given(self, few, device)
         new, archs, z = for_new_device(self, few)
         place = {key: i for i, key in enumerate(archs.keys)}
         if missing := [key for key in self.references_.keys if key not in place]:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from datasets.records import Architectures, Measurements
+from datasets.records import Architectures, Device, Measurements
 from encoders.base import GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph
 from predictors.base import Log
 from predictors.neural import NeuralPredictor
-from predictors.new_devices.few_shot import draw, for_new_device
+from predictors.new_devices.few_shot import draw, for_new_device, given, too_few
 from predictors.regressor import Inputs
 from predictors.scaling import Scale
 
@@ -89,13 +89,18 @@ class Nasflat(NeuralPredictor):
         """`n` of them at random."""
         return draw(archs, n, rng)
 
-    def adapt(self, few: Measurements) -> Self:
-        """A predictor for the one device of `few`, fine-tuned on what was measured there."""
+    def check_new_device(self, device: Device, samples: int) -> None:
+        """One sample of any device will do."""
+        if not samples:
+            raise too_few(self, 1, samples)
+
+    def adapt(self, few: Measurements | None, device: Device | None = None) -> Self:
+        """A predictor for one new device, fine-tuned on what was measured there."""
         from scipy.stats import spearmanr
 
         from predictors.training import Training
 
-        new, archs, z = for_new_device(self, few)
+        new, archs, z = for_new_device(self, given(self, few, device))
         x = new.encode(archs)
         sources = self.forward(x)
         alike = [np.nan_to_num(spearmanr(column, z[:, 0]).statistic) if len(z) > 1 else 0.0 for column in sources.T]

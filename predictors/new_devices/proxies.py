@@ -10,14 +10,14 @@ from typing import Any, Self
 import numpy as np
 
 from datasets.files.checkpoint import array
-from datasets.records import Architectures, Measurements
+from datasets.records import Architectures, Device, Measurements
 from encoders.base import VectorEncoder
 from encoders.flat import Totals
 from predictors.base import Log
 from predictors.gcn import GCN
 from predictors.linear import Mean
 from predictors.new_devices.base import FewShot
-from predictors.new_devices.few_shot import draw, read_samples
+from predictors.new_devices.few_shot import draw, given, read_samples, too_few
 from predictors.regressor import Inputs, Regressor
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
@@ -126,10 +126,16 @@ class FineTunedGCN(GCN):
         """`n` of `archs` at random."""
         return draw(archs, n, rng)
 
-    def adapt(self, few: Measurements) -> Self:
-        """See `Adaptable.adapt`."""
+    def check_new_device(self, device: Device, samples: int) -> None:
+        """One sample of any device will do."""
+        if not samples:
+            raise too_few(self, 1, samples)
+
+    def adapt(self, few: Measurements | None, device: Device | None = None) -> Self:
+        """A new predictor of one new device (`Adaptable.adapt`)."""
         import torch
 
+        few = given(self, few, device)
         archs, y, _ = read_samples(self, few, self.scale.kind)
         x = self.encode(archs)
         new = copy.copy(self)

@@ -10,18 +10,17 @@ import pandas as pd
 
 from datasets.files.writing import write_text
 from datasets.records import InputError
-from predictors.rows import Columns, one_of, run_files, score, share, text, whole
+from predictors.rows import SCORES, Columns, one_of, run_files, text, whole
 from predictors.rows import read_rows as rows_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NEEDED: Columns = {
-    **dict.fromkeys(("predictor", "dataset", "device_set", "device", "sampler", "left_out"), text),
-    **dict.fromkeys(("seed", "shots", "draw", "sources", "source_cells"), whole),
-    **{"cells": one_of("all", "connected"), "shared_family": one_of(True, False)},
-    **dict.fromkeys(("spearman", "kendall", "within_5", "within_10"), share),
-    "mape": score,
+    **SCORES,
+    **dict.fromkeys(("device_set", "sampler", "left_out"), text),
+    **dict.fromkeys(("draw", "sources", "source_cells"), whole),
+    "shared_family": one_of(True, False),
 }
 """Columns that a row must have."""
 SHOWN = ("spearman", "kendall", "mape", "within_5", "within_10", "coverage", "width_spearman")
@@ -35,7 +34,7 @@ def read_rows(folder: Path) -> list[dict[str, Any]]:
     """
     files = run_files(folder, "python -m predictors transfer --sweep FILE")
     remedy = "delete this run and run its sweep again"
-    rows = [row for file in files for row in rows_of(file, NEEDED, remedy, part="rows")]
+    rows = [row for file in files for row in rows_of(file, NEEDED, remedy)]
     if not any(row["cells"] == "all" for row in rows):
         raise InputError(f"No run in {folder} has rows of all cells; {remedy}.")
     return rows

@@ -53,7 +53,8 @@ def netadapt(
     Args:
         lut: table of its layers' latencies, which `python -m search layers` lists, `python -m measure run` measures and
             `python -m measure table` writes.
-        network: of the space, to be trained from seeded weights first; or an ONNX file, whose weights are kept.
+        network: of the space, or SPACE:ARCHITECTURE as zoo:resnet18, to be trained from seeded weights first; or an
+            ONNX or .keras file, or torch:MODULE:CALLABLE, whose weights are kept.
         space: of the network, with its skeleton.
         device: name of a device of the table; may be left out where there is only one.
         budget_ratio: latency to reach, as a share of the whole network's.
@@ -100,20 +101,16 @@ def netadapt(
 
 def _network(name: str, space: str) -> tuple[Network, Weights | None]:
     """The network and the weights of its file, if it is one."""
-    if name.endswith((".onnx", ".keras")):
-        from datasets.networks.reading import read_model
-
-        model = read_model(name, 1)
-        return model.network, model.weights
-    from datasets.spaces import parse_space
+    from datasets.networks.reading import read_model, space_and_key
     from measure.accuracy.digits import SIDE
     from measure.accuracy.training import Training
 
-    where = parse_space(space)
-    network = where.expand(where.parse([name])[0])
-    if network.ops[0].attrs["shape"][-1] < SIDE:  # pixels are folded into channels
-        network, _ = Training(skeleton=space).network(name)
-    return network, None
+    model = read_model(name, 1, space=space, modules=True)
+    if model.weights is None and model.network.ops[0].attrs["shape"][-1] < SIDE:  # pixels are folded into channels
+        skeleton, key = space_and_key(name, space)
+        network, _ = Training(skeleton=skeleton).network(key)
+        return network, None
+    return model.network, model.weights
 
 
 def _trainer(data: Path | None, batch: int, rate: float) -> Trainer:

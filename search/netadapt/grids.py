@@ -10,7 +10,7 @@ import numpy as np
 
 from datasets.files.writing import write_text
 from datasets.networks.network import Network
-from datasets.networks.reading import read_model
+from datasets.networks.reading import read_model, split_names
 from datasets.records import InputError
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.layers import Layer
@@ -72,13 +72,8 @@ def _axis(side: dict[int, int], grid: Grid) -> list[int]:
 
 
 def open_network(name: str, space: str) -> Network:
-    """A network: one of a space, or what `read_model` takes."""
-    if name.endswith((".onnx", ".keras")):
-        return read_model(name, 1).network
-    from datasets.spaces import parse_space
-
-    where = parse_space(space)
-    return where.expand(where.parse([name])[0])
+    """The network that a command line names (`read_model`): of the space, or by a name of its own."""
+    return read_model(name, 1, space=space, modules=True).network
 
 
 def layers(
@@ -93,14 +88,15 @@ def layers(
     measures them.
 
     Args:
-        network: of the space, or ONNX files; several are separated by commas.
+        network: of the space, or .onnx or .keras files, SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE,
+            which imports that module; several are separated by commas.
         out: the file to write, one layer a line.
         space: of the networks.
         grid: which channels.
         direct: how many whole networks of random widths to add for each network, beside itself, for judging the sums.
         seed: of those widths.
     """
-    found = [find_groups(open_network(name.strip(), space)) for name in network.split(",")]
+    found = [find_groups(open_network(name, space)) for name in split_names(network)]
     lines = [one.network().key for one in layers_to_measure(found, grid)]
     for groups in found if direct else ():
         lines += [Network.of(one.ops, one.edges).key for one in direct_networks(groups, grid, direct, seed)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from datasets.files.checkpoint import DAMAGE, array, module, number
+from datasets.files.checkpoint import array, module, number, restoring
 from datasets.records import Architectures, InputError, Measurements
 from datasets.spaces import parse_space
 from encoders.cell import CellOneHot
@@ -146,7 +146,7 @@ class DeviceNet:
         Raises:
             InputError: it was edited.
         """
-        try:
+        with restoring("This network of devices does not fit its settings; was its file edited?"):
             net = DeviceNet(**state["settings"])
             net.references_ = parse_space(state["space"]).parse(state["references"])
             choices = net.references_.space.num_choices
@@ -161,8 +161,6 @@ class DeviceNet:
             net.network_.requires_grad_(False)
             if not np.isfinite(net.predict(net.references_, logs[net.places_, 0])).all():
                 raise ValueError("predictions are not finite")
-        except DAMAGE as error:
-            raise InputError("This network of devices does not fit its settings; was its file edited?") from error
         return net
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 
-from datasets.files.checkpoint import DAMAGE, array, module, read_checkpoint, write_checkpoint
-from datasets.records import Architectures, InputError, Space
+from datasets.files.checkpoint import array, module, read_checkpoint, restoring, write_checkpoint
+from datasets.records import Architectures, Space
 from datasets.spaces import parse_space
 from search.base import Decision, Ledger, Problem, Progress, silent
 from search.optimizer.decoding import decoded, usable
@@ -218,7 +218,7 @@ class OptimizerNetwork:
         import torch
 
         saved = read_checkpoint(path, "an optimizer network")
-        try:
+        with restoring(f"What was learnt in {path} does not fit its settings; was it edited?"):
             new = OptimizerNetwork(**saved["settings"])
             new.space_ = parse_space(saved["space"])
             mean, std = array(saved["mean"], None), array(saved["std"], len(saved["mean"]))
@@ -231,8 +231,6 @@ class OptimizerNetwork:
             device = torch.zeros(costs, len(mean) // costs - 1)
             if not bool(torch.isfinite(new.relaxed(device, torch.ones(1, costs))).all()):
                 raise ValueError("probabilities are not finite")
-        except DAMAGE as error:
-            raise InputError(f"What was learnt in {path} does not fit its settings; was it edited?") from error
         return new
 
 

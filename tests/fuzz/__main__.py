@@ -4,16 +4,19 @@ Prints the cases by family and what was found, keeps each finding in a folder, e
 """
 
 import argparse
+import itertools
 import json
 import random
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+from datasets.files.writing import write_text
 from tests.conftest import ROOT  # one thread, before numpy is imported
-from tests.fuzz.campaign import Campaign, case, write
-from tests.fuzz.family import families
+from tests.fuzz.campaign import Campaign, case, regressions, write
+from tests.fuzz.family import Family, families
 
 
 def main() -> int:
@@ -25,9 +28,9 @@ def main() -> int:
     parser.add_argument("--cases", type=int, default=0, help="instead of a time, how many of each family")
     parser.add_argument("--case", type=int, help="only this one; what it writes stays in the folder of findings")
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
-    parser.add_argument("--valid", type=int, default=0, help="how many undamaged inputs, first")
+    parser.add_argument("--valid", type=int, default=0, help="how many undamaged inputs, and the regressions")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "fuzz", help="folder of findings")
-    parser.add_argument("--summary", type=Path, help="JSON file of the counts")
+    parser.add_argument("--summary", type=Path, help="JSON file of the counts, written after each family")
     given = parser.parse_args()
     known = families()
     chosen = [known[name] for name in given.family.split(",")] if given.family else list(known.values())
@@ -41,44 +44,46 @@ def main() -> int:
             write(files, given.out / f"{family.name}-{seed}-{given.case}")
             print(*map(repr, command))
         else:
-            _run(campaign, chosen, 3600 * given.hours + given.seconds, given.cases, given.first, given.valid)
-    return _tell(campaign, given.summary)
+            _run(campaign, chosen, given)
+    return _tell(campaign)
 
 
-def _run(campaign: Campaign, chosen: list, seconds: float, cases: int, first: int, valid: int) -> None:
-    print(f"seed {campaign.seed}")
-    start, batch = time.monotonic(), cases or 100
-    while True:
+def _run(campaign: Campaign, chosen: Sequence[Family], given: argparse.Namespace) -> None:
+    print(f"seed {campaign.seed}", flush=True)
+    start, seconds, batch = time.monotonic(), 3600 * given.hours + given.seconds, given.cases or 100
+    for first in itertools.count(given.first, batch):
         for family in chosen:
             began, count = time.monotonic(), max(1, round(batch * family.share))
-            campaign.run(family, [*range(-1, -valid - 1, -1), *range(first, first + count)])
-            left = "" if cases else f", {seconds - (time.monotonic() - start):.0f} s left"
-            took = (time.monotonic() - began) / count
-            print(f"{family.name:22} {first + count:6} cases, {1000 * took:5.0f} ms each{left}", flush=True)
-            if not cases and time.monotonic() - start > seconds:
+            whole = given.valid + len(regressions(family)) if given.valid and first == given.first else 0
+            campaign.run(family, [*range(-1, -whole - 1, -1), *range(first, first + count)])
+            if given.summary:
+                write_text(given.summary, json.dumps({"cases": campaign.counts, "found": _found(campaign)}))
+            left = "" if given.cases else f", {seconds - (time.monotonic() - start):.0f} s left"
+            took = (time.monotonic() - began) / (count + whole)
+            print(f"{family.name:26} {first + count:6} cases, {1000 * took:5.0f} ms each{left}", flush=True)
+            if not given.cases and time.monotonic() - start > seconds:
                 return
-        first, valid = first + batch, 0
-        if cases:
+        if given.cases:
             return
 
 
-def _tell(campaign: Campaign, summary: Path | None) -> int:
-    print(f"\n{'family':22} {'cases':>6} {'found':>6}   exit codes")
+def _found(campaign: Campaign) -> list[tuple[str, str, int]]:
+    """Findings: family, kind, how many."""
+    return [(name, kind, count) for (name, kind), count in campaign.found.most_common()]
+
+
+def _tell(campaign: Campaign) -> int:
+    print(f"\n{'family':26} {'cases':>6} {'found':>6}   exit codes")
     for name, count in sorted(campaign.counts.items()):
         found = sum(n for (family, _), n in campaign.found.items() if family == name)
         codes = {code: n for (family, code), n in sorted(campaign.answered.items()) if family == name}
-        print(f"{name:22} {count:6} {found:6}   {', '.join(f'{code}: {n}' for code, n in codes.items())}")
+        print(f"{name:26} {count:6} {found:6}   {', '.join(f'{code}: {n}' for code, n in codes.items())}")
     total = sum(campaign.found.values())
-    print(f"{'all':22} {sum(campaign.counts.values()):6} {total:6}\n")
-    for (name, kind), count in campaign.found.most_common():
+    print(f"{'all':26} {sum(campaign.counts.values()):6} {total:6}\n")
+    for name, kind, count in _found(campaign):
         print(f"{count:6} {name}: {kind}")
     if total:
         print(f"\nseed {campaign.seed}; inputs, commands and tracebacks: {campaign.findings}")
-    if summary:
-        found = [[name, kind, count] for (name, kind), count in campaign.found.items()]
-        answered = [[name, code, count] for (name, code), count in campaign.answered.items()]
-        told = {"seed": campaign.seed, "cases": campaign.counts, "found": found, "answered": answered}
-        summary.write_text(json.dumps(told, indent=1))
     return int(total > 0)
 
 

@@ -80,7 +80,9 @@ class Campaign:
         rows = [json.loads(line) for line in journal.read_text().splitlines()] if journal.exists() else []
         begun = [row["begun"] for row in rows if "begun" in row]
         if not begun:
-            raise RuntimeError(f"{family.name} cannot make its inputs:\n{(self.folder / 'trace').read_text()}")
+            self.say(f"{family.name} cannot make its inputs:\n{(self.folder / 'trace').read_text()}")
+            self.found[family.name, "cannot make its inputs"] += 1
+            return len(numbers)
         for row in rows:
             if "code" in row:
                 self.answered[family.name, row["code"]] += 1
@@ -107,8 +109,8 @@ class Campaign:
 
 
 def case(family: Family, seed: int, number: int, folder: Path) -> tuple[Files, Command]:
-    """A damaged input and the command that reads it; the same for the same numbers. -1, -2, ... are valid inputs, then
-    those that were found once, as they are."""
+    """A damaged input and the command that reads it; the same for the same numbers. -1, -2, ... are those that
+    were found once, then valid inputs, as they are."""
     valid = _made(family, folder)
     rng = Random(f"{family.name} {seed} {number}")
     files = family.mutate(rng.choice(valid), rng) if number >= 0 else _unchanged(valid, family, -number - 1)
@@ -118,16 +120,22 @@ def case(family: Family, seed: int, number: int, folder: Path) -> tuple[Files, C
 
 def _filled(argument: str, files: Files) -> str:
     """A part of a command line, with the text of a file where it says @file."""
-    flag, mark, name = argument.rpartition("@")
-    return flag + os.fsdecode(files[name]) if mark and name in files else argument
+    for name in files:
+        argument = argument.replace(f"@{name}", os.fsdecode(files[name])) if "@" in argument else argument
+    return argument
+
+
+def regressions(family: Family) -> list[Path]:
+    """Folders of the inputs that were found once."""
+    return sorted((REGRESSIONS / family.name).glob("*/"))
 
 
 def _unchanged(valid: Sequence[Files], family: Family, number: int) -> Files:
-    folders = sorted((REGRESSIONS / family.name).glob("*/"))
-    if number < len(valid) or not folders:
-        return valid[number % len(valid)]
-    folder = folders[(number - len(valid)) % len(folders)]
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    found = regressions(family)
+    if number >= len(found):
+        return valid[(number - len(found)) % len(valid)]
+    files = [path for path in found[number].rglob("*") if path.is_file()]
+    return {str(path.relative_to(found[number])): path.read_bytes() for path in files}
 
 
 def write(files: Files, folder: Path) -> None:

@@ -23,7 +23,7 @@ class Family:
         make: valid inputs; the folder is for what commands need beside them, and stays from call to call.
         mutate: damages an input.
         attack: a command line that reads the input; the paths are the folder of the input, which is the working folder
-            too, and that of `make`. `@NAME` at an argument's end stands for the text of a file of the input.
+            too, and that of `make`. `@NAME` in an argument stands for the text of a file of the input.
         share: of the cases, relative to other families; less than 1 where commands are slow.
         rewrites: names of the input's files that the command may replace.
     """

@@ -189,7 +189,7 @@ LETI = "class_path: datasets.leti.Leti\ninit_args: {path: leti.json}\n"
 PUBLIC = "class_path: datasets.public.pi5.HwNasBench360\ninit_args: {task: cifar100, devices: [a]}\n"
 HELD_OUT = "class_path: datasets.splits.HeldOutArchitectures\ninit_args: {train: 10, val: 5, test: 0}\n"
 RANDOM = "class_path: datasets.splits.Random\ninit_args: {train: 0.5, val: 0.2}\n"
-DEVICES = "class_path: datasets.splits.HeldOutDevices\ninit_args: {families: [family_1]}\n"
+DEVICES = "class_path: datasets.splits.HeldOutDevices\ninit_args: {devices: [toy_1]}\n"
 CONFIG = """
 data: {class_path: datasets.measured.Measured, init_args: {path: @/table.parquet}}
 split: {class_path: datasets.splits.Random, init_args: {train: 10, val: 5}}
@@ -247,7 +247,7 @@ leave_out:
 FAMILIES = (
     Family("predictor yaml", _with_bench(*PREDICTORS), edit, _use_predictor, share=1.5),
     Family("small predictor yaml", _with_bench(LINEAR, PREDICTORS[-1]), edit, _use_small_predictor, share=0.3),
-    Family("data yaml", _with_bench(TABLE, TABLE, LETI, PUBLIC), edit, _use_data),
+    Family("data yaml", _with_bench(TABLE, TABLE, TABLE, LETI, PUBLIC), edit, _use_data),
     Family("split yaml", _with_bench(HELD_OUT, RANDOM, DEVICES), edit, _use_split, share=0.5),
     Family("config yaml", _with_bench(CONFIG), edit, _use_config, share=0.5),
     Family("sweep yaml", _with_bench(SWEEP, SWEEP, SWEEP, TRANSFER), edit, _use_sweep),

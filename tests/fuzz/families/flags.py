@@ -71,7 +71,7 @@ def _changed(word: str, rng: Random) -> str:
             (word[:-1], word + "x", "--", "-" + word, word + "=", word.upper(), "--help", "--print_config", "")
         )
     odd = rng.choice((*NUMBERS, *WORDS, *CLASS_PATHS, "[1]", "{}", "[", "{a: 1}", "true", "1_0", "\udcff"))
-    return str(odd).replace("\0", "")
+    return "." if odd == "/" else str(odd).replace("\0", "")  # what a person writes to the root is their wish
 
 
 FAMILIES = (Family("flags", _make, lambda files, rng: files, _attack, share=1.5),)

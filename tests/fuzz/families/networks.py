@@ -67,16 +67,14 @@ def change_keras(content: bytes, rng: Random) -> bytes:
 
 def _tflite(folder: Path) -> list[Files]:
     from datasets.networks.builder import NetworkBuilder
-    from datasets.networks.model import Model
     from measure.backends import parse_backend
-    from measure.builders.weights import make_weights
+    from measure.base import with_weights
 
     net = NetworkBuilder()
     x = net.pointwise("relu", net.conv(net.add("input", (3, 8, 8)), 4, 3, bias=1))
     network = net.finish("", "small", net.add("dense", (4,), net.pool("avg_pool", x, 2, 2)))
     (folder / "tflite").mkdir(exist_ok=True)
-    model = Model(network, make_weights(network))
-    path = parse_backend("litert").for_network(network).artefact(model, folder / "tflite")
+    path = parse_backend("litert").for_network(network).artefact(with_weights(network), folder / "tflite")
     return [{"m.tflite": path.read_bytes()}]
 
 

@@ -62,6 +62,8 @@ def _use_space(case: Path, beside: Path, rng: Random) -> Command:
             "--out",
             "b",
         ]
+    if rng.random() < 0.2:
+        return ["datasets", "show", "@space:@arch"]
     what = rng.choice((["--limit", rng.choice(("2", "0", "-1", "1e9"))], ["--archs", str(case / "archs.txt")]))
     return [
         "measure",

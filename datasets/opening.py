@@ -1,0 +1,91 @@
+"""Data sets by what people name: a YAML of configs/datasets, a table of `measure table`, a .csv, or several."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from datasets.base import Dataset
+from datasets.files.described import from_config
+from datasets.files.reading import existing, read_yaml, shortened
+from datasets.records import InputError, Measurements
+
+KINDS = {".parquet": "datasets.measured.Measured", ".csv": "datasets.csv_table.CsvTable"}
+"""The classes that read files of measurements, by suffix; a field `path` of each is the file."""
+HINT = (
+    "measurements are a .yaml of configs/datasets, a .parquet of `python -m measure table` or a .csv with the columns "
+    "key, device and value"
+)
+
+
+@dataclass
+class Joined(Dataset):
+    """Several data sets as one; where they are of different spaces it is a data set of networks.
+
+    Attributes:
+        parts: the data sets, at least one.
+    """
+
+    parts: list[Dataset]
+
+    def measurements(self) -> Measurements:
+        if not self.parts:
+            raise InputError("Joined needs parts: name at least one data set.")
+        return Measurements.concat([part.measurements() for part in self.parts])
+
+
+def open_dataset(names: str | Path) -> Dataset:
+    """The data set of a file, or of several files separated by commas.
+
+    Raises:
+        InputError: there is no such file, it describes no data set, or it is of another kind.
+    """
+    return from_config(described(str(names)), Dataset)  # type: ignore[type-abstract]
+
+
+def open_measurements(names: str | Path) -> Measurements:
+    """What `open_dataset` holds."""
+    return open_dataset(names).measurements()
+
+
+def described(names: str) -> dict[str, Any]:
+    """`{class_path, init_args}` of what `open_dataset` opens."""
+    parts = [_described(name.strip()) for name in names.split(",")]
+    return parts[0] if len(parts) == 1 else {"class_path": "datasets.opening.Joined", "init_args": {"parts": parts}}
+
+
+def _described(name: str) -> dict[str, Any]:
+    suffix = Path(name).suffix.lower()
+    if suffix in KINDS:
+        return {"class_path": KINDS[suffix], "init_args": {"path": name}}
+    if suffix not in (".yaml", ".yml"):
+        existing(Path(name), HINT)
+        raise InputError(f"{shortened(name)} holds no measurements; {HINT}.")
+    return read_yaml(existing(Path(name), HINT), HINT)
+
+
+def with_datasets(arguments: Sequence[str], flags: Sequence[str] = ("--data",)) -> list[str]:
+    """A command line in which data sets are described as jsonargparse reads them, where they are named as above.
+
+    Args:
+        arguments: words.
+        flags: whose values are data sets, as `--flag value` or `--flag=value`; '' for words that follow no flag.
+    """
+    found, before = list[str](), ""
+    for word in arguments:
+        flag, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
+        if flag in flags and (equals or not word.startswith("--")):
+            word = f"{flag}={_rewritten(value)}" if equals else _rewritten(word)
+        before = word if word.startswith("--") and not equals else ""
+        found.append(word)
+    return found
+
+
+def _rewritten(value: str) -> str:
+    """JSON in place of the names of tables, or of several files; what jsonargparse reads itself stays as it is."""
+    suffixes = {Path(name.strip()).suffix.lower() for name in value.split(",")}
+    named = suffixes <= {*KINDS, ".yaml", ".yml"} and (len(value.split(",")) > 1 or suffixes <= set(KINDS))
+    return json.dumps(described(value)) if named and not value.lstrip().startswith(("{", "[")) else value

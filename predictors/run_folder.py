@@ -1,0 +1,107 @@
+"""Run folders of `train.py` and of `python -m predictors transfer`: their names, which are skipped, what they hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from datasets.files.folders import Busy, Outcome, check_replaceable, complete, inside, locked, whole_folder
+from datasets.files.writing import write_text
+from predictors.base import Predictor
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SHORT = ("config.yaml", "predictor.pt", "metrics.json", "report.html")
+"""What a run folder holds, of a predictor that is scored as adapted to many new devices."""
+FILES = ("config.yaml", "predictor.pt", "predictor.onnx", "metrics.json", "predictions.parquet", "report.html")
+"""What a run folder holds, with predictions; of a predictor without an ONNX form, no predictor.onnx."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a run folder is written from.
+
+    Attributes:
+        config: what made it, as the command's `--config` reads it.
+        predictor: as `fit` left it.
+        rows: of metrics.
+        predictions: of metric, set, key, device, measured and predicted values; None: not kept.
+    """
+
+    config: dict[str, Any]
+    predictor: Predictor
+    rows: list[dict[str, Any]]
+    predictions: pd.DataFrame | None = None
+
+    def write(self, folder: Path) -> None:
+        """Write `FILES` into a folder; without predictions, `SHORT`."""
+        import yaml
+
+        from predictors.export import export
+        from predictors.report import run_report
+
+        write_text(folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
+        self.predictor.save(folder / "predictor.pt")
+        write_text(folder / "metrics.json", json.dumps(self.rows, indent=1))
+        write_text(folder / "report.html", run_report(self.config, self.rows, self.predictions))
+        if self.predictions is not None:
+            if "predictor.onnx" in files_of(self.predictor):
+                export(self.predictor, folder / "predictor.onnx")
+            self.predictions.to_parquet(folder / "predictions.parquet", index=False)
+
+
+def files_of(predictor: Predictor) -> tuple[str, ...]:
+    """What a run folder of this predictor holds, with predictions."""
+    from predictors.regressor import Regressor
+
+    return FILES if isinstance(predictor, Regressor) else tuple(name for name in FILES if name != "predictor.onnx")
+
+
+def named(study: Path, name: str, config: dict[str, Any]) -> Path:
+    """The run folder of a study that belongs to a configuration: a name, then a digest of all settings."""
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:10]
+    return inside(study, f"{name}-{digest}")
+
+
+def run_once(
+    out: Path, files: tuple[str, ...], work: Callable[[Path], Run], *, study: bool, overwrite: bool = False
+) -> Outcome:
+    """Do a run and write its folder, which appears when it is whole; one process at a time.
+
+    Args:
+        out: the run folder.
+        files: what it holds when it is whole: `files_of` its predictor, or `SHORT`.
+        work: does the run, whose folder is going to be the given one.
+        study: whether the folder is one of many: it is skipped where it is complete, or where another process is at it.
+        overwrite: replace a run folder that is there.
+
+    Returns:
+        Whether the run is done now, was complete before, or is being done by another process.
+
+    Raises:
+        InputError: the folder may not be written, or another process is at it and it is not one of many.
+    """
+    skips = study and not overwrite
+    try:
+        if not (skips and complete(out, files)):
+            check_replaceable(out, files, overwrite)
+            with locked(out) as place:
+                if not (skips and complete(place, files)):  # since another process may have done it meanwhile
+                    check_replaceable(place, files, overwrite)
+                    done = work(place)
+                    with whole_folder(place, files, overwrite) as part:
+                        done.write(part)
+                    print(f"finished: {out}, see {out / 'report.html'}")
+                    return "done"
+    except Busy as reason:
+        if not study:
+            raise
+        print(f"left out: {reason}")
+        return "busy"
+    print(f"complete: {out}")
+    return "complete"
