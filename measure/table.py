@@ -100,7 +100,7 @@ def quiet_rows(rows: list[Row], limit: float) -> list[Row]:
 
 def _timed(row: Row) -> bool:
     """Whether a row holds milliseconds: it did not fail, and belongs to a device."""
-    return row["device"] is not None and "error" not in row
+    return "error" not in row and row["device"] is not None
 
 
 UNKNOWN = {"deviation": np.nan, "quantiles": [np.nan] * 4}
