@@ -161,6 +161,20 @@ def test_coefficients_are_found_and_stay_where_nothing_is_told() -> None:
     assert set(most_telling(alike, guess, prior, 0.1, 3)[:2]) & {20, 21}, "what is told once need not be told again"
 
 
+def test_no_step_leads_to_totals_below_zero_where_a_cost_is_taken_off() -> None:
+    """As calls are from sums of layers that were measured alone; a whole step of Gauss-Newton would do so here."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        costs = rng.exponential(1, (20, 5))
+        costs[:, 4] = -costs[:, :4].sum(axis=1) * rng.uniform(0.5, 0.9, 20)
+        truth = np.append(rng.lognormal(0, 0.3, 4), 1.0)
+        measured = np.maximum(costs @ truth, 0.05) * np.exp(0.1 * rng.standard_normal(20))
+        with np.errstate(invalid="ignore"):
+            found = calibrate(costs, measured, np.ones(5), np.eye(5), 0.02)
+        before, after = (np.abs(np.log(measured / (costs @ x))).mean() for x in (np.ones(5), found))
+        assert after <= before, seed
+
+
 def test_measured_networks_correct_the_sum_of_layers(fitted: LayerSum) -> None:
     train, test = network_table(20, 5), network_table(30, 6)
     corrected = fitted.calibrated(train)
