@@ -76,13 +76,14 @@ class Predictor(CostModel):
         """Take over what `state` gave; what does not fit the configuration raises one of `checkpoint.DAMAGE`."""
 
     def predict(self, archs: Architectures, device: Device | None = None) -> np.ndarray:
-        """Predictions [A] on one device it was fitted on (none for a metric of no device), in the metric's unit."""
+        """Predictions [A] on one device it was fitted on, in the metric's unit; it may be left out where there is one
+        or none."""
         return self.predict_all(archs)[:, self.column(device)]
 
     def column(self, device: Device | None) -> int:
         """Which output answers for a device; an unknown one raises `InputError`."""
         names = [d.name for d in self.devices_]
-        if device is None and not names:
+        if device is None and len(names) < 2:
             return 0
         if device is None or device.name not in names:
             asked = "no device" if device is None else f"device '{device.name}'"

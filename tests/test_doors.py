@@ -108,7 +108,7 @@ def test_a_table_of_files_adapts_a_predictor_where_the_files_are_not(
     done = run("-m", "predictors", "adapt", pricer, "--measurements", measured / "mine.parquet", "--out", mine)
     assert "answers for pc_ort_fp32_1; 10 measurements of 10 architectures" in done.stdout, done.stderr
     m = open_measurements(measured / "mine.parquet")
-    predicted = Predictor.load(mine).predict(m.architectures)
+    predicted = Predictor.load(mine).predict_all(m.architectures)[:, 0]
     assert (predicted > 0).all() and np.median(np.abs(predicted / m.matrix("latency_ms")[:, 0] - 1)) < 1
     capsys.readouterr()
     predict(mine, network=str(measured / "m3.onnx"), out=measured / "m3.png")
@@ -123,7 +123,7 @@ def test_layers_of_measured_files_are_a_data_set_too(measured: Path, pricer: Pat
     values, meta = to_table(made, unstable=True)
     write_table(values, meta, tmp_path / "layers.parquet")
     adapt(pricer, str(tmp_path / "layers.parquet"), tmp_path / "mine.pt")
-    assert (Predictor.load(tmp_path / "mine.pt").predict(Networks([network])) > 0).all()
+    assert (Predictor.load(tmp_path / "mine.pt").predict_all(Networks([network])) > 0).all()
     both = open_measurements(f"{tmp_path / 'layers.parquet'},{measured / 'mine.parquet'}")
     assert len(both.architectures) == len(layers) + 10 and both.name == "layers+mine"
 
@@ -423,7 +423,9 @@ def test_what_is_no_torch_module_is_one_sentence(name: str, sentence: str, modul
 
 
 @pytest.mark.parametrize(
-    "read", [read_model, lambda name: read_architectures([name]), lambda name: networks([name])], ids=str
+    "read",
+    [read_model, lambda name: read_architectures([name]), lambda name: networks([name])],
+    ids=["model", "architectures", "networks"],
 )
 def test_no_file_may_name_a_torch_module(read: Callable[[str], object], modules: str) -> None:
     with pytest.raises(InputError, match="would import a module: only a command line may"):

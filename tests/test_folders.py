@@ -17,6 +17,7 @@ from datasets.files import folders
 from datasets.files.folders import Busy, check_replaceable, complete, inside, locked, whole_folder
 from datasets.files.writing import write_text
 from datasets.records import InputError
+from predictors import run_folder
 from predictors.rows import run_files
 from tests.conftest import ROOT, run
 
@@ -190,7 +191,7 @@ def test_a_second_process_is_refused_and_a_sweep_goes_on_with_the_next_run(
             train.command(["--config", str(second / "config.yaml"), "--out", str(first)])
         assert capsys.readouterr().err.startswith(f"error: Another process is writing {first}")
         assert run("train.py", "--sweep", path).returncode == 1
-    assert train.command(["--sweep", str(path)]) == "done" and complete(first, train.FILES)
+    assert train.command(["--sweep", str(path)]) == "done" and complete(first, run_folder.FILES)
     (second / "thesis.tex").write_text("mine")
     monkeypatch.setattr("predictors.evaluation.evaluate", lambda *_: ([], pd.DataFrame({"predicted": [np.nan]})))
     for flags, sentence in (

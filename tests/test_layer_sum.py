@@ -370,8 +370,8 @@ def test_the_artefact_comes_back_whole_or_not_at_all(saved: Path, fitted: LayerS
     wanted = fitted.calibrated(network_table(20, 5))
     loaded = _load(saved)
     np.testing.assert_array_equal(loaded.predict(archs, DEVICES[1]), wanted.predict(archs, DEVICES[1]))
-    beliefs = (predictor.belief(archs, DEVICES[0]).interval(0.9) for predictor in (loaded, wanted))
-    for ours, theirs in zip(*beliefs, strict=True):
+    beliefs = [one.belief(archs, DEVICES[0]) for one in (loaded, wanted)]
+    for ours, theirs in zip(*(belief.interval(0.9) for belief in beliefs), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     code = "import sys; from pathlib import Path; from datasets.spaces import *;"
     code += "from predictors.base import *;"

@@ -40,6 +40,13 @@ class AnyNetwork(Space):
     def connected(self, archs: Any) -> np.ndarray:
         return np.ones(len(archs), bool)
 
+    def graph(self, archs: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Networks of any kind have no cell; raises `InputError`."""
+        raise InputError(
+            "Networks of any kind have no graph of a cell; choose an encoder that reads totals (encoders.flat.Totals), "
+            "as configs/predictors/totals_trees.yaml has it."
+        )
+
     def expand(self, arch: Any) -> Network:
         """The network itself."""
         return arch

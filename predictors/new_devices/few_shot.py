@@ -97,7 +97,8 @@ def new_one(few: Measurements | None, device: Device | None) -> Device:
 def too_few(predictor: object, least: int, samples: int) -> InputError:
     """The sentence about a predictor that needs `least` samples of a new device where there are `samples`."""
     return InputError(
-        f"{type(predictor).__name__} learns a new device from {least} measured architectures or more, not {samples}."
+        f"{type(predictor).__name__} learns a new device from at least {least} measured "
+        f"architecture{'s' * (least > 1)}, not from {samples}."
     )
 
 
