@@ -1,5 +1,5 @@
-"""Figures before and after a change of the house: `python -m tests.before_after --before CHECKOUT` runs the same commands
-in another checkout of this repository and in this one, and prints both side by side.
+"""Figures before and after a change: `python -m tests.before_after --before CHECKOUT` runs the same commands in another
+checkout of this repository and in this one, and prints both side by side.
 
 Needs the public files (python -m datasets fetch help; oneproxy; hw-nas-bench-360), and for the part `bundled` that
 `make train` has run in both. Half an hour of one core for each checkout.
@@ -19,7 +19,7 @@ from datasets.cli import main
 from datasets.records import InputError
 from tests.conftest import ROOT
 
-NETWORKS = ("alexnet", "vgg16", "squeezenet", "googlenet", "resnet18", "resnet50", "mobilenet_v1", "mobilenet_v2")
+NETWORKS = ("alexnet", "vgg16", "resnet18", "mobilenet_v2", "squeezenet")
 DEVICES = ("milan_ort_fp32_1", "milan_litert_fp32_1")
 Figures = dict[str, float]
 
@@ -50,8 +50,20 @@ def bundled(checkout: Path, out: Path) -> Figures:
 def new_devices(checkout: Path, out: Path) -> Figures:
     """NASFLAT's set ND: 20 random samples of each target, ten draws, three seeds."""
     for seed in "012":
-        run(checkout, "-m", "predictors", "transfer", "--predictor", "configs/predictors/conditioned.yaml", "--device_set",
-            "ND", "--sampler", "random", "--shots", "[20]", "--seed", seed, "--study", str(out / "nd"))  # fmt: skip
+        how = (
+            "--device_set",
+            "ND",
+            "--sampler",
+            "random",
+            "--shots",
+            "[20]",
+            "--seed",
+            seed,
+            "--study",
+            str(out / "nd"),
+        )
+        run(checkout, "-m", "predictors", "transfer", "--predictor", "configs/predictors/conditioned.yaml", *how,
+            "--seed", seed, "--study", str(out / "nd"))  # fmt: skip
     table = rows_of(out / "nd")
     return {"ND, 20 samples, Spearman": table[table["shots"] == 20]["spearman"].mean()}
 
@@ -59,9 +71,10 @@ def new_devices(checkout: Path, out: Path) -> Figures:
 def gold(checkout: Path, out: Path) -> Figures:
     """The GCN on 900 labels of HELP's Xeon Gold 6226, aimed at staying within 10 %, three seeds."""
     for seed in "012":
-        run(checkout, "train.py", "--split", "configs/splits/random_900.yaml", "--data", "configs/datasets/help.yaml",
-            "--data.devices", "[gold_6226]", "--predictor", "configs/predictors/gcn.yaml", "--predictor.tolerance", "0.1",
-            "--seed", seed, "--study", str(out / "gold"))  # fmt: skip
+        data = ("--data", "configs/datasets/help.yaml", "--data.devices", "[gold_6226]")
+        gcn = ("--predictor", "configs/predictors/gcn.yaml", "--predictor.tolerance", "0.1")
+        how = ("--split", "configs/splits/random_900.yaml", "--seed", seed, "--study", str(out / "gold"))
+        run(checkout, "train.py", *data, *gcn, *how)
     table = rows_of(out / "gold")
     return {"gold_6226, GCN, within 10 %": table[table["set"] == "test"]["within_10"].mean()}
 

@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from predictors.networks.layerwise import LayerwisePredictor, read_tables
 
 from datasets.measured import Measured
 from datasets.networks.builder import NetworkBuilder
@@ -32,6 +31,7 @@ from predictors.base import Predictor
 from predictors.export import OnnxPredictor, export
 from predictors.gcn import GCN, BrpGCN
 from predictors.networks.layer_costs import LAYERS
+from predictors.networks.layer_sum import LayerSum, read_tables
 from predictors.networks.pieces import pieces
 from predictors.networks.price import price
 from predictors.new_devices.conditioned import Conditioned
@@ -161,7 +161,7 @@ def _pricing() -> dict:
     """A network of 200 layers as a whole, from its shapes to its price, by a predictor of 1,000 layers of each kind."""
     tables = read_tables(Path("datasets/bundled"), LAYERS)
     few = {kind: m.where(archs=np.arange(1000)) for kind, m in zip(LAYERS, tables, strict=True)}
-    predictor, network = LayerwisePredictor().fit(few), layers_200()
+    predictor, network = LayerSum().learn_layers(few), layers_200()
     found = pieces(network)
     return side_by_side(
         f"price a network of {len(found)} layers on one of three devices, networks",

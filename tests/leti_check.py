@@ -24,8 +24,8 @@ from datasets.measured import Measured
 from datasets.records import Architectures, InputError, Measurements
 from datasets.spaces import parse_space
 from measure.blackbox import Live, Objective, draw, minimise, parameters
-from measure.layer_sums import LayerSums, layers_in
 from measure.lookup import label
+from predictors.networks.tabulated import Tabulated, layers_in
 from tests.measure_check import lookup
 from tests.study import run_parts
 
@@ -88,7 +88,7 @@ def bundled_sums(cells: int) -> list[dict]:
     path, m = BUNDLED / "lookup" / "nasbench201.parquet", Measured().measurements()
     few, rows = m.architectures[:cells], []
     layers = [layers_in(few, row) for row in range(len(few))]
-    prices = LayerSums(path, unknown_ms=0)
+    prices = Tabulated(path, unknown_ms=0)
     flops = few.space.totals(few)["flops"].to_numpy(float)
     for device, whole in zip(m.devices, m.matrix("latency_ms")[:cells].T, strict=True):
         if device.name not in {name for name, *_ in prices.table_}:

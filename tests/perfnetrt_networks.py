@@ -10,12 +10,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
-from predictors.networks.layerwise import LayerwisePredictor, Networks, read_tables
 
 from datasets.cli import main
 from datasets.measured import Measured
@@ -23,9 +22,11 @@ from datasets.records import Architectures, Device, InputError, Measurements
 from datasets.spaces.zoo import Zoo
 from predictors.base import Predictor
 from predictors.metrics import report
-from predictors.networks.calibration import calibrate, most_telling
+from predictors.networks.calibration import Calibration, calibrate, most_telling
 from predictors.networks.layer_costs import LAYERS, PRIOR, LayerCosts
+from predictors.networks.layer_sum import LayerSum, read_tables
 from predictors.networks.price import price
+from predictors.regressor import Regressor
 from tests.study import run_parts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -51,7 +52,7 @@ class Study:
 
     out: Path
     tables: Path
-    layer: Predictor | None
+    layer: Regressor | None
     few: int
 
     @cached_property
@@ -61,8 +62,8 @@ class Study:
         return random, zoo
 
     @cached_property
-    def summed(self) -> dict[str, tuple[LayerwisePredictor, list[tuple[np.ndarray, list[np.ndarray]]]]]:
-        """Every method's predictor, and what it says of random networks and the zoo (`LayerwisePredictor.costs`)."""
+    def summed(self) -> dict[str, tuple[LayerSum, list[tuple[np.ndarray, list[np.ndarray]]]]]:
+        """Every method's predictor, and what it says of random networks and the zoo (`LayerSum.costs`)."""
         methods = {"layerwise": self.predictor}
         methods |= {"look-up table": baseline(self, Nearest), "roofline": baseline(self, Roofline)}
         return {name: (plain, [plain.costs(m.architectures) for m in self.networks]) for name, plain in methods.items()}
@@ -76,14 +77,16 @@ class Study:
         return dict(zip(LAYERS, read_tables(self.tables, LAYERS), strict=True))
 
     @cached_property
-    def predictor(self) -> LayerwisePredictor:
+    def predictor(self) -> LayerSum:
         """Fitted on layers only; what an earlier run of the part `artefact` left."""
         path = self.out / "layers_only.pt"
-        return LayerwisePredictor.load(path) if path.is_file() else self.fit()
+        predictor = Predictor.load(path) if path.is_file() else self.fit()
+        assert isinstance(predictor, LayerSum)
+        return predictor
 
-    def fit(self) -> LayerwisePredictor:
-        new = LayerwisePredictor.of(self.layer) if self.layer else LayerwisePredictor()
-        new.fit(self.layers, log=lambda message, **numbers: print(message, file=sys.stderr, flush=True))
+    def fit(self) -> LayerSum:
+        new = LayerSum.of(self.layer) if self.layer else LayerSum()
+        new.learn_layers(self.layers, log=lambda message, **numbers: print(message, file=sys.stderr, flush=True))
         new.save(self.out / "layers_only.pt")
         return new
 
@@ -109,16 +112,14 @@ def _on(m: Measurements, device: str) -> Measurements:
 def artefact(study: Study) -> list[dict]:
     """Fit all anew, and write the predictor that ships: corrected by every measured network."""
     start = time.process_time()
-    whole = study.fit().calibrated(study.networks)
+    whole = study.fit().calibrated(Measurements.concat(study.networks))
     whole.save(study.out / "predictor.pt")
     rows = []
-    for d, device in enumerate(whole.devices_):
-        off = float(np.abs(np.expm1(np.negative(whole.errors_[d]))).mean())
+    for d, (device, found) in enumerate(zip(whole.devices_, whole.calibrations_, strict=True)):
+        off = float(np.abs(np.expm1(-found.errors)).mean())
         told = dict(zip(("macs_a_ms", "bytes_a_ms", "session_ms"), whole.layers_.machine[d], strict=True))
         off_layers = dict(zip((f"log_error_{kind}" for kind in LAYERS), whole.layers_.deviations[d], strict=True))
-        rows.append(
-            {"device": device.name, "networks": len(whole.errors_[d]), "left_out_mape": off, **told, **off_layers}
-        )
+        rows.append({"device": device.name, "networks": len(found.errors), "left_out_mape": off, **told, **off_layers})
     return [*rows, {"fit_cpu_s": time.process_time() - start}]
 
 
@@ -181,15 +182,12 @@ class Roofline(Nearest):
         return session + (self._work(archs)[:, None] / self.rates).max(axis=2)
 
 
-def baseline(study: Study, kind: type[Nearest]) -> LayerwisePredictor:
+def baseline(study: Study, kind: type[Nearest]) -> LayerSum:
     """The sum of layers with another model of layers."""
-    own, new = study.predictor.layers_, LayerwisePredictor()
+    own = study.predictor.layers_
     names = [d.name for d in own.devices]
     models = {k: kind(m.where(devices=names), own) for k, m in study.layers.items()}
-    new.layers_ = LayerCosts(models, own.devices, own.machine, own.copies, own.deviations)  # type: ignore[arg-type]
-    new.devices_, new.source_ = study.predictor.devices_, study.predictor.source_
-    new.coefficients_, new.errors_ = new.layers_.guess(), [[] for _ in names]
-    return new
+    return LayerSum.summing(LayerCosts(models, own.devices, own.machine, own.copies, own.deviations))  # type: ignore[arg-type]
 
 
 def networks(study: Study) -> list[dict]:
@@ -201,19 +199,19 @@ def networks(study: Study) -> list[dict]:
         few, places[0] = places[0][: study.few], places[0][study.few :]
         truth = [y[place] for y, place in zip(measured, places, strict=True)]
         for name, (plain, costs) in study.summed.items():
-            d, s = plain.position(device), plain.source_[plain.position(device)]
-            corrected = _corrected(plain, d, costs[0][0][few, s], measured[0][few])
+            s = plain.calibration(device).source
+            corrected = _corrected(plain, device, costs[0][0][few, s], measured[0][few])
             for how, predictor in ((name, corrected), (f"{name}, as is", plain)):
                 sums = [whole[place, s] for (whole, _), place in zip(costs, places, strict=True)]
-                found = [(y, c @ predictor.coefficients_[d]) for y, c in zip(truth, sums, strict=True)]
+                found = [(y, c @ predictor.calibration(device).coefficients) for y, c in zip(truth, sums, strict=True)]
                 rows += _scores(device.name, how, ("convnet", "zoo"), found)
                 if how != name:
                     continue
                 drawn[device.name, name] = found
                 for row in rows[-3:]:
-                    row["val_mape"] = float(np.abs(np.expm1(np.negative(corrected.errors_[d]))).mean())
-                for row, y, c, (_, parts), place in zip(rows[-3:-1], truth, sums, costs, places, strict=True):
-                    low, high = corrected.believed(d, c, [parts[i][:, s] for i in place]).interval(0.9)
+                    row["val_mape"] = float(np.abs(np.expm1(-corrected.calibration(device).errors)).mean())
+                for row, y, (whole, parts), place in zip(rows[-3:-1], truth, costs, places, strict=True):
+                    low, high = corrected.believed(device, whole[place], [parts[i] for i in place]).interval(0.9)
                     row["in_90_interval"] = float(((low <= y) & (y <= high)).mean())
         by = {row["method"]: row["mape"] for row in rows if row["device"] == device.name and row["set"] == "both"}
         for how in ("look-up table", "look-up table, as is"):
@@ -222,12 +220,11 @@ def networks(study: Study) -> list[dict]:
     return rows
 
 
-def _corrected(plain: LayerwisePredictor, d: int, costs: np.ndarray, ms: np.ndarray) -> LayerwisePredictor:
-    """One whose device number `d` learnt from networks' costs [n, K] and milliseconds [n]; of no use for others."""
-    new, s = plain._copy(plain.devices_), plain.source_[d]
-    new.source_[d] = s
-    new._learn(d, costs, ms, plain.layers_.guess()[s])
-    return new
+def _corrected(plain: LayerSum, device: Device, costs: np.ndarray, ms: np.ndarray) -> LayerSum:
+    """One for a device alone, which learnt from networks' costs [n, K] and milliseconds [n]."""
+    s = plain.calibration(device).source
+    found = Calibration.of(s, costs, ms, plain.layers_.guess()[s], PRIOR, plain.noise)
+    return plain.with_devices([device], [found])
 
 
 def partitions(study: Study) -> list[dict]:
@@ -241,7 +238,7 @@ def partitions(study: Study) -> list[dict]:
         measured = study.measured(device)
         known, few, last = [order[~np.isnan(measured[0][order])] for order in orders], study.few, max(CURVE)
         for name, (plain, costs) in study.summed.items():
-            d, s = plain.position(device), plain.source_[plain.position(device)]
+            s = plain.calibration(device).source
             off = partial(_off, plain, s, [whole[:, s] for whole, _ in costs], measured)
             about = {"device": device.name, "method": name}
             errors = np.array([off(order[:few], order[few:]) for order in known])
@@ -250,7 +247,7 @@ def partitions(study: Study) -> list[dict]:
             if name != "layerwise":
                 continue
             rows[-3]["in_90_interval"] = float(
-                np.mean([_inside(plain, d, costs[0], measured[0], order[:few], order[few:]) for order in known])
+                np.mean([_inside(plain, device, costs[0], measured[0], order[:few], order[few:]) for order in known])
             )
             for n in CURVE:
                 errors = np.array([off(order[:n], order[last:])[0] for order in known])
@@ -266,7 +263,7 @@ def partitions(study: Study) -> list[dict]:
 
 
 def _off(
-    plain: LayerwisePredictor,
+    plain: LayerSum,
     s: int,
     costs: Sequence[np.ndarray],
     measured: Sequence[np.ndarray],
@@ -282,17 +279,17 @@ def _off(
 
 
 def _inside(
-    plain: LayerwisePredictor,
-    d: int,
+    plain: LayerSum,
+    device: Device,
     costs: tuple[np.ndarray, list[np.ndarray]],
     ms: np.ndarray,
     few: np.ndarray,
     tests: np.ndarray,
 ) -> float:
     """Share of networks `tests` within their 90 % intervals."""
-    (whole, parts), s = costs, plain.source_[d]
-    corrected = _corrected(plain, d, whole[few, s], ms[few])
-    low, high = corrected.believed(d, whole[tests, s], [parts[i][:, s] for i in tests]).interval(0.9)
+    (whole, parts), s = costs, plain.calibration(device).source
+    corrected = _corrected(plain, device, whole[few, s], ms[few])
+    low, high = corrected.believed(device, whole[tests], [parts[i] for i in tests]).interval(0.9)
     return float(((low <= ms[tests]) & (ms[tests] <= high)).mean())
 
 
@@ -313,19 +310,18 @@ def _scores(
 # A new device
 
 
-class Remembering(LayerwisePredictor):
+class Remembering(LayerSum):
     """Sums the layers of a network once, for all that share them."""
 
     sums_: dict[str, tuple[np.ndarray, np.ndarray]]
 
     @staticmethod
-    def like(predictor: LayerwisePredictor) -> Remembering:
+    def like(predictor: LayerSum) -> Remembering:
         new = Remembering()
         vars(new).update(vars(predictor), sums_={})
         return new
 
-    def costs(self, archs: Networks, batch: int | None = None) -> tuple[np.ndarray, list[np.ndarray]]:
-        assert isinstance(archs, Architectures) and batch is None
+    def costs(self, archs: Architectures) -> tuple[np.ndarray, list[np.ndarray]]:
         keys = [f"{archs.space} {key}" for key in archs.keys]
         new = [i for i, key in enumerate(keys) if key not in self.sums_]
         if new:
@@ -334,8 +330,8 @@ class Remembering(LayerwisePredictor):
         found = [self.sums_[key] for key in keys]
         return np.array([whole for whole, _ in found]), [part for _, part in found]
 
-    def _copy(self, devices: tuple[Device, ...]) -> LayerwisePredictor:
-        new = super()._copy(devices)
+    def with_devices(self, devices: Sequence[Device], calibrations: Sequence[Calibration]) -> LayerSum:
+        new = super().with_devices(devices, calibrations)
         vars(new)["sums_"] = self.sums_
         return new
 
@@ -353,10 +349,11 @@ def adapted(study: Study) -> list[dict]:
         few = pool.where(archs=np.flatnonzero(picked))
         tests = [("convnet", pool.where(archs=np.flatnonzero(~picked))), ("zoo", zoo)]
         new = others.adapt(few)
-        source = others.devices_[others.source_.index(new.source_[0])]
+        sources = [c.source for c in others.calibrations_]
+        source = others.devices_[sources.index(new.calibrations_[0].source)]
         methods = {"unadapted": (others, source), "adapted": (new, device)}
         if device.name in {d.name for d in full.devices_}:
-            methods["fully trained"] = (full.calibrated([few]), device)
+            methods["fully trained"] = (full.calibrated(few), device)
         scores = {}
         for method, (predictor, where) in methods.items():
             found = [(m.matrix("latency_ms")[:, 0], predictor.predict(m.architectures, where)) for _, m in tests]
@@ -369,13 +366,10 @@ def adapted(study: Study) -> list[dict]:
     return rows
 
 
-def _without(predictor: LayerwisePredictor, device: str) -> LayerwisePredictor:
+def _without(predictor: LayerSum, device: str) -> LayerSum:
     """The same, but for a device."""
     keep = [d for d, known in enumerate(predictor.devices_) if known.name != device]
-    new = predictor._copy(tuple(predictor.devices_[d] for d in keep))
-    new.source_ = [predictor.source_[d] for d in keep]
-    new.coefficients_, new.covariances_ = predictor.coefficients_[keep], predictor.covariances_[keep]
-    return new
+    return predictor.with_devices([predictor.devices_[d] for d in keep], [predictor.calibrations_[d] for d in keep])
 
 
 # Figure 4
@@ -405,17 +399,17 @@ def figure4(study: Study) -> list[dict]:
     m, rows = Measured(path).measurements(), []
     parts = {phase: m.matrix(f"{phase}_ms") for phase in ("pre", "exe", "post")}
     for device in study.fp32():
-        corrected = study.predictor.calibrated([study.parted(device.name)[0]])
+        corrected = study.predictor.calibrated(study.parted(device.name)[0])
         for a, arch in enumerate(m.architectures):
             network = Zoo().expand(arch)
             for d, measured in enumerate(m.devices):
                 same_runtime = measured.name.rpartition("_")[0] == device.name.rpartition("_")[0]
                 if not same_runtime or np.isnan(parts["exe"][a, d]):
                     continue
-                told = price(corrected, network, device, measured.batch)
+                told = price(corrected, replace(network, batch=measured.batch), device)
                 total = float(sum(part[a, d] for part in parts.values()))
                 row = {"device": device.name, "network": arch.key, "batch": measured.batch, "measured_ms": total}
-                row |= {"predicted_ms": told.total, "error": abs(told.total / total - 1)}
+                row |= {"predicted_ms": told.total_ms, "error": abs(told.total_ms / total - 1)}
                 eager = [e for e in m.devices if "_eager_" in e.name and e.batch == measured.batch]
                 if eager:
                     e = m.devices.index(eager[0])
@@ -489,7 +483,7 @@ def study(
     out: Path = Path("runs/perfnetrt"),
     part: str = "artefact,networks,partitions,adapted,fast,figure4_measure,figure4",
     tables: Path = Path("datasets/bundled"),
-    layer: Predictor | None = None,
+    layer: Regressor | None = None,
     few: int = 20,
     core: int | None = None,
     host: str = "host",

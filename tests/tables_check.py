@@ -20,8 +20,8 @@ from datasets.networks.network import of_key
 from datasets.records import InputError
 from measure.campaign import read_journal
 from measure.host import cpu_model
-from measure.layer_sums import LayerSums
 from measure.table import differences, repeatability, to_accuracies
+from predictors.networks.tabulated import Tabulated
 from tests.study import run_parts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -89,7 +89,7 @@ def layers(out: Path) -> list[dict]:
     cells = m.architectures[:100]
     for device, whole in zip(m.devices, m.matrix("latency_ms")[:100].T, strict=True):
         try:
-            summed = LayerSums(file).on(device)(cells)
+            summed = Tabulated(file).on(device)(cells)
         except InputError as error:  # a layer could not be measured there
             print(error, file=sys.stderr)
             continue

@@ -38,10 +38,10 @@ from measure.builders.onnx_graph import build_onnx
 from measure.builders.weights import make_weights
 from measure.campaign import Journal, distinct_sample, pending, run_campaign
 from measure.doctor import _runtimes
-from measure.layer_sums import LayerSums
 from measure.lookup import Lookup, decompose, summarise
 from measure.table import PHASES, to_table
 from measure.timing import PROTOCOLS, Timing, pin
+from predictors.networks.tabulated import Tabulated
 from tests.conftest import ROOT, run
 from tests.test_measure import row
 
@@ -302,12 +302,12 @@ def test_a_table_of_layers_prices_whole_networks(tmp_path: Path) -> None:
         wanted.append(anchor * sum(ms[key] for key in layers))
         calls.append(anchor * (len(layers) - 1) * ms["one number"])
     device = ORT.device()
-    np.testing.assert_allclose(LayerSums(out).on(device)(archs), wanted, rtol=1e-4)
-    np.testing.assert_allclose(LayerSums(out, less_calls=True).on(device)(archs), np.subtract(wanted, calls), rtol=1e-4)
+    np.testing.assert_allclose(Tabulated(out).on(device)(archs), wanted, rtol=1e-4)
+    np.testing.assert_allclose(Tabulated(out, less_calls=True).on(device)(archs), np.subtract(wanted, calls), rtol=1e-4)
     with pytest.raises(InputError, match="has no layer"):
-        LayerSums(out).on(device)(NasBench201(channels=8, cells=1).parse([CELL]))
+        Tabulated(out).on(device)(NasBench201(channels=8, cells=1).parse([CELL]))
     with pytest.raises(InputError, match=f"no latency_ms of layers on 'elsewhere'; it knows {device.name}"):
-        LayerSums(out).on(replace(device, name="elsewhere"))
+        Tabulated(out).on(replace(device, name="elsewhere"))
 
 
 def test_the_look_up_command(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ MAY_IMPORT = {
         "predictors.belief",
         "predictors.config",
         "predictors.export",
+        "predictors.networks",
         "predictors.scaling",
         "encoders",
         "datasets",

@@ -17,16 +17,20 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 from torch import nn
 
+import train
 from datasets.files.checkpoint import read_checkpoint, write_checkpoint
+from datasets.measured import Measured
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.network import Network
 from datasets.records import Architectures, Device, InputError, Measurements, Networks
 from datasets.spaces.convnet import ConvNet
 from datasets.spaces.nasbench201 import NasBench201
 from datasets.spaces.zoo import Zoo
+from datasets.splits import Random
 from encoders.flat import Totals
 from predictors.base import Predictor
-from predictors.commands.answers import predict
+from predictors.commands.answers import predict, score, show
+from predictors.commands.studies import compare
 from predictors.linear import Linear
 from predictors.metrics import plain
 from predictors.networks.calibration import calibrate, left_out, most_telling
@@ -34,9 +38,10 @@ from predictors.networks.layer_costs import COEFFICIENTS, PRIOR
 from predictors.networks.layer_sum import LayerSum
 from predictors.networks.pieces import KINDS, nearest, pieces
 from predictors.networks.price import price, read_network
+from predictors.run_folder import FILES
 from tests import conftest
 from tests.test_onnx_file import FOREIGN, networks, save
-from tests.toy_layers import DEVICES, SPACES, law, layer_table, table, write
+from tests.toy_layers import DEVICES, SPACES, law, layer_table, layer_tables, table, write
 
 NETS = ConvNet(image=32, classes=10, megamacs=60)
 
@@ -154,6 +159,20 @@ def test_coefficients_are_found_and_stay_where_nothing_is_told() -> None:
     np.testing.assert_allclose(found[3] / guess[3], found[0] / guess[0], rtol=0.02)
     alike = np.concatenate([np.tile(costs[:1], (20, 1)), costs[1:3]])
     assert set(most_telling(alike, guess, prior, 0.1, 3)[:2]) & {20, 21}, "what is told once need not be told again"
+
+
+def test_no_step_leads_to_totals_below_zero_where_a_cost_is_taken_off() -> None:
+    """As calls are from sums of layers that were measured alone; a whole step of Gauss-Newton would do so here."""
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        costs = rng.exponential(1, (20, 5))
+        costs[:, 4] = -costs[:, :4].sum(axis=1) * rng.uniform(0.5, 0.9, 20)
+        truth = np.append(rng.lognormal(0, 0.3, 4), 1.0)
+        measured = np.maximum(costs @ truth, 0.05) * np.exp(0.1 * rng.standard_normal(20))
+        with np.errstate(invalid="ignore"):
+            found = calibrate(costs, measured, np.ones(5), np.eye(5), 0.02)
+        before, after = (np.abs(np.log(measured / (costs @ x))).mean() for x in (np.ones(5), found))
+        assert after <= before, seed
 
 
 def test_measured_networks_correct_the_sum_of_layers(fitted: LayerSum) -> None:
@@ -293,6 +312,11 @@ def test_the_command_prices_and_draws_a_file_of_torch(saved: Path, torch_file: P
     told = price(_load(saved), read_network(torch_file, 4), DEVICES[1])
     assert done.stdout.startswith(told.text()) and f"batch 4: {plain(told.latency_ms)} ms (90 %" in done.stdout
     assert drawn.read_bytes()[:4] == b"\x89PNG"
+    narrow = run("-m", "predictors", "predict", saved, "--network", torch_file, "--device", "slow_1", "--batch", 4,
+                 "--level", 0.5)  # fmt: skip
+    assert "(50 % interval" in narrow.stdout and "drawn" not in narrow.stdout, narrow.stderr
+    with pytest.raises(InputError, match="are of a network's; name its file with --network"):
+        predict(saved, device="slow_1", arch="x", batch=4)
     with pytest.raises(InputError, match="no suffix of a picture"):
         predict(tmp_path / "absent.pt", network=torch_file, out=tmp_path / "p.v2")
 
@@ -401,6 +425,34 @@ def test_one_command_makes_it_from_tables(tmp_path: Path) -> None:
         "-m", "predictors", "layerwise", "--tables", tmp_path, "--networks", "nothing", "--out", tmp_path / "p.pt"
     )
     assert done.returncode == 2 and "nothing.parquet" in done.stderr
+
+
+def test_a_run_of_train_py_is_whole_without_an_onnx_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(network_table(40, 5), tmp_path)
+    layer = Linear(metric="exe_ms", encoder=Totals(("macs", "moved_bytes")))
+    data, predictor = Measured(tmp_path / "networks.parquet"), replace(LayerSum.of(layer), tables=layer_tables())
+    for outcome in ("done", "complete"):
+        assert train.train(data, Random(20, 10), predictor, study=tmp_path / "runs", name="sum") == outcome
+    (run_folder,) = (tmp_path / "runs").iterdir()
+    assert {path.name for path in run_folder.iterdir()} == set(FILES) - {"predictor.onnx"}
+    loaded, archs = _load(run_folder / "predictor.pt"), NETS.sample(3, np.random.default_rng(0))
+    np.testing.assert_array_equal(loaded.predict_all(archs), predictor.predict_all(archs))
+    compare(tmp_path / "runs")
+    assert "exported: nothing, it has no ONNX form" in capsys.readouterr().out
+    show(run_folder / "predictor.pt")
+    assert "space: networks" in (shown := capsys.readouterr().out) and "set val" not in shown
+    with pytest.raises(InputError, match="cannot be listed"):
+        score(run_folder / "predictor.pt", tmp_path / "scores.parquet")
+
+
+def test_a_device_without_tables_of_layers_takes_over_those_of_the_nearest(fitted: LayerSum) -> None:
+    phone = (Device("phone", "toy", "mobile-cpu"),)
+    m = Measurements.concat([network_table(20, 5), network_table(20, 9, (11,), phone)])
+    predictor = untrained().learn_layers({kind: layer_table(kind) for kind in SPACES}).fit(m)
+    assert [device.name for device in predictor.devices_] == ["fast_1", "slow_1", "phone"]
+    assert errors(predictor, network_table(30, 6, (11,), phone)).max() < 0.15
+    with pytest.raises(InputError, match="no latency_ms to learn from on fast_1"):
+        predictor.fit(Measurements(m.architectures, m.devices, m.table[m.table["device"] == 2], "phones"))
 
 
 # While training

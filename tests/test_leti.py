@@ -16,9 +16,9 @@ from datasets.pareto import pareto
 from datasets.records import InputError, Measurements
 from datasets.spaces.nasbench101 import NasBench101
 from datasets.spaces.nasbench201 import NasBench201
-from measure.layer_sums import LayerSums
 from predictors.linear import BetterFlops, best_threshold
 from predictors.metrics import METRICS
+from predictors.networks.tabulated import Tabulated
 from tests import leti_check
 from tests.conftest import made_up, run
 
@@ -223,6 +223,6 @@ def test_a_layer_that_is_not_in_the_table_is_refused_or_priced() -> None:
     m = Measured().measurements()
     device = m.device("xeon_ort_int8_1")
     with pytest.raises(InputError, match="has no layer 'dense"):
-        LayerSums(path).on(device)(m.architectures[:1])
-    free, dear = (LayerSums(path, unknown_ms=ms).on(device)(m.architectures[:1])[0] for ms in (0.0, 1.0))
+        Tabulated(path).on(device)(m.architectures[:1])
+    free, dear = (Tabulated(path, unknown_ms=ms).on(device)(m.architectures[:1])[0] for ms in (0.0, 1.0))
     assert dear == pytest.approx(free + 1)

@@ -16,8 +16,8 @@ from datasets.measured import Measured
 from datasets.records import InputError
 from datasets.spaces.nasbench201 import NasBench201
 from measure.commands.tables import repeatability
-from measure.layer_sums import LayerSums
 from measure.table import write_table
+from predictors.networks.tabulated import Tabulated
 from search.netadapt.layer_table import LayerTable, devices_of
 from tests.conftest import run
 
@@ -41,7 +41,7 @@ READERS: list[Callable[[Path], Any]] = [
     read_table,
     read_values,
     lambda path: Measured(path).measurements(),
-    LayerSums,
+    Tabulated,
     LayerTable.read,
     devices_of,
     repeatability,

@@ -46,19 +46,19 @@ def weights_to_npz(weights: Weights) -> bytes:
     return buffer.getvalue()
 
 
-def read_weights(path: Path) -> Weights:
+def read_weights(path: Path, mend: str = "write it again") -> Weights:
     """The weights that `weights_to_npz` wrote; raises `InputError` where the file is missing, damaged or larger than
-    `MOST_BYTES`."""
+    `MOST_BYTES`, whose sentence ends with how to `mend` that."""
     weights: Weights = {}
-    path = existing(path, "it should hold weights; write it again")
+    path = existing(path, f"it should hold weights; {mend}")
     try:
         with zipfile.ZipFile(path) as parts:
             if sum(part.file_size for part in parts.infolist()) > MOST_BYTES:
-                raise InputError(f"{path} expands to more than {MOST_BYTES:,} bytes; write it again.")
+                raise InputError(f"{path} expands to more than {MOST_BYTES:,} bytes; {mend}.")
         with np.load(path, allow_pickle=False) as arrays:
             for name in arrays.files:
                 node, part = name.split(".")
                 weights.setdefault(int(node), {})[part] = arrays[name]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
-        raise InputError(f"{path} is damaged ({shortened(error)}); write it again.") from error
+        raise InputError(f"{path} is damaged ({shortened(error)}); {mend}.") from error
     return weights

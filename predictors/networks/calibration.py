@@ -34,6 +34,11 @@ class Calibration:
     errors: np.ndarray
 
     @staticmethod
+    def prior(source: int, guess: np.ndarray, prior: np.ndarray) -> Calibration:
+        """Before a total was measured."""
+        return Calibration(source, guess, prior, np.empty(0))
+
+    @staticmethod
     def of(
         source: int, costs: np.ndarray, measured: np.ndarray, guess: np.ndarray, prior: np.ndarray, noise: float
     ) -> Calibration:
@@ -83,6 +88,13 @@ def calibrate(
         noise: that of a measured log total; errors beyond 2.5 times it weigh less (Huber).
     """
     moved, whitened = np.zeros(len(guess)), np.linalg.inv(np.linalg.cholesky(prior))
+
+    def loss(at: np.ndarray) -> float:
+        """What is minimised: Huber's loss of the errors, and half the squared distance from the prior."""
+        off = np.abs(np.log(measured / (costs @ (guess * np.exp(at))))) / noise
+        return float(np.where(off < 2.5, off**2 / 2, 2.5 * off - 2.5**2 / 2).sum() + ((whitened @ at) ** 2).sum() / 2)
+
+    before = loss(moved)
     for _ in range(50):
         totals, jacobian = _linearised(costs, guess * np.exp(moved))
         error = np.log(measured / totals)
@@ -90,7 +102,9 @@ def calibrate(
         a = np.concatenate([jacobian * weight[:, None], whitened])
         b = np.concatenate([error * weight, -whitened @ moved])
         step = np.linalg.lstsq(a, b, rcond=None)[0].clip(-1, 1)
-        moved += step
+        while not (after := loss(moved + step)) <= before and np.abs(step).max() >= 1e-6:
+            step = step / 2
+        moved, before = moved + step, after
         if np.abs(step).max() < 1e-6:
             break
     return guess * np.exp(moved)

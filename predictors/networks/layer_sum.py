@@ -42,7 +42,7 @@ class LayerSum(Predictor):
     (`calibration.py`), so that two networks do and twenty do better.
 
     Attributes:
-        convolution: predicts `exe_ms` of such layers; so do the others.
+        convolution: predicts `exe_ms` of such layers; so do the others. By default boosted trees.
         pooling: maximum pooling; other pooling is priced like it.
         dense: fully connected ones.
         tables: folder of convolution, pooling and dense.parquet, which the layers are learnt from.
@@ -51,9 +51,9 @@ class LayerSum(Predictor):
         seed: of the share that is held.
     """
 
-    convolution: Regressor = field(default_factory=_trees)
-    pooling: Regressor = field(default_factory=_trees)
-    dense: Regressor = field(default_factory=_trees)
+    convolution: Regressor | None = None
+    pooling: Regressor | None = None
+    dense: Regressor | None = None
     tables: Path = Path("datasets/bundled")
     held: float = 0.1
     noise: float = 0.1
@@ -68,6 +68,9 @@ class LayerSum(Predictor):
 
     def __post_init__(self) -> None:
         check_limits(self)
+        for kind in LAYERS:
+            if getattr(self, kind) is None:
+                setattr(self, kind, _trees())
 
     @staticmethod
     def of(layer: Regressor) -> LayerSum:
@@ -75,6 +78,11 @@ class LayerSum(Predictor):
         tree = to_config(replace(layer, metric="exe_ms"))
         kinds = [from_config(tree, Regressor) for _ in LAYERS]  # type: ignore[type-abstract]
         return LayerSum(kinds[0], kinds[1], kinds[2])
+
+    @staticmethod
+    def summing(layers: LayerCosts) -> LayerSum:
+        """One that sums given costs of layers, uncorrected, for their devices."""
+        return LayerSum()._uncorrected(layers)
 
     # The fit
 
@@ -92,10 +100,12 @@ class LayerSum(Predictor):
         if not 0 < self.noise < np.inf:
             raise InputError(f"noise = {self.noise} must be above 0.")
         layers = dict(zip(LAYERS, read_tables(self.tables, LAYERS), strict=True)) if layers is None else layers
-        self.layers_ = LayerCosts({kind: getattr(self, kind) for kind in LAYERS}).fit(layers, self.held, self.seed, log)
-        self.devices_ = self.layers_.devices
-        guess = self.layers_.guess()
-        self.calibrations_ = tuple(Calibration(s, c, PRIOR, np.empty(0)) for s, c in enumerate(guess))
+        costs = LayerCosts({kind: getattr(self, kind) for kind in LAYERS}).fit(layers, self.held, self.seed, log)
+        return self._uncorrected(costs)
+
+    def _uncorrected(self, layers: LayerCosts) -> Self:
+        self.layers_, self.devices_ = layers, layers.devices
+        self.calibrations_ = tuple(Calibration.prior(s, c, PRIOR) for s, c in enumerate(layers.guess()))
         return self
 
     def fit(self, train: Measurements, val: Measurements | None = None, log: Log = silent) -> Self:
@@ -121,13 +131,13 @@ class LayerSum(Predictor):
         names = {device.name for device in self.devices_}
         found = self._calibrations(networks.where(devices=[d.name for d in networks.devices if d.name in names]), log)
         kept = zip(self.devices_, self.calibrations_, strict=True)
-        return self._copy(self.devices_, [found.get(device.name, before) for device, before in kept])
+        return self.with_devices(self.devices_, [found.get(device.name, before) for device, before in kept])
 
     def _calibrations(self, m: Measurements, log: Log) -> dict[str, Calibration]:
         """What networks say of each of their devices that has measurements, by the devices' names."""
         own = {device.name: s for s, device in enumerate(self.layers_.devices)}
         guess, (costs, measured) = self.layers_.guess(), self._pooled(m)
-        uncorrected = [Calibration(s, c, PRIOR, np.empty(0)) for s, c in enumerate(guess)]
+        uncorrected = [Calibration.prior(s, c, PRIOR) for s, c in enumerate(guess)]
         found = {}
         for device in m.devices:
             known = ~np.isnan(measured[device.name])
@@ -162,9 +172,10 @@ class LayerSum(Predictor):
         ms = m.matrix(_metric(m)).T
         return self.costs(m.architectures)[0], dict(zip([d.name for d in m.devices], ms, strict=True))
 
-    def _copy(self, devices: tuple[Device, ...], calibrations: Sequence[Calibration]) -> LayerSum:
+    def with_devices(self, devices: Sequence[Device], calibrations: Sequence[Calibration]) -> LayerSum:
+        """A copy with the same layers that answers for these devices, by one calibration each."""
         new = replace(self)
-        new.layers_, new.devices_, new.calibrations_ = self.layers_, devices, tuple(calibrations)
+        new.layers_, new.devices_, new.calibrations_ = self.layers_, tuple(devices), tuple(calibrations)
         return new
 
     # Predictions
@@ -275,7 +286,7 @@ class LayerSum(Predictor):
         known = ~np.isnan(ms)
         if not known.any():
             raise InputError(f"{few.name} has no measurement on {few.devices[0].name} to adapt to.")
-        return self._copy(few.devices, [self._from_nearest(self.calibrations_, costs[known], ms[known])])
+        return self.with_devices(few.devices, [self._from_nearest(self.calibrations_, costs[known], ms[known])])
 
     # The artefact
 

@@ -4,7 +4,7 @@ A layer measured alone, run after run, finds its weights in the nearest cache, w
 runtime does things at the borders of layers that it does not do inside of a network, or the other way round. So a
 network's latency is taken as what its layers take, times a factor for each of `WORK`, less what calls cost, times
 another, and so many ms for every megabyte of weights. Without a measurement the factors are 1 and the last is 0, and
-each measured network moves them by ridge regression towards what it took.
+measured networks move them by the fit that sums of learnt layers have too (`predictors.networks.calibration`).
 
 All that keeps a layer's latency bilinear between measured points, so searches in the table stay what they are.
 """
@@ -19,16 +19,19 @@ import numpy as np
 
 from datasets.networks.analysis import BYTES, cut, entries, totals
 from datasets.networks.network import Network
+from predictors.networks.calibration import calibrate as weigh
 from search.netadapt.channels import Groups
 from search.netadapt.layer_table import LayerGrid, LayerTable
 from search.netadapt.layers import IN, Layer, read_layer
 
 WORK = ("conv", "depthwise", "dense", "other")
 """Layers that have a factor together."""
-SPREAD = (*[0.3] * len(WORK), 0.5, 0.1)
-"""How far, as a standard deviation, each coefficient may be from its value without measurements."""
+GUESS = np.array([*[1.0] * len(WORK), 1.0, 0.05])
+"""What coefficients are likely before a network was measured: factors of `WORK` and of calls, ms per megabyte."""
+PRIOR = np.diag(np.square([*[0.5] * len(WORK), 1.0, 2.0]))
+"""Covariance of their logarithms. Chosen, like `GUESS`, by networks of the bundled tables, each left out once."""
 NOISE = 0.05
-"""How far, as a share, a measured network may be from the formula."""
+"""How far, as a share, a measured network may be from the formula; of those further away the most count less."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +51,8 @@ class Coefficients:
 
 def fit(table: LayerTable, networks: Sequence[Network], ms: np.ndarray) -> Coefficients:
     """The coefficients that say best what networks [N] were measured to take [N], relatively."""
-    from scipy.optimize import lsq_linear
-
-    rows = np.array([parts(table, network) for network in networks]).reshape(-1, len(SPREAD))
-    rows, aim = rows / np.asarray(ms).reshape(-1, 1) / NOISE, np.full(len(rows), 1 / NOISE)
-    first = np.array([1.0] * (len(SPREAD) - 1) + [0.0])
-    rows, aim = np.vstack([rows, np.diag(1 / np.array(SPREAD))]), np.append(aim, first / SPREAD)
-    *layers, calls, ms_per_mb = lsq_linear(rows, aim, bounds=(0, np.inf)).x.tolist()
+    costs = np.array([parts(table, network) for network in networks])
+    *layers, calls, ms_per_mb = weigh(costs, np.asarray(ms), GUESS, PRIOR, NOISE).tolist()
     return Coefficients(dict(zip(WORK, layers, strict=True)), calls, ms_per_mb)
 
 

@@ -97,7 +97,7 @@ class Record:
 
     def load(self, name: str) -> Weights:
         """Weights that were saved under this name."""
-        return read_weights(self._of(name))
+        return read_weights(self._of(name), "delete the folder, and adapt again")
 
     def drop(self, name: str) -> None:
         """Delete weights that nothing needs any more."""

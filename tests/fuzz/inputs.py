@@ -142,8 +142,9 @@ def layerwise(folder: Path) -> Path:
     def learn(path: Path) -> None:
         from predictors.networks.layer_sum import LayerSum
 
-        predictor = LayerSum.of(_linear()).learn_layers({kind: layers(kind) for kind in BATCHES})
-        predictor.fit(made_up(NETWORKS.sample(6, np.random.default_rng(5)))).save(path)
+        predictor = LayerSum.of(_linear())
+        networks = made_up(NETWORKS.sample(6, np.random.default_rng(5)))
+        predictor.learn_layers({kind: layers(kind) for kind in BATCHES}).fit(networks).save(path)
 
     return once(folder / "layerwise.pt", learn)
 

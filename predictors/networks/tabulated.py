@@ -14,7 +14,7 @@ from datasets.records import Architectures, Cost, CostModel, Device, InputError
 
 
 @dataclass
-class LayerSums(CostModel):
+class Tabulated(CostModel):
     """Prices architectures by a table that `python -m measure run --layers true` and `measure table` made.
 
     Attributes:
