@@ -145,14 +145,14 @@ def show(file: str, batch: int | None = None) -> None:
     Args:
         file: the .onnx file (weights beside it are read where they stand) or .keras file; or SPACE:ARCHITECTURE as
             zoo:resnet18; or torch:MODULE:CALLABLE, which imports that module.
-        batch: fixes a batch that the file leaves open; by default 1.
+        batch: images a run, where the network leaves them open; by default 1.
     """
     import pandas as pd
 
     from datasets.networks.analysis import VOCABULARY, macs, params, totals, uncounted
-    from datasets.networks.reading import read_model
+    from datasets.networks.reading import of_batch, read_model
 
-    network = read_model(file, batch, weights=False, modules=True).network
+    network = of_batch(read_model(file, batch, weights=False, modules=True).network, batch)
     size = network.batch or 1
     rows = []
     for op, sources in zip(network.ops[1:], network.sources()[1:], strict=True):

@@ -9,14 +9,21 @@ from pathlib import Path
 import numpy as np
 
 from datasets.opening import open_measurements
-from datasets.records import Architectures, Cost, InputError, Measurements
+from datasets.records import Architectures, Cost, InputError, Measurements, Networks
 from search.base import Decision
 
 
 @lru_cache(maxsize=4)
 def read_measurements(file: Path) -> Measurements:
-    """The measurements that `open_measurements` opens; asked for again, they are not read again."""
-    return open_measurements(file)
+    """The measurements that `open_measurements` opens, of one space; asked for again, they are not read again.
+
+    Raises:
+        InputError: they are of files, or of several spaces, of which nothing can be drawn.
+    """
+    measured = open_measurements(file)
+    if isinstance(measured.architectures, Networks):
+        raise InputError(f"{file} holds files or architectures of several spaces; a search needs those of one space.")
+    return measured
 
 
 def lookup(archs: Architectures, values: np.ndarray) -> tuple[Cost, Architectures]:

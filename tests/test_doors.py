@@ -36,6 +36,7 @@ from predictors.base import Predictor
 from predictors.commands.answers import predict
 from predictors.commands.learning import adapt, choose
 from predictors.linear import Linear
+from predictors.networks.price import read_network
 from tests.conftest import ROOT, run
 from tests.test_layer_sum import untrained
 from tests.test_onnx_file import FOREIGN, save
@@ -409,6 +410,20 @@ def test_a_torch_module_is_a_network_on_the_command_line(
     predict(pricer, device="fast_1", network=f"{modules}:small", out=tmp_path / "x.png")
     told = LINE.match(capsys.readouterr().out)
     assert told and told[1].startswith("small.onnx:") and told[3] == "2"
+
+
+def test_a_batch_counts_for_networks_of_spaces_too(pricer: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    show("zoo:resnet18", batch=4)
+    assert "input 4x3x224x224" in capsys.readouterr().out
+    prices = {}
+    for batch in (1, 4):
+        predict(pricer, device="fast_1", network="zoo:resnet18", batch=batch)
+        told = LINE.match(capsys.readouterr().out)
+        assert told and told[3] == str(batch)
+        prices[batch] = float(told[4])
+    assert prices[4] > prices[1]
+    with pytest.raises(InputError, match="fixes its batch at 4; leave the batch 1 out"):
+        read_network("pooling:batch=4,size=8,kernel=2,in=8,stride=2,pad=valid,act=none", 1)
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from datasets.spaces.nasbench201 import NasBench201
 from predictors.new_devices.conditioned import Conditioned
 from search.base import Problem, Search
 from search.bisection import BestProxy, Bisection
+from search.costs import read_measurements
 from search.evolution import Exhaustive
 from search.gain import Corrected, ExpectedGain, correct
 from search.proxies import Unsure, adapting, ranked
@@ -288,6 +289,12 @@ def test_the_command_bisects_on_bundled_tables_and_draws(tmp_path) -> None:
         "-m", "search", "bisect", *common, "--device=nobody", "--proxy-device=xeon_ort_fp32_16", "--budget-ms=5"
     )
     assert wrong.returncode == 2 and "There is no device 'nobody'" in wrong.stderr
+
+
+def test_tables_of_several_spaces_are_refused() -> None:
+    """Nothing can be drawn of them, nor decided in one space."""
+    with pytest.raises(InputError, match="a search needs those of one space"):
+        read_measurements(Path("datasets/bundled/zoo.parquet,datasets/bundled/convnet.parquet"))
 
 
 @pytest.mark.parametrize("equation", ["weighted", "budget"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from datasets.architectures import Architectures, InputError
@@ -11,7 +12,7 @@ from datasets.files.reading import shortened
 from datasets.networks.analysis import check_network
 from datasets.networks.collection import AnyNetwork, Networks
 from datasets.networks.model import Model
-from datasets.networks.network import KEYED_BY_JSON, of_key
+from datasets.networks.network import KEYED_BY_JSON, Network, of_key
 
 SUFFIXES = (".onnx", ".keras")
 TORCH = "torch:"
@@ -26,7 +27,7 @@ def read_model(
     Args:
         name: an ONNX or Keras file, or an architecture of a space after the space's text form and a colon:
             `zoo:resnet18`, `nasbench201(cells=1):|nor_conv_3x3~0|+...`.
-        batch: samples per run, where the file or the space leaves it open.
+        batch: samples per run, where a file leaves it open; networks of spaces leave it open still (`of_batch`).
         weights: whether the weights of a Keras file are read too.
         space: text form of the space of which a name without a space is an architecture.
         modules: whether `torch:module:callable` is a name too. It imports the module, which runs its code: for texts of
@@ -50,6 +51,21 @@ def read_model(
         return read_onnx(Path(text), batch)
     archs = read_architectures([text], space)
     return Model(archs.space.expand(archs[0]))
+
+
+def of_batch(network: Network, batch: int | None) -> Network:
+    """A network for runs of so many samples; None: what it says itself.
+
+    Raises:
+        InputError: the network fixes another batch.
+    """
+    if batch in (None, network.batch):
+        return network
+    if network.batch is not None:
+        raise InputError(f"{shortened(network.key)} fixes its batch at {network.batch}; leave the batch {batch} out.")
+    if batch < 1:
+        raise InputError(f"A batch has 1 or more images, not {batch}.")
+    return replace(network, batch=batch)
 
 
 def read_architectures(names: Sequence[str], space: str = "") -> Architectures:

@@ -21,8 +21,9 @@ def predict(
     out: Path | None = None,
     level: float | None = None,
 ) -> None:
-    """Print what a predictor says, one number a line (an .onnx file needs no torch); or what a network costs, layer by
-    layer where `layerwise` wrote the file.
+    """Print what a predictor says, one number a line (an .onnx file needs no torch); or what a network costs.
+
+    Where `layerwise` wrote the file, that is told layer by layer.
 
     Args:
         file: a predictor.pt or predictor.onnx.
@@ -31,7 +32,7 @@ def predict(
         archs: a file of architectures instead, one a line.
         network: a network instead, of a predictor of networks: an .onnx or .keras file, SPACE:ARCHITECTURE as
             zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
-        batch: images a run of that network, where its file leaves them open; by default 1.
+        batch: images a run of that network, where it leaves them open; by default 1.
         out: picture that the network's layers are drawn to (.png); by default none is drawn.
         level: 0.9 also prints the ends of the interval that a new measurement falls into with probability 0.9; of a
             predictor.pt that knows how sure it is. A network's is printed in any case, by default at 0.9.
@@ -130,7 +131,7 @@ def _predict_whole(
         )
     found = Networks([read_network(network, batch)])
     (value,) = predictor.predict(found, where)
-    size = found.networks[0].batch or batch or (where.batch if where else 1)
+    size = found.networks[0].batch or (where.batch if where else 1)
     interval, unit = "", UNITS.get(predictor.metric, "")
     if isinstance(predictor, Uncertain):
         (low,), (high,) = predictor.belief(found, where).interval(level)

@@ -140,9 +140,9 @@ def _warnings(
 
 def read_network(name: str | Path, batch: int | None = None) -> Network:
     """The network that a command line names (`read_model`), torch modules among them."""
-    from datasets.networks.reading import read_model
+    from datasets.networks.reading import of_batch, read_model
 
-    return read_model(name, batch, weights=False, modules=True).network
+    return of_batch(read_model(name, batch, weights=False, modules=True).network, batch)
 
 
 def draw(told: Price) -> Figure:
