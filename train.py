@@ -54,7 +54,9 @@ def train(
     log: Logging = Logging(),
     sweep: Path | None = None,
 ) -> Outcome:
-    """Fit a predictor, score it and write a run folder: config.yaml, predictor.pt, predictor.onnx, metrics.json,
+    """Fit a predictor, score it and write a run folder.
+
+    It holds config.yaml, predictor.pt, predictor.onnx (where the predictor has that form), metrics.json,
     predictions.parquet and report.html.
 
     Args:

@@ -54,8 +54,10 @@ def fetch(name: str, mirror: str = MIRROR) -> None:
 
 
 def describe(data: Dataset | Literal["bundled"], metric: str | None = None, out: Path | None = None) -> None:
-    """Print what a data set holds: per device the range, ties and gaps, how repeatable its values are, then how alike
-    devices rank, and how like MACs, bytes and kernels (Spearman).
+    """Print what a data set holds, and how alike its devices rank architectures.
+
+    Of each device the range, ties and gaps, and how repeatable its values are; then Spearman between devices, and with
+    MACs, bytes and kernels.
 
     Args:
         data: the data set: a .yaml of configs/datasets, a .parquet of `measure table`, a .csv, or several of these

@@ -106,7 +106,7 @@ class Space(ABC):
         """Whether a path of ops leads from input to output [A]; without one the output is a constant."""
 
     def live(self, archs: Architectures) -> Architectures:
-        """The same architectures without what no path from input to output visits, which compilers leave out."""
+        """These architectures without what no path from input to output visits, which compilers leave out."""
         return archs
 
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:

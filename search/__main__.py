@@ -39,7 +39,7 @@ def bisect(
     """Reuse other devices' latencies, with a few true measurements on the target (Algorithm 1).
 
     Args:
-        accuracy: a table (.yaml, a file of configs/datasets, or .parquet) or a predictor (.pt, .onnx) of accuracies.
+        accuracy: a table (.yaml of configs/datasets, .parquet or .csv) or a predictor (.pt, .onnx) of accuracies.
         latency: table or predictor of the target's latencies, or a runtime of this host (ort, ...), measured live.
         budget_ms: latency that must not be exceeded.
         proxy: table or predictor of the proxy's latencies, which cost nothing; for `adapted` a predictor (.pt) that
@@ -96,7 +96,7 @@ def evolve(
     """Regularised evolution under a latency budget.
 
     Args:
-        accuracy: a table (.yaml, a file of configs/datasets, or .parquet) or a predictor (.pt, .onnx) of accuracies.
+        accuracy: a table (.yaml of configs/datasets, .parquet or .csv) or a predictor (.pt, .onnx) of accuracies.
         latency: table or predictor of latencies, or a runtime of this host (ort, ...) that is measured live.
         budget_ms: latency that must not be exceeded.
         device: name of a device of the latencies; may be left out where there is only one. Of several (a runtime's
@@ -133,7 +133,7 @@ def exhaustive(
     """The best of all architectures that a table or a predictor of latencies knows.
 
     Args:
-        accuracy: a table (.yaml, a file of configs/datasets, or .parquet) or a predictor (.pt, .onnx) of accuracies.
+        accuracy: a table (.yaml of configs/datasets, .parquet or .csv) or a predictor (.pt, .onnx) of accuracies.
         latency: table or predictor of latencies.
         budget_ms: latency that must not be exceeded.
         device: name of a device of the latencies; may be left out where there is only one. Of several (a runtime's

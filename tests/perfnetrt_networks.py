@@ -228,7 +228,7 @@ def _corrected(plain: LayerSum, device: Device, costs: np.ndarray, ms: np.ndarra
 
 
 def partitions(study: Study) -> list[dict]:
-    """The same for other networks than the first few, by which settings were chosen: `few` of the others, drawn at
+    """Errors on other networks than the first few, by which settings were chosen: `few` of the others, drawn at
     random, correct a device; the rest of them and the zoo are tests. Mean over partitions, standard deviation and
     worst, since who corrects is luck. Beside it how many networks it takes, and whether to choose them (of all but the
     last 13) is better than to draw them."""
@@ -367,7 +367,7 @@ def adapted(study: Study) -> list[dict]:
 
 
 def _without(predictor: LayerSum, device: str) -> LayerSum:
-    """The same, but for a device."""
+    """A predictor of all its devices but one."""
     keep = [d for d, known in enumerate(predictor.devices_) if known.name != device]
     return predictor.with_devices([predictor.devices_[d] for d in keep], [predictor.calibrations_[d] for d in keep])
 

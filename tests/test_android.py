@@ -74,7 +74,7 @@ INFO: Inference timings in us: Init: 1361236, First inference: 125113, Warmup (a
 INFO: Note: as the benchmark tool itself affects memory footprint, the following is only APPROXIMATE.
 INFO: Memory footprint delta from the start of the tool (MB): init=132.816 overall=132.816
 """
-"""As an Android phone printed it in 2024 (shortened); before 2022 there were neither `INFO: ` nor percentiles."""
+"""What an Android phone printed in 2024 (shortened); before 2022 there were neither `INFO: ` nor percentiles."""
 OLD = re.sub(r"^INFO: | p5=.*$", "", REPORT, flags=re.MULTILINE).replace(
     "Memory footprint delta from the start of the tool", "Peak memory footprint"
 )

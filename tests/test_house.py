@@ -13,14 +13,19 @@ from jsonargparse import ArgumentParser
 import datasets
 from datasets.base import Dataset
 from datasets.devices import read_device
+from datasets.records import Space
 from datasets.splits import Split
-from encoders.base import GraphEncoder, VectorEncoder
+from encoders.base import DeviceEncoder, GraphEncoder, VectorEncoder
+from measure.base import Backend
 from measure.plan import read_plan
+from measure.power import Meter
 from predictors.base import Predictor
 from predictors.claims import read_claims
 from predictors.new_devices.device_sets import read_sets
 from predictors.sweep import read_sweep
-from tests.conftest import ROOT, run
+from search.base import Search
+from search.netadapt.widths import WidthSearch
+from tests.conftest import ROOT, implementations, run
 
 ROOMS = tuple(r for r in ("datasets", "encoders", "predictors", "search", "measure") if (ROOT / r).is_dir())
 MAY_IMPORT = {
@@ -130,3 +135,42 @@ def test_a_wrong_kind_of_encoder_is_refused_while_parsing() -> None:
     for argument in ("--graph=encoders.cell.CellOneHot", "--vector=encoders.cell.CellGraph"):
         with pytest.raises(Exception, match="CellOneHot|CellGraph"):
             parser.parse_args([argument])
+
+
+COMMANDS = [
+    ROOT / "train.py",
+    *ROOT.glob("*/__main__.py"),
+    *ROOT.glob("*/*/__main__.py"),
+    *ROOT.glob("*/commands/*.py"),
+]
+
+
+@pytest.mark.parametrize("path", sorted(COMMANDS), ids=lambda path: str(path.relative_to(ROOT)))
+def test_lists_of_commands_say_whole_sentences(path: Path) -> None:
+    """`--help` prints the first line of a command's docstring and nothing more."""
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.FunctionDef) and "Args:" in (told := ast.get_docstring(node) or ""):
+            assert told.splitlines()[0].endswith("."), f"{node.name}: {told.splitlines()[0]}"
+
+
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs", "datasets/bundled/README.md", "Makefile")]
+PAGES = [page for path in PAGES for page in ([path] if path.is_file() else path.glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_pages_name_modules_and_files_that_are_there(page: Path) -> None:
+    text = page.read_text()
+    for name in re.findall(rf"(?<![\w./])(?:{'|'.join(ROOMS)}|tests)(?:\.[a-z]\w*)+", text):
+        path = ROOT / name.replace(".", "/")
+        assert path.is_dir() or path.with_suffix(".py").exists(), name
+    for name in re.findall(r"(?<![\w./-])(?:datasets|encoders|predictors|search|measure|tests|docs)/[\w./-]*\w", text):
+        assert (ROOT / name).exists(), name
+
+
+def test_the_architecture_names_every_implementation() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    kinds = {"datasets": (Dataset, Split, Space), "encoders": (GraphEncoder, VectorEncoder, DeviceEncoder)}
+    kinds |= {"predictors": (Predictor,), "measure": (Backend, Meter), "search": (Search, WidthSearch)}
+    for package, some in kinds.items():
+        for cls in (one for kind in some for one in implementations(package, kind)):
+            assert f"`{cls.__name__}`" in page, cls

@@ -162,7 +162,7 @@ def test_coefficients_are_found_and_stay_where_nothing_is_told() -> None:
 
 
 def test_no_step_leads_to_totals_below_zero_where_a_cost_is_taken_off() -> None:
-    """As calls are from sums of layers that were measured alone; a whole step of Gauss-Newton would do so here."""
+    """Calls are, from sums of layers that were measured alone; a whole step of Gauss-Newton would do so here."""
     for seed in range(20):
         rng = np.random.default_rng(seed)
         costs = rng.exponential(1, (20, 5))

@@ -52,7 +52,7 @@ SIZE = Feature("size", "matrix_size", 1, 512, log=True)
 CHANNELS = Feature("in", "channel_input", 1, 9999, log=True)
 STRIDE = Feature("stride", "strides", 1, 4)
 PAD = Feature("pad", "padding", 0, 1, words=("valid", "same"))
-"""As in TensorFlow: `same` gives size / stride outputs, rounded up, and puts an odd row of padding at the bottom."""
+"""TensorFlow's: `same` gives size / stride outputs, rounded up, and puts an odd row of padding at the bottom."""
 ACT = Feature("act", "activate_function", 0, 1, words=("none", "relu"))
 ANY_ACT = Feature("act", "activate_function", 0, 3, words=("none", "relu", "tanh", "sigmoid"))
 BIAS = Feature("bias", "bias", 0, 1)

@@ -48,7 +48,7 @@ class Keras(Backend):
 
 @dataclass
 class KerasGPU(Keras):
-    """The same on the first NVIDIA GPU, as LETI measures its Keras networks."""
+    """Keras on the first NVIDIA GPU, as LETI measures its Keras networks."""
 
     runtime = "keras_gpu"
     kind = "gpu"

@@ -138,10 +138,10 @@ class Writer:
         return self.file.operator("PAD", [x, table], y, self.version(1, 2), "Pad")
 
     def requantised(self, x: Tensor, affine: Affine | None) -> Tensor:
-        """The same numbers on another scale."""
+        """A tensor's numbers on another scale."""
         return self.file.operator("QUANTIZE", [x], self.like(x.shape, affine), 2, "Quantize")
 
     def reshaped(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """The same numbers in another shape."""
+        """A tensor's numbers in another shape."""
         y = self.like(shape, x.affine)
         return self.file.operator("RESHAPE", [x, self.integers(*shape)], y, 1, "Reshape", newShape=list(shape))

@@ -56,8 +56,9 @@ def run(
     build: Literal["here", "there"] = "here",
     scheduler: str | None = None,
 ) -> None:
-    """Measure architectures on runtimes of this host, of another (--ssh) or of many (--scheduler). Stopped at any
-    moment, it goes on where it was.
+    """Measure architectures on runtimes of this host, of another (--ssh) or of many (--scheduler).
+
+    Stopped at any moment, it goes on where it was.
 
     Args:
         space: space of the architectures, with its skeleton: nasbench201 or nasbench201(cells=1,channels=16); layers:
@@ -164,8 +165,9 @@ def campaign(
     timeout: float = 600,
     retry: bool = False,
 ) -> None:
-    """Measure a whole table (hours), and write it. Stopped at any moment, it goes on where it was. Runtimes of the plan
-    that cannot run here are told and left out.
+    """Measure a whole table (hours), and write it. Stopped at any moment, it goes on where it was.
+
+    Runtimes of the plan that cannot run here are told and left out.
 
     Args:
         plan: a file of configs/campaigns: what the table holds.

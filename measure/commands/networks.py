@@ -46,8 +46,9 @@ def build(
 
 
 def delegates(file: Path) -> None:
-    """Tell which operators of a .tflite file a GPU or NNAPI would leave to the CPU; LETI measures only models that
-    are delegated whole.
+    """Tell which operators of a .tflite file a GPU or NNAPI would leave to the CPU.
+
+    LETI measures only models that are delegated whole.
 
     Args:
         file: the .tflite file.

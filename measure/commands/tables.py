@@ -20,8 +20,9 @@ def accuracy(
     journal: Path = Path("runs/measure/accuracy.jsonl"),
     retry: bool = False,
 ) -> None:
-    """Train architectures on the digits task, some ten CPU-seconds each, and journal their test accuracies. Stopped at
-    any moment, it goes on where it was.
+    """Train architectures on the digits task, some ten CPU-seconds each, and journal their test accuracies.
+
+    Stopped at any moment, it goes on where it was.
 
     Args:
         space: space of the architectures, as in `run`; what is trained is their text in `--training.skeleton`.

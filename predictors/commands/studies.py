@@ -11,8 +11,9 @@ from predictors.base import Predictor
 
 
 def compare(folder: Path, claims: Path | None = None) -> None:
-    """Compare all runs in a folder: prints the ranking, writes summary.json, report.html, best.pt and best.onnx (if it
-    has that form); runs of `transfer` are compared as `summarise` does.
+    """Compare all runs in a folder: prints the ranking, writes summary.json, report.html and the best predictor.
+
+    That is best.pt, and best.onnx if it has that form. Runs of `transfer` are compared as `summarise` does.
 
     Args:
         folder: holds the run folders, as runs/bundled does.
@@ -52,8 +53,9 @@ def transfer(
     sources: int = 0,
     sweep: Path | None = None,
 ) -> Outcome:
-    """Fit a predictor on the source devices of a set, adapt it to each of its targets, score it on all other
-    architectures; one run folder with the rows. A run that is complete is skipped.
+    """Fit a predictor on the source devices of a set, adapt it to each of its targets and score it there.
+
+    Scored are all architectures but the samples; one run folder holds the rows. A run that is complete is skipped.
 
     Args:
         predictor: one that can adapt (a file of configs/predictors).

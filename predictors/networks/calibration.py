@@ -55,7 +55,7 @@ class Calibration:
         return open_ + ((self.errors**2).mean() if len(self.errors) else 0.0)
 
     def state(self) -> dict[str, Any]:
-        """As plain containers and arrays."""
+        """Plain containers and arrays, which `restored` reads."""
         return {
             "source": self.source,
             "coefficients": self.coefficients,

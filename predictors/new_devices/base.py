@@ -89,7 +89,7 @@ class FewShot(Regressor):
         return self.asked_["features"]
 
     def predict_all(self, archs: Architectures, chunk: int = 0) -> np.ndarray:
-        """See `Predictor.predict_all`."""
+        """What `Predictor.predict_all` gives; features of the last `archs` are not computed again."""
         if self.line_ is None or chunk or not 0 < len(archs) <= KEPT:
             return super().predict_all(archs, chunk)
         return self.scale.inverse(self.features(archs) @ self.line_[:, None] + self.bias_)

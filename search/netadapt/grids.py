@@ -84,8 +84,9 @@ def layers(
     direct: int = 0,
     seed: int = 0,
 ) -> None:
-    """List the layers whose latencies a network's adaptation needs; `python -m measure run --space layers --archs FILE`
-    measures them.
+    """List the layers whose latencies a network's adaptation needs.
+
+    `python -m measure run --space layers --archs FILE` measures them.
 
     Args:
         network: of the space, or .onnx or .keras files, SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE,

@@ -46,7 +46,7 @@ def optimize(
     """Ask networks that have learnt to optimise for the best cell of a new device (Approach 2).
 
     Args:
-        accuracy: a table of accuracies (.yaml, a file of configs/datasets, or .parquet); others are predicted.
+        accuracy: a table of accuracies (.yaml of configs/datasets, .parquet or .csv); others are predicted.
         latency: a table of latencies on source devices, read the same way.
         budget_ms: latency that must not be exceeded.
         device: the new one; of it the reference cells' latencies are read and nothing else.
