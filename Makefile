@@ -117,8 +117,8 @@ peers: setup
 	$(PY) -m tests.peers_check --claims configs/claims/peers.yaml
 
 # New devices from a few measurements, on NASFLAT's device sets: ours, simple ones, HELP's and NASFLAT's methods; how many
-# samples, sources and cells; every family left out; energy. Needs the public files (python -m datasets fetch help oneproxy
-# hw-nas-bench-360). Goes on where it stopped.
+# samples, sources and cells; every family left out; energy. Needs the public files (python -m datasets fetch help;
+# oneproxy; hw-nas-bench-360). Goes on where it stopped.
 CROSS_DEVICE := shots source_devices leave_one_device energy nasflat_few
 cross-device: setup
 	@for s in nasflat nasflat_others nasflat_gcn nasflat_gcn_nd nasflat_peers nasflat_peers_fbnet $(CROSS_DEVICE); do \

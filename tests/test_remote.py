@@ -40,7 +40,7 @@ from measure.meters import choose_meter
 from measure.remote.machine import Remote
 from measure.remote.messages import read_message, write_message
 from measure.remote.runner import Sent, _take
-from measure.remote.ssh import destination, how, why_not
+from measure.remote.ssh import destination, how, packed, why_not
 from measure.timing import Timing
 from tests.conftest import run
 
@@ -446,3 +446,7 @@ def test_a_message_that_claims_too_much_or_leaves_its_folder_is_none(tmp_path: P
         with pytest.raises(EOFError):
             read_message(io.BytesIO(content), tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["x.npy"]
+
+
+def test_the_runner_is_small() -> None:
+    assert len(packed()) < 200_000

@@ -1,6 +1,6 @@
 """How accurate architectures get on the digits task (digits.py), trained as training.py says, on one core.
 
-The network is the space's own expansion, built by `build.torch_module` and seeded by `build.weights`.
+The network is the space's own expansion, built by `builders.torch_module` and seeded by `builders.weights`.
 """
 
 from __future__ import annotations
