@@ -23,7 +23,7 @@ EXCEPTIONS = {
     "measure/builders/onnx_precision.py": "the same",
     "datasets/files/checkpoint.py": "bytes in memory",
     "datasets/networks/model.py": "bytes in memory",
-    "train.py": "the folder of a run, which `whole_folder` moves",
+    "predictors/run_folder.py": "the folder of a run, which `whole_folder` moves",
     "predictors/report.py": "a picture in memory",
 }
 

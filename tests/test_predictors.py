@@ -346,7 +346,7 @@ def test_an_export_that_computes_something_else_is_not_written(fitted: dict, tmp
         model.graph.node[-1].attribute.append(__import__("onnx").helper.make_attribute("alpha", 1.01))
         return model
 
-    monkeypatch.setattr(Linear, "_to_onnx", wrong)
+    monkeypatch.setattr(Linear, "to_onnx", wrong)
     with pytest.raises(RuntimeError, match="differs from the predictor"):
         export(predictor, tmp_path / "p.onnx")
     assert not (tmp_path / "p.onnx").exists()

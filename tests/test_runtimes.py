@@ -22,7 +22,7 @@ from measure.backends.ort import OnnxRuntime
 from measure.backends.ort_gpu import OrtCuda, OrtTensorRt
 from measure.backends.ov import OpenVino, mean_kernels
 from measure.backends.trt import TensorRt
-from measure.base import Backend, check_output, make_input, reference_network
+from measure.base import Backend, check_output, make_input, reference_network, with_weights
 from measure.builders.weights import make_weights
 from measure.gpu_steps import steps
 from measure.kernels import timeline
@@ -127,7 +127,7 @@ def test_a_build_apart_gives_the_same_network() -> None:
 )
 def test_a_build_that_crashes_is_an_exception_with_a_sentence(how: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(BuildFailed, match=sentence):
-        build = partial(Fragile(precision=how).build, CELL, make_weights(CELL), tmp_path)
+        build = partial(Fragile(precision=how).build, with_weights(CELL), tmp_path)
         build_apart(build, "fragile", timeout=4 if how == "hang" else 60)
 
 

@@ -274,7 +274,7 @@ def test_what_delegates_refuse_of_a_damaged_file_is_one_sentence_or_an_answer(tm
     """Cut short, with bytes changed, with vectors that claim millions of entries or point at one another."""
     space = NasBench201(channels=4, cells=1)
     network = space.expand(space.sample(1, np.random.default_rng(0))[0])
-    whole = LiteRT().build(network, make_weights(network), tmp_path).read_bytes()
+    whole = LiteRT().build(with_weights(network), tmp_path).read_bytes()
     path, rng, refusals = tmp_path / "damaged.tflite", np.random.default_rng(0), 0
     for number in range(150):
         content = bytearray(whole)

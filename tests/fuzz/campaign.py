@@ -19,9 +19,10 @@ from tests.fuzz.family import Command, Family, Files
 from tests.fuzz.watch import BYTES, SECONDS, Watch
 
 WARM = (
-    "pandas pyarrow.parquet scipy.stats sklearn.linear_model xgboost torch onnxruntime matplotlib.figure jsonargparse"
+    "pandas pyarrow.parquet scipy.stats sklearn.linear_model xgboost torch lightning onnxruntime matplotlib.figure "
+    "jsonargparse"
 )
-"""Modules that are imported once, before processes fork."""
+"""Modules that are imported once, before processes fork; some write caches of their own the first time."""
 EXAMPLES = 3
 """Findings of one kind that are kept; further ones are only counted."""
 REGRESSIONS = Path(__file__).parent / "regressions"
