@@ -229,6 +229,7 @@ def test_a_csv_of_one_space_holds_architectures(tmp_path: Path) -> None:
      ("key,value,space,unit\nresnet18,1,zoo,parsec\n", "unit 'parsec'"),
      ("key,value,space,batch\nresnet18,1,zoo,1\nvgg16,1,zoo,2\n", r"several batches of .* \(1, 2\)"),
      ("key,value,space,batch\nresnet18,1,zoo,many\n", "the batch 'many'"),
+     ("key,value,space,batch\nresnet18,1,zoo,00000123456789012345\n", "the batch '0000"),
      ("key,device,value\n[[],1\n", "line 2 has 2 fields"),
      ('key,value\n"[[],[]]",1\n', "JSON form")],
 )  # fmt: skip
@@ -248,6 +249,8 @@ def test_several_files_are_one_data_set(measured: Path, tmp_path: Path, capsys: 
     data, m = open_dataset(names), open_measurements(names)
     assert isinstance(data, Joined) and len(m.architectures) == 12 and len(m.devices) == 2
     (rewritten,) = with_datasets([names], flags=("",))
+    with pytest.raises(InputError, match="names no file before or after"):
+        with_datasets(["--data", f"{tmp_path / 'zoo.csv'},"])
     assert json.loads(rewritten)["init_args"]["parts"][1] == config
     flags = ["--predictor", "predictors.linear.Linear", "--predictor.encoder", "encoders.flat.Totals"]
     train.command([f"--data={names}", *flags, "--out", str(tmp_path / "run")])
@@ -262,7 +265,7 @@ def test_several_files_are_one_data_set(measured: Path, tmp_path: Path, capsys: 
     "names, sentence",
     [("absent.parquet", "no file absent.parquet"), ("absent.csv", "no file absent.csv"), ("absent.yaml", "no file"),
      ("absent", "There is no file absent; measurements are a .yaml"), ("README.md", "holds no measurements"),
-     ("configs/datasets/bundled.yaml,,", "measurements are"), ("configs/splits/random_50.yaml", "is no Dataset")],
+     ("configs/datasets/bundled.yaml,,", "names no file before or after one of its commas"), ("configs/splits/random_50.yaml", "is no Dataset")],
 )  # fmt: skip
 def test_what_is_no_data_set_is_one_sentence(names: str, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
