@@ -10,6 +10,7 @@ import pytest
 
 from datasets.cli import main, one_sentence
 from datasets.records import InputError
+from predictors.commands.answers import predict
 from tests.conftest import ROOT
 
 PRINTS = "from datasets.cli import one_sentence\nwith one_sentence('x'):\n    print('y' * {})\n"
@@ -111,3 +112,10 @@ def test_arguments_that_are_no_text_are_one_sentence(capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as stopped:
         main(show, "show", ["--name", "a\udcff"])
     assert stopped.value.code == 2 and "is not text in UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("field, end", [("level", "not a finite number"), ("batch", "not a whole number")])
+def test_a_value_that_is_no_number_is_named_as_one(field: str, end: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([predict], prog="x", arguments=["predict", "p.pt", f"--{field}", "nan"])
+    assert ended.value.code == 2 and f"--{field}: 'nan' is {end}" in capsys.readouterr().err

@@ -265,7 +265,8 @@ def test_several_files_are_one_data_set(measured: Path, tmp_path: Path, capsys: 
     "names, sentence",
     [("absent.parquet", "no file absent.parquet"), ("absent.csv", "no file absent.csv"), ("absent.yaml", "no file"),
      ("absent", "There is no file absent; measurements are a .yaml"), ("README.md", "holds no measurements"),
-     ("configs/datasets/bundled.yaml,,", "names no file before or after one of its commas"), ("configs/splits/random_50.yaml", "is no Dataset")],
+     ("configs/datasets/bundled.yaml,,", "names no file before or after one of its commas"),
+     ("configs/splits/random_50.yaml", "is no Dataset")],
 )  # fmt: skip
 def test_what_is_no_data_set_is_one_sentence(names: str, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
@@ -383,7 +384,15 @@ def small():
 def stuck():
     raise RuntimeError("no weights here")
 
+def leaves():
+    raise SystemExit(7)
+
+class Left(nn.Module):
+    def forward(self, x):
+        raise SystemExit(7)
+
 text = str
+still = nn.Identity()
 ready = Net()
 """
 
@@ -417,7 +426,9 @@ def test_a_torch_module_is_a_network_on_the_command_line(
 @pytest.mark.parametrize(
     "name, sentence",
     [(":absent", "gives no network .AttributeError"), (":stuck", "RuntimeError: no weights here"),
-     (":text", "a str, not"), ("", "names no module"), (":a-b", "names no module"),
+     (":leaves", "gives no network .SystemExit: 7"), (":Left", "cannot be exported for an input of 1x3x224x224 .7"),
+     (":still", "^The output of torch:mynets:still does not depend"), (":text", "a str, not"),
+     ("", "names no module"), (":a-b", "names no module"),
      (".absent:Net", "ModuleNotFoundError")],
 )  # fmt: skip
 def test_what_is_no_torch_module_is_one_sentence(name: str, sentence: str, modules: str) -> None:
