@@ -127,7 +127,7 @@ def adapt(
 
     if measurements is None:
         raise InputError("Say with --measurements what was measured on the new device: a .parquet or .csv file.")
-    check_writable(out, file, *measurements.split(","))
+    check_writable(out, file, *str(measurements).split(","))
     predictor = _adaptable(file)
     few = read_few(measurements, device, predictor, unit, space)
     start = time.perf_counter()
