@@ -12,7 +12,7 @@ from datasets.cli import main, one_sentence
 from datasets.records import InputError
 from measure.commands.tables import table
 from predictors.commands.answers import export, predict, score
-from predictors.commands.learning import adapt, layerwise
+from predictors.commands.learning import adapt, choose, layerwise
 from tests.conftest import ROOT
 
 PRINTS = "from datasets.cli import one_sentence\nwith one_sentence('x'):\n    print('y' * {})\n"
@@ -141,3 +141,10 @@ def test_what_a_command_reads_is_never_written_over(command: Callable[[Path], ob
     with pytest.raises(InputError, match="mine.parquet is itself read for this, and would be lost"):
         command(file)
     assert file.read_text() == "learnt for hours"
+
+
+def test_a_seed_that_no_generator_takes_is_refused(capsys: pytest.CaptureFixture) -> None:
+    """Written into a run it would be refused whenever the run is read."""
+    with pytest.raises(SystemExit) as ended:
+        main([choose], prog="x", arguments=["p.pt", "--seed", str(2**70)])
+    assert ended.value.code == 2 and "--seed has to be 0 or more and below 2,147,483,648" in capsys.readouterr().err
