@@ -146,5 +146,5 @@ def test_what_a_command_reads_is_never_written_over(command: Callable[[Path], ob
 def test_a_seed_that_no_generator_takes_is_refused(capsys: pytest.CaptureFixture) -> None:
     """Written into a run it would be refused whenever the run is read."""
     with pytest.raises(SystemExit) as ended:
-        main([choose], prog="x", arguments=["p.pt", "--seed", str(2**70)])
+        main([choose], prog="x", arguments=["p.pt", "--seed", str(2**70)], positional=True)
     assert ended.value.code == 2 and "--seed has to be 0 or more and below 2,147,483,648" in capsys.readouterr().err
