@@ -15,7 +15,7 @@ from datasets.cli import main
 import datasets
 from datasets import public
 from datasets.base import Dataset
-from datasets.files.writing import write_text
+from datasets.files.writing import check_writable, write_text
 from datasets.measured import Measured
 from datasets.opening import with_datasets
 from datasets.public.fetch import MIRROR, Source
@@ -181,6 +181,7 @@ def leti(data: Dataset, out: Path, metric: str = "latency_ms") -> None:
     """
     from datasets.leti import to_leti
 
+    check_writable(out, getattr(data, "path", ""))
     content = to_leti(data.measurements(), metric)
     write_text(out, json.dumps(content))
     print(f"{len(content['networks']):,} networks on {len(content['devices'])} devices in {out}")

@@ -38,8 +38,8 @@ class Parser(ArgumentParser):
         except Exception as error:  # hostile values make jsonargparse raise nearly anything
             raise ArgumentError(None, str(error) or type(error).__name__) from error
         for key, value in parsed.items():
-            if key.rpartition(".")[2] == "seed" and isinstance(value, int) and value < 0:
-                raise InputError(f"--{key} has to be 0 or more, not {value}.")
+            if key.rpartition(".")[2] == "seed" and isinstance(value, int) and not 0 <= value < 2**31:
+                raise InputError(f"--{key} has to be 0 or more and below 2,147,483,648, not {value}.")
         return parsed
 
     def instantiate(self, namespace: Namespace, *arguments: Any, **options: Any) -> Namespace:

@@ -173,12 +173,17 @@ def _sentence(message: str) -> str:
         return f"{missing[1]} is not valid YAML." if broken else f"There is no file {missing[1]}."
     if union := re.search(r'"([\w.]+)":.*Subtypes: (\[.*?\])\s.*Given value: (\S+)', message, re.DOTALL):
         kinds = re.findall(r"Literal\['(\w+)'\]|(\w+)'>", union[2])
-        asked = [word or f"a file that describes a {kind}" for word, kind in kinds]
-        return f"--{union[1]}: '{union[3]}' is neither {' nor '.join(asked)}."
+        asked = [
+            word or _PLAIN.get(kind, f"a file that describes a {kind}") for word, kind in kinds if kind != "NoneType"
+        ]
+        return f"--{union[1]}: '{union[3]}' is {'neither ' if asked[1:] else 'not '}{' nor '.join(asked)}."
     lines = [line.strip(" -") for line in message.splitlines() if line.strip() and "Expected a path" not in line]
     text = " ".join(line if line.endswith(":") else line.rstrip(".") + "." for line in lines)
     text = re.sub(r'Parser key "([\w.]+)":', r"--\1:", text, count=1)
     return re.sub(r"a <class '(\w+)'>", r"a value of type \1", re.sub(r'Parser key "([\w.]+)":', r"field '\1':", text))
+
+
+_PLAIN = {"float": "a finite number", "int": "a whole number", "bool": "true or false", "str": "a text"}
 
 
 def _fault_in(path: str) -> str:

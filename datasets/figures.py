@@ -4,6 +4,7 @@ measurements that it is given."""
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,12 +40,18 @@ def new_figure(width: float, height: float) -> Figure:
             numbers = {label for side in powers for label in side.get_ticklabels(which="both")}  # 10 with an exponent
             for text in set(self.findobj(Text)) - numbers:
                 text.set_parse_math(False)
-                text.set_text("\n".join(shortened(line, 160) for line in text.get_text().split("\n")))
-            super().draw(renderer)
+                text.set_text("\n".join(_drawable(line) for line in text.get_text().split("\n")))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn in its place
+                super().draw(renderer)
 
     figure = Plain(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
+
+
+def _drawable(line: str) -> str:
+    return "".join(character if character.isprintable() else "?" for character in shortened(line, 160))
 
 
 def check_picture(path: Path) -> None:

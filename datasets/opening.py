@@ -53,7 +53,10 @@ def open_measurements(names: str | Path) -> Measurements:
 
 def described(names: str) -> dict[str, Any]:
     """`{class_path, init_args}` of what `open_dataset` opens."""
-    parts = [_described(name.strip()) for name in names.split(",")]
+    words = [name.strip() for name in names.split(",")]
+    if "" in words:
+        raise InputError(f"'{shortened(names)}' names no file before or after one of its commas; {HINT}.")
+    parts = [_described(name) for name in words]
     return parts[0] if len(parts) == 1 else {"class_path": "datasets.opening.Joined", "init_args": {"parts": parts}}
 
 
@@ -86,6 +89,6 @@ def with_datasets(arguments: Sequence[str], flags: Sequence[str] = ("--data",)) 
 
 def _rewritten(value: str) -> str:
     """JSON in place of the names of tables, or of several files; what jsonargparse reads itself stays as it is."""
-    suffixes = {Path(name.strip()).suffix.lower() for name in value.split(",")}
+    suffixes = {Path(name.strip()).suffix.lower() for name in value.split(",") if name.strip()}
     named = suffixes <= {*KINDS, ".yaml", ".yml"} and (len(value.split(",")) > 1 or suffixes <= set(KINDS))
     return json.dumps(described(value)) if named and not value.lstrip().startswith(("{", "[")) else value

@@ -78,6 +78,9 @@ UNITS = {
 }
 """Unit of every metric we know; a name that is not here is taken to have none."""
 
+MOST_DEVICES = 1000
+"""Of a data set: what compares devices with each other takes the square of it."""
+
 
 class Measurements:
     """What was measured, columnar and immutable.
@@ -104,6 +107,10 @@ class Measurements:
                 f"{name}: {bad.sum()} of {len(table)} values are missing, infinite, zero or negative "
                 f"(first: {first['metric']} = {first['value']} in row {table.index[bad][0]}); "
                 "drop these rows or mark them as failed measurements."
+            )
+        if len(devices) > MOST_DEVICES:
+            raise InputError(
+                f"{name} has {len(devices):,} devices, and a data set at most {MOST_DEVICES:,}; divide it."
             )
         for column, size in (("arch", len(architectures)), ("device", len(devices))):
             if len(table) and not table[column].between(-1 if column == "device" else 0, size - 1).all():
@@ -156,7 +163,7 @@ class Measurements:
         if metrics is not None:
             table = table[table["metric"].isin(list(metrics))]
         if devices is not None:
-            kept = tuple(self.device(name) for name in devices)
+            kept = tuple(self.device(name) for name in dict.fromkeys(devices))
             table = _renumber(table, "device", [self.devices.index(device) for device in kept], len(self.devices))
         if archs is not None:
             archs = np.asarray(archs)

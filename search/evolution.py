@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.records import Architectures
+from datasets.records import Architectures, InputError
 from search.base import Decision, Ledger, Problem, Progress, Search, silent
 
 NEAREST = 12
@@ -55,6 +55,9 @@ class Evolution(Search):
     contenders: int = 5
 
     def __call__(self, problem: Problem, rng: np.random.Generator, progress: Progress = silent) -> Decision:
+        for name in ("population", "contenders"):
+            if not 1 <= getattr(self, name) <= 10**6:
+                raise InputError(f"{name} has to be between 1 and 1,000,000, not {getattr(self, name)}.")
         ledger = Ledger(problem, self.measurements, progress)
 
         def rank(archs: Architectures) -> list[tuple[float, float]]:

@@ -10,6 +10,9 @@ import pytest
 
 from datasets.cli import main, one_sentence
 from datasets.records import InputError
+from measure.commands.tables import table
+from predictors.commands.answers import export, predict, score
+from predictors.commands.learning import adapt, choose, layerwise
 from tests.conftest import ROOT
 
 PRINTS = "from datasets.cli import one_sentence\nwith one_sentence('x'):\n    print('y' * {})\n"
@@ -111,3 +114,37 @@ def test_arguments_that_are_no_text_are_one_sentence(capsys: pytest.CaptureFixtu
     with pytest.raises(SystemExit) as stopped:
         main(show, "show", ["--name", "a\udcff"])
     assert stopped.value.code == 2 and "is not text in UTF-8" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("field, end", [("level", "not a finite number"), ("batch", "not a whole number")])
+def test_a_value_that_is_no_number_is_named_as_one(field: str, end: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([predict], prog="x", arguments=["predict", "p.pt", f"--{field}", "nan"])
+    assert ended.value.code == 2 and f"--{field}: 'nan' is {end}" in capsys.readouterr().err
+
+
+def test_a_negative_limit_of_scores_is_refused(tmp_path: Path) -> None:
+    """Python would leave out as many at the end."""
+    with pytest.raises(InputError, match="--limit has to be 0 or more, not -4"):
+        score(tmp_path / "absent.pt", tmp_path / "out.parquet", limit=-4)
+
+
+@pytest.mark.parametrize(
+    "command",
+    [lambda file: score(file, file), lambda file: export(file, file), lambda file: adapt(file, "few.csv", out=file),
+     lambda file: adapt(Path("absent.pt"), f"few.csv,{file}", out=file), lambda file: table(file, file),
+     lambda file: layerwise(out=file, tables=file.parent)],
+)  # fmt: skip
+def test_what_a_command_reads_is_never_written_over(command: Callable[[Path], object], tmp_path: Path) -> None:
+    file = tmp_path / "mine.parquet"
+    file.write_text("learnt for hours")
+    with pytest.raises(InputError, match="mine.parquet is itself read for this, and would be lost"):
+        command(file)
+    assert file.read_text() == "learnt for hours"
+
+
+def test_a_seed_that_no_generator_takes_is_refused(capsys: pytest.CaptureFixture) -> None:
+    """Written into a run it would be refused whenever the run is read."""
+    with pytest.raises(SystemExit) as ended:
+        main([choose], prog="x", arguments=["p.pt", "--seed", str(2**70)], positional=True)
+    assert ended.value.code == 2 and "--seed has to be 0 or more and below 2,147,483,648" in capsys.readouterr().err

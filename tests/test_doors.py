@@ -230,6 +230,7 @@ def test_a_csv_of_one_space_holds_architectures(tmp_path: Path) -> None:
      ("key,value,space,unit\nresnet18,1,zoo,parsec\n", "unit 'parsec'"),
      ("key,value,space,batch\nresnet18,1,zoo,1\nvgg16,1,zoo,2\n", r"several batches of .* \(1, 2\)"),
      ("key,value,space,batch\nresnet18,1,zoo,many\n", "the batch 'many'"),
+     ("key,value,space,batch\nresnet18,1,zoo,00000123456789012345\n", "the batch '0000"),
      ("key,device,value\n[[],1\n", "line 2 has 2 fields"),
      ('key,value\n"[[],[]]",1\n', "JSON form")],
 )  # fmt: skip
@@ -249,6 +250,8 @@ def test_several_files_are_one_data_set(measured: Path, tmp_path: Path, capsys: 
     data, m = open_dataset(names), open_measurements(names)
     assert isinstance(data, Joined) and len(m.architectures) == 12 and len(m.devices) == 2
     (rewritten,) = with_datasets([names], flags=("",))
+    with pytest.raises(InputError, match="names no file before or after"):
+        with_datasets(["--data", f"{tmp_path / 'zoo.csv'},"])
     assert json.loads(rewritten)["init_args"]["parts"][1] == config
     flags = ["--predictor", "predictors.linear.Linear", "--predictor.encoder", "encoders.flat.Totals"]
     train.command([f"--data={names}", *flags, "--out", str(tmp_path / "run")])
@@ -263,7 +266,8 @@ def test_several_files_are_one_data_set(measured: Path, tmp_path: Path, capsys: 
     "names, sentence",
     [("absent.parquet", "no file absent.parquet"), ("absent.csv", "no file absent.csv"), ("absent.yaml", "no file"),
      ("absent", "There is no file absent; measurements are a .yaml"), ("README.md", "holds no measurements"),
-     ("configs/datasets/bundled.yaml,,", "measurements are"), ("configs/splits/random_50.yaml", "is no Dataset")],
+     ("configs/datasets/bundled.yaml,,", "names no file before or after one of its commas"),
+     ("configs/splits/random_50.yaml", "is no Dataset")],
 )  # fmt: skip
 def test_what_is_no_data_set_is_one_sentence(names: str, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
@@ -381,7 +385,15 @@ def small():
 def stuck():
     raise RuntimeError("no weights here")
 
+def leaves():
+    raise SystemExit(7)
+
+class Left(nn.Module):
+    def forward(self, x):
+        raise SystemExit(7)
+
 text = str
+still = nn.Identity()
 ready = Net()
 """
 
@@ -429,7 +441,9 @@ def test_a_batch_counts_for_networks_of_spaces_too(pricer: Path, capsys: pytest.
 @pytest.mark.parametrize(
     "name, sentence",
     [(":absent", "gives no network .AttributeError"), (":stuck", "RuntimeError: no weights here"),
-     (":text", "a str, not"), ("", "names no module"), (":a-b", "names no module"),
+     (":leaves", "gives no network .SystemExit: 7"), (":Left", "cannot be exported for an input of 1x3x224x224 .7"),
+     (":still", "^The output of torch:mynets:still does not depend"), (":text", "a str, not"),
+     ("", "names no module"), (":a-b", "names no module"),
      (".absent:Net", "ModuleNotFoundError")],
 )  # fmt: skip
 def test_what_is_no_torch_module_is_one_sentence(name: str, sentence: str, modules: str) -> None:

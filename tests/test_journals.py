@@ -325,7 +325,7 @@ def test_a_campaign_in_which_every_row_failed_exits_with_1(tmp_path: Path, monke
 
 def test_a_journal_is_not_replaced_by_its_table(tmp_path: Path) -> None:
     path = journal_of(tmp_path / "j.jsonl", ROW)
-    with pytest.raises(InputError, match="is the journal itself; name another file with --out"):
+    with pytest.raises(InputError, match="is itself read for this, and would be lost"):
         table(path, path)
     assert len(read_journal(path)) == 1
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from datasets.records import Device, InputError, Measurements
+from datasets.records import MOST_DEVICES, Device, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 
 
@@ -29,6 +29,7 @@ def test_matrix_and_where(archs) -> None:
     assert part.architectures.keys == [archs.keys[2], archs.keys[0]]
     assert [d.name for d in part.devices] == ["b", "a"]
     assert m.where(metrics=["latency_ms"]).fingerprint() == m.fingerprint()
+    assert m.where(devices=["b", "b"]).matrix("latency_ms")[0].tolist() == [4]  # a name given twice is one device
 
 
 def test_a_metric_of_no_device_is_one_column(archs) -> None:
@@ -51,6 +52,13 @@ def test_a_missing_column_is_named(archs) -> None:
 def test_positions_outside_are_refused(archs) -> None:
     with pytest.raises(InputError, match="column 'arch' points outside the 3"):
         Measurements(archs, DEVICES, table(arch=[0, 1, 3, 0]), "toy")
+
+
+def test_thousands_of_devices_are_refused(archs) -> None:
+    """Tables that compare them with each other would take gigabytes."""
+    devices = [Device(str(i), "one", "gpu") for i in range(MOST_DEVICES + 1)]
+    with pytest.raises(InputError, match=r"toy has 1,001 devices, and a data set at most 1,000"):
+        Measurements(archs, devices, table(), "toy")
 
 
 def test_unknown_devices_and_metrics_are_named(archs) -> None:

@@ -92,6 +92,18 @@ def test_names_are_drawn_as_they_are(tmp_path: Path, measurements: Measurements)
     assert len(list(tmp_path.iterdir())) == 4
 
 
+def test_a_name_that_no_font_has_is_drawn_in_silence(tmp_path: Path) -> None:
+    figure = new_figure(4, 3)
+    axis = figure.subplots()
+    axis.set(title="a\x07b\x1b[2J", xlabel="手机 📱")
+    axis.set_xticks([0.5], ["手机"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for suffix in (".png", ".pdf", ".svg"):
+            write_figure(figure, tmp_path / f"figure{suffix}", bbox_inches="tight")
+    assert axis.title.get_text() == "a?b?[2J"
+
+
 def test_pictures_of_unknown_suffixes_are_refused(tmp_path: Path) -> None:
     figure = new_figure(1, 1)
     for suffix in PICTURES:

@@ -17,7 +17,7 @@ from predictors.new_devices.conditioned import Conditioned
 from search.base import Problem, Search
 from search.bisection import BestProxy, Bisection
 from search.costs import read_measurements
-from search.evolution import Exhaustive
+from search.evolution import Evolution, Exhaustive
 from search.gain import Corrected, ExpectedGain, correct
 from search.proxies import Unsure, adapting, ranked
 from search.task import Task
@@ -172,6 +172,12 @@ def test_of_several_proxies_the_monotone_one_is_taken() -> None:
 def test_a_wrong_problem_is_refused_with_a_sentence(change: dict, says: str) -> None:
     with pytest.raises(InputError, match=says):
         replace(small(0, 5)[0], **change)
+
+
+@pytest.mark.parametrize("search", [Evolution(population=0), Evolution(contenders=-1), Evolution(contenders=10**12)])
+def test_an_evolution_of_nobody_is_refused(search: Evolution) -> None:
+    with pytest.raises(InputError, match="has to be between 1 and 1,000,000"):
+        search(small(0, 20)[0], np.random.default_rng(0))
 
 
 def test_bisection_without_a_proxy_says_so() -> None:

@@ -144,6 +144,6 @@ def converted(value: Any, unit: str, metric: str, batch: int) -> Any:
 
 def batch_of(text: str, path: Path) -> int:
     """The number of images per run that a field of a .csv holds; raises `InputError`."""
-    if not text.isdecimal() or not 0 < int(text[:7]) < 10**6:
+    if not text.isdecimal() or len(text) > 6 or int(text) < 1:
         raise InputError(f"{path} has the batch '{shortened(text, 40)}'; write a whole number of images above zero.")
     return int(text)

@@ -41,11 +41,21 @@ def whole_file(path: Path) -> Iterator[Path]:
             part.unlink(missing_ok=True)
 
 
-def check_writable(path: Path) -> None:
-    """Check, before long work, that a file can be written; raises `InputError` as `whole_file` does."""
+def check_writable(path: Path, *read: str | Path) -> None:
+    """Check, before long work, that a file can be written and is none of those that are `read` for it; raises
+    `InputError` where it is, and as `whole_file` does."""
+    if any(_same(path, one) for one in read):
+        raise InputError(f"{shortened(path)} is itself read for this, and would be lost; name another file to write.")
     path = real(path)
     if not _is_pipe(path):
         _beside(path).unlink()
+
+
+def _same(path: Path, other: str | Path) -> bool:
+    try:
+        return path.samefile(other)
+    except (OSError, ValueError):  # one of them is not there, or can have no such name
+        return False
 
 
 def real(path: Path) -> Path:

@@ -35,7 +35,11 @@ def read_torch(name: str, batch: int | None = None) -> Model:
     from datasets.networks.onnx_file import read_onnx
 
     with tempfile.TemporaryDirectory() as folder:
-        model = read_onnx(export_torch(name, Path(folder), batch))
+        path = export_torch(name, Path(folder), batch)
+        try:
+            model = read_onnx(path)
+        except InputError as error:
+            raise InputError(str(error).replace(str(path), f"torch:{name}")) from None
         return Model(model.network, model.weights)
 
 
@@ -66,7 +70,7 @@ def export_torch(name: str, folder: Path, batch: int | None = None) -> Path:
     path = folder / f"{name.rpartition(':')[2].rpartition('.')[2]}.onnx"
     try:
         _export(module, x, path)
-    except Exception as error:  # a person's own module runs here, and torch's exporter
+    except (Exception, SystemExit) as error:  # a person's own module runs here, and torch's exporter
         why = shortened(" ".join(str(error).split()) or type(error).__name__)
         raise InputError(
             f"torch:{name} cannot be exported for an input of {'x'.join(map(str, x.shape))} ({why}); set its "
@@ -87,7 +91,7 @@ def _called(name: str) -> torch.nn.Module:
         for part in path.split("."):
             made = getattr(made, part)
         made = made if isinstance(made, torch.nn.Module) else made()
-    except Exception as error:  # a person's own code runs here
+    except (Exception, SystemExit) as error:  # a person's own code runs here
         why = shortened(" ".join(str(error).split()) or type(error).__name__)
         raise InputError(f"torch:{name} gives no network ({type(error).__name__}: {why}).") from error
     if not isinstance(made, torch.nn.Module):

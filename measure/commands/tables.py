@@ -66,13 +66,12 @@ def table(journal: Path, out: Path, unstable: bool = False, quiet: float | None 
         quiet: leave out rows whose reference took more than so many times (1.1, say) what it takes in the fastest
             tenth of them, where others tell the same; for journals of machines that neighbours slow down for a while.
     """
-    from datasets.records import InputError
+    from datasets.files.writing import check_writable
     from measure.campaign import read_journal
     from measure.table import quiet_rows, to_accuracies, to_table, write_table
 
     at_least(1, quiet=quiet)
-    if out.resolve() == journal.resolve():
-        raise InputError(f"{out} is the journal itself; name another file with --out.")
+    check_writable(out, journal)
     rows = read_journal(journal)
     rows = rows if quiet is None else quiet_rows(rows, quiet)
     deviceless = any(row["device"] is None for row in rows)

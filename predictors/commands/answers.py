@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.files.writing import check_writable
 from datasets.records import UNITS, Device, InputError, find_device
 
 
@@ -163,6 +164,9 @@ def score(file: Path, out: Path, limit: int = 0) -> None:
     from datasets.records import Architectures
     from predictors.export import load_predictor
 
+    if limit < 0:
+        raise InputError(f"--limit has to be 0 or more, not {limit}.")
+    check_writable(out, file)
     predictor = load_predictor(file)
     _warn(predictor, np.empty(0), "")
     names = [device.name for device in predictor.devices_] or [predictor.metric]
@@ -188,6 +192,7 @@ def export(file: Path, out: Path) -> None:
     from predictors.base import Predictor
     from predictors.export import export as write
 
+    check_writable(out, file)
     write(Predictor.load(file), out)
     print(f"{out}: checked against {file} on 200 random architectures")
 

@@ -31,7 +31,7 @@ def layerwise(
     from predictors.networks.layer_costs import LAYERS
     from predictors.networks.layer_sum import LayerSum, read_tables
 
-    check_writable(out)
+    check_writable(out, *Path(tables).glob("*.parquet"))
     chosen = [name for name in devices.split(",") if name]
     layers = dict(zip(LAYERS, read_tables(tables, LAYERS, chosen), strict=True))
     whole = read_tables(tables, [name for name in networks.split(",") if name], chosen)
@@ -127,7 +127,7 @@ def adapt(
 
     if measurements is None:
         raise InputError("Say with --measurements what was measured on the new device: a .parquet or .csv file.")
-    check_writable(out)
+    check_writable(out, file, *str(measurements).split(","))
     predictor = _adaptable(file)
     few = read_few(measurements, device, predictor, unit, space)
     start = time.perf_counter()
