@@ -242,6 +242,17 @@ def test_values_unlike_every_known_device_are_asked_about(
     np.testing.assert_allclose(m.matrix("latency_ms")[:, 0], values)
 
 
+def test_a_unit_is_not_converted_twice(fitted: Conditioned, toys: Measurements, tmp_path: Path) -> None:
+    """Several files are read in milliseconds, whatever units their headers state: a flag would divide once more."""
+    for name in ("a", "b"):
+        rows = {"key": toys.architectures.keys[:10], "value_us": 1000 * _truth(toys)[:10], "device": name}
+        pd.DataFrame(rows | {"space": str(toys.architectures.space)}).to_csv(tmp_path / f"{name}.csv")
+    both = f"{tmp_path / 'a.csv'},{tmp_path / 'b.csv'}"
+    assert read_few(both, "a", fitted).table["value"].tolist() == pytest.approx(_truth(toys)[:10])
+    with pytest.raises(InputError, match="plausible values in ms, as tables do; leave --unit us out"):
+        read_few(both, "a", fitted, "us")
+
+
 def test_a_unit_that_contradicts_is_one_sentence(fitted: Conditioned, toys: Measurements, tmp_path: Path) -> None:
     file = tmp_path / "few.csv"
     for header, unit, sentence in (

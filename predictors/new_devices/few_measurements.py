@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,7 @@ def read_few(path: Path | str, device: str, predictor: Any, unit: str = "", spac
         InputError: no such file, another space, several devices and none named, a value that is no number, a unit that
             does not fit, or values unlike those of every known device whose unit is not stated.
     """
-    metric = predictor.metric
+    metric, wrong = predictor.metric, ""
     if unit:
         unit = unit_of(unit, metric, "--unit")
     written = Path(path).suffix.lower() == ".csv" and "," not in str(path)
@@ -51,6 +52,12 @@ def read_few(path: Path | str, device: str, predictor: Any, unit: str = "", spac
         m, stated = _of_table(path, device, predictor.space_, metric)
     if unit and stated and unit != stated:
         raise InputError(f"{path} says that its values are in {stated}, --unit says {unit}; one of them is wrong.")
+    if unit and not written and not stated and unit != UNITS.get(metric):
+        with suppress(InputError):
+            _check_plausible(m, predictor, FAR_TABLE)
+            wrong = f"{shortened(path)} has plausible values in {UNITS[metric]}, as tables do; leave --unit {unit} out."
+    if wrong:
+        raise InputError(wrong)
     unit = unit or stated
     if unit:
         values = converted(m.table["value"].astype(float), unit, metric, m.devices[0].batch)
