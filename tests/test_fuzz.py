@@ -59,7 +59,7 @@ SCRIPTS = {
     "raise SystemExit(2)": "not one sentence on stderr: nothing at all",
     "import sys; print('error: ' + 'x' * 5000, file=sys.stderr); sys.exit(2)": "a sentence of 5007",
     "import sys; print('Warning\\nerror: no', file=sys.stderr); sys.exit(2)": "not one sentence on stderr: Warning",
-    "import os, signal; os.kill(os.getpid(), signal.SIGUSR1)": "crashed by SIGUSR1",
+    "import os, signal; os.kill(os.getpid(), signal.SIGTERM)": "crashed by SIGTERM",
     "import os; os._exit(5)": "ended its process with 5",
     "open('../../outside', 'w')": "",
     "open('/tmp/fuzz-outside', 'w')": "wrote outside of its folder",
