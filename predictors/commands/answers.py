@@ -108,9 +108,10 @@ def _predict_network(file: Path, network: str, device: str, batch: int | None, l
         _predict_whole(predictor, file, network, where, batch, level)
         return
     told = price(predictor, read_network(network, batch), where, level)
+    if out is not None:
+        write_figure(draw(told), out)  # before the text, whose reader may close the pipe
     print(told.text())
     if out is not None:
-        write_figure(draw(told), out)
         print(f"drawn: {out}")
 
 
