@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Literal
 
-from datasets.cli import main
+from datasets.cli import main, one_sentence
 
 # isort: split
 import datasets
@@ -189,7 +189,7 @@ def leti(data: Dataset, out: Path, metric: str = "latency_ms") -> None:
 
 if __name__ == "__main__":
     list_.__name__, enumerate_.__name__ = "list", "enumerate"
-    arguments = (
-        with_datasets(sys.argv[1:], ("", "--data")) if sys.argv[1:2] in (["describe"], ["leti"]) else sys.argv[1:]
-    )
-    main([list_, fetch, describe, show, enumerate_, leti], "python -m datasets", arguments, positional=True)
+    with one_sentence("python -m datasets"):
+        named = sys.argv[1:2] in (["describe"], ["leti"])
+        arguments = with_datasets(sys.argv[1:], ("", "--data")) if named else sys.argv[1:]
+        main([list_, fetch, describe, show, enumerate_, leti], "python -m datasets", arguments, positional=True)

@@ -104,6 +104,7 @@ def test_yaml_that_grows_or_nests_is_refused(tmp_path: Path) -> None:
         (bomb, "aliases"), ("[" * 5000, "nested"), ("a: [", "not valid"), ("2001-99-99", "not valid"),
         ("!!timestamp x", "not valid"), ("!!bool x", "not valid"), ("!!int ''", "not valid"),
         ("!!python/object/apply:os.system [true]", "not valid"), ("? {a: b}\n: c", "not valid"),
+        ('a: "\\ud800"', "half a character"),
     ):  # fmt: skip
         with pytest.raises(InputError, match=match):
             parse_yaml(text, "text")

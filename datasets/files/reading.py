@@ -132,6 +132,8 @@ def check_yaml(text: str, where: str) -> None:
             anchor, size = None, sizes.get(str(event.anchor), 1)
         elif isinstance(event, yaml.ScalarEvent):
             anchor, size = event.anchor, 1
+            if any("\ud800" <= character <= "\udfff" for character in event.value):
+                raise InputError(f"{where} holds half a character (\\ud800 to \\udfff); write the whole one.")
         else:
             continue
         if anchor:
