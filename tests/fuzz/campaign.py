@@ -11,6 +11,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -114,7 +115,14 @@ def case(family: Family, seed: int, number: int, folder: Path) -> tuple[Files, C
     were found once, then valid inputs, as they are."""
     valid = _made(family, folder)
     rng = Random(f"{family.name} {seed} {number}")
-    files = family.mutate(rng.choice(valid), rng) if number >= 0 else _unchanged(valid, family, -number - 1)
+    if number < 0:
+        files = _unchanged(valid, family, -number - 1)
+    else:
+        files = chosen = rng.choice(valid)
+        with suppress(
+            ValueError, RecursionError
+        ):  # what was found once may be too damaged to be edited: it is tried again
+            files = family.mutate(chosen, rng)
     command = family.attack(_place(folder, number), folder / "beside", rng)
     return files, [_filled(argument, files) for argument in command]
 
