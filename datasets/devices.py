@@ -179,9 +179,9 @@ def read_device(path: Path) -> Device:
     Raises:
         InputError: the file is missing or says something else.
     """
-    told = read_yaml(path, "`python -m measure host` writes one for the machine it runs on")
-    told = told if isinstance(told, dict) else {}
-    name, family, kind, features = (told.get(key) for key in ("name", "family", "kind", "features"))
+    content = read_yaml(path, "`python -m measure host` writes one for the machine it runs on")
+    content = content if isinstance(content, dict) else {}
+    name, family, kind, features = (content.get(key) for key in ("name", "family", "kind", "features"))
     if not (isinstance(name, str) and isinstance(family, str) and isinstance(kind, str) and isinstance(features, dict)):
         raise InputError(f"{path} does not describe a device: it needs name, family, kind and features.")
     if not re.fullmatch(r"\w[\w.+-]{0,99}", name):

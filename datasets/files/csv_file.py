@@ -93,15 +93,15 @@ def _columns(header: list[str], metric: str, path: Path) -> tuple[dict[str, int]
         if places:
             columns[wanted] = places[0]
     units = {unit.lower() for known in FACTORS.values() for unit in known} | set(_OTHER_NAMES)
-    found = [i for i, told in enumerate(words) if told[:1] == ["value"]]
-    found = found or [i for i, told in enumerate(words) if told and (told[0] in _VALUES or set(told) <= units)]
+    found = [i for i, parts in enumerate(words) if parts[:1] == ["value"]]
+    found = found or [i for i, parts in enumerate(words) if parts and (parts[0] in _VALUES or set(parts) <= units)]
     if len(found) > 1:
         raise InputError(f"{path} has several columns of values ({listed([names[i] for i in found])}); keep one.")
     if "key" not in columns or not found:
         raise InputError(f"{path} needs the columns key and value; it has {listed(names)}.")
     (columns["value"],) = found
-    told, bracket = words[found[0]], re.search(r"[\[(]\s*([^\])]*?)\s*[\])]", names[found[0]])
-    texts = [bracket[1]] if bracket else [word for word in told if word in units]
+    parts, bracket = words[found[0]], re.search(r"[\[(]\s*([^\])]*?)\s*[\])]", names[found[0]])
+    texts = [bracket[1]] if bracket else [word for word in parts if word in units]
     if texts[1:]:
         texts = [word for word in texts if word not in ("throughput",)]
     return columns, unit_of(
