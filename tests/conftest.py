@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from datasets.packages import absent, not_installed
 from datasets.records import Architectures, Device, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 
@@ -52,6 +53,12 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 _ROWS: dict[str, dict] = {}
+
+
+def needs(*packages: str) -> None:
+    """Skip the test, or the file of tests, where a package is not installed, and say what installs it."""
+    for package in absent(packages):
+        pytest.skip(not_installed(package), allow_module_level=True)
 
 
 def implementations(package: str, kind: type) -> list[type]:

@@ -27,7 +27,9 @@ from measure.campaign import Journal, distinct_sample, pending
 from measure.remote.cluster import Cluster, _answer, check_offers
 from measure.remote.slot import Slot, reach, release, resource, serve
 from measure.timing import Repeats, Timing
+from tests.conftest import needs
 
+needs("dask", "distributed")
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = Timing(warmup=1, pairs=5, max_rounds=1, max_deviation=100.0)
 TINY = NasBench201(channels=4, cells=1)

@@ -51,6 +51,7 @@ MAY_IMPORT = {
         "datasets.devices",
         "datasets.files",
     },
+        "datasets.packages",
 }
 KINDS = {"datasets": Dataset, "predictors": Predictor, "splits": Split}
 

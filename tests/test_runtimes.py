@@ -28,7 +28,7 @@ from measure.gpu_steps import steps
 from measure.kernels import timeline
 from measure.phases import clock_ns, measure_phases
 from measure.timing import Repeats, Timing
-from tests.conftest import run
+from tests.conftest import needs, run
 
 TINY = NasBench201(channels=4, cells=1)
 CELL = TINY.expand(TINY.parse(["|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"])[0])
@@ -188,7 +188,7 @@ def test_six_steps_from_a_gpu_profile() -> None:
 
 def test_keras_and_jax_run_in_one_process() -> None:
     """Keras loads JAX, which then has to know already that one thread is all."""
-    pytest.importorskip("jax", reason="jax is not installed")
+    needs("jax")
     code = (
         "from measure.backends import parse_backend as p; p('keras', 'h').versions(); print(p('jax', 'h').versions())"
     )

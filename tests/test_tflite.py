@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import needs
+
+needs("ai_edge_litert")
+
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.model import Model
 from datasets.records import Architecture, InputError
