@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from datasets.packages import absent, not_installed
+from datasets.packages import EXTRAS, absent, not_installed
 from datasets.records import Architectures, Device, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 
@@ -67,7 +67,13 @@ def implementations(package: str, kind: type) -> list[type]:
     names = [m.name for m in pkgutil.walk_packages(module.__path__, f"{package}.") if not m.name.endswith("__main__")]
     found = {}
     for name in names:
-        for cls in vars(importlib.import_module(name)).values():
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name not in EXTRAS:
+                raise
+            continue  # what needs an extra that is not installed here
+        for cls in vars(module).values():
             if inspect.isclass(cls) and issubclass(cls, kind) and is_dataclass(cls) and not inspect.isabstract(cls):
                 found[f"{cls.__module__}.{cls.__qualname__}"] = cls
     return [found[name] for name in sorted(found)]
