@@ -136,7 +136,7 @@ class Space(ABC):
         return np.ones(len(decisions), dtype=bool)
 
     def repair(self, decisions: np.ndarray) -> np.ndarray:
-        """Decisions [A, n] of architectures, near any others in range: for optimisers that take decisions for free."""
+        """Decisions [A, n] of architectures, near any others in range: for optimizers that take decisions for free."""
         return decisions
 
     def feasible(self, archs: Architectures) -> np.ndarray:

@@ -223,13 +223,8 @@ three to fifteen in a row: fp16 0.05 to 0.25 %, bf16 0.2 to 0.8 %, int8 0.7 to 6
 and 29 %. An empty or mis-wired network is off by 1 or more."""
 
 
-def check_output(y: np.ndarray, model: Model, x: np.ndarray, precision: str) -> float:
-    """Relative error against the numpy reference; above the tolerance, or not finite, it raises `WrongOutput`."""
-    return compare_output(y, expected_output(model, x), precision)
-
-
 def compare_output(y: np.ndarray, expected: np.ndarray, precision: str) -> float:
-    """`check_output`, where it is known what is expected."""
+    """Relative error of an output; above the precision's tolerance, or not finite, it raises `WrongOutput`."""
     if y.shape != expected.shape:
         raise WrongOutput(f"The output has shape {y.shape}, not {expected.shape}.")
     size = np.linalg.norm(expected) or 1.0  # a small layer's ReLU may leave nothing but zeros

@@ -188,7 +188,7 @@ class Uncertain(Protocol):
 
 @runtime_checkable
 class Relaxable(Protocol):
-    """It answers for relaxed architectures too, and differentiably: what is optimised by gradients needs that."""
+    """It answers for relaxed architectures too, and differentiably: what is optimized by gradients needs that."""
 
     def predict_relaxed(self, p: Tensor, device: Tensor) -> Tensor:
         """Predictions [B] in the metric's unit.

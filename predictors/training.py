@@ -1,5 +1,5 @@
-"""Trains `NeuralPredictor`s with Lightning. HELP, the device network, the optimizer network and NetAdapt have training
-loops of their own."""
+"""Trains `NeuralPredictor`s with Lightning. What has no batches of labels is fitted by `predictors.descent`: HELP, a
+GCN on a few labels, the device network and the optimizer network."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from predictors.base import Log
+from predictors.descent import one_cycle
 from predictors.regressor import Inputs
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
@@ -105,12 +106,6 @@ class _OfKnown(nn.Module):
     def forward(self, predicted: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         known = ~torch.isnan(z)
         return self.loss(predicted[known], z[known])
-
-
-def one_cycle(optimizer: torch.optim.Optimizer, peak: float, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """A tenth of the steps warms up, the others fall to zero along a cosine."""
-    share = 0.1 if steps != 10 else 0.15  # torch divides by zero where the warm-up is one step
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=steps, pct_start=share)
 
 
 class PairHinge(nn.Module):

@@ -22,7 +22,7 @@ from measure.backends.ort import OnnxRuntime
 from measure.backends.ort_gpu import OrtCuda, OrtTensorRt
 from measure.backends.ov import OpenVino, mean_kernels
 from measure.backends.trt import TensorRt
-from measure.base import Backend, check_output, make_input, reference_network, with_weights
+from measure.base import Backend, compare_output, expected_output, make_input, reference_network, with_weights
 from measure.builders.weights import make_weights
 from measure.gpu_steps import steps
 from measure.kernels import timeline
@@ -70,7 +70,7 @@ def test_the_files_of_gpu_runtimes_compute_what_they_should(cls: type[OnnxRuntim
         session = OnnxRuntime().load(path)
         session.bind(x)
         session.run()
-        check_output(session.fetch(), Model(network, weights), x, precision)
+        compare_output(session.fetch(), expected_output(Model(network, weights), x), precision)
         if precision == "int8" and cls.symmetric:
             tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
             points = [value for name, value in tensors.items() if name.endswith("_zero_point")]

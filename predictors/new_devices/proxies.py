@@ -135,6 +135,8 @@ class FineTunedGCN(GCN):
         """A new predictor of one new device (`Adaptable.adapt`)."""
         import torch
 
+        from predictors.descent import descend
+
         few = given(self, few, device)
         archs, y, _ = read_samples(self, few, self.scale.kind)
         x = self.encode(archs)
@@ -152,10 +154,7 @@ class FineTunedGCN(GCN):
         tensors = {name: torch.from_numpy(value) for name, value in x.items()}
         target = torch.from_numpy(t.astype(np.float32))
         optimizer = torch.optim.AdamW(network.parameters(), self.tuning_rate)
-        for _ in range(self.steps):
-            optimizer.zero_grad()
-            torch.nn.functional.mse_loss(network(**tensors), target).backward()
-            optimizer.step()
+        descend(optimizer, (torch.nn.functional.mse_loss(network(**tensors), target) for _ in range(self.steps)))
         return new
 
 
