@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from datasets.packages import not_installed
 from datasets.records import InputError
 from datasets.spaces.nasbench201 import NasBench201
 from measure.backends.ort import OnnxRuntime
@@ -27,9 +28,8 @@ from measure.campaign import Journal, distinct_sample, pending
 from measure.remote.cluster import Cluster, _answer, check_offers
 from measure.remote.slot import Slot, reach, release, resource, serve
 from measure.timing import Repeats, Timing
-from tests.conftest import needs
 
-needs("dask", "distributed")
+pytest.importorskip("distributed", reason=not_installed("distributed"))  # workers import this file, but no conftest
 ROOT = Path(__file__).resolve().parent.parent
 QUICK = Timing(warmup=1, pairs=5, max_rounds=1, max_deviation=100.0)
 TINY = NasBench201(channels=4, cells=1)
