@@ -38,7 +38,7 @@ from predictors.new_devices.conditioned import Conditioned
 from predictors.trees import XGBoost
 from search.netadapt.layer_table import LayerTable
 from search.netadapt.widths import Exact, Priced, Sequential
-from tests.netadapt_check import groups_of, table_path, walk
+from studies.netadapt.study import groups_of, table_path, walk
 
 Work = Callable[[], object]
 
