@@ -47,6 +47,10 @@ def scores(runs: Path) -> pd.DataFrame:
     return pd.DataFrame([row for rows in read_runs(runs).values() for row in rows if row["cells"] == "all"])
 
 
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
 def tolerance(runs: Path) -> list[dict]:
     """Shares within +-1, 5 and 10 % on the test cells, a device and over all: means and standard deviations over seeds.
     Then how far ours (whichever leads by validation) is ahead of the best of LETI's three (by the test itself)."""
@@ -68,7 +72,7 @@ def tolerance(runs: Path) -> list[dict]:
         means[str(device), shots, str(name)] = mean
     for device, shots in sorted({key[:2] for key in means}):
         here = {name: mean for (d, n, name), mean in means.items() if (d, n) == (device, shots)}
-        leaders = ranking(table[table["shots"] == shots].to_dict("records"))["predictor"]
+        leaders = ranking(_rows(table[table["shots"] == shots]))["predictor"]
         best = next(name for name in leaders if name not in LETIS)
         row = {"what": "margin", "device": device, "shots": shots, "predictor": best}
         for t in TOLERANCES:

@@ -14,21 +14,20 @@ from dataclasses import replace
 from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from datasets.cli import main
 from datasets.networks.model import Weights
-from datasets.records import Architecture
+from datasets.networks.network import Network
 from measure.accuracy.digits import Digits
 from measure.accuracy.tuning import Tuning
 from measure.backends import parse_backend
 from measure.builders.weights import make_weights
 from measure.shares import Shares
 from measure.timing import Timing, pin
-from search.netadapt import run_figures
 from search.netadapt.adapt import Adaptation, Adapted
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.cutting import cut_weights
@@ -36,6 +35,7 @@ from search.netadapt.grids import open_network
 from search.netadapt.layer_table import LayerTable, devices_of
 from search.netadapt.proposals import derive
 from search.netadapt.widths import Binary, Exact, Priced, Sequential
+from studies.netadapt import run_figures
 
 OUT = Path("runs/netadapt")
 SPACE = "small_zoo"
@@ -46,14 +46,15 @@ work in, so that widths between take as long as the next multiple."""
 RUNTIMES = ("ort", "litert", "openvino")
 BUDGETS = (0.75, 0.5, 0.35)
 SEEDS = 5
-TUNING = Tuning(Digits(train=6000, test=2000), holdout=500, batch=50)
+TASK = Digits(train=6000, test=2000)
+TUNING = Tuning(TASK, holdout=500, batch=50)
 FIRST_STEPS = 200
 """Training of every whole network, but those of `STUDIES`."""
 RATES = {"alexnet": 0.001}
 """Of networks without batch norm; at the others' rate they learn nothing (seen on held-out images)."""
 QUICK = Adaptation(steps=2, long_steps=0, choice="accuracy")
 """For what depends on T in time only: 2 steps of 16 images."""
-QUICK_TUNING = Tuning(Digits(train=6000, test=2000), holdout=500, batch=16, scored=100)
+QUICK_TUNING = Tuning(TASK, holdout=500, batch=16, scored=100)
 DELTAS = (0.01, 0.025, 0.05)
 
 
@@ -113,7 +114,7 @@ def adapt(
     folder: Path,
     start: Callable[[], Weights],
     trainer: Tuning,
-    measure: Callable[[Architecture, Weights], float] | None = None,
+    measure: Callable[[Network, Weights], float] | None = None,
 ) -> list[Adapted]:
     """Adapt by our search."""
     model, network = search.priced, search.priced.groups.network.key
@@ -139,7 +140,7 @@ def seeds(network: str = "resnet", runtime: str = "litert") -> list[dict]:
     adapted = pd.DataFrame([row for row in rows if row["what"] == "adapted"])
     for row in rows:
         row.update(network=network, runtime=runtime)
-    told = [interval(budget, part) for budget, part in adapted.groupby("budget", sort=False)]
+    told = [interval(float(str(budget)), part) for budget, part in adapted.groupby("budget", sort=False)]
     save(run_figures.accuracy_over_latency(rows), f"accuracy_over_latency_{network}")
     return [*rows, *({**row, "network": network, "runtime": runtime} for row in told)]
 
@@ -149,7 +150,7 @@ def one_seed(network: str, runtime: str, seed: int, scales: Shares) -> list[dict
     model = priced(network, runtime, study.table)
     first = model.latency_ms(groups.sizes)
 
-    def measure(resized: Architecture, weights: Weights) -> float:
+    def measure(resized: Network, weights: Weights) -> float:
         return scales(resized, weights) * first
 
     search, how = Exact(model, conv=study.step), replace(study.how, seed=seed)
@@ -216,7 +217,7 @@ def interval(budget: float, part: pd.DataFrame) -> dict:
 def spread(seed: int = 10, drawn: int = 7, ratio: float = 0.5) -> list[dict]:
     """What an allocation can win at all: random widths of half of the latency, by the table, beside uniform scaling at
     the same latency; cut and tuned alike, on a draw of the task and with a seed that no other part scores."""
-    trainer = replace(TUNING, task=replace(TUNING.task, seed=1, test=4000))
+    trainer = replace(TUNING, task=replace(TASK, seed=1, test=4000))
     rows = list[dict]()
     for network, study in STUDIES.items():
         model, groups = priced(network, "litert", study.table), groups_of(network)
@@ -225,7 +226,7 @@ def spread(seed: int = 10, drawn: int = 7, ratio: float = 0.5) -> list[dict]:
         base = trainer.tune(groups.network, start, study.first_steps, derive(seed, 0, 1000))
         scaled = [study.step * np.floor(groups.sizes * share / study.step + 0.5).astype(int) for share in study.uniform]
         tried = {"uniform": scaled, "random": random_widths(model, study.step, ratio * first, drawn, seed)}
-        part = list[dict]()
+        part = list[dict[str, Any]]()
         for what, networks in tried.items():
             for widths in networks:
                 resized, cut = groups.resized(widths), cut_weights(groups, base, widths)
@@ -233,8 +234,9 @@ def spread(seed: int = 10, drawn: int = 7, ratio: float = 0.5) -> list[dict]:
                 told = {"what": what, "share": model.latency_ms(widths) / first, "widths": groups.named(widths)}
                 part.append({"network": network, **told, "accuracy": trainer.accuracy(resized, tuned, "test")})
         curve = sorted((row["share"], row["accuracy"]) for row in part if row["what"] == "uniform")
+        shares, accuracies = zip(*curve, strict=True)
         for row in part:
-            row["better"] = row["accuracy"] - float(np.interp(row["share"], *zip(*curve, strict=True)))
+            row["better"] = row["accuracy"] - float(np.interp(row["share"], shares, accuracies))
         better = [row["better"] for row in part if row["what"] == "random"]
         told = {
             "what": "spread",
@@ -306,8 +308,8 @@ def times(network: str, runtime: str, lines: Sequence[dict]) -> list[dict]:
             for group in range(len(model.groups)):
                 search(widths, group, line["limit_ms"])
             seconds.append(time.process_time() - start)
-        row = {"search": name, "searching": float(np.mean(seconds)), "others": float(np.mean(rest))}
-        rows.append({**row, "seconds": row["searching"] + row["others"]})
+        searching, others = float(np.mean(seconds)), float(np.mean(rest))
+        rows.append({"search": name, "searching": searching, "others": others, "seconds": searching + others})
     return rows
 
 
@@ -322,7 +324,7 @@ def matrix(network: str = "alexnet", ratio: float = 0.5) -> list[dict]:
         (found[runtime],) = adapt(
             QUICK, Exact(priced(network, runtime)), (ratio,), folder, partial(trained, network, 0), QUICK_TUNING
         )
-    rows = []
+    rows = list[dict[str, Any]]()
     for runtime in RUNTIMES:
         scales = shares_of(network, runtime)
         shares = {target: scales(groups.resized(one.widths), one.weights) for target, one in found.items()}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -137,7 +137,7 @@ def compared(groups: Groups, table: LayerTable, told: dict) -> list[dict]:
     for name, one in walks.items():
         share = len(one.asked) / len(base.asked)
         kept, widest = judged(Sequential(Priced(groups, table)), one.asked)
-        row = {
+        row: dict[str, Any] = {
             "search": name,
             "iterations": one.iterations,
             "proposals": len(one.asked),

@@ -21,10 +21,8 @@ from datasets.records import Architectures, Cost, Measurements
 from encoders.base import VectorEncoder
 from encoders.cell import CellOneHot
 from encoders.flat import Joined
-from predictors.base import Relaxable
+from predictors.base import Predictor, Relaxable
 from predictors.gp import GaussianProcess
-from predictors.mlp import MLP
-from predictors.new_devices.base import FewShot
 from predictors.new_devices.conditioned import Conditioned
 from predictors.scaling import Scale
 from search.base import Decision, Problem
@@ -81,7 +79,7 @@ def accuracies_of(rows: np.ndarray) -> Measurements:
 
 
 @cache
-def accuracy() -> tuple[MLP, float]:
+def accuracy() -> tuple[Relaxable, float]:
     """All accuracies as a net, and its CPU seconds."""
     start = time.process_time()
     return accuracy_net(accuracies_of(np.arange(len(tables().archs))), METRIC), time.process_time() - start
@@ -92,7 +90,7 @@ def process(rows: np.ndarray, encoder: VectorEncoder | None = None) -> GaussianP
     that: how bad bad cells are is most of the variance and of no use (on the sources this took its optima from 3 points
     of regret to half of one)."""
     m = accuracies_of(rows)
-    table = m.table.assign(value=m.table["value"].clip(lower=m.table["value"].quantile(0.25)))
+    table = m.table.assign(value=m.table["value"].clip(lower=float(m.table["value"].quantile(0.25))))
     kind = GaussianProcess(METRIC, Scale("linear"), encoder=encoder or CellOneHot(), most=150)
     return kind.fit(Measurements(m.architectures, [], table, m.name))
 
@@ -115,7 +113,7 @@ def relaxable_process(seed: int) -> GaussianProcess:
 def judge(seed: int) -> Column:
     """What a process of decisions and physical totals says, on the same accuracies: better, and not relaxable, so it
     judges what networks propose, as the adapted predictor does for latencies."""
-    return Column(tables().archs, process(_some(seed), Joined()).predict(tables().archs, None), tables().quality)
+    return Column(tables().archs, process(_some(seed), Joined()).predict(tables().archs, None))
 
 
 def _some(seed: int) -> np.ndarray:
@@ -143,11 +141,11 @@ def networks(row: str, seed: int) -> list[tuple[OptimizerNetwork, float]]:
 
 
 @cache
-def adapted(device: str, seed: int) -> tuple[torch.Tensor, FewShot, Column]:
+def adapted(device: str, seed: int) -> tuple[torch.Tensor, Predictor, Column]:
     """A target as networks read it, its adapted predictor, and what that says of all cells."""
     models, _ = costs(seed)
     vector, model = models.adapt(few(device, models.net.references_))
-    said = Column(tables().archs, model.predict(tables().archs, model.devices_[0]), tables().quality)
+    said = Column(tables().archs, model.predict(tables().archs, model.devices_[0]))
     return torch.from_numpy(vector).float()[None], model, said
 
 
@@ -155,8 +153,8 @@ def asked(row: str, device: str, budget: float, seed: int, said: Cost) -> Decisi
     """A row's answer, by costs that are predicted."""
     quality: Cost = judge(seed) if row == "gp" else tables().quality
     problem = Problem(tables().archs.space, quality, {"latency_ms": said}, {"latency_ms": budget})
-    settings = dict(zip(("grid", "each", "rounds"), SETTINGS[row], strict=True))
-    return answer([one for one, _ in networks(row, seed)], adapted(device, seed)[0], problem, **settings)
+    grid, each, rounds = SETTINGS[row]
+    return answer([one for one, _ in networks(row, seed)], adapted(device, seed)[0], problem, grid, each, rounds)
 
 
 def told(row: str, device: str, budget: float, seed: int) -> dict:
@@ -185,7 +183,7 @@ def took(row: str, device: str, budget: float, seed: int) -> tuple[float, float]
     grid, each, _ = SETTINGS[row]
     vector, model, _ = adapted(device, seed)
     wanted = torch.full((grid, 1), budget)
-    whole, alone = [], []
+    whole, alone = list[float](), list[float]()
     for _ in range(7):
         start = time.process_time()
         asked(row, device, budget, seed, lambda archs: model.predict(archs, model.devices_[0]))

@@ -13,11 +13,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from datasets.blocks.layers import Layer
 from datasets.cli import main
 from datasets.measured import Measured
+from datasets.networks.builder import NetworkBuilder
+from datasets.networks.network import Network
 from datasets.records import Architectures, Device, InputError, Measurements
 from datasets.spaces.zoo import Zoo
 from predictors.base import Predictor
@@ -151,6 +155,7 @@ class Nearest:
         return found
 
     def _features(self, archs: Architectures) -> np.ndarray:
+        assert isinstance(archs.space, Layer)
         low = np.array([f.low for f in archs.space.features])
         return np.log1p(archs.decisions + low)
 
@@ -171,15 +176,18 @@ class Roofline(Nearest):
             rows = ~np.isnan(self.ms[:, d])
             work, log_ms, session = self.work[rows], np.log(self.ms[rows, d]), layers.machine[s, 2]
 
-            def off(log_rates: np.ndarray, work=work, log_ms=log_ms, session=session) -> float:
-                return float(np.abs(np.log(session + (work / np.exp(log_rates)).max(axis=1)) - log_ms).mean())
-
-            self.rates[d] = np.exp(minimize(off, np.log(layers.machine[s, :2]), method="Nelder-Mead").x)
+            start = np.log(layers.machine[s, :2])
+            self.rates[d] = np.exp(minimize(_off_roofline, start, (work, log_ms, session), method="Nelder-Mead").x)
 
     def predict_all(self, archs: Architectures) -> np.ndarray:
         sessions = {d.name: self.layers.machine[s, 2] for s, d in enumerate(self.layers.devices)}
         session = np.array([sessions[d.name] for d in self.devices_])
         return session + (self._work(archs)[:, None] / self.rates).max(axis=2)
+
+
+def _off_roofline(log_rates: np.ndarray, work: np.ndarray, log_ms: np.ndarray, session: float) -> float:
+    """Mean absolute log error of layers by rates of computing and moving [2]."""
+    return float(np.abs(np.log(session + (work / np.exp(log_rates)).max(axis=1)) - log_ms).mean())
 
 
 def baseline(study: Study, kind: type[Nearest]) -> LayerSum:
@@ -232,7 +240,8 @@ def partitions(study: Study) -> list[dict]:
     random, correct a device; the rest of them and the zoo are tests. Mean over partitions, standard deviation and
     worst, since who corrects is luck. Beside it how many networks it takes, and whether to choose them (of all but the
     last 13) is better than to draw them."""
-    rng, rows, others = np.random.default_rng(0), [], np.arange(study.few, len(study.networks[0].architectures))
+    rng, rows = np.random.default_rng(0), list[dict[str, Any]]()
+    others = np.arange(study.few, len(study.networks[0].architectures))
     orders = [rng.permutation(others) for _ in range(PARTITIONS)]
     for device in study.fp32():
         measured = study.measured(device)
@@ -256,7 +265,8 @@ def partitions(study: Study) -> list[dict]:
             told = [order[most_telling(whole[order[:last]], guess, PRIOR, plain.noise, few)] for order in known]
             errors = np.array([off(one, order[last:])[0] for one, order in zip(told, known, strict=True)])
             rows.append({**about, "set": "13 convnet", "chosen": few, **_spread(errors)})
-        by = {row["method"]: row["mape"] for row in rows if row["device"] == device.name and row.get("set") == "both"}
+        both = [row for row in rows if row["device"] == device.name and row.get("set") == "both"]
+        by = {row["method"]: float(row["mape"]) for row in both}
         ratio = by["layerwise"] / by["look-up table"]
         rows.append({"device": device.name, "against": "look-up table", "mape_ratio": ratio})
     return rows
@@ -419,10 +429,24 @@ def figure4(study: Study) -> list[dict]:
     return rows
 
 
+def layers_200() -> Network:
+    """A residual network that runtimes run as 200 layers: convolutions with what is folded in, additions, two poolings
+    and a classifier."""
+    net = NetworkBuilder()
+    x = net.pool("max_pool", net.conv_bn(net.add("input", (3, 224, 224)), 64, 7, 2, act="relu"), 3, 2, pad=1)
+    x = net.conv_bn(x, 32, 1, act="relu")
+    for block in range(64):
+        channels = 32 * 2 ** (block // 16)
+        if block in (16, 32, 48):
+            x = net.conv_bn(x, channels, 3, 2, act="relu")
+        inner = net.conv_bn(net.conv_bn(x, channels, 3, act="relu"), channels, 3)
+        x = net.pointwise("relu", net.pointwise("add", inner, x))
+    net.add("dense", (1000,), net.pool("avg_pool", x, 7, 1))
+    return net.finish("", "")
+
+
 def fast(study: Study) -> list[dict]:
     """CPU-milliseconds that pricing a network of 200 layers takes after loading, median of nine."""
-    from tests.bench import layers_200
-
     network, predictor, times = layers_200(), study.predictor, []
     price(predictor, network, predictor.devices_[0])
     for _ in range(9):

@@ -39,7 +39,7 @@ def write_report(rows: list[dict], path: Path) -> list[dict]:
         sections.append(("Their MAPE", wide.reset_index()))
     written = [path]
     for heading, content in sections:
-        if not isinstance(content, str | pd.DataFrame):
+        if not (isinstance(content, str | pd.DataFrame) or callable(content)):
             written.append(path.with_name(f"{heading.split(',')[0].replace(' ', '_').lower()}.png"))
             content.savefig(written[-1], dpi=110)
     write_text(path, page("PerfNetRT: single layers", sections))

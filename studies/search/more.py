@@ -17,9 +17,8 @@ from datasets.records import Architectures, Measurements
 from measure.blackbox import Live
 from measure.campaign import Journal
 from measure.timing import PROTOCOLS
-from predictors.linear import Linear
+from predictors.new_devices.base import additive
 from predictors.new_devices.conditioned import Conditioned
-from predictors.scaling import Scale
 from search.base import Decision, Problem, Search
 from search.bisection import BestProxy, Bisection
 from search.costs import both, lookup
@@ -55,7 +54,7 @@ def board_model(metric: str, device: str, seed: int) -> Conditioned:
     m, archs, *_ = board()
     rows = np.sort(np.random.default_rng(seed).permutation(len(archs))[:CELLS])
     others = [one.name for one in m.devices if one.name != device]
-    source = Linear(metric=metric, scale=Scale("log"), encoder=Conditioned().source.encoder)
+    source = replace(additive(), metric=metric)
     return Conditioned(metric=metric, source=source).fit(m.where(archs=rows, devices=others))
 
 
@@ -117,6 +116,7 @@ def live() -> list[dict]:
     ms = tabled.matrix("latency_ms")[:, tabled.devices.index(tabled.device(LIVE_PROXY))]
     proxy, there = lookup(tabled.architectures, ms)
     archs = both(known, there)
+    assert archs is not None
     best = archs[[int(quality(archs).argmax())]]
     model = Conditioned().fit(tabled)
     fit = adapting(model, replace(tabled.device("xeon_ort_fp32_1"), name="new"))

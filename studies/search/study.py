@@ -9,6 +9,7 @@ and lowers `met`.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -143,7 +144,8 @@ def example() -> Figure:
     return picture(whole, decision, "latency_ms", Exhaustive()(whole, np.random.default_rng(0)))
 
 
-PARTS = {"left_out": left_out, "fifteen": fifteen, **{row: partial(sixty, row) for row in ROWS}}
+PARTS: dict[str, Callable[[], list[dict]]] = {"left_out": left_out, "fifteen": fifteen}
+PARTS |= {row: partial(sixty, row) for row in ROWS}
 PARTS |= {"energy": energy, "growth": growth, "live": live}
 
 

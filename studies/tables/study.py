@@ -85,7 +85,10 @@ def layers(out: Path) -> list[dict]:
     file = BUNDLED / "lookup" / "nasbench201.parquet"
     table, m = read_table(file)[0], Measured().measurements()
     table["layer"] = [label(of_key(key)) for key in table["key"]]
-    rows = [{"layer": row.layer, "device": row.device, "us": 1000 * row.value} for row in table.itertuples()]
+    rows = [
+        {"layer": row.layer, "device": row.device, "us": 1000 * ms}
+        for row, ms in zip(table.itertuples(), table["value"].astype(float), strict=True)
+    ]
     cells = m.architectures[:100]
     for device, whole in zip(m.devices, m.matrix("latency_ms")[:100].T, strict=True):
         try:
