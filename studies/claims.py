@@ -13,7 +13,7 @@ from datasets.files.described import from_fields
 from datasets.files.reading import read_yaml
 from datasets.files.writing import write_text
 from datasets.records import InputError
-from predictors.rows import SCORES, read_rows
+from predictors.rows import SCORES, Columns, read_rows
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,11 @@ class Claim:
     command: str = ""
     note: str = ""
 
+    def columns(self) -> Columns:
+        """What every row must hold beside the columns that the claim names: those that `best` ranks by."""
+        ranks = self.where.get("predictor") == "best"
+        return {name: fits for name, fits in SCORES.items() if ranks and name != "dataset"}
+
     def check(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
         """The claim as it stands in claims.json: claim, value, target, met, command (and rows: how many were averaged).
 
@@ -52,7 +57,8 @@ class Claim:
             if column not in table:
                 raise InputError(f"'{self.claim}': rows have no column '{column}'; they have {list(table.columns)}.")
             wanted = _best(rows, table) if (column, value) == ("predictor", "best") else value
-            table = table[table[column].isin(wanted if isinstance(wanted, list) else [wanted])]
+            values = wanted if isinstance(wanted, list) else [wanted]
+            table = table[[one in values for one in table[column].tolist()]]
         if table.empty or self.metric not in table:
             raise InputError(f"'{self.claim}': no row has {self.metric} where {self.where}; is the study complete?")
         try:
@@ -68,8 +74,6 @@ def _best(rows: list[dict[str, Any]], chosen: pd.DataFrame) -> str:
     """Which predictor ranks first by validation, with as many labels as the chosen rows have."""
     from predictors.compare import ranking
 
-    if lacking := sorted(SCORES.keys() - {"dataset"} - set(chosen.columns)):
-        raise InputError(f"Rows without {lacking[0]} cannot be ranked, so no predictor among them is the best.")
     labels = set(chosen["shots"])
     among = [row for row in rows if row["shots"] in labels]
     return str(ranking(among)["predictor"][0]) if among else ""
@@ -98,7 +102,7 @@ def check_claims(path: Path, folder: Path) -> list[dict[str, Any]]:
         summary = (Path(claim.study) if claim.study else folder) / "summary.json"
         if not summary.is_file():
             raise InputError(f"'{claim.claim}' needs {summary}, which is not there; run: {claim.command}.")
-        told.append(claim.check(read_rows(summary, {}, f"run: {claim.command}")))
+        told.append(claim.check(read_rows(summary, claim.columns(), f"run: {claim.command}")))
     write_text(folder / "claims.json", json.dumps(told, indent=1))
     return told
 

@@ -28,8 +28,8 @@ from measure.lookup import label
 from predictors.networks.tabulated import Tabulated, layers_in
 from studies.measure.study import lookup
 from studies.parts import run_parts
+from studies.study import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 BUNDLED = ROOT / "datasets" / "bundled"
 LETIS = ("flops", "better_flops", "xgboost_flat")
 """LETI's three predictors; the others are ours."""

@@ -27,8 +27,8 @@ from datasets.networks.network import of_key
 from datasets.records import InputError
 from measure.campaign import read_journal
 from studies.parts import run_parts
+from studies.study import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 TINY = "nasbench201(channels=4,cells=1)"
 KILLED_CELLS = 40
 

@@ -35,8 +35,8 @@ from predictors.scaling import Scale
 from predictors.trees import XGBoost
 from studies.parts import run_parts
 from studies.perfnetrt.report import write_report
+from studies.study import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 LAYERS = ("convolution", "pooling", "dense")
 PHASES = ("exe_ms", "pre_ms", "post_ms")
 SIZES = (200, 400, 800, 1600)

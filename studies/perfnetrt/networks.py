@@ -32,8 +32,8 @@ from predictors.networks.layer_sum import LayerSum, read_tables
 from predictors.networks.price import price
 from predictors.regressor import Regressor
 from studies.parts import run_parts
+from studies.study import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
 FIGURE4 = {"lenet5": 64, "alexnet": 64, "vgg16": 8}
 """The most images that each is run with: of VGG16 more take longer than a minute a run."""

@@ -23,8 +23,8 @@ from measure.host import cpu_model
 from measure.table import differences, repeatability, to_accuracies
 from predictors.networks.tabulated import Tabulated
 from studies.parts import run_parts
+from studies.study import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent
 BUNDLED = ROOT / "datasets" / "bundled"
 ACCURACY = BUNDLED / "accuracy.parquet"
 PLANS = ROOT / "configs" / "campaigns"

@@ -28,7 +28,8 @@ from measure.remote.cluster import Cluster, _answer, check_offers
 from measure.remote.slot import Slot, reach, release, resource, serve
 from measure.timing import Repeats, Timing
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]  # workers import this module in a thread, where conftest sets no signals
+
 QUICK = Timing(warmup=1, pairs=5, max_rounds=1, max_deviation=100.0)
 TINY = NasBench201(channels=4, cells=1)
 

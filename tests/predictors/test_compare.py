@@ -166,7 +166,7 @@ def test_claims_about_damaged_rows_are_one_sentence(tmp_path: Path) -> None:
     claims.write_text("- {claim: c, metric: spearman, target: 1, where: {predictor: best}, command: make it}")
     for content in ("[", "[]", "[1]", '[{"predictor": "p", "spearman": 1}]'):
         (tmp_path / "summary.json").write_text(content)
-        with pytest.raises(InputError, match=r"summary\.json|cannot be ranked"):
+        with pytest.raises(InputError, match=r"summary\.json"):
             check_claims(claims, tmp_path)
     with pytest.raises(InputError, match="is not a number in all rows"):
         Claim("c", "spearman", 1).check([{"spearman": "fast"}])
