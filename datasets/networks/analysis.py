@@ -14,16 +14,23 @@ The vocabulary of shaped ops, with `shape` = output shape without the batch dime
 - pad (of zeros: `pad`; negative numbers cut off); truncate (to the first channels); shuffle (of channels between
   `groups`).
 
-An op read from a file that is none of these keeps the file's name for it, and says itself what its `params` and `macs`
-are. It can be counted and priced, and only the file's own runtime can run it.
+An op read from a file that is none of these keeps the file's name for it, and has its counts as attributes: `params`,
+`macs` (of one sample) and, where it reads less than its inputs and weights, `read_bytes`. It can be counted and priced,
+and only the file's own runtime can run it. `item` is a further output of the op that it follows, and computes nothing.
+
+Attributes that any op of a file may have:
+
+- dtype: element type of the output by numpy's name, float32 where it is not there; param_bytes: of its weights, where
+  they are not fp32;
+- whole: 1 where shape and counts are of a whole run, whatever its batch;
+- times: how often it runs in one run, as ops of a loop do;
+- tied: 1 where its weights are those of an op before it, which counts them.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
-from itertools import accumulate
 from typing import Any
 
 from datasets.architectures import InputError, Op
@@ -40,6 +47,21 @@ FOLDED = ("bn", "relu", "relu6", "hswish", "hsigmoid", "sigmoid", "tanh", "silu"
 
 BYTES = 4
 """Bytes of one fp32 number."""
+
+BITS = {
+    **dict.fromkeys(("float64", "int64", "uint64", "complex64"), 64), "complex128": 128,
+    **dict.fromkeys(("float32", "int32", "uint32"), 32),
+    **dict.fromkeys(("float16", "bfloat16", "int16", "uint16"), 16),
+    **dict.fromkeys(("int8", "uint8", "bool", "float8"), 8),
+    **dict.fromkeys(("int4", "uint4", "float4"), 4), "int2": 2, "uint2": 2,
+}  # fmt: skip
+"""Bits of one element, by the name of its type."""
+
+ITEM = "item"
+"""The kind of a further output of an op."""
+
+VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
+"""Ops that only tell the same bytes another shape."""
 
 BN_EPSILON = 1e-5
 """What every bn adds to its variance."""
@@ -95,6 +117,17 @@ def params(op: Op, in_shape: tuple[int, ...]) -> int:
     return op.attrs.get("params", 0)
 
 
+def param_bytes(op: Op, in_shape: tuple[int, ...]) -> int:
+    """Bytes of the op's weights."""
+    return op.attrs.get("param_bytes", BYTES * params(op, in_shape))
+
+
+def tensor_bytes(op: Op, batch: int = 1) -> int:
+    """Bytes of an op's output."""
+    elements = math.prod(op.attrs["shape"]) * (1 if op.attrs.get("whole") else batch)
+    return -(-elements * BITS[op.attrs.get("dtype", "float32")] // 8)
+
+
 def totals(network: Network, batch: int | None = None) -> dict[str, int]:
     """Totals of a shaped network.
 
@@ -105,23 +138,28 @@ def totals(network: Network, batch: int | None = None) -> dict[str, int]:
     Returns:
         macs: multiply-accumulates; flops: twice that; params: trainable parameters; peak_bytes: the most bytes of
         activations alive at once when ops run in order, nothing is done in place and a tensor dies after its last
-        use (weights not counted); moved_bytes: activations read and written plus weights read, op by op without
-        fusion; kernels: ops that run.
+        use (weights not counted; `memory` has them); moved_bytes: activations read and written plus weights read, op by
+        op without fusion; kernels: ops that run.
     """
+    from datasets.networks.memory import alive
+
     batch = batch or network.batch or 1
-    shapes = [tuple(op.attrs["shape"]) for op in network.ops]
-    size = [BYTES * batch * math.prod(shape) for shape in shapes]
+    size = [tensor_bytes(op, batch) for op in network.ops]
     total = dict.fromkeys(TOTALS, 0)
     total["peak_bytes"] = max(alive(network, batch))
     for index, (op, sources) in enumerate(zip(network.ops, network.sources(), strict=True)):
-        if op.kind in ("input", "zero"):
-            continue
-        in_shape = shapes[sources[0]]
-        weights = params(op, in_shape)
-        total["macs"] += batch * macs(op, in_shape)
-        total["params"] += weights
-        total["moved_bytes"] += size[index] + sum(size[source] for source in sources) + BYTES * weights
-        total["kernels"] += 1
+        times, samples = op.attrs.get("times", 1), 1 if op.attrs.get("whole") else batch
+        if op.kind == ITEM:
+            total["moved_bytes"] += times * size[index]
+        elif op.kind not in ("input", "zero"):
+            in_shape = network.shape(sources[0])
+            read = sum(size[source] for source in sources) + param_bytes(op, in_shape)
+            if "read_bytes" in op.attrs:
+                read = samples * op.attrs["read_bytes"]
+            total["macs"] += times * samples * macs(op, in_shape)
+            total["params"] += 0 if op.attrs.get("tied") else params(op, in_shape)
+            total["moved_bytes"] += times * (size[index] + read)
+            total["kernels"] += times
     total["flops"] = 2 * total["macs"]
     return total
 
@@ -153,9 +191,11 @@ def check_network(network: Network) -> Network:
 
 def _check_attributes(op: Op) -> None:
     """Raise a ValueError, KeyError or TypeError where an op's attributes are not those of its kind."""
-    a, counts = op.attrs, [op.attrs.get(name, 0) for name in ("macs", "params", "bias", "scale", "shift")]
+    a, counts = op.attrs, [op.attrs.get(name, 0) for name in _COUNTS]
     if any(type(count) not in (int, bool) or count < 0 for count in counts):
         raise ValueError(f"a count of {op.kind} is no whole number")
+    if a.get("dtype", "float32") not in BITS:
+        raise ValueError(f"{op.kind} has an unknown element type")
     if op.kind not in ("conv", "max_pool", "avg_pool"):
         return
     height, width = zip(*(pair(a[name] if name == "kernel" else a.get(name, 1)) for name in _SIZES), strict=True)
@@ -168,6 +208,7 @@ def _check_attributes(op: Op) -> None:
 
 
 _SIZES = ("kernel", "stride", "dilation")
+_COUNTS = ("macs", "params", "param_bytes", "read_bytes", "times", "whole", "tied", "bias", "scale", "shift")
 
 
 def uncounted(network: Network) -> Counter[str]:
@@ -175,94 +216,3 @@ def uncounted(network: Network) -> Counter[str]:
     ONNX itself."""
     ops = (op.kind for op in network.ops if op.kind not in VOCABULARY and not op.attrs.get("macs"))
     return Counter(kind for kind in ops if kind in PRODUCTS or "." in kind)
-
-
-def alive(network: Network, batch: int = 1) -> list[int]:
-    """Bytes of the activations that are alive while each op runs, what it reads and writes among them."""
-    size = [BYTES * batch * math.prod(op.attrs["shape"]) for op in network.ops]
-    last_use = list(range(len(size)))
-    for source, target, _ in network.edges:
-        last_use[source] = max(last_use[source], target)
-    for port in network.outputs:
-        last_use[port.node] = len(size)  # outputs outlive the network
-    dies = [0] * (len(size) + 1)
-    for index, end in enumerate(last_use):
-        dies[end] += size[index]
-    born = list(accumulate(size))
-    dead = list(accumulate(dies, initial=0))
-    return [here - gone for here, gone in zip(born, dead, strict=False)]
-
-
-def entries(network: Network) -> list[list[int]]:
-    """What a runtime runs as one: an op with the batch norms and activations behind it that nothing else reads.
-
-    The nodes of every entry, in the network's order; what never reaches the output, or only
-    constants feed, is not there.
-    """
-    inputs = network.sources()
-    ends = {port.node for port in network.outputs}
-    constant, needed = set[int](), set(ends)
-    for node, op in enumerate(network.ops):
-        if op.kind == "zero" or (inputs[node] and constant.issuperset(inputs[node])):
-            constant.add(node)
-    for node in reversed(range(len(network.ops))):
-        if node in needed:
-            needed.update(inputs[node])
-    real = [n for n, op in enumerate(network.ops) if n in needed and n not in constant and op.kind != "input"]
-    readers: dict[int, list[int]] = {node: [] for node in range(len(network.ops))}
-    for node in real:
-        for source in inputs[node]:
-            readers[source].append(node)
-    found, taken = [], set()
-    for node in real:
-        if node in taken:
-            continue
-        entry = [node]
-        while entry[-1] not in ends and len(after := readers[entry[-1]]) == 1 and network.ops[after[0]].kind in FOLDED:
-            entry += after
-        taken.update(entry)
-        found.append(entry)
-    return found
-
-
-def cut(network: Network, nodes: Sequence[int]) -> Network:
-    """Some nodes of a network, in order, as a network of its own; its key says all that it is."""
-    inputs, ops, edges, new = network.sources(), list[Op](), list[tuple[int, int, int]](), dict[int, int]()
-
-    def add(op: Op, *sources: int) -> int:
-        ops.append(op)
-        edges.extend((source, len(ops) - 1, port) for port, source in enumerate(sources))
-        return len(ops) - 1
-
-    def shape(node: int) -> tuple[int, ...]:
-        return network.ops[node].attrs["shape"]
-
-    main = shape(inputs[nodes[0]][0])
-    start = add(Op("input", {"shape": main}))
-    for node in nodes:
-        sources = []
-        for source in inputs[node]:
-            if source in new or shape(source) == main:
-                sources.append(new.get(source, start))
-            else:
-                other = add(Op("zero", {"shape": shape(source)}))
-                gate = network.ops[node].kind == "mul"  # times zero would be nothing; a half is something
-                sources.append(add(Op("hsigmoid", {"shape": shape(source)}), other) if gate else other)
-        new[node] = add(network.ops[node], *sources)
-    return Network.of(ops, edges)
-
-
-def label(network: Network, nodes: Sequence[int] | None = None) -> str:
-    """Some nodes (by default the first piece) in words: their kinds, the first one's window and groups, and the shapes
-    before and behind them, as in `conv+bn+relu 3/1 16x32x32 -> 16x32x32`."""
-    nodes = nodes or entries(network)[0]
-    ops = [network.ops[node] for node in nodes]
-    attrs, ports = ops[0].attrs, [(port, a) for a, b, port in network.edges if b == nodes[0]]
-    window = f" {_by(attrs['kernel'])}/{_by(attrs.get('stride', 1))}" if "kernel" in attrs else ""
-    groups = f" groups {attrs['groups']}" if attrs.get("groups", 1) > 1 else ""
-    before = _by(network.shape(min(ports)[1])) if ports else ""
-    return f"{'+'.join(op.kind for op in ops)}{window}{groups} {before} -> {_by(network.shape(nodes[-1]))}"
-
-
-def _by(value: Any) -> str:
-    return str(value) if isinstance(value, int) else "x".join(map(str, value))

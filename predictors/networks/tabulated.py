@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from datasets.files.reading import listed
-from datasets.networks.analysis import cut, entries, label
 from datasets.networks.network import SMALLEST, Network
+from datasets.networks.parts import cut, entries, label
 from datasets.records import Architectures, Cost, CostModel, Device, InputError
 
 

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from datasets.cli import main
-from datasets.networks.analysis import label
 from datasets.networks.network import of_key
+from datasets.networks.parts import label
 from datasets.records import InputError
 from measure.campaign import read_journal
 from studies.parts import run_parts

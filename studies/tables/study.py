@@ -15,8 +15,8 @@ from datasets.figures import spearman
 from datasets.files.table_file import read_table
 from datasets.files.writing import write_text
 from datasets.measured import Measured
-from datasets.networks.analysis import label
 from datasets.networks.network import of_key
+from datasets.networks.parts import label
 from datasets.records import InputError
 from measure.campaign import read_journal
 from measure.host import cpu_model

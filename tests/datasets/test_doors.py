@@ -17,9 +17,10 @@ import train
 from datasets.__main__ import show
 from datasets.csv_table import CsvTable
 from datasets.measured import Measured
-from datasets.networks.analysis import check_network, cut, entries
+from datasets.networks.analysis import check_network
 from datasets.networks.network import Network
 from datasets.networks.onnx_file import read_onnx
+from datasets.networks.parts import cut, entries
 from datasets.networks.reading import read_architectures, read_model, split_names
 from datasets.opening import Joined, open_dataset, open_measurements, with_datasets
 from datasets.records import InputError, Networks

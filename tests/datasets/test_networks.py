@@ -10,11 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from datasets.measured import Measured
-from datasets.networks.analysis import alive, cut, entries, label, totals
+from datasets.networks.analysis import totals
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.collection import AnyNetwork, Networks
+from datasets.networks.memory import alive
 from datasets.networks.model import read_weights, weights_to_npz
 from datasets.networks.network import SMALLEST, Network, Port, of_key
+from datasets.networks.parts import cut, entries, label
 from datasets.networks.reading import read_model
 from datasets.records import Device, InputError, Measurements
 from datasets.spaces import parse_space

@@ -20,9 +20,10 @@ from onnx import helper
 import measure
 import measure.lookup
 from datasets.devices import read_device
-from datasets.networks.analysis import cut, entries, label, totals
+from datasets.networks.analysis import totals
 from datasets.networks.model import Model
 from datasets.networks.network import Network, of_key
+from datasets.networks.parts import cut, entries, label
 from datasets.records import Architecture, Architectures, InputError
 from datasets.spaces.nasbench201 import NasBench201
 from datasets.spaces.ofa import OFA

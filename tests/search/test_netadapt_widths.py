@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.networks.analysis import cut, entries, totals
+from datasets.networks.analysis import totals
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.network import Network
+from datasets.networks.parts import cut, entries
 from datasets.records import Architecture, InputError
 from datasets.spaces.small_zoo import SmallZoo
 from datasets.spaces.zoo import Zoo
