@@ -63,13 +63,13 @@ def _edit_claims(files: Files, rng: Random) -> Files:
 
 def _study(folder: Path) -> list[Files]:
     """A study of new devices: one run, with claims about its rows."""
-    from predictors.__main__ import transfer
+    from predictors.commands.studies import Sampling, transfer
     from predictors.new_devices.proxies import OwnLine
 
     bench(folder)
     study = folder / "transfers"
     if not study.exists():
-        transfer(OwnLine(), folder / "sets.yaml", "toy", study, "own", 20, [5], 2)
+        transfer(OwnLine(), folder / "sets.yaml", "toy", study, "own", 20, Sampling([5], 2))
     (run,) = study.iterdir()
     claims = yaml.safe_dump([{**CLAIM, "where": {"cells": "all"}}], sort_keys=False)
     return [{"own/metrics.json": (run / "metrics.json").read_bytes(), "claims.yaml": claims.encode()}]
