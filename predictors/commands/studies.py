@@ -12,21 +12,20 @@ from datasets.records import InputError
 from predictors.base import Predictor
 
 
-def compare(folder: Path, claims: Path | None = None) -> None:
+def compare(folder: Path) -> None:
     """Compare all runs in a folder: prints the ranking, writes summary.json, report.html and the best predictor.
 
     That is best.pt, and best.onnx if it has that form. Runs of `transfer` are compared as `summarise` does.
 
     Args:
         folder: holds the run folders, as runs/bundled does.
-        claims: a file of configs/claims: what the study must show; written to claims.json with its values.
     """
     from predictors.compare import compare as judge
     from predictors.compare import left_out, of_new_devices, read_runs
     from predictors.metrics import LEAST
 
     if of_new_devices(folder):
-        return summarise(folder, claims)
+        return summarise(folder)
     ranked, best = judge(folder)
     judged = [row for run in read_runs(folder).values() for row in run]
     print("Means over devices and seeds, all cells. val_spearman ranks; the other columns are of the test set.\n")
@@ -35,7 +34,6 @@ def compare(folder: Path, claims: Path | None = None) -> None:
         print("\nundefined: a constant prediction ranks nothing; such predictors come last.")
     if few := left_out(judged):
         print(f"\nleft out of the means, with fewer than {LEAST} cells: {'; '.join(few)}")
-    _judge(claims, folder)
     onnx = folder / "best.onnx"
     print(f"\nbest:     {best.name}\nreport:   {folder / 'report.html'}")
     print(f"exported: {onnx if onnx.is_file() else 'nothing, it has no ONNX form'}")
@@ -108,25 +106,14 @@ def transfer(
     return run(predictor, sets, device_set, study, name or type(predictor).__name__.lower(), settings)
 
 
-def summarise(folder: Path, claims: Path | None = None) -> None:
-    """Gather the runs of a cross-device study: prints the table, writes summary.json, report.html and claims.json.
+def summarise(folder: Path) -> None:
+    """Gather the runs of a cross-device study: prints the table, writes summary.json and report.html.
 
     Args:
         folder: holds the run folders of `transfer`.
-        claims: a file of configs/claims: what the study must show.
     """
     from predictors.new_devices.transfer_report import gather
 
     print("Mean Spearman over targets, draws and seeds.\n")
     print(gather(folder).to_string(float_format="%.3f", na_rep=""))
-    _judge(claims, folder)
     print(f"\nreport:   {folder / 'report.html'}")
-
-
-def _judge(claims: Path | None, folder: Path) -> None:
-    """Print which claims hold, and write them with their values to claims.json."""
-    from predictors.claims import check_claims, verdict
-
-    if claims is not None:
-        print()
-        print(*map(verdict, check_claims(claims, folder)), sep="\n")

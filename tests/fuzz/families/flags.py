@@ -17,8 +17,9 @@ predictors adapt {}/conditioned.pt --measurements {}/table.parquet --device toy_
 predictors score {}/linear.pt scores.parquet --limit 20
 predictors show {}/linear.pt
 predictors export {}/linear.pt p.onnx
-predictors compare {} --claims {}/none.yaml
-predictors summarise {} --claims {}/none.yaml
+predictors compare {}
+predictors summarise {}
+studies claims {} --file {}/none.yaml
 datasets show {}/ours.onnx --batch 1
 datasets describe {}/data.yaml --metric latency_ms --out figures
 datasets enumerate small_zoo --out all.parquet --totals true
