@@ -200,6 +200,15 @@ def test_a_number_beyond_its_limits_is_refused_before_anything_is_read(
     assert ended.value.code == 2 and sentence in told and told.count("\n") == 1, told
 
 
+def test_what_is_missing_is_named_as_its_flag(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([exhaustive, table], prog="x", arguments=["exhaustive", "--accuracy", "a.csv"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: the following arguments are required: latency, budget_ms. See x --help.\n"
+    )
+
+
 def test_a_short_flag_is_the_field_of_a_dataclass() -> None:
     def show(subjects: Subjects = Subjects(), timing: Runs = Runs(repeats=3)) -> tuple[Subjects, Runs]:
         return subjects, timing
