@@ -1,6 +1,8 @@
 """The house: who may import whom, whose `datasets` this is, that configurations parse and commands answer fast."""
 
 import ast
+import importlib
+import inspect
 import os
 import re
 from graphlib import TopologicalSorter
@@ -11,6 +13,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 import datasets
+from datasets.arguments import Parser
 from datasets.base import Dataset
 from datasets.devices import read_device
 from datasets.records import Space
@@ -150,6 +153,31 @@ def test_lists_of_commands_say_whole_sentences(path: Path) -> None:
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.FunctionDef) and "Args:" in (told := ast.get_docstring(node) or ""):
             assert told.splitlines()[0].endswith("."), f"{node.name}: {told.splitlines()[0]}"
+
+
+@pytest.mark.parametrize("path", [*sorted(ROOT.glob("*/commands/*.py")), None], ids=lambda path: path and path.stem)
+def test_every_flag_of_a_command_is_explained(path: Path | None) -> None:
+    """Those of `search` too (None), also where they are fields of dataclasses."""
+    name = "search.__main__" if path is None else ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    module = importlib.import_module(name)
+    functions = [one for name, one in vars(module).items() if inspect.isfunction(one) and name[0] != "_"]
+    for command in module.commands() if path is None else functions:
+        if path is None or (command.__module__ == name and path.stem != "flags"):
+            parser = Parser()
+            parser.add_function_arguments(command, as_group=False, sub_configs=True)
+            for action in parser._actions:
+                assert action.help and len(action.help.split()) > 1, f"{command.__name__} {action.option_strings}"
+
+
+@pytest.mark.parametrize("room", [*ROOMS, "train.py"])
+def test_no_function_has_more_than_ten_parameters(room: str) -> None:
+    """More are a dataclass, whose fields are documented and checked in one place."""
+    for path in [ROOT / room] if room == "train.py" else sorted((ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                given = node.args
+                names = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+                assert len(names) <= 10, f"{path.relative_to(ROOT)}: {node.name} has {len(names)} parameters"
 
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs", "datasets/bundled/README.md", "Makefile")]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from datasets.cli import main
 from datasets.files.folders import Outcome
+from datasets.files.reading import shortened
 from datasets.records import InputError
 from predictors.base import Predictor
 
@@ -37,6 +39,28 @@ def compare(folder: Path) -> None:
     print(f"exported: {onnx if onnx.is_file() else 'nothing, it has no ONNX form'}")
 
 
+@dataclass(frozen=True)
+class Sampling:
+    """What is measured of each target.
+
+    Attributes:
+        shots: numbers of samples; 0: the target's published numbers only.
+        draws: of the samples.
+        sampler: own (the predictor's choice), random or fixed.
+    """
+
+    shots: list[int] = field(default_factory=lambda: [20])
+    draws: int = 10
+    sampler: str = "own"
+
+    def __post_init__(self) -> None:
+        if not self.shots or min(self.shots) < 0 or self.draws < 1:
+            raise InputError(
+                f"Name numbers of samples, each 0 or more, and a draw or more, not "
+                f"{shortened(self.shots)} and {self.draws}."
+            )
+
+
 def transfer(
     predictor: Predictor | None = None,
     sets: Path = Path("configs/device_sets/nasflat.yaml"),
@@ -44,9 +68,7 @@ def transfer(
     study: Path = Path("runs/transfer"),
     name: str = "",
     cells: int = 900,
-    shots: list[int] = [20],  # noqa: B006  (jsonargparse reads it; nobody changes it)
-    draws: int = 10,
-    sampler: str = "own",
+    samples: Sampling = Sampling(),
     seed: int = 0,
     sources: int = 0,
     sweep: Path | None = None,
@@ -62,9 +84,7 @@ def transfer(
         study: the folder of run folders.
         name: what rows call the predictor; by default its class.
         cells: architectures measured on each source device.
-        shots: numbers of samples of a target; 0: its published numbers only.
-        draws: of the samples.
-        sampler: own, random or fixed.
+        samples: what is measured of each target.
         seed: of source cells and draws.
         sources: only so many of the source devices, drawn by the seed; 0: all.
         sweep: alone, instead of all other flags: run every combination of a sweep file that is not complete yet.
@@ -80,7 +100,9 @@ def transfer(
         return run_sweep(sweep, lambda flags: main(transfer, program, flags), program="predictors")
     if predictor is None or not device_set:
         raise InputError("Name a --predictor and a --device_set, or a --sweep of them.")
-    settings = {"cells": cells, "shots": shots, "draws": draws, "sampler": sampler, "seed": seed, "sources": sources}
+    if cells < 1 or sources < 0:
+        raise InputError(f"--cells must be 1 or more and --sources 0 (all) or more, not {cells} and {sources}.")
+    settings = {"cells": cells, **vars(samples), "seed": seed, "sources": sources}
     return run(predictor, sets, device_set, study, name or type(predictor).__name__.lower(), settings)
 
 

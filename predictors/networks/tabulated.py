@@ -15,7 +15,7 @@ from datasets.records import Architectures, Cost, CostModel, Device, InputError
 
 @dataclass
 class Tabulated(CostModel):
-    """Prices architectures by a table that `python -m measure run --layers true` and `measure table` made.
+    """Prices architectures by a table that `python -m measure run --subjects.layers true` and `measure table` made.
 
     Attributes:
         path: of the table.

@@ -322,7 +322,7 @@ def check(
     parts = {
         "tolerance": lambda: tolerance(runs),
         "bundled_sums": lambda: bundled_sums(cells),
-        "table1": lambda: lookup(out, networks, backends, "--passes", passes, "--protocol", protocol),
+        "table1": lambda: lookup(out, networks, backends, "--timing.repeats", passes, "--protocol", protocol),
         "optimise": lambda: optimise(evaluations, seeds),
         "live": lambda: live(out, space, budget_ms, live_evaluations),
         "score": lambda: score(runs, out),

@@ -72,7 +72,7 @@ def kill_campaign(journal: Path, kills: int, seed: int = 0) -> dict[str, int]:
     lost = done = 0
     while done < kills:
         with told.open("wb") as file:
-            process = subprocess.Popen([*run, "--repeats", "1000"], cwd=ROOT, stdout=file, stderr=file)
+            process = subprocess.Popen([*run, "--timing.repeats", "1000"], cwd=ROOT, stdout=file, stderr=file)
             try:
                 process.wait(rng.uniform(0, longest))
                 raise RuntimeError(f"the campaign ended by itself: {told.read_text()}")
@@ -86,7 +86,7 @@ def kill_campaign(journal: Path, kills: int, seed: int = 0) -> dict[str, int]:
         lost += max(0, len(seen) + announced - len(lines))
         seen = lines
     passes = max(1, -(-len(seen) // KILLED_CELLS))
-    subprocess.run([*run, "--repeats", str(passes)], cwd=ROOT, check=True, capture_output=True)
+    subprocess.run([*run, "--timing.repeats", str(passes)], cwd=ROOT, check=True, capture_output=True)
     lines = journal.read_bytes().split(b"\n")
     names, torn = [], int(lines[-1] != b"")
     for line in lines[:-1]:
@@ -137,7 +137,7 @@ def repeatability(out: Path, backends: str, blocks: int, apart: float, cells: in
         with busy(other):
             for block in range(1, blocks + 1):
                 held = len(read_journal(journal)) if journal.exists() else 0
-                run = command("run", "--backend", name, "--limit", cells, "--repeats", block, "--core", core)
+                run = command("run", "--backend", name, "--limit", cells, "--timing.repeats", block, "--core", core)
                 subprocess.run([*run, "--journal", str(journal)], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
                 if block < blocks and len(read_journal(journal)) > held:
                     time.sleep(apart)

@@ -11,13 +11,14 @@ import yaml
 
 import train
 from datasets.base import Dataset
+from datasets.cli import main
 from datasets.records import Device, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 from datasets.splits import HeldOutDevices, Split
 from encoders.cell import CellOneHot
 from encoders.flat import Totals
 from predictors.base import Adaptable, Predictor
-from predictors.commands.studies import compare, transfer
+from predictors.commands.studies import Sampling, compare, transfer
 from predictors.evaluation import evaluate
 from predictors.layers.roofline_trees import RooflineTrees
 from predictors.linear import Linear
@@ -27,7 +28,7 @@ from predictors.new_devices.base import FewShot
 from predictors.new_devices.conditioned import Conditioned
 from predictors.new_devices.help_meta import HelpMeta
 from predictors.new_devices.proxies import OwnLine
-from predictors.run_folder import SHORT
+from predictors.run_folder import SHORT, named
 from tests.conftest import ROOT, implementations, made_up, run
 from tests.contracts.test_predictors import small
 from tests.fuzz.inputs import write_measurements
@@ -242,9 +243,15 @@ def test_references_that_were_not_measured_on_a_device_are_one_sentence(toys: Me
 
 def test_a_run_of_transfer_is_a_run_folder_and_compare_reads_it(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     sets, study = ROOT / "configs/device_sets/families.yaml", tmp_path / "study"
-    arguments = OwnLine(), sets, "bundled:xeon-ort-fp32", study, "line", 200, [5], 2
+    arguments = OwnLine(), sets, "bundled:xeon-ort-fp32", study, "line", 200, Sampling([5], 2)
     assert transfer(*arguments) == "done" and transfer(*arguments) == "complete"
     (out,) = study.iterdir()
+    again = ["--config", str(out / "config.yaml"), "--study", str(study)]
+    assert main(transfer, "transfer", again) == "complete", "what a run wrote is what its command reads"
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    flat = {**config, **config["samples"]}
+    del flat["samples"]
+    assert out == named(study, out.name.rpartition("-")[0], flat), "runs of earlier versions are complete too"
     assert sorted(path.name for path in out.iterdir()) == sorted(SHORT)
     rows = json.loads((out / "metrics.json").read_text())
     assert {(row["set"], row["shots"], row["draw"]) for row in rows} == {("test", 5, 0), ("test", 5, 1)}

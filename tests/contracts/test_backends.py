@@ -355,7 +355,7 @@ def test_ctrl_c_stops_in_words_and_the_same_command_goes_on(tmp_path: Path) -> N
 def test_measure_resume_tabulate_and_read(tmp_path: Path) -> None:
     journal, table = tmp_path / "journal.jsonl", tmp_path / "cells.parquet"
     command = ("-m", "measure", "run", "--space", str(TINY), "--backend", "ort,ort:int8", "--limit", "3",
-               "--repeats", "2", "--host", "pc", "--journal", journal)  # fmt: skip
+               "--timing.repeats", "2", "--host", "pc", "--journal", journal)  # fmt: skip
     first = run(*command)
     assert "12 rows measured (0 failed" in first.stdout, first.stdout + first.stderr
     assert "0 rows measured (0 failed, 0 unstable); 12 in" in run(*command).stdout

@@ -453,5 +453,5 @@ def test_the_command_meters_or_refuses(tegrastats: Path, tmp_path: Path) -> None
     assert done.returncode == 0 and "1 rows measured (0 failed" in done.stdout, done.stderr
     (told,) = read_journal(journal)
     assert told["energy"]["meter"] == name and told["energy_mj"] > 0 and " mJ" in done.stdout
-    done = run(*command, "--block", "true")
-    assert done.returncode == 2 and "leave one of --block and --energy out" in done.stderr
+    done = run(*command, "--subjects.block", "true")
+    assert done.returncode == 2 and "leave one of --subjects.block and --energy out" in done.stderr

@@ -20,7 +20,7 @@ from search.costs import read_measurements
 from search.evolution import Evolution, Exhaustive
 from search.gain import Corrected, ExpectedGain, correct
 from search.proxies import Unsure, adapting, ranked
-from search.task import Task
+from search.task import Requirements, Task
 from search.task import run as run_task
 from tests.conftest import implementations, made_up, run
 
@@ -290,7 +290,7 @@ def test_the_command_bisects_on_bundled_tables_and_draws(tmp_path) -> None:
     assert done.returncode == 0, done.stderr
     assert "keeps the budget of 5 ms" in done.stdout and out.stat().st_size > 10_000
     with pytest.raises(InputError, match="no suffix of a picture"):  # before anything is read
-        run_task(lambda *_: pytest.fail(), Task(Path(), "", 1, "", "", "", 0, Path(), tmp_path / "p.v2"))
+        run_task(lambda *_: pytest.fail(), Task(Path(), "", 1, out=tmp_path / "p.v2"))
     wrong = run(
         "-m", "search", "bisect", *common, "--device=nobody", "--proxy-device=xeon_ort_fp32_16", "--budget-ms=5"
     )
@@ -334,7 +334,7 @@ def test_the_best_precision_of_a_runtime_is_chosen_within_a_limit_of_memory(tmp_
     from search.costs import within_memory
 
     precisions = [f"xeon_openvino_{precision}_1" for precision in ("fp32", "bf16", "int8")]
-    exhaustive(ACCURACY, str(BUNDLED), 0.5, device=", ".join(precisions), memory_mb=0.2, out=tmp_path / "a.png")
+    exhaustive(Requirements(ACCURACY, str(BUNDLED), 0.5, ", ".join(precisions), memory_mb=0.2, out=tmp_path / "a.png"))
     told = capsys.readouterr().out
     latencies, accuracy = (Measured(file).measurements() for file in (BUNDLED, ACCURACY))
     best = {}
@@ -359,16 +359,16 @@ def test_the_command_adapts_a_predictor_to_the_target(tmp_path, capsys) -> None:
     m = Measured(BUNDLED).measurements()
     sources = ["xeon_ort_fp32_1", "xeon_eager_fp32_1", "xeon_ort_int8_1"]
     Conditioned().fit(m.where(devices=sources)).save(tmp_path / "sources.pt")
-    given = {"proxy": str(tmp_path / "sources.pt"), "out": tmp_path / "b.png"}
-    bisect(ACCURACY, str(BUNDLED), 1.0, device="xeon_openvino_fp32_1", equation="adapted", **given)
+    problem = Requirements(ACCURACY, str(BUNDLED), 1.0, out=tmp_path / "b.png")
+    bisect(replace(problem, device="xeon_openvino_fp32_1"), str(tmp_path / "sources.pt"), equation="adapted")
     assert "keeps the budget of 1 ms; 10 queries" in capsys.readouterr().out
-    bisect(ACCURACY, str(BUNDLED), 1.0, str(BUNDLED), "xeon_openvino_fp32_1", out=tmp_path / "c.png")
+    bisect(replace(problem, device="xeon_openvino_fp32_1"), str(BUNDLED))
     told = capsys.readouterr()
     assert "proxy: xeon_ort_fp32_1" in told.err and "keeps the budget of 1 ms" in told.out
-    exhaustive(ACCURACY, str(tmp_path / "sources.pt"), 1.0, "xeon_ort_fp32_1", out=tmp_path / "d.png")
+    exhaustive(replace(problem, latency=str(tmp_path / "sources.pt"), device="xeon_ort_fp32_1"))
     told = capsys.readouterr().out
     assert "predicted latency" in told and "drawn" in told and "P(latency" not in told, "of sources it is not sure"
     with pytest.raises(InputError, match="learns no new devices"):
-        bisect(ACCURACY, str(BUNDLED), 1.0, device="xeon_jax_fp32_1", equation="adapted", proxy=str(BUNDLED))
+        bisect(replace(problem, device="xeon_jax_fp32_1"), str(BUNDLED), equation="adapted")
     with pytest.raises(InputError, match="no metric 'energy_mj'"):
-        bisect(ACCURACY, str(BUNDLED), 1.0, str(BUNDLED), "xeon_jax_fp32_1", "xeon_ort_fp32_1", budget_mj=1.0)
+        bisect(replace(problem, device="xeon_jax_fp32_1", budget_mj=1.0), str(BUNDLED), "xeon_ort_fp32_1")

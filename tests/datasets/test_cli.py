@@ -10,11 +10,20 @@ import pytest
 
 from datasets.cli import main, one_sentence
 from datasets.records import InputError
+from measure.commands.campaigns import run
+from measure.commands.flags import Runs, Subjects
+from measure.commands.networks import blackbox
 from measure.commands.tables import table
 from predictors.commands.answers import export, predict, score
 from predictors.commands.learning import adapt, choose, layerwise
+from predictors.commands.studies import transfer
+from search.__main__ import bisect, exhaustive
+from search.netadapt.__main__ import netadapt
+from search.netadapt.grids import layers
+from search.optimizer.__main__ import optimize
 from tests.conftest import ROOT
 
+TRANSFER = ["--predictor", "predictors.new_devices.proxies.OwnLine", "--device_set", "ND"]
 PRINTS = "from datasets.cli import one_sentence\nwith one_sentence('x'):\n    print('y' * {})\n"
 
 
@@ -121,6 +130,94 @@ def test_a_value_that_is_no_number_is_named_as_one(field: str, end: str, capsys:
     with pytest.raises(SystemExit) as ended:
         main([predict], prog="x", arguments=["predict", "p.pt", f"--{field}", "nan"])
     assert ended.value.code == 2 and f"--{field}: 'nan' is {end}" in capsys.readouterr().err
+
+
+SEARCH = ["--accuracy", "a.csv", "--latency", "b.csv", "--budget-ms", "5"]
+
+
+@pytest.mark.parametrize(
+    "command, flags, sentence",
+    [
+        (run, ["--repeats", "3"], "unrecognized arguments: --repeats 3. Did you mean --timing.repeats?"),
+        (run, ["--layers=true"], "Did you mean --subjects.layers?"),
+        (run, ["--python", "python3"], "Did you mean --remote.python?"),
+        (run, ["--timing.repeets", "3"], "Did you mean --timing.repeats?"),
+        (run, ["--spase", "ofa"], "Did you mean --space?"),
+        (run, ["--wholly-else", "1"], "unrecognized arguments: --wholly_else 1. See x --help."),
+        (exhaustive, [*SEARCH, "--memory-mb", "1"], "Did you mean --problem.memory_mb?"),
+        (netadapt, ["--lut", "a.csv", "--steps", "1"], "Did you mean --adaptation.steps?"),
+        (netadapt, ["--lut", "a.csv", "--batch", "1"], "Did you mean --training.batch?"),
+    ],
+)
+def test_a_flag_that_a_command_lacks_is_answered_by_the_likeliest(
+    command: Callable[..., object], flags: list[str], sentence: str, capsys: pytest.CaptureFixture
+) -> None:
+    for arguments, components in ((flags, command), ([command.__name__, *flags], [command, table])):
+        with pytest.raises(SystemExit) as ended:
+            main(components, prog="x", arguments=arguments)
+        told = capsys.readouterr().err
+        assert ended.value.code == 2 and sentence in told and told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "command, flags, sentence",
+    [
+        (
+            bisect,
+            [*SEARCH, "--proxy", "c.csv", "--delta", "-1"],
+            "delta is a share of the budget, from 0 to 1, not -1.",
+        ),
+        (
+            bisect,
+            ["--proxy", "c.csv", *SEARCH[:4], "--budget-ms", "0"],
+            "--budget-ms must be a latency above 0, not 0.",
+        ),
+        (exhaustive, [*SEARCH, "--problem.budget-mj=-1"], "--problem.budget_mj must be 0 (any) or more, not -1."),
+        (exhaustive, [*SEARCH, "--problem.memory-mb=-1"], "--problem.memory_mb must be 0 (any) or more, not -1."),
+        (optimize, [*SEARCH, "--device", "d", "--training.networks", "0"], "--training.networks must be 1 to 1,000"),
+        (optimize, [*SEARCH, "--device", "d", "--rounds=-1"], "--rounds must be 0 to 1,000, not -1."),
+        (netadapt, ["--lut", "a.csv", "--budget-ms=-2"], "--budget-ms and --latency.measured_ms are 0 or more"),
+        (
+            netadapt,
+            ["--lut", "a.csv", "--training.first-steps=-2"],
+            "--training.first_steps must be 0 or more, not -2.",
+        ),
+        (netadapt, ["--lut", "a.csv", "--adaptation.delta", "2"], "An adaptation takes a delta between 0 and 1"),
+        (netadapt, ["--lut", "a.csv", "--widths.conv", "0"], "--widths.conv must be 1 or more, not 0."),
+        (layers, ["--direct=-1"], "--direct must be 0 to 10,000, not -1."),
+        (blackbox, ["--budget-ms", "1", "--timing.timeout", "0"], "--timing.timeout must be at least 0.001, not 0"),
+        (transfer, [*TRANSFER, "--draws", "0"], "a draw or more, not [20] and 0."),
+        (transfer, [*TRANSFER, "--shots", "[-1]"], "numbers of samples, each 0 or more"),
+        (transfer, [*TRANSFER, "--sources=-3"], "--sources 0 (all) or more, not 900 and -3."),
+    ],
+)
+def test_a_number_beyond_its_limits_is_refused_before_anything_is_read(
+    command: Callable[..., object], flags: list[str], sentence: str, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(command, prog="x", arguments=flags)
+    told = capsys.readouterr().err
+    assert ended.value.code == 2 and sentence in told and told.count("\n") == 1, told
+
+
+def test_what_is_missing_is_named_as_its_flag(capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([exhaustive, table], prog="x", arguments=["exhaustive", "--accuracy", "a.csv"])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: the following arguments are required: latency, budget_ms. See x --help.\n"
+    )
+
+
+def test_a_short_flag_is_the_field_of_a_dataclass() -> None:
+    def show(subjects: Subjects = Subjects(), timing: Runs = Runs(repeats=3)) -> tuple[Subjects, Runs]:
+        return subjects, timing
+
+    told = Subjects("zoo", limit=3, block=True), Runs(core=1, repeats=3, protocol="quick")
+    short = ["--space", "zoo", "--limit=3", "--core", "1", "--protocol=quick", "--subjects.block", "true"]
+    long = ["--subjects.space=zoo", "--subjects.limit", "3", "--timing.core=1", "--timing.protocol", "quick"]
+    assert main(show, "x", short) == told == main(show, "x", [*long, "--subjects.block=true"])
+    assert main([show, table], "x", ["show", *short]) == told
 
 
 def test_a_negative_limit_of_scores_is_refused(tmp_path: Path) -> None:

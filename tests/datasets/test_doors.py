@@ -293,13 +293,14 @@ def test_what_jsonargparse_reads_itself_stays_as_it_is(word: str) -> None:
 
 def test_a_search_reads_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from search.__main__ import exhaustive
+    from search.task import Requirements
 
     archs = NasBench201().sample(5, np.random.default_rng(1))
     for name, values in (("accuracy", [10, 50, 90, 70, 60]), ("latency", [1, 2, 9, 3, 4])):
         metric = "accuracy_digits" if name == "accuracy" else "latency_ms"
         frame = pd.DataFrame({"key": archs.keys, "space": str(NasBench201()), "value": values, "metric": metric})
         frame.to_csv(tmp_path / f"{name}.csv", index=False)
-    exhaustive(tmp_path / "accuracy.csv", str(tmp_path / "latency.csv"), 3.5, out=tmp_path / "x.png")
+    exhaustive(Requirements(tmp_path / "accuracy.csv", str(tmp_path / "latency.csv"), 3.5, out=tmp_path / "x.png"))
     assert capsys.readouterr().out.startswith(archs.keys[3])
 
 

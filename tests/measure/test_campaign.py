@@ -126,10 +126,14 @@ def test_blocks_and_phases_are_rows_of_their_own(tmp_path: Path) -> None:
         row["metric"] == "exe_ms" and row["raw_ms"] == pytest.approx(row["exe_ms"]) and row["total_ms"] > row["pre_ms"]
     )
     assert set(to_table(journal.rows)[0]["metric"]) == {"latency_ms", "exe_ms", *PHASES}
-    done = run("-m", "measure", "run", "--block", "true", "--phases", "true", "--journal", tmp_path / "other.jsonl")
-    assert done.returncode == 2 and "leave one of --block and --phases out" in done.stderr
-    done = run("-m", "measure", "run", "--block", "true", "--space", "ofa", "--journal", tmp_path / "other.jsonl")
-    assert done.returncode == 2 and "are not stacks of a basic block; leave --block out" in done.stderr
+    done = run(
+        "-m", "measure", "run", "--subjects.block", "true", "--phases", "true", "--journal", tmp_path / "other.jsonl"
+    )
+    assert done.returncode == 2 and "leave one of --subjects.block and --phases out" in done.stderr
+    done = run(
+        "-m", "measure", "run", "--subjects.block", "true", "--space", "ofa", "--journal", tmp_path / "other.jsonl"
+    )
+    assert done.returncode == 2 and "are not stacks of a basic block; leave --subjects.block out" in done.stderr
 
 
 def test_phases_become_metrics_and_their_drift_is_taken_out() -> None:
@@ -287,8 +291,8 @@ def test_a_look_up_sums_what_it_measured_and_measures_nothing_twice(
 
 def test_a_table_of_layers_prices_whole_networks(tmp_path: Path) -> None:
     journal, out = tmp_path / "journal.jsonl", tmp_path / "layers.parquet"
-    told = run("-m", "measure", "run", "--space", str(TINY), "--limit", "3", "--layers", "true", "--journal", journal,
-               "--protocol", "quick")  # fmt: skip
+    told = run("-m", "measure", "run", "--space", str(TINY), "--limit", "3", "--subjects.layers", "true",
+               "--journal", journal, "--protocol", "quick")  # fmt: skip
     assert told.returncode == 0, told.stderr
     rows = [json.loads(line) for line in journal.read_text().splitlines()]
     assert {row["space"] for row in rows} == {"layers"} and len({row["key"] for row in rows}) == len(rows)
@@ -312,7 +316,7 @@ def test_a_table_of_layers_prices_whole_networks(tmp_path: Path) -> None:
 
 
 def test_the_look_up_command(tmp_path: Path) -> None:
-    done = run("-m", "measure", "lookup", "--space", str(TINY), "--arch", CELL, "--passes", "1",
+    done = run("-m", "measure", "lookup", "--space", str(TINY), "--arch", CELL, "--timing.repeats", "1",
                "--journal", tmp_path / "journal.jsonl", "--out", tmp_path / "told.json")  # fmt: skip
     assert done.returncode == 0 and "summed - calls" in done.stdout and "a call costs" in done.stdout, done.stderr
     assert json.loads((tmp_path / "told.json").read_text())["passes"] == 1

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from datasets.cli import main
 from datasets.records import InputError
 from measure.backends.ort import OnnxRuntime
 from measure.bench import this_host
 from measure.campaign import Journal, distinct_sample, pending, read_journal, run_campaign
 from measure.commands.campaigns import campaign, run
+from measure.commands.flags import Subjects
 from measure.commands.tables import table
 from measure.host import checked_name, machine, machine_name, name_of
 from measure.rows import Machines, distinct, machine_of
@@ -223,7 +226,7 @@ def test_nothing_is_measured_into_a_journal_of_another_machine(tmp_path: Path) -
     strange = {**ROW, "device": {**ROW["device"], "name": name}, "host": {**HOST, "cpu": "a processor of long ago"}}
     path = journal_of(tmp_path / "j.jsonl", strange)
     with pytest.raises(InputError, match=f"rows of another machine under the device name '{name}'"):
-        run(space=str(TINY), limit=1, journal=path, host="here")
+        run(Subjects(str(TINY), limit=1), journal=path, host="here")
     assert read_journal(path) == [strange]
 
 
@@ -245,7 +248,7 @@ def test_this_machine_is_named_after_its_processor() -> None:
 @pytest.mark.parametrize("name", ["", "a/b", "a,b", "a\nb", "..", "x" * 101, "a b"])
 def test_a_name_that_cannot_be_one_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be a name|Several hosts"):
-        run(space=str(TINY), limit=1, journal=tmp_path / "j.jsonl", host=name)
+        run(Subjects(str(TINY), limit=1), journal=tmp_path / "j.jsonl", host=name)
     assert not (tmp_path / "j.jsonl").exists()
 
 
@@ -258,10 +261,10 @@ def test_a_name_that_cannot_be_one_is_refused(name: str, tmp_path: Path) -> None
         ({"limit": 0}, "--limit must be at least 1"),
         ({"limit": -1}, "--limit must be at least 1"),
         ({"limit": 10**9}, "--limit must be at least 1 and at most 500,000"),
-        ({"repeats": 0}, "--repeats must be at least 1"),
-        ({"seed": -1}, "--seed must be at least 0"),
-        ({"timeout": -1}, "--timeout must be at least 0.001"),
-        ({"timeout": math.nan}, "--timeout must be at least 0.001"),
+        ({"timing.repeats": 0}, "--timing.repeats must be at least 1"),
+        ({"seed": -1}, "seed has to be 0 or more"),
+        ({"timing.timeout": -1}, "--timing.timeout must be at least 0.001"),
+        ({"timing.timeout": math.nan}, "--timing.timeout: "),
         ({"core": 999}, "Core 999 is not one"),
         ({"backend": "ort:fp32:0"}, "does not name a backend"),
         ({"backend": "ort:fp32:²"}, "does not name a backend"),
@@ -271,9 +274,13 @@ def test_a_name_that_cannot_be_one_is_refused(name: str, tmp_path: Path) -> None
         ({"space": "layers", "archs": Path("none.txt")}, "There is no file none.txt"),
     ],
 )
-def test_a_flag_that_cannot_be_is_one_sentence(flags: dict[str, Any], sentence: str, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=sentence):
-        run(**{"space": str(TINY), "limit": 1, "journal": tmp_path / "j.jsonl", **flags})
+def test_a_flag_that_cannot_be_is_one_sentence(
+    flags: dict[str, Any], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = {"space": str(TINY), "limit": 1, "journal": tmp_path / "j.jsonl", **flags}
+    with pytest.raises(SystemExit) as ended:
+        main([run], prog="measure", arguments=[f"--{name}={value}" for name, value in flags.items()])
+    assert ended.value.code == 2 and re.search(sentence, capsys.readouterr().err)
     assert not (tmp_path / "j.jsonl").exists()
 
 
@@ -314,13 +321,13 @@ def test_a_campaign_in_which_every_row_failed_exits_with_1(tmp_path: Path, monke
 
     monkeypatch.setattr("measure.bench.Worker.__call__", fails)
     for command in (
-        lambda: run(space=str(TINY), limit=1, journal=tmp_path / "run.jsonl"),
+        lambda: run(Subjects(str(TINY), limit=1), journal=tmp_path / "run.jsonl"),
         lambda: campaign(plan, tmp_path / "t.parquet", tmp_path / "campaign.jsonl"),
     ):
         with pytest.raises(SystemExit) as ended:
             command()
         assert ended.value.code == 1
-    run(space=str(TINY), limit=1, journal=tmp_path / "run.jsonl")  # nothing is left to measure, so nothing fails
+    run(Subjects(str(TINY), limit=1), journal=tmp_path / "run.jsonl")  # nothing is left to measure, so nothing fails
 
 
 def test_a_journal_is_not_replaced_by_its_table(tmp_path: Path) -> None:

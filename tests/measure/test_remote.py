@@ -335,7 +335,7 @@ def test_why_nothing_can_be_measured_there_is_one_sentence(there: There, monkeyp
     with there.remote() as bench:
         with pytest.raises(InputError, match="Backend openvino is not available on 127.* openvino is not installed"):
             bench.check([OpenVino()])
-        with pytest.raises(InputError, match="tensorrt cannot be built here, because .*; say --build there"):
+        with pytest.raises(InputError, match="tensorrt cannot be built here, because .*; say --remote.build there"):
             bench.check([TensorRt()])
     monkeypatch.setattr(measure.remote.ssh, "OLDEST", (99, 1))
     with pytest.raises(InputError, match=r"is Python 3\.\d+, but 99.1 or later is needed"), there.remote():
@@ -403,7 +403,7 @@ def test_networks_and_files_arrive_as_they_were(tmp_path: Path) -> None:
 
 @needs_sshd
 def test_commands(there: There, tmp_path: Path) -> None:
-    ssh = ("--ssh", there.address, "--python", there.python)
+    ssh = ("--ssh", there.address, "--remote.python", there.python)
     env = {"GNOMON_SSH": there.ssh}
     command = ("-m", "measure", "run", *ssh, "--host", "lab", "--space", str(TINY), "--limit", "2",
                "--protocol", "quick", "--core", "0", "--journal", tmp_path / "journal.jsonl")  # fmt: skip
@@ -418,7 +418,7 @@ def test_commands(there: There, tmp_path: Path) -> None:
     assert found["eager"] == "not available here, because the package torch is not installed."
     done = run(*command[:7], env=env)
     assert done.returncode == 2 and "needs a name of its own in tables; say --host" in done.stderr
-    done = run("-m", "measure", "run", "--build", "there")
+    done = run("-m", "measure", "run", "--remote.build", "there")
     assert done.returncode == 2 and "asks for another machine; name it with --ssh" in done.stderr
 
 

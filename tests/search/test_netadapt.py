@@ -428,8 +428,8 @@ def test_the_command_leaves_files_that_others_load(
     monkeypatch.setattr(command, "_trainer", lambda *_: TUNING)
     out = tmp_path / "run"
     monkeypatch.setattr("measure.shares.Shares.anew", lambda self, network, weights: 0.7)
-    options = {"budget_ratio": 0.8, "delta": 0.1, "steps": 1, "long_steps": 1, "out": out, "runtime": "ort"}
-    command.netadapt(tmp_path / "lut.parquet", str(before), **options)  # type: ignore[arg-type]
+    how = {"latency": command.LatencyFlags(runtime="ort"), "adaptation": Adaptation(0.1, steps=1, long_steps=1)}
+    command.netadapt(tmp_path / "lut.parquet", str(before), budget_ratio=0.8, out=out, **how)
     told = capsys.readouterr().out
     widths = json.loads((out / "widths.json").read_text())
     written = find_groups(read_onnx(out / "network.onnx", 1).network)

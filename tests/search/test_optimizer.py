@@ -1,5 +1,6 @@
 """The optimizer network and what it learns from: small nets on made-up devices of NAS-Bench-201."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from predictors.mlp import MLP
 from predictors.new_devices.conditioned import Conditioned
 from predictors.scaling import Scale
 from search.base import Problem
-from search.optimizer.__main__ import optimize
+from search.optimizer.__main__ import OptimizerTraining, optimize
 from search.optimizer.cost_models import CostModels
 from search.optimizer.decoding import decoded
 from search.optimizer.device_net import DeviceNet
@@ -239,18 +240,14 @@ def test_faults_are_told_in_a_sentence(cells, costs, tmp_path: Path) -> None:
 
 def test_the_command_trains_once_and_answers_for_a_new_device(tmp_path: Path, capsys) -> None:
     tables = Path("datasets/bundled/accuracy.parquet"), Path("datasets/bundled/nasbench201.parquet")
-    small = {
-        "metric": "accuracy_digits",
-        "networks": 1,
-        "predictors": 2,
-        "synthetic": 10,
-        "steps": 20,
-        "folder": tmp_path,
-    }
+    training = OptimizerTraining(networks=1, predictors=2, synthetic=10, steps=20)
+    small = {"metric": "accuracy_digits", "training": training, "folder": tmp_path}
     optimize(*tables, 5, "xeon_ort_fp32_1", **small)
     first = capsys.readouterr().out
     assert "10 measurements of xeon_ort_fp32_1 used" in first and "P(latency <= budget)" in first
     assert len((tmp_path / "seed0" / "references.txt").read_text().split()) == 10
+    started = json.loads((tmp_path / "seed0" / "started.json").read_text())  # compared byte by byte, so in this order
+    assert " ".join(started) == "accuracy latency sources metric predictors networks synthetic steps"
     optimize(*tables, 5, "xeon_ort_fp32_1", **small)
     again = capsys.readouterr().out
     assert "trained" in first and "trained" not in again and first.splitlines()[1] == again.splitlines()[0]
@@ -264,7 +261,7 @@ def test_the_command_trains_once_and_answers_for_a_new_device(tmp_path: Path, ca
     with pytest.raises(InputError, match="no device 'nobody'"):
         optimize(*tables, 5, "nobody", **small)
     with pytest.raises(InputError, match=r"other settings \(steps\); name another --folder"):
-        optimize(*tables, 5, "xeon_ort_fp32_1", **{**small, "steps": 21})
+        optimize(*tables, 5, "xeon_ort_fp32_1", **{**small, "training": replace(training, steps=21)})
     with pytest.raises(
         InputError, match=r"other settings \(sources\)"
     ):  # the networks have learnt this one's latencies

@@ -75,13 +75,13 @@ def _check(case: Path, beside: Path, rng: Random) -> Command:
 
 def _study(folder: Path) -> list[Files]:
     """A study of new devices: one run."""
-    from predictors.__main__ import transfer
+    from predictors.commands.studies import Sampling, transfer
     from predictors.new_devices.proxies import OwnLine
 
     bench(folder)
     study = folder / "transfers"
     if not study.exists():
-        transfer(OwnLine(), folder / "sets.yaml", "toy", study, "own", 20, [5], 2)
+        transfer(OwnLine(), folder / "sets.yaml", "toy", study, "own", 20, Sampling([5], 2))
     (run,) = study.iterdir()
     return [{"own/metrics.json": (run / "metrics.json").read_bytes()}]
 
