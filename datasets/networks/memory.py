@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import accumulate
 
-from datasets.networks.analysis import ITEM, VIEWS, param_bytes, tensor_bytes
 from datasets.networks.network import Network
+from datasets.networks.ops import ITEM, VIEWS, param_bytes, tensor_bytes
 
 _IN_PLACE = """
 bn relu relu6 hswish hsigmoid sigmoid tanh silu softmax add mul

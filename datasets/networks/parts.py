@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from datasets.architectures import Op
-from datasets.networks.analysis import FOLDED, ITEM
 from datasets.networks.network import Network
+from datasets.networks.ops import FOLDED, ITEM
 
 
 def entries(network: Network) -> list[list[int]]:

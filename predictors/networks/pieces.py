@@ -21,8 +21,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from datasets.blocks.layers import Layer
-from datasets.networks.analysis import BYTES, ITEM, VIEWS, VOCABULARY, macs, pads, pair, param_bytes, tensor_bytes
 from datasets.networks.network import Network
+from datasets.networks.ops import BYTES, ITEM, VIEWS, VOCABULARY, macs, pads, pair, param_bytes, tensor_bytes
 from datasets.networks.parts import entries, label
 from datasets.records import Architectures, Op
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from datasets.figures import new_figure
 from datasets.files.reading import listed
-from datasets.networks.analysis import tensor_bytes, uncounted
+from datasets.networks.analysis import uncounted
 from datasets.networks.network import Network, Port
+from datasets.networks.ops import tensor_bytes
 from datasets.records import Device
 from predictors.metrics import plain
 from predictors.networks.layer_sum import LayerSum

@@ -17,8 +17,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from datasets.networks.analysis import BYTES, totals
+from datasets.networks.analysis import totals
 from datasets.networks.network import Network
+from datasets.networks.ops import BYTES
 from datasets.networks.parts import cut, entries
 from predictors.networks.calibration import calibrate as weigh
 from search.netadapt.channels import Groups

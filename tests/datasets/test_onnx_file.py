@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
-from datasets.networks.analysis import VOCABULARY, totals
+from datasets.networks.analysis import totals
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.onnx_file import read_onnx
+from datasets.networks.ops import VOCABULARY
 from datasets.records import Architecture, Architectures, InputError, Space
 from datasets.spaces.fbnet import FBNet
 from datasets.spaces.nasbench201 import OPS, NasBench201

@@ -17,7 +17,7 @@ import keras
 import numpy as np
 from keras import applications, layers
 
-from datasets.networks.analysis import BN_EPSILON
+from datasets.networks.ops import BN_EPSILON
 from datasets.spaces.zoo import Zoo
 from measure.builders.numpy_reference import evaluate
 
