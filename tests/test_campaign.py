@@ -303,7 +303,8 @@ def test_a_table_of_layers_prices_whole_networks(tmp_path: Path) -> None:
         calls.append(anchor * (len(layers) - 1) * ms["one number"])
     device = ORT.device()
     np.testing.assert_allclose(Tabulated(out).on(device)(archs), wanted, rtol=1e-4)
-    np.testing.assert_allclose(Tabulated(out, less_calls=True).on(device)(archs), np.subtract(wanted, calls), rtol=1e-4)
+    fewer = Tabulated(out).on(device, less_calls=True)(archs)
+    np.testing.assert_allclose(fewer, np.subtract(wanted, calls), rtol=1e-4)
     with pytest.raises(InputError, match="has no layer"):
         Tabulated(out).on(device)(NasBench201(channels=8, cells=1).parse([CELL]))
     with pytest.raises(InputError, match=f"no latency_ms of layers on 'elsewhere'; it knows {device.name}"):

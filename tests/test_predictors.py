@@ -29,6 +29,7 @@ from predictors.limits import LIMITS
 from predictors.linear import Linear, Mean
 from predictors.mlp import MLP
 from predictors.networks.layer_sum import LayerSum
+from predictors.networks.learnt import LAYERS, Learnt
 from predictors.neural import NeuralPredictor
 from predictors.new_devices.help_meta import HelpMeta
 from predictors.new_devices.nasflat import Nasflat
@@ -72,8 +73,8 @@ def small(cls: type[Predictor], **changes: Any) -> Predictor:
     args |= {"member": small(XGBoost), "size": 3} if cls is Ensemble else {}
     args |= {"members": [small(Linear, encoder=FlatVector()), small(XGBoost)]} if cls is Blend else {}
     if cls is LayerSum:
-        layers = {kind: Linear(metric="exe_ms", encoder=PHYSICAL) for kind in ("convolution", "pooling", "dense")}
-        return LayerSum(**{**layers, "tables": layer_tables(), **changes})
+        kinds = [Linear(metric="exe_ms", encoder=PHYSICAL) for _ in LAYERS]
+        return LayerSum(**{"layers": Learnt(*kinds, tables=layer_tables()), **changes})
     return cls(**{**{k: v for k, v in args.items() if k in known}, **SMALL.get(cls, {}), **changes})
 
 
@@ -170,10 +171,8 @@ def _answers(predictor: Predictor, m: Measurements) -> np.ndarray:
 def _other(name: str, value: Any) -> Any:
     if isinstance(value, Scale):
         return Scale("linear" if value.kind == "log" else "log")
-    if name in ("convolution", "pooling", "dense"):
-        return Linear(metric="exe_ms", encoder=Totals(("macs",)))
-    if name == "tables":
-        return layer_tables(power=0.9)
+    if isinstance(value, Learnt):
+        return replace(value, tables=layer_tables(power=0.9))
     if name == "work":
         return Totals(("macs", "peak_bytes"))
     if name == "widths":

@@ -92,8 +92,7 @@ def price(predictor: LayerSum, network: Network, device: Device | None, level: f
     import pandas as pd
 
     found, column = pieces(network), predictor.column(device)
-    whole, (terms,) = predictor.sums([found])
-    session, ms = predictor.weighed(device, terms)
+    session, ms, belief = predictor.pieces_ms(device, network)
     macs, bytes_ = (np.array([getattr(piece, name) for piece in found], float) for name in ("macs", "moved"))
     table = pd.DataFrame({"layer": [piece.label for piece in found], "kind": [piece.kind for piece in found], "ms": ms})
     table["share"] = ms / (session + ms.sum())
@@ -102,7 +101,7 @@ def price(predictor: LayerSum, network: Network, device: Device | None, level: f
     table["bound"] = np.where(computing > moving, "compute", "memory")
     unknown = uncounted(network) | Counter(piece.op for piece in found if piece.op not in KNOWN)
     warnings = _warnings(found, table, unknown, predictor.beyond(device, found))
-    (low,), (high,) = predictor.believed(device, whole, [terms]).interval(level)
+    (low,), (high,) = belief.interval(level)
     pre, post = predictor.copies(device, _bytes(network, network.inputs), _bytes(network, network.outputs))
     about = network.key, predictor.devices_[column], network.batch or 1
     return Price(*about, pre, session, post, low, high, level, table, unknown, warnings)

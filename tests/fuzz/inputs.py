@@ -141,10 +141,11 @@ def layerwise(folder: Path) -> Path:
 
     def learn(path: Path) -> None:
         from predictors.networks.layer_sum import LayerSum
+        from predictors.networks.learnt import Learnt
 
-        predictor = LayerSum.of(_linear())
         networks = made_up(NETWORKS.sample(6, np.random.default_rng(5)))
-        predictor.learn_layers({kind: layers(kind) for kind in BATCHES}).fit(networks).save(path)
+        costs = Learnt(*(_linear() for _ in BATCHES)).fit({kind: layers(kind) for kind in BATCHES})
+        LayerSum.summing(costs).fit(networks).save(path)
 
     return once(folder / "layerwise.pt", learn)
 
