@@ -220,6 +220,8 @@ def summed(groups: Groups, costs: Tabulated, device: Device) -> list[dict]:
     """One row a network that was measured whole and not fitted to: as measured, as fitted and as a mere sum."""
     plain, whole = LayerSum.summing(costs), costs.whole([one.kind for one in groups.layers])
     assert whole is not None
+    order = [key for name, _, key in costs.exact if name == device.name]  # as they were measured there
+    whole = whole.where(archs=np.argsort([order.index(key) for key in whole.architectures.keys]))
     networks, direct = Networks.of(whole.architectures), whole.matrix("latency_ms")[:, costs.devices.index(device)]
     model = Priced(groups, plain.calibrated(whole.where(archs=np.arange(0, len(networks), 2))).table(device))
     first = [groups.of_node.index(group) for group in range(len(groups))]  # node that has each group's channels

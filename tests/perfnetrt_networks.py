@@ -85,7 +85,7 @@ class Study:
         return predictor
 
     def fit(self) -> LayerSum:
-        costs = costs_of(LayerSum.of(self.layer) if self.layer else LayerSum())
+        costs = Learnt.by(self.layer) if self.layer else Learnt()
         costs.fit(self.layers, log=lambda message, **numbers: print(message, file=sys.stderr, flush=True))
         new = LayerSum.summing(costs)
         new.save(self.out / "layers_only.pt")

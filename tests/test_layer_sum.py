@@ -194,6 +194,24 @@ def test_measured_networks_correct_the_sum_of_layers(fitted: LayerSum) -> None:
         np.testing.assert_allclose(ours.coefficients, theirs.coefficients)
 
 
+def test_every_field_of_learnt_costs_matters_within_limits() -> None:
+    tables, archs = {kind: layer_table(kind, 80) for kind in SPACES}, NETS.sample(5, np.random.default_rng(0))
+
+    def answers(**changes: Any) -> np.ndarray:
+        predictor = LayerSum.summing(replace(untrained(), **changes).fit(tables)).calibrated(network_table(6, 5))
+        return np.stack(predictor.belief(archs, DEVICES[0]).interval(0.9))
+
+    reference, other = answers(), Linear(metric="exe_ms", encoder=Totals(("macs",)))
+    for changes in ({"convolution": other}, {"pooling": other}, {"dense": other}, {"held": 0.5}, {"noise": 1.0},
+                    {"seed": 1}):  # fmt: skip
+        assert not np.array_equal(answers(**changes), reference), changes
+    for wrong in ({"held": 1.5}, {"seed": -1}):
+        with pytest.raises(InputError, match="has to be between"):
+            replace(untrained(), **wrong)
+    with pytest.raises(InputError, match="noise = 0.0 must be above 0"):
+        answers(noise=0.0)
+
+
 def test_any_space_and_batch_is_priced(fitted: LayerSum) -> None:
     for space in (Zoo(image=64), NasBench201(cells=1), SPACES["pooling"]):
         archs = space.sample(4, np.random.default_rng(0))

@@ -18,6 +18,7 @@ from predictors.base import Predictor
 from predictors.commands.answers import predict, show
 from predictors.commands.learning import adapt, choose, layerwise
 from predictors.networks.layer_sum import LayerSum
+from predictors.networks.price import price
 from predictors.networks.tabulated import LEAST, Tabulated
 from search.netadapt.__main__ import _priced
 from search.netadapt.channels import Groups, find_groups
@@ -139,7 +140,21 @@ def test_a_layer_that_takes_no_longer_than_a_session_costs_something(path: Path)
     write_table(frame, {"devices": []}, file := path.with_name("tiny.parquet"))
     costs = Tabulated(file).learn()
     (terms,) = costs.of(Networks([Network.from_json(key)]))
-    assert terms[0, 0, 2:6].max() == pytest.approx(LEAST * 0.005) and (LayerSum.tabulated(file).calibrations_)
+    assert terms[0, 0, 2:6].sum() == pytest.approx((LEAST - 2) * 0.01)
+    predictor = LayerSum.tabulated(file)
+    ms = predictor.predict(Networks([Network.from_json(key)]), predictor.devices_[0])
+    assert ms >= predictor.calibrations_[0].coefficients[0]
+
+
+def test_no_layer_of_a_price_takes_less_than_nothing_and_all_take_what_is_predicted(path: Path) -> None:
+    predictor = LayerSum.tabulated(path)
+    c = predictor.calibrations_[0]
+    less = replace(c, coefficients=c.coefficients * [1, 0.01, 1, 1, 1, 1, 0.01])
+    predictor = predictor.with_devices(DEVICES[:1], [less])
+    (costs,) = predictor.layers.of(Networks([GROUPS.network]))
+    told = price(predictor, GROUPS.network, None)
+    assert (costs[:, 0] @ less.coefficients).min() < 0 <= told.pieces["ms"].min()
+    assert told.latency_ms == pytest.approx(predictor.predict(Networks([GROUPS.network]))[0])
 
 
 def test_a_saved_file_answers_alike_without_its_table(

@@ -33,8 +33,6 @@ def layerwise(
         lut: instead of `tables`, a look-up table of some networks' own layers, as `python -m measure run --layers true`
             (or `--space layers`) and `measure table` write it; whole networks in it correct the sums.
     """
-    from dataclasses import replace
-
     from predictors.networks.layer_sum import LayerSum
     from predictors.networks.learnt import LAYERS, Learnt, read_tables
 
@@ -51,9 +49,9 @@ def layerwise(
     chosen = [name for name in devices.split(",") if name]
     layers = dict(zip(LAYERS, read_tables(tables, LAYERS, chosen), strict=True))
     whole = read_tables(tables, [name for name in networks.split(",") if name], chosen)
-    costs = LayerSum.of(layer).layers if layer else Learnt()
-    assert isinstance(costs, Learnt)
-    predictor = LayerSum.summing(replace(costs, tables=tables).fit(layers, log))
+    costs = Learnt.by(layer) if layer else Learnt()
+    costs.tables = tables
+    predictor = LayerSum.summing(costs.fit(layers, log))
     if whole:
         predictor = predictor.calibrated(Measurements.concat(whole), log)
     _written(predictor, out)

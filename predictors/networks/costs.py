@@ -44,8 +44,8 @@ class Costs(ABC):
 
     @abstractmethod
     def of(self, networks: Networks) -> list[np.ndarray]:
-        """The terms of each network's pieces [P, S, K], not negative; nothing in the column `session`, and NaN where a
-        device does not know a piece."""
+        """The terms of each network's pieces [P, S, K]; 0 in the column `session`, NaN where a device does not know a
+        piece."""
 
     @abstractmethod
     def spread(self) -> np.ndarray:

@@ -14,14 +14,11 @@ from datasets.networks.network import Network
 from datasets.records import Architectures, Device, InputError, Measurements, Networks
 from predictors.base import Log, Predictor, silent
 from predictors.belief import Belief
-from predictors.config import from_config, to_config
 from predictors.networks.calibration import Calibration, most_telling
 from predictors.networks.costs import Costs
 from predictors.networks.layer_table import LayerTable
-from predictors.networks.learnt import LAYERS, Learnt
-from predictors.networks.pieces import Piece
+from predictors.networks.learnt import Learnt
 from predictors.networks.tabulated import Tabulated
-from predictors.regressor import Regressor
 from predictors.scaling import Scale
 
 
@@ -46,13 +43,6 @@ class LayerSum(Predictor):
     devices_: tuple[Device, ...] = field(init=False, repr=False, compare=False)
     calibrations_: tuple[Calibration, ...] = field(init=False, repr=False, compare=False)  # of D devices
     metadata_: dict[str, Any] = field(init=False, repr=False, compare=False)
-
-    @staticmethod
-    def of(layer: Regressor) -> LayerSum:
-        """One predictor, not fitted yet, for every kind of layer."""
-        tree = to_config(replace(layer, metric="exe_ms"))
-        kinds = [from_config(tree, Regressor) for _ in LAYERS]  # type: ignore[type-abstract]
-        return LayerSum(Learnt(kinds[0], kinds[1], kinds[2]))
 
     @staticmethod
     def summing(layers: Costs) -> LayerSum:
@@ -155,11 +145,11 @@ class LayerSum(Predictor):
         if not known.any():
             return None
         mine, ms = mine[known], ms[known]
-        factor = np.exp(np.median(np.log(ms / (mine @ before.coefficients)))) if speed else 1.0
+        factor = np.exp(np.median(np.log(ms / _totals(mine, before)))) if speed else 1.0
         found = Calibration.of(
             before.source, mine, ms, before.coefficients * factor, self.layers.prior, self.layers.noise
         )
-        off = found.errors if len(found.errors) else np.log(ms / (mine @ found.coefficients))
+        off = found.errors if len(found.errors) else np.log(ms / _totals(mine, found))
         return float(np.abs(off).mean()), found
 
     def _from_nearest(
@@ -205,7 +195,7 @@ class LayerSum(Predictor):
             costs, _ = self.costs(networks)
             for c in of:
                 self._check_known(networks, costs, c)
-            found.append(np.stack([costs[:, c.source] @ c.coefficients for c in of], axis=1))
+            found.append(np.stack([_totals(costs[:, c.source], c) for c in of], axis=1))
         return np.concatenate(found)
 
     def _check_known(self, networks: Networks, costs: np.ndarray, c: Calibration) -> None:
@@ -226,7 +216,7 @@ class LayerSum(Predictor):
         """`belief` of networks whose costs [A, S, K], and of pieces [P, S, K] each, are known."""
         c = self.calibration(device)
         costs = costs[:, c.source]
-        ms, variance = costs @ c.coefficients, c.variance(costs)
+        ms, variance = _totals(costs, c), c.variance(costs)
         if len(c.errors) < 3:
             each = self.layers.spread()[c.source]
             off = [((part[:, c.source] * c.coefficients * each) ** 2).sum() for part in parts]
@@ -242,22 +232,11 @@ class LayerSum(Predictor):
         whole, (terms,) = self.costs(Networks([network]))
         c = self.calibration(device)
         self._check_known(Networks([network]), whole, c)
-        return float(c.coefficients[0]), terms[:, c.source] @ c.coefficients, self.believed(device, whole, [terms])
-
-    def rooflines(self, device: Device | None, found: Sequence[Piece]) -> tuple[np.ndarray, np.ndarray]:
-        """Milliseconds [P] that computing takes of pieces, and moving bytes, at the best rates of one device."""
-        computing, moving = self.layers.least(np.array([(p.macs, p.moved) for p in found], float).reshape(-1, 2))
-        s = self.calibration(device).source
-        return computing[:, s], moving[:, s]
-
-    def beyond(self, device: Device | None, found: Sequence[Piece]) -> np.ndarray:
-        """How many times the work of the nearest layer that tables may hold each piece is [P], as one device has it."""
-        return self.layers.beyond(found)[:, self.calibration(device).source]
-
-    def copies(self, device: Device | None, read: int, written: int) -> tuple[float, float]:
-        """Milliseconds of copying so many bytes in, and so many out, on one device."""
-        a, b, c, e = self.layers.copies[self.calibration(device).source]
-        return float(a + b * read), float(c + e * written)
+        session, ms = float(c.coefficients[0]), terms[:, c.source] @ c.coefficients
+        if (ms < 0).any():  # of a small layer: others have it then
+            ms = np.maximum(ms, 0)
+            ms *= (float(_totals(whole[:, c.source], c)[0]) - session) / max(ms.sum(), 1e-12)
+        return session, ms, self.believed(device, whole, [terms])
 
     def costs(self, archs: Architectures) -> tuple[np.ndarray, list[np.ndarray]]:
         """What the coefficients multiply: of networks [A, S, K], and of their pieces [P, S, K] each; NaN where a layer
@@ -341,6 +320,12 @@ class LayerSum(Predictor):
                 y = self.predict(self.layers.examples(c.source), device)
             if not np.isfinite(y).all():
                 raise ValueError(f"predictions on {device.name} are {y.tolist()}")
+
+
+def _totals(costs: np.ndarray, c: Calibration) -> np.ndarray:
+    """Milliseconds [A] of costs [A, K], at least those of a session; what measured layers take less their sessions and
+    calls may be below zero."""
+    return np.maximum(costs @ c.coefficients, c.coefficients[0])
 
 
 def _metric(m: Measurements) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -17,6 +17,7 @@ from datasets.networks.collection import AnyNetwork
 from datasets.records import Architectures, Device, InputError, Measurements, Networks, find_device
 from encoders.layer import LayerPhysics
 from predictors.base import Log, devices_of, restored, silent
+from predictors.config import from_config, to_config
 from predictors.limits import check_limits
 from predictors.networks.calibration import calibrate
 from predictors.networks.costs import Costs, best_rates
@@ -110,6 +111,12 @@ class Learnt(Costs):
 
     def __post_init__(self) -> None:
         check_limits(self)
+
+    @staticmethod
+    def by(layer: Regressor) -> Learnt:
+        """One predictor, not fitted yet, for every kind of layer."""
+        tree = to_config(replace(layer, metric="exe_ms"))
+        return Learnt(**{kind: from_config(tree, Regressor) for kind in LAYERS})  # type: ignore[type-abstract,arg-type]
 
     def learn(self, log: Log = silent) -> Self:
         return self.fit(dict(zip(LAYERS, read_tables(self.tables, LAYERS), strict=True)), log)

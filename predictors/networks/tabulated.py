@@ -21,27 +21,32 @@ from datasets.tabulate import rows
 from predictors.base import Log, devices_of, silent
 from predictors.networks.costs import Costs, best_rates
 from predictors.networks.layer_kinds import IN, Layer, read_layer
-from predictors.networks.layer_table import LayerGrid, LayerTable
+from predictors.networks.layer_table import LayerTable
 
 WIDTHS = {"session": 1.0, "call": 1.0, "conv": 0.5, "depthwise": 0.5, "dense": 0.5, "other": 0.5, "weights": 1.0}
 """Prior standard deviations of the logarithms of a device's coefficients: of `session` (ms a run) and `call` (ms a
 layer), of factors of what convolutions, depthwise ones, dense and other layers take in the table, and of ms per
-megabyte (10^6 bytes) of weights, which a layer alone finds in the cache. Chosen, like `CALL`, `MS_PER_MB` and `noise`,
-by the networks of the bundled tables, each left out once."""
+megabyte (10^6 bytes) of weights, which a layer alone finds in the cache. Chosen, like `ALIKE`, `MS_PER_MB`, the guess
+and `noise`, by the networks of the bundled tables, each left out once."""
 
-CALL = 0.5
-"""What a layer in a network likely costs before it computes, as a share of a session that computes nothing."""
+ALIKE = 0.2
+"""That of what all these factors have in common."""
 
 MS_PER_MB = 0.02
 """What a megabyte of weights likely costs in a network."""
 
-LEAST = 0.02
-"""Of what a layer takes in the table, the least share that is its own and not its session's."""
+LEAST = 1.1
+"""What a layer takes in the table at least, in sessions that compute nothing."""
 
 WORK = ("conv", "depthwise", "dense", "other")
 """Layers that have a factor together."""
 
 _AT = {name: i for i, name in enumerate(WIDTHS)}
+
+
+def _prior() -> np.ndarray:
+    factors = np.isin(list(WIDTHS), WORK)
+    return np.diag(np.square(list(WIDTHS.values()))) + ALIKE**2 * np.outer(factors, factors)
 
 
 class _Rows(NamedTuple):
@@ -64,10 +69,10 @@ class Tabulated(Costs, CostModel):
     """
 
     path: Path
-    noise: float = 0.04
+    noise: float = 0.05
 
     terms = tuple(WIDTHS)
-    prior = np.diag(np.square(list(WIDTHS.values())))
+    prior = _prior()
     devices: tuple[Device, ...] = field(default=(), init=False, repr=False, compare=False)
     keys_: tuple[str, ...] = field(init=False, repr=False, compare=False)  # of layers and networks [R]
     ms_: np.ndarray = field(init=False, repr=False, compare=False)  # [R, S]; 0: not measured
@@ -174,20 +179,18 @@ class Tabulated(Costs, CostModel):
 
     @cached_property
     def _own(self) -> list[LayerTable]:
-        """What layers take beside their sessions, by the devices."""
-
-        def own(grid: LayerGrid, call_ms: float) -> LayerGrid:
-            ms = grid.whole()
-            return replace(grid, ms=np.maximum(ms - (1 + CALL) * call_ms, LEAST * ms))
-
-        tables = [self.table(s) for s in range(len(self.devices))]
-        return [replace(t, grids={kind: own(g, t.call_ms) for kind, g in t.grids.items()}) for t in tables]
+        """What layers take beside a session and a call, by the devices."""
+        found = []
+        for table in (self.table(s) for s in range(len(self.devices))):
+            least, beside = LEAST * table.call_ms, 2 * table.call_ms
+            grids = {k: replace(grid, ms=np.maximum(grid.whole(), least) - beside) for k, grid in table.grids.items()}
+            found.append(replace(table, grids=grids))
+        return found
 
     def guess(self) -> np.ndarray:
-        """Layers add up, each with a part of a session and one session for all."""
+        """Layers add up, less a session for each but one; a call takes as long as a session."""
         found = np.ones((len(self.devices), len(WIDTHS)))
-        found[:, _AT["session"]] = self.machine[:, 2]
-        found[:, _AT["call"]] = CALL * self.machine[:, 2]
+        found[:, [_AT["session"], _AT["call"]]] = self.machine[:, 2:]
         found[:, _AT["weights"]] = MS_PER_MB
         return found
 
