@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from datasets.arguments import Parser
 from datasets.records import Device, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 from datasets.splits import Parts
@@ -30,6 +31,7 @@ from predictors.linear import Linear, Mean
 from predictors.mlp import MLP
 from predictors.networks.layer_sum import LayerSum
 from predictors.networks.learnt import LAYERS, Learnt
+from predictors.networks.tabulated import Tabulated
 from predictors.neural import NeuralPredictor
 from predictors.new_devices.help_meta import HelpMeta
 from predictors.new_devices.nasflat import Nasflat
@@ -412,6 +414,15 @@ def test_configurations_come_back(cls: type) -> None:
     predictor = small(cls)
     assert to_config(from_config(to_config(predictor), Predictor)) == to_config(predictor)
     assert all(f.default is not MISSING or f.default_factory is not MISSING for f in fields(cls) if f.init)
+
+
+@pytest.mark.parametrize("cls", [*CLASSES, Learnt, Tabulated])
+def test_command_lines_check_the_values_of_all_fields(cls: type) -> None:
+    """jsonargparse takes any value where the module of a class lacks a name that an annotation of its bases needs."""
+    parser = Parser()
+    parser.add_class_arguments(cls, "made")
+    loose = [action.dest for action in parser._actions if "Unvalidated" in str(getattr(action, "_typehint", ""))]
+    assert not loose
 
 
 # What it refuses

@@ -11,7 +11,7 @@ import numpy as np
 
 from datasets.networks.collection import AnyNetwork
 from datasets.networks.network import Network
-from datasets.records import Architectures, Device, InputError, Measurements, Networks
+from datasets.records import Architectures, Device, InputError, Measurements, Networks, Space
 from predictors.base import Log, Predictor, silent
 from predictors.belief import Belief
 from predictors.networks.calibration import Calibration, most_telling
@@ -39,7 +39,7 @@ class LayerSum(Predictor):
     layers: Costs = field(default_factory=Learnt)
 
     metric = "latency_ms"
-    space_ = AnyNetwork()
+    space_: Space = field(default=AnyNetwork(), init=False, repr=False, compare=False)
     devices_: tuple[Device, ...] = field(init=False, repr=False, compare=False)
     calibrations_: tuple[Calibration, ...] = field(init=False, repr=False, compare=False)  # of D devices
     metadata_: dict[str, Any] = field(init=False, repr=False, compare=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
@@ -102,8 +102,8 @@ class Learnt(Costs):
     noise: float = 0.1
     seed: int = 0
 
-    terms = COEFFICIENTS
-    prior = PRIOR
+    terms: ClassVar[tuple[str, ...]] = COEFFICIENTS
+    prior: ClassVar[np.ndarray] = PRIOR
     devices: tuple[Device, ...] = field(default=(), init=False, repr=False, compare=False)
     machine: np.ndarray = field(init=False, repr=False, compare=False)
     copies: np.ndarray = field(init=False, repr=False, compare=False)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -71,8 +71,8 @@ class Tabulated(Costs, CostModel):
     path: Path
     noise: float = 0.05
 
-    terms = tuple(WIDTHS)
-    prior = _prior()
+    terms: ClassVar[tuple[str, ...]] = tuple(WIDTHS)
+    prior: ClassVar[np.ndarray] = _prior()
     devices: tuple[Device, ...] = field(default=(), init=False, repr=False, compare=False)
     keys_: tuple[str, ...] = field(init=False, repr=False, compare=False)  # of layers and networks [R]
     ms_: np.ndarray = field(init=False, repr=False, compare=False)  # [R, S]; 0: not measured
