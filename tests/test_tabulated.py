@@ -1,5 +1,6 @@
 """Networks priced by a look-up table of their layers: the fit, the artefact, the commands, NetAdapt."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -172,6 +173,14 @@ def test_a_saved_file_answers_alike_without_its_table(
     assert "resnet on slow, batch 1" in told and "90 % interval" in told and "All ops are known" in told
 
 
+def test_a_table_of_whole_numbers_is_saved_too(path: Path, networks: list[Network], tmp_path: Path) -> None:
+    frame = pd.read_parquet(path)
+    write_table(frame.assign(value=range(1, len(frame) + 1)), {"devices": []}, tmp_path / "t.parquet")
+    (predictor := LayerSum.tabulated(tmp_path / "t.parquet")).save(tmp_path / "p.pt")
+    archs = Networks(networks)
+    np.testing.assert_array_equal(loaded(tmp_path / "p.pt").predict_all(archs), predictor.predict_all(archs))
+
+
 def test_layers_that_a_table_does_not_hold_are_named(
     saved: Path, networks: list[Network], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -242,12 +251,11 @@ def _state(content: Any) -> Any:
     return content["state"]["layers"]
 
 
-def _keys(change: Callable[[list[str]], list[str]]) -> Callable[[Any], Any]:
+def _keys(change: Callable[[list[str]], Any]) -> Callable[[Any], Any]:
     def edit(content: Any) -> None:
         import torch
 
-        keys = bytes(_state(content)["keys"].numpy()).decode().split("\n")
-        text = "\n".join(change(keys)).encode()
+        text = json.dumps(change(json.loads(bytes(_state(content)["keys"].numpy())))).encode()
         _state(content)["keys"] = torch.frombuffer(bytearray(text), dtype=torch.uint8).clone()
 
     return edit
@@ -263,6 +271,8 @@ EDITS: dict[str, Callable[[Any], Any]] = {
     "no layers": lambda c: _state(c)["ms"].__setitem__((slice(1, None), 0), 0.0),
     "keys that are no text": lambda c: _state(c)["keys"].__setitem__(5, 255),
     "keys that are numbers": lambda c: _state(c).update(keys=_state(c)["ms"]),
+    "keys that are a mapping": _keys(dict.fromkeys),
+    "a key that is a number": _keys(lambda keys: [*keys[:-1], 3]),
     "a key twice": _keys(lambda keys: [*keys[:-1], keys[-2]]),
     "a key that is no network": _keys(lambda keys: [*keys[:-1], "[[[1]]]"]),
     "no smallest session": _keys(lambda keys: ["two numbers", *keys[1:]]),

@@ -131,7 +131,7 @@ class Tabulated(Costs, CostModel):
             )
         wide = table.pivot(index="key", columns="device", values="value").loc[table["key"].unique()]
         found = tuple(device for device in devices if device.name in known)
-        self._take(found, tuple(wide.index), wide[[device.name for device in found]].fillna(0).to_numpy())
+        self._take(found, tuple(wide.index), wide[[device.name for device in found]].fillna(0).to_numpy(float))
         return self
 
     def _take(self, devices: tuple[Device, ...], keys: tuple[str, ...], ms: np.ndarray) -> None:
@@ -271,18 +271,20 @@ class Tabulated(Costs, CostModel):
         return Networks([layer.network() for layer, _ in self._rows[s].layers[:2]])
 
     def state(self) -> dict[str, Any]:
-        text = np.frombuffer("\n".join(self.keys_).encode(), np.uint8)
+        text = np.frombuffer(json.dumps(self.keys_).encode(), np.uint8)
         return {"devices": [device.to_dict() for device in self.devices], "keys": text, "ms": self.ms_}
 
     def restore(self, state: Any, where: str) -> None:
         devices = devices_of(state["devices"])
-        keys = tuple(array(state["keys"], None, kind="u").tobytes().decode().split("\n"))
+        keys = json.loads(array(state["keys"], None, kind="u").tobytes())
+        if type(keys) is not list or not all(type(key) is str for key in keys):
+            raise ValueError("keys are a list of texts")
         ms = array(state["ms"], len(keys), len(devices))
         if len(set(keys)) < len(keys) or SMALLEST.key not in keys or not devices or not (ms >= 0).all():
             raise ValueError("keys and times do not fit together")
         if not (ms[keys.index(SMALLEST.key)] > 0).all():
             raise ValueError("a device has no session")
-        self._take(devices, keys, ms)
+        self._take(devices, tuple(keys), ms)
 
 
 def _work(kind: str) -> str:
