@@ -210,6 +210,16 @@ def test_a_device_that_lacks_a_layer_does_not_keep_others_from_answering(
             ask()
 
 
+def test_a_device_without_any_layer_is_left_out(path: Path, networks: list[Network], tmp_path: Path) -> None:
+    frame = pd.read_parquet(path)
+    there = frame["key"].isin([SMALLEST.key, *(one.key for one in networks)])
+    write_table(frame[there | (frame["device"] == "fast")], {"devices": []}, tmp_path / "t.parquet")
+    assert [device.name for device in LayerSum.tabulated(tmp_path / "t.parquet").devices_] == ["fast"]
+    write_table(frame[there], {"devices": []}, tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="has no layers; measure what"):
+        LayerSum.tabulated(tmp_path / "t.parquet")
+
+
 def test_a_new_device_is_adapted_to_by_chosen_networks(
     saved: Path, networks: list[Network], whole: np.ndarray, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

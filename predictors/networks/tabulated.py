@@ -135,12 +135,16 @@ class Tabulated(Costs, CostModel):
         return self
 
     def _take(self, devices: tuple[Device, ...], keys: tuple[str, ...], ms: np.ndarray) -> None:
-        """Sort rows [R, S] into layers and whole networks, and forget what was made of others."""
+        """Sort rows [R, S] into layers and whole networks, and forget what was made of others; devices that have no
+        layers are left out."""
         self.devices, self.keys_, self.ms_ = devices, keys, ms
         for name in ("_rows", "_own", "machine"):
             vars(self).pop(name, None)
-        if missing := [table.device for table in self._own if not table.grids]:
-            raise InputError(f"{self.path} has no layers on '{missing[0]}'; measure some, or leave the device out.")
+        kept = [s for s, table in enumerate(self._own) if table.grids]
+        if not kept:
+            raise InputError(f"{self.path} has no layers; measure what `python -m search layers` lists.")
+        if len(kept) < len(devices):
+            self._take(tuple(devices[s] for s in kept), keys, ms[:, kept])
 
     @cached_property
     def _rows(self) -> list[_Rows]:
@@ -285,6 +289,8 @@ class Tabulated(Costs, CostModel):
         if not (ms[keys.index(SMALLEST.key)] > 0).all():
             raise ValueError("a device has no session")
         self._take(devices, tuple(keys), ms)
+        if self.devices != devices:
+            raise ValueError("a device has no layers")
 
 
 def _work(kind: str) -> str:
