@@ -18,27 +18,26 @@ import numpy as np
 import pandas as pd
 
 from datasets.measured import Measured
-from datasets.networks.builder import NetworkBuilder
 from datasets.public.fetch import data_folder
 from datasets.public.help import HelpFBNet, HelpNasBench201, HelpOFA
-from datasets.records import Architecture, Architectures
+from datasets.records import Architectures
 from datasets.spaces.nasbench201 import NasBench201
 from encoders.cell import CellGraph, CellOneHot
 from encoders.flat import FlatVector
 from measure.backends.ort import OnnxRuntime
 from measure.base import reference_network
-from predictors.base import Predictor
 from predictors.export import OnnxPredictor, export
 from predictors.gcn import GCN, BrpGCN
-from predictors.networks.layer_costs import LAYERS
-from predictors.networks.layer_sum import LayerSum, read_tables
+from predictors.networks.layer_sum import LayerSum
+from predictors.networks.learnt import LAYERS, Learnt, read_tables
 from predictors.networks.pieces import pieces
 from predictors.networks.price import price
 from predictors.new_devices.conditioned import Conditioned
+from predictors.regressor import Regressor
 from predictors.trees import XGBoost
-from search.netadapt.layer_table import LayerTable
 from search.netadapt.widths import Exact, Priced, Sequential
-from tests.netadapt_check import groups_of, table_path, walk
+from studies.netadapt.study import fitted, groups_of, walk
+from studies.perfnetrt.networks import layers_200
 
 Work = Callable[[], object]
 
@@ -78,7 +77,7 @@ def _against_gemm(exported: OnnxPredictor, archs: Architectures) -> dict:
     return {**row, "alternative_per_s": row["alternative_per_s"] * equal, "ratio": row["ratio"] / equal}
 
 
-def _predicting(name: str, predictor: Predictor, exported: OnnxPredictor, archs: Architectures) -> list[dict]:
+def _predicting(name: str, predictor: Regressor, exported: OnnxPredictor, archs: Architectures) -> list[dict]:
     """Architectures a second: from arch strings, from integer decisions, and of the network alone."""
     space, texts = archs.space, archs.keys
     size = predictor.chunk
@@ -141,34 +140,19 @@ def _whole_space() -> dict:
         )
 
 
-def layers_200() -> Architecture:
-    """A residual network that runtimes run as 200 layers: convolutions with what is folded in, additions, two poolings
-    and a classifier."""
-    net = NetworkBuilder()
-    x = net.pool("max_pool", net.conv_bn(net.add("input", (3, 224, 224)), 64, 7, 2, act="relu"), 3, 2, pad=1)
-    x = net.conv_bn(x, 32, 1, act="relu")
-    for block in range(64):
-        channels = 32 * 2 ** (block // 16)
-        if block in (16, 32, 48):
-            x = net.conv_bn(x, channels, 3, 2, act="relu")
-        inner = net.conv_bn(net.conv_bn(x, channels, 3, act="relu"), channels, 3)
-        x = net.pointwise("relu", net.pointwise("add", inner, x))
-    net.add("dense", (1000,), net.pool("avg_pool", x, 7, 1))
-    return net.finish("", "")
-
-
 def _pricing() -> dict:
     """A network of 200 layers as a whole, from its shapes to its price, by a predictor of 1,000 layers of each kind."""
     tables = read_tables(Path("datasets/bundled"), LAYERS)
     few = {kind: m.where(archs=np.arange(1000)) for kind, m in zip(LAYERS, tables, strict=True)}
-    predictor, network = LayerSum().learn_layers(few), layers_200()
+    layers, network = Learnt().fit(few), layers_200()
+    predictor = LayerSum.summing(layers)
     found = pieces(network)
     return side_by_side(
         f"price a network of {len(found)} layers on one of three devices, networks",
         1,
         lambda: price(predictor, network, predictor.devices_[0]),
         "its layers one by one",
-        lambda: [predictor.sums([[piece]]) for piece in found],
+        lambda: [layers.of_pieces([piece]) for piece in found],
     )
 
 
@@ -204,7 +188,7 @@ def _new_device() -> list[dict]:
 def _narrowing() -> dict:
     """All proposals of NetAdapt without training, AlexNet, delta 0.05, by our search for widths and by the sequential
     one, both from one table."""
-    model = Priced(groups_of("zoo", "alexnet"), LayerTable.read(table_path("zoo")))
+    model = Priced(groups := groups_of("zoo", "alexnet"), fitted(groups, "zoo"))
     proposals = len(walk(Exact(model), 0.05).asked)
     return side_by_side("AlexNet's proposals, exact search", proposals, lambda: walk(Exact(model), 0.05),
                         "sequential search, same table", lambda: walk(Sequential(model), 0.05))  # fmt: skip

@@ -139,7 +139,7 @@ class Remote:
                 reason = not_installed(missing[0]) if missing else backend.bound
                 if reason:
                     raise InputError(
-                        f"Say --build there: backend {backend.runtime} cannot be built here, because {reason}."
+                        f"Say --remote.build there: backend {backend.runtime} cannot be built here, because {reason}."
                     )
             why = self.ask("unavailable", backend=describe_backend(backend), build=self.build == "there")
             if why:
