@@ -22,7 +22,7 @@ from measure.accuracy.trials import METRIC, accuracy, run_accuracies
 from measure.campaign import Journal, distinct_sample, pending, read_journal
 from measure.table import repeatability, seed_spearman, to_accuracies, to_table, write_table
 from tests.conftest import ROOT, run
-from tests.contracts.test_backends import row as latency_row
+from tests.doubles.journal_rows import latency_row
 
 SMALL = Digits(train=1000, test=500, distractors=1, clutter=0, turn=0.0, noise=0.0)
 QUICK = Training(SMALL, "nasbench201(channels=8,cells=1,image=16)", epochs=6, batch=25)

@@ -41,10 +41,9 @@ from measure.campaign import Journal, distinct_sample, pending, run_campaign
 from measure.doctor import _runtimes
 from measure.lookup import Lookup, decompose, summarise
 from measure.table import PHASES, to_table
-from measure.timing import PROTOCOLS, Timing, pin
+from measure.timing import Timing
 from predictors.networks.tabulated import Tabulated
 from tests.conftest import ROOT, needs, run
-from tests.contracts.test_backends import row
 
 QUICK = Timing(warmup=1, pairs=5, max_rounds=1, max_deviation=100.0)
 TINY = NasBench201(channels=4, cells=1)
@@ -136,16 +135,6 @@ def test_blocks_and_phases_are_rows_of_their_own(tmp_path: Path) -> None:
     assert done.returncode == 2 and "are not stacks of a basic block; leave --subjects.block out" in done.stderr
 
 
-def test_phases_become_metrics_and_their_drift_is_taken_out() -> None:
-    told = {"phases": {"post": {"ratio": 1.8}}, "pre_ms": 0.25, "post_ms": 1.75, "clock_ns": {}}
-    rows = [row("a", 2.0, 1.0, **told), row("b", 2.0, 2.0, phases={}, pre_ms=1.0), row("c", 1.0, 1.0)]
-    values, _ = to_table(rows)
-    found = values.set_index(["key", "metric"])["value"].to_dict()
-    assert found["a", "latency_ms"] == 2.0 and found["a", "post_ms"] == 1.8  # its own ratio
-    assert found["a", "pre_ms"] == 0.25 and found["b", "pre_ms"] == 0.5  # at half speed
-    assert len(values) == 6
-
-
 @pytest.fixture
 def file(tmp_path: Path) -> tuple[Path, Network, dict]:
     """An ONNX file with weights of its own, and its network."""
@@ -192,37 +181,6 @@ def test_an_onnx_file_on_the_command_line(file: tuple, tmp_path: Path) -> None:
     assert "2 rows measured (0 failed" in done.stdout, done.stdout + done.stderr
     done = run(*command, "--onnx", "absent.onnx")
     assert done.returncode == 2 and "There is no file absent.onnx; name an ONNX or Keras file." in done.stderr
-
-
-# The protocol
-
-
-def test_timing_measures_preempted_pairs_again_and_knows_cold_and_waiting_networks() -> None:
-    calls: list[str] = []
-
-    def busy() -> None:
-        calls.append("network")
-        end = time.process_time() + 0.0005
-        while time.process_time() < end:
-            pass
-
-    def reference() -> None:
-        calls.append("reference")
-        end = time.process_time() + 0.0005
-        while time.process_time() < end:
-            pass
-
-    repeats = Timing(warmup=0, pairs=6, max_rounds=1, flush_mb=1)(busy, reference)
-    assert calls[:3] == ["network", "reference", "reference"] and 6 <= len(repeats.clocks) <= 12
-    asleep = Timing(warmup=0, pairs=4, max_rounds=1, by="wall")(partial(time.sleep, 0.004), partial(time.sleep, 0.002))
-    assert asleep.kept.all() and asleep.ratio == pytest.approx(2, rel=0.3)
-    assert PROTOCOLS["server"]["pairs"] > 100 and PROTOCOLS["mobile"]["pairs"] >= 300
-
-
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system cannot pin")
-def test_a_core_that_is_not_there_is_a_sentence() -> None:
-    with pytest.raises(InputError, match="Core 4096 is not one that this process may use; name one of"):
-        pin(4096)
 
 
 # Look-up tables
@@ -476,12 +434,31 @@ def test_a_bench_keeps_one_reference_a_device() -> None:
     assert "error" not in bench(ORT, reference_network(), shaped)
 
 
-def test_a_budget_makes_long_runs_fewer_but_never_less_than_a_third() -> None:
-    def nap() -> None:
-        time.sleep(0.01)
+def test_an_empty_model_is_a_failed_row_not_a_fast_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import measure.builders.onnx_graph as onnx_graph
 
-    timing = Timing(pairs=30, budget_s=0.3)
-    assert timing.affordable(lambda: None) == 30 and 10 < timing.affordable(nap, nap) <= 15
-    assert timing.affordable(*[nap] * 10) == 10 and Timing(pairs=30).affordable(nap) == 30
-    spent = Timing(warmup=0, pairs=31, max_rounds=1, by="wall", budget_s=0.1)(nap, nap)
-    assert len(spent.clocks) == 11
+    build = onnx_graph.build_onnx
+
+    def empty(network, weights, batch=1):
+        model = build(network, weights, batch)
+        if len(network.ops) > len(reference_network().ops):  # the reference stays sound
+            for tensor in model.graph.initializer:
+                tensor.raw_data = bytes(len(tensor.raw_data))
+        return model
+
+    monkeypatch.setattr(onnx_graph, "build_onnx", empty)
+    journal = Journal(tmp_path / "journal.jsonl")
+    space = NasBench201(cells=2)
+    archs, backends = distinct_sample(space, 1, 0), [OnnxRuntime(timing=QUICK)]
+    (row,) = run_campaign(archs, pending(archs, backends, journal), journal)
+    assert row["error"].startswith("WrongOutput: The output is off by")
+    assert "raw_ms" not in row
+    assert pending(archs, backends, journal) == [] and len(pending(archs, backends, journal, retry=True)) == 1
+
+
+def test_sampling_is_distinct_connected_and_grows() -> None:
+    few, many = distinct_sample(TINY, 20, seed=3), distinct_sample(TINY, 50, seed=3)
+    assert many.keys[:20] == few.keys
+    assert len(set(TINY.canonical(many))) == 50 and TINY.connected(many).all()
+    with pytest.raises(InputError, match="ask for fewer than 6000"):
+        distinct_sample(TINY, 6000, seed=0)

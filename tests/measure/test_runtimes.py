@@ -22,7 +22,16 @@ from measure.backends.ort import OnnxRuntime
 from measure.backends.ort_gpu import OrtCuda, OrtTensorRt
 from measure.backends.ov import OpenVino, mean_kernels
 from measure.backends.trt import TensorRt
-from measure.base import Backend, compare_output, expected_output, make_input, reference_network, with_weights
+from measure.base import (
+    Backend,
+    WrongOutput,
+    compare_output,
+    expected_output,
+    make_input,
+    reference_network,
+    with_weights,
+)
+from measure.builders.numpy_reference import evaluate
 from measure.builders.weights import make_weights
 from measure.gpu_steps import steps
 from measure.kernels import timeline
@@ -256,3 +265,29 @@ def test_a_gpu_profile_is_read_by_device_and_run() -> None:
         [("conv", "cuda", 11, 20)],
     ]
     assert [[kernel.name for kernel in run] for run in read_profile(events, cpu)] == [["aten::conv2d"], []]
+
+
+@pytest.mark.parametrize("fault", ["shape", "scale", "nan", "zero"])
+def test_a_wrong_output_is_caught(fault: str) -> None:
+    network = TINY.expand(TINY.parse(["|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"])[0])
+    weights, x = make_weights(network), make_input(network, 2)
+    y = evaluate(network, weights, x)
+    assert compare_output(y, expected_output(Model(network, weights), x), "fp32") == 0
+    faults = {"shape": y[:1], "scale": 1.01 * y, "nan": np.where(y > 0, np.nan, y), "zero": 0 * y}
+    with pytest.raises(WrongOutput, match="off by|has shape"):
+        compare_output(faults[fault], expected_output(Model(network, weights), x), "fp32")
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("ort:int4", "Backend ort has no precision 'int4'; it has fp32, int8"),
+        ("orrt", "There is no backend 'orrt'; there are .*compiled, "),
+        ("ort:fp32:x", "does not name a backend"),
+        ("ort:fp32:1:2", "does not name a backend"),
+    ],
+)
+def test_an_unknown_backend_is_one_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        parse_backend(text, "host")
+    assert parse_backend("ort:int8:4", "pc").device().name == "pc_ort_int8_4"
