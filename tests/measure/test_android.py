@@ -345,4 +345,4 @@ def test_a_campaign_on_a_phone_becomes_a_table(phone: AdbServer, tmp_path: Path)
     assert len(values) == 8 and set(values["metric"]) == {"latency_ms", "init_ms"} and (values["value"] > 0).all()
     assert phone.left() == []
     done = run(*command, "--phases", "true")
-    assert done.returncode == 2 and "Backend android_cpu runs on another device, which tells no phases" in done.stderr
+    assert done.returncode == 2 and "Backend android_cpu runs on another device, which reports no phases" in done.stderr

@@ -33,7 +33,7 @@ from measure.backends.eager import Eager
 from measure.backends.ort import OnnxRuntime
 from measure.base import WrongOutput, make_input, reference_network
 from measure.bench import Bench, Worker, shaped, whole
-from measure.blackbox import FAILED, Live, Objective, draw, minimise
+from measure.blackbox import FAILED, BlackBox, Live, minimise, random_search
 from measure.builders.numpy_reference import evaluate
 from measure.builders.onnx_graph import build_onnx
 from measure.builders.weights import make_weights
@@ -322,7 +322,7 @@ def test_a_search_that_is_repeated_asks_the_same_and_measures_nothing(tmp_path: 
     scores: list[list[float]] = [[], []]
     for told in scores:
         live = Live(TINY, ORT, journal)
-        objective = Objective(TINY, live, 1e6)
+        objective = BlackBox(TINY, live, 1e6)
         minimise(objective, evaluations=8, seed=3, tell=told.append)
     assert scores[0] == scores[1] and len(scores[0]) == 8 and live.measured == 0
     assert len(journal.rows) == sum(value < FAILED for value in objective.evaluated.values())
@@ -335,8 +335,8 @@ def test_any_cost_can_be_searched_and_random_search_is_what_to_beat() -> None:
         return 1.0 + (archs.decisions == 3).sum(axis=1)
 
     best = []
-    for search in (minimise, draw):
-        objective = Objective(TINY, cost, 4.0, quality=lambda archs: archs.decisions.sum(axis=1).astype(float) + 1)
+    for search in (minimise, random_search):
+        objective = BlackBox(TINY, cost, 4.0, quality=lambda archs: archs.decisions.sum(axis=1).astype(float) + 1)
         scores: list[float] = []
         search(objective, 60, 1, scores.append)
         assert len(scores) == 60 and cost(TINY.parse([objective.best()]))[0] <= 4
@@ -460,5 +460,5 @@ def test_sampling_is_distinct_connected_and_grows() -> None:
     few, many = distinct_sample(TINY, 20, seed=3), distinct_sample(TINY, 50, seed=3)
     assert many.keys[:20] == few.keys
     assert len(set(TINY.canonical(many))) == 50 and TINY.connected(many).all()
-    with pytest.raises(InputError, match="ask for fewer than 6000"):
+    with pytest.raises(InputError, match="choose fewer than 6000"):
         distinct_sample(TINY, 6000, seed=0)

@@ -258,7 +258,7 @@ def test_everybody_tells_that_the_scheduler_has_gone(tmp_path: Path) -> None:
         rows = campaign(cluster, tmp_path / "journal.jsonl", 3, "a")
         next(rows)
         end(doomed)
-        with pytest.raises(InputError, match=f"The scheduler at {address} has gone; start it and the workers"):
+        with pytest.raises(InputError, match=f"The scheduler at {address} has ended; start it and the workers"):
             list(rows)
     told, _ = worker.communicate(timeout=120)
     assert told == f"error: The scheduler at {address} has ended; start it and this worker again.\n"
@@ -283,7 +283,7 @@ def test_sentences(scheduler: str, workers: dict, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="joined tcp://x .there is none."):
         check_offers({}, ["a"], "tcp://x")
     for nobody in ("tcp://127.0.0.1:1", "nonsense", "127.0.0.1:port"):
-        with pytest.raises(InputError, match=f"Nobody schedules at {nobody}; start `dask scheduler`"):
+        with pytest.raises(InputError, match=f"There is no scheduler at {nobody}; start `dask scheduler`"):
             reach(nobody)
     with pytest.raises(InputError, match="'a b' cannot be a name"):
         serve(scheduler, Slot(), "a b")

@@ -70,8 +70,8 @@ def millijoules(run: Callable[[], object], meter: Meter, seconds: float = 0.9, r
         run()
         spent.append(time.thread_time() - before)
 
-    told = measure_energy(clocked, meter, seconds, rounds)
-    return told, 1000 * BUSY_W * float(np.mean(spent))
+    result = measure_energy(clocked, meter, seconds, rounds)
+    return result, 1000 * BUSY_W * float(np.mean(spent))
 
 
 # Meters that are not here
@@ -179,7 +179,9 @@ def sysfs(folder: Path, joules: Callable[[], float] = truth) -> Iterator[Rapl]:
         thread.join()
 
 
-def test_counters_that_only_root_may_read_are_told_how_to_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_counters_that_only_root_may_read_are_result_how_to_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with sysfs(tmp_path) as rapl:
         read = Path.read_text
 
@@ -202,12 +204,12 @@ def test_the_energy_of_a_network_is_what_it_took(tmp_path: Path) -> None:
     assert once["energy_mj"] == pytest.approx(expected, rel=CLOSE)
     assert twice["energy_mj"] == pytest.approx(expected_twice, rel=CLOSE)
     assert twice["energy_mj"] / once["energy_mj"] == pytest.approx(expected_twice / expected, rel=CLOSE)
-    told = once["energy"]
-    assert told["meter"] == "RAPL" and told["scope"] == "processor packages" and len(told["rounds_mj"]) == 3
-    assert IDLE_W <= told["idle_watts"] < 0.5 * BUSY_W and told["busy_watts"] > told["idle_watts"] + 1
-    assert told["gross_mj"] == pytest.approx(1000 * told["busy_watts"] * told["seconds"] / told["runs"])
-    assert told["gross_mj"] > np.median(told["rounds_mj"]) == once["energy_mj"] > 0
-    assert told["seconds"] >= 2 and told["updates"] >= 20 and 0 <= told["spread"] < 0.5
+    result = once["energy"]
+    assert result["meter"] == "RAPL" and result["scope"] == "processor packages" and len(result["rounds_mj"]) == 3
+    assert IDLE_W <= result["idle_watts"] < 0.5 * BUSY_W and result["busy_watts"] > result["idle_watts"] + 1
+    assert result["gross_mj"] == pytest.approx(1000 * result["busy_watts"] * result["seconds"] / result["runs"])
+    assert result["gross_mj"] > np.median(result["rounds_mj"]) == once["energy_mj"] > 0
+    assert result["seconds"] >= 2 and result["updates"] >= 20 and 0 <= result["spread"] < 0.5
 
 
 @linux
@@ -222,9 +224,9 @@ def test_a_counter_that_moves_seldom_is_read_for_longer(tmp_path: Path) -> None:
         return moved[-1][1]
 
     with sysfs(tmp_path, joules) as rapl:
-        told, expected = millijoules(lambda: spin(0.002), rapl, seconds=0.3)
-    assert told["energy_mj"] == pytest.approx(expected, rel=CLOSE)
-    assert 20 <= told["energy"]["updates"] <= 30 and told["energy"]["seconds"] > 3 * 0.3
+        result, expected = millijoules(lambda: spin(0.002), rapl, seconds=0.3)
+    assert result["energy_mj"] == pytest.approx(expected, rel=CLOSE)
+    assert 20 <= result["energy"]["updates"] <= 30 and result["energy"]["seconds"] > 3 * 0.3
 
 
 @linux
@@ -237,7 +239,7 @@ def test_what_is_not_more_than_rest_is_no_energy(tmp_path: Path) -> None:
 def test_a_counter_that_stands_still_ends_the_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("measure.power.PATIENCE", 0.5)
     zones(tmp_path, top=1_000_000)
-    with pytest.raises(Unmetered, match="it has told nothing new for 0.5 s"):
+    with pytest.raises(Unmetered, match="it has reported nothing new for 0.5 s"):
         measure_energy(lambda: None, Rapl(tmp_path))
 
 
@@ -302,9 +304,9 @@ def tegrastats(tmp_path: Path) -> Path:
 @linux
 def test_the_energy_by_lines_of_power(tegrastats: Path) -> None:
     meter = Tegrastats(command=str(tegrastats), interval=0.03)
-    told, expected = millijoules(lambda: spin(0.002), meter)
-    assert told["energy_mj"] == pytest.approx(expected, rel=CLOSE)
-    assert told["energy"]["updates"] >= 20 and told["energy"]["idle_watts"] == pytest.approx(IDLE_W, rel=0.2)
+    result, expected = millijoules(lambda: spin(0.002), meter)
+    assert result["energy_mj"] == pytest.approx(expected, rel=CLOSE)
+    assert result["energy"]["updates"] >= 20 and result["energy"]["idle_watts"] == pytest.approx(IDLE_W, rel=0.2)
 
 
 # NVML
@@ -353,14 +355,14 @@ def test_the_energy_of_gpus(defines: dict[str, int], tmp_path: Path) -> None:
     nvml = made_up_nvml(tmp_path, **defines)
     assert nvml.unavailable() == "" and len(nvml.boards) == 2
     assert nvml.counts == (defines == {"COUNTS": 2}) and (nvml.settle > 1) != nvml.counts
-    told, expected = millijoules(lambda: spin(0.002), nvml, rounds=3 if nvml.counts else 2)
-    assert told["energy_mj"] == pytest.approx(expected, rel=CLOSE)
-    assert told["energy"]["idle_watts"] == pytest.approx(IDLE_W, rel=0.2)
+    result, expected = millijoules(lambda: spin(0.002), nvml, rounds=3 if nvml.counts else 2)
+    assert result["energy_mj"] == pytest.approx(expected, rel=CLOSE)
+    assert result["energy"]["idle_watts"] == pytest.approx(IDLE_W, rel=0.2)
 
 
-def test_a_gpu_that_cannot_be_asked_is_told(tmp_path: Path) -> None:
+def test_a_gpu_that_cannot_be_read_is_a_sentence(tmp_path: Path) -> None:
     (tmp_path / "none").mkdir()
-    with pytest.raises(Unmetered, match="nvmlInit_v2 of .*libnvidia-ml.so.1 says 'Driver Not Loaded'"):
+    with pytest.raises(Unmetered, match="nvmlInit_v2 of .*libnvidia-ml.so.1 reports 'Driver Not Loaded'"):
         measure_energy(lambda: None, made_up_nvml(tmp_path, INIT=9))
     assert "NVIDIA's driver finds no GPU" in made_up_nvml(tmp_path / "none", BOARDS=0).unavailable()
 
@@ -375,7 +377,7 @@ def test_a_gpu_and_a_processor_have_meters_of_their_own_and_share_the_board_s(mo
         return "" if meter.name in here else f"Meter {meter.name} is not available here, because it is not, alas."
 
     monkeypatch.setattr(Meter, "unavailable", unavailable)
-    with pytest.raises(InputError, match="^No meter tells the energy of a CPU here: not RAPL, because it is not, alas; "
+    with pytest.raises(InputError, match="^No meter reads the energy of a CPU here: not RAPL, because it is not, alas; "
                        "not tegrastats, because it is not, alas; leave --energy out.$"):  # fmt: skip
         choose_meter(ORT)
     with pytest.raises(InputError, match="of a GPU here: not NVML, .*; not tegrastats, "):
@@ -383,7 +385,7 @@ def test_a_gpu_and_a_processor_have_meters_of_their_own_and_share_the_board_s(mo
     here.add("tegrastats")
     assert isinstance(choose_meter(CUDA), Tegrastats) and isinstance(choose_meter(ORT), Tegrastats)
     phone = next(cls() for cls in backend_classes().values() if cls.remote)
-    with pytest.raises(InputError, match="runs on another device, which tells no energy; leave --energy out"):
+    with pytest.raises(InputError, match="runs on another device, which reports no energy; leave --energy out"):
         choose_meter(phone)
     here |= {"NVML", "RAPL"}
     assert isinstance(choose_meter(CUDA), Nvml) and isinstance(choose_meter(ORT), Rapl)
@@ -396,28 +398,28 @@ def test_rows_tell_energies_and_tables_have_them(tmp_path: Path, monkeypatch: py
     (tmp_path / "sysfs").mkdir()
     with sysfs(tmp_path / "sysfs") as rapl:
         monkeypatch.setattr("measure.meters.choose_meter", lambda backend: rapl)
-        (told,) = run_campaign(archs, tasks, journal, bench=Bench(phases=True, energy=True))
-    assert told["exe_ms"] > 0 and told["energy_mj"] > 0 and json.loads(json.dumps(told)) == told
+        (result,) = run_campaign(archs, tasks, journal, bench=Bench(phases=True, energy=True))
+    assert result["exe_ms"] > 0 and result["energy_mj"] > 0 and json.loads(json.dumps(result)) == result
     assert pending(archs, [ORT], journal, energy=True) == []
 
-    slow = latency_row("b", 2.0, 2 * told["reference_ms"], energy_mj=7.5, energy={"spread": 0.25})
-    failed = latency_row("c", 1.0, told["reference_ms"], energy={"error": "it has told nothing for 5 s"})
+    slow = latency_row("b", 2.0, 2 * result["reference_ms"], energy_mj=7.5, energy={"spread": 0.25})
+    failed = latency_row("c", 1.0, result["reference_ms"], energy={"error": "it has reported nothing for 5 s"})
     values, _ = to_table([*read_journal(journal.path), slow, failed])
     values = values.set_index(["key", "metric"])
-    assert len(values) == 5 + 4 and values["value"][archs.keys[0], "energy_mj"] == told["energy_mj"]
-    assert values["value"]["b", "energy_mj"] == 7.5  # milliseconds are told at median speed, joules as they were
+    assert len(values) == 5 + 4 and values["value"][archs.keys[0], "energy_mj"] == result["energy_mj"]
+    assert values["value"]["b", "energy_mj"] == 7.5  # milliseconds are those at median speed, joules as they were
     assert values["spread"]["b", "energy_mj"] == 0.25 and np.isnan(values["raw_ms"]["b", "energy_mj"])
 
 
 def test_without_energy_a_row_tells_its_latency(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("measure.meters.choose_meter", lambda backend: Rapl(tmp_path))
     archs, journal = distinct_sample(TINY, 1, 0), Journal(tmp_path / "journal.jsonl")
-    (told,) = run_campaign(archs, pending(archs, [ORT], journal), journal)
-    assert "energy" not in told and pending(archs, [ORT], journal) == []
-    (told,) = run_campaign(archs, pending(archs, [ORT], journal, energy=True), journal, bench=Bench(energy=True))
-    assert "error" not in told and told["raw_ms"] > 0 and "energy_mj" not in told
-    assert told["energy"] == {"error": f"{tmp_path} has no energy counter of a package (virtual machines have none)"}
-    told["stable"] = True
+    (result,) = run_campaign(archs, pending(archs, [ORT], journal), journal)
+    assert "energy" not in result and pending(archs, [ORT], journal) == []
+    (result,) = run_campaign(archs, pending(archs, [ORT], journal, energy=True), journal, bench=Bench(energy=True))
+    assert "error" not in result and result["raw_ms"] > 0 and "energy_mj" not in result
+    assert result["energy"] == {"error": f"{tmp_path} has no energy counter of a package (virtual machines have none)"}
+    result["stable"] = True
     assert pending(archs, [ORT], journal, energy=True) == pending(archs, [ORT], journal, retry=True) == []
     assert len(pending(archs, [ORT], journal, energy=True, retry=True)) == 1
 
@@ -434,7 +436,7 @@ def test_the_command_meters_or_refuses(tegrastats: Path, tmp_path: Path) -> None
         name = "tegrastats"
     done = run(*command, env={"PATH": f"{tegrastats.parent}:{os.environ['PATH']}"})
     assert done.returncode == 0 and "1 rows measured (0 failed" in done.stdout, done.stderr
-    (told,) = read_journal(journal)
-    assert told["energy"]["meter"] == name and told["energy_mj"] > 0 and " mJ" in done.stdout
+    (result,) = read_journal(journal)
+    assert result["energy"]["meter"] == name and result["energy_mj"] > 0 and " mJ" in done.stdout
     done = run(*command, "--subjects.block", "true")
     assert done.returncode == 2 and "leave one of --subjects.block and --energy out" in done.stderr

@@ -15,7 +15,6 @@ import pytest
 from datasets.networks.model import Model
 from datasets.records import InputError
 from datasets.spaces.nasbench201 import NasBench201
-from measure.apart import BuildFailed, build_apart
 from measure.backends import backend_classes, parse_backend
 from measure.backends.eager import Eager, read_profile
 from measure.backends.ort import OnnxRuntime
@@ -33,6 +32,7 @@ from measure.base import (
 )
 from measure.builders.numpy_reference import evaluate
 from measure.builders.weights import make_weights
+from measure.child_build import BuildFailed, build_in_child
 from measure.gpu_steps import steps
 from measure.kernels import timeline
 from measure.phases import clock_ns, measure_phases
@@ -105,7 +105,7 @@ class Fragile(Eager):
 
     runtime = "fragile"
     precisions = ("fp32", "crash", "exit", "raise", "refuse", "hang")
-    builds_apart = True
+    builds_in_child = True
 
     def build(self, model: Model, folder: Path) -> Path:
         if self.precision == "crash":
@@ -137,7 +137,7 @@ def test_a_build_apart_gives_the_same_network() -> None:
 def test_a_build_that_crashes_is_an_exception_with_a_sentence(how: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(BuildFailed, match=sentence):
         build = partial(Fragile(precision=how).build, with_weights(CELL), tmp_path)
-        build_apart(build, "fragile", timeout=4 if how == "hang" else 60)
+        build_in_child(build, "fragile", timeout=4 if how == "hang" else 60)
 
 
 def test_a_build_that_refuses_its_input_is_an_input_error(tmp_path: Path) -> None:
