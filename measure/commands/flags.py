@@ -188,12 +188,9 @@ def parse_backends(
         pin(core)
     parse = parse_backend if here else named_backend
     backends = [parse(text.strip(), name) for name in hosts for text in texts.split(",")]
-    return [
-        replace(
-            backend, timing=replace(backend.timing, **PROTOCOLS[protocol or ("mobile" if backend.remote else "server")])
-        )
-        for backend in backends
-    ]
+    protocols = [PROTOCOLS[protocol or ("mobile" if backend.remote else "server")] for backend in backends]
+    pairs = zip(backends, protocols, strict=True)
+    return [replace(backend, timing=replace(backend.timing, **fields)) for backend, fields in pairs]
 
 
 def features_of(hosts: Sequence[str], devices: Path) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Contract of `Backend`, on every runtime and precision that is there: it computes what the network says."""
+"""Contract of `Backend`, on every runtime and precision that is there: it computes the network's output."""
 
 import time
 from collections.abc import Iterable, Iterator

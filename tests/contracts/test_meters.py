@@ -1,4 +1,4 @@
-"""Contract of `Meter`, on every meter that is there: read here, or one sentence that says why not."""
+"""Contract of `Meter`, on every meter that is there: it is read here, or gives the reason why not in one sentence."""
 
 import time
 

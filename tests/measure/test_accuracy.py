@@ -61,7 +61,7 @@ def test_training_and_test_images_come_from_different_digits_and_classes_are_bal
 
 
 def test_the_largest_digit_is_the_label() -> None:
-    """Without anything else in the image, turned or noisy, it is near enough to the mean of its class to be told."""
+    """Without anything else in the image, turned or noisy, it is recognised by the nearest mean of a class."""
     task = Digits(train=500, test=200, distractors=0, clutter=0, turn=0.0, noise=0.0).labelled_images()
 
     def shape(images: np.ndarray) -> np.ndarray:

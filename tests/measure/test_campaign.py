@@ -1,4 +1,4 @@
-"""What campaigns are made of: workers that may crash, ONNX files, look-up tables, black boxes, what a host tells."""
+"""Campaigns: workers that may crash, ONNX files, look-up tables, black boxes, and descriptions of hosts."""
 
 import json
 import math
@@ -233,15 +233,15 @@ def test_a_look_up_sums_what_it_measured_and_measures_nothing_twice(
     monkeypatch.setattr(measure.lookup, "COLD", {"flush_mb": 1, "pairs": 3, "max_rounds": 1})
     network, journal = tiny_network(), Journal(tmp_path / "journal.jsonl")
     table = Lookup(ORT, journal, passes=2, reasons=True)
-    told = table.measure(network)
+    result = table.measure(network)
     rows = len(journal.rows)
-    assert rows == sum(2 * len(archs) for _, archs, _, _ in table.tasks(network)) and table.measure(network) == told
-    assert len(journal.rows) == rows and sum(layer["count"] for layer in told["layers"]) == told["entries"]
-    sums = {one["what"]: one for one in told["sums"]}
-    by_hand = sum(layer["count"] * layer["ms"] for layer in told["layers"])
+    assert rows == sum(2 * len(archs) for _, archs, _, _ in table.tasks(network)) and table.measure(network) == result
+    assert len(journal.rows) == rows and sum(layer["count"] for layer in result["layers"]) == result["entries"]
+    sums = {row["what"]: row for row in result["sums"]}
+    by_hand = sum(layer["count"] * layer["ms"] for layer in result["layers"])
     assert sums["summed"]["ms"] == pytest.approx(by_hand)
-    assert sums["summed - calls"]["ms"] == pytest.approx(by_hand - (told["entries"] - 1) * told["call_ms"])
-    assert sums["direct"]["error"] == 0 and sum(layer["share"] for layer in told["layers"]) == pytest.approx(100)
+    assert sums["summed - calls"]["ms"] == pytest.approx(by_hand - (result["entries"] - 1) * result["call_ms"])
+    assert sums["direct"]["error"] == 0 and sum(layer["share"] for layer in result["layers"]) == pytest.approx(100)
     assert {"direct, cold", "summed, cold, - calls", "summed in pairs"} <= set(sums)
     with pytest.raises(InputError, match="could not be measured on ort"):
         summarise(cut(network, entries(network)[0]), replace(ORT, batch=2), journal.rows, passes=2)
@@ -249,9 +249,9 @@ def test_a_look_up_sums_what_it_measured_and_measures_nothing_twice(
 
 def test_a_table_of_layers_prices_whole_networks(tmp_path: Path) -> None:
     journal, out = tmp_path / "journal.jsonl", tmp_path / "layers.parquet"
-    told = run("-m", "measure", "run", "--space", str(TINY), "--limit", "3", "--layers", "true",
+    result = run("-m", "measure", "run", "--space", str(TINY), "--limit", "3", "--layers", "true",
                "--journal", journal, "--protocol", "quick")  # fmt: skip
-    assert told.returncode == 0, told.stderr
+    assert result.returncode == 0, result.stderr
     rows = [json.loads(line) for line in journal.read_text().splitlines()]
     assert {row["space"] for row in rows} == {"layers"} and len({row["key"] for row in rows}) == len(rows)
     journal.write_text("".join(json.dumps({**row, "stable": True}) + "\n" for row in rows))
@@ -276,9 +276,9 @@ def test_a_table_of_layers_prices_whole_networks(tmp_path: Path) -> None:
 
 def test_the_look_up_command(tmp_path: Path) -> None:
     done = run("-m", "measure", "lookup", "--space", str(TINY), "--arch", CELL, "--timing.repeats", "1",
-               "--journal", tmp_path / "journal.jsonl", "--out", tmp_path / "told.json")  # fmt: skip
+               "--journal", tmp_path / "journal.jsonl", "--out", tmp_path / "lookup.json")  # fmt: skip
     assert done.returncode == 0 and "summed - calls" in done.stdout and "a call costs" in done.stdout, done.stderr
-    assert json.loads((tmp_path / "told.json").read_text())["passes"] == 1
+    assert json.loads((tmp_path / "lookup.json").read_text())["passes"] == 1
 
 
 def test_files_that_runtimes_load_and_what_delegates_refuse_of_them(tmp_path: Path) -> None:
@@ -320,10 +320,10 @@ def test_a_search_that_is_repeated_asks_the_same_and_measures_nothing(tmp_path: 
     needs("nevergrad")
     journal = Journal(tmp_path / "journal.jsonl")
     scores: list[list[float]] = [[], []]
-    for told in scores:
+    for values in scores:
         live = Live(TINY, ORT, journal)
         objective = BlackBox(TINY, live, 1e6)
-        minimise(objective, evaluations=8, seed=3, tell=told.append)
+        minimise(objective, evaluations=8, seed=3, progress=values.append)
     assert scores[0] == scores[1] and len(scores[0]) == 8 and live.measured == 0
     assert len(journal.rows) == sum(value < FAILED for value in objective.evaluated.values())
 
@@ -386,10 +386,10 @@ def test_a_host_is_written_once_and_read_by_encoders(tmp_path: Path) -> None:
     device = read_device(path)
     assert device.name == "here" and {"cores", "memory_gbs", "peak_gflops"} <= set(device.features)
     assert DeviceSpecs()([device])[0, 0] == pytest.approx(np.log10(os.cpu_count()))
-    told = yaml.safe_load(path.read_text())
-    assert set(told["how"]) == set(told["features"]) and told["how"]["peak_gflops"].startswith("measured: ")
+    result = yaml.safe_load(path.read_text())
+    assert set(result["how"]) == set(result["features"]) and result["how"]["peak_gflops"].startswith("measured: ")
     done = run(*command)
-    assert done.returncode == 2 and "here.yaml is already there; name another --name" in done.stderr
+    assert done.returncode == 2 and "here.yaml is already there; choose another --name" in done.stderr
     (tmp_path / "file").touch()
     done = run(*command[:-1], tmp_path / "file" / "devices")
     assert done.returncode == 2 and "Cannot write" in done.stderr and "(Not a directory)" in done.stderr

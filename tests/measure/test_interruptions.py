@@ -73,9 +73,9 @@ def test_a_campaign_whose_disk_fills_up_keeps_whole_rows_and_goes_on(tmp_path: P
 
 def test_kill_nine_loses_doubles_and_tears_nothing(tmp_path: Path) -> None:
     """A real campaign, killed at random moments, then run to its end; `python -m studies.measure.study` kills more."""
-    told = kill_campaign(tmp_path / "journal.jsonl", kills=3)
-    assert told["kills"] == 3 and told["rows"] >= 40
-    assert told["lost"] == told["doubled"] == told["torn"] == 0
+    result = kill_campaign(tmp_path / "journal.jsonl", kills=3)
+    assert result["kills"] == 3 and result["rows"] >= 40
+    assert result["lost"] == result["doubled"] == result["torn"] == 0
 
 
 def test_ctrl_c_stops_in_words_and_the_same_command_goes_on(tmp_path: Path) -> None:
@@ -88,8 +88,8 @@ def test_ctrl_c_stops_in_words_and_the_same_command_goes_on(tmp_path: Path) -> N
         assert process.poll() is None
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and said.endswith("error: Interrupted; run the same command again to go on.\n")
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and errors.endswith("error: Interrupted; run the same command again to go on.\n")
     measured = len(read_journal(path))
     assert 0 < measured < 20
     assert f"{20 - measured} rows measured (0 failed" in run(*command[1:]).stdout

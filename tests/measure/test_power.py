@@ -62,7 +62,7 @@ def spin(seconds: float) -> None:
 
 
 def millijoules(run: Callable[[], object], meter: Meter, seconds: float = 0.9, rounds: int = 3) -> tuple[dict, float]:
-    """What the meter tells of a run, and what it should: the power under load times the CPU time that runs took."""
+    """The measured energy per run and the true one, in mJ: the power under load times the CPU time that runs took."""
     spent: list[float] = []
 
     def clocked() -> None:
@@ -215,7 +215,7 @@ def test_the_energy_of_a_network_is_what_it_took(tmp_path: Path) -> None:
 @linux
 def test_a_counter_that_moves_seldom_is_read_for_longer(tmp_path: Path) -> None:
     """Ten times a second, as some GPUs' do: 20 new readings (of two packages that move one after the other) take longer
-    than was asked for, and the energy is that from one of them to another."""
+    than requested, and the energy is that from one of them to another."""
     moved = [(0.0, truth())]
 
     def joules() -> float:
@@ -225,7 +225,7 @@ def test_a_counter_that_moves_seldom_is_read_for_longer(tmp_path: Path) -> None:
 
     with sysfs(tmp_path, joules) as rapl:
         result, expected = millijoules(lambda: spin(0.002), rapl, seconds=0.3)
-    assert result["energy_mj"] == pytest.approx(expected, rel=CLOSE)
+    assert result["energy_mj"] == pytest.approx(expected, rel=2 * CLOSE)  # its thread may wake late by a tick
     assert 20 <= result["energy"]["updates"] <= 30 and result["energy"]["seconds"] > 3 * 0.3
 
 

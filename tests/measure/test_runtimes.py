@@ -1,4 +1,4 @@
-"""What runtimes tell beyond a latency: phases, timelines of kernels, why they cannot run here, builds that crash."""
+"""Results of runtimes beyond a latency: phases, timelines of kernels, why they cannot run here, builds that crash."""
 
 import os
 import signal
@@ -87,7 +87,7 @@ def test_the_files_of_gpu_runtimes_compute_what_they_should(cls: type[OnnxRuntim
 
 
 def test_on_a_gpu_the_wall_clock_counts() -> None:
-    """The CPU only waits there: what its clock says is neither a time nor a reason to drop a pair."""
+    """The CPU only waits there: its clock is neither a time nor a reason to drop a pair."""
     assert OrtCuda().timing.by == "wall" and OnnxRuntime().timing.by == "cpu"
     clocks = np.array([[3.0, 0.1, 1.0, 0.2]] * 3 + [[4.0, 0.1, 1.0, 0.2]])
     timing = Timing(pairs=4, by="wall")
@@ -101,7 +101,7 @@ def test_on_a_gpu_the_wall_clock_counts() -> None:
 
 @dataclass
 class Fragile(Eager):
-    """Its build kills itself as the precision says."""
+    """A backend whose build fails in the way that its precision names."""
 
     runtime = "fragile"
     precisions = ("fp32", "crash", "exit", "raise", "refuse", "hang")
@@ -176,7 +176,7 @@ def test_what_is_short_is_repeated_inside_one_reading() -> None:
     assert timing.calls_a_reading(lambda: spin(20)) in (2, 4)
     assert timing.calls_a_reading(lambda: spin(100), 0.15) in (2, 4)
     repeats = replace(timing, pairs=5)(lambda: spin(20), lambda: spin(40))
-    assert 0.02 <= repeats.raw_ms < 0.04 <= repeats.reference_ms, "a reading of several runs tells of one"
+    assert 0.02 <= repeats.raw_ms < 0.04 <= repeats.reference_ms, "a reading of several runs is divided by their number"
     tick = clock_ns()
     assert 0 < tick["wall_step"] <= 1e6 and 0 < tick["wall_overhead"] < 50_000
 
@@ -188,8 +188,8 @@ def event(name: str, microseconds: float) -> SimpleNamespace:
 def test_six_steps_from_a_gpu_profile() -> None:
     events = [event("Memcpy HtoD (Pageable -> Device)", 10), event("cudnn::conv", 300), event("relu", 100),
               event("Memcpy DtoH (Device -> Pageable)", 6)] * 2  # fmt: skip
-    told = steps(events, runs=2, initialization=40.0, engine=7.0, inference=0.5, fetch=0.02)
-    assert told == pytest.approx(
+    found = steps(events, runs=2, initialization=40.0, engine=7.0, inference=0.5, fetch=0.02)
+    assert found == pytest.approx(
         {"initialization": 40, "trt_engine_op": 7, "memcpy_h2d": 0.01, "kernels": 0.4, "inference": 0.5,
          "memcpy_d2h": 0.006, "return_value": 0.014}
     )  # fmt: skip
@@ -223,7 +223,7 @@ def test_openvino_s_counters_of_whole_microseconds_never_give_less_than_no_time(
 
 @pytest.mark.parametrize("backend", [OnnxRuntime(), OpenVino(), Eager()], ids=lambda b: b.runtime)
 def test_a_timeline_adds_up_to_the_run(backend: Backend) -> None:
-    """To most of it: kernels are told in whole microseconds, and some time lies between them. The best of up to
+    """To most of it: kernels are timed in whole microseconds, and some time lies between them. The best of up to
     five sums counts, since the machine may be doing something else."""
     backend = type(backend)(batch=2, timing=Timing(pairs=25, max_rounds=1))
     if reason := backend.unavailable():

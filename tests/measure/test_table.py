@@ -43,7 +43,7 @@ def test_measure_resume_tabulate_and_read(tmp_path: Path) -> None:
 
 
 def test_drift_is_taken_out_and_bad_rows_are_counted() -> None:
-    """The second cell was measured while the machine ran at half speed: its milliseconds are told at median speed."""
+    """The second cell was measured while the machine ran at half speed: its milliseconds are those at median speed."""
     rows = [latency_row("a", 2.0, 1.0), latency_row("b", 2.0, 2.0), latency_row("c", 3.0, 1.0)]
     failed = {"space": "s", "key": "e", "error": "x", "device": {"name": "d"}, "repeat": 0}
     rows += [
@@ -89,9 +89,9 @@ def test_what_was_measured_again_is_compared_whatever_the_machine_s_speed(tmp_pa
 
 
 def test_phases_become_metrics_and_their_drift_is_taken_out() -> None:
-    told = {"phases": {"post": {"ratio": 1.8}}, "pre_ms": 0.25, "post_ms": 1.75, "clock_ns": {}}
+    phases = {"phases": {"post": {"ratio": 1.8}}, "pre_ms": 0.25, "post_ms": 1.75, "clock_ns": {}}
     rows = [
-        latency_row("a", 2.0, 1.0, **told),
+        latency_row("a", 2.0, 1.0, **phases),
         latency_row("b", 2.0, 2.0, phases={}, pre_ms=1.0),
         latency_row("c", 1.0, 1.0),
     ]

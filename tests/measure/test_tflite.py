@@ -1,4 +1,4 @@
-"""Keras models and TFLite files: direct and converted ones agree, blocks stand alone, delegates are asked."""
+"""Keras models and TFLite files: direct and converted ones agree, blocks stand alone, delegates refuse operators."""
 
 import os
 from collections import Counter
