@@ -10,6 +10,7 @@ import numpy as np
 from datasets.records import Architectures, Device, Measurements
 from encoders.base import GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph
+from encoders.flat import Totals
 from predictors.base import Log
 from predictors.neural import NeuralPredictor
 from predictors.new_devices.few_shot import draw, for_new_device, given, too_few
@@ -60,6 +61,12 @@ class Nasflat(NeuralPredictor):
     supplement: VectorEncoder | None = None
     adapt_epochs: int = 40
     adapt_learning_rate: float = 3e-3
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        quick = cls(epochs=3, hidden=16, layers=2, batch_size=50, adapt_epochs=2)
+        thorough = cls(epochs=80, hidden=32, batch_size=30, learning_rate=3e-3)
+        return [quick, replace(quick, supplement=Totals()), thorough]
 
     def _network(self, x: Inputs, outputs: int) -> TwoPassNet:
         from predictors.new_devices.two_pass import TwoPassNet
