@@ -39,6 +39,7 @@ class _Padded(nn.Module):
 
 def _replaced(module: nn.Module) -> nn.Module:
     if type(module) in _FORMS:
+        _check(module)
         return _Layer(module)
     if type(module).__module__.startswith("torch_geometric."):
         raise InputError(
@@ -50,13 +51,28 @@ def _replaced(module: nn.Module) -> nn.Module:
     return module
 
 
+def _check(layer: nn.Module) -> None:
+    """Raise `InputError` where a layer has settings that its padded form does not follow."""
+    if isinstance(layer, SAGEConv) and (layer.aggr not in ("mean", "sum") or layer.normalize or layer.project):
+        raise InputError("SAGEConv has an ONNX form without normalize and project, and with aggr='mean' or 'sum' only.")
+    if isinstance(layer, GraphConv | GINConv) and layer.aggr != "add":
+        raise InputError(f"{type(layer).__name__} has an ONNX form with aggr='add' only.")
+    if isinstance(layer, DirGNNConv):
+        for conv in (layer.conv_in, layer.conv_out):
+            _replaced(conv)
+
+
 class _Layer(nn.Module):
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, x: Tensor, graphs: Tensor) -> Tensor:
-        return _FORMS[type(self.layer)](self.layer, x, graphs)
+        return _form(self.layer, x, graphs)
+
+
+def _form(layer: nn.Module, x: Tensor, graphs: Tensor) -> Tensor:
+    return _FORMS[type(layer)](layer, x, graphs)
 
 
 def _sum(x: Tensor, adjacency: Tensor) -> Tensor:
@@ -65,8 +81,6 @@ def _sum(x: Tensor, adjacency: Tensor) -> Tensor:
 
 
 def _sage(layer: SAGEConv, x: Tensor, adjacency: Tensor) -> Tensor:
-    if layer.aggr not in ("mean", "sum") or layer.normalize or layer.project:
-        raise InputError("SAGEConv has an ONNX form without normalize and project, and with aggr='mean' or 'sum' only.")
     heard = _sum(x, adjacency)
     if layer.aggr == "mean":
         heard = heard / adjacency.sum(1).clamp(min=1).unsqueeze(-1)
@@ -83,8 +97,8 @@ def _gin(layer: GINConv, x: Tensor, adjacency: Tensor) -> Tensor:
 
 
 def _both_ways(layer: DirGNNConv, x: Tensor, adjacency: Tensor) -> Tensor:
-    out = layer.alpha * _replaced(layer.conv_out)(x, adjacency.transpose(1, 2))
-    out = out + (1 - layer.alpha) * _replaced(layer.conv_in)(x, adjacency)
+    out = layer.alpha * _form(layer.conv_out, x, adjacency.transpose(1, 2))
+    out = out + (1 - layer.alpha) * _form(layer.conv_in, x, adjacency)
     return out + layer.lin(x) if layer.root_weight else out
 
 

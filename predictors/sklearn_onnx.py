@@ -157,6 +157,7 @@ def _support_vectors(values: dict[str, Any], x: str, y: str, prefix: str) -> Nod
     elif kernel == b"SIGMOID":
         nodes.append(make_node("Tanh", [inner], [kernels]))
     else:
-        powers = [inner, *(f"{prefix}power{i}" for i in range(2, int(degree))), kernels]
+        powers = [inner, *(f"{prefix}power{i}" for i in range(2, int(degree) + 1))]
         nodes += [make_node("Mul", [power, inner], [after]) for power, after in pairwise(powers)]
-    return [*nodes, make_node("Gemm", [kernels if int(degree) > 1 else inner, w, b], [y])], constants
+        kernels = powers[-1]
+    return [*nodes, make_node("Gemm", [kernels, w, b], [y])], constants
