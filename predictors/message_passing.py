@@ -42,7 +42,7 @@ class MessagePassingPredictor(NeuralPredictor):
     def to_onnx(self, x: Inputs) -> Any:
         from predictors.padded_graphs import padded
 
-        return super()._exported(padded(self.network_), x)
+        return self._exported(padded(self.network_), x)
 
 
 class GraphBatches:

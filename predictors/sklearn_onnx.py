@@ -17,13 +17,13 @@ TOLERANCE = 1e-3
 """Largest difference between an estimator and its graph in single precision, in deviations of the labels."""
 
 
-def converted(fitted: Any, x: np.ndarray, name: str) -> Any:
+def converted(fitted: Any, x: np.ndarray, y: np.ndarray) -> Any:
     """An estimator as an ONNX model from `x` [batch, features] to one number each, compared with it.
 
     Args:
         fitted: the estimator.
-        x: what it was fitted on [A, features]; there the two are compared.
-        name: of the estimator, for the sentences.
+        x: features that it was fitted on [A, features]; there the two are compared.
+        y: labels that it was fitted on [A].
 
     Raises:
         InputError: skl2onnx does not convert it, or to ops that are not read, or to what computes something else.
@@ -31,27 +31,34 @@ def converted(fitted: Any, x: np.ndarray, name: str) -> Any:
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType
 
-    features = x.shape[1]
+    name, features = type(fitted).__name__, x.shape[1]
     try:
         types = [("x", FloatTensorType([None, features]))]
         model = to_onnx(fitted, initial_types=types, target_opset={"": OPSET, "ai.onnx.ml": 3})
+    except Exception as error:  # those of skl2onnx share no base but Exception
+        raise _refusal(name, error) from error
+    try:
         _without(model.graph, {"LinearRegressor": _line, "SVMRegressor": _support_vectors})
         graph = one_graph([model], np.zeros(features, np.float32), np.ones(features, np.float32))
-        got = opened(graph, features, 1, len(x)).run(None, {"x": x.astype(np.float32)})[0][:, 0]
-    except Exception as error:  # those of skl2onnx share no base but Exception
-        why = shortened(str(error).split("\n")[0], 150)
+        opened_graph = opened(graph, features, 1, len(x))
+    except ValueError as error:
+        raise _refusal(name, error) from error
+    got = opened_graph.run(None, {"x": x.astype(np.float32)})[0][:, 0]
+    difference = float(np.max(np.abs(got - np.ravel(fitted.predict(x)))) / (np.std(y) or 1))
+    if not difference <= TOLERANCE:
         raise InputError(
-            f"{name} with these settings has no ONNX form that Gnomon reads ({why}), so it could not be saved; choose "
-            "another regressor, such as RandomForestRegressor, Ridge, SVR or MLPRegressor."
-        ) from error
-    wanted = np.ravel(fitted.predict(x))
-    error = float(np.max(np.abs(got - wanted)))
-    if not error <= TOLERANCE:
-        raise InputError(
-            f"The ONNX form of {name} differs from it by {error:.2g} deviations of the labels, more than {TOLERANCE}: "
-            "single precision does not suffice; choose other settings or another regressor."
+            f"The ONNX form of {name} differs from it by {difference:.2g} deviations of the labels, more than "
+            f"{TOLERANCE}: single precision does not suffice; choose other settings or another regressor."
         )
     return model
+
+
+def _refusal(name: str, error: Exception) -> InputError:
+    why = shortened(str(error).split("\n")[0], 150)
+    return InputError(
+        f"{name} with these settings has no ONNX form that Gnomon reads ({why}), so it could not be saved; choose "
+        "another regressor, such as RandomForestRegressor, Ridge, SVR or MLPRegressor."
+    )
 
 
 def one_graph(models: Sequence[Any], mean: np.ndarray, std: np.ndarray) -> bytes:
@@ -97,7 +104,9 @@ def opened(graph: bytes, features: int, devices: int, batch: int) -> Any:
     try:
         example = np.broadcast_to(np.float32(0), (1, features))
         check_graph(onnx.load_model_from_string(graph), {"x": example}, "z", devices, batch)
-        return session(graph)
+        found = session(graph)
+        found.run(None, {"x": np.zeros((2, features), np.float32)})
+        return found
     except Exception as error:  # protobuf's, onnx's and onnxruntime's share no base but Exception
         raise ValueError(f"no graph of an estimator: {error}") from error
 

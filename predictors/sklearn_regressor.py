@@ -21,8 +21,6 @@ from predictors.regressor import Inputs, Regressor
 TRIED = 64
 """Architectures that an estimator is fitted on first, to see that it has an ONNX form."""
 
-Plain = bool | int | float | str | None
-
 
 @dataclass
 class SklearnRegressor(Regressor):
@@ -34,7 +32,7 @@ class SklearnRegressor(Regressor):
     Attributes:
         encoder: architectures to vectors.
         estimator: the name of the class.
-        params: its settings, plain values by their names.
+        params: its settings by their names: numbers, texts and lists of such.
         standardise: subtract the mean of each feature and divide by its deviation first, as distances, kernels,
             penalties and networks need it; trees do not mind.
         seed: its `random_state`, where it takes one.
@@ -42,9 +40,20 @@ class SklearnRegressor(Regressor):
 
     encoder: VectorEncoder = field(default_factory=CellOneHot)
     estimator: str = "RandomForestRegressor"
-    params: dict[str, Plain | list[Plain]] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
     standardise: bool = True
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.params = {name: list(v) if isinstance(v, tuple) else v for name, v in self.params.items()}
+        for name, value in self.params.items():
+            for one in value if isinstance(value, list) else [value]:
+                if one is not None and type(one) not in (bool, int, float, str):
+                    raise InputError(
+                        f"The setting '{shortened(name, 60)}' of {shortened(self.estimator, 60)} has to be a number, a "
+                        f"text or a list of such, not {shortened(repr(value), 60)}."
+                    )
 
     @classmethod
     def examples(cls) -> list[Self]:
@@ -73,7 +82,7 @@ class SklearnRegressor(Regressor):
             if not device and len(known) > TRIED:
                 self._tried(features[known[:TRIED]], target[known[:TRIED]])
             fitted = self._fitted(features[known], target[known], log)
-            parts.append(converted(fitted, features[known], self.estimator))
+            parts.append(converted(fitted, features[known], target[known]))
             log(f"device {device + 1} of {z.shape[1]}: {self.estimator}")
         self._take(one_graph(parts, mean, std), features.shape[1], z.shape[1])
 
@@ -140,4 +149,4 @@ class SklearnRegressor(Regressor):
             fitted = self._fitted(features, target, silent)
         except InputError:  # so few may not suffice where all do
             return
-        converted(fitted, features, self.estimator)
+        converted(fitted, features, target)

@@ -40,21 +40,13 @@ class Training:
         z: np.ndarray,
         val: tuple[Inputs, np.ndarray] | None,
         log: Log,
-        batches: Callable[[Inputs, np.ndarray, int, bool], Batches] | None = None,
+        batches: Callable[[Inputs, np.ndarray, int, bool], Batches],
     ) -> nn.Module:
         """Make a network and train it on inputs [A, ...] and scaled labels [A, D]; NaN labels do not count.
 
-        The global random state of torch is left as it was.
-
-        Args:
-            make: gives a fresh network.
-            x: inputs.
-            z: scaled labels.
-            val: inputs and scaled labels whose loss is reported.
-            log: takes progress.
-            batches: what divides inputs and labels into batches of a size, shuffled or not; by default `Slices`.
+        `batches` divides inputs and labels into batches of a size, shuffled or not. The global random state of torch is
+        left as it was.
         """
-        batches = batches or Slices
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")

@@ -17,6 +17,7 @@ from encoders.flat import Totals
 from predictors import sklearn_onnx
 from predictors.base import Predictor
 from predictors.config import from_config, to_config
+from predictors.scaling import Scale
 from predictors.sklearn_regressor import TRIED, SklearnRegressor
 from tests.conftest import made_up, run
 
@@ -96,10 +97,16 @@ def test_a_graph_that_computes_something_else_is_refused(
 ) -> None:
     right = RandomForestRegressor.predict
     monkeypatch.setattr(RandomForestRegressor, "predict", lambda self, x: right(self, x) + 0.01)
-    with pytest.raises(InputError, match="ONNX form of RandomForestRegressor differs from it by 0.01 deviations"):
+    with pytest.raises(InputError, match="ONNX form of RandomForestRegressor differs from it by 0.0.* deviations"):
         SklearnRegressor(params={"n_estimators": 2}).fit(measurements)
     monkeypatch.setattr(sklearn_onnx, "TOLERANCE", 0.02)
     SklearnRegressor(params={"n_estimators": 2}).fit(measurements)
+
+
+def test_labels_in_their_own_unit_are_compared_by_their_deviation(measurements: Measurements) -> None:
+    table = measurements.table.assign(value=measurements.table["value"] * 1e6)
+    large = Measurements(measurements.architectures, measurements.devices, table, "large")
+    SklearnRegressor(scale=Scale("none"), params={"n_estimators": 2}).fit(large)
 
 
 def test_what_is_saved_is_a_graph_and_is_read_without_scikit_learn(measurements: Measurements, tmp_path: Path) -> None:
@@ -124,5 +131,9 @@ def test_settings_of_lists_come_back_from_files(measurements: Measurements) -> N
     assert to_config(again) == to_config(predictor)
     numbers = [one.fit(measurements).predict_all(measurements.architectures) for one in (predictor, again)]
     np.testing.assert_array_equal(*numbers)
-    with pytest.raises(InputError, match="field 'params' may not be"):
-        from_config({**to_config(predictor), "init_args": {"params": {"kernel": {"a": 1}}}}, Predictor)  # type: ignore[type-abstract]
+    assert SklearnRegressor(params={"hidden_layer_sizes": (8, 4)}).params == {"hidden_layer_sizes": [8, 4]}
+    for value in ({"a": 1}, [[1]], object()):
+        with pytest.raises(
+            InputError, match="The setting 'kernel' of SVR has to be a number, a text or a list of such"
+        ):
+            SklearnRegressor(estimator="SVR", params={"kernel": value})

@@ -11,7 +11,7 @@ from datasets.records import Architectures, Device, Measurements
 from encoders.base import GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph
 from encoders.flat import Totals
-from predictors.base import Log
+from predictors.base import Log, silent
 from predictors.neural import NeuralPredictor
 from predictors.new_devices.few_shot import draw, for_new_device, given, too_few
 from predictors.regressor import Inputs
@@ -124,7 +124,7 @@ class Nasflat(NeuralPredictor):
 
         usual = Training(**{f.name: getattr(self, f.name) for f in fields(Training)})
         train = replace(usual, epochs=self.adapt_epochs, learning_rate=self.adapt_learning_rate, batch_size=len(z))
-        new.network_ = train(start, x, z, None, lambda message, **numbers: None)
+        new.network_ = train(start, x, z, None, silent, self._batches)
         new._shapes_ = self._shapes_
         new._calibrate(x, z)
         return new
