@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 import numpy as np
 
@@ -88,6 +88,11 @@ class Space(ABC):
     """How many values each decision takes."""
     kinds: ClassVar[tuple[str, ...]] = ()
     """Names of the node kinds of `graph`."""
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        """What the contract tests try."""
+        return [cls()]
 
     @abstractmethod
     def __str__(self) -> str:

@@ -81,10 +81,10 @@ def _sum(x: Tensor, adjacency: Tensor) -> Tensor:
 
 
 def _sage(layer: SAGEConv, x: Tensor, adjacency: Tensor) -> Tensor:
-    heard = _sum(x, adjacency)
+    neighbours = _sum(x, adjacency)
     if layer.aggr == "mean":
-        heard = heard / adjacency.sum(1).clamp(min=1).unsqueeze(-1)
-    out = layer.lin_l(heard)
+        neighbours = neighbours / adjacency.sum(1).clamp(min=1).unsqueeze(-1)
+    out = layer.lin_l(neighbours)
     return out + layer.lin_r(x) if layer.root_weight else out
 
 

@@ -130,14 +130,14 @@ class SklearnRegressor(Regressor):
 
     def _fitted(self, features: np.ndarray, target: np.ndarray, log: Log) -> Any:
         estimator = self._unfitted()
-        with warnings.catch_warnings(record=True) as said, np.errstate(all="ignore"):
+        with warnings.catch_warnings(record=True) as caught, np.errstate(all="ignore"):
             warnings.simplefilter("always")
             try:
                 estimator.fit(features, target)
             except (ValueError, TypeError) as error:
                 why = shortened(error, 300)
                 raise InputError(f"{self.estimator} cannot be fitted with these settings and labels: {why}") from error
-        for text in {str(one.message).split("\n")[0] for one in said}:
+        for text in {str(one.message).split("\n")[0] for one in caught}:
             log(f"{self.estimator}: {text}")
         return estimator
 

@@ -26,7 +26,7 @@ ENCODERS = [one for kind in (GraphEncoder, VectorEncoder) for cls in implementat
             for one in cls.examples()]  # fmt: skip
 OF_DEVICES = [cls.examples()[0] for cls in implementations("encoders", DeviceEncoder)]
 TWO = [Device("a", "f", "gpu", features={"cores": 1000}), Device("b", "f", "dsp", batch=8)]
-SPACES = [cls() for cls in implementations("datasets.spaces", Space)]
+SPACES = [one for cls in implementations("datasets.spaces", Space) for one in cls.examples()]
 
 
 def name(thing: object) -> str:

@@ -294,9 +294,9 @@ def elsewhere(space: NasBench201) -> Iterator[Callable[[Path], tuple[np.ndarray,
             there = process(path.suffix)
             assert there.stdin and there.stdout
             print(path, file=there.stdin, flush=True)
-            said = there.stdout.readline().strip()
-            assert said in ("True", "False"), f"the process that reads {path.name} ended"
-            return np.load(f"{path}.npy"), said == "True"
+            reply = there.stdout.readline().strip()
+            assert reply in ("True", "False"), f"the process that reads {path.name} ended"
+            return np.load(f"{path}.npy"), reply == "True"
 
         yield answer
 
