@@ -1,5 +1,5 @@
 # Each target sets up .venv from pyproject.toml and constraints.txt when one of them has changed.
-.PHONY: setup train test lint fuzz bench notebooks help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search optimizer netadapt
+.PHONY: setup train test lint fuzz bench notebooks study help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search optimizer netadapt
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -57,30 +57,6 @@ notebooks: setup
 bench: setup
 	$(PY) -m tests.bench
 
-# HELP's gold_6226 with 900 labels, three seeds, a quarter of an hour; needs the public files
-# (python -m datasets fetch help).
-help-gold: setup
-	$(PY) train.py --sweep configs/sweeps/help_gold.yaml
-	$(PY) -m predictors compare runs/help_gold --claims configs/claims/help_gold.yaml
-
-# Six of HELP's devices with 900 labels each on NAS-Bench-201 and FBNet, learning curves on both, speed, a sweep that is
-# killed ten times: two hours on one core. Goes on where it stopped.
-HELP_STUDIES := help_900_fbnet help_curves help_curves_fbnet help_900
-help-900: setup
-	@for s in $(HELP_STUDIES); do \
-		$(PY) train.py --sweep configs/sweeps/$$s.yaml || exit 1; \
-		test $$s = help_900 || $(PY) -m predictors compare runs/$$s || exit 1; \
-	done
-	$(PY) -m pytest -q tests/test_sweeps.py -k killed --rows runs/kills/summary.json
-	$(PY) -m tests.bench
-	$(PY) -m predictors compare runs/help_900 --claims configs/claims/help_900.yaml
-
-# What measuring must show, an hour on an idle machine with two cores or more. Journals go on where they stopped.
-measure-check: setup
-	$(PY) -m tests.enumeration --out runs/enumeration
-	$(PY) -m pytest -q tests/test_nasbench101.py -k "hash or counts_by" --rows runs/enumeration_tests/summary.json
-	$(PY) -m tests.measure_check --out runs/measure --claims configs/claims/measure.yaml
-
 # All bundled tables anew, of this machine, for hours, on one core. Goes on where it stopped; `make tables TABLES=zoo` for one.
 TABLES := nasbench201 nasbench101_small nasbench101 convolution pooling dense convnet zoo accuracy
 HOST :=
@@ -92,56 +68,14 @@ tables: setup
 		*) $(PY) -m measure campaign --plan configs/campaigns/$$t.yaml $(if $(HOST),--host $(HOST)) --out datasets/bundled/$$t.parquet || exit 1;; \
 	esac; done
 
-# What the bundled tables must show; only their first rows are measured again.
-tables-check: setup
-	$(PY) -m pytest -q tests/test_tables.py -k device --rows runs/tables_tests/summary.json
-	$(PY) -m tests.tables_check --out runs/tables --claims configs/claims/tables.yaml
+# What the project claims: `make study NAME=leti` runs one study, which goes on where it was stopped, and checks its claims;
+# `make study` lists them, with what each needs and how long it takes.
+study: setup
+	$(PY) -m studies $(if $(NAME),run $(NAME),list)
 
-# LETI's study: 230 fits, searches on bundled tables, the whole of NAS-Bench-101 scored; and live on this machine ResNet50
-# and NASNet as sums of their layers, and a search. An hour on an idle core. Goes on where it stopped.
-leti: setup
-	@for s in leti leti_gcn; do $(PY) train.py --sweep configs/sweeps/$$s.yaml || exit 1; done
-	$(PY) -m tests.leti_check
-	$(PY) -m tests.bench
-	$(PY) -m predictors compare runs/leti --claims configs/claims/leti.yaml
-
-# PerfNetRT's study: predictors of single layers on the bundled and public tables, then whole networks. Three hours on one
-# core; needs the public files (python -m datasets fetch ml-performance-prediction; ... neusight). Goes on where it stopped.
-perfnetrt: setup
-	$(PY) -m tests.perfnetrt_layers
-	$(PY) -m tests.perfnetrt_networks --host milan --claims configs/claims/perfnetrt.yaml
-
-# HELP's and NASFLAT's methods as their own code was run: source devices to new ones. Ten minutes on an idle core; what is
-# trained stays in runs/peers. Needs HELP's public files.
-peers: setup
-	$(PY) -m tests.peers_check --claims configs/claims/peers.yaml
-
-# New devices from a few measurements, on NASFLAT's device sets: ours, simple ones, HELP's and NASFLAT's methods; how many
-# samples, sources and cells; every family left out; energy. Needs the public files (python -m datasets fetch help;
-# oneproxy; hw-nas-bench-360). Goes on where it stopped.
-CROSS_DEVICE := shots source_devices leave_one_device energy nasflat_few
-cross-device: setup
-	@for s in nasflat nasflat_others nasflat_gcn nasflat_gcn_nd nasflat_peers nasflat_peers_fbnet $(CROSS_DEVICE); do \
-		$(PY) -m predictors transfer --sweep configs/sweeps/$$s.yaml || exit 1; \
-	done
-	@for s in $(CROSS_DEVICE); do $(PY) -m predictors summarise runs/$$s || exit 1; done
-	$(PY) -m pytest -q tests/test_cross_device.py --rows runs/cross_device_tests/summary.json
-	$(PY) -m tests.bench
-	$(PY) -m predictors summarise runs/nasflat --claims configs/claims/nasflat.yaml
-
-# Searches under a budget on HELP's latencies and NATS' accuracies (python -m datasets fetch help; nats-bench-landscape;
-# hw-nas-bench-360): HELP's fifteen pairs, sixty on unseen devices, energy, cost as devices grow, and live on this machine.
-# With `make optimizer`, whose rows it draws too, a quarter of an hour on an idle core.
-search: optimizer
-	$(PY) -m pytest -q tests/test_search.py --rows runs/search_tests/summary.json
-	$(PY) -m tests.search_check --out runs/search --claims configs/claims/search.yaml
-
-# The optimizer network on the same sixty pairs, and the fifteen. Five minutes on an idle core.
-optimizer: setup
-	$(PY) -m tests.optimizer_check --out runs/search/optimizer --claims configs/claims/optimizer.yaml
-
-# NetAdapt: look-up tables against whole networks, searches for widths in them (a minute), whole adaptations on the digits
-# task by the bundled tables with latencies measured here (an hour on an idle machine). Goes on where it stopped.
-netadapt: setup
-	$(PY) -m pytest -q tests/test_netadapt.py tests/test_netadapt_widths.py --rows runs/netadapt_tests/summary.json
-	$(PY) -m tests.netadapt_check --claims configs/claims/netadapt.yaml
+leti perfnetrt peers search optimizer netadapt: setup
+	$(PY) -m studies run $@
+help-gold help-900 cross-device: setup
+	$(PY) -m studies run $(subst -,_,$@)
+measure-check tables-check: setup
+	$(PY) -m studies run $(@:-check=)

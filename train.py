@@ -2,7 +2,7 @@
 
 python train.py --predictor configs/predictors/gcn.yaml --predictor.hidden 64 --out runs/mine
 python train.py --config runs/mine/config.yaml --out runs/again
-python train.py --sweep configs/sweeps/help_900.yaml
+python train.py --sweep studies/help_900/sweep.yaml
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def train(
         seed: of the split; a predictor has a seed of its own.
         overwrite: replace a run folder that is already there; what is no run folder is never replaced.
         log: where else progress is told.
-        sweep: alone, instead of all other flags: run every combination of a W&B sweep file (configs/sweeps) that is
+        sweep: alone, instead of all other flags: run every combination of a W&B sweep file that is
             not complete yet.
 
     Returns:

@@ -151,7 +151,8 @@ def show(file: str, batch: int | None = None) -> None:
     """
     import pandas as pd
 
-    from datasets.networks.analysis import VOCABULARY, macs, params, totals, uncounted
+    from datasets.networks.analysis import totals, uncounted
+    from datasets.networks.ops import VOCABULARY, macs, params
     from datasets.networks.reading import of_batch, read_model
 
     network = of_batch(read_model(file, batch, weights=False, modules=True).network, batch)

@@ -7,6 +7,9 @@ the reading of files. Whatever else its parsing stumbles over is an `ArgumentErr
 
 from __future__ import annotations
 
+import difflib
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any, get_args, get_type_hints
@@ -23,17 +26,40 @@ from datasets.records import InputError
 HINT = "name a YAML file as those of configs"
 
 
+SHORT = (
+    *("space", "archs", "onnx", "limit", "backend", "protocol", "host", "core", "journal", "out", "ssh", "scheduler"),
+    *("accuracy", "latency", "budget_ms", "device", "metric", "seed", "shots", "draws", "sampler"),
+)
+"""Flags that have these names on every command, also where they are fields of a dataclass that a command takes:
+`--space` is `--subjects.space`."""
+
+
 class Parser(ArgumentParser):
     """A parser that instantiates classes only, of the packages that may be named."""
 
     def __init__(self, *arguments: Any, exit_on_error: bool = False, **options: Any) -> None:
         super().__init__(*arguments, exit_on_error=exit_on_error, **options)
 
+    def add_function_arguments(self, *arguments: Any, **options: Any) -> list[str]:
+        """A function's parameters as flags; those fields of its dataclasses that are `SHORT` have short ones."""
+        added: list[str] = super().add_function_arguments(*arguments, **options)
+        for action in self._actions:
+            _, _, name = action.dest.partition(".")
+            if name in SHORT and (flag := f"--{name}") not in self._option_string_actions:
+                action.option_strings = [flag]  # what the help shows; the long one is taken too
+                self._option_string_actions[flag] = action
+        return added
+
     def parse_args(self, *arguments: Any, **options: Any) -> Namespace:
         """Parse a command line; every fault in it is an `ArgumentError` or an `InputError`."""
         try:
             parsed = super().parse_args(*arguments, **options)
-        except (ArgumentError, InputError):
+        except ArgumentError as error:
+            unknown = re.match(r"unrecognized arguments: --([\w.]+)", str(error))
+            if unknown and (meant := _meant(unknown[1], self._known(arguments[0] if arguments else ()))):
+                raise InputError(f"{error}. Did you mean {meant}?") from error
+            raise
+        except InputError:
             raise
         except Exception as error:  # hostile values make jsonargparse raise nearly anything
             raise ArgumentError(None, str(error) or type(error).__name__) from error
@@ -41,6 +67,13 @@ class Parser(ArgumentParser):
             if key.rpartition(".")[2] == "seed" and isinstance(value, int) and not 0 <= value < 2**31:
                 raise InputError(f"--{key} has to be 0 or more and below 2,147,483,648, not {value}.")
         return parsed
+
+    def _known(self, words: Sequence[str]) -> list[str]:
+        """The flags of the command that a command line names."""
+        for action in self._actions:
+            if isinstance(action.choices, dict):  # its commands
+                return [flag for word in words if (one := action.choices.get(word)) for flag in one._known(())]
+        return [flag for flag in self._option_string_actions if flag.startswith("--")]
 
     def instantiate(self, namespace: Namespace, *arguments: Any, **options: Any) -> Namespace:
         """Make the objects, after a look at what they are: jsonargparse would also call functions that return one."""
@@ -50,6 +83,12 @@ class Parser(ArgumentParser):
             return super().instantiate(namespace, *arguments, **options)
         except (AttributeError, KeyError, TypeError, ValueError) as error:  # of values that its parsing let through
             raise ArgumentError(None, str(error)) from error
+
+
+def _meant(name: str, known: list[str]) -> str:
+    """The flag that is likeliest meant by a name; empty where none is like it."""
+    fields = [flag for flag in known if flag.endswith(f".{name}")]
+    return next(iter(fields or difflib.get_close_matches(f"--{name}", known, 1)), "")
 
 
 def _check_nulls(cls: type, given: Any) -> None:

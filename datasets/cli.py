@@ -155,6 +155,8 @@ def _sentence(message: str) -> str:
     """jsonargparse's indented account of a parsing error as one sentence, with the likely spelling of a typo."""
     from datasets.classes import class_named
 
+    if message.startswith("the following arguments are required"):  # each as its command's name, a group and a name
+        message = re.sub(r"[\w.]+\.(\w+)", r"\1", message)
     if loop := re.search(r"Config file loop detected: (\S+)", message):  # how it words any fault inside of a file
         message = f"{loop[1]}: {_fault_in(loop[1])}"
     if denied := re.search(r"Importing '([\w.]+)' is not allowed", message):

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.networks.analysis import BYTES, totals
+from datasets.networks.memory import memory
 from datasets.networks.model import Model
 from datasets.networks.network import FILES, Network
 from datasets.networks.reading import read_model
@@ -92,13 +92,13 @@ def read_subject(subject: NetworkFile | Network, batch: int) -> Model:
 
 def _check_memory(network: Network) -> None:
     """Refuse a file whose network this machine cannot hold; a runtime would take all of its memory first."""
-    total = totals(network)
-    needed = total["peak_bytes"] + BYTES * total["params"]
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > memory:
+    needs = memory(network)
+    needed = needs.weights + needs.activations
+    held = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > held:
         raise InputError(
             f"{network.key} needs {needed / 2**30:.3g} GiB for weights and activations, and this machine has "
-            f"{memory / 2**30:.3g} GiB; choose a smaller batch or input."
+            f"{held / 2**30:.3g} GiB; choose a smaller batch or input."
         )
 
 

@@ -121,7 +121,7 @@ def minimise(
     """Let Nevergrad minimise an objective; the same seed asks the same questions as long as answers are the same."""
     import nevergrad as ng
 
-    # without an order, which did better on other seeds than those that tests/leti_check.py reports
+    # without an order, which did better on other seeds than those that studies/leti/study.py reports
     choices = ng.p.Tuple(*[ng.p.Choice(range(n)) for n in objective.space.num_choices])
     choices.random_state.seed(seed)
     optimizer = ng.optimizers.DiscreteOnePlusOne(parametrization=choices, budget=evaluations)

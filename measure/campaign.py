@@ -161,7 +161,7 @@ def of_space(space: str, limit: int, archs: Path | None, seed: int, block_only: 
     """Architectures of a space, from a file of texts or as `distinct_sample` draws them; whole or the block alone."""
     where = parse_space(space)
     if block_only and type(where).block is Space.block:
-        raise InputError(f"The networks of {where} are not stacks of a basic block; leave --block out.")
+        raise InputError(f"The networks of {where} are not stacks of a basic block; leave --subjects.block out.")
     chosen = (
         where.parse(read_words(archs, "it should hold one architecture a line"))
         if archs

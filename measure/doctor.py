@@ -125,7 +125,9 @@ def noise_floor(blocks: int = 8) -> Finding:
         f"{np.mean(told, axis=0)[0]:.3f} ms, varies by {raw:.1f} % raw, {corrected:.1f} % corrected ({blocks} medians)"
     )
     return _finding(
-        "onnxruntime", found, "" if corrected < 2.5 else "pin with --core, stop other work, repeat with --repeats 3"
+        "onnxruntime",
+        found,
+        "" if corrected < 2.5 else "pin with --core, stop other work, repeat with --timing.repeats 3",
     )
 
 

@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 
 from datasets.files.reading import read_text
-from datasets.networks.analysis import cut, entries, label
 from datasets.networks.network import SMALLEST, Network, of_key
+from datasets.networks.parts import cut, entries, label
 from datasets.records import InputError
 from measure.base import Backend
 from measure.bench import Bench, Measure, Row, shaped

@@ -206,7 +206,7 @@ def repeatability(table: pd.DataFrame) -> pd.DataFrame:
         )
     repeated = table[table["repeats"] > 1]
     if repeated.empty:
-        raise InputError("No architecture was measured twice; run the campaign with --repeats 3.")
+        raise InputError("No architecture was measured twice; run the campaign with --timing.repeats 3.")
     groups = repeated.groupby(["device", "metric"], sort=False)
     columns = {
         "cells": groups.size(),

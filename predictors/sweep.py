@@ -55,7 +55,7 @@ def read_sweep(path: Path) -> Sweep:
     Raises:
         InputError: no such file, no grid, another program, an unknown key, a parameter without `value` or `values`.
     """
-    tree = read_yaml(path, "name a sweep as those of configs/sweeps")
+    tree = read_yaml(path, "name a sweep as studies/help_gold/sweep.yaml")
     if (
         not isinstance(tree, dict)
         or not isinstance(tree.get("parameters"), dict)

@@ -45,6 +45,9 @@ class Bisection(Search):
 
     solved_: Solved | None = field(init=False, repr=False, compare=False, default=None)
 
+    def __post_init__(self) -> None:
+        _check_share(self.delta)
+
     @classmethod
     def examples(cls) -> list[Self]:
         return [cls(), cls(equation="weighted"), cls(refine=True)]
@@ -103,6 +106,9 @@ class BestProxy(Search):
     matched_: str = field(init=False, repr=False, compare=False, default="")
     bisections_: dict[str, Bisection] = field(init=False, repr=False, compare=False, default_factory=dict)
 
+    def __post_init__(self) -> None:
+        _check_share(self.delta)
+
     def __call__(self, problem: Problem, rng: np.random.Generator, progress: Progress = silent) -> Decision:
         pool = self.pool or {"": problem.proxies}
         ledger, archs, cost = (
@@ -123,6 +129,11 @@ class BestProxy(Search):
         )
         bisection.spend(ledger, replace(problem, proxies=pool[self.matched_]), rng)
         return ledger.decide()
+
+
+def _check_share(delta: float) -> None:
+    if not 0 <= delta <= 1:
+        raise InputError(f"delta is a share of the budget, from 0 to 1, not {delta:g}.")
 
 
 class Solved:

@@ -44,7 +44,7 @@ def both(one: Architectures | None, other: Architectures | None) -> Architecture
 
 
 def within_memory(archs: Architectures, most_mb: float) -> Architectures:
-    """Those whose activations that are alive at once (batch 1, fp32; `networks.analysis`) take at most so many MB: a
+    """Those whose activations that are alive at once (batch 1, fp32; `networks.memory`) take at most so many MB: a
     limit that nothing has to be measured for."""
     peak = archs.space.totals(archs)["peak_bytes"].to_numpy(float) / 1e6
     if not (peak <= most_mb).any():

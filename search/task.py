@@ -26,21 +26,56 @@ Pool = dict[str, dict[str, Cost]]
 
 
 @dataclass(frozen=True)
-class Task:
-    """What was asked for, as the commands' flags have it; `live` has costs that are measured while searching, by the
-    names of their runtimes."""
+class Requirements:
+    """What an architecture must be good for, and what it may cost.
+
+    Attributes:
+        accuracy: a table (.yaml of configs/datasets, .parquet or .csv) or a predictor (.pt, .onnx) of accuracies.
+        latency: table or predictor of latencies, or a runtime of this host (ort, ...) that is measured live.
+        budget_ms: latency that must not be exceeded.
+        device: name of a device of the latencies; may be left out where there is only one. Of several (a runtime's
+            precisions, say), separated by commas, each is searched, and the best decision taken.
+        space: of the architectures.
+        metric: which accuracy of the table; by default the first that it has of cifar100, digits, ...
+        budget_mj: energy that must not be exceeded either (equation 7), of the same tables; 0: any.
+        memory_mb: the most that activations may take (batch 1, fp32); 0: any.
+        out: picture of the search, accuracy against latency (.png); by default runs/search/<command>.png.
+    """
 
     accuracy: Path
     latency: str
     budget_ms: float
-    device: str
-    space: str
-    metric: str
-    seed: int
-    journal: Path
-    out: Path
+    device: str = ""
+    space: str = "nasbench201"
+    metric: str = ""
     budget_mj: float = 0.0
     memory_mb: float = 0.0
+    out: Path | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 < self.budget_ms < np.inf):
+            raise InputError(f"--budget-ms must be a latency above 0, not {self.budget_ms:g}.")
+        for name in ("budget_mj", "memory_mb"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise InputError(f"--problem.{name} must be 0 (any) or more, not {getattr(self, name):g}.")
+
+
+@dataclass(frozen=True)
+class Task(Requirements):
+    """One search: requirements, proxies, and costs that are measured while searching.
+
+    Attributes:
+        out: picture of the search.
+        seed: of what is drawn.
+        journal: of live measurements.
+        proxy: table or predictor of the proxies' latencies; empty: there is none.
+        proxy_device: names of the proxies, separated by commas; empty: all but the target.
+        live: name of a runtime -> its costs.
+    """
+
+    out: Path = Path("runs/search/search.png")
+    seed: int = 0
+    journal: Path = Path()
     proxy: str = ""
     proxy_device: str = ""
     live: Mapping[str, Cost] = field(default_factory=dict)

@@ -18,16 +18,14 @@ import numpy as np
 import pandas as pd
 
 from datasets.measured import Measured
-from datasets.networks.builder import NetworkBuilder
 from datasets.public.fetch import data_folder
 from datasets.public.help import HelpFBNet, HelpNasBench201, HelpOFA
-from datasets.records import Architecture, Architectures
+from datasets.records import Architectures
 from datasets.spaces.nasbench201 import NasBench201
 from encoders.cell import CellGraph, CellOneHot
 from encoders.flat import FlatVector
 from measure.backends.ort import OnnxRuntime
 from measure.base import reference_network
-from predictors.base import Predictor
 from predictors.export import OnnxPredictor, export
 from predictors.gcn import GCN, BrpGCN
 from predictors.networks.layer_costs import LAYERS
@@ -35,10 +33,12 @@ from predictors.networks.layer_sum import LayerSum, read_tables
 from predictors.networks.pieces import pieces
 from predictors.networks.price import price
 from predictors.new_devices.conditioned import Conditioned
+from predictors.regressor import Regressor
 from predictors.trees import XGBoost
 from search.netadapt.layer_table import LayerTable
 from search.netadapt.widths import Exact, Priced, Sequential
-from tests.netadapt_check import groups_of, table_path, walk
+from studies.netadapt.study import groups_of, table_path, walk
+from studies.perfnetrt.networks import layers_200
 
 Work = Callable[[], object]
 
@@ -78,7 +78,7 @@ def _against_gemm(exported: OnnxPredictor, archs: Architectures) -> dict:
     return {**row, "alternative_per_s": row["alternative_per_s"] * equal, "ratio": row["ratio"] / equal}
 
 
-def _predicting(name: str, predictor: Predictor, exported: OnnxPredictor, archs: Architectures) -> list[dict]:
+def _predicting(name: str, predictor: Regressor, exported: OnnxPredictor, archs: Architectures) -> list[dict]:
     """Architectures a second: from arch strings, from integer decisions, and of the network alone."""
     space, texts = archs.space, archs.keys
     size = predictor.chunk
@@ -139,22 +139,6 @@ def _whole_space() -> dict:
             lambda: predictor.predict_all(archs),
             rounds=1,
         )
-
-
-def layers_200() -> Architecture:
-    """A residual network that runtimes run as 200 layers: convolutions with what is folded in, additions, two poolings
-    and a classifier."""
-    net = NetworkBuilder()
-    x = net.pool("max_pool", net.conv_bn(net.add("input", (3, 224, 224)), 64, 7, 2, act="relu"), 3, 2, pad=1)
-    x = net.conv_bn(x, 32, 1, act="relu")
-    for block in range(64):
-        channels = 32 * 2 ** (block // 16)
-        if block in (16, 32, 48):
-            x = net.conv_bn(x, channels, 3, 2, act="relu")
-        inner = net.conv_bn(net.conv_bn(x, channels, 3, act="relu"), channels, 3)
-        x = net.pointwise("relu", net.pointwise("add", inner, x))
-    net.add("dense", (1000,), net.pool("avg_pool", x, 7, 1))
-    return net.finish("", "")
 
 
 def _pricing() -> dict:

@@ -21,12 +21,12 @@ from datasets.records import InputError
 from datasets.splits import Split
 from measure.plan import read_plan
 from predictors.base import Predictor, read_checkpoint, rebuild, write_checkpoint
-from predictors.claims import read_claims
 from predictors.config import from_config, to_config
 from predictors.linear import Linear
 from predictors.new_devices.device_sets import load_set, read_sets
 from predictors.sweep import read_sweep
 from search.costs import read_measurements
+from studies.claims import read_claims
 from tests.conftest import ROOT, made_up
 
 TOUCH = {

@@ -1,6 +1,8 @@
 """The house: who may import whom, whose `datasets` this is, that configurations parse and commands answer fast."""
 
 import ast
+import importlib
+import inspect
 import os
 import re
 from graphlib import TopologicalSorter
@@ -11,6 +13,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 import datasets
+from datasets.arguments import Parser
 from datasets.base import Dataset
 from datasets.devices import read_device
 from datasets.records import Space
@@ -20,14 +23,14 @@ from measure.base import Backend
 from measure.plan import read_plan
 from measure.power import Meter
 from predictors.base import Predictor
-from predictors.claims import read_claims
 from predictors.new_devices.device_sets import read_sets
-from predictors.sweep import read_sweep
 from search.base import Search
 from search.netadapt.widths import WidthSearch
 from tests.conftest import ROOT, implementations, run
 
-ROOMS = tuple(r for r in ("datasets", "encoders", "predictors", "search", "measure") if (ROOT / r).is_dir())
+ROOMS = ("datasets", "encoders", "predictors", "search", "measure")
+NOT_IMPORTED = ("studies", "tests", "train")
+"""What no room may import."""
 MAY_IMPORT = {
     "datasets": {"datasets"},
     "encoders": {"encoders", "datasets"},
@@ -75,7 +78,7 @@ def test_import_directions(room: str) -> None:
     files = [path for path in (ROOT / room).rglob("*.py") if path.name != "__main__.py"]
     assert files
     for path in files:
-        ours = {name for name in _imports(path) if name.split(".")[0] in ROOMS}
+        ours = {name for name in _imports(path) if name.split(".")[0] in (*ROOMS, *NOT_IMPORTED)}
         wrong = {n for n in ours if not any(n == a or n.startswith(a + ".") for a in MAY_IMPORT[room])}
         assert not wrong, f"{path.relative_to(ROOT)} may not import {wrong}"
 
@@ -99,8 +102,7 @@ def test_whose_datasets_this_is() -> None:
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").rglob("*.yaml")), ids=lambda p: f"{p.parent.name}/{p.stem}")
 def test_every_configuration_parses_to_an_object(path: Path) -> None:
-    readers = {"sweeps": read_sweep, "claims": read_claims, "devices": read_device, "campaigns": read_plan}
-    readers |= {"device_sets": read_sets}
+    readers = {"devices": read_device, "campaigns": read_plan, "device_sets": read_sets}
     if path.parent.name in readers:
         assert readers[path.parent.name](path)
         return
@@ -153,6 +155,31 @@ def test_lists_of_commands_say_whole_sentences(path: Path) -> None:
             assert told.splitlines()[0].endswith("."), f"{node.name}: {told.splitlines()[0]}"
 
 
+@pytest.mark.parametrize("path", [*sorted(ROOT.glob("*/commands/*.py")), None], ids=lambda path: path and path.stem)
+def test_every_flag_of_a_command_is_explained(path: Path | None) -> None:
+    """Those of `search` too (None), also where they are fields of dataclasses."""
+    name = "search.__main__" if path is None else ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    module = importlib.import_module(name)
+    functions = [one for name, one in vars(module).items() if inspect.isfunction(one) and name[0] != "_"]
+    for command in module.commands() if path is None else functions:
+        if path is None or (command.__module__ == name and path.stem != "flags"):
+            parser = Parser()
+            parser.add_function_arguments(command, as_group=False, sub_configs=True)
+            for action in parser._actions:
+                assert action.help and len(action.help.split()) > 1, f"{command.__name__} {action.option_strings}"
+
+
+@pytest.mark.parametrize("room", [*ROOMS, "train.py"])
+def test_no_function_has_more_than_ten_parameters(room: str) -> None:
+    """More are a dataclass, whose fields are documented and checked in one place."""
+    for path in [ROOT / room] if room == "train.py" else sorted((ROOT / room).rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                given = node.args
+                names = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+                assert len(names) <= 10, f"{path.relative_to(ROOT)}: {node.name} has {len(names)} parameters"
+
+
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs", "datasets/bundled/README.md", "Makefile")]
 PAGES = [page for path in PAGES for page in ([path] if path.is_file() else path.glob("*.md"))]
 
@@ -160,10 +187,12 @@ PAGES = [page for path in PAGES for page in ([path] if path.is_file() else path.
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_pages_name_modules_and_files_that_are_there(page: Path) -> None:
     text = page.read_text()
-    for name in re.findall(rf"(?<![\w./])(?:{'|'.join(ROOMS)}|tests)(?:\.[a-z]\w*)+", text):
+    for name in re.findall(rf"(?<![\w./])(?:{'|'.join(ROOMS)}|studies|tests)(?:\.[a-z]\w*)+", text):
         path = ROOT / name.replace(".", "/")
         assert path.is_dir() or path.with_suffix(".py").exists(), name
-    for name in re.findall(r"(?<![\w./-])(?:datasets|encoders|predictors|search|measure|tests|docs)/[\w./-]*\w", text):
+    for name in re.findall(
+        r"(?<![\w./-])(?:datasets|encoders|predictors|search|measure|studies|tests|docs)/[\w./-]*\w", text
+    ):
         assert (ROOT / name).exists(), name
 
 

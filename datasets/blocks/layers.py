@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import numpy as np
 
 from datasets.architectures import texts
-from datasets.networks.analysis import BYTES, TOTALS
+from datasets.networks.analysis import TOTALS
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.network import Network
+from datasets.networks.ops import BYTES
 from datasets.records import Architecture, Architectures, InputError, Op, Space
 
 if TYPE_CHECKING:

@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from datasets.blocks.chain import block_totals
-from datasets.networks.analysis import BYTES, TOTALS, alive, totals
+from datasets.networks.analysis import TOTALS, totals
 from datasets.networks.builder import NetworkBuilder
+from datasets.networks.memory import alive
+from datasets.networks.ops import BYTES
 
 CONV3, CONV1, POOL = 1, 2, 3
 """Numbers of the ops; 0 is a vertex that is not used."""

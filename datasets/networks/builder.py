@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from datasets.architectures import Op
-from datasets.networks.analysis import window
 from datasets.networks.network import Network
+from datasets.networks.ops import window
 
 
 class NetworkBuilder:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from datasets.files.reading import shortened
-from datasets.networks.analysis import BN_EPSILON
 from datasets.networks.builder import NetworkBuilder, same
 from datasets.networks.model import Weights
+from datasets.networks.ops import BN_EPSILON
 from datasets.records import InputError
 
 LARGEST = 2**20

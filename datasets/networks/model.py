@@ -31,11 +31,13 @@ class Model:
         network: the graph.
         weights: by node; None where seeded ones will do.
         source: the file that the network was read from, for runtimes that take it.
+        notes: what the reader assumed, in sentences: which branch was counted, say.
     """
 
     network: Network
     weights: Weights | None = None
     source: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 def weights_to_npz(weights: Weights) -> bytes:

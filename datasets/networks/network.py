@@ -34,7 +34,7 @@ class Port:
 class Network:
     """A directed acyclic graph of ops in topological order, each with its output `shape`, batch dimension left out.
 
-    The vocabulary of ops is that of `datasets.networks.analysis`. Weights and files stand beside it, in a `Model`.
+    The vocabulary of ops is that of `datasets.networks.ops`. Weights and files stand beside it, in a `Model`.
 
     Attributes:
         space: what the key is a text of: a search space's text form, `layers` (the key is the network's JSON form),

@@ -1,7 +1,7 @@
 """Any ONNX file as a `Model`.
 
 Shapes are inferred, constants folded where their values are needed, and nodes mapped to the vocabulary of
-`networks.analysis` (`onnx_ops` says how). What never reaches the output is left out, as every runtime leaves it out.
+`networks.ops` (`onnx_ops` says how). What never reaches the output is left out, as every runtime leaves it out.
 """
 
 from __future__ import annotations

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from datasets.files.reading import shortened
-from datasets.networks.analysis import params, totals
+from datasets.networks.analysis import totals
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
 from datasets.networks.onnx_constants import Constants
+from datasets.networks.ops import params
 from datasets.records import InputError
 
 _POINTWISE = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hswish"}

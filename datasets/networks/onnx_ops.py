@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from datasets.networks.analysis import BN_EPSILON, window
 from datasets.networks.onnx_graph import Graph, Node
+from datasets.networks.ops import BN_EPSILON, window
 from datasets.records import InputError, Op
 
 _FLOATS = (1, 10, 11, 16)  # TensorProto's numbers of float, float16, double, bfloat16

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from datasets.networks.analysis import pads, pair
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
+from datasets.networks.ops import pads, pair
 from datasets.records import InputError, Op
 from measure.builders.weights import BN_EPSILON
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from datasets.networks.analysis import pads, pair
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
+from datasets.networks.ops import pads, pair
 from datasets.records import InputError, Op
 from measure.builders.numpy_reference import evaluate
 

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from datasets.networks.analysis import pads, pair
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
+from datasets.networks.ops import pads, pair
 from datasets.records import InputError
 from measure.builders.weights import BN_EPSILON
 

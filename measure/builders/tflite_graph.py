@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from datasets.networks.analysis import pads, pair
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
+from datasets.networks.ops import pads, pair
 from datasets.records import Op
 from measure.builders.affine import Affine
 from measure.builders.nhwc import dense_weight, is_depthwise, padding, refuse_dilated_pool, window_share

@@ -7,9 +7,9 @@ import math
 import torch
 from torch import nn
 
-from datasets.networks.analysis import pads, pair
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
+from datasets.networks.ops import pads, pair
 from datasets.records import InputError, Op
 from measure.builders.weights import BN_EPSILON
 

@@ -6,10 +6,10 @@ import math
 
 import numpy as np
 
-from datasets.networks.analysis import BN_EPSILON as BN_EPSILON
-from datasets.networks.analysis import pair
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
+from datasets.networks.ops import BN_EPSILON as BN_EPSILON
+from datasets.networks.ops import pair
 
 
 def make_weights(network: Network, seed: int = 0) -> Weights:

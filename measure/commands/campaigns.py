@@ -7,21 +7,23 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from measure.commands.flags import (
     DEVICES,
     MOST_ARCHITECTURES,
+    OtherMachines,
+    Process,
+    Runs,
+    Subjects,
     at_least,
     fail_if_all,
     features_of,
     host_names,
     parse_backends,
     progress,
-    remote_machine,
 )
 from measure.commands.tables import table
-from measure.plan import Protocol
 
 if TYPE_CHECKING:
     from measure.base import Backend
@@ -33,125 +35,92 @@ if TYPE_CHECKING:
 
 
 def run(
-    space: str = "nasbench201",
+    subjects: Subjects = Subjects(),
     backend: str = "ort",
-    limit: int = 20,
-    archs: Path | None = None,
-    onnx: str | None = None,
-    block: bool = False,
-    layers: bool = False,
+    timing: Runs = Runs(),
     phases: bool = False,
     energy: bool = False,
     journal: Path = Path("runs/measure/journal.jsonl"),
-    repeats: int = 1,
-    seed: int = 0,
-    protocol: Protocol | None = None,
-    core: int | None = None,
+    retry: bool = False,
     host: str | None = None,
     devices: Path = DEVICES,
-    timeout: float = 600,
-    retry: bool = False,
-    ssh: str | None = None,
-    python: str = "python3",
-    build: Literal["here", "there"] = "here",
-    scheduler: str | None = None,
+    remote: OtherMachines = OtherMachines(),
 ) -> None:
     """Measure architectures on runtimes of this host, of another (--ssh) or of many (--scheduler).
 
     Stopped at any moment, it goes on where it was.
 
     Args:
-        space: space of the architectures, with its skeleton: nasbench201 or nasbench201(cells=1,channels=16); layers:
-            single layers, which --archs lists as `python -m search layers` does; networks: networks as --onnx takes
-            them, which --archs lists.
+        subjects: what is measured.
         backend: runtimes, separated by commas, each name[:precision[:batch]]: ort,ort:int8,eager:fp32:16.
-        limit: how many distinct random architectures; a larger number only adds to a smaller one. A small space is
-            taken in its own order.
-        archs: a file of architectures instead, one a line.
-        onnx: networks instead, separated by commas: .onnx or .keras files, SPACE:ARCHITECTURE as zoo:resnet18, or
-            torch:MODULE:CALLABLE, which imports that module.
-        block: measure the space's basic block alone instead of the whole network.
-        layers: measure their layers, each alone and once, instead of the whole networks: a look-up table.
+        timing: how often, and in which process.
         phases: measure initialisation, copying in, execution and copying out one by one.
         energy: meter also what one run takes, net of this host at rest (RAPL, NVML, tegrastats); some 5 s a row.
         journal: file that rows are appended to; what stands in it is not measured again.
-        repeats: passes over all architectures, for judging repeatability.
-        seed: of the random architectures.
-        protocol: as many runs as LETI asks for, on servers (more than 100) or on mobile devices (300), by default
-            according to the device; quick: 31, or fewer of long runs, for thousands of networks; layer: 11, for tens of
-            thousands of layers.
-        core: pin what measures to one processor core.
+        retry: measure failed and unstable rows again.
         host: name of the machine in the devices' names; by default it is made from the processor's.
         devices: folder of what `host` wrote: the machine's numbers are those of its NAME.yaml.
-        timeout: seconds that one row may take, building included.
-        retry: measure failed and unstable rows again.
-        ssh: measure on another machine, user@host[:port] or a name of ~/.ssh/config; it needs Python, numpy and the
-            runtime. Nothing is asked at a prompt. GNOMON_SSH is the command if not `ssh`.
-        python: the command there, like ~/venv/bin/python.
-        build: whether artefacts for another machine are built here, or there by what is installed there.
-        scheduler: measure on the workers that have joined this Dask scheduler, of --host NAME or of several, separated
-            by commas: tcp://192.168.0.2:8786.
+        remote: another machine instead, or many.
     """
-    from datasets.files.reading import read_words
-    from datasets.networks.reading import split_names
     from datasets.records import InputError
     from measure.bench import Bench, this_host
-    from measure.campaign import Journal, networks, of_space
-    from measure.lookup import layers_of, listed_layers
+    from measure.campaign import Journal
     from measure.meters import choose_meter
 
+    core, timeout, ssh, scheduler = timing.core, timing.timeout, remote.ssh, remote.scheduler
     hosts = host_names(host, ssh)
-    at_least(1, MOST_ARCHITECTURES, limit=limit)
-    at_least(1, 1000, repeats=repeats)
-    at_least(0, seed=seed)
-    at_least(0.001, timeout=timeout)
-    if block and phases:
-        raise InputError("A block is measured as a whole; leave one of --block and --phases out.")
-    if block and layers:
-        raise InputError("A block is no layer; leave one of --block and --layers out.")
-    if block and energy:
-        raise InputError("The energy is that of whole networks; leave one of --block and --energy out.")
-    if build == "there" and not ssh:
-        raise InputError("--build there asks for another machine; name it with --ssh.")
+    if subjects.block and phases:
+        raise InputError("A block is measured as a whole; leave one of --subjects.block and --phases out.")
+    if subjects.block and energy:
+        raise InputError("The energy is that of whole networks; leave one of --subjects.block and --energy out.")
+    if remote.build == "there" and not ssh:
+        raise InputError("--remote.build there asks for another machine; name it with --ssh.")
     if ssh and scheduler:
         raise InputError("A machine is reached by --ssh or by a --scheduler; leave one out.")
     if scheduler is None and len(hosts) > 1:
         raise InputError("Several hosts are reached by way of a --scheduler; name it, or one host.")
-    files = onnx is not None or space == "networks"
-    if files and block:
-        raise InputError("A block is part of a search space's networks; leave --block out, or name a space.")
-    if scheduler is not None and (core is not None or files):
+    if scheduler is not None and (core is not None or subjects.files):
         raise InputError("With --scheduler, --core is said to `measure worker`, and files (--onnx) are not measured.")
-    listed = space == "layers" and not onnx
-    if onnx:
-        chosen = networks(split_names(onnx), modules=True)
-    elif listed:
-        chosen = listed_layers(archs)
-    elif space == "networks":
-        if archs is None:
-            raise InputError("Name a file of networks, one a line, with --archs, or networks with --onnx.")
-        chosen = networks(read_words(archs, "it should hold one network a line"))
-    else:
-        chosen = of_space(space, limit, archs, seed, block)
-    if layers and not listed:
-        chosen = layers_of(chosen)
+    chosen = _chosen(subjects)
     here = not ssh and scheduler is None
-    backends = parse_backends(backend, core if here else None, protocol, here, hosts)
-    if phases and (remote := [one.runtime for one in backends if one.remote]):
-        raise InputError(f"Backend {remote[0]} runs on another device, which tells no phases; leave --phases out.")
+    backends = parse_backends(backend, core if here else None, timing.protocol, here, hosts)
+    if phases and (without := [one.runtime for one in backends if one.remote]):
+        raise InputError(f"Backend {without[0]} runs on another device, which tells no phases; leave --phases out.")
     for one in backends if energy and here else ():
         choose_meter(one)
-    metric = "block_ms" if block else "exe_ms" if phases else "latency_ms"
+    metric = "block_ms" if subjects.block else "exe_ms" if phases else "latency_ms"
     log, features = Journal(journal), features_of(hosts, devices)
-    there = {"build": build, "core": core, "timeout": timeout, "phases": phases, "energy": energy, "journal": log}
-    remote_bench = remote_machine(ssh, python, **there) if ssh else None
+    there = {"build": remote.build, "core": core, "timeout": timeout, "phases": phases, "energy": energy}
+    remote_bench = remote.reached(**there, journal=log) if ssh else None
     with _measurer(Bench(phases, energy), features, timeout, scheduler, remote_bench) as measurer:
         if remote_bench:
             remote_bench.check(backends)
         if scheduler is None:
             _check_machine(log, backends, remote_bench.host if remote_bench else this_host())
-        measured, failed = _measure(measurer, chosen, backends, log, metric, repeats, retry, energy)
+        measured, failed = _measure(measurer, chosen, backends, log, metric, timing.repeats, retry, energy)
     fail_if_all(measured, failed)
+
+
+def _chosen(subjects: Subjects) -> Chosen:
+    """What the flags choose, and how it becomes networks."""
+    from datasets.files.reading import read_words
+    from datasets.networks.reading import split_names
+    from datasets.records import InputError
+    from measure.campaign import networks, of_space
+    from measure.lookup import layers_of, listed_layers
+
+    listed = subjects.space == "layers" and not subjects.onnx
+    if subjects.onnx:
+        chosen = networks(split_names(subjects.onnx), modules=True)
+    elif listed:
+        return listed_layers(subjects.archs)
+    elif subjects.space == "networks":
+        if subjects.archs is None:
+            raise InputError("Name a file of networks, one a line, with --archs, or networks with --onnx.")
+        chosen = networks(read_words(subjects.archs, "it should hold one network a line"))
+    else:
+        chosen = of_space(subjects.space, subjects.limit, subjects.archs, subjects.seed, subjects.block)
+    return layers_of(chosen) if subjects.layers else chosen
 
 
 def campaign(
@@ -159,10 +128,9 @@ def campaign(
     out: Path,
     journal: Path | None = None,
     limit: int | None = None,
-    core: int | None = None,
+    timing: Process = Process(),
     host: str | None = None,
     devices: Path = DEVICES,
-    timeout: float = 600,
     retry: bool = False,
 ) -> None:
     """Measure a whole table (hours), and write it. Stopped at any moment, it goes on where it was.
@@ -174,10 +142,9 @@ def campaign(
         out: the Parquet file to write.
         journal: as in `run`; by default runs/tables/<name of the table>.jsonl.
         limit: so many architectures of each part only, once.
-        core: pin this process to one processor core.
+        timing: in which process.
         host: name of this machine in the devices' names, as in `run`.
         devices: as in `run`.
-        timeout: seconds that one row may take, building included.
         retry: measure failed and unstable rows again.
     """
     from datasets.records import InputError
@@ -189,14 +156,13 @@ def campaign(
     if len(hosts := host_names(host)) > 1:
         raise InputError("A campaign measures on this host; name one --host, or use `run` with a --scheduler.")
     at_least(1, MOST_ARCHITECTURES, limit=limit)
-    at_least(0.001, timeout=timeout)
     stages = list(read_plan(plan).stages(limit))
     journal = journal or Path("runs/tables") / f"{out.stem}.jsonl"
     log, absent, measured, failed = Journal(journal), set[str](), 0, 0
     for part, number, passes in stages:
         chosen = of_space(part.space, number, None, part.seed, False)
         chosen = layers_of(chosen) if part.layers else chosen
-        named = parse_backends(part.backend, core, part.protocol, False, hosts)
+        named = parse_backends(part.backend, timing.core, part.protocol, False, hosts)
         for one in named:
             name, reason = one.device().name, one.unavailable()
             if reason and name not in absent:
@@ -204,7 +170,7 @@ def campaign(
                 absent.add(name)
         backends = [one for one in named if one.device().name not in absent]
         _check_machine(log, backends, this_host())
-        with _measurer(Bench(part.phases), features_of(hosts, devices), timeout) as measurer:
+        with _measurer(Bench(part.phases), features_of(hosts, devices), timing.timeout) as measurer:
             metric = "exe_ms" if part.phases else "latency_ms"
             now = _measure(measurer, chosen, backends, log, metric, passes, retry)
         measured, failed = measured + now[0], failed + now[1]

@@ -5,21 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from measure.commands.flags import DEVICES, as_json, host_names, remote_machine
+from measure.commands.flags import DEVICES, OtherMachine, as_json, host_names
 
 
-def doctor(json: bool = False, ssh: str | None = None, python: str = "python3") -> None:
+def doctor(json: bool = False, remote: OtherMachine = OtherMachine()) -> None:
     """Tell what this host can measure, how well, and what to do about the rest; takes a few seconds.
 
     Args:
         json: for machines.
-        ssh: another machine instead, as in `run`.
-        python: there, as in `run`.
+        remote: another machine instead.
     """
     from measure.doctor import as_text, diagnose
 
-    if ssh:
-        with remote_machine(ssh, python) as there:
+    if remote.ssh:
+        with remote.reached() as there:
             findings = there.ask("doctor")
     else:
         findings = diagnose()
@@ -31,8 +30,7 @@ def host(
     folder: Path = DEVICES,
     kind: str = "",
     overwrite: bool = False,
-    ssh: str | None = None,
-    python: str = "python3",
+    remote: OtherMachine = OtherMachine(),
 ) -> None:
     """Measure this machine and write its numbers for encoders that read devices.
 
@@ -41,18 +39,17 @@ def host(
         folder: where the file goes.
         kind: server-cpu, desktop-cpu, mobile-cpu, embedded-cpu, ...; by default guessed from the processor's name.
         overwrite: replace a file that is already there.
-        ssh: another machine instead, as in `run`.
-        python: there, as in `run`.
+        remote: another machine instead.
     """
     from datasets.devices import read_device
     from measure.host import describe_host, write_host
 
     def describe(name: str, kind: str) -> dict[str, Any]:
-        if not ssh:
+        if not remote.ssh:
             return describe_host(name, kind)
-        with remote_machine(ssh, python) as there:
+        with remote.reached() as there:
             return there.ask("host", name=name, kind=kind)
 
-    path = write_host(host_names(None, ssh)[0] if name is None else name, folder, kind, overwrite, describe)
+    path = write_host(host_names(None, remote.ssh)[0] if name is None else name, folder, kind, overwrite, describe)
     read_device(path)
     print(path.read_text() + f"written to {path}")

@@ -7,8 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from datasets.files.writing import check_writable, whole_file, write_text
-from measure.commands.flags import as_json, at_least, parse_backends, progress
-from measure.plan import Protocol
+from measure.commands.flags import Process, Runs, as_json, at_least, parse_backends, progress
 
 
 def build(
@@ -85,13 +84,10 @@ def lookup(
     arch: str,
     space: str = "nasbench201",
     backend: str = "ort",
-    passes: int = 3,
+    timing: Runs = Runs(repeats=3),
     reasons: bool = False,
     largest: int = 10,
-    protocol: Protocol = "server",
     journal: Path = Path("runs/measure/lookup.jsonl"),
-    core: int | None = None,
-    timeout: float = 600,
     out: Path | None = None,
 ) -> None:
     """Measure a network, and its layers one by one, and compare the sum with the whole (LETI, Table 1).
@@ -100,13 +96,10 @@ def lookup(
         arch: as in `build`.
         space: as in `run`.
         backend: one runtime, as in `run`.
-        passes: how often everything is measured; +- is the standard deviation over passes.
+        timing: how often everything is measured; +- is the standard deviation over repeats.
         reasons: measure also layers with a cold cache, and each behind the one before it: why a sum is not the whole.
         largest: how many layers to print.
-        protocol: how many runs, as in `run`.
         journal: of all measurements; layers that stand in it are not measured again.
-        core: pin this process to one processor core.
-        timeout: seconds that one row may take.
         out: write everything to a JSON file too.
     """
     import pandas as pd
@@ -118,13 +111,11 @@ def lookup(
 
     if out is not None:
         check_writable(out)
-    at_least(1, 1000, passes=passes)
     at_least(1, largest=largest)
-    at_least(0.001, timeout=timeout)
-    (device,) = parse_backends(backend, core, protocol)
+    (device,) = parse_backends(backend, timing.core, timing.protocol)
     network = read_model(arch, space=space, modules=True).network
-    with Worker(timeout) as bench:
-        table = Lookup(device, Journal(journal), passes, reasons, bench)
+    with Worker(timing.timeout) as bench:
+        table = Lookup(device, Journal(journal), timing.repeats, reasons, bench)
         with progress(sum(len(tasks) for *_, tasks in table.tasks(network))) as bar:
             told = table.measure(network, lambda row: bar.update() and None)
     print(f"{told['network']} on {told['device']}: {told['entries']} layers, {told['different']} different ones; "
@@ -145,8 +136,7 @@ def blackbox(
     evaluations: int = 30,
     seed: int = 0,
     journal: Path = Path("runs/measure/blackbox.jsonl"),
-    core: int | None = None,
-    timeout: float = 600,
+    timing: Process = Process(),
 ) -> None:
     """Let Nevergrad look for the architecture with the most parameters within a latency budget, measured live.
 
@@ -159,8 +149,7 @@ def blackbox(
         evaluations: how many architectures Nevergrad asks for; those that it asks for again cost nothing.
         seed: of Nevergrad.
         journal: of the measurements.
-        core: pin this process to one processor core.
-        timeout: seconds that one measurement may take.
+        timing: in which process.
     """
     from datasets.records import InputError
     from datasets.spaces import parse_space
@@ -171,10 +160,9 @@ def blackbox(
     at_least(0, budget_ms=budget_ms)
     at_least(1, 1_000_000, evaluations=evaluations)
     at_least(0, 2**32 - 1, seed=seed)
-    at_least(0.001, timeout=timeout)
     where = parse_space(space)
-    (device,) = parse_backends(backend, core)
-    with Worker(timeout) as bench, progress(evaluations) as bar:
+    (device,) = parse_backends(backend, timing.core)
+    with Worker(timing.timeout) as bench, progress(evaluations) as bar:
         live = Live(where, device, Journal(journal), bench)
         objective = Objective(where, live, budget_ms)
         minimise(objective, evaluations, seed, lambda value: bar.update() and None)

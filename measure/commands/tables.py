@@ -88,7 +88,7 @@ def repeatability(file: Path) -> None:
     """Print how much the medians of repeats vary (coefficient of variation, percent), drift-corrected and raw.
 
     Args:
-        file: a journal of `run --repeats 3`, or a table made from one.
+        file: a journal of `run --timing.repeats 3`, or a table made from one.
     """
     from datasets.files.table_file import read_table
     from measure.campaign import read_journal

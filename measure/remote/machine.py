@@ -138,7 +138,7 @@ class Remote:
                 reason = f"the package {missing[0]} is not installed" if missing else backend.bound
                 if reason:
                     raise InputError(
-                        f"Backend {backend.runtime} cannot be built here, because {reason}; say --build there."
+                        f"Backend {backend.runtime} cannot be built here, because {reason}; say --remote.build there."
                     )
             why = self.ask("unavailable", backend=describe_backend(backend), build=self.build == "there")
             if why:

@@ -169,10 +169,14 @@ class Connection:
             raise InputError(why_not(self.address, self.python, self.patience, *self._end())) from error
         need = f"{self.python} on {self.address}"
         if word == "numpy":
-            raise InputError(f"{need} has no numpy; install numpy and the runtime there, or name another --python.")
+            raise InputError(
+                f"{need} has no numpy; install numpy and the runtime there, or name another --remote.python."
+            )
         if word.startswith("old"):
             oldest = ".".join(map(str, OLDEST))
-            raise InputError(f"{need} is Python {word[4:]}, but {oldest} or later is needed; name another --python.")
+            raise InputError(
+                f"{need} is Python {word[4:]}, but {oldest} or later is needed; name another --remote.python."
+            )
 
     def _first_word(self) -> str:
         """What the first lines of Python say; what the login shell says before is nothing to us."""
@@ -247,7 +251,7 @@ def why_not(address: str, python: str, patience: float, status: int | None, said
     if status == 255:
         return f"{address} cannot be reached: {last}."
     if status in (126, 127):
-        return f"There is no {python} on {address}; install Python there, or name another with --python."
+        return f"There is no {python} on {address}; install Python there, or name another with --remote.python."
     return f"No runner starts on {address}: {last}."
 
 

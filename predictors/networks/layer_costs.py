@@ -10,7 +10,7 @@ import numpy as np
 
 from datasets.blocks.layers import Layer, Work
 from datasets.files.checkpoint import array
-from datasets.networks.analysis import BYTES
+from datasets.networks.ops import BYTES
 from datasets.records import Architectures, Device, InputError, Measurements, find_device
 from predictors.base import Log, devices_of, restored, silent
 from predictors.networks.calibration import calibrate

@@ -1,6 +1,6 @@
 """A shaped network as the pieces that a runtime runs one by one, each with what its cost is made of.
 
-A piece is one op with the batch norms and activations that runtimes fold into it (`analysis.entries`). It
+A piece is one op with the batch norms and activations that runtimes fold into it (`parts.entries`). It
 costs
 
 - what a layer predictor says of the layer of PerfNetRT's tables that it is. Where it is none (11x11 kernels, sides
@@ -13,6 +13,7 @@ costs
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,8 +21,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from datasets.blocks.layers import Layer
-from datasets.networks.analysis import BYTES, VOCABULARY, entries, label, macs, pads, pair, params
 from datasets.networks.network import Network
+from datasets.networks.ops import BYTES, ITEM, VIEWS, VOCABULARY, macs, pads, pair, param_bytes, tensor_bytes
+from datasets.networks.parts import entries, label
 from datasets.records import Architectures, Op
 
 SMOOTH = ("sigmoid", "tanh", "silu", "softmax", "Softmax", "Erf", "Exp", "Gelu", "Elu", "Selu", "Softplus", "Mish",
@@ -34,9 +36,6 @@ TANH = ("tanh", "Tanh")
 STEPPED = ("hswish", "hsigmoid", "HardSigmoid", "HardSwish", "LeakyRelu", "PRelu", "Clip")
 """Functions of a few instructions, which runtimes often run apart from the layer before."""
 
-VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Cast")
-"""What only tells the same bytes another shape."""
-
 _MOVERS = """
 Add Sub Mul Div Neg Abs Relu Min Max Mean Sum Reciprocal Floor Ceil Round Sign Not And Or Equal Greater Less Where
 BatchNormalization InstanceNormalization LayerNormalization GroupNormalization LpNormalization RMSNormalization LRN
@@ -45,7 +44,7 @@ GlobalAveragePool GlobalMaxPool AveragePool MaxPool LpPool Concat Split Slice Ga
 Expand Tile Resize Upsample DepthToSpace SpaceToDepth QuantizeLinear DequantizeLinear DynamicQuantizeLinear
 MatMul Gemm MatMulInteger Einsum Conv ConvInteger QLinearConv QLinearMatMul ConvTranspose"""
 
-KNOWN = VOCABULARY | {"truncate", *SMOOTH, *STEPPED, *VIEWS, *_MOVERS.split()}
+KNOWN = VOCABULARY | {"truncate", *SMOOTH, *STEPPED, *VIEWS, "Cast", *_MOVERS.split()}
 """Ops that move as many bytes as they read and write, or say their multiply-accumulates; others are told by name."""
 
 KINDS = ("convolution", "depthwise", "pooling", "dense", "moved")
@@ -93,11 +92,16 @@ def pieces(network: Network, batch: int | None = None) -> list[Piece]:
 
 def _piece(network: Network, inputs: Sequence[Sequence[int]], nodes: Sequence[int], batch: int) -> Piece:
     ops, head = [network.ops[node] for node in nodes], network.ops[nodes[0]]
-    before = [network.ops[source].attrs["shape"] for source in inputs[nodes[0]]] or [head.attrs["shape"]]
-    elements = [batch * math.prod(op.attrs["shape"]) for op in ops]
-    kind, layer = _layer(ops, tuple(before[0]), batch)
-    weights = BYTES * sum(params(op, tuple(before[0])) for op in ops if op.kind != "bn" or kind == "moved")
-    moved = BYTES * (batch * sum(map(math.prod, before)) + elements[-1]) + weights
+    before = [network.ops[source] for source in inputs[nodes[0]]] or [head]
+    shape: tuple[int, ...] = before[0].attrs["shape"]
+    samples, times = 1 if head.attrs.get("whole") else batch, head.attrs.get("times", 1)
+    elements = [samples * math.prod(op.attrs["shape"]) for op in ops]
+    kind, layer = _layer(ops, shape, samples)
+    weights = sum(param_bytes(op, shape) for op in ops if op.kind != "bn" or kind == "moved")
+    read = sum(tensor_bytes(op, batch) for op in before) + weights
+    if "read_bytes" in head.attrs:
+        read, weights = samples * head.attrs["read_bytes"], 0
+    moved = read + sum(tensor_bytes(network.ops[node], batch) for node in (nodes[-1], *_items(network, nodes[-1])))
     if kind not in ("convolution", "depthwise", "dense"):  # nothing is folded into what has no sums in registers
         moved += 2 * BYTES * sum(elements[1:])
     if head.kind in VIEWS:
@@ -106,8 +110,14 @@ def _piece(network: Network, inputs: Sequence[Sequence[int]], nodes: Sequence[in
         name: sum(n for op, n in zip(ops, elements, strict=True) if op.kind in kinds)
         for name, kinds in (("smooth", set(SMOOTH) - set(TANH)), ("tanh", TANH), ("stepped", STEPPED))
     }
-    work = batch * macs(head, tuple(before[0]))
-    return Piece(label(network, nodes), kind, head.kind, work, moved, weights, layer, **count)
+    work = times * samples * macs(head, shape)
+    return Piece(label(network, nodes), kind, head.kind, work, times * moved, weights, layer, **count)
+
+
+def _items(network: Network, node: int) -> list[int]:
+    """Further outputs of an op, which stand directly behind it."""
+    behind = itertools.takewhile(lambda n: network.ops[n].kind == ITEM, range(node + 1, len(network.ops)))
+    return list(behind)
 
 
 def _layer(ops: Sequence[Op], shape: tuple[int, ...], batch: int) -> tuple[str, dict[str, int]]:

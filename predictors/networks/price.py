@@ -13,8 +13,9 @@ import numpy as np
 
 from datasets.figures import new_figure
 from datasets.files.reading import listed
-from datasets.networks.analysis import BYTES, uncounted
+from datasets.networks.analysis import uncounted
 from datasets.networks.network import Network, Port
+from datasets.networks.ops import tensor_bytes
 from datasets.records import Device
 from predictors.metrics import plain
 from predictors.networks.layer_sum import LayerSum
@@ -110,8 +111,7 @@ def price(predictor: LayerSum, network: Network, device: Device | None, level: f
 
 def _bytes(network: Network, ports: Sequence[Port]) -> int:
     """What all inputs, or outputs, of a run take together."""
-    shapes = (network.ops[port.node].attrs["shape"] for port in ports)
-    return BYTES * (network.batch or 1) * sum(map(math.prod, shapes))
+    return sum(tensor_bytes(network.ops[port.node], network.batch or 1) for port in ports)
 
 
 def _warnings(

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from datasets.files.reading import listed
-from datasets.networks.analysis import cut, entries, label
 from datasets.networks.network import SMALLEST, Network
+from datasets.networks.parts import cut, entries, label
 from datasets.records import Architectures, Cost, CostModel, Device, InputError
 
 
 @dataclass
 class Tabulated(CostModel):
-    """Prices architectures by a table that `python -m measure run --layers true` and `measure table` made.
+    """Prices architectures by a table that `python -m measure run --subjects.layers true` and `measure table` made.
 
     Attributes:
         path: of the table.

@@ -124,6 +124,8 @@ def run(
         Whether the run is done now, was complete before, or another process is at it.
     """
     config = {"predictor": to_config(predictor), "sets": str(sets), "device_set": device_set, "name": name, **settings}
+    samples = {key: settings[key] for key in ("shots", "draws", "sampler")}
+    flags = {key: value for key, value in config.items() if key not in samples} | {"samples": samples}
 
     def work(place: Path) -> Run:
         devices = _devices(sets, device_set, settings["sources"], settings["seed"])
@@ -131,7 +133,7 @@ def run(
         rows = [{"predictor": name, **row} for row in study(devices, predictor, **told, log=_tell)]
         m = devices.measurements
         predictor.metadata_ = {"dataset": m.name, "fingerprint": m.fingerprint(), "device_set": devices.name}
-        return Run(config, predictor, rows)
+        return Run(flags, predictor, rows)
 
     named_ = f"{name}-{device_set.replace(':', '-')}-{settings['seed']}"
     return run_once(named(folder, named_, config), SHORT, work, study=True)

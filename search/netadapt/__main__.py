@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -12,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 from datasets.cli import main
 from datasets.files.writing import write_text
 from datasets.networks.network import Network
+from datasets.records import InputError
+from search.netadapt.adapt import Adaptation
 
 if TYPE_CHECKING:
     from datasets.networks.model import Weights
@@ -20,30 +24,81 @@ if TYPE_CHECKING:
     from search.netadapt.widths import Priced, WidthSearch
 
 
+@dataclass(frozen=True)
+class LatencyFlags:
+    """What latency the network may have, and how it is known.
+
+    Attributes:
+        budget_ms: latency to reach in ms; above 0 it counts instead of --budget-ratio.
+        measured_ms: latency of the whole network, measured directly; sums of the table are scaled to it. 0: not known.
+        runtime: of this host (ort, litert, ...), on which networks that keep the budget by the table are measured;
+            iterations go on where they do not. By default the table is believed.
+    """
+
+    budget_ms: float = 0.0
+    measured_ms: float = 0.0
+    runtime: str = ""
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.budget_ms < math.inf and 0 <= self.measured_ms < math.inf):
+            raise InputError(
+                f"--budget-ms and --latency.measured_ms are 0 or more, not {self.budget_ms:g} and {self.measured_ms:g}."
+            )
+
+
+@dataclass(frozen=True)
+class WidthFlags:
+    """How a width that keeps a step's limit is looked for.
+
+    Attributes:
+        search: exact (ours), binary (the paper's) or sequential (NetAdapt's).
+        threshold: of the binary search.
+        conv: step of convolutions' widths; the table has to reach down to it.
+        dense: step of dense layers' features.
+    """
+
+    search: Literal["exact", "binary", "sequential"] = "exact"
+    threshold: int = 16
+    conv: int = 8
+    dense: int = 64
+
+    def __post_init__(self) -> None:
+        for name in ("threshold", "conv", "dense"):
+            if getattr(self, name) < 1:
+                raise InputError(f"--widths.{name} must be 1 or more, not {getattr(self, name)}.")
+
+
+@dataclass(frozen=True)
+class TrainingFlags:
+    """What the network learns, and how.
+
+    Attributes:
+        first_steps: training steps of the whole network at the beginning, unless it is an ONNX file.
+        data: folder of CIFAR-10's python version; by default the digits task is learnt, which is made up here.
+        batch: images a step.
+        rate: the highest learning rate.
+    """
+
+    first_steps: int = 400
+    data: Path | None = None
+    batch: int = 125
+    rate: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.first_steps < 0:
+            raise InputError(f"--training.first_steps must be 0 or more, not {self.first_steps}.")
+
+
 def netadapt(
     lut: Path,
     network: str = "alexnet",
     space: str = "small_zoo",
     device: str = "",
     budget_ratio: float = 0.5,
-    budget_ms: float = 0.0,
-    measured_ms: float = 0.0,
-    runtime: str = "",
-    delta: float = 0.05,
-    decay: float = 0.96,
-    steps: int = 10,
-    long_steps: int = 400,
-    first_steps: int = 400,
-    choice: Literal["loss", "accuracy"] = "loss",
-    search: Literal["exact", "binary", "sequential"] = "exact",
-    threshold: int = 16,
-    conv: int = 8,
-    dense: int = 64,
-    data: Path | None = None,
-    batch: int = 125,
-    rate: float = 0.01,
-    devices: str = "",
-    seed: int = 0,
+    latency: LatencyFlags = LatencyFlags(),
+    adaptation: Adaptation = Adaptation(long_steps=400),
+    widths: WidthFlags = WidthFlags(),
+    training: TrainingFlags = TrainingFlags(),
     out: Path = Path("runs/netadapt/run"),
 ) -> None:
     """NetAdapt: narrow a network until a look-up table says that it keeps a latency budget.
@@ -58,42 +113,24 @@ def netadapt(
         space: of the network, with its skeleton.
         device: name of a device of the table; may be left out where there is only one.
         budget_ratio: latency to reach, as a share of the whole network's.
-        budget_ms: latency to reach in ms; above 0 it counts instead.
-        measured_ms: latency of the whole network, measured directly; sums of the table are scaled to it. 0: not known.
-        runtime: of this host (ort, litert, ...), on which networks that keep the budget by the table are measured;
-            iterations go on where they do not. By default the table is believed.
-        delta: latency that the first iteration takes off, as a share of the whole network's.
-        decay: of that step, from one iteration to the next.
-        steps: tuning steps of every proposal (T).
-        long_steps: tuning steps at the end.
-        first_steps: training steps of the whole network at the beginning, unless it is an ONNX file.
-        choice: what proposals are judged by on held-out images: their cross-entropy (loss) against that of the network
-            as it is, tuned for as many steps; or the accuracy that they lose (the paper's).
-        search: how a width that keeps the step's limit is looked for: exact (ours), binary (the paper's) or
-            sequential (NetAdapt's).
-        threshold: of the binary search.
-        conv: step of convolutions' widths; the table has to reach down to it.
-        dense: step of dense layers' features.
-        data: folder of CIFAR-10's python version; by default the digits task is learnt, which is made up here.
-        batch: images a step.
-        rate: the highest learning rate.
-        devices: one worker process for each, separated by commas (cpu,cpu or cuda:0,cuda:1); none: no other process.
-        seed: of everything that is drawn.
+        latency: what latency it may have in ms, and how that is known.
+        adaptation: how it is adapted.
+        widths: how a width that keeps a step's limit is looked for.
+        training: what is learnt, and how.
         out: folder of the record and of what is found.
     """
     from measure.builders.saved import save_network
-    from search.netadapt.adapt import Adaptation
 
     whole, weights = _network(network, space)
-    trainer = _trainer(data, batch, rate)
-    searched = _search(_priced(whole, lut, device, measured_ms), search, threshold, conv, dense)
+    trainer = _trainer(training.data, training.batch, training.rate)
+    priced = _priced(whole, lut, device, latency.measured_ms)
+    searched = _search(priced, widths.search, widths.threshold, widths.conv, widths.dense)
     priced = searched.priced
     ms = priced.latency_ms(priced.groups.sizes)
-    ratio = budget_ms / ms if budget_ms > 0 else budget_ratio
-    adaptation = Adaptation(delta, decay, steps, long_steps, choice, seed, tuple(filter(None, devices.split(","))))
-    start = partial(_start, trainer, whole, weights, first_steps, seed)
+    ratio = latency.budget_ms / ms if latency.budget_ms > 0 else budget_ratio
+    start = partial(_start, trainer, whole, weights, training.first_steps, adaptation.seed)
     log = partial(print, file=sys.stderr, flush=True)
-    measure = _measure(runtime, whole, ms) if runtime else None
+    measure = _measure(latency.runtime, whole, ms) if latency.runtime else None
     (found,) = adaptation(priced.groups, start, priced.latency_ms, searched, trainer, [ratio], out, log, measure)
     paths = save_network(found.groups.resized(found.widths), found.weights, out)
     _tell(found, ms, paths)

@@ -47,7 +47,7 @@ class Adaptation:
         long_steps: tuning steps of the network that keeps a budget.
         choice: what a proposal's loss is counted in: `loss` (cross-entropy, against a control) or `accuracy`.
         seed: every tuning's own is drawn from it and the iteration, and by `accuracy` from the group too.
-        devices: one worker process for each (cpu, cpu; cuda:0, cuda:1); none: all in this process.
+        devices: one worker process for each, as [cpu,cpu] or [cuda:0,cuda:1]; none: all in this process.
     """
 
     delta: float = 0.05

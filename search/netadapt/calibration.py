@@ -17,8 +17,10 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from datasets.networks.analysis import BYTES, cut, entries, totals
+from datasets.networks.analysis import totals
 from datasets.networks.network import Network
+from datasets.networks.ops import BYTES
+from datasets.networks.parts import cut, entries
 from predictors.networks.calibration import calibrate as weigh
 from search.netadapt.channels import Groups
 from search.netadapt.layer_table import LayerGrid, LayerTable

@@ -13,8 +13,9 @@ from functools import cached_property
 
 import numpy as np
 
-from datasets.networks.analysis import FOLDED, cut, entries
 from datasets.networks.network import Network
+from datasets.networks.ops import FOLDED
+from datasets.networks.parts import cut, entries
 from datasets.records import InputError, Op
 from search.netadapt.layers import Layer, read_layer
 

@@ -97,6 +97,8 @@ def layers(
         direct: how many whole networks of random widths to add for each network, beside itself, for judging the sums.
         seed: of those widths.
     """
+    if not 0 <= direct <= 10_000:
+        raise InputError(f"--direct must be 0 to 10,000, not {direct}.")
     found = [find_groups(open_network(name, space)) for name in split_names(network)]
     lines = [one.network().key for one in layers_to_measure(found, grid)]
     for groups in found if direct else ():

@@ -16,8 +16,8 @@ import numpy as np
 
 from datasets.files.reading import listed
 from datasets.files.table_file import read_values
-from datasets.networks.analysis import entries
 from datasets.networks.network import Network
+from datasets.networks.parts import entries
 from datasets.records import InputError
 from search.netadapt.layers import Layer, read_layer
 

@@ -1,6 +1,6 @@
 """Single layers whose channels vary: what a look-up table has one grid for.
 
-A layer is an entry of `networks.analysis.entries`, cut out of its network: one op and the batch norms and activations
+A layer is an entry of `networks.parts.entries`, cut out of its network: one op and the batch norms and activations
 behind it. Its kind is the text of that layer with "in" where its input's channels stand and "out" where its output's
 do; a depthwise convolution, a pooling or an addition has as many of both, so its kind knows only "in".
 """
@@ -31,7 +31,7 @@ class Layer:
         return OUT not in _words(self.kind)
 
     def network(self) -> Network:
-        """The layer as the network that is measured; the same text as `datasets.networks.analysis.cut` gives it."""
+        """The layer as the network that is measured; the same text as `datasets.networks.parts.cut` gives it."""
         numbers = {IN: self.channels_in, OUT: self.channels_out}
         ops, edges = json.loads(self.kind)
         filled = [

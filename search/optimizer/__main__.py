@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +26,32 @@ if TYPE_CHECKING:
 
 METHODS: tuple[Literal["imitate", "through"], ...] = ("imitate", "through")
 """One after the other, Methods 1 and 2."""
+MOST = {"predictors": 1000, "networks": 1000, "synthetic": 100_000, "steps": 10_000_000}
+"""Largest settings of a training; all are 1 or more."""
+
+
+@dataclass(frozen=True)
+class OptimizerTraining:
+    """What is trained, once for all devices.
+
+    Attributes:
+        predictors: of accuracies, different in their seeds; their mean counts.
+        networks: of each training method.
+        synthetic: devices that are made up beside the sources.
+        steps: of training, for each network.
+        seed: of everything that is drawn.
+    """
+
+    predictors: int = 1
+    networks: int = 2
+    synthetic: int = 300
+    steps: int = 1500
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, most in MOST.items():
+            if not 1 <= getattr(self, name) <= most:
+                raise InputError(f"--training.{name} must be 1 to {most:,}, not {getattr(self, name)}.")
 
 
 def optimize(
@@ -35,12 +62,8 @@ def optimize(
     sources: str = "",
     few: Path | None = None,
     metric: str = "accuracy_cifar100",
-    networks: int = 2,
-    predictors: int = 1,
-    synthetic: int = 300,
-    steps: int = 1500,
+    training: OptimizerTraining = OptimizerTraining(),
     rounds: int = 2,
-    seed: int = 0,
     folder: Path = Path("runs/search/networks"),
 ) -> None:
     """Ask networks that have learnt to optimise for the best cell of a new device (Approach 2).
@@ -53,40 +76,41 @@ def optimize(
         sources: names of the devices that are learnt from, separated by commas; by default all others.
         few: table with the new device's latencies on the reference cells; by default that of the sources.
         metric: which accuracy of the table.
-        networks: of each training method.
-        predictors: of accuracies, different in their seeds; their mean counts.
-        synthetic: devices that are made up beside the sources.
-        steps: of training, for each network.
+        training: what is trained.
         rounds: of the local search round what networks propose.
-        seed: of everything that is drawn.
         folder: of what was trained and of the reference cells' names (references.txt). Another device with the same
             sources needs no training; one that was among them is refused.
     """
     from predictors.base import Predictor
     from search.optimizer.cost_models import CostModels
 
+    if not 0 < budget_ms < np.inf:
+        raise InputError(f"--budget-ms must be a latency above 0, not {budget_ms:g}.")
+    if not 0 <= rounds <= 1000:
+        raise InputError(f"--rounds must be 0 to 1,000, not {rounds}.")
     m, values = read_measurements(latency), read_measurements(accuracy)
     table, tabled = lookup(values.architectures, values.matrix(metric)[:, 0])
     find_device(m.devices, device if few is None else m.devices[0].name)
     names = sources.split(",") if sources else [known.name for known in m.devices if known.name != device]
     learnt = m.where(devices=names)
-    where, sizes = folder / f"seed{seed}", {"networks": networks, "synthetic": synthetic, "steps": steps}
+    where = folder / f"seed{training.seed}"
     tables = {
         "accuracy": str(accuracy),
         "latency": str(latency),
         "sources": ",".join(sorted(names)),
         "metric": metric,
     }
-    about: dict[str, str | int] = {**tables, "predictors": predictors, **sizes}
+    about: dict[str, str | int] = {**tables, **vars(training)}
+    about.pop("seed")  # the folder's name says it
     saved = where / "settings.json"
     if not saved.is_file():
-        accuracies = accuracy_net(values, metric, seed, predictors)
+        accuracies = accuracy_net(values, metric, training.seed, training.predictors)
         _begin(where, about)
-        _train(learnt, accuracies, tabled, where, seed=seed, **sizes)
+        _train(learnt, accuracies, tabled, where, training)
         write_text(saved, json.dumps(about))
     _check(where, about)
     costs, net = CostModels.load(where), Predictor.load(where / "accuracy.pt")
-    made = [OptimizerNetwork.load(_file(where, method, i)) for i in range(networks) for method in METHODS]
+    made = [OptimizerNetwork.load(_file(where, method, i)) for i in range(training.networks) for method in METHODS]
 
     def quality(archs: Architectures) -> np.ndarray:
         said, known = net.predict(Architectures(tabled.space, archs.decisions), None), table(archs)
@@ -132,10 +156,7 @@ def _train(
     accuracy: MLP | Ensemble,
     tabled: Architectures,
     where: Path,
-    networks: int,
-    synthetic: int,
-    steps: int,
-    seed: int,
+    training: OptimizerTraining,
 ) -> None:
     """Both stages; networks that are there are trained already."""
     import torch
@@ -147,13 +168,14 @@ def _train(
     start = time.process_time()
     known = m.architectures[np.flatnonzero(~np.isnan(m.matrix("latency_ms")).any(axis=1))]
     known = known[np.flatnonzero(known.space.connected(known))]
-    costs = CostModels(Conditioned(), DeviceNet(steps=steps)).fit(m, known, seed)
+    costs = CostModels(Conditioned(), DeviceNet(steps=training.steps)).fit(m, known, training.seed)
     objective = Objective(tabled, lambda p: accuracy.predict_relaxed(p, p), (costs.net.predict_relaxed,))
-    devices = torch.from_numpy(costs.devices(synthetic, np.random.default_rng(seed))).float()[:, None]
-    for i in range(networks):
+    rng = np.random.default_rng(training.seed)
+    devices = torch.from_numpy(costs.devices(training.synthetic, rng)).float()[:, None]
+    for i in range(training.networks):
         for method in METHODS:
             if not (file := _file(where, method, i)).is_file():
-                OptimizerNetwork(method, steps=steps, seed=i).fit(objective, devices, print).save(file)
+                OptimizerNetwork(method, steps=training.steps, seed=i).fit(objective, devices, print).save(file)
     costs.save(where)
     accuracy.save(where / "accuracy.pt")
     write_text(where / "references.txt", "\n".join(costs.net.references_.keys) + "\n")

@@ -17,20 +17,21 @@ predictors adapt {}/conditioned.pt --measurements {}/table.parquet --device toy_
 predictors score {}/linear.pt scores.parquet --limit 20
 predictors show {}/linear.pt
 predictors export {}/linear.pt p.onnx
-predictors compare {} --claims {}/none.yaml
-predictors summarise {} --claims {}/none.yaml
+predictors compare {}
+predictors summarise {}
+studies claims {} --file {}/none.yaml
 datasets show {}/ours.onnx --batch 1
 datasets describe {}/data.yaml --metric latency_ms --out figures
 datasets enumerate small_zoo --out all.parquet --totals true
 datasets leti {}/data.yaml out.json --metric latency_ms
 measure table --journal {}/j.jsonl --out t.parquet --unstable true --quiet 1.1
 measure repeatability --file {}/table.parquet
-measure run --space nasbench201 --backend tensorrt --limit 2 --repeats 1 --seed 0 --timeout 5 --protocol quick \
---host x
+measure run --space nasbench201 --backend tensorrt --limit 2 --timing.repeats 1 --seed 0 --timing.timeout 5 \
+--protocol quick --host x
 measure build --arch KEY --space nasbench201(cells=1,channels=8) --backend ort:fp32:1 --block true --out built
 measure delegates --file {}/ours.onnx
-search exhaustive --accuracy {}/accuracy.parquet --latency {}/table.parquet --budget_ms 5 --device toy_0 --memory_mb \
-9 --out x.png
+search exhaustive --accuracy {}/accuracy.parquet --latency {}/table.parquet --budget_ms 5 --device toy_0 \
+--problem.memory_mb 9 --out x.png
 search bisect --accuracy {}/accuracy.parquet --latency {}/table.parquet --proxy {}/table.parquet --proxy_device \
 toy_1 --budget_ms 5 --device toy_0 --measurements 3 --delta 0.1 --equation budget --refine true --seed 1 --out x.png
 search evolve --accuracy {}/accuracy.parquet --latency {}/table.parquet --budget_ms 5 --device toy_0 --measurements \

@@ -11,7 +11,7 @@ from tests.fuzz.families.predictor_files import change_checkpoint
 from tests.fuzz.family import Command, Family, Files
 from tests.fuzz.mutations import change_json, change_text
 
-SIZES = ["--networks", "1", "--synthetic", "8", "--steps", "3", "--rounds", "1"]
+SIZES = ["--training.networks", "1", "--training.synthetic", "8", "--training.steps", "3", "--rounds", "1"]
 
 
 def _command(beside: Path, folder: Path) -> Command:

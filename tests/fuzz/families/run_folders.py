@@ -1,5 +1,6 @@
-"""Run folders of `train.py` that are compared, those of `transfer` that are summarised, and claims about them."""
+"""Run folders of `train.py` that are compared, those of `transfer` that are summarised, and claims about rows."""
 
+import json
 from pathlib import Path
 from random import Random
 
@@ -16,7 +17,7 @@ CLAIM = {"claim": "it ranks", "metric": "spearman", "target": 0.5, "where": {"se
 
 
 def _runs(folder: Path) -> list[Files]:
-    """A study of two runs, with claims."""
+    """A folder of two runs."""
     import train
 
     bench(folder)
@@ -25,9 +26,7 @@ def _runs(folder: Path) -> list[Files]:
         if not (study / name).exists():
             flags = {"data": folder / "data.yaml", "split": folder / "split.yaml", "predictor": folder / f"{name}.yaml"}
             train.command([f"--{flag}={value}" for flag, value in {**flags, "out": study / name}.items()])
-    files = {str(path.relative_to(study)): path.read_bytes() for path in study.glob("*/*") if path.suffix != ".html"}
-    claims = yaml.safe_dump([CLAIM, {**CLAIM, "where": {"predictor": "best", "set": "test"}}], sort_keys=False)
-    return [{**files, "claims.yaml": claims.encode()}]
+    return [{str(path.relative_to(study)): path.read_bytes() for path in study.glob("*/*") if path.suffix != ".html"}]
 
 
 def _edit_runs(files: Files, rng: Random) -> Files:
@@ -54,39 +53,49 @@ def _edit_runs(files: Files, rng: Random) -> Files:
 
 
 def _compare(case: Path, beside: Path, rng: Random) -> Command:
-    return ["predictors", "compare", str(case), *rng.choice(([], ["--claims", str(case / "claims.yaml")]))]
+    return ["predictors", "compare", str(case)]
+
+
+def _claims(folder: Path) -> list[Files]:
+    """Claims, and the rows that they are about."""
+    rows = [row for run in ("mean", "linear") for row in json.loads(_runs(folder)[0][f"{run}/metrics.json"])]
+    claims = yaml.safe_dump([CLAIM, {**CLAIM, "where": {"predictor": "best", "set": "test"}}], sort_keys=False)
+    return [{"summary.json": json.dumps(rows).encode(), "claims.yaml": claims.encode()}]
 
 
 def _edit_claims(files: Files, rng: Random) -> Files:
-    return {**files, "claims.yaml": change_yaml(files["claims.yaml"], rng)}
+    if rng.random() < 0.7:
+        return {**files, "claims.yaml": change_yaml(files["claims.yaml"], rng)}
+    return {**files, "summary.json": change_json(files["summary.json"], rng)}
+
+
+def _check(case: Path, beside: Path, rng: Random) -> Command:
+    return ["studies", "claims", str(case), "--file", str(case / "claims.yaml")]
 
 
 def _study(folder: Path) -> list[Files]:
-    """A study of new devices: one run, with claims about its rows."""
-    from predictors.__main__ import transfer
+    """A study of new devices: one run."""
+    from predictors.commands.studies import Sampling, transfer
     from predictors.new_devices.proxies import OwnLine
 
     bench(folder)
     study = folder / "transfers"
     if not study.exists():
-        transfer(OwnLine(), folder / "sets.yaml", "toy", study, "own", 20, [5], 2)
+        transfer(OwnLine(), folder / "sets.yaml", "toy", study, "own", 20, Sampling([5], 2))
     (run,) = study.iterdir()
-    claims = yaml.safe_dump([{**CLAIM, "where": {"cells": "all"}}], sort_keys=False)
-    return [{"own/metrics.json": (run / "metrics.json").read_bytes(), "claims.yaml": claims.encode()}]
+    return [{"own/metrics.json": (run / "metrics.json").read_bytes()}]
 
 
 def _edit_study(files: Files, rng: Random) -> Files:
-    if rng.random() < 0.5:
-        return _edit_claims(files, rng)
     return {**files, "own/metrics.json": change_json(files["own/metrics.json"], rng)}
 
 
 def _summarise(case: Path, beside: Path, rng: Random) -> Command:
-    return ["predictors", "summarise", str(case), "--claims", str(case / "claims.yaml")]
+    return ["predictors", "summarise", str(case)]
 
 
 FAMILIES = (
     Family("run folder", _runs, _edit_runs, _compare, share=0.3),
-    Family("transfer folder and claims", _study, _edit_study, _summarise, share=0.7),
-    Family("claims yaml", _runs, _edit_claims, _compare, share=0.2),
+    Family("transfer folder", _study, _edit_study, _summarise, share=0.7),
+    Family("claims yaml", _claims, _edit_claims, _check, share=0.2),
 )

@@ -1,0 +1,86 @@
+"""Networks in parts: what a runtime runs as one, a part as a network of its own, and its label."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from datasets.architectures import Op
+from datasets.networks.network import Network
+from datasets.networks.ops import FOLDED, ITEM
+
+
+def entries(network: Network) -> list[list[int]]:
+    """What a runtime runs as one: an op with the batch norms and activations behind it that nothing else reads.
+
+    The nodes of every entry, in the network's order; what never reaches the output, or only
+    constants feed, is not there.
+    """
+    inputs = network.sources()
+    ends = {port.node for port in network.outputs}
+    constant, needed = set[int](), set(ends)
+    for node, op in enumerate(network.ops):
+        if op.kind == "zero" or (inputs[node] and constant.issuperset(inputs[node])):
+            constant.add(node)
+    for node in reversed(range(len(network.ops))):
+        if node in needed:
+            needed.update(inputs[node])
+    idle = {node for node, op in enumerate(network.ops) if op.kind in ("input", ITEM)}
+    real = [node for node in range(len(network.ops)) if node in needed and node not in constant | idle]
+    readers: dict[int, list[int]] = {node: [] for node in range(len(network.ops))}
+    for node in real:
+        for source in inputs[node]:
+            readers[source].append(node)
+    found, taken = [], set()
+    for node in real:
+        if node in taken:
+            continue
+        entry = [node]
+        while entry[-1] not in ends and len(after := readers[entry[-1]]) == 1 and network.ops[after[0]].kind in FOLDED:
+            entry += after
+        taken.update(entry)
+        found.append(entry)
+    return found
+
+
+def cut(network: Network, nodes: Sequence[int]) -> Network:
+    """Some nodes of a network, in order, as a network of its own; its key says all that it is."""
+    inputs, ops, edges, new = network.sources(), list[Op](), list[tuple[int, int, int]](), dict[int, int]()
+
+    def add(op: Op, *sources: int) -> int:
+        ops.append(op)
+        edges.extend((source, len(ops) - 1, port) for port, source in enumerate(sources))
+        return len(ops) - 1
+
+    def shape(node: int) -> tuple[int, ...]:
+        return network.ops[node].attrs["shape"]
+
+    main = shape(inputs[nodes[0]][0])
+    start = add(Op("input", {"shape": main}))
+    for node in nodes:
+        sources = []
+        for source in inputs[node]:
+            if source in new or shape(source) == main:
+                sources.append(new.get(source, start))
+            else:
+                other = add(Op("zero", {"shape": shape(source)}))
+                gate = network.ops[node].kind == "mul"  # times zero would be nothing; a half is something
+                sources.append(add(Op("hsigmoid", {"shape": shape(source)}), other) if gate else other)
+        new[node] = add(network.ops[node], *sources)
+    return Network.of(ops, edges)
+
+
+def label(network: Network, nodes: Sequence[int] | None = None) -> str:
+    """Some nodes (by default the first piece) in words: their kinds, the first one's window and groups, and the shapes
+    before and behind them, as in `conv+bn+relu 3/1 16x32x32 -> 16x32x32`."""
+    nodes = nodes or entries(network)[0]
+    ops = [network.ops[node] for node in nodes]
+    attrs, ports = ops[0].attrs, [(port, a) for a, b, port in network.edges if b == nodes[0]]
+    window = f" {_by(attrs['kernel'])}/{_by(attrs.get('stride', 1))}" if "kernel" in attrs else ""
+    groups = f" groups {attrs['groups']}" if attrs.get("groups", 1) > 1 else ""
+    before = _by(network.shape(min(ports)[1])) if ports else ""
+    return f"{'+'.join(op.kind for op in ops)}{window}{groups} {before} -> {_by(network.shape(nodes[-1]))}"
+
+
+def _by(value: Any) -> str:
+    return str(value) if isinstance(value, int) else "x".join(map(str, value))

@@ -1,0 +1,113 @@
+"""What a study must show, checked against its rows: targets stand in a file, values come from the summary."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import pandas as pd
+
+from datasets.files.described import from_fields
+from datasets.files.reading import read_yaml
+from datasets.files.writing import write_text
+from datasets.records import InputError
+from predictors.rows import SCORES, Columns, read_rows
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A mean over rows, and what it is to reach.
+
+    Attributes:
+        claim: in words.
+        metric: column that is averaged.
+        target: what the mean has to reach.
+        where: columns and the values that rows must have; predictor `best` is the one that ranks first by validation
+            among the rows that the other columns leave.
+        study: folder whose `summary.json` has the rows; by default the one that is judged.
+        better: whether the target is a least (`higher`) or a most (`lower`).
+        command: that makes the rows.
+        note: why it is missed, where it is.
+    """
+
+    claim: str
+    metric: str
+    target: float
+    where: dict[str, Any] = field(default_factory=dict)
+    study: str = ""
+    better: Literal["higher", "lower"] = "higher"
+    command: str = ""
+    note: str = ""
+
+    def columns(self) -> Columns:
+        """What every row must hold beside the columns that the claim names: those that `best` ranks by."""
+        ranks = self.where.get("predictor") == "best"
+        return {name: fits for name, fits in SCORES.items() if ranks and name != "dataset"}
+
+    def check(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """The claim as it stands in claims.json: claim, value, target, met, command (and rows: how many were averaged).
+
+        Raises:
+            InputError: a column is unknown, or no row fits.
+        """
+        table = pd.DataFrame(rows)
+        for column, value in sorted(self.where.items(), key=lambda item: item == ("predictor", "best")):
+            if column not in table:
+                raise InputError(f"'{self.claim}': rows have no column '{column}'; they have {list(table.columns)}.")
+            wanted = _best(rows, table) if (column, value) == ("predictor", "best") else value
+            values = wanted if isinstance(wanted, list) else [wanted]
+            table = table[[one in values for one in table[column].tolist()]]
+        if table.empty or self.metric not in table:
+            raise InputError(f"'{self.claim}': no row has {self.metric} where {self.where}; is the study complete?")
+        try:
+            value = table[self.metric].astype(float).mean(skipna=False)
+        except (ValueError, TypeError) as error:
+            raise InputError(f"'{self.claim}': {self.metric} is not a number in all rows ({error}).") from None
+        met = bool(value >= self.target if self.better == "higher" else value <= self.target)
+        told = {"claim": self.claim, "value": float(value), "target": self.target, "met": met, "command": self.command}
+        return told | {"rows": len(table)} | ({"note": self.note} if self.note else {})
+
+
+def _best(rows: list[dict[str, Any]], chosen: pd.DataFrame) -> str:
+    """Which predictor ranks first by validation, with as many labels as the chosen rows have."""
+    from predictors.compare import ranking
+
+    labels = set(chosen["shots"])
+    among = [row for row in rows if row["shots"] in labels]
+    return str(ranking(among)["predictor"][0]) if among else ""
+
+
+def read_claims(path: Path) -> list[Claim]:
+    """Read a YAML list of claims.
+
+    Raises:
+        InputError: there is no such file, or it is no list of claims.
+    """
+    tree = read_yaml(path, "name a YAML list of claims")
+    if not isinstance(tree, list):
+        raise InputError(f"{path} is no list of claims with the fields {[f.name for f in fields(Claim)]}.")
+    return [from_fields(entry, Claim, f"{path}: claim {number}") for number, entry in enumerate(tree, 1)]
+
+
+def check_claims(path: Path, folder: Path) -> list[dict[str, Any]]:
+    """Check the claims of a file, and write `claims.json` into the study's folder.
+
+    Raises:
+        InputError: the file is no list of claims, or rows are missing; what was written before stays.
+    """
+    told = []
+    for claim in read_claims(path):
+        summary = (Path(claim.study) if claim.study else folder) / "summary.json"
+        if not summary.is_file():
+            raise InputError(f"'{claim.claim}' needs {summary}, which is not there; run: {claim.command}.")
+        told.append(claim.check(read_rows(summary, claim.columns(), f"run: {claim.command}")))
+    write_text(folder / "claims.json", json.dumps(told, indent=1))
+    return told
+
+
+def verdict(told: dict[str, Any]) -> str:
+    """A checked claim as a line for people."""
+    state = "met" if told["met"] else "NOT MET"
+    return f"{state}: {told['claim']}: {told['value']:.4g} (target {told['target']:g})"

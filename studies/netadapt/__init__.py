@@ -1,0 +1,15 @@
+"""NetAdapt: look-up tables against whole networks, searches for widths in them (a minute), whole adaptations on the
+digits task by the bundled tables with latencies measured here (an hour on an idle machine)."""
+
+from pathlib import Path
+
+from studies.study import Study
+
+STUDY = Study(
+    steps=(
+        "-m pytest -q tests/search/test_netadapt.py tests/search/test_netadapt_widths.py "
+        "--rows runs/netadapt_tests/summary.json",
+        "-m studies.netadapt.study",
+    ),
+    folder=Path("runs/netadapt"),
+)

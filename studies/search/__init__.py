@@ -1,0 +1,16 @@
+"""Searches under a budget on HELP's latencies and NATS' accuracies (`python -m datasets fetch help`, `nats-bench-
+landscape`, `hw-nas-bench-360`): HELP's fifteen pairs, sixty on unseen devices, energy, cost as devices grow, and live
+on this machine; beside the optimizer network, whose study runs first. A quarter of an hour on an idle core."""
+
+from pathlib import Path
+
+from studies.study import Study
+
+STUDY = Study(
+    steps=(
+        "-m studies run optimizer",
+        "-m pytest -q tests/contracts/test_searches.py --rows runs/search_tests/summary.json",
+        "-m studies.search.study --out runs/search",
+    ),
+    folder=Path("runs/search"),
+)

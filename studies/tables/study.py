@@ -1,0 +1,188 @@
+"""What the bundled tables must show: `python -m studies.tables.study` writes runs/tables/summary.json, one row a
+finding. Only the part `again` measures, and it goes on where it stopped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from datasets.cli import main
+from datasets.figures import spearman
+from datasets.files.table_file import read_table
+from datasets.files.writing import write_text
+from datasets.measured import Measured
+from datasets.networks.network import of_key
+from datasets.networks.parts import label
+from datasets.records import InputError
+from measure.campaign import read_journal
+from measure.host import cpu_model
+from measure.table import differences, repeatability, to_accuracies
+from predictors.networks.tabulated import Tabulated
+from studies.parts import run_parts
+from studies.study import ROOT
+
+BUNDLED = ROOT / "datasets" / "bundled"
+ACCURACY = BUNDLED / "accuracy.parquet"
+PLANS = ROOT / "configs" / "campaigns"
+UNCERTAIN = ("init_ms",)
+"""Read once a row, so no median; it is shown and not judged."""
+
+
+def tables() -> list[Path]:
+    return sorted(BUNDLED.glob("*.parquet"))
+
+
+def counts(out: Path) -> list[dict]:
+    """How many architectures each table, each device and each metric has."""
+    rows: list[dict] = []
+    for path in tables():
+        m = Measured(path).measurements()
+        rows.append({"table": path.stem, "architectures": len(m.architectures), "devices": len(m.devices)})
+        table = m.table.assign(device=[m.devices[d].name if d >= 0 else "" for d in m.table["device"]])
+        for (device, metric), values in table.groupby(["device", "metric"])["value"]:
+            rows.append({"table": path.stem, "device": device, "metric": metric, "values": len(values)})
+    return rows
+
+
+def describe(out: Path) -> list[dict]:
+    """`python -m datasets describe bundled`: exit status, and how many figures it drew."""
+    command = [sys.executable, "-m", "datasets", "describe", "bundled", "--out", str(out / "figures")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    write_text(out / "describe.txt", done.stdout)
+    print(done.stdout, done.stderr, file=sys.stderr)
+    figures = len(list((out / "figures").rglob("*.png")))
+    return [{"status": done.returncode, "tables": done.stdout.count("fingerprint"), "figures": figures}]
+
+
+def repeatabilities(out: Path) -> list[dict]:
+    """Coefficients of variation over each table's own repeats, in percent."""
+    rows = []
+    for path in tables():
+        table, _ = read_table(path)
+        if path != ACCURACY and (table["repeats"] > 1).any():
+            rows += [{"table": path.stem, **row} for row in repeatability(table).to_dict("records")]
+    return rows
+
+
+def ranks(out: Path) -> list[dict]:
+    """Spearman between NAS-Bench-101's small skeleton and the full one, a device, over the cells that both have."""
+    small, full = (read_table(BUNDLED / f"{name}.parquet")[0] for name in ("nasbench101_small", "nasbench101"))
+    merged = small.merge(full, on=["key", "device", "metric"], suffixes=("_small", "_full"))
+    columns = ["value_small", "value_full"]
+    return [
+        {"device": device, "cells": len(pair), "spearman": spearman(pair[columns].to_numpy())[0, 1]}
+        for device, pair in merged.groupby("device")
+    ]
+
+
+def layers(out: Path) -> list[dict]:
+    """What each layer of the look-up table takes alone, in us, and how far the sums of layers are from the whole: over
+    the first 100 cells, the median ratio and the rank correlation."""
+    file = BUNDLED / "lookup" / "nasbench201.parquet"
+    table, m = read_table(file)[0], Measured().measurements()
+    table["layer"] = [label(of_key(key)) for key in table["key"]]
+    rows = [
+        {"layer": row.layer, "device": row.device, "us": 1000 * ms}
+        for row, ms in zip(table.itertuples(), table["value"].astype(float), strict=True)
+    ]
+    cells = m.architectures[:100]
+    for device, whole in zip(m.devices, m.matrix("latency_ms")[:100].T, strict=True):
+        try:
+            summed = Tabulated(file).on(device)(cells)
+        except InputError as error:  # a layer could not be measured there
+            print(error, file=sys.stderr)
+            continue
+        rho = spearman(np.column_stack([summed, whole]))[0, 1]
+        rows.append({"device": device.name, "sum_over_whole": np.nanmedian(summed / whole), "spearman": rho})
+    return rows
+
+
+def accuracies(out: Path) -> list[dict]:
+    """How accurate cells get, and how alike two seeds rank them."""
+    table, meta = read_table(ACCURACY)
+    agree = meta["seed_spearman"]
+    told = {"cells": len(table), "best": table["value"].nlargest(10).mean(), "worst": table["value"].min()}
+    return [{**told, "seed_spearman": agree["spearman"], "seed_cells": agree["cells"], "sd": table["sd"].median()}]
+
+
+def trained_again(out: Path, limit: int) -> dict:
+    """The first cells of the table of accuracies trained anew with seed 0, against what it says of that seed: they
+    agree if the median difference is at most what it states, the median standard deviation between seeds."""
+    file = out / "again" / ACCURACY.name
+    command = [sys.executable, "-m", "measure", "accuracy", "--limit", limit, "--journal", file.with_suffix(".jsonl")]
+    subprocess.run(list(map(str, command)), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+    values, _ = to_accuracies(read_journal(file.with_suffix(".jsonl")))
+    table, _ = read_table(ACCURACY)
+    merged = table.merge(values, on="key", suffixes=("", "_again"))
+    difference, stated = (merged["seed_0"] - merged["seed_0_again"]).abs(), table["sd"].median()
+    found = {"cells": len(merged), "median": difference.median(), "worst": difference.max(), "stated": stated}
+    agrees = float(difference.median() <= stated)
+    return {"table": ACCURACY.stem, "metric": "accuracy_digits", **found, "agrees": agrees, "judged": True}
+
+
+def again(out: Path, limit: int, core: int | None) -> list[dict]:
+    """The first architectures of every table measured anew by the table's own command, against the table: a device and
+    metric agrees if the median difference is at most twice the coefficient of variation that the table states. Tables
+    of another processor than this one are not judged here: their `agrees` is NaN."""
+    rows = [trained_again(out, limit)] if ACCURACY.is_file() else []
+    for path in tables():
+        if path == ACCURACY:
+            continue
+        table, meta = read_table(path)
+        if (cpu := cpu_model()) not in (measured := {host["cpu"] for host in meta["hosts"]}):
+            why = f"measured on {', '.join(sorted(measured))}; this is {cpu}"
+            rows.append({"table": path.stem, "agrees": np.nan, "judged": True, "why": why})
+            continue
+        plan, file = PLANS / f"{path.stem}.yaml", out / "again" / path.name
+        host = meta["devices"][0]["name"].partition("_")[0]
+        command = [sys.executable, "-m", "measure", "campaign", "--plan", plan, "--out", file, "--host", host]
+        command += ["--journal", file.with_suffix(".jsonl"), "--limit", limit]
+        command += [] if core is None else ["--core", core]
+        subprocess.run(list(map(str, command)), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        found = differences(table, meta, *read_table(file))
+        found["agrees"] = (found["median"] <= 2 * found["stated"]).astype(float)
+        found["judged"] = ~found["metric"].isin(UNCERTAIN)
+        rows += [{"table": path.stem, **row} for row in found.to_dict("records")]
+    return rows
+
+
+def train(out: Path) -> list[dict]:
+    """How long `make train` takes where everything is installed."""
+    start = time.monotonic()
+    done = subprocess.run(["make", "train"], cwd=ROOT, stdout=subprocess.DEVNULL)
+    return [{"status": done.returncode, "minutes": (time.monotonic() - start) / 60}]
+
+
+def check(
+    out: Path = Path("runs/tables"),
+    part: str = "counts,describe,repeatability,layers,accuracy,ranks,again,train",
+    limit: int = 20,
+    core: int | None = None,
+) -> None:
+    """Run the parts and write what they find.
+
+    Args:
+        out: folder of journals and of summary.json; rows of parts that are not run stay as they are.
+        part: which, separated by commas.
+        limit: architectures of each table that are measured again.
+        core: that they are measured on.
+    """
+    parts = {
+        "counts": lambda: counts(out),
+        "describe": lambda: describe(out),
+        "repeatability": lambda: repeatabilities(out),
+        "layers": lambda: layers(out),
+        "accuracy": lambda: accuracies(out),
+        "ranks": lambda: ranks(out),
+        "again": lambda: again(out, limit, core),
+        "train": lambda: train(out),
+    }
+    run_parts(parts, part, out)
+
+
+if __name__ == "__main__":
+    main(check, prog="python -m studies.tables.study")

@@ -1,0 +1,70 @@
+"""Studies: their steps name what is there, and what the last run of each left meets its claims."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from datasets.records import InputError
+from predictors.rows import read_rows
+from predictors.sweep import read_sweep
+from studies.claims import Claim, read_claims
+from studies.study import STUDIES, Study, about, find, names
+from tests.conftest import ROOT, run
+
+CLAIMS = [
+    pytest.param(name, claim, marks=[pytest.mark.xfail(reason=claim.note)] if claim.note else [], id=f"{name}-{number}")
+    for name in names()
+    for number, claim in enumerate(read_claims(STUDIES / name / "claims.yaml"), 1)
+]
+
+
+@pytest.mark.parametrize("name, claim", CLAIMS)
+def test_the_last_run_meets_its_claim(name: str, claim: Claim) -> None:
+    """A claim whose note says why it is missed may fail."""
+    summary = ROOT / (Path(claim.study) if claim.study else find(name).folder) / "summary.json"
+    if not summary.is_file():
+        pytest.skip(f"needs {summary.relative_to(ROOT)}; run {claim.command}")
+    checked = claim.check(read_rows(summary, claim.columns(), f"run: {claim.command}"))
+    assert checked["met"], f"{claim.claim}: {checked['value']:.4g} (target {claim.target:g})"
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_step_of_a_study_names_what_is_there(name: str) -> None:
+    study = find(name)
+    assert study.steps and len(about(name)) > 40
+    for step in study.steps:
+        words = shlex.split(step)
+        if words[0] == "-m":
+            path = ROOT / words[1].replace(".", "/")
+            assert words[1] == "pytest" or path.is_dir() or path.with_suffix(".py").is_file(), step
+        for path in (word for word in words if word.endswith((".py", ".yaml"))):
+            assert (ROOT / path).is_file(), step
+        if "--sweep" in words:
+            assert len(read_sweep(ROOT / words[words.index("--sweep") + 1]))
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_claim_names_the_command_that_shows_it(name: str) -> None:
+    claims = read_claims(STUDIES / name / "claims.yaml")
+    assert claims and all(claim.command for claim in claims)
+
+
+def test_the_command_lists_studies_and_refuses_other_names() -> None:
+    listed = run("-m", "studies", "list")
+    assert (
+        listed.returncode == 0 and listed.stdout.count("\n") == len(names()) and "leti: LETI's study" in listed.stdout
+    )
+    refused = run("-m", "studies", "run", "letti")
+    assert refused.returncode == 2 and "There is no study 'letti'; there are" in refused.stderr
+
+
+def test_a_failing_step_ends_the_study_with_its_status(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        Study(("-c 'raise SystemExit(3)'", "-c 'print(2 + 3)'"), Path("runs/none")).run()
+    assert ended.value.code == 3 and "5" not in capfd.readouterr().out
+
+
+def test_what_is_no_study_is_one_sentence() -> None:
+    with pytest.raises(InputError, match="There is no study '../leti'"):
+        find("../leti")
