@@ -32,7 +32,8 @@ def test_the_predictor_on_the_page_is_trained_saved_exported_and_answers_again(t
     setting, python, *arguments = command.replace("\\\n", " ").split()
     assert (setting, python, arguments[-2:]) == ("GNOMON_PLUGINS=mypackage", "python", ["--out", "runs/two_hops"])
     env = {"GNOMON_PLUGINS": "mypackage", "PYTHONPATH": f"{ROOT}:{tmp_path}"}
-    done = run(*arguments[:-1], tmp_path / "run", "--predictor.epochs", "2", env=env)
+    fewer = ("--predictor.epochs=2", "--split.train=40", "--split.val=20", "--split.test=20")
+    done = run(*arguments[:-1], tmp_path / "run", *fewer, env=env)
     assert done.returncode == 0, done.stderr
     again = run("-c", ANSWER, tmp_path / "run", env=env)
     assert again.returncode == 0, again.stderr
