@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from datasets.arguments import Parser
 from datasets.records import Device, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 from datasets.splits import Parts
@@ -30,6 +31,8 @@ from predictors.export import OnnxPredictor, export, load_predictor
 from predictors.limits import LIMITS
 from predictors.linear import Linear, Mean
 from predictors.networks.layer_sum import LayerSum
+from predictors.networks.learnt import LAYERS, Learnt
+from predictors.networks.tabulated import Tabulated
 from predictors.regressor import Regressor
 from predictors.report import run_report
 from predictors.scaling import Scale
@@ -48,13 +51,8 @@ def examples(cls: type[Predictor]) -> list[Predictor]:
     """What a class is tried with: its own examples; a sum of layers needs tables, which tests have to make up."""
     if cls is not LayerSum:
         return cls.examples()
-    kinds = ("convolution", "pooling", "dense")
-    layers, others = ({kind: Linear(metric="exe_ms", encoder=Totals(c)) for kind in kinds} for c in LAYER_TOTALS)
-    return [LayerSum(**layers, tables=layer_tables()), LayerSum(**others, tables=layer_tables(power=0.9)),
-            LayerSum(**layers, tables=layer_tables())]  # fmt: skip
-
-
-LAYER_TOTALS = (PHYSICAL.columns, ("macs",))
+    layers = Learnt(*(Linear(metric="exe_ms", encoder=PHYSICAL) for _ in LAYERS), tables=layer_tables())
+    return [LayerSum(layers), LayerSum(replace(layers, tables=layer_tables(power=0.9))), LayerSum(layers)]
 
 
 def small(cls: type[Predictor], **changes: Any) -> Predictor:
@@ -405,6 +403,15 @@ def test_configurations_come_back(cls: type) -> None:
     predictor = small(cls)
     assert to_config(from_config(to_config(predictor), Predictor)) == to_config(predictor)
     assert all(f.default is not MISSING or f.default_factory is not MISSING for f in fields(cls) if f.init)
+
+
+@pytest.mark.parametrize("cls", [*CLASSES, Learnt, Tabulated])
+def test_command_lines_check_the_values_of_all_fields(cls: type) -> None:
+    """jsonargparse takes any value where the module of a class lacks a name that an annotation of its bases needs."""
+    parser = Parser()
+    parser.add_class_arguments(cls, "made")
+    loose = [action.dest for action in parser._actions if "Unvalidated" in str(getattr(action, "_typehint", ""))]
+    assert not loose
 
 
 # What it refuses

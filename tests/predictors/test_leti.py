@@ -224,5 +224,5 @@ def test_a_layer_that_is_not_in_the_table_is_refused_or_priced() -> None:
     device = m.device("xeon_ort_int8_1")
     with pytest.raises(InputError, match="has no layer 'dense"):
         Tabulated(path).on(device)(m.architectures[:1])
-    free, dear = (Tabulated(path, unknown_ms=ms).on(device)(m.architectures[:1])[0] for ms in (0.0, 1.0))
+    free, dear = (Tabulated(path).on(device, unknown_ms=ms)(m.architectures[:1])[0] for ms in (0.0, 1.0))
     assert dear == pytest.approx(free + 1)
