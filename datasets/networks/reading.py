@@ -129,8 +129,8 @@ def space_and_key(name: str, space: str = "") -> tuple[str, str]:
     if space:
         return space, name
     raise InputError(
-        f"There is no file {shortened(name)}; a network is an .onnx, .keras or .tflite file, or SPACE:ARCHITECTURE as in "
-        "zoo:resnet18."
+        f"There is no file {shortened(name)}; a network is an .onnx, .keras or .tflite file, or SPACE:ARCHITECTURE as "
+        "in zoo:resnet18."
     )
 
 

@@ -19,6 +19,7 @@ from datasets.records import InputError
 
 MOST_OPERATORS = 20_000
 """Most operators of a network, with subgraphs written out wherever they are called."""
+_MOST_STEPS = 100 * MOST_OPERATORS  # tensors of all subgraphs, inputs and outputs of all operators, likewise
 _DEEPEST = 20  # subgraphs that call each other
 _MOST_TRIPS = 2**31
 _MOST_CONDITIONS = 10  # of a loop
@@ -86,7 +87,7 @@ class _Walk(Reader):
     def __init__(self, file: TFLite, path: str, batch: int) -> None:
         super().__init__(file, path, batch)
         self.called = {0}
-        self.left = MOST_OPERATORS
+        self.operators = self.steps = 0
 
     def note(self, sentence: str) -> None:
         """Something that is assumed, said once."""
@@ -100,8 +101,18 @@ class _Walk(Reader):
         self._run(frame)
         return frame
 
+    def _spend(self, operators: int, steps: int) -> None:
+        """Count what is read; files of a few bytes may call themselves without end."""
+        self.operators += operators
+        self.steps += steps
+        if self.operators > MOST_OPERATORS or self.steps > _MOST_STEPS or self.times > _MOST_TRIPS:
+            raise InputError(
+                f"{self.path} runs more than {MOST_OPERATORS:,} operators, or some of them without end; cut a part out."
+            )
+
     def _frame(self, graph: Subgraph, depth: int) -> Frame:
-        frame = Frame(graph, {}, {}, depth)
+        self._spend(0, len(graph.tensors) + len(graph.inputs) + len(graph.outputs))
+        frame, starts = Frame(graph, {}, {}, depth), set(graph.inputs)
         for index, tensor in enumerate(graph.tensors):
             if tensor.stored:
                 weight = tensor.real and tensor.elements > 1
@@ -112,7 +123,7 @@ class _Walk(Reader):
                 frame.readers.setdefault(index, []).append(operator.name)
             call = Call(frame, operator)
             order = self.integers(call, 1) if operator.name == "TRANSPOSE" and operator.outputs else None
-            if order == [*TO_LAST] and operator.inputs[0] in graph.inputs:
+            if order == [*TO_LAST] and operator.inputs[0] in starts:
                 frame.first.add(operator.inputs[0])
             elif order == [*TO_FIRST]:
                 frame.first.add(operator.outputs[0])
@@ -122,11 +133,7 @@ class _Walk(Reader):
 
     def _run(self, frame: Frame) -> None:
         for operator in frame.graph.operators:
-            self.left -= 1
-            if self.left < 0:
-                raise InputError(
-                    f"{self.path} runs more than {MOST_OPERATORS:,} operators, and no more are read; cut a part out."
-                )
+            self._spend(1, len(operator.inputs) + len(operator.outputs))
             call = Call(frame, operator)
             control = getattr(self, f"_call_{operator.name.lower()}", None)
             if control:
@@ -160,8 +167,11 @@ class _Walk(Reader):
 
     # Control flow
 
-    def _inline(self, call: Call, number: int, args: Sequence[int], fixed: Sequence[bool] | None = None) -> Frame:
-        """A subgraph for some tensors of its caller; of the constants among them those that are `fixed`."""
+    def _inline(
+        self, call: Call, number: int, args: Sequence[int], fixed: Sequence[bool] | None = None, times: int = 1
+    ) -> Frame:
+        """A subgraph for some tensors of its caller that runs so many times; all but the `fixed` change from run to
+        run."""
         graphs, around = self.file.subgraphs, call.frame
         if not 0 < number < len(graphs) or len(args) != len(graphs[number].inputs):
             raise Damaged(f"an operator {call.name} calls a subgraph that there is not")
@@ -176,7 +186,11 @@ class _Walk(Reader):
                 frame.nodes[inner] = self.node(around, outer)
             elif outer in around.known and (fixed is None or fixed[place]):
                 frame.known[inner] = around.known[outer]
+            elif outer in around.known:  # what a loop begins with, and changes
+                frame.nodes[inner] = self.put("Identity", frame, inner, [0], read_bytes=0)
+        before, self.times = self.times, times * self.times
         self._run(frame)
+        self.times = before
         return frame
 
     def _bind(self, call: Call, frame: Frame, inner: Sequence[int]) -> None:
@@ -239,11 +253,10 @@ class _Walk(Reader):
         if trips is None:
             self.note("How often a WHILE runs is not known; it is counted once.")
         self.called.add(condition)
-        before = self.times
-        self.times *= 1 if trips is None else max(trips, 1)
-        frame = self._inline(call, body, call.inputs, fixed)
-        self.times = before
-        self._bind(call, frame if trips != 0 else call.frame, ends if trips != 0 else call.inputs)
+        if trips == 0:
+            return self._bind(call, call.frame, call.inputs)
+        frame = self._inline(call, body, call.inputs, fixed, trips or 1)
+        self._bind(call, frame, ends)
 
     def _trips(self, call: Call, condition: Subgraph, body: Subgraph, fixed: Sequence[bool]) -> int | None:
         """Of a condition that is `counter < bound`, or several of them; None where that is not known."""

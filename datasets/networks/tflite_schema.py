@@ -19,8 +19,8 @@ from datasets.records import InputError
 
 MOST_ENTRIES = 100_000
 """Most tensors, operators, buffers and subgraphs of a file, together; what is named twice counts twice."""
-_MOST_LINKS = 1_000_000  # inputs and outputs of all operators
-_MOST_AXES = 32
+_MOST_LINKS = 1_000_000  # inputs and outputs of all operators and subgraphs
+_MOST_AXES = 16
 
 TYPES = ("float32", "float16", "int32", "uint8", "int64", "string", "bool", "int16", "complex64", "int8", "float64",
          "complex128", "uint64", "resource", "variant", "uint32", "uint16", "int4", "bfloat16", "int2", "uint4",
@@ -159,6 +159,7 @@ def _subgraphs(model: Table) -> list[Subgraph]:
         tensors = [_tensor(tensor, buffers) for tensor in graph.tables(0)]
         operators = [_operator(operator, codes) for operator in graph.tables(3)]
         links = [graph.numbers(1), graph.numbers(2)]
+        left -= len(links[0]) + len(links[1])
         if min(links[0] + links[1], default=0) < 0:
             raise Damaged("a subgraph lacks an input or output")
         for operator in operators:
