@@ -222,6 +222,7 @@ class _Walk(Reader):
         condition = call.known(0)
         value = self.file.integer(condition.tensor) if condition and condition.plain else None
         branches, found = (call.option(0), call.option(1)), []
+        self.called.update(branches)
         for branch in branches if value is None else branches[:1] if value else branches[1:]:
             start = len(self.net.ops)
             frame = self._inline(call, branch, call.inputs[1:])
