@@ -85,7 +85,7 @@ def name_file(path: Path) -> NetworkFile:
 
 def read_subject(subject: NetworkFile | Network, batch: int) -> Model:
     """The model in an ONNX file, which onnxruntime runs as it is; other runtimes run what was read from it. A Keras or
-    TFLite file is always read, the latter with seeded weights. A network is a model already, whose weights are seeded.
+    TFLite file is always read. A network is a model already, whose weights are seeded.
 
     Raises:
         InputError: the file cannot be read, or is a TFLite file that cannot be built again from what was read.

@@ -28,7 +28,7 @@ def read_model(
         name: an ONNX, Keras or TFLite file, or an architecture of a space after the space's text form and a colon:
             `zoo:resnet18`, `nasbench201(cells=1):|nor_conv_3x3~0|+...`.
         batch: samples per run, where a file leaves it open; networks of spaces leave it open still (`of_batch`).
-        weights: whether the weights of a Keras file are read too.
+        weights: whether the weights of a Keras or TFLite file are read too.
         space: text form of the space of which a name without a space is an architecture.
         modules: whether `torch:module:callable` is a name too. It imports the module, which runs its code: for texts of
             a command line only, never for those that stand in a file.
@@ -48,7 +48,7 @@ def read_model(
     if text.endswith(".tflite"):
         from datasets.networks.tflite_file import read_tflite
 
-        return read_tflite(Path(text), batch)
+        return read_tflite(Path(text), batch, weights)
     if is_file(text):
         from datasets.networks.onnx_file import read_onnx
 

@@ -12,9 +12,11 @@ from datasets.networks.network import Network
 from datasets.networks.onnx_file import file_key
 from datasets.networks.onnx_graph import check_totals
 from datasets.networks.ops import macs, tensor_bytes
-from datasets.networks.tflite_graph import TO_FIRST, TO_LAST, Call, Constant, Frame
+from datasets.networks.tflite_calls import Call, Constant, Frame
+from datasets.networks.tflite_graph import TO_FIRST, TO_LAST
 from datasets.networks.tflite_ops import Reader
 from datasets.networks.tflite_schema import Subgraph, Tensor, TFLite, read_schema
+from datasets.networks.tflite_weights import stored_weights
 from datasets.records import InputError
 
 MOST_OPERATORS = 20_000
@@ -27,8 +29,8 @@ _FRESH = ("RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL", "MULTINOMIAL", "VAR_HANDLE
 _STORED = ("DEQUANTIZE", "DENSIFY")  # constants that are computed from fewer bytes than they have
 
 
-def read_tflite(path: Path, batch: int | None = None) -> Model:
-    """The network in a file, channels first; its weights are counted and not read.
+def read_tflite(path: Path, batch: int | None = None, weights: bool = True) -> Model:
+    """The network in a file, channels first, and its weights, fp32, keyed by node, where all of them are floats.
 
     The network's space is `tflite`, its key the file's name and the first twelve digits of the SHA-256 of its bytes; it
     fixes the batch.
@@ -36,6 +38,7 @@ def read_tflite(path: Path, batch: int | None = None) -> Model:
     Args:
         path: the file.
         batch: fixes a batch that the file leaves open; by default 1.
+        weights: whether weights are read.
 
     Returns:
         The model; its notes say which sizes the file leaves open besides, and what of its control flow was assumed.
@@ -46,14 +49,16 @@ def read_tflite(path: Path, batch: int | None = None) -> Model:
     path = Path(path)
     file = read_schema(path)
     try:
-        network, notes = _network(file, path, batch)
+        network, held, notes = _network(file, path, batch)
     except Damaged as error:
         raise InputError(f"{path} is damaged ({shortened(error, 200)}); export or copy it again.") from None
     check_totals(network, str(path))
-    return Model(network, notes=notes)
+    return Model(network, stored_weights(file, network, held) if weights else None, notes=notes)
 
 
-def _network(file: TFLite, path: Path, batch: int | None) -> tuple[Network, tuple[str, ...]]:
+def _network(
+    file: TFLite, path: Path, batch: int | None
+) -> tuple[Network, dict[int, Sequence[Constant]], tuple[str, ...]]:
     main = file.subgraphs[0]
     starts = [main.tensors[index] for index in main.inputs]
     if not starts or len(set(main.inputs)) < len(starts):
@@ -68,10 +73,10 @@ def _network(file: TFLite, path: Path, batch: int | None) -> tuple[Network, tupl
         names = ", ".join(f"{shortened(t.name, 60)} {'x'.join(map(str, t.shape))}" for t in sizes[:5])
         walk.note(f"It leaves sizes of its inputs open; counted are those that it was written with ({names}).")
     frame = walk.start(main)
-    network = walk.finish(frame, file_key(path), own if batch is None else batch)
+    network, held = walk.finish(frame, file_key(path), own if batch is None else batch)
     if others := set(range(1, len(file.subgraphs))) - walk.called:
         walk.note(f"Only its first subgraph is read, and {len(others)} others are not called by it.")
-    return network, tuple(walk.notes)
+    return network, held, tuple(walk.notes)
 
 
 def _batch(inputs: Sequence[Tensor]) -> tuple[int, bool]:

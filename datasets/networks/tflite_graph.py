@@ -1,4 +1,4 @@
-"""What has been read of a .tflite file so far: nodes and constants of the subgraphs that run, and the network's ops.
+"""What has been read of a .tflite file so far: the ops of the network.
 
 A network has its channels first: a tensor of four axes (batch, height, width, channels) becomes (channels, height,
 width), unless it goes into or comes out of a transposition between the two orders.
@@ -7,8 +7,7 @@ width), unless it goes into or comes out of a transposition between the two orde
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,8 @@ from datasets.networks.builder import NetworkBuilder
 from datasets.networks.flatbuffer import Damaged
 from datasets.networks.network import Network, Port
 from datasets.networks.ops import BYTES, ITEM, params
-from datasets.networks.tflite_schema import Operator, Subgraph, Tensor, TFLite
+from datasets.networks.tflite_calls import Call, Constant, Frame
+from datasets.networks.tflite_schema import Tensor, TFLite
 from datasets.records import InputError, Op
 
 ACTIVATIONS = {1: "relu", 2: "Clip", 3: "relu6", 4: "tanh", 5: "Sign"}
@@ -26,93 +26,6 @@ ACTIVATIONS = {1: "relu", 2: "Clip", 3: "relu6", 4: "tanh", 5: "Sign"}
 TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 """Transpositions of images to channels last, and to channels first."""
 _MASKED = -1e4  # what masks add where nothing is to be seen, or less
-
-
-@dataclass(frozen=True, slots=True)
-class Constant:
-    """A tensor that does not depend on inputs.
-
-    Attributes:
-        tensor: what stands in the file; what its values were computed from.
-        elements: how many numbers it has.
-        bytes: of it, as it is stored.
-        weight: whether it is more than one real number.
-        plain: whether it is `tensor` itself.
-    """
-
-    tensor: Tensor
-    elements: int
-    bytes: int
-    weight: bool
-    plain: bool = True
-
-
-@dataclass
-class Frame:
-    """A subgraph as it is called once: where its tensors come from.
-
-    Attributes:
-        graph: the subgraph.
-        nodes: tensor -> node of the network.
-        known: tensor -> constant.
-        depth: how many subgraphs call it, one inside of another.
-        readers: tensor -> the operators that read it; "" for what calls the subgraph.
-        first: tensors with channels first.
-    """
-
-    graph: Subgraph
-    nodes: dict[int, int]
-    known: dict[int, Constant]
-    depth: int = 0
-    readers: dict[int, list[str]] = field(default_factory=dict)
-    first: set[int] = field(default_factory=set)
-
-
-class Call:
-    """An operator where it is called.
-
-    Args:
-        frame: around it.
-        operator: itself.
-    """
-
-    def __init__(self, frame: Frame, operator: Operator) -> None:
-        self.frame, self.operator = frame, operator
-        self.name, self.inputs, self.outputs = operator.name, operator.inputs, operator.outputs
-
-    def has(self, index: int) -> bool:
-        """Whether an input is there; operators leave some out."""
-        return index < len(self.inputs) and self.inputs[index] >= 0
-
-    def tensor(self, index: int, axes: int = 0) -> Tensor:
-        """An input, which has to be there, with at least so many axes."""
-        if not self.has(index):
-            raise Damaged(f"an operator {self.name} lacks an input")
-        tensor = self.frame.graph.tensors[self.inputs[index]]
-        if len(tensor.shape) < axes:
-            raise Damaged(f"an input of an operator {self.name} has too few axes")
-        return tensor
-
-    @property
-    def output(self) -> Tensor:
-        """The first output."""
-        return self.frame.graph.tensors[self.outputs[0]]
-
-    def known(self, index: int) -> Constant | None:
-        """An input that is constant."""
-        return self.frame.known.get(self.inputs[index]) if self.has(index) else None
-
-    def computed(self) -> list[int]:
-        """The tensors among its inputs that are computed."""
-        return [index for index in self.inputs if index in self.frame.nodes]
-
-    def constants(self) -> Iterator[Constant]:
-        """Its constant inputs."""
-        return (self.frame.known[index] for index in self.inputs if index in self.frame.known)
-
-    def option(self, field: int, code: str = "i", default: int = 0) -> int:
-        """A number among its options."""
-        return self.operator.options.number(field, code, default) if self.operator.options else default
 
 
 class Graph:
@@ -129,7 +42,8 @@ class Graph:
         self.net = NetworkBuilder()
         self.times = 1
         self.sources: dict[int, tuple[int, ...]] = {}
-        self.weights: dict[int, Tensor] = {}  # node -> the largest of its weights
+        self.held: dict[int, Sequence[Constant]] = {}  # node -> its weights
+        self.looked: dict[Any, tuple[bool, bool]] = {}  # place in the file -> what was found there
         self.notes: dict[str, None] = {}  # in order, each once
 
     # Shapes and tensors
@@ -186,13 +100,12 @@ class Graph:
         """An op for a tensor.
 
         Args:
-            kind: of the op.
+            kind, attrs: of the op.
             frame, index: of the tensor.
             inputs: the nodes that it reads.
             weights: constants that are its parameters.
             shape: by default the tensor's.
             whole: whether shape and counts are of the whole run, though the tensor begins with the batch.
-            attrs: of the op.
         """
         tensor = frame.graph.tensors[index]
         own, unsplit = self.sample(tensor, index in frame.first)
@@ -208,7 +121,7 @@ class Graph:
                 raise Damaged(f"the weights of a {shortened(kind, 60)} do not fit its input")
             if stored != BYTES * held:
                 self.net.ops[x] = Op(kind, {**self.net.ops[x].attrs, "param_bytes": stored})
-            self.weights[x] = max(weights, key=lambda weight: weight.bytes).tensor
+            self.held[x] = weights
         return x
 
     def foreign(
@@ -224,11 +137,10 @@ class Graph:
 
         Args:
             call: of the operator.
-            kind: its name in the network.
+            kind, attrs: of the op.
             macs: of the whole run.
             read: bytes that the whole run reads, where they are not those of all inputs.
             weights: constants that are its parameters; by default all of more than one real number.
-            attrs: of the op.
         """
         frame = call.frame
         kept = [index for index in call.outputs if frame.graph.tensors[index].dtype not in ("resource", "variant")]
@@ -253,21 +165,30 @@ class Graph:
 
     def _setting(self, call: Call, weight: Constant) -> bool:
         """Whether a constant is no parameter: what stands in for others, or is added to hide what is not to be seen."""
-        if call.name != "ADD" or not weight.plain or not weight.tensor.dtype.startswith("float"):
-            return call.name in ("SELECT", "SELECT_V2", "PADV2")
-        values = self.file.values(weight.tensor)
-        return values is not None and bool(values.min() <= _MASKED and np.isin(values, (0, values.min())).all())
+        if call.name == "ADD" and weight.plain and weight.tensor.dtype.startswith("float"):
+            return self.looks(weight)[1]
+        return call.name in ("SELECT", "SELECT_V2", "PADV2")
+
+    def looks(self, constant: Constant) -> tuple[bool, bool]:
+        """Whether what stands in the file for a constant is all zeros, and whether it is zeros and what masks add."""
+        place, values = constant.tensor.stored, self.file.values(constant.tensor)
+        if place not in self.looked:
+            with np.errstate(invalid="ignore"):  # of numbers that are none
+                zero = values is not None and not values.any()
+                low = 0 if zero or values is None else values.min()
+                self.looked[place] = zero, bool(low <= _MASKED and np.isin(values, (0, low)).all())
+        return self.looked[place]
 
     def activated(self, call: Call, number: int) -> None:
         """An activation that an operator takes along, as an op of its own."""
         frame, index = call.frame, call.outputs[0]
         if number in ACTIVATIONS and index in frame.nodes:
             x = frame.nodes[index]
-            whole = bool(self.net.ops[x].attrs.get("whole"))
-            frame.nodes[index] = self.put(ACTIVATIONS[number], frame, index, [x], (), self.net.shape(x), whole)
+            shape, whole = self.net.shape(x), bool(self.net.ops[x].attrs.get("whole"))
+            frame.nodes[index] = self.put(ACTIVATIONS[number], frame, index, [x], (), shape, whole)
 
-    def finish(self, frame: Frame, key: str, batch: int) -> Network:
-        """What reaches the outputs, and all inputs; weights that ops share count for the first of them."""
+    def finish(self, frame: Frame, key: str, batch: int) -> tuple[Network, dict[int, Sequence[Constant]]]:
+        """What reaches the outputs, and all inputs, and its weights by node; those that ops share are the first's."""
         ends = [index for index in dict.fromkeys(frame.graph.outputs) if index in frame.nodes]
         needed = {self.node(frame, index) for index in ends}
         starts = {frame.nodes[index] for index in frame.graph.inputs}
@@ -280,14 +201,16 @@ class Graph:
         number = {old: new for new, old in enumerate(sorted(needed))}
         ops, seen = [], set[tuple[int, int] | None]()
         for old in number:
-            op, weight = self.net.ops[old], self.weights.get(old)
-            if weight and weight.stored in seen:
-                op = Op(op.kind, {**op.attrs, "tied": 1})
-            seen.add(weight.stored if weight else None)
+            op = self.net.ops[old]
+            if old in self.held:
+                place = max(self.held[old], key=lambda weight: weight.bytes).tensor.stored
+                op = Op(op.kind, {**op.attrs, "tied": 1}) if place in seen else op
+                seen.add(place)
             ops.append(op)
         edges = tuple((number[s], number[t], port) for s, t, port in self.net.edges if t in number)
         inputs = self._ports(frame, frame.graph.inputs, number)
-        return Network("tflite", key, tuple(ops), edges, batch, inputs, self._ports(frame, ends, number))
+        network = Network("tflite", key, tuple(ops), edges, batch, inputs, self._ports(frame, ends, number))
+        return network, {number[old]: held for old, held in self.held.items() if old in number}
 
     def _ports(self, frame: Frame, tensors: Iterable[int], number: dict[int, int]) -> tuple[Port, ...]:
         found, names = [], Counter[str]()

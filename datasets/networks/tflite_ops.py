@@ -12,7 +12,8 @@ from typing import Any
 
 from datasets.networks.flatbuffer import Damaged
 from datasets.networks.ops import window
-from datasets.networks.tflite_graph import TO_FIRST, TO_LAST, Call, Constant, Graph
+from datasets.networks.tflite_calls import Call, Constant
+from datasets.networks.tflite_graph import Graph
 from datasets.records import Op
 
 _POINTWISE = {"RELU": "relu", "RELU6": "relu6", "HARD_SWISH": "hswish", "LOGISTIC": "sigmoid", "TANH": "tanh"}
@@ -34,7 +35,8 @@ RESIZE_NEAREST_NEIGHBOR Resize  REVERSE_SEQUENCE ReverseSequence  RFFT2D DFT  RN
 SELECT Where  SELECT_V2 Where  SHAPE Shape  SIGN Sign  SIN Sin  SLICE Slice  SOFTMAX Softmax
 SPACE_TO_DEPTH SpaceToDepth  SPLIT Split  SPLIT_V Split  SQRT Sqrt  SQUEEZE Reshape  STABLEHLO_DOT_GENERAL MatMul
 STRIDED_SLICE Slice  SUB Sub  SUM ReduceSum  TILE Tile  TOPK_V2 TopK  TRANSPOSE Transpose  TRANSPOSE_CONV ConvTranspose
-UNIDIRECTIONAL_SEQUENCE_LSTM LSTM  UNIDIRECTIONAL_SEQUENCE_RNN RNN  UNPACK Split  WHERE NonZero"""
+UNIDIRECTIONAL_SEQUENCE_LSTM LSTM  UNIDIRECTIONAL_SEQUENCE_RNN RNN  UNPACK Split  WHERE NonZero
+custom.Convolution2DTransposeBias ConvTranspose"""
 NAMES = dict(zip(_NAMES.split()[::2], _NAMES.split()[1::2], strict=True))
 """What ONNX calls the operators that it has too; others keep their names."""
 
@@ -102,8 +104,7 @@ class Reader(Graph):
         found = [call.known(1)]
         if call.has(2):
             bias = call.known(2)
-            values = self.file.values(bias.tensor) if bias else None
-            found += [bias] if values is None or values.any() else []
+            found += [] if bias and self.looks(bias)[0] else [bias]
         return None if None in found else found  # type: ignore[return-value]
 
     def _read_max_pool_2d(self, call: Call, kind: str = "max_pool") -> bool:
@@ -194,8 +195,8 @@ class Reader(Graph):
     # Pointwise, and what only moves
 
     def _read_add(self, call: Call) -> bool:
-        xs = self.images(call, 2)
-        return bool(xs) and len({self.net.shape(x) for x in xs}) == 1 and self._put(call, "add", xs)
+        xs = self.images(call, 2) or []
+        return len({self.net.shape(x) for x in xs}) == 1 and self._put(call, "add", xs)
 
     def _read_mul(self, call: Call) -> bool:
         xs = self.images(call, 2)
@@ -219,8 +220,8 @@ class Reader(Graph):
         return len(shapes) == 1 and self._put(call, "concat", xs)
 
     def _read_softmax(self, call: Call) -> bool:
-        xs = self.images(call, 1) if len(call.output.shape) in (2, 4) else None
-        return bool(xs) and self._put(call, "softmax", xs)
+        xs = self.images(call, 1)
+        return xs is not None and len(call.output.shape) in (2, 4) and self._put(call, "softmax", xs)
 
     def _read_mean(self, call: Call) -> bool:
         xs, axes = self.images(call, 1), self.integers(call, 1)
@@ -238,12 +239,6 @@ class Reader(Graph):
         (channels, height, width), out = self.net.shape(xs[0]), self.shape(call.frame, call.outputs[0])
         fits = out == (channels, height + top + bottom, width + left + right) and not any(sides[:2] + sides[6:])
         return fits and self._put(call, "pad", xs, pad=_one((top, left, bottom, right)))
-
-    def _read_transpose(self, call: Call) -> bool:
-        """Between the two orders of images nothing changes but the order, which the network does not have."""
-        order = self.integers(call, 1)
-        xs = self.images(call, 1) if order is not None and tuple(order) in (TO_FIRST, TO_LAST) else None
-        return bool(xs) and self._put(call, "Transpose", xs)
 
     def _read_reshape(self, call: Call) -> bool:
         """Nothing, where the shape stays or a dense layer will read it flat."""

@@ -118,7 +118,7 @@ class TFLite:
 
     def values(self, tensor: Tensor) -> np.ndarray | None:
         """The elements of a constant, flat; None where numpy does not have their type or not all are stored."""
-        known = tensor.dtype in np.sctypeDict and not tensor.sparse
+        known = tensor.dtype in np.sctypeDict and "complex" not in tensor.dtype and not tensor.sparse
         if not known or tensor.stored is None or tensor.stored[0] < 0:
             return None
         return np.frombuffer(self.content, tensor.dtype, tensor.elements, tensor.stored[0])

@@ -23,7 +23,8 @@ from datasets.networks.tflite_file import read_tflite
 from datasets.records import InputError
 from measure.backends.litert import LiteRT
 from measure.backends.ort import OnnxRuntime
-from measure.base import with_weights
+from measure.base import make_input, with_weights
+from measure.builders.numpy_reference import evaluate
 from predictors.networks.pieces import KNOWN, pieces
 from tests.doubles.tflite import TFLiteMaker, looping
 
@@ -103,6 +104,25 @@ def test_every_op_of_the_vocabulary_is_read_as_it_was(tmp_path: Path) -> None:
     expected = [(op.kind, op.attrs) for op in network.ops]
     assert [(op.kind, op.attrs) for op in found.ops] == expected
     assert sorted(found.edges) == sorted(network.edges)
+
+
+@pytest.mark.parametrize("name", ["zoo:lenet5", "zoo:mobilenet_v2", "depthwise"])
+def test_what_is_read_computes_what_the_runtime_does(name: str, tmp_path: Path) -> None:
+    """Weights included: kernels and the rows of a dense layer behind an image come with their channels first."""
+    if name == "depthwise":
+        net = NetworkBuilder()
+        x = net.conv(net.add("input", (4, 9, 7)), 8, 3, 2, groups=4, bias=1)
+        network = net.finish("", "", net.add("dense", (5,), net.pool("avg_pool", x, 2, 1)))
+    else:
+        network = read_model(name).network
+    path = LiteRT().build(with_weights(network), tmp_path)
+    model, x = read_tflite(path), make_input(network, 1)
+    session = LiteRT().load(path)
+    session.bind(x)
+    session.run()
+    assert model.weights is not None
+    np.testing.assert_allclose(session.fetch(), evaluate(model.network, model.weights, x), rtol=1e-3, atol=1e-4)
+    assert read_tflite(path, weights=False).weights is None
 
 
 # Kinds of files
