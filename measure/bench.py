@@ -23,7 +23,7 @@ from datasets.files.reading import listed
 from datasets.networks.memory import memory
 from datasets.networks.model import Model
 from datasets.networks.network import FILES, Network
-from datasets.networks.ops import VOCABULARY
+from datasets.networks.ops import ITEM, VOCABULARY
 from datasets.networks.reading import read_model
 from datasets.records import Architecture, InputError, Space
 from measure.base import Backend, Built, Session, reference_network
@@ -101,7 +101,7 @@ def read_subject(subject: NetworkFile | Network, batch: int) -> Model:
 
 def _check_rebuilt(network: Network) -> None:
     """Refuse a network that is not run from its own file, where the vocabulary of ops does not say all of it."""
-    others = {op.kind for op in network.ops} - VOCABULARY
+    others = {op.kind for op in network.ops} - VOCABULARY - {ITEM}
     others |= {op.attrs["dtype"] for op in network.ops if "dtype" in op.attrs}
     if others or (len(network.inputs), len(network.outputs)) != (1, 1):
         more = f" with {listed(sorted(others))}" if others else ""
