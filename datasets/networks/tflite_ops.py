@@ -28,15 +28,16 @@ FULLY_CONNECTED MatMul  GATHER Gather  GATHER_ND GatherND  GELU Gelu  GREATER Gr
 L2_NORMALIZATION LpNormalization  L2_POOL_2D LpPool  LEAKY_RELU LeakyRelu  LESS Less  LESS_EQUAL LessOrEqual
 LOCAL_RESPONSE_NORMALIZATION LRN  LOG Log  LOGICAL_AND And  LOGICAL_NOT Not  LOGICAL_OR Or  LOG_SOFTMAX LogSoftmax
 LSTM LSTM  MAXIMUM Max  MAX_POOL_2D MaxPool  MEAN ReduceMean  MINIMUM Min  MIRROR_PAD Pad  MUL Mul  NEG Neg
-NON_MAX_SUPPRESSION_V4 NonMaxSuppression  NON_MAX_SUPPRESSION_V5 NonMaxSuppression  ONE_HOT OneHot  PACK Concat  PAD Pad
-PADV2 Pad  POW Pow  PRELU PRelu  QUANTIZE QuantizeLinear  REDUCE_MAX ReduceMax  REDUCE_MIN ReduceMin
+NON_MAX_SUPPRESSION_V4 NonMaxSuppression  NON_MAX_SUPPRESSION_V5 NonMaxSuppression  ONE_HOT OneHot  PACK Concat
+PAD Pad  PADV2 Pad  POW Pow  PRELU PRelu  QUANTIZE QuantizeLinear  REDUCE_MAX ReduceMax  REDUCE_MIN ReduceMin
 REDUCE_PROD ReduceProd  RELU_0_TO_1 Clip  RELU_N1_TO_1 Clip  RESHAPE Reshape  RESIZE_BILINEAR Resize
-RESIZE_NEAREST_NEIGHBOR Resize  REVERSE_SEQUENCE ReverseSequence  RFFT2D DFT  RNN RNN  ROUND Round  SCATTER_ND ScatterND
-SELECT Where  SELECT_V2 Where  SHAPE Shape  SIGN Sign  SIN Sin  SLICE Slice  SOFTMAX Softmax
-SPACE_TO_DEPTH SpaceToDepth  SPLIT Split  SPLIT_V Split  SQRT Sqrt  SQUEEZE Reshape  STABLEHLO_DOT_GENERAL MatMul
-STRIDED_SLICE Slice  SUB Sub  SUM ReduceSum  TILE Tile  TOPK_V2 TopK  TRANSPOSE Transpose  TRANSPOSE_CONV ConvTranspose
-UNIDIRECTIONAL_SEQUENCE_LSTM LSTM  UNIDIRECTIONAL_SEQUENCE_RNN RNN  UNPACK Split  WHERE NonZero
-custom.Convolution2DTransposeBias ConvTranspose"""
+RESIZE_NEAREST_NEIGHBOR Resize  REVERSE_SEQUENCE ReverseSequence  RFFT2D DFT  RNN RNN  ROUND Round
+SCATTER_ND ScatterND  SELECT Where  SELECT_V2 Where  SHAPE Shape  SIGN Sign  SIN Sin  SLICE Slice  SOFTMAX Softmax
+SPACE_TO_DEPTH SpaceToDepth  SPLIT Split  SPLIT_V Split  SQRT Sqrt  SQUEEZE Reshape
+STABLEHLO_CASE custom.STABLEHLO_CASE  STABLEHLO_CONVOLUTION Conv  STABLEHLO_CUSTOM_CALL custom.STABLEHLO_CUSTOM_CALL
+STABLEHLO_DOT_GENERAL MatMul  STABLEHLO_WHILE custom.STABLEHLO_WHILE  STRIDED_SLICE Slice  SUB Sub  SUM ReduceSum
+TILE Tile  TOPK_V2 TopK  TRANSPOSE Transpose  TRANSPOSE_CONV ConvTranspose  UNIDIRECTIONAL_SEQUENCE_LSTM LSTM
+UNIDIRECTIONAL_SEQUENCE_RNN RNN  UNPACK Split  WHERE NonZero  custom.Convolution2DTransposeBias ConvTranspose"""
 NAMES = dict(zip(_NAMES.split()[::2], _NAMES.split()[1::2], strict=True))
 """What ONNX calls the operators that it has too; others keep their names."""
 
@@ -180,6 +181,8 @@ class Reader(Graph):
             return out * call.tensor(1, 1).shape[-1]
         if name == "BATCH_MATMUL":
             return out * call.tensor(0, 2).shape[-2 if call.option(0, "B") else -1]
+        if name == "STABLEHLO_CONVOLUTION" and 0 <= (axis := call.option(12, "q")) < len(call.output.shape):
+            return out * call.tensor(1).elements // (call.output.shape[axis] or 1)
         if name == "STABLEHLO_DOT_GENERAL" and call.operator.options:
             axes, left = call.operator.options.numbers(2, "q", most=32), call.tensor(0).shape
             return out * math.prod(left[axis] for axis in axes if 0 <= axis < len(left))

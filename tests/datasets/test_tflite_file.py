@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 
 from datasets.networks.analysis import check_network, totals, uncounted
 from datasets.networks.builder import NetworkBuilder
@@ -182,6 +183,20 @@ def test_transposed_convolutions_recurrent_layers_and_tables_are_counted(tmp_pat
     assert ops["LSTM"]["macs"] == 12 * 4 * (5 * 8 + 8 * 8) and ops["LSTM"]["params"] == 4 * (5 * 8 + 8 * 8 + 8)
 
 
+def test_products_of_stablehlo_are_counted(tmp_path: Path) -> None:
+    made = TFLiteMaker()
+    x, kernel = made.tensor((1, 8, 8, 4)), made.stored(np.ones((3, 3, 4, 6), np.float32))
+    y = made.op("STABLEHLO_CONVOLUTION", [x, kernel], made.tensor((1, 8, 8, 6)))
+    made.operators[-1].builtinOptions2Type = 4
+    made.operators[-1].builtinOptions2 = schema.StablehloConvolutionOptionsT(outputFeatureDimension=3)
+    z = made.op("STABLEHLO_DOT_GENERAL", [y, made.stored(np.ones((6, 2), np.float32))], made.tensor((1, 8, 8, 2)))
+    made.operators[-1].builtinOptions2Type = 12
+    made.operators[-1].builtinOptions2 = schema.StablehloDotGeneralOptionsT(lhsContractingDimensions=[3])
+    made.end([x], [z])
+    ops = read(made, tmp_path).network.ops
+    assert [(op.kind, op.attrs["macs"]) for op in ops[1:]] == [("Conv", 64 * 6 * 9 * 4), ("MatMul", 64 * 2 * 6)]
+
+
 def test_weights_of_16_bits_that_are_dequantised_are_parameters_of_two_bytes(tmp_path: Path) -> None:
     made = TFLiteMaker()
     x, y = made.tensor((1, 4)), made.tensor((1, 3))
@@ -329,6 +344,21 @@ def test_subgraphs_that_call_themselves_are_refused(tmp_path: Path) -> None:
         read(made, tmp_path)
 
 
+def test_large_subgraphs_that_are_called_often_are_refused_in_bounded_time(tmp_path: Path) -> None:
+    made, start = TFLiteMaker(), time.perf_counter()
+    y = x = made.tensor((1, 4))
+    for _ in range(1000):
+        y = made.op("CALL", [y], made.tensor((1, 4)), kind="Call", subgraph=1)
+    made.end([x], [y])
+    x = made.tensor((1, 4))
+    for _ in range(5000):
+        made.tensor((1, 4))
+    made.end([x], [made.op("RELU", [x], made.tensor((1, 4)))])
+    with pytest.raises(InputError, match="or some of them without end"):
+        read(made, tmp_path)
+    assert time.perf_counter() - start < 60
+
+
 def test_other_entry_points_are_named_in_a_note(tmp_path: Path) -> None:
     made = TFLiteMaker()
     for _ in range(2):
@@ -345,9 +375,6 @@ def test_buffers_behind_the_flatbuffer_are_read(tmp_path: Path) -> None:
     x, bias = made.tensor((1, 4)), made.stored(np.zeros(3, np.float32))
     weight = made.stored(np.ones((3, 4), np.float32))
     made.end([x], [made.op("FULLY_CONNECTED", [x, weight, bias], made.tensor((1, 3)), kind="FullyConnected")])
-    made.buffers[1].value, made.buffers[1].offset = np.zeros(0, np.int8), 0
-    from ai_edge_litert import schema_py_generated as schema
-
     made.buffers[1] = schema.BufferT(offset=987654321, size=12)
     content = made.bytes()
     outside = content.replace(struct.pack("<Q", 987654321), struct.pack("<Q", len(content))) + bytes(12)
