@@ -14,6 +14,7 @@ from datasets.networks.onnx_graph import check_totals
 from datasets.networks.ops import macs, tensor_bytes
 from datasets.networks.tflite_calls import Call, Constant, Frame
 from datasets.networks.tflite_graph import TO_FIRST, TO_LAST
+from datasets.networks.tflite_loops import trips_of
 from datasets.networks.tflite_ops import Reader
 from datasets.networks.tflite_schema import Subgraph, Tensor, TFLite, read_schema
 from datasets.networks.tflite_weights import stored_weights
@@ -24,7 +25,6 @@ MOST_OPERATORS = 20_000
 _MOST_STEPS = 100 * MOST_OPERATORS  # tensors of all subgraphs, inputs and outputs of all operators, likewise
 _DEEPEST = 20  # subgraphs that call each other
 _MOST_TRIPS = 2**31
-_MOST_CONDITIONS = 10  # of a loop
 _FRESH = ("RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL", "MULTINOMIAL", "VAR_HANDLE", "READ_VARIABLE")
 _STORED = ("DEQUANTIZE", "DENSIFY")  # constants that are computed from fewer bytes than they have
 
@@ -80,10 +80,10 @@ def _network(
 
 
 def _batch(inputs: Sequence[Tensor]) -> tuple[int, bool]:
-    """The first size of all inputs, 1 where it is not the same, and whether the file leaves it open."""
+    """The first size of all inputs, 1 where it is not the same, and whether all leave it open."""
     firsts = {tensor.shape[0] for tensor in inputs}
     batch = firsts.pop() if len(firsts) == 1 else 1
-    return max(batch, 1), any(tensor.open[:1] == (0,) for tensor in inputs)
+    return max(batch, 1), bool(inputs) and all(tensor.open[:1] == (0,) for tensor in inputs)
 
 
 class _Walk(Reader):
@@ -254,44 +254,15 @@ class _Walk(Reader):
         inner, ends = graphs[body].inputs, graphs[body].outputs
         if not len(inner) == len(ends) == len(call.inputs) == len(call.outputs) == len(graphs[condition].inputs):
             raise Damaged("an operator WHILE does not have the inputs and outputs of its body")
+        self._spend(0, len(inner) + len(graphs[condition].operators) + len(graphs[body].operators))
         fixed = [a == b for a, b in zip(inner, ends, strict=True)]
-        trips = self._trips(call, graphs[condition], graphs[body], fixed)
+        trips, early = trips_of(self.file, call, graphs[condition], graphs[body])
         if trips is None:
             self.note("How often a WHILE runs is not known; it is counted once.")
+        elif early:
+            self.note("A WHILE may end early; all of its trips are counted.")
         self.called.add(condition)
         if trips == 0:
             return self._bind(call, call.frame, call.inputs)
         frame = self._inline(call, body, call.inputs, fixed, trips or 1)
         self._bind(call, frame, ends)
-
-    def _trips(self, call: Call, condition: Subgraph, body: Subgraph, fixed: Sequence[bool]) -> int | None:
-        """Of a condition that is `counter < bound`, or several of them; None where that is not known."""
-        made = {index: operator for operator in condition.operators for index in operator.outputs}
-        steps = {index: operator for operator in body.operators for index in operator.outputs}
-        waiting, found = list(condition.outputs[:1]), list[int]()
-
-        def value(graph: Subgraph, index: int) -> int | None:
-            """Of a constant in a subgraph, or of one that comes in from around the loop."""
-            if index in graph.inputs and fixed[place := graph.inputs.index(index)]:
-                known = call.known(place)
-                return self.file.integer(known.tensor) if known and known.plain else None
-            return self.file.integer(graph.tensors[index]) if index >= 0 else None
-
-        for _ in range(_MOST_CONDITIONS):
-            operator = made.get(waiting.pop()) if waiting else None
-            if operator and operator.name == "LOGICAL_AND":
-                waiting += operator.inputs
-            elif operator and operator.name in ("LESS", "GREATER") and len(operator.inputs) == 2:
-                counter, bound = operator.inputs if operator.name == "LESS" else operator.inputs[::-1]
-                if counter not in condition.inputs:
-                    continue
-                place = condition.inputs.index(counter)
-                step = steps.get(body.outputs[place])
-                if step is None or step.name != "ADD" or len(step.inputs) != 2 or body.inputs[place] not in step.inputs:
-                    continue
-                other = step.inputs[step.inputs[0] == body.inputs[place]]
-                first, by, last = call.known(place), value(body, other), value(condition, bound)
-                start = self.file.integer(first.tensor) if first and first.plain else None
-                if start is not None and last is not None and by is not None and by > 0:
-                    found.append(max(-(-(last - start) // by), 0))
-        return min(found, default=None) if min(found, default=0) <= _MOST_TRIPS else None

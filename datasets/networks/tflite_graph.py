@@ -173,10 +173,12 @@ class Graph:
         """Whether what stands in the file for a constant is all zeros, and whether it is zeros and what masks add."""
         place, values = constant.tensor.stored, self.file.values(constant.tensor)
         if place not in self.looked:
-            with np.errstate(invalid="ignore"):  # of numbers that are none
-                zero = values is not None and not values.any()
-                low = 0 if zero or values is None else values.min()
-                self.looked[place] = zero, bool(low <= _MASKED and np.isin(values, (0, low)).all())
+            zero = masks = False
+            if values is not None:
+                with np.errstate(invalid="ignore"):  # of numbers that are none
+                    zero = not values.any()
+                    masks = not zero and bool(values.min() <= _MASKED and np.isin(values, (0, values.min())).all())
+            self.looked[place] = zero, masks
         return self.looked[place]
 
     def activated(self, call: Call, number: int) -> None:

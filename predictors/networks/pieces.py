@@ -43,7 +43,7 @@ MeanVarianceNormalization ReduceMean ReduceSum ReduceMax ReduceMin ReduceL2 Redu
 GlobalAveragePool GlobalMaxPool AveragePool MaxPool LpPool Concat Split Slice Gather GatherElements Pad Transpose
 Expand Tile Resize Upsample DepthToSpace SpaceToDepth QuantizeLinear DequantizeLinear DynamicQuantizeLinear
 GreaterOrEqual LessOrEqual Mod OneHot NonZero ReverseSequence SQUARE SQUARED_DIFFERENCE NOT_EQUAL REVERSE_V2 FILL
-READ_VARIABLE BATCH_TO_SPACE_ND SPACE_TO_BATCH_ND LSTM RNN SVDF
+READ_VARIABLE BATCH_TO_SPACE_ND SPACE_TO_BATCH_ND DYNAMIC_UPDATE_SLICE ZEROS_LIKE COMPLEX_ABS Range LSTM RNN SVDF
 MatMul Gemm MatMulInteger Einsum Conv ConvInteger QLinearConv QLinearMatMul ConvTranspose"""
 
 KNOWN = VOCABULARY | {"truncate", *SMOOTH, *STEPPED, *VIEWS, "Cast", *_MOVERS.split()}

@@ -333,6 +333,25 @@ def test_a_branch_that_is_known_is_taken_and_a_loop_that_is_not_runs_once(tmp_pa
         assert model.notes == ("How often a WHILE runs is not known; it is counted once.",)
 
 
+def test_a_loop_that_may_end_early_counts_all_of_its_trips(tmp_path: Path) -> None:
+    """The bound of its counter comes in from outside, beside a condition that depends on the input."""
+    made = TFLiteMaker()
+    x, start, bound = made.tensor((1, 4)), made.stored(np.int32(2)), made.stored(np.int32(9))
+    outputs = [made.tensor((), "INT32"), made.tensor((), "INT32"), made.tensor((1, 4))]
+    made.op("WHILE", [start, bound, x], *outputs, kind="While", condSubgraphIndex=1, bodySubgraphIndex=2)
+    made.end([x], [outputs[2]])
+    i, last, x = made.tensor((), "INT32"), made.tensor((), "INT32"), made.tensor((1, 4))
+    counts = made.op("GREATER", [last, i], made.tensor((), "BOOL"))
+    some = made.op("REDUCE_ANY", [x], made.tensor((), "BOOL"))
+    made.end([i, last, x], [made.op("LOGICAL_AND", [counts, some], made.tensor((), "BOOL"))])
+    i, last, x = made.tensor((), "INT32"), made.tensor((), "INT32"), made.tensor((1, 4))
+    more = made.op("ADD", [made.stored(np.int32(3)), i], made.tensor((), "INT32"))
+    made.end([i, last, x], [more, last, made.op("EXP", [x], made.tensor((1, 4)))])
+    model = read(made, tmp_path)
+    assert model.network.ops[1].attrs == {"shape": (4,), "times": 3}, "from 2 to 9 by threes"
+    assert model.notes == ("A WHILE may end early; all of its trips are counted.",)
+
+
 def test_subgraphs_that_call_themselves_are_refused(tmp_path: Path) -> None:
     made = TFLiteMaker()
     x = made.tensor((1, 4))
