@@ -68,7 +68,7 @@ class Subjects:
         at_least(1, MOST_ARCHITECTURES, limit=self.limit)
         at_least(0, seed=self.seed)
         if self.block and self.layers:
-            raise InputError("A block is no layer; leave one of --subjects.block and --subjects.layers out.")
+            raise InputError("A block is no layer; leave one of --subjects.block and --layers out.")
         if self.block and self.files:
             raise InputError(
                 "A block is part of a search space's networks; leave --subjects.block out, or name a space."

@@ -40,8 +40,7 @@ from predictors.linear import Linear
 from predictors.networks.price import read_network
 from tests.conftest import ROOT, run
 from tests.datasets.test_onnx_file import FOREIGN, save
-from tests.doubles.toy_layers import SPACES, layer_table
-from tests.predictors.test_layer_sum import untrained
+from tests.predictors.test_layer_sum import knows_layers
 
 NETS = ConvNet(image=32, classes=10, megamacs=20)
 CELLS = NasBench201(cells=1)
@@ -61,7 +60,7 @@ def write_files(folder: Path, n: int = 10) -> list[Path]:
 def pricer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved predictor of networks that knows made-up layers."""
     path = tmp_path_factory.mktemp("pricer") / "layers.pt"
-    untrained().learn_layers({kind: layer_table(kind) for kind in SPACES}).save(path)
+    knows_layers().save(path)
     return path
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from datasets.packages import absent
 from tests.fuzz import inputs
 from tests.fuzz.family import Command, Family, Files, any_of, one_file
 from tests.fuzz.mutations import change_bytes, change_tree
@@ -104,6 +105,9 @@ def _delegates(case: Path, beside: Path, rng: Random) -> Command:
 FAMILIES = (
     Family("onnx network", _onnx, one_file(change_network), _read("m.onnx"), share=1.5),
     Family("keras network", _keras, one_file(change_keras), _read("m.keras"), share=0.5),
-    Family("tflite network", _tflite, one_file(change_bytes), _delegates, share=0.5),
-    Family("tflite file", _tflite_shown, one_file(any_of(change_bytes, change_words)), _read("m.tflite"), share=0.5),
 )
+if not absent(["ai_edge_litert"]):
+    FAMILIES += (
+        Family("tflite network", _tflite, one_file(change_bytes), _delegates, share=0.5),
+        Family("tflite file", _tflite_shown, one_file(any_of(change_bytes, change_words)), _read("m.tflite"), share=0.5),
+    )
