@@ -1,6 +1,5 @@
 """TFLite files as networks: what was written comes back, operators are counted, hostile files are refused."""
 
-import importlib.util
 import os
 import struct
 import time
@@ -10,6 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+from tests.conftest import needs
+
+needs("ai_edge_litert")
+
 from ai_edge_litert import schema_py_generated as schema
 
 from datasets.networks.analysis import check_network, totals, uncounted
@@ -494,9 +498,9 @@ def test_measuring_runs_what_can_be_built_again_and_refuses_the_rest_in_one_sent
 # The converter
 
 
-@pytest.mark.skipif(importlib.util.find_spec("tensorflow") is None, reason="TensorFlow is not installed")
 def test_what_tensorflow_converts_is_counted(tmp_path: Path) -> None:
     """A recurrent layer that became a loop, attention, and both outputs of one network, in three precisions."""
+    needs("tensorflow")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     from measure.builders.keras_model import tensorflow
     from measure.silence import quiet

@@ -109,5 +109,7 @@ FAMILIES = (
 if not absent(["ai_edge_litert"]):
     FAMILIES += (
         Family("tflite network", _tflite, one_file(change_bytes), _delegates, share=0.5),
-        Family("tflite file", _tflite_shown, one_file(any_of(change_bytes, change_words)), _read("m.tflite"), share=0.5),
+        Family(
+            "tflite file", _tflite_shown, one_file(any_of(change_bytes, change_words)), _read("m.tflite"), share=0.5
+        ),
     )
