@@ -74,9 +74,12 @@ def implementations(package: str, kind: type) -> list[type]:
                 raise
             continue  # what needs an extra that is not installed here
         for cls in vars(module).values():
-            if inspect.isclass(cls) and issubclass(cls, kind) and is_dataclass(cls) and not inspect.isabstract(cls):
+            if inspect.isclass(cls) and issubclass(cls, kind) and is_dataclass(cls):
                 found[f"{cls.__module__}.{cls.__qualname__}"] = cls
-    return [found[name] for name in sorted(found)]
+    for name, cls in found.items():
+        if inspect.isabstract(cls) and not cls.__subclasses__():  # it would not be tested, and nobody would notice
+            raise TypeError(f"{name} lacks {', '.join(sorted(cls.__abstractmethods__))}")
+    return [found[name] for name in sorted(found) if not inspect.isabstract(found[name])]
 
 
 def run(*arguments: str, **options) -> subprocess.CompletedProcess:

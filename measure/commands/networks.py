@@ -16,8 +16,8 @@ def build(
     """Write the file that a runtime loads (.onnx, .tflite, .keras, ...), with seeded weights.
 
     Args:
-        arch: the architecture, in the text form of the space; or a network by its own name: an .onnx or .keras file,
-            SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
+        arch: the architecture, in the text form of the space; or a network by its own name: an .onnx, .keras or .tflite
+            file, SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
         space: search space of the architecture, with its skeleton.
         backend: runtime that loads the file, name[:precision[:batch]].
         block: build the space's basic block alone instead of the whole network.
@@ -65,8 +65,8 @@ def timeline(arch: str, space: str = "nasbench201", backend: str = "ort", core: 
     """Print the kernels of one run, measured by the runtime's own profiler.
 
     Args:
-        arch: the architecture, in the text form of the space; or a network by its own name: an .onnx or .keras file,
-            SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
+        arch: the architecture, in the text form of the space; or a network by its own name: an .onnx, .keras or .tflite
+            file, SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
         space: search space of the architecture, with its skeleton.
         backend: a runtime with a profiler: ort, openvino, eager, ...
         core: pin this process to one processor core.

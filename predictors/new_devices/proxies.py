@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -51,6 +51,10 @@ class SourceRidge(FewShot):
 
     source: Regressor = field(default_factory=XGBoost)
     encoder: VectorEncoder = field(init=False, default_factory=Totals)
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(source=XGBoost(trees=10)), cls(source=XGBoost.examples()[-1])]
 
     def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         sources = len(self.sources_.std_)
@@ -100,6 +104,12 @@ class OwnLine(FewShot):
     scale: Scale = field(init=False, default_factory=Scale)
     source: Regressor = field(init=False, default_factory=lambda: Mean(scale=Scale("log")))
     encoder: VectorEncoder = field(default_factory=Totals)
+
+    learns_to: ClassVar[float] = float("inf")  # of source devices it knows the mean only
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls()]
 
     def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         sources = len(self.sources_.std_)

@@ -6,12 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from search.base import Search
-from search.bisection import Bisection
 from tests.conftest import implementations
 from tests.doubles.problems import random_problem
 
-SEARCHES = [cls() for cls in implementations("search", Search)]
-SEARCHES += [Bisection(equation="weighted"), Bisection(refine=True)]
+SEARCHES = [one for cls in implementations("search", Search) for one in cls.examples()]
 every_search = pytest.mark.parametrize("search", SEARCHES, ids=repr)
 
 

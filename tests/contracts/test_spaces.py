@@ -33,7 +33,7 @@ from tests.references import nasbench101 as reference_nasbench101
 from tests.references import nasbench201 as reference_nasbench201
 from tests.references import ofa as reference_ofa
 
-SPACES = [cls() for cls in implementations("datasets.spaces", Space)]
+SPACES = [one for cls in implementations("datasets.spaces", Space) for one in cls.examples()]
 every_space = pytest.mark.parametrize("space", SPACES, ids=str)
 
 
