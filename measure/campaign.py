@@ -165,7 +165,7 @@ def of_space(space: str, limit: int, archs: Path | None, seed: int, block_only: 
     if block_only and type(searched).block is Space.block:
         raise InputError(f"The networks of {searched} are not stacks of a basic block; leave --subjects.block out.")
     chosen = (
-        searched.parse(read_words(archs, "it should hold one architecture a line"))
+        searched.parse(read_words(archs, "it should hold one architecture per line"))
         if archs
         else distinct_sample(searched, limit, seed)
     )

@@ -102,7 +102,7 @@ def _clock_cost(name: str, clock: Callable[[], int], reads: int = 20_000) -> Fin
     cost = (ticks[-1] - ticks[0]) / (reads - 1)
     step = int(steps[steps > 0].min())
     coarse = "runs below 0.1 ms need loops around them" if step > 1000 else ""
-    return _finding(name, f"steps of {step} ns, {cost:.0f} ns a reading", coarse)
+    return _finding(name, f"steps of {step} ns, {cost:.0f} ns per reading", coarse)
 
 
 def noise_floor(blocks: int = 8) -> Finding:

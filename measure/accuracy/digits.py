@@ -4,9 +4,10 @@ in seconds, without a download.
 Every image is 32 x 32 RGB. Its label is the class of its largest digit, which is turned, sheared, stretched, scaled and
 shifted, and lies on top. Under it lie smaller whole digits of any class (so the class has to be read from the digit of
 the right size) and clutter: fragments of digits of about the large one's size, as in the cluttered MNIST of Mnih et al.
-(NeurIPS 2014). Each piece has a colour of its own; half of the images are dark on light; noise lies over all of it.
+("Recurrent Models of Visual Attention", NeurIPS 2014). Each piece has a colour of its own; half of the images are dark
+on light; noise lies over all of it.
 
-DigitsTraining and test images are composed from different source digits, test sources a third of each class.
+Training and test images are composed from different source digits, test sources a third of each class.
 """
 
 from __future__ import annotations

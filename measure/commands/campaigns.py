@@ -110,8 +110,8 @@ def _chosen(subjects: Subjects) -> Chosen:
         return listed_layers(subjects.archs)
     elif subjects.space == "networks":
         if subjects.archs is None:
-            raise InputError("Name a file of networks, one a line, with --archs, or networks with --onnx.")
-        chosen = networks(read_words(subjects.archs, "it should hold one network a line"))
+            raise InputError("Name a file of networks, one per line, with --archs, or networks with --onnx.")
+        chosen = networks(read_words(subjects.archs, "it should hold one network per line"))
     else:
         chosen = of_space(subjects.space, subjects.limit, subjects.archs, subjects.seed, subjects.block)
     return layers_of(chosen) if subjects.layers else chosen

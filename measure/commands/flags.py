@@ -44,7 +44,7 @@ class Subjects:
         space: space of the architectures, with its skeleton: nasbench201 or nasbench201(cells=1,channels=16); layers:
             single layers, which --archs lists as `python -m search layers` does; networks: networks as --onnx takes
             them, which --archs lists.
-        archs: a file of architectures instead of random ones, one a line.
+        archs: a file of architectures instead of random ones, one per line.
         onnx: networks instead, separated by commas: .onnx, .keras or .tflite files, SPACE:ARCHITECTURE as
             zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
         limit: number of distinct random architectures; a larger number only adds to a smaller one. Small spaces are

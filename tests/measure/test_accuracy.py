@@ -74,7 +74,7 @@ def test_the_largest_digit_is_the_label() -> None:
     assert ((test @ means.T).argmax(1) == task.test_labels).mean() > 0.4
 
 
-# DigitsTraining
+# Training
 
 
 def test_training_learns_and_is_its_seeds() -> None:

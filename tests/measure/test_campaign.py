@@ -375,7 +375,7 @@ def test_doctor_tells_every_runtime_and_what_to_do() -> None:
     assert set(found) == set(backend_classes()) and {"ort", "eager"} <= set(found)
     for text in found.values():
         assert text.startswith(("available: ", "not available here, because "))
-    assert "corrected" in sections["noise"][0]["found"] and "ns a reading" in sections["clocks"][0]["found"]
+    assert "corrected" in sections["noise"][0]["found"] and "ns per reading" in sections["clocks"][0]["found"]
 
 
 def test_a_host_is_written_once_and_read_by_encoders(tmp_path: Path) -> None:
