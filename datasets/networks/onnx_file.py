@@ -56,7 +56,7 @@ def read_onnx(path: Path, batch: int | None = None) -> Model:
     shapes = {name: shape for name, t in types.items() if (shape := checked_shape(name, t, str(path))) is not None}
     nodes = [_node(node) for node in model.graph.node]
     uses = Counter([name for node in nodes for name in node.inputs] + [y])
-    reader = Reader(constants, shapes, uses, batch, _opset(model), str(path))
+    reader = Reader(constants, shapes, uses, batch, _opset(model), str(path), types)
     reader.input(x)
     imports = list(model.opset_import)
     for node, proto in zip(nodes, model.graph.node, strict=True):

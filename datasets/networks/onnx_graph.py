@@ -1,16 +1,16 @@
 """What has been read of an ONNX graph so far: tensors, shapes, weights, and nodes that stay what they are.
 
-A node that has no equivalent in the vocabulary keeps its own name and says its `params` (elements of its constant
-tensors; those that several nodes share count for each) and, where it multiplies matrices, its `macs`.
+A node that has no equivalent in the vocabulary keeps its own name and says its `params` and, where it multiplies
+matrices, its `macs` (`onnx_counts`, `onnx_macs`); weights that several ops share are the first one's.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -20,15 +20,18 @@ from datasets.networks.builder import NetworkBuilder
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
 from datasets.networks.onnx_constants import Constants
-from datasets.networks.ops import params
-from datasets.records import InputError
+from datasets.networks.onnx_counts import Held, element_type, held, held_by, read_bytes
+from datasets.networks.onnx_macs import macs_of
+from datasets.networks.ops import BITS, BYTES, ITEM, params, tensor_bytes
+from datasets.records import InputError, Op
+
+if TYPE_CHECKING:
+    import onnx
 
 _POINTWISE = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hswish"}
 _ALIASES = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
 MOST = 2**62
 """Most of any total of a network, such as its MACs; int64 ends at twice as much."""
-
-_WEIGHT = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}  # which input is a convolution's kernel
 
 
 @dataclass(frozen=True)
@@ -52,22 +55,25 @@ class Graph:
         batch: first dimension of the input.
         opset: of the file.
         path: of the file, for sentences.
+        types: of all tensors, as far as they are known.
     """
 
     def __init__(self, constants: Constants, shapes: dict[str, tuple[int, ...]], uses: Counter[str],
-                 batch: int, opset: int, path: str) -> None:  # fmt: skip
+                 batch: int, opset: int, path: str, types: Mapping[str, onnx.TypeProto]) -> None:  # fmt: skip
         self.constants, self.shapes, self.uses = constants, shapes, uses
-        self.batch, self.opset, self.path = batch, opset, path
+        self.batch, self.opset, self.path, self.types = batch, opset, path, types
         self.net = NetworkBuilder()
         self.weights = Weights()
         self.nodes: dict[str, int] = {}  # tensor -> what computes it, maybe in another shape of as many elements
         self.sources: dict[int, tuple[int, ...]] = {}
         self.foreign: dict[int, Node] = {}
         self.own: dict[int, str] = {}  # op -> its own output, which other tensors may be views of
+        self.held: dict[int, list[Held]] = {}  # op -> its parameters
 
     def input(self, name: str) -> None:
         """The network's input."""
         self.nodes[name] = self.net.add("input", self.shape(name))
+        self.own[self.nodes[name]] = name
 
     def add(self, node: Node) -> None:
         """Any other node."""
@@ -84,6 +90,8 @@ class Graph:
         else:
             self.nodes[node.outputs[0]] = x
             self.own.setdefault(x, node.outputs[0])
+            if x in self.weights and x not in self.held:
+                self.held[x] = held_by(node, self)
 
     def finish(self, output: str, key: str) -> tuple[Network, Weights]:
         """What reaches the output, and its weights."""
@@ -98,7 +106,7 @@ class Graph:
                 f"The output of {self.path} does not depend on its input, so there is no network to look at."
             )
         number = {old: new for new, old in enumerate(sorted(needed))}
-        ops = tuple(self.net.ops[old] for old in number)
+        ops = self._counted(number)
         edges = tuple((number[s], number[t], port) for s, t, port in self.net.edges if t in number)
         network = Network("onnx", key, ops, edges, self.batch)
         return network, {number[n]: w for n, w in self.weights.items() if n in number}
@@ -181,38 +189,56 @@ class Graph:
         return self._put(kind, self.net.shape(x), [x, *others], **attrs)
 
     def _foreign(self, node: Node) -> None:
-        """One op for each output that is read; what it needs is said by the first."""
-        inputs = [self._tensor(name) for name in node.inputs if name in self.nodes]
-        told = {name: value for name, value in (("params", self._params(node)), ("macs", self._macs(node))) if value}
-        for name in node.outputs:
-            if self.uses[name]:
-                x = self._put(node.kind, self.shape(name), inputs, None, **told)
-                self.nodes[name], self.foreign[x], told = x, node, {}
+        """One op, and an item for each further output that is read."""
+        inputs, first = [self._tensor(name) for name in node.inputs if name in self.nodes], None
+        counts = {"macs": macs_of(node, self) or None, "read_bytes": read_bytes(node, self)}
+        shares = {name: -(-count // self.batch) for name, count in counts.items() if count is not None}
+        for name in filter(self.uses.get, node.outputs):
+            if first is None:
+                x = first = self._put(node.kind, self.shape(name), inputs, None, **shares)
+                self.foreign[x], self.held[x] = node, held_by(node, self)
+            else:
+                x = self._put(ITEM, self.shape(name), [first])
+            self.nodes[name], self.own[x] = x, name
 
-    def _params(self, node: Node) -> int:
-        names = node.inputs[:3] if node.kind == "BatchNormalization" else node.inputs
-        c = self.constants
-        return sum(c.size(n) for n in names if n in c and (len(c.shapes[n]) > 1 or (c.size(n) > 1 and n in c.floating)))
+    # What ops hold
 
-    def _macs(self, node: Node) -> int:
-        """Of one image."""
-        out = math.prod(self.full(node.outputs[0])) if node.outputs[0] else 0
-        if node.kind in ("MatMul", "Gemm", "MatMulInteger", "QLinearMatMul"):
-            inner = -2 if node.attrs.get("transA") else -1
-            return out * self.full(node.inputs[0])[inner] // self.batch
-        if node.kind in _WEIGHT:
-            return out * math.prod(self.full(node.inputs[_WEIGHT[node.kind]])[1:]) // self.batch
-        if node.kind == "ConvTranspose":
-            return math.prod(self.full(node.inputs[0])) * math.prod(self.full(node.inputs[1])[1:]) // self.batch
-        if node.kind == "Einsum" and len(node.inputs) == 2 and "." not in node.attrs["equation"]:
-            terms = node.attrs["equation"].replace(" ", "").split("->")[0].split(",")
-            sizes = {
-                i: n
-                for term, name in zip(terms, node.inputs, strict=True)
-                for i, n in zip(term, self.full(name), strict=True)
-            }
-            return math.prod(sizes.values()) // self.batch
-        return 0
+    def dtype(self, name: str) -> str:
+        """The element type of a tensor; float32 where it is not known."""
+        return self._type(name) or "float32"
+
+    def bits(self, name: str) -> int:
+        """Bits of one element of a tensor."""
+        return BITS[self.dtype(name)]
+
+    def _type(self, name: str) -> str:
+        if name in self.constants.stored:
+            return element_type(self.constants.stored[name].proto.data_type)
+        return element_type(self.types[name].tensor_type.elem_type) if name in self.types else ""
+
+    def _counted(self, nodes: Iterable[int]) -> tuple[Op, ...]:
+        """Ops with their element types and parameters; what an op before them holds is not theirs."""
+        made, known = dict[int, Op](), set[str]()
+        for x in nodes:
+            op, sources, all_ = self.net.ops[x], self.sources.get(x, ()), self.held.get(x, [])
+            kind = self._type(self.own.get(x, "")) or (made[sources[0]].attrs.get("dtype") if sources else None)
+            told = {"dtype": kind} if kind not in (None, "float32") else {}
+            own = [part for part in all_ if part.name not in known]
+            told |= self._parameters(x, own or all_, partly=0 < len(own) < len(all_))
+            if all_ and not own:
+                told["tied"] = 1
+            elif len(own) < len(all_) and "read_bytes" not in op.attrs:  # it reads what is another's, too
+                weights = -(-sum(part.bytes for part in all_) // self.batch)
+                told["read_bytes"] = weights + sum(tensor_bytes(made[source]) for source in sources)
+            made[x] = Op(op.kind, {**op.attrs, **told})
+            known.update(part.name for part in own)
+        return tuple(made.values())
+
+    def _parameters(self, x: int, held: Sequence[Held], partly: bool) -> dict[str, Any]:
+        """What an op says of its parameters, where its kind and shapes do not say as much."""
+        elements, taken = sum(part.elements for part in held), sum(part.bytes for part in held)
+        told = {"params": elements} if elements and (partly or x not in self.weights) else {}
+        return told | ({"param_bytes": taken} if partly or taken != BYTES * elements else {})
 
 
 def check_totals(network: Network, path: str) -> None:

@@ -112,17 +112,17 @@ class Reader(Graph):
         for name, other in (node.inputs, node.inputs[::-1]):
             if other in self.constants:
                 value = self.constants.get(other)
-                return None if value is None else self._add_constant(node, name, value)
+                return None if value is None else self._add_constant(node, name, other, value)
         xs = self._images(node)
         same = xs and len({self.net.shape(x) for x in xs}) == 1
         return self._pointwise("add", *xs) if xs and same else None
 
-    def _add_constant(self, node: Node, name: str, value: np.ndarray) -> int | None:
-        """Nothing where it is zero, a bias where it follows a layer that has none."""
+    def _add_constant(self, node: Node, name: str, other: str, value: np.ndarray) -> int | None:
+        """Nothing where it is one zero, a bias where it follows a layer that has none."""
         x, shape = self.nodes[name], self.shape(node.outputs[0])
         if self.full(node.outputs[0]) != self.full(name):
             return None
-        if not value.any():
+        if value.size == 1 and not value.any():
             return x
         op = self.net.ops[x]
         channel = (shape[0], *[1] * (len(shape) - 1))
@@ -131,6 +131,7 @@ class Reader(Graph):
             return None
         self.net.ops[x] = Op(op.kind, {**op.attrs, "bias": 1})
         self.weights[x]["bias"] = value.reshape(-1).astype(np.float32)
+        self.held[x].append(held(other, self))
         return x
 
     def _read_sum(self, node: Node) -> int | None:

@@ -100,6 +100,8 @@ def macs(op: Op, in_shape: tuple[int, ...]) -> int:
 
 def params(op: Op, in_shape: tuple[int, ...]) -> int:
     """Trainable parameters (batch norm: scale and shift, unless `scale` or `shift` is 0)."""
+    if "params" in op.attrs:
+        return op.attrs["params"]
     out = op.attrs["shape"][0]
     if op.kind == "conv":
         kernel = in_shape[0] // op.attrs.get("groups", 1) * math.prod(pair(op.attrs["kernel"]))
@@ -108,7 +110,7 @@ def params(op: Op, in_shape: tuple[int, ...]) -> int:
         return out * (math.prod(in_shape) + op.attrs.get("bias", 1))
     if op.kind == "bn":
         return out * (op.attrs.get("scale", 1) + op.attrs.get("shift", 1))
-    return op.attrs.get("params", 0)
+    return 0
 
 
 def param_bytes(op: Op, in_shape: tuple[int, ...]) -> int:
