@@ -144,6 +144,10 @@ def enumerate_(space: str, out: Path | None = None, hash: bool = False, totals: 
 def show(file: str, batch: int | None = None) -> None:
     """Print what a network is made of and what it costs in theory.
 
+    Its inputs and outputs, what ops it has, and totals: `macs`, `flops`, `params`, `peak_bytes` (the most bytes of
+    activations that are alive at once), `moved_bytes`, `kernels`, `weight_bytes`, and `inplace_peak`: the peak where
+    elementwise ops overwrite what they read.
+
     Args:
         file: the .onnx file (weights beside it are read where they stand) or .keras file; or SPACE:ARCHITECTURE as
             zoo:resnet18; or torch:MODULE:CALLABLE, which imports that module.
@@ -152,20 +156,31 @@ def show(file: str, batch: int | None = None) -> None:
     import pandas as pd
 
     from datasets.networks.analysis import totals, uncounted
-    from datasets.networks.ops import VOCABULARY, macs, params
+    from datasets.networks.memory import memory
+    from datasets.networks.ops import ITEM, VOCABULARY, macs, params
     from datasets.networks.reading import of_batch, read_model
 
     network = of_batch(read_model(file, batch, weights=False, modules=True).network, batch)
     size = network.batch or 1
     rows = []
-    for op, sources in zip(network.ops[1:], network.sources()[1:], strict=True):
-        shape = network.ops[sources[0]].attrs["shape"] if sources else ()
-        rows.append((op.kind, 1, params(op, shape), size * macs(op, shape)))
+    for op, sources in zip(network.ops, network.sources(), strict=True):
+        shape, times = network.shape(sources[0]) if sources else (), op.attrs.get("times", 1)
+        held = 0 if op.attrs.get("tied") else params(op, shape)
+        rows.append((op.kind, times, held, times * (1 if op.attrs.get("whole") else size) * macs(op, shape)))
     table = pd.DataFrame(rows, columns=["op", "count", "parameters", "MACs"]).groupby("op").sum()
-    print(f"{network.key}: input {'x'.join(map(str, (size, *network.ops[0].attrs['shape'])))}\n")
-    print(table.sort_values("MACs", ascending=False, kind="stable").to_string(), "\n")
-    for name, value in totals(network).items():
+    table = table.drop(["input", ITEM], errors="ignore")
+    print(network.key)
+    for what, ports in (("input", network.inputs), ("output", network.outputs)):
+        for port in ports:
+            a = network.ops[port.node].attrs
+            sides = a["shape"] if a.get("whole") else (size, *a["shape"])
+            print(f"{what} {'x'.join(map(str, sides))} {a.get('dtype', port.dtype)} {port.name}")
+    print(f"\n{table.sort_values('MACs', ascending=False, kind='stable').to_string()}\n")
+    needed = memory(network)
+    more = {"weight_bytes": needed.weights, "inplace_peak": needed.in_place}
+    for name, value in (totals(network) | more).items():
         print(f"{name:12} {value:>16,}")
+    print(f"{'types':12} {', '.join(sorted({op.attrs.get('dtype', 'float32') for op in network.ops}))}")
     foreign = sorted(set(table.index) - VOCABULARY)
     for kind, count in uncounted(network).items():
         print(f"\nWarning: the MACs of {count} x {kind} are not known and not counted above.")

@@ -36,7 +36,7 @@ _WEIGHTS = {
 Resize Upsample Clip Pad Slice Split TopK Range Expand Tile Reshape Squeeze Unsqueeze OneHot Dropout CumSum Trilu Cast
 QuantizeLinear DequantizeLinear DynamicQuantizeLinear NonMaxSuppression RoiAlign MaxRoiPool GridSample AffineGrid DFT
 STFT MelWeightMatrix Attention RotaryEmbedding ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2
-Equal Greater Less GreaterOrEqual LessOrEqual Mod Pow Loop Scan If""",
+Equal Greater Less GreaterOrEqual LessOrEqual Mod Pow""",
 }
 _MS_WEIGHTS = {
     (1,): "BiasGelu FastGelu BiasSplitGelu BiasAdd MatMulBnb4",
@@ -61,14 +61,22 @@ QLinearGlobalAveragePool QLinearAveragePool QLinearReduceMean QLinearSigmoid QLi
 ExpandDims Pad Trilu NhwcMaxPool Inverse Unique GridSample CropAndResize nchwc.ReorderInput nchwc.ReorderOutput
 nchwc.MaxPool nchwc.AveragePool nchwc.GlobalAveragePool nchwc.GlobalMaxPool nchwc.Upsample""",
 }
+_ML_WEIGHTS: dict[tuple[int, ...], str] = {
+    (): """
+ArrayFeatureExtractor Binarizer CategoryMapper DictVectorizer FeatureVectorizer Imputer LabelEncoder LinearClassifier
+LinearRegressor Normalizer OneHotEncoder Scaler TreeEnsemble TreeEnsembleClassifier TreeEnsembleRegressor ZipMap""",
+}
 WEIGHTS = {
     domain + kind: places
-    for domain, table in (("", _WEIGHTS), (MS, _MS_WEIGHTS))
+    for domain, table in (("", _WEIGHTS), (MS, _MS_WEIGHTS), ("ai.onnx.ml.", _ML_WEIGHTS))
     for places, kinds in table.items()
     for kind in kinds.split()
 }
 """Which inputs of a kind of node are parameters where they are constants; of other kinds, those that `_learnt` and no
 masks are."""
+
+UNCOUNTED = frozenset(MS + kind for kind in ("PackedAttention", "PackedMultiHeadAttention"))
+"""Products whose work depends on the numbers in their inputs."""
 
 _SAME = ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
 _REWRITTEN = (*_SAME, "Cast", "QuantizeLinear", "DequantizeLinear", "Expand", "Tile")

@@ -20,8 +20,8 @@ from datasets.networks.builder import NetworkBuilder
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
 from datasets.networks.onnx_constants import Constants
-from datasets.networks.onnx_counts import Held, element_type, held, held_by, read_bytes
-from datasets.networks.onnx_macs import macs_of
+from datasets.networks.onnx_counts import Held, element_type, held_by, read_bytes
+from datasets.networks.onnx_macs import MS, macs_of
 from datasets.networks.ops import BITS, BYTES, ITEM, params, tensor_bytes
 from datasets.records import InputError, Op
 
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import onnx
 
 _POINTWISE = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hswish"}
+_FUSED = MS + "FusedConv"
 _ALIASES = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
 MOST = 2**62
 """Most of any total of a network, such as its MACs; int64 ends at twice as much."""
@@ -82,7 +83,7 @@ class Graph:
         elif node.kind in _POINTWISE:
             x = self._pointwise(_POINTWISE[node.kind], self.nodes[node.inputs[0]])
         else:
-            kind = "Reshape" if node.kind in _ALIASES else node.kind
+            kind = "Reshape" if node.kind in _ALIASES else "FusedConv" if node.kind == _FUSED else node.kind
             equivalent = getattr(self, f"_read_{kind.lower()}", None)
             x = equivalent(node) if equivalent else None
         if x is None:

@@ -104,7 +104,7 @@ def _packed_attention(past: int) -> Callable[[Node, Graph], int]:
 
 def _multi_head(past: int) -> Callable[[Node, Graph], int]:
     """Of queries (batch, length, width), keys and values alike or already split into heads, or all packed as (batch,
-    length, heads, 3, size), or keys and values as (..., 2, size); input number `past` is (batch, heads, length, size)."""
+    length, heads, 3, size), or keys and values as (..., 2, size); input `past` is (batch, heads, length, size)."""
 
     def count(node: Node, graph: Graph) -> int:
         q = graph.full(node.inputs[0])

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from datasets.networks.onnx_counts import held, held_by
 from datasets.networks.onnx_graph import Graph, Node
 from datasets.networks.ops import BN_EPSILON, window
 from datasets.records import InputError, Op
 
 _FLOATS = (1, 10, 11, 16)  # TensorProto's numbers of float, float16, double, bfloat16
 _LARGEST = 2**20  # kernel, stride, dilation, padding or groups
+_ACTIVATIONS = {"": "", "Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh"}
 _GATED = {"sigmoid": "silu", "hsigmoid": "hswish"}
 
 
@@ -31,6 +34,19 @@ class Reader(Graph):
         weights = dict(zip(("weight", "bias"), constants, strict=False))
         groups, bias = node.attrs.get("group", 1), int("bias" in weights)
         return self._windowed("conv", node, x, weights["weight"].shape[2:], weights, groups=groups, bias=bias)
+
+    def _read_fusedconv(self, node: Node) -> int | None:
+        """A convolution, what it adds, and its activation, which runtimes fuse again."""
+        kind = _ACTIVATIONS.get(node.attrs.get("activation", ""))
+        added = self.nodes.get(node.inputs[3]) if len(node.inputs) > 3 else None
+        if kind is None or (len(node.inputs) > 3 and added is None):
+            return None
+        x = self._read_conv(replace(node, inputs=node.inputs[:3]))
+        if x is None or (added is not None and self.net.shape(added) != self.net.shape(x)):
+            return None
+        self.held[x] = held_by(node, self)
+        x = x if added is None else self._pointwise("add", x, added)
+        return self._pointwise(kind, x) if kind else x
 
     def _read_maxpool(self, node: Node) -> int | None:
         x = self._image(node)
