@@ -119,11 +119,17 @@ def held(name: str, graph: Graph, node: Node | None = None) -> Held:
         kept = proto.input[0]
     elements, taken = graph.constants.size(first), graph.constants.size(first) * graph.bits(kept)
     if node is not None and node.kind == MS + "MatMulNBits" and name == node.inputs[1]:
-        elements = int(node.attrs["K"]) * int(node.attrs["N"])
+        elements = _whole(node, "K", 1) * _whole(node, "N", elements)
         taken += sum(graph.constants.size(n) * graph.bits(n) for n in node.inputs[2:4] if n in graph.constants)
     elif graph.bits(name) == 8 and node is not None and node.kind in _PACKED:
-        elements *= 8 // int(node.attrs.get("bits", 4))
+        elements *= 8 // _whole(node, "bits", 4)
     return Held(first, elements, -(-taken // 8))
+
+
+def _whole(node: Node, name: str, default: int) -> int:
+    """An attribute that is a number above 0."""
+    value = node.attrs.get(name)
+    return value if isinstance(value, int) and value > 0 else default
 
 
 _PACKED = (MS + "GatherBlockQuantized", MS + "MatMulBnb4")
@@ -152,7 +158,8 @@ def _learnt(name: str, graph: Graph) -> bool:
     waiting, seen, c = [name], {name}, graph.constants
     while waiting:
         last = waiting.pop()
-        if last in c.stored and ("float" in graph.dtype(last) or graph.bits(last) <= 8):
+        several = last == name or c.size(last) > 1
+        if last in c.stored and several and ("float" in graph.dtype(last) or graph.bits(last) <= 8):
             return True
         more = set(c.computed[last].input) & c.shapes.keys() - seen if last in c.computed else set()
         waiting += more
@@ -194,8 +201,7 @@ def _rows(node: Node, graph: Graph) -> int:
 
 
 def _packed_rows(node: Node, graph: Graph) -> int:
-    bits = int(node.attrs.get("bits", 4))
-    return -(-math.prod(graph.full(node.outputs[0])) * bits // 8) + _size(node.inputs[1], graph)
+    return -(-math.prod(graph.full(node.outputs[0])) * _whole(node, "bits", 4) // 8) + _size(node.inputs[1], graph)
 
 
 def _embedded(node: Node, graph: Graph) -> int:

@@ -162,6 +162,8 @@ def contraction(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
     sizes: dict[str, int] = {}
     for term, shape in zip(terms, shapes, strict=True):
         for letter, size in zip(term, shape, strict=True):
+            if 1 not in (size, sizes.get(letter, 1)) and size != sizes[letter]:
+                raise ValueError(f"{letter} has two sizes")
             sizes[letter] = max(sizes.get(letter, 1), size)
     often = Counter(itertools.chain(*terms))
     open_ = {letter for letter in often if letter.isdigit()}

@@ -222,7 +222,7 @@ COUNTED = {"pads": [1, 1, 0, 0], "ceil_mode": 1, "count_include_pad": 1}
 NORM = [("Transpose", "x", {"perm": [0, 2, 1]}), ("LayerNormalization", "t1 s s", {}), ("MatMul", "t2 w", {})]
 FOREIGN = {  # nodes, shape of x, tensors; the ops that they are, parameters, MACs of one image
     "layer norm of tokens": (NORM, [2, 8, 5], {"s": normal(8), "w": normal(8, 3)},
-                             "Transpose LayerNormalization MatMul", 8 + 8 + 24, 5 * 8 * 3),
+                             "Transpose LayerNormalization MatMul", 8 + 24, 5 * 8 * 3),
     "what is rounded up is no padding": ([("AveragePool", "x", {"kernel_shape": [2, 2], **EVERY_SECOND, **COUNTED})],
                                          [2, 3, 6, 6], {}, "AveragePool", 0, 0),
     "transposed convolution": ([("ConvTranspose", "x w", EVERY_SECOND)], [2, 3, 4, 4], {"w": normal(3, 5, 2, 2)},
