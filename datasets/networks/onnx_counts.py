@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 _WEIGHTS = {
     (1,): "ConvInteger PRelu RMSNormalization SimplifiedLayerNormalization",
     (0, 1): "MatMul MatMulInteger",
-    (1, 2): "Conv ConvTranspose BatchNormalization LayerNormalization InstanceNormalization GroupNormalization",
+    (1, 2): """Conv ConvTranspose CausalConvWithState BatchNormalization LayerNormalization InstanceNormalization
+GroupNormalization""",
     (1, 3): "DeformConv",
     (0, 3): "QLinearMatMul",
     (3, 8): "QLinearConv",
@@ -35,18 +36,24 @@ _WEIGHTS = {
     (): """
 Resize Upsample Clip Pad Slice Split TopK Range Expand Tile Reshape Squeeze Unsqueeze OneHot Dropout CumSum Trilu Cast
 QuantizeLinear DequantizeLinear DynamicQuantizeLinear NonMaxSuppression RoiAlign MaxRoiPool GridSample AffineGrid DFT
-STFT MelWeightMatrix Attention RotaryEmbedding ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd ReduceL1 ReduceL2
-Equal Greater Less GreaterOrEqual LessOrEqual Mod Pow""",
+STFT MelWeightMatrix Attention LinearAttention RotaryEmbedding ReduceMean ReduceSum ReduceMax ReduceMin ReduceProd
+ReduceL1 ReduceL2 Equal Greater Less GreaterOrEqual LessOrEqual Mod Pow""",
 }
 _MS_WEIGHTS = {
     (1,): "BiasGelu FastGelu BiasSplitGelu BiasAdd MatMulBnb4",
     (3,): "MultiHeadAttention PackedMultiHeadAttention",
     (10,): "DecoderMaskedMultiHeadAttention",
-    (0, 1): "FusedMatMul TransposeMatMul",
+    (0, 1): "FusedMatMul FusedMatMulActivation TransposeMatMul",
     (0, 3): "QLinearAdd QLinearMul",
-    (1, 2): "FusedConv NhwcFusedConv NhwcConv nchwc.Conv Attention QAttention PackedAttention GroupNorm GemmFastGelu",
-    (1, 4): "DynamicQuantizeMatMul",
-    (1, 5): "MatMulNBits",
+    (
+        1,
+        2,
+    ): """FusedConv NhwcFusedConv NhwcConv nchwc.Conv CausalConvWithState Attention QAttention PackedAttention GroupNorm
+GemmFastGelu DecoderMaskedSelfAttention""",
+    (1, 2, 4): "SkipGroupNorm",
+    (1, 4): "DynamicQuantizeMatMul MatMulBlockQuantizedFp8Weight",
+    (1, 5): "MatMulNBits MatMulBlockQuantizedFp4Weight",
+    (2, 5): "QOrderedMatMul",
     (2, 3): "SkipSimplifiedLayerNormalization",
     (3, 6): "QGemm",
     (3, 8): "QLinearConv",
@@ -54,9 +61,14 @@ _MS_WEIGHTS = {
     (0, 1, 6): "MatMulIntegerToFloat",
     (2, 3, 4): "SkipLayerNormalization",
     (1, 2, 3, 7): "DynamicQuantizeLSTM",
+    (11, 14, 15): "GroupQueryAttention",
+    (2, 3, 5, 6, 8): "MatMulNBitsMlp",
+    (2, 3, 5, 6, 8, 9, 11): "MatMulNBitsQkv",
+    (2, 3, 4, 5, 6, 7): "MoE",
+    (2, 4, 5, 7, 8, 10): "QMoE",
     (2, 3, 4, 5, 6): "EmbedLayerNormalization",
     (): """
-GroupQueryAttention RotaryEmbedding QuickGelu Gelu QuantizeLinear DequantizeLinear QLinearConcat QLinearWhere
+CDist LinearAttention RotaryEmbedding QuickGelu Gelu QuantizeLinear DequantizeLinear QLinearConcat QLinearWhere
 QLinearGlobalAveragePool QLinearAveragePool QLinearReduceMean QLinearSigmoid QLinearLeakyRelu QLinearSoftmax BiasSoftmax
 ExpandDims Pad Trilu NhwcMaxPool Inverse Unique GridSample CropAndResize nchwc.ReorderInput nchwc.ReorderOutput
 nchwc.MaxPool nchwc.AveragePool nchwc.GlobalAveragePool nchwc.GlobalMaxPool nchwc.Upsample""",
@@ -105,7 +117,7 @@ def held_by(node: Node, graph: Graph) -> list[Held]:
     """The parameters of a node, each tensor once."""
     if node.kind in WEIGHTS:
         names = [node.inputs[i] for i in WEIGHTS[node.kind] if i < len(node.inputs)]
-        names = [name for name in names if name in graph.constants and graph.dtype(name) not in ("int64", "bool")]
+        names = [name for name in names if name in graph.constants and graph.element(name) not in ("int64", "bool")]
     else:
         names = [name for name in node.inputs if name in graph.constants and _counts(name, node, graph)]
     return list({found.name: found for name in names if (found := held(name, graph, node))}.values())
@@ -118,11 +130,11 @@ def held(name: str, graph: Graph, node: Node | None = None) -> Held:
     if proto is not None and proto.op_type == "DequantizeLinear":
         kept = proto.input[0]
     elements, taken = graph.constants.size(first), graph.constants.size(first) * graph.bits(kept)
-    if node is not None and node.kind == MS + "MatMulNBits" and name == node.inputs[1]:
-        elements = _whole(node, "K", 1) * _whole(node, "N", elements)
-        taken += sum(graph.constants.size(n) * graph.bits(n) for n in node.inputs[2:4] if n in graph.constants)
-    elif graph.bits(name) == 8 and node is not None and node.kind in _PACKED:
-        elements *= 8 // _whole(node, "bits", 4)
+    if node is not None and node.kind in _PACKED and graph.bits(name) == 8:
+        elements *= 8 // _whole(node, "bits", _whole(node, "expert_weight_bits", 4))
+        if node.kind == MS + "MatMulNBits":  # in whole blocks, a scale and maybe a zero point each
+            elements = min(elements, _whole(node, "K", elements) * _whole(node, "N", 1))
+            taken += sum(graph.constants.size(n) * graph.bits(n) for n in node.inputs[2:4] if n in graph.constants)
     return Held(first, elements, -(-taken // 8))
 
 
@@ -132,7 +144,11 @@ def _whole(node: Node, name: str, default: int) -> int:
     return value if isinstance(value, int) and value > 0 else default
 
 
-_PACKED = (MS + "GatherBlockQuantized", MS + "MatMulBnb4")
+_PACKED = frozenset(MS + kind for kind in (
+    "GatherBlockQuantized", "MatMulNBits", "MatMulBnb4", "MatMulNBitsMlp", "MatMulNBitsQkv", "QMoE",
+    "MatMulBlockQuantizedFp4Weight",
+))  # fmt: skip
+"""Nodes that may have several weights in a byte."""
 
 
 def _walk(name: str, graph: Graph, through: tuple[str, ...]) -> str:
@@ -146,7 +162,7 @@ def _walk(name: str, graph: Graph, through: tuple[str, ...]) -> str:
 
 def _counts(name: str, node: Node, graph: Graph) -> bool:
     """Whether a constant that a node of no particular kind reads is a parameter of it."""
-    kind, shape = graph.dtype(name), graph.constants.shapes[name]
+    kind, shape = graph.element(name), graph.constants.shapes[name]
     small = "float" not in kind and (BITS[kind] > 8 or kind == "bool")
     one = graph.constants.size(_walk(name, graph, _REWRITTEN)) == 1
     bias = node.kind == "Add" and shape == (1,) and graph.full(node.outputs[0])[-1:] == (1,)
@@ -159,7 +175,7 @@ def _learnt(name: str, graph: Graph) -> bool:
     while waiting:
         last = waiting.pop()
         several = last == name or c.size(last) > 1
-        if last in c.stored and several and ("float" in graph.dtype(last) or graph.bits(last) <= 8):
+        if last in c.stored and several and ("float" in graph.element(last) or graph.bits(last) <= 8):
             return True
         more = set(c.computed[last].input) & c.shapes.keys() - seen if last in c.computed else set()
         waiting += more

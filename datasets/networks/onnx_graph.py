@@ -204,13 +204,13 @@ class Graph:
 
     # What ops hold
 
-    def dtype(self, name: str) -> str:
+    def element(self, name: str) -> str:
         """The element type of a tensor; float32 where it is not known."""
         return self._type(name) or "float32"
 
     def bits(self, name: str) -> int:
         """Bits of one element of a tensor."""
-        return BITS[self.dtype(name)]
+        return BITS[self.element(name)]
 
     def _type(self, name: str) -> str:
         if name in self.constants.stored:

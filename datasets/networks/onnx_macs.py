@@ -6,21 +6,17 @@ gives is of a whole run, all samples of a batch together.
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
 from typing import TYPE_CHECKING
+
+from datasets.networks.einsum import contraction
 
 if TYPE_CHECKING:
     from datasets.networks.onnx_graph import Graph, Node
 
 MS = "com.microsoft."
 """The domain of onnxruntime's own operators, as kinds of nodes begin with it."""
-
-_EXACT = 8  # operands of an Einsum whose best order is looked for among all
-_MOST = 32  # operands of an Einsum that are looked at
 
 
 def macs_of(node: Node, graph: Graph) -> int:
@@ -53,6 +49,30 @@ def _rows(node: Node, graph: Graph) -> int:
 def _blocks(node: Node, graph: Graph) -> int:
     """A product with a matrix of K rows that is packed in blocks."""
     return _size(graph, node.outputs[0]) * int(node.attrs["K"])
+
+
+def _several(*sides: tuple[str, int]) -> Callable[[Node, Graph], int]:
+    """Products of one input with several packed matrices; attributes say how many columns each has."""
+
+    def count(node: Node, graph: Graph) -> int:
+        columns = sum(times * int(node.attrs[name]) for name, times in sides)
+        return _size(graph, node.inputs[0]) * columns
+
+    return count
+
+
+def _experts(weights: Sequence[int]) -> Callable[[Node, Graph], int]:
+    """A mixture of experts, of which each row takes `k`; inputs number `weights` are (experts, rows, columns), packed
+    where they are quantised."""
+
+    def count(node: Node, graph: Graph) -> int:
+        rows = _size(graph, node.inputs[1]) // graph.full(node.inputs[1])[-1]
+        names = [name for index in weights if (name := _at(node, index))]
+        packed = [8 // int(node.attrs.get("expert_weight_bits", 4)) if graph.bits(name) == 8 else 1 for name in names]
+        each = sum(math.prod(graph.full(name)[1:]) * times for name, times in zip(names, packed, strict=True))
+        return rows * int(node.attrs.get("k", 1)) * each
+
+    return count
 
 
 def _windows(kernel: int) -> Callable[[Node, Graph], int]:
@@ -134,81 +154,17 @@ def _grouped_query(node: Node, graph: Graph) -> int:
     return batch * length * (min(seen, window) if window > 0 else seen) * 2 * width
 
 
-# Einsum
+def _linear_attention(node: Node, graph: Graph) -> int:
+    """A step adds keys x values to a state a head, less what it held of them by a delta rule; queries x state."""
+    (batch, steps, q), v = graph.full(node.inputs[0]), graph.full(node.inputs[2])[2]
+    heads, states = int(node.attrs["q_num_heads"]), int(node.attrs["kv_num_heads"])
+    updates = 2 if "delta" in str(node.attrs.get("update_rule", "gated_delta")) else 1
+    return batch * steps * (q // heads) * (v // states) * (heads + updates * states)
 
 
 def _einsum(node: Node, graph: Graph) -> int:
     """The least that an order of products of two operands each needs."""
     return contraction(str(node.attrs["equation"]), [graph.full(name) for name in node.inputs])
-
-
-def contraction(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
-    """Multiply-accumulates of an Einsum in the cheapest order of products of two operands each.
-
-    What only one of two operands has and nothing later needs is summed before they are multiplied. The order is the
-    best of all of up to eight operands; of more, always the next product that costs least.
-
-    Args:
-        equation: with or without an ellipsis and a right side.
-        shapes: of the operands.
-
-    Raises:
-        ValueError: they do not fit.
-    """
-    left, arrow, right = equation.replace(" ", "").partition("->")
-    terms = [_letters(term, len(shape)) for term, shape in zip(left.split(","), shapes, strict=True)]
-    if len(terms) > _MOST:
-        raise ValueError("too many operands")
-    sizes: dict[str, int] = {}
-    for term, shape in zip(terms, shapes, strict=True):
-        for letter, size in zip(term, shape, strict=True):
-            if 1 not in (size, sizes.get(letter, 1)) and size != sizes[letter]:
-                raise ValueError(f"{letter} has two sizes")
-            sizes[letter] = max(sizes.get(letter, 1), size)
-    often = Counter(itertools.chain(*terms))
-    open_ = {letter for letter in often if letter.isdigit()}
-    kept = open_ | (set(right) - {"."} if arrow else {letter for letter, count in often.items() if count == 1})
-    sets = [
-        frozenset(letter for letter, size in zip(term, shape, strict=True) if size > 1)  # of one: it is repeated
-        for term, shape in zip(terms, shapes, strict=True)
-    ]
-    every = frozenset(range(len(sets)))
-
-    @cache
-    def left_of(group: frozenset[int]) -> frozenset[str]:
-        """The letters of what some operands' product is."""
-        others = kept.union(*(sets[i] for i in every - group))
-        return frozenset().union(*(sets[i] for i in group)) & others
-
-    def price(one: frozenset[int], other: frozenset[int]) -> int:
-        return math.prod(sizes[letter] for letter in left_of(one) | left_of(other))
-
-    @cache
-    def best(group: frozenset[int]) -> int:
-        if len(group) == 1:
-            return 0
-        first, *rest = sorted(group)
-        halves = (frozenset((first, *more)) for n in range(len(rest)) for more in itertools.combinations(rest, n))
-        return min(best(half) + best(group - half) + price(half, group - half) for half in halves)
-
-    if len(sets) <= _EXACT:
-        return best(every)
-    groups, total = [frozenset((i,)) for i in every], 0
-    while len(groups) > 1:
-        cost, one, other = min(
-            ((price(a, b), a, b) for a, b in itertools.combinations(groups, 2)), key=lambda found: found[0]
-        )
-        groups, total = [g for g in groups if g not in (one, other)] + [one | other], total + cost
-    return total
-
-
-def _letters(term: str, rank: int) -> list[str]:
-    """One name a dimension; those of the ellipsis are numbers, counted from the last."""
-    before, dots, behind = term.partition("...")
-    more = rank - len(before) - len(behind)
-    if more < 0 or (more and not dots):
-        raise ValueError(f"{term} has not {rank} dimensions")
-    return [*before, *(str(n) for n in range(more, 0, -1)), *behind]
 
 
 def _all(names: str, count: Callable[[Node, Graph], int], domain: str = "") -> Iterable[tuple[str, Callable]]:
@@ -217,11 +173,16 @@ def _all(names: str, count: Callable[[Node, Graph], int], domain: str = "") -> I
 
 MACS: dict[str, Callable[[Node, Graph], int]] = dict((
     *_all("MatMul Gemm MatMulInteger QLinearMatMul", _rows),
-    *_all("FusedMatMul TransposeMatMul FusedGemm GemmFastGelu GemmFloat8 QGemm DynamicQuantizeMatMul "
-          "MatMulIntegerToFloat MatMulInteger16", _rows, MS),
+    *_all("FusedMatMul TransposeMatMul FusedGemm GemmFastGelu GemmFloat8 QGemm DynamicQuantizeMatMul CDist "
+          "MatMulIntegerToFloat MatMulInteger16 FusedMatMulActivation QOrderedMatMul "
+          "MatMulBlockQuantizedFp4Weight MatMulBlockQuantizedFp8Weight", _rows, MS),
     *_all("MatMulNBits MatMulBnb4", _blocks, MS),
-    *_all("Conv ConvInteger DeformConv", _windows(1)),
-    *_all("FusedConv NhwcFusedConv NhwcConv nchwc.Conv", _windows(1), MS),
+    *_all("MatMulNBitsMlp", _several(("N", 2)), MS),
+    *_all("MatMulNBitsQkv", _several(("Nq", 1), ("Nkv", 2)), MS),
+    *_all("MoE", _experts((2, 4, 6)), MS),
+    *_all("QMoE", _experts((2, 5, 8)), MS),
+    *_all("Conv ConvInteger DeformConv CausalConvWithState", _windows(1)),
+    *_all("FusedConv NhwcFusedConv NhwcConv nchwc.Conv CausalConvWithState", _windows(1), MS),
     *_all("QLinearConv", _windows(3)),
     *_all("QLinearConv", _windows(3), MS),
     *_all("ConvTranspose", _transposed),
@@ -230,7 +191,10 @@ MACS: dict[str, Callable[[Node, Graph], int]] = dict((
     *_all("DynamicQuantizeLSTM", _recurrent, MS),
     ("Einsum", _einsum),
     ("Attention", _attention),
-    *_all("Attention", _packed_attention(4), MS),
+    ("ai.onnx.preview.FlexAttention", _attention),
+    ("LinearAttention", _linear_attention),
+    *_all("LinearAttention", _linear_attention, MS),
+    *_all("Attention DecoderMaskedSelfAttention", _packed_attention(4), MS),
     *_all("QAttention", _packed_attention(8), MS),
     *_all("MultiHeadAttention", _multi_head(6), MS),
     *_all("DecoderMaskedMultiHeadAttention", _multi_head(5), MS),

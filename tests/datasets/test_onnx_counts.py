@@ -9,10 +9,10 @@ import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from datasets.networks.analysis import totals, uncounted
+from datasets.networks.einsum import contraction
 from datasets.networks.memory import memory
 from datasets.networks.network import Network
 from datasets.networks.onnx_file import read_onnx
-from datasets.networks.onnx_macs import contraction
 from predictors.networks.pieces import KNOWN, pieces
 from tests.conftest import run
 
@@ -191,6 +191,19 @@ CASES: dict[str, tuple[NodeProto, Shape, Shape, dict[str, Any], int, int, dict[s
         node("ms.MatMulNBits", "x w s", bits=bits, K=64, N=48, block_size=32), (1, 7, 64), (1, 7, 48),
         {"w": RNG.integers(0, 255, (48, 2, 4 * bits)).astype(np.uint8), "s": normal(96)}, 7 * 64 * 48, 64 * 48, {})
        for bits in (2, 4, 8)},
+    "experts, two of eight": (
+        node("ms.MoE", "x r u _ v", k=2), (7, 16), (7, 16),
+        {"r": normal(7, 8), "u": normal(8, 16, 32), "v": normal(8, 32, 16)}, 7 * 2 * 1_024, 8 * 1_024, {}),
+    "quantised experts": (
+        node("ms.QMoE", "x r u s _ v s", k=1, expert_weight_bits=4), (7, 16), (7, 16),
+        {"r": normal(7, 8), "u": eight(8, 32, 8).view(np.uint8), "v": eight(8, 16, 16).view(np.uint8), "s": normal(8)},
+        7 * 1_024, 8 * 1_024, {}),
+    "a state instead of keys": (
+        node("LinearAttention", "x x x", "y s", q_num_heads=2, kv_num_heads=2, update_rule="linear"), (1, 10, 16),
+        (1, 10, 16), {}, 10 * 64 * 4, 0, {"opset": 27}),
+    "a causal convolution": (
+        node("CausalConvWithState", "x w b", "y s"), (1, 8, 20), (1, 8, 20), {"w": normal(8, 1, 4), "b": normal(8)},
+        640, 40, {"opset": 27}),
     "samples of a grid": (
         node("GridSample", "x g"), (1, 3, 8, 8), (1, 3, 2, 2), {"g": normal(1, 2, 2, 2)}, 0, 0, {"opset": 20}),
     "a spectrum": (node("DFT", "x"), (1, 8, 1), (1, 8, 2), {}, 0, 0, {}),
