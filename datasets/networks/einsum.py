@@ -5,18 +5,18 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
-_EXACT = 8  # operands whose best order is looked for among all
+_EXACT = 6  # operands whose best order is looked for among all
 _MOST = 32  # operands that are looked at
 
 
-def contraction(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
+@lru_cache
+def contraction(equation: str, shapes: tuple[tuple[int, ...], ...]) -> int:
     """Multiply-accumulates of an Einsum in the cheapest order of products of two operands each.
 
     What only one of two operands has and nothing later needs is summed before they are multiplied. The order is the
-    best of all of up to eight operands; of more, always the next product that costs least.
+    best of all of up to six operands; of more, always the next product that costs least.
 
     Args:
         equation: with or without an ellipsis and a right side.
@@ -36,8 +36,9 @@ def contraction(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
                 raise ValueError(f"{letter} has two sizes")
             sizes[letter] = max(sizes.get(letter, 1), size)
     often = Counter(itertools.chain(*terms))
-    open_ = {letter for letter in often if letter.isdigit()}
-    kept = open_ | (set(right) - {"."} if arrow else {letter for letter, count in often.items() if count == 1})
+    kept = set(right) - {"."} if arrow else {letter for letter, count in often.items() if count == 1}
+    if "..." in right or not arrow:
+        kept |= {letter for letter in often if letter.isdigit()}
     sets = [
         frozenset(letter for letter, size in zip(term, shape, strict=True) if size > 1)  # of one: it is repeated
         for term, shape in zip(terms, shapes, strict=True)

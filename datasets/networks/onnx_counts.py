@@ -94,8 +94,8 @@ _SAME = ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
 _REWRITTEN = (*_SAME, "Cast", "QuantizeLinear", "DequantizeLinear", "Expand", "Tile")
 """Nodes behind which a constant is still the one in front of them."""
 
-_LOW = -1e4
-"""What masks add at least to where nothing is to be looked at."""
+_HIDDEN = 1e4  # masks take at least so much from where nothing is to be looked at
+_LARGEST_MASK = 2**24  # elements
 
 
 @dataclass(frozen=True)
@@ -153,45 +153,63 @@ _PACKED = frozenset(MS + kind for kind in (
 
 def _walk(name: str, graph: Graph, through: tuple[str, ...]) -> str:
     """The constant that one is another form of."""
-    while (proto := graph.constants.computed.get(name)) is not None and proto.op_type in through:
-        if proto.input[0] not in graph.constants:
-            break
-        name = proto.input[0]
-    return name
+    known, path = graph.forms.setdefault(through, {}), []
+    while name not in known:
+        proto = graph.constants.computed.get(name)
+        if proto is None or proto.op_type not in through or proto.input[0] not in graph.constants:
+            known[name] = name
+        else:
+            path.append(name)
+            name = proto.input[0]
+    known.update(dict.fromkeys(path, known[name]))
+    return known[name]
 
 
 def _counts(name: str, node: Node, graph: Graph) -> bool:
     """Whether a constant that a node of no particular kind reads is a parameter of it."""
-    kind, shape = graph.element(name), graph.constants.shapes[name]
-    small = "float" not in kind and (BITS[kind] > 8 or kind == "bool")
-    one = graph.constants.size(_walk(name, graph, _REWRITTEN)) == 1
-    bias = node.kind == "Add" and shape == (1,) and graph.full(node.outputs[0])[-1:] == (1,)
-    return not small and (not one or bias) and _learnt(name, graph) and not _masks(name, node, graph)
+    if not _real(name, graph):
+        return False
+    if graph.constants.size(_walk(name, graph, _REWRITTEN)) == 1:  # a factor, unless it is the bias of one output
+        shape = graph.constants.shapes[name]
+        return node.kind == "Add" and shape == (1,) and graph.full(node.outputs[0])[-1:] == (1,)
+    return _learnt(name, graph) and not _masks(name, node.kind, graph)
+
+
+def _real(name: str, graph: Graph) -> bool:
+    """Whether a tensor's numbers are real ones, maybe quantised."""
+    kind = graph.element(name)
+    return "float" in kind or (BITS[kind] <= 8 and kind != "bool")
 
 
 def _learnt(name: str, graph: Graph) -> bool:
-    """Whether a constant is computed of numbers that stand in the file, more than one and not of whole type."""
-    waiting, seen, c = [name], {name}, graph.constants
+    """Whether a constant is computed of real numbers that stand in the file, more than one."""
+    known, c, waiting = graph.learnt, graph.constants, [name]
     while waiting:
-        last = waiting.pop()
-        several = last == name or c.size(last) > 1
-        if last in c.stored and several and ("float" in graph.element(last) or graph.bits(last) <= 8):
-            return True
-        more = set(c.computed[last].input) & c.shapes.keys() - seen if last in c.computed else set()
-        waiting += more
-        seen |= more
-    return False
+        last = waiting[-1]
+        read = [n for n in c.computed[last].input if n in c] if last in c.computed else []
+        missing = [n for n in read if n not in known]
+        if last not in known and not missing:
+            stands = last in c.stored and c.size(last) > 1 and _real(last, graph)
+            known[last] = stands or any(known[n] for n in read)
+        if last in known:
+            waiting.pop()
+        waiting += missing
+    return known[name]
 
 
-def _masks(name: str, node: Node, graph: Graph) -> bool:
+def _masks(name: str, kind: str, graph: Graph) -> bool:
     """Whether a constant only says what to look at: zeros and far below zero to be added, zeros and ones to be
     multiplied by."""
-    value = graph.constants.get(name)
-    if value is None or node.kind not in ("Add", "Sub", "Mul", "Where"):
+    if kind not in ("Add", "Sub", "Mul", "Where") or graph.constants.size(name) > _LARGEST_MASK:
         return False
-    none = value == (1 if node.kind == "Mul" else 0)
-    other = value == 0 if node.kind == "Mul" else np.abs(value) >= -_LOW
-    return bool(other.any() and (none | other).all()) and (node.kind != "Mul" or bool(none.any()))
+    key, value = (name, kind == "Mul"), None
+    if key not in graph.masks:
+        if (value := graph.constants.get(name)) is None:
+            return False
+        rest, hidden = (value == 1, value == 0) if kind == "Mul" else (value == 0, np.abs(value) >= _HIDDEN)
+        alike = (rest | hidden).all() and hidden.any()
+        graph.masks[key] = bool(alike and (kind != "Mul" or rest.any()))
+    return graph.masks[key]
 
 
 # What is read

@@ -70,6 +70,10 @@ class Graph:
         self.foreign: dict[int, Node] = {}
         self.own: dict[int, str] = {}  # op -> its own output, which other tensors may be views of
         self.held: dict[int, list[Held]] = {}  # op -> its parameters
+        # what `onnx_counts` knows of constants: what they are other forms of, whether they are learnt, or masks
+        self.forms: dict[tuple[str, ...], dict[str, str]] = {}
+        self.learnt: dict[str, bool] = {}
+        self.masks: dict[tuple[str, bool], bool] = {}
 
     def input(self, name: str) -> None:
         """The network's input."""

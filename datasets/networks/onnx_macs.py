@@ -164,7 +164,7 @@ def _linear_attention(node: Node, graph: Graph) -> int:
 
 def _einsum(node: Node, graph: Graph) -> int:
     """The least that an order of products of two operands each needs."""
-    return contraction(str(node.attrs["equation"]), [graph.full(name) for name in node.inputs])
+    return contraction(str(node.attrs["equation"]), tuple(graph.full(name) for name in node.inputs))
 
 
 def _all(names: str, count: Callable[[Node, Graph], int], domain: str = "") -> Iterable[tuple[str, Callable]]:

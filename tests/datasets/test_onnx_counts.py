@@ -252,7 +252,7 @@ def test_a_recurrent_layer_is_the_products_that_it_repeats(tmp_path: Path) -> No
     ],
 )
 def test_einsum_takes_the_cheapest_order(equation: str, shapes: list[Shape], macs: int) -> None:
-    assert contraction(equation, shapes) == macs
+    assert contraction(equation, tuple(shapes)) == macs
     operands = [normal(*shape) for shape in shapes]
     assert np.isfinite(np.einsum(equation, *operands, optimize=True)).all(), "the equations are such"
 
@@ -260,7 +260,7 @@ def test_einsum_takes_the_cheapest_order(equation: str, shapes: list[Shape], mac
 @pytest.mark.parametrize(("equation", "shapes"), [("ij,kk", [(2, 3), (2, 3)]), ("ij", [(2,)]), ("i,i", [(2,)])])
 def test_an_einsum_that_does_not_fit_is_none(equation: str, shapes: list[Shape]) -> None:
     with pytest.raises(ValueError, match="."):
-        contraction(equation, shapes)
+        contraction(equation, tuple(shapes))
 
 
 def test_an_einsum_is_the_product_that_it_spells(tmp_path: Path) -> None:
