@@ -116,6 +116,12 @@ class Constants:
         """A constant whose numbers are known, such as the shape of a tensor."""
         self.shapes[name], self.values[name] = value.shape, value
 
+    def same(self, new: str, old: str) -> None:
+        """Another name for a constant."""
+        self.shapes[new], self.values[new] = self.shapes[old], self.get(old)
+        if old in self.floating:
+            self.floating.add(new)
+
     def size(self, name: str) -> int:
         """Elements of a constant."""
         return math.prod(self.shapes[name])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,10 @@ from datasets.files.reading import shortened
 from datasets.networks.analysis import totals
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.model import Weights
-from datasets.networks.network import Network
+from datasets.networks.network import Network, Port
 from datasets.networks.onnx_constants import Constants
-from datasets.networks.ops import params
-from datasets.records import InputError
+from datasets.networks.ops import BITS, params
+from datasets.records import InputError, Op
 
 _POINTWISE = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hswish"}
 _ALIASES = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
@@ -52,12 +52,21 @@ class Graph:
         batch: first dimension of the input.
         opset: of the file.
         path: of the file, for sentences.
+        dtypes: element types of all tensors, by numpy's name; '' where there is none.
+
+    Attributes:
+        times: how often what is added runs in one run of the network, as ops of a loop do.
+        ties: op -> others that run whenever it does, though it reads nothing of them.
     """
 
     def __init__(self, constants: Constants, shapes: dict[str, tuple[int, ...]], uses: Counter[str],
-                 batch: int, opset: int, path: str) -> None:  # fmt: skip
+                 batch: int, opset: int, path: str, dtypes: dict[str, str] | None = None) -> None:  # fmt: skip
         self.constants, self.shapes, self.uses = constants, shapes, uses
-        self.batch, self.opset, self.path = batch, opset, path
+        self.batch, self.opset, self.path, self.times = batch, opset, path, 1
+        self.dtypes: dict[str, str] = {} if dtypes is None else dtypes
+        self.ports: list[Port] = []
+        self.apart: set[str] = set()  # inputs whose first dimension is not the batch
+        self.ties: dict[int, set[int]] = {}
         self.net = NetworkBuilder()
         self.weights = Weights()
         self.nodes: dict[str, int] = {}  # tensor -> what computes it, maybe in another shape of as many elements
@@ -66,11 +75,18 @@ class Graph:
         self.own: dict[int, str] = {}  # op -> its own output, which other tensors may be views of
 
     def input(self, name: str) -> None:
-        """The network's input."""
-        self.nodes[name] = self.net.add("input", self.shape(name))
+        """An input of the network; `whole` where its first dimension is not the batch."""
+        if self.full(name)[:1] != (self.batch,):
+            self.apart.add(name)
+        dtype = self._dtype(name)
+        attrs = {"dtype": dtype} if dtype != "float32" else {}
+        attrs |= {"whole": 1} if name in self.apart else {}
+        self.nodes[name] = self.net.add("input", self.shape(name), **attrs)
+        self.ports.append(Port(name, self.nodes[name], dtype))
 
     def add(self, node: Node) -> None:
         """Any other node."""
+        start = len(self.net.ops)
         if not any(name in self.nodes for name in node.inputs):
             x: int | None = None  # of constants, in a way that is not known here
         elif node.kind in _POINTWISE:
@@ -79,28 +95,61 @@ class Graph:
             kind = "Reshape" if node.kind in _ALIASES else node.kind
             equivalent = getattr(self, f"_read_{kind.lower()}", None)
             x = equivalent(node) if equivalent else None
-        if x is None:
+        retyped = x is not None and x < start and self.net.ops[x].attrs.get("dtype", "float32") != self._dtype(node.outputs[0])  # fmt: skip
+        if x is None or retyped:
             self._foreign(node)
         else:
             self.nodes[node.outputs[0]] = x
             self.own.setdefault(x, node.outputs[0])
+        for name in node.outputs:
+            if self.nodes.get(name, -1) >= start:
+                self._describe(self.nodes[name], name)
 
-    def finish(self, output: str, key: str) -> tuple[Network, Weights]:
-        """What reaches the output, and its weights."""
-        if output not in self.nodes:
+    def placed(self, kind: str, name: str, inputs: Sequence[int], **attrs: Any) -> int:
+        """An op that no node stands for, which gives a tensor."""
+        x = self._put(kind, self.shape(name), inputs, None, **attrs)
+        self._describe(x, name)
+        return x
+
+    def _dtype(self, name: str) -> str:
+        """Element type of a tensor."""
+        dtype = self.dtypes.get(name) or "float32"
+        if dtype not in BITS:
+            raise InputError(
+                f"The tensor '{shortened(name, 60)}' of {self.path} holds texts or other things that are no numbers; "
+                "cut the part behind it out by onnx.utils.extract_model."
+            )
+        return dtype
+
+    def _describe(self, x: int, name: str) -> None:
+        """Write into an op what its tensor is: element type, and whether it is one of a whole run."""
+        attrs, dtype = dict(self.net.ops[x].attrs), self._dtype(name)
+        attrs |= {"dtype": dtype, "whole": int(self.batch > 1 and self.whole(name))}
+        for default, value in (("dtype", "float32"), ("whole", 0)):
+            if attrs[default] == value:
+                del attrs[default]
+        self.net.ops[x] = Op(self.net.ops[x].kind, attrs)
+
+    def finish(self, outputs: Sequence[str], key: str) -> tuple[Network, Weights]:
+        """What reaches the outputs, all inputs, and the weights; outputs that are constants are left out."""
+        if not any(name in self.nodes for name in outputs):
             raise InputError(f"The output of {self.path} is a constant, so there is no network to look at.")
-        needed = {self._tensor(output)}
-        for node in reversed(range(len(self.net.ops))):
-            if node in needed:
-                needed.update(self.sources.get(node, ()))
-        if 0 not in needed or len(needed) == 1:
+        ends = [Port(name, self._tensor(name), self._dtype(name)) for name in outputs if name in self.nodes]
+        inputs, waiting, needed = {port.node for port in self.ports}, [port.node for port in ends], set[int]()
+        while waiting:
+            node = waiting.pop()
+            if node not in needed:
+                needed.add(node)
+                waiting += [*self.sources.get(node, ()), *self.ties.get(node, ())]
+        if not needed & inputs or needed <= inputs:
             raise InputError(
                 f"The output of {self.path} does not depend on its input, so there is no network to look at."
             )
-        number = {old: new for new, old in enumerate(sorted(needed))}
+        number = {old: new for new, old in enumerate(sorted(needed | inputs))}
         ops = tuple(self.net.ops[old] for old in number)
         edges = tuple((number[s], number[t], port) for s, t, port in self.net.edges if t in number)
-        network = Network("onnx", key, ops, edges, self.batch)
+        starts, stops = (tuple(replace(p, node=number[p.node]) for p in ports) for ports in (self.ports, ends))
+        network = Network("onnx", key, ops, edges, self.batch, starts, stops)
         return network, {number[n]: w for n, w in self.weights.items() if n in number}
 
     # Shapes and tensors
@@ -115,24 +164,31 @@ class Graph:
         return self.shapes[name]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Without the batch: the first dimension where that is the batch, else a share of it or of all elements."""
+        """Without the batch: the first dimension where that is the batch, else a share of it or of all elements; the
+        full shape of what is `whole`."""
         full = self.full(name) or (1,)
         if 0 in full:
             raise InputError(f"The tensor '{shortened(name, 60)}' of {self.path} has no elements; export it again.")
-        if math.prod(full) % self.batch:
-            raise InputError(
-                f"The elements of '{shortened(name, 60)}' in {self.path} cannot be split into {self.batch} images; "
-                "read it with batch 1."
-            )
+        if self.whole(name):
+            return full
         if full[0] == self.batch:
             return full[1:] or (1,)
         return (full[0] // self.batch, *full[1:]) if full[0] % self.batch == 0 else (math.prod(full) // self.batch,)
+
+    def whole(self, name: str) -> bool:
+        """Whether a tensor is one of a whole run, and not as many elements for each sample."""
+        return name in self.apart or bool(math.prod(self.full(name)) % self.batch)
+
+    def samples(self, name: str) -> int:
+        """Of how many samples the counts of the op that gives a tensor are not: 1 for what is `whole`."""
+        return 1 if name and self.whole(name) else self.batch
 
     def _tensor(self, name: str) -> int:
         """The node that computes a tensor in the file's shape ((channels, 1, 1) for (channels,) will do)."""
         x, shape = self.nodes[name], self.shape(name)
         if self.net.shape(x) not in (shape, (*shape, 1, 1)):
             x = self.nodes[name] = self._put("Reshape", shape, [x])
+            self._describe(x, name)
         return x
 
     def _images(self, node: Node) -> list[int] | None:
@@ -168,6 +224,10 @@ class Graph:
         weights: dict[str, np.ndarray] | None = None,
         **attrs: Any,
     ) -> int:
+        if self.times > 1:
+            attrs["times"] = self.times
+        if inputs and shape == self.net.shape(inputs[0]):
+            attrs = {n: v for n, v in self.net.ops[inputs[0]].attrs.items() if n in ("dtype", "whole")} | attrs
         x = self.net.add(kind, shape, *inputs, **attrs)
         self.sources[x] = tuple(inputs)
         if weights:
@@ -195,15 +255,16 @@ class Graph:
         return sum(c.size(n) for n in names if n in c and (len(c.shapes[n]) > 1 or (c.size(n) > 1 and n in c.floating)))
 
     def _macs(self, node: Node) -> int:
-        """Of one image."""
+        """Of one image, or of a whole run where the output is one."""
+        samples = self.samples(node.outputs[0])
         out = math.prod(self.full(node.outputs[0])) if node.outputs[0] else 0
         if node.kind in ("MatMul", "Gemm", "MatMulInteger", "QLinearMatMul"):
             inner = -2 if node.attrs.get("transA") else -1
-            return out * self.full(node.inputs[0])[inner] // self.batch
+            return out * self.full(node.inputs[0])[inner] // samples
         if node.kind in _WEIGHT:
-            return out * math.prod(self.full(node.inputs[_WEIGHT[node.kind]])[1:]) // self.batch
+            return out * math.prod(self.full(node.inputs[_WEIGHT[node.kind]])[1:]) // samples
         if node.kind == "ConvTranspose":
-            return math.prod(self.full(node.inputs[0])) * math.prod(self.full(node.inputs[1])[1:]) // self.batch
+            return math.prod(self.full(node.inputs[0])) * math.prod(self.full(node.inputs[1])[1:]) // samples
         if node.kind == "Einsum" and len(node.inputs) == 2 and "." not in node.attrs["equation"]:
             terms = node.attrs["equation"].replace(" ", "").split("->")[0].split(",")
             sizes = {
@@ -211,7 +272,7 @@ class Graph:
                 for term, name in zip(terms, node.inputs, strict=True)
                 for i, n in zip(term, self.full(name), strict=True)
             }
-            return math.prod(sizes.values()) // self.batch
+            return math.prod(sizes.values()) // samples
         return 0
 
 
