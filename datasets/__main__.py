@@ -17,6 +17,8 @@ from datasets import public
 from datasets.base import Dataset
 from datasets.files.writing import check_writable, write_text
 from datasets.measured import Measured
+from datasets.networks.network import Network, Port
+from datasets.networks.sizes import Sizes
 from datasets.opening import with_datasets
 from datasets.public.fetch import MIRROR, Source
 from datasets.public.fetch import fetch as download
@@ -141,13 +143,14 @@ def enumerate_(space: str, out: Path | None = None, hash: bool = False, totals: 
     print(f"{len(archs):,} architectures of {archs.space} in {out}")
 
 
-def show(file: str, batch: int | None = None) -> None:
-    """Print what a network is made of and what it costs in theory.
+def show(file: str, batch: int | None = None, sizes: Sizes = Sizes()) -> None:
+    """Print what a network is made of and what it costs in theory; of several sizes, its totals for each.
 
     Args:
         file: the .onnx file (weights beside it are read where they stand) or .keras file; or SPACE:ARCHITECTURE as
             zoo:resnet18; or torch:MODULE:CALLABLE, which imports that module.
         batch: images a run, where the network leaves them open; by default 1.
+        sizes: of what else an ONNX file leaves open.
     """
     import pandas as pd
 
@@ -155,21 +158,43 @@ def show(file: str, batch: int | None = None) -> None:
     from datasets.networks.ops import VOCABULARY, macs, params
     from datasets.networks.reading import of_batch, read_model
 
-    network = of_batch(read_model(file, batch, weights=False, modules=True).network, batch)
-    size = network.batch or 1
+    if len(curve := list(sizes.each())) > 1:
+        counted = []
+        for one in curve:
+            network = of_batch(read_model(file, batch, weights=False, modules=True, sizes=one).network, batch)
+            counted.append(one.sizes() | totals(network))
+        print(f"{file}\n\n{pd.DataFrame(counted).to_string(index=False)}")
+        return
+    model = read_model(file, batch, weights=False, modules=True, sizes=sizes)
+    network = of_batch(model.network, batch)
+    size, sources = network.batch or 1, network.sources()
     rows = []
-    for op, sources in zip(network.ops[1:], network.sources()[1:], strict=True):
-        shape = network.ops[sources[0]].attrs["shape"] if sources else ()
-        rows.append((op.kind, 1, params(op, shape), size * macs(op, shape)))
+    for op, before in zip(network.ops, sources, strict=True):
+        if op.kind != "input":
+            times = op.attrs.get("times", 1) * (1 if op.attrs.get("whole") else size)
+            shape = network.ops[before[0]].attrs["shape"] if before else ()
+            held = 0 if op.attrs.get("tied") else params(op, shape)
+            rows.append((op.kind, 1, held, times * macs(op, shape)))
     table = pd.DataFrame(rows, columns=["op", "count", "parameters", "MACs"]).groupby("op").sum()
-    print(f"{network.key}: input {'x'.join(map(str, (size, *network.ops[0].attrs['shape'])))}\n")
+    inputs = ", ".join(_port(network, port, len(network.inputs) > 1) for port in network.inputs)
+    print(f"{network.key}: input {inputs}\n")
     print(table.sort_values("MACs", ascending=False, kind="stable").to_string(), "\n")
     for name, value in totals(network).items():
         print(f"{name:12} {value:>16,}")
+    for note in model.notes:
+        print(f"\nNote: {note}")
     foreign = sorted(set(table.index) - VOCABULARY)
     for kind, count in uncounted(network).items():
         print(f"\nWarning: the MACs of {count} x {kind} are not known and not counted above.")
     print(f"\nOutside the vocabulary, so only counted: {', '.join(foreign)}" if foreign else "\nAll ops are known.")
+
+
+def _port(network: Network, port: Port, named: bool) -> str:
+    """An input in words: `x 1x3x224x224 uint8`, without the name where it is the only one."""
+    op = network.ops[port.node]
+    shape = op.attrs["shape"] if op.attrs.get("whole") else (network.batch or 1, *op.attrs["shape"])
+    words = [port.name] * named + ["x".join(map(str, shape))] + [port.dtype] * (port.dtype != "float32")
+    return " ".join(words)
 
 
 def leti(data: Dataset, out: Path, metric: str = "latency_ms") -> None:

@@ -94,6 +94,8 @@ def _parse(path: Path) -> onnx.ModelProto:
     if not model.graph.node:
         raise InputError(f"{path} holds no network; is it an ONNX file?")
     newest = onnx.defs.onnx_opset_version()
+    if not _opset(model) and not any(node.domain in ("", "ai.onnx") for node in model.graph.node):
+        model.opset_import.add(domain="", version=newest)
     if not 1 <= _opset(model) <= newest:
         raise InputError(f"{path} has opset {_opset(model)}; export it with one that this onnx reads, 1 to {newest}.")
     return _inlined(model, path)

@@ -252,5 +252,5 @@ def _put(walk: Walk, reader: Reader, kind: str, name: str, sources: list[int]) -
     if not sources and not reader.net.ops:
         reader.nodes[name] = reader.net.add("zero", shape)
         return
-    size = -(-math.prod(shape) * BITS.get(walk.dtypes.get(name) or "float32", 32) // 8)
+    size = -(-math.prod(shape) * BITS[reader.element(name)] // 8)
     reader.nodes[name] = reader.placed(kind, name, sources or [0], read_bytes=size)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,9 @@ from datasets.networks.network import Network, Port
 from datasets.networks.onnx_constants import Constants
 from datasets.networks.ops import BITS, params
 from datasets.records import InputError, Op
+
+if TYPE_CHECKING:
+    import onnx
 
 _POINTWISE = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hswish"}
 _ALIASES = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
@@ -52,7 +55,7 @@ class Graph:
         batch: first dimension of the input.
         opset: of the file.
         path: of the file, for sentences.
-        dtypes: element types of all tensors, by numpy's name; '' where there is none.
+        types: of all tensors, as far as they are known.
 
     Attributes:
         times: how often what is added runs in one run of the network, as ops of a loop do.
@@ -60,10 +63,10 @@ class Graph:
     """
 
     def __init__(self, constants: Constants, shapes: dict[str, tuple[int, ...]], uses: Counter[str],
-                 batch: int, opset: int, path: str, dtypes: dict[str, str] | None = None) -> None:  # fmt: skip
+                 batch: int, opset: int, path: str, types: Mapping[str, onnx.TypeProto]) -> None:  # fmt: skip
         self.constants, self.shapes, self.uses = constants, shapes, uses
-        self.batch, self.opset, self.path, self.times = batch, opset, path, 1
-        self.dtypes: dict[str, str] = {} if dtypes is None else dtypes
+        self.batch, self.opset, self.path, self.types = batch, opset, path, types
+        self.times = 1
         self.ports: list[Port] = []
         self.apart: set[str] = set()  # inputs whose first dimension is not the batch
         self.ties: dict[int, set[int]] = {}
@@ -78,7 +81,7 @@ class Graph:
         """An input of the network; `whole` where its first dimension is not the batch."""
         if self.full(name)[:1] != (self.batch,):
             self.apart.add(name)
-        dtype = self._dtype(name)
+        dtype = self.element(name)
         attrs = {"dtype": dtype} if dtype != "float32" else {}
         attrs |= {"whole": 1} if name in self.apart else {}
         self.nodes[name] = self.net.add("input", self.shape(name), **attrs)
@@ -95,8 +98,7 @@ class Graph:
             kind = "Reshape" if node.kind in _ALIASES else node.kind
             equivalent = getattr(self, f"_read_{kind.lower()}", None)
             x = equivalent(node) if equivalent else None
-        retyped = x is not None and x < start and self.net.ops[x].attrs.get("dtype", "float32") != self._dtype(node.outputs[0])  # fmt: skip
-        if x is None or retyped:
+        if x is None or (x < start and self.net.ops[x].attrs.get("dtype", "float32") != self.element(node.outputs[0])):
             self._foreign(node)
         else:
             self.nodes[node.outputs[0]] = x
@@ -111,9 +113,9 @@ class Graph:
         self._describe(x, name)
         return x
 
-    def _dtype(self, name: str) -> str:
-        """Element type of a tensor."""
-        dtype = self.dtypes.get(name) or "float32"
+    def element(self, name: str) -> str:
+        """Element type of a tensor; float32 where it is not known."""
+        dtype = element_name(self.types[name].tensor_type.elem_type if name in self.types else 0)
         if dtype not in BITS:
             raise InputError(
                 f"The tensor '{shortened(name, 60)}' of {self.path} holds texts or other things that are no numbers; "
@@ -123,7 +125,7 @@ class Graph:
 
     def _describe(self, x: int, name: str) -> None:
         """Write into an op what its tensor is: element type, and whether it is one of a whole run."""
-        attrs, dtype = dict(self.net.ops[x].attrs), self._dtype(name)
+        attrs, dtype = dict(self.net.ops[x].attrs), self.element(name)
         attrs |= {"dtype": dtype, "whole": int(self.batch > 1 and self.whole(name))}
         for default, value in (("dtype", "float32"), ("whole", 0)):
             if attrs[default] == value:
@@ -133,8 +135,10 @@ class Graph:
     def finish(self, outputs: Sequence[str], key: str) -> tuple[Network, Weights]:
         """What reaches the outputs, all inputs, and the weights; outputs that are constants are left out."""
         if not any(name in self.nodes for name in outputs):
+            for name in outputs:
+                self.shape(name)
             raise InputError(f"The output of {self.path} is a constant, so there is no network to look at.")
-        ends = [Port(name, self._tensor(name), self._dtype(name)) for name in outputs if name in self.nodes]
+        ends = [Port(name, self._tensor(name), self.element(name)) for name in outputs if name in self.nodes]
         inputs, waiting, needed = {port.node for port in self.ports}, [port.node for port in ends], set[int]()
         while waiting:
             node = waiting.pop()
@@ -274,6 +278,15 @@ class Graph:
             }
             return math.prod(sizes.values()) // samples
         return 0
+
+
+def element_name(number: int) -> str:
+    """Name of TensorProto's element type as `networks.ops.BITS` has it; float32 where there is none."""
+    from onnx import TensorProto
+
+    name = TensorProto.DataType.Name(number).lower() if number in TensorProto.DataType.values() else ""
+    name = {"undefined": "float32", "float": "float32", "double": "float64", "float4e2m1": "float4"}.get(name, name)
+    return "float8" if name.startswith(("float8", "float6")) else name
 
 
 def check_totals(network: Network, path: str) -> None:

@@ -51,7 +51,9 @@ def take_constants(model: onnx.ModelProto, path: Path) -> dict[str, Stored]:
             for _, inner in subgraphs(node):
                 count += 1
                 own = _named_apart(inner, names, f"/{count}/", path)
+                before = len(found)
                 _take(inner, found, path)
+                _give_out(inner, found, before)
                 waiting.append((inner, own))
     check_names([name for name, _ in found], path)
     if twice := [name for name, times in Counter(name for name, _ in found).items() if times > 1]:
@@ -83,6 +85,17 @@ def _take(graph: onnx.GraphProto, found: Tensors, path: Path) -> None:
         del graph.node[:]
         graph.node.extend(others)
     del graph.initializer[:]
+
+
+def _give_out(graph: onnx.GraphProto, found: Tensors, start: int) -> None:
+    """Outputs of an inner graph that were tensors become what a node gives: onnx's checker wants that."""
+    from onnx import helper
+
+    outputs = {value.name for value in graph.output}
+    for i, (name, tensor) in enumerate(found[start:], start):
+        if name in outputs:
+            found[i] = (f"{name}/value", tensor)
+            graph.node.append(helper.make_node("Identity", [f"{name}/value"], [name]))
 
 
 def _named_apart(graph: onnx.GraphProto, outer: Mapping[str, str], prefix: str, path: Path) -> dict[str, str]:

@@ -182,12 +182,18 @@ def _size(axis: Axis, known: Mapping[str, int]) -> int | None:
 
 def _computed(terms: Sequence[str], known: Mapping[str, int]) -> int | None:
     """`past_sequence_length + 1`, from left to right."""
-    values = [int(t) if t.isdecimal() and len(t) < 13 else known.get(t, known.get(f":{role_of_name(t)}")) for t in terms[::2]]  # fmt: skip
-    if not values or any(value is None for value in values):
+
+    def value(term: str) -> int | None:
+        return (
+            int(term) if term.isdecimal() and len(term) < 13 else known.get(term, known.get(f":{role_of_name(term)}"))
+        )
+
+    values = [value(term) for term in terms[::2]]
+    if None in values:
         return None
     total = values[0] or 0
-    for sign, value in zip(terms[1::2], values[1:], strict=True):
-        total = total * (value or 0) if sign == "*" else total + (value or 0) * (1 if sign == "+" else -1)
+    for sign, number in zip(terms[1::2], values[1:], strict=True):
+        total = total * (number or 0) if sign == "*" else total + (number or 0) * (1 if sign == "+" else -1)
     return total if total > 0 else None
 
 
@@ -221,8 +227,11 @@ def _check_open(axes: Sequence[Axis], path: Path) -> None:
 
 
 def _write(
-    model: onnx.ModelProto, inputs: Sequence[onnx.ValueInfoProto], axes: Sequence[Axis], by_name: Mapping[str, int | None]
-) -> None:  # fmt: skip
+    model: onnx.ModelProto,
+    inputs: Sequence[onnx.ValueInfoProto],
+    axes: Sequence[Axis],
+    by_name: Mapping[str, int | None],
+) -> None:
     for axis in axes:
         value = next(value for value in inputs if value.name == axis.input)
         value.type.tensor_type.shape.dim[axis.number].dim_value = axis.size or 0

@@ -1,4 +1,4 @@
-"""What the dimensions of an ONNX graph's inputs are for: batch, height, sequence... by their names and their readers."""
+"""What the dimensions of an ONNX graph's inputs are for (batch, height, ...), by their names and their readers."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ _LAYOUTS = {
     4: ("batch", "channels", "height", "width"),
     5: ("batch", "channels", "time", "height", "width"),
 }
-_IMAGES = frozenset(
-    "Conv ConvInteger QLinearConv FusedConv NhwcConv ConvTranspose MaxPool AveragePool LpPool GlobalAveragePool "
-    "GlobalMaxPool BatchNormalization InstanceNormalization GroupNormalization LRN DepthToSpace SpaceToDepth".split()
-)
+_CHANNELS_FIRST = """
+Conv ConvInteger QLinearConv FusedConv ConvTranspose MaxPool AveragePool LpPool GlobalAveragePool GlobalMaxPool
+BatchNormalization InstanceNormalization GroupNormalization LRN DepthToSpace SpaceToDepth"""
+_IMAGES = frozenset(_CHANNELS_FIRST.split())
 _RECURRENT = frozenset(("LSTM", "GRU", "RNN", "DynamicQuantizeLSTM"))
-_PASSED = frozenset(
-    "Cast Identity Relu LeakyRelu Sub Mul Div Add Pow Clip Pad QuantizeLinear DequantizeLinear Resize Upsample Abs Sqrt "
-    "Log Exp Neg Tanh Sigmoid DynamicQuantizeLinear".split()
-)
+_KEPT = """
+Cast Identity Relu LeakyRelu Sub Mul Div Add Pow Clip Pad QuantizeLinear DequantizeLinear Resize Upsample Abs Sqrt Log
+Exp Neg Tanh Sigmoid DynamicQuantizeLinear"""
+_PASSED = frozenset(_KEPT.split())
 _FARTHEST = 64  # nodes between an input and what tells its layout
 _INTEGERS = (2, 3, 4, 5, 6, 7, 12, 13)  # TensorProto's numbers of integer types
 
 Roles = tuple[str, ...]
+Places = tuple[int, ...]
 
 
 def role_of_name(name: str) -> str:
@@ -66,9 +67,13 @@ def roles(
     return found
 
 
-def _read(name: str, rank: int, readers: Mapping[str, list[onnx.NodeProto]], axes: Mapping[str, Sequence[int]]) -> Roles:  # fmt: skip
+def _read(
+    name: str, rank: int, readers: Mapping[str, list[onnx.NodeProto]], axes: Mapping[str, Sequence[int]]
+) -> Roles:
     """By the first reader that is of a known layout, behind those that keep dimensions or move them."""
-    waiting = [(name, tuple(range(rank)))]  # which dimension of the input each of the tensor's is; -1: none
+    waiting: list[tuple[str, Places]] = [
+        (name, tuple(range(rank)))
+    ]  # which dimension of the input each of the tensor's is; -1: none
     for tensor, places in waiting:
         for node in readers.get(tensor, ()):
             layout = _layout(node, list(node.input).index(tensor), len(places))
@@ -96,17 +101,17 @@ def _layout(node: onnx.NodeProto, port: int, rank: int) -> Roles:
     return ("batch", "time") if node.op_type == "STFT" and rank == 2 else ()
 
 
-def _moved(node: onnx.NodeProto, places: Roles | tuple[int, ...], axes: Mapping[str, Sequence[int]]) -> tuple[int, ...] | None:  # fmt: skip
+def _moved(node: onnx.NodeProto, places: Places, axes: Mapping[str, Sequence[int]]) -> Places | None:
     """Where the dimensions are behind a node; None where that is not known."""
     if node.op_type in _PASSED:
-        return tuple(places)  # type: ignore[arg-type]
+        return places
     if node.op_type == "Transpose":
         perm = next((list(a.ints) for a in node.attribute if a.name == "perm"), list(range(len(places)))[::-1])
-        return tuple(places[p] for p in perm) if sorted(perm) == list(range(len(places))) else None  # type: ignore[misc]
+        return tuple(places[p] for p in perm) if sorted(perm) == list(range(len(places))) else None
     if node.op_type == "Unsqueeze":
         added = next((list(a.ints) for a in node.attribute if a.name == "axes"), None)
         added = list(axes.get(node.input[1], ())) if added is None and len(node.input) > 1 else added
-        moved: list[int] = list(places)  # type: ignore[arg-type]
+        moved = list(places)
         for axis in sorted(a % (len(places) + len(added or ())) for a in added or ()):
             moved.insert(axis, -1)
         return tuple(moved) if added else None

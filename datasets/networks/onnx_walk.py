@@ -13,7 +13,7 @@ from datasets.files.reading import listed, shortened
 from datasets.networks.onnx_constants import FOLDED, Constants, type_of
 from datasets.networks.onnx_graph import Node
 from datasets.networks.onnx_ops import Reader
-from datasets.networks.onnx_shapes import bounded, checked_shape, output_types, shape_of
+from datasets.networks.onnx_shapes import bounded, checked_shape, output_types
 from datasets.records import InputError
 
 if TYPE_CHECKING:
@@ -58,7 +58,6 @@ class Walk:
         self.batch, self.trips, self.path = batch, trips, path
         self.types: dict[str, onnx.TypeProto] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
-        self.dtypes: dict[str, str] = {}
         self.notes: dict[str, None] = {}
         self.loops: list[str] = []  # names of loops that were met
         self.taken: dict[str, str] = {}  # first output of an If -> the branch that is counted
@@ -71,12 +70,11 @@ class Walk:
     def reader(self) -> Reader:
         """An empty network of this file."""
         opset = max((entry.version for entry in self.imports if entry.domain in ("", "ai.onnx")), default=0)
-        return Reader(self.constants, self.shapes, self.uses, self.batch, opset, str(self.path), self.dtypes)
+        return Reader(self.constants, self.shapes, self.uses, self.batch, opset, str(self.path), self.types)
 
     def know(self, name: str, type_: onnx.TypeProto) -> None:
         """The type of a tensor, and its shape where that is whole."""
         self.types[name] = type_
-        self.dtypes[name] = element_name(type_.tensor_type.elem_type)
         shape = checked_shape(name, type_, str(self.path))
         if shape is not None:
             self.shapes[name] = shape
@@ -128,10 +126,23 @@ class Walk:
                 if name in most:
                     self.know(name, most[name])
                     self.bounded[node.kind] += 1
+        empty = [name for name in node.outputs if name and 0 in self.shapes.get(name, ())]
         if fixed and all(name in self.shapes for name in node.outputs if name):
             self._fold(proto)
+        elif len(empty) == len([name for name in node.outputs if name]):
+            self._empty(empty)
         else:
+            self._empty(empty)
             reader.add(node)
+
+    def _empty(self, names: list[str]) -> None:
+        """Tensors without elements are constants, whatever gives them."""
+        from onnx import helper
+
+        for name in names:
+            dtype = helper.tensor_dtype_to_np_dtype(self.types[name].tensor_type.elem_type or 1)
+            self.constants.know(name, np.empty(self.shapes[name], dtype))
+            self.uses[name] = 0
 
     def fix(self, name: str, value: np.ndarray) -> None:
         """A tensor whose numbers are known."""
@@ -176,14 +187,3 @@ def read_node(proto: onnx.NodeProto) -> Node:
     }
     kind = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
     return Node(kind, list(proto.input), list(proto.output), attrs)
-
-
-def element_name(number: int) -> str:
-    """Name of an element type as `networks.ops.BITS` has it; empty where there is none."""
-    from onnx import TensorProto
-
-    if not number:
-        return ""
-    name = TensorProto.DataType.Name(number).lower() if number in TensorProto.DataType.values() else ""
-    name = {"float": "float32", "double": "float64", "float4e2m1": "float4"}.get(name, name)
-    return "float8" if name.startswith(("float8", "float6")) else name
