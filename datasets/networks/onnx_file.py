@@ -146,9 +146,17 @@ def _opset(model: onnx.ModelProto) -> int:
 
 
 def _check(model: onnx.ModelProto, path: Path) -> None:
-    from onnx import checker
+    """By onnx's own checker, which wants types of all outputs; runtimes infer them."""
+    from onnx import TypeProto, checker
 
+    bare = [value for value in model.graph.output if not value.type.tensor_type.HasField("shape")]
+    types = [TypeProto.FromString(value.type.SerializeToString()) for value in bare]
+    for value in bare:
+        value.type.tensor_type.elem_type = value.type.tensor_type.elem_type or 1
+        value.type.tensor_type.shape.SetInParent()
     try:
         checker.check_model(model)
     except (checker.ValidationError, ValueError) as error:  # ValueError: a text in it is not UTF-8
         raise InputError(f"{path} is not a sound ONNX model ({first_line(error)}); export it again.") from error
+    for value, type_ in zip(bare, types, strict=True):
+        value.type.CopyFrom(type_)

@@ -236,3 +236,5 @@ FLOATS = frozenset(("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention
 TYPE_OF = {"EmbedLayerNormalization": 2, "QGemm": 8, "QuantizeLinear": 2, "QLinearWhere": 1, "QLinearConcat": 1,
            "GatherBlockQuantized": 2}  # fmt: skip
 """Operators -> the input whose element type their output has; by default the first."""
+COUNTS = (("EmbedLayerNormalization", 1), ("QEmbedLayerNormalization", 1))
+"""Operators and outputs of theirs that are int32."""

@@ -41,7 +41,7 @@ Places = tuple[int, ...]
 def role_of_name(name: str) -> str:
     """What a dimension of that name is for; empty where that is not known."""
     text = re.sub(r"[^a-z]+", "_", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()).strip("_")
-    if "past" in text or len(text) > 60:
+    if "past" in text or len(text) > 60 or re.fullmatch(r"[su]\d+", name):
         return ""
     return next((role for role, pattern in _NAMES.items() if re.fullmatch(pattern, text)), "")
 

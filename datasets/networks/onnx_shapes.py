@@ -92,8 +92,8 @@ def _microsoft(
         same = {name: value for name, value in attrs.items() if name in kept}
         node = helper.make_node(kind, inputs, proto.output[:1], **same)
         known = {n: helper.make_tensor_type_proto(TensorProto.FLOAT, shape_of(types[n]) or ()) for n in inputs if n}
-        found = _own(node, known, constants, [helper.make_opsetid("", 17)], path)
-        made: list[tuple[int, ...] | None] = [shape_of(type_) for type_ in found.values()]
+        like = _own(node, known, constants, [helper.make_opsetid("", 17)], path)
+        made: list[tuple[int, ...] | None] = [shape_of(type_) for type_ in like.values()]
     else:
         try:
             made = onnx_microsoft.output_shapes(onnx_microsoft.Call(proto.op_type, shapes, attrs, len(proto.output)))
@@ -105,8 +105,9 @@ def _microsoft(
     port = onnx_microsoft.TYPE_OF.get(proto.op_type, 0)
     typed = proto.op_type not in onnx_microsoft.FLOATS and port < len(proto.input) and proto.input[port]
     element = types[proto.input[port]].tensor_type.elem_type if typed else TensorProto.FLOAT
-    pairs = zip(proto.output, made, strict=False)
-    return {n: helper.make_tensor_type_proto(element, shape) for n, shape in pairs if n and shape is not None}
+    elements = [TensorProto.INT32 if (proto.op_type, i) in onnx_microsoft.COUNTS else element for i in range(len(made))]
+    found = zip(proto.output, elements, made, strict=False)
+    return {n: helper.make_tensor_type_proto(kind, shape) for n, kind, shape in found if n and shape is not None}
 
 
 def bounded(

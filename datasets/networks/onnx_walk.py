@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -126,6 +127,8 @@ class Walk:
                 if name in most:
                     self.know(name, most[name])
                     self.bounded[node.kind] += 1
+        if node.kind == "Reshape" and not fixed and not self.bounded:
+            self._check_reshape(node)
         empty = [name for name in node.outputs if name and 0 in self.shapes.get(name, ())]
         if fixed and all(name in self.shapes for name in node.outputs if name):
             self._fold(proto)
@@ -134,6 +137,16 @@ class Walk:
         else:
             self._empty(empty)
             reader.add(node)
+
+    def _check_reshape(self, node: Node) -> None:
+        """Refuse sizes that a file was not made for: exporters write what they saw into shapes."""
+        before, after = (self.shapes.get(name) for name in (node.inputs[0], node.outputs[0]))
+        if before is not None and after is not None and math.prod(before) != math.prod(after):
+            sides = ["x".join(map(str, shape)) for shape in (before, after)]
+            raise InputError(
+                f"The shapes in {self.path} do not fit (a Reshape makes {sides[0]} to {sides[1]}); choose sizes that the "
+                "file was made for, or export it again."
+            )
 
     def _empty(self, names: list[str]) -> None:
         """Tensors without elements are constants, whatever gives them."""
