@@ -82,7 +82,7 @@ class Graph:
         if self.full(name)[:1] != (self.batch,):
             self.apart.add(name)
         dtype = self.element(name)
-        attrs = {"dtype": dtype} if dtype != "float32" else {}
+        attrs: dict[str, Any] = {"dtype": dtype} if dtype != "float32" else {}
         attrs |= {"whole": 1} if name in self.apart else {}
         self.nodes[name] = self.net.add("input", self.shape(name), **attrs)
         self.ports.append(Port(name, self.nodes[name], dtype))
@@ -286,7 +286,7 @@ def element_name(number: int) -> str:
 
     name = TensorProto.DataType.Name(number).lower() if number in TensorProto.DataType.values() else ""
     name = {"undefined": "float32", "float": "float32", "double": "float64", "float4e2m1": "float4"}.get(name, name)
-    return "float8" if name.startswith(("float8", "float6")) else name
+    return "float8" if name.startswith(("float8", "float6e")) else name
 
 
 def check_totals(network: Network, path: str) -> None:

@@ -93,10 +93,13 @@ def fix_sizes(
             f"--shape {shortened(unknown[0], 60)} is no input of {path}; those are {listed([v.name for v in inputs])}."
         )
     axes = _axes(model, inputs, numbers)
+    for axis in axes:
+        if axis.size is None and axis.input in shapes:
+            axis.size = shapes[axis.input][axis.number]
     known = _known(axes, batch, sizes, path)
     for axis in axes:
         if axis.size is None:
-            axis.size = shapes[axis.input][axis.number] if axis.input in shapes else _size(axis, known)
+            axis.size = _size(axis, known)
     _check_open(axes, path)
     by_name = {axis.name: axis.size for axis in axes if axis.name and not axis.fixed}
     _write(model, inputs, axes, by_name)
@@ -157,7 +160,8 @@ def _states(axes: list[Axis]) -> None:
 def _known(axes: Sequence[Axis], batch: int | None, sizes: Sizes, path: Path) -> dict[str, int]:
     """Sizes by name and by role (`:height`)."""
     names = {axis.name for axis in axes if axis.name}
-    known = dict[str, int]()
+    given = [axis for axis in axes if axis.size is not None and not axis.fixed]
+    known = {key: axis.size or 1 for axis in given for key in (axis.name, f":{axis.role}") if key.strip(":")}
     for name, size in sizes.sizes().items():
         atoms = {atom for own in names for atom in re.findall(r"\w+", own)}
         if name not in names and name not in ROLES and name not in atoms:
@@ -212,11 +216,12 @@ def _check_open(axes: Sequence[Axis], path: Path) -> None:
         own = f"'{axis.name}'" if axis.name else f"number {axis.number}"
         called = f"{axis.role} ({own} of '{axis.input}')" if axis.role else f"{own} of '{axis.input}'"
         named.append(called)
-        parts = [p for p in re.findall(r"[A-Za-z_]\w*", axis.name)] if re.search("[-+*]", axis.name) else [axis.name]
+        parts = re.findall(r"[A-Za-z_]\w*", axis.name) if re.search("[-+*]", axis.name) else [axis.name]
         if axis.role:
             flags[f"--size {axis.role}={_EXAMPLES[axis.role]}"] = None
         elif all(parts) and parts:
-            flags |= dict.fromkeys(f"--size {part}=16" for part in parts)
+            named_ = [role_of_name(part) or part for part in parts]
+            flags |= dict.fromkeys(f"--size {part}={_EXAMPLES.get(part, 16)}" for part in named_)
         else:
             sides = [a.size or _EXAMPLES.get(a.role, 16) for a in axes if a.input == axis.input]
             flags[f"--shape {axis.input}={'x'.join(map(str, sides))}"] = None

@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from datasets.files.reading import shortened
 from datasets.networks import onnx_microsoft
-from datasets.networks.onnx_constants import Constants
+from datasets.networks.onnx_constants import Constants, type_of
 from datasets.networks.onnx_microsoft import DOMAINS
 from datasets.records import InputError
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
 MOST_ELEMENTS = 2**40
 """A tensor of more elements, 4 TiB in fp32, is an error in the file."""
+_LATER = 13  # by then all of ONNX's first operators have an inference
+_SIDES = "/shape"  # what an attribute of a Reshape of opset 1 says, as the input of later ones
 _SMALL = 1024  # elements: constants that inference may have to look into are no larger
 _UNTIL = 2**31 - 1  # largest integer of an attribute; onnx's inference is C++, where larger ones read any memory
 _OPEN = ("ends", "starts", "value_int", "value_ints", "k")  # of these larger ones mean "to the end"
@@ -58,18 +62,36 @@ def _own(
     version = version or max((entry.version for entry in imports if entry.domain == domain), default=0)
     if not defs.has(proto.op_type, version, domain):
         return {}
-    schema = defs.get_schema(proto.op_type, version, domain)
-    while not schema.has_type_and_shape_inference_function and version < 13:
-        version += 1
-        schema = defs.get_schema(proto.op_type, version, domain)
+    schema, sides = defs.get_schema(proto.op_type, version, domain), None
+    if not schema.has_type_and_shape_inference_function:
+        while not schema.has_type_and_shape_inference_function and version < _LATER:
+            version += 1
+            schema = defs.get_schema(proto.op_type, version, domain)
+        shape = [list(a.ints) for a in proto.attribute if a.name == "shape" and proto.op_type == "Reshape"]
+        sides = np.array(shape[0], np.int64) if shape else None
+        proto = _renewed(proto, schema)
     inputs = {name: types[name] for name in proto.input if name}
     _check_numbers(proto, inputs, path)
     small = [name for name in inputs if name in constants and constants.size(name) <= _SMALL]
-    data = {name: numpy_helper.from_array(v) for name in small if (v := constants.get(name)) is not None}
+    values = {name: v for name in small if (v := constants.get(name)) is not None}
+    if sides is not None:
+        proto.input.append(_SIDES)
+        inputs[_SIDES], values[_SIDES] = type_of(sides), sides
+    data = {name: numpy_helper.from_array(value) for name, value in values.items()}
     try:
         return shape_inference.infer_node_outputs(schema, proto, inputs, data, opset_imports=imports)
     except (shape_inference.InferenceError, checker.ValidationError, ValueError, IndexError) as error:
         raise InputError(f"The shapes in {path} do not fit ({first_line(error)}); export it again.") from error
+
+
+def _renewed(proto: onnx.NodeProto, schema: onnx.defs.OpSchema) -> onnx.NodeProto:
+    """A node of opset 1 without what later versions of its operator do not know."""
+    from onnx import helper
+
+    attrs = {a.name: helper.get_attribute_value(a) for a in proto.attribute if a.name in schema.attributes}
+    if proto.op_type == "Concat":
+        attrs.setdefault("axis", 1)
+    return helper.make_node(proto.op_type, proto.input, proto.output, domain=proto.domain, **attrs)
 
 
 def _microsoft(
@@ -137,8 +159,8 @@ def bounded(
     elif proto.op_type == "TopK":
         shapes = [(element, first), (TensorProto.INT64, first)]
     elif proto.op_type == "NonMaxSuppression" and len(inputs) > 1 and inputs[1] is not None and len(first) == 3:
-        most = constants.get(proto.input[2]) if len(proto.input) > 2 else None
-        boxes = first[1] if most is None or not most.size else min(first[1], max(int(most.reshape(-1)[0]), 1))
+        limit = constants.get(proto.input[2]) if len(proto.input) > 2 else None
+        boxes = first[1] if limit is None or not limit.size else min(first[1], max(int(limit.reshape(-1)[0]), 1))
         shapes = [(TensorProto.INT64, (math.prod(inputs[1][:2]) * boxes, 3))]
     pairs = zip(proto.output, shapes, strict=False)
     return {n: helper.make_tensor_type_proto(kind, shape) for n, (kind, shape) in pairs if n}

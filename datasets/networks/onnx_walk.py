@@ -113,7 +113,7 @@ class Walk:
         if node.kind in ("Shape", "Size") and not fixed and node.inputs[0] in self.shapes:
             shape = np.array(self.shapes[node.inputs[0]], np.int64)
             sides = shape[node.attrs.get("start", 0) : node.attrs.get("end")]
-            self.fix(node.outputs[0], sides if node.kind == "Shape" else np.prod(shape))
+            self.fix(node.outputs[0], sides if node.kind == "Shape" else np.array(shape.prod()))
             return
         for name, type_ in output_types(proto, self.types, constants, self.imports, str(self.path)).items():
             self.know(name, type_)
@@ -144,8 +144,8 @@ class Walk:
         if before is not None and after is not None and math.prod(before) != math.prod(after):
             sides = ["x".join(map(str, shape)) for shape in (before, after)]
             raise InputError(
-                f"The shapes in {self.path} do not fit (a Reshape makes {sides[0]} to {sides[1]}); choose sizes that the "
-                "file was made for, or export it again."
+                f"The shapes in {self.path} do not fit (a Reshape makes {sides[0]} to {sides[1]}); choose sizes that "
+                "the file was made for, or export it again."
             )
 
     def _empty(self, names: list[str]) -> None:
@@ -159,7 +159,6 @@ class Walk:
 
     def fix(self, name: str, value: np.ndarray) -> None:
         """A tensor whose numbers are known."""
-        value = np.asarray(value)
         self.constants.know(name, value)
         self.know(name, type_of(value))
 

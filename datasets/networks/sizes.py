@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -74,10 +75,7 @@ class Sizes:
         """One for each combination of the values in `size`."""
         entries = _entries(self.size, "size", "height=320")
         choices = [value.split(",") for _, value in entries]
-        count = 1
-        for values in choices:
-            count *= len(values)
-        if count > MOST_CURVE:
+        if (count := math.prod(map(len, choices))) > MOST_CURVE:
             raise InputError(f"--size names {count:,} combinations of sizes; name at most {MOST_CURVE:,}.")
         for values in product(*choices):
             yield replace(self, size=" ".join(f"{n}={v}" for (n, _), v in zip(entries, values, strict=True)))
