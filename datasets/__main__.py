@@ -17,7 +17,6 @@ from datasets import public
 from datasets.base import Dataset
 from datasets.files.writing import check_writable, write_text
 from datasets.measured import Measured
-from datasets.networks.network import Network, Port
 from datasets.networks.sizes import Sizes
 from datasets.opening import with_datasets
 from datasets.public.fetch import MIRROR, Source
@@ -146,6 +145,10 @@ def enumerate_(space: str, out: Path | None = None, hash: bool = False, totals: 
 def show(file: str, batch: int | None = None, sizes: Sizes = Sizes()) -> None:
     """Print what a network is made of and what it costs in theory; of several sizes, its totals for each.
 
+    Its inputs and outputs, what ops it has, and totals: `macs`, `flops`, `params`, `peak_bytes` (the most bytes of
+    activations that are alive at once), `moved_bytes`, `kernels`, `weight_bytes`, and `inplace_peak`: the peak where
+    elementwise ops overwrite what they read.
+
     Args:
         file: the .onnx file (weights beside it are read where they stand) or .keras file; or SPACE:ARCHITECTURE as
             zoo:resnet18; or torch:MODULE:CALLABLE, which imports that module.
@@ -155,7 +158,8 @@ def show(file: str, batch: int | None = None, sizes: Sizes = Sizes()) -> None:
     import pandas as pd
 
     from datasets.networks.analysis import totals, uncounted
-    from datasets.networks.ops import VOCABULARY, macs, params
+    from datasets.networks.memory import memory
+    from datasets.networks.ops import ITEM, VOCABULARY, macs, params
     from datasets.networks.reading import of_batch, read_model
 
     if len(curve := list(sizes.each())) > 1:
@@ -167,34 +171,32 @@ def show(file: str, batch: int | None = None, sizes: Sizes = Sizes()) -> None:
         return
     model = read_model(file, batch, weights=False, modules=True, sizes=sizes)
     network = of_batch(model.network, batch)
-    size, sources = network.batch or 1, network.sources()
+    size = network.batch or 1
     rows = []
-    for op, before in zip(network.ops, sources, strict=True):
-        if op.kind != "input":
-            times = op.attrs.get("times", 1) * (1 if op.attrs.get("whole") else size)
-            shape = network.ops[before[0]].attrs["shape"] if before else ()
-            held = 0 if op.attrs.get("tied") else params(op, shape)
-            rows.append((op.kind, 1, held, times * macs(op, shape)))
+    for op, sources in zip(network.ops, network.sources(), strict=True):
+        shape, times = network.shape(sources[0]) if sources else (), op.attrs.get("times", 1)
+        held = 0 if op.attrs.get("tied") else params(op, shape)
+        rows.append((op.kind, times, held, times * (1 if op.attrs.get("whole") else size) * macs(op, shape)))
     table = pd.DataFrame(rows, columns=["op", "count", "parameters", "MACs"]).groupby("op").sum()
-    inputs = ", ".join(_port(network, port, len(network.inputs) > 1) for port in network.inputs)
-    print(f"{network.key}: input {inputs}\n")
-    print(table.sort_values("MACs", ascending=False, kind="stable").to_string(), "\n")
-    for name, value in totals(network).items():
+    table = table.drop(["input", ITEM], errors="ignore")
+    print(network.key)
+    for what, ports in (("input", network.inputs), ("output", network.outputs)):
+        for port in ports:
+            a = network.ops[port.node].attrs
+            sides = a["shape"] if a.get("whole") else (size, *a["shape"])
+            print(f"{what} {'x'.join(map(str, sides))} {a.get('dtype', port.dtype)} {port.name}")
+    print(f"\n{table.sort_values('MACs', ascending=False, kind='stable').to_string()}\n")
+    needed = memory(network)
+    more = {"weight_bytes": needed.weights, "inplace_peak": needed.in_place}
+    for name, value in (totals(network) | more).items():
         print(f"{name:12} {value:>16,}")
+    print(f"{'types':12} {', '.join(sorted({op.attrs.get('dtype', 'float32') for op in network.ops}))}")
     for note in model.notes:
         print(f"\nNote: {note}")
     foreign = sorted(set(table.index) - VOCABULARY)
     for kind, count in uncounted(network).items():
         print(f"\nWarning: the MACs of {count} x {kind} are not known and not counted above.")
     print(f"\nOutside the vocabulary, so only counted: {', '.join(foreign)}" if foreign else "\nAll ops are known.")
-
-
-def _port(network: Network, port: Port, named: bool) -> str:
-    """An input in words: `x 1x3x224x224 uint8`, without the name where it is the only one."""
-    op = network.ops[port.node]
-    shape = op.attrs["shape"] if op.attrs.get("whole") else (network.batch or 1, *op.attrs["shape"])
-    words = [port.name] * named + ["x".join(map(str, shape))] + [port.dtype] * (port.dtype != "float32")
-    return " ".join(words)
 
 
 def leti(data: Dataset, out: Path, metric: str = "latency_ms") -> None:

@@ -11,7 +11,6 @@ from datasets.files.reading import shortened
 from datasets.networks.analysis import totals
 from datasets.networks.network import Network
 from datasets.networks.onnx_nested import subgraphs
-from datasets.networks.ops import BITS
 from datasets.records import InputError
 
 if TYPE_CHECKING:
@@ -252,5 +251,5 @@ def _put(walk: Walk, reader: Reader, kind: str, name: str, sources: list[int]) -
     if not sources and not reader.net.ops:
         reader.nodes[name] = reader.net.add("zero", shape)
         return
-    size = -(-math.prod(shape) * BITS[reader.element(name)] // 8)
+    size = -(-math.prod(shape) * reader.bits(name) // 8)
     reader.nodes[name] = reader.placed(kind, name, sources or [0], read_bytes=size)

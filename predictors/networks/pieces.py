@@ -22,12 +22,15 @@ import numpy as np
 
 from datasets.blocks.layers import Layer
 from datasets.networks.network import Network
+from datasets.networks.onnx_counts import WEIGHTS
+from datasets.networks.onnx_macs import MACS, MS
 from datasets.networks.ops import BYTES, ITEM, VIEWS, VOCABULARY, macs, pads, pair, param_bytes, tensor_bytes
 from datasets.networks.parts import entries, label
 from datasets.records import Architectures, Op
 
 SMOOTH = ("sigmoid", "tanh", "silu", "softmax", "Softmax", "Erf", "Exp", "Gelu", "Elu", "Selu", "Softplus", "Mish",
-          "Log", "Pow", "Sqrt", "Sin", "Cos", "LogSoftmax", "Sigmoid", "Tanh")  # fmt: skip
+          "Log", "Pow", "Sqrt", "Sin", "Cos", "LogSoftmax", "Sigmoid", "Tanh",
+          *(MS + kind for kind in ("Gelu", "BiasGelu", "FastGelu", "QuickGelu")))  # fmt: skip
 """Functions that take tens of instructions an element."""
 
 TANH = ("tanh", "Tanh")
@@ -40,12 +43,15 @@ _MOVERS = """
 Add Sub Mul Div Neg Abs Relu Min Max Mean Sum Reciprocal Floor Ceil Round Sign Not And Or Equal Greater Less Where
 BatchNormalization InstanceNormalization LayerNormalization GroupNormalization LpNormalization RMSNormalization LRN
 MeanVarianceNormalization ReduceMean ReduceSum ReduceMax ReduceMin ReduceL2 ReduceProd ArgMax ArgMin TopK CumSum
-GlobalAveragePool GlobalMaxPool AveragePool MaxPool LpPool Concat Split Slice Gather GatherElements Pad Transpose
-Expand Tile Resize Upsample DepthToSpace SpaceToDepth QuantizeLinear DequantizeLinear DynamicQuantizeLinear
-MatMul Gemm MatMulInteger Einsum Conv ConvInteger QLinearConv QLinearMatMul ConvTranspose"""
+GlobalAveragePool GlobalMaxPool AveragePool MaxPool LpPool Concat Split Slice Gather GatherElements GatherND Compress
+ScatterElements ScatterND Pad Transpose Expand Tile Resize Upsample DepthToSpace SpaceToDepth GridSample Shape Size
+QuantizeLinear DequantizeLinear DynamicQuantizeLinear"""
 
-KNOWN = VOCABULARY | {"truncate", *SMOOTH, *STEPPED, *VIEWS, "Cast", *_MOVERS.split()}
+KNOWN = VOCABULARY | {"truncate", *SMOOTH, *STEPPED, *VIEWS, "Cast", *_MOVERS.split(), *MACS}
+KNOWN |= {kind for kind in WEIGHTS if "." in kind}
 """Ops that move as many bytes as they read and write, or say their multiply-accumulates; others are told by name."""
+
+_DENSE = ("MatMul", "Gemm", "Einsum", *(MS + kind for kind in ("FusedMatMul", "FusedGemm", "GemmFastGelu")))
 
 KINDS = ("convolution", "depthwise", "pooling", "dense", "moved")
 """What prices a piece."""
@@ -101,13 +107,13 @@ def _piece(network: Network, inputs: Sequence[Sequence[int]], nodes: Sequence[in
     read = sum(tensor_bytes(op, batch) for op in before) + weights
     if "read_bytes" in head.attrs:
         read, weights = samples * head.attrs["read_bytes"], 0
-    moved = read + sum(tensor_bytes(network.ops[node], batch) for node in (nodes[-1], *_items(network, nodes[-1])))
+    moved = read + sum(tensor_bytes(network.ops[node], batch) for node in (nodes[-1], *_items(network, nodes[0])))
     if kind not in ("convolution", "depthwise", "dense"):  # nothing is folded into what has no sums in registers
-        moved += 2 * BYTES * sum(elements[1:])
+        moved += 2 * sum(tensor_bytes(op, batch) for op in ops[1:])
     if head.kind in VIEWS:
         moved = weights
     count = {
-        name: sum(n for op, n in zip(ops, elements, strict=True) if op.kind in kinds)
+        name: times * sum(n for op, n in zip(ops, elements, strict=True) if op.kind in kinds)
         for name, kinds in (("smooth", set(SMOOTH) - set(TANH)), ("tanh", TANH), ("stepped", STEPPED))
     }
     work = times * samples * macs(head, shape)
@@ -128,9 +134,7 @@ def _layer(ops: Sequence[Op], shape: tuple[int, ...], batch: int) -> tuple[str, 
     if op.kind == "dense":
         bias = int(bool(a.get("bias", 1)))
         return "dense", {"batch": batch, "in": math.prod(shape), "out": a["shape"][0], "act": act, "bias": bias}
-    if (
-        op.kind in ("MatMul", "Gemm") and a.get("params") and a.get("macs")
-    ):  # rows of tokens, each a dense layer's input
+    if op.kind in _DENSE and a.get("params") and a.get("macs"):  # rows of tokens, each a dense layer's input
         rows = max(batch * a["macs"] // a["params"], 1)
         out = max(batch * math.prod(a["shape"]) // rows, 1)
         return "dense", {"batch": rows, "in": max(a["params"] // out, 1), "out": out, "act": act, "bias": 0}

@@ -137,7 +137,10 @@ def test_a_faulty_operator_is_one_sentence(tmp_path: Path) -> None:
         ("QLinearConcat", {"axis": 1}),
     ):
         node = helper.make_node(op, ["x"], ["y"], domain=MS, **attrs)
-        x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4, 4]) for name in "xy")
+        x, y = (
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4, 4]),
+            helper.make_empty_tensor_value_info("y"),
+        )
         imports = [helper.make_opsetid("", 17), helper.make_opsetid(MS, 1)]
         onnx.save(
             helper.make_model(helper.make_graph([node], "g", [x], [y]), opset_imports=imports, ir_version=8),
