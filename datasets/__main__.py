@@ -17,6 +17,7 @@ from datasets import public
 from datasets.base import Dataset
 from datasets.files.writing import check_writable, write_text
 from datasets.measured import Measured
+from datasets.networks.sizes import Sizes
 from datasets.opening import with_datasets
 from datasets.public.fetch import MIRROR, Source
 from datasets.public.fetch import fetch as download
@@ -141,8 +142,8 @@ def enumerate_(space: str, out: Path | None = None, hash: bool = False, totals: 
     print(f"{len(archs):,} architectures of {archs.space} in {out}")
 
 
-def show(file: str, batch: int | None = None) -> None:
-    """Print what a network is made of and what it costs in theory.
+def show(file: str, batch: int | None = None, sizes: Sizes = Sizes()) -> None:
+    """Print what a network is made of and what it costs in theory; of several sizes, its totals for each.
 
     Its inputs and outputs, what ops it has, and totals: `macs`, `flops`, `params`, `peak_bytes` (the most bytes of
     activations that are alive at once), `moved_bytes`, `kernels`, `weight_bytes`, and `inplace_peak`: the peak where
@@ -152,6 +153,7 @@ def show(file: str, batch: int | None = None) -> None:
         file: the .onnx file (weights beside it are read where they stand) or .keras file; or SPACE:ARCHITECTURE as
             zoo:resnet18; or torch:MODULE:CALLABLE, which imports that module.
         batch: images a run, where the network leaves them open; by default 1.
+        sizes: of what else an ONNX file leaves open.
     """
     import pandas as pd
 
@@ -160,7 +162,15 @@ def show(file: str, batch: int | None = None) -> None:
     from datasets.networks.ops import ITEM, VOCABULARY, macs, params
     from datasets.networks.reading import of_batch, read_model
 
-    network = of_batch(read_model(file, batch, weights=False, modules=True).network, batch)
+    if len(curve := list(sizes.each())) > 1:
+        counted = []
+        for one in curve:
+            network = of_batch(read_model(file, batch, weights=False, modules=True, sizes=one).network, batch)
+            counted.append(one.sizes() | totals(network))
+        print(f"{file}\n\n{pd.DataFrame(counted).to_string(index=False)}")
+        return
+    model = read_model(file, batch, weights=False, modules=True, sizes=sizes)
+    network = of_batch(model.network, batch)
     size = network.batch or 1
     rows = []
     for op, sources in zip(network.ops, network.sources(), strict=True):
@@ -181,6 +191,8 @@ def show(file: str, batch: int | None = None) -> None:
     for name, value in (totals(network) | more).items():
         print(f"{name:12} {value:>16,}")
     print(f"{'types':12} {', '.join(sorted({op.attrs.get('dtype', 'float32') for op in network.ops}))}")
+    for note in model.notes:
+        print(f"\nNote: {note}")
     foreign = sorted(set(table.index) - VOCABULARY)
     for kind, count in uncounted(network).items():
         print(f"\nWarning: the MACs of {count} x {kind} are not known and not counted above.")

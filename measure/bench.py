@@ -23,6 +23,7 @@ from datasets.networks.memory import memory
 from datasets.networks.model import Model
 from datasets.networks.network import FILES, Network
 from datasets.networks.reading import read_model
+from datasets.networks.sizes import Sizes
 from datasets.records import Architecture, InputError, Space
 from measure.base import Backend, Built, Session, reference_network
 from measure.host import machine
@@ -38,11 +39,13 @@ class NetworkFile:
         space: the file's suffix, `onnx` or `keras`.
         key: the file's name and what its bytes hash to.
         path: of the file.
+        sizes: of what it leaves open; they stand in the key.
     """
 
     space: str
     key: str
     path: Path
+    sizes: Sizes = Sizes()
 
 
 Subject = Architecture | Network | NetworkFile
@@ -73,11 +76,13 @@ def shaped(network: Network, batch: int) -> Model:
     return Model(network)
 
 
-def name_file(path: Path) -> NetworkFile:
+def name_file(path: Path, sizes: Sizes = Sizes()) -> NetworkFile:
     """What a campaign calls an ONNX or Keras file, as the readers do: its name and what its bytes hash to."""
     from datasets.networks.onnx_file import file_key
 
-    return NetworkFile("keras" if path.suffix == ".keras" else "onnx", file_key(path), path)
+    if path.suffix == ".keras":
+        return NetworkFile("keras", file_key(path), path)
+    return NetworkFile("onnx", file_key(path) + sizes.label, path, sizes)
 
 
 def read_subject(subject: NetworkFile | Network, batch: int) -> Model:
@@ -85,7 +90,7 @@ def read_subject(subject: NetworkFile | Network, batch: int) -> Model:
     file is always read. A network is a model already, whose weights are seeded."""
     if isinstance(subject, Network):
         return shaped(subject, batch)
-    model = read_model(subject.path, batch)
+    model = read_model(subject.path, batch, sizes=subject.sizes)
     _check_memory(model.network)
     return model
 

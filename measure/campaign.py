@@ -20,6 +20,7 @@ import numpy as np
 from datasets.files.reading import existing, read_words
 from datasets.files.writing import cannot_write
 from datasets.networks.reading import TORCH, is_file, read_model
+from datasets.networks.sizes import Sizes
 from datasets.records import Architectures, InputError, Space
 from datasets.spaces import parse_space
 from measure.base import Backend
@@ -170,21 +171,22 @@ def of_space(space: str, limit: int, archs: Path | None, seed: int, block_only: 
     return chosen, partial(block if block_only else whole, where)
 
 
-def networks(names: Sequence[str], modules: bool = False) -> Chosen:
+def networks(names: Sequence[str], modules: bool = False, sizes: Sizes = Sizes()) -> Chosen:
     """Networks as `read_model` takes them; each file is read when its turn comes.
 
     Args:
         names: files, or architectures behind their space's text form and a colon.
         modules: whether `torch:module:callable` is a name too; what it gives is exported into a folder that lasts as
             long as this process.
+        sizes: of what the files leave open besides the batch.
 
     Raises:
         InputError: there is no such file or space, or an architecture is malformed.
     """
-    return [_subject(name, modules) for name in names], read_subject
+    return [_subject(name, modules, sizes) for name in names], read_subject
 
 
-def _subject(name: str, modules: bool) -> Subject:
+def _subject(name: str, modules: bool, sizes: Sizes) -> Subject:
     if modules and name.startswith(TORCH):
         from datasets.networks.torch_module import export_torch
 
@@ -192,7 +194,7 @@ def _subject(name: str, modules: bool) -> Subject:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         return name_file(export_torch(name.removeprefix(TORCH), Path(folder)))
     if is_file(name):
-        return name_file(existing(Path(name), "name an ONNX or Keras file"))
+        return name_file(existing(Path(name), "name an ONNX or Keras file"), sizes)
     return read_model(name, weights=False).network
 
 

@@ -13,6 +13,7 @@ from datasets.networks.analysis import check_network
 from datasets.networks.collection import AnyNetwork, Networks
 from datasets.networks.model import Model
 from datasets.networks.network import KEYED_BY_JSON, Network, of_key
+from datasets.networks.sizes import Sizes
 
 SUFFIXES = (".onnx", ".keras")
 TORCH = "torch:"
@@ -20,7 +21,12 @@ TORCH = "torch:"
 
 
 def read_model(
-    name: str | Path, batch: int | None = None, weights: bool = True, space: str = "", modules: bool = False
+    name: str | Path,
+    batch: int | None = None,
+    weights: bool = True,
+    space: str = "",
+    modules: bool = False,
+    sizes: Sizes = Sizes(),
 ) -> Model:
     """The network that a text names.
 
@@ -32,6 +38,7 @@ def read_model(
         space: text form of the space of which a name without a space is an architecture.
         modules: whether `torch:module:callable` is a name too. It imports the module, which runs its code: for texts of
             a command line only, never for those that stand in a file.
+        sizes: of dimensions that an ONNX file leaves open, and trips of its loops; other networks have none.
 
     Raises:
         InputError: there is no such file or space, or the network cannot be read.
@@ -48,7 +55,7 @@ def read_model(
     if is_file(text):
         from datasets.networks.onnx_file import read_onnx
 
-        return read_onnx(Path(text), batch)
+        return read_onnx(Path(text), batch, sizes)
     archs = read_architectures([text], space)
     return Model(archs.space.expand(archs[0]))
 

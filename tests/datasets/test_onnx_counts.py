@@ -404,7 +404,7 @@ def test_an_op_with_several_outputs_is_one_op(tmp_path: Path) -> None:
     assert counted(network) == (3_276_800, 32_768) and totals(network)["kernels"] == 4
     ranked = [node("TopK", "x k", "v i"), node("Cast", "i", "f", to=1), node("Add", "v f")]
     network = read(tmp_path, ranked, (1, 9), (1, 3), {"k": [3]})
-    assert [op.attrs.get("dtype") for op in network.ops] == [None, None, "int64", None]
+    assert [op.attrs.get("dtype") for op in network.ops] == [None, None, "int64", None, None]
     assert memory(network).activations == 36 + 12 + 24
 
 
