@@ -17,6 +17,7 @@ from datasets import public
 from datasets.base import Dataset
 from datasets.files.writing import check_writable, write_text
 from datasets.measured import Measured
+from datasets.networks.network import Network, Port
 from datasets.networks.sizes import Sizes
 from datasets.opening import with_datasets
 from datasets.public.fetch import MIRROR, Source
@@ -145,9 +146,9 @@ def enumerate_(space: str, out: Path | None = None, hash: bool = False, totals: 
 def show(file: str, batch: int | None = None, sizes: Sizes = Sizes()) -> None:
     """Print what a network is made of and what it costs in theory; of several sizes, its totals for each.
 
-    Its inputs and outputs, what ops it has, and totals: `macs`, `flops`, `params`, `peak_bytes` (the most bytes of
-    activations that are alive at once), `moved_bytes`, `kernels`, `weight_bytes`, and `inplace_peak`: the peak where
-    elementwise ops overwrite what they read.
+    What ops it has, totals, element types, inputs and outputs. The totals are `macs`, `flops`, `params`, `peak_bytes`
+    (the most bytes of activations that are alive at once), `moved_bytes`, `kernels`, `weight_bytes`, and
+    `inplace_peak`: the peak where elementwise ops overwrite what they read.
 
     Args:
         file: the .onnx file (weights beside it are read where they stand) or .keras file; or SPACE:ARCHITECTURE as
@@ -179,24 +180,28 @@ def show(file: str, batch: int | None = None, sizes: Sizes = Sizes()) -> None:
         rows.append((op.kind, times, held, times * (1 if op.attrs.get("whole") else size) * macs(op, shape)))
     table = pd.DataFrame(rows, columns=["op", "count", "parameters", "MACs"]).groupby("op").sum()
     table = table.drop(["input", ITEM], errors="ignore")
-    print(network.key)
-    for what, ports in (("input", network.inputs), ("output", network.outputs)):
-        for port in ports:
-            a = network.ops[port.node].attrs
-            sides = a["shape"] if a.get("whole") else (size, *a["shape"])
-            print(f"{what} {'x'.join(map(str, sides))} {a.get('dtype', port.dtype)} {port.name}")
-    print(f"\n{table.sort_values('MACs', ascending=False, kind='stable').to_string()}\n")
+    print(f"{network.key}: input {', '.join(_shape(network, port) for port in network.inputs)}\n")
+    print(table.sort_values("MACs", ascending=False, kind="stable").to_string(), "\n")
     needed = memory(network)
     more = {"weight_bytes": needed.weights, "inplace_peak": needed.in_place}
     for name, value in (totals(network) | more).items():
         print(f"{name:12} {value:>16,}")
     print(f"{'types':12} {', '.join(sorted({op.attrs.get('dtype', 'float32') for op in network.ops}))}")
+    for what, ports in (("input", network.inputs), ("output", network.outputs)):
+        for port in ports:
+            print(f"{what:12} {port.name} {_shape(network, port)} {port.dtype}")
     for note in model.notes:
         print(f"\nNote: {note}")
     foreign = sorted(set(table.index) - VOCABULARY)
     for kind, count in uncounted(network).items():
         print(f"\nWarning: the MACs of {count} x {kind} are not known and not counted above.")
     print(f"\nOutside the vocabulary, so only counted: {', '.join(foreign)}" if foreign else "\nAll ops are known.")
+
+
+def _shape(network: Network, port: Port) -> str:
+    """Of a whole run, as 1x3x224x224."""
+    a = network.ops[port.node].attrs
+    return "x".join(map(str, a["shape"] if a.get("whole") else (network.batch or 1, *a["shape"])))
 
 
 def leti(data: Dataset, out: Path, metric: str = "latency_ms") -> None:

@@ -47,6 +47,11 @@ def test_outputs_of_one_op_are_there_at_once_and_are_one_kernel() -> None:
     assert alive(network) == [32, 64, 32, 48] and totals(network)["kernels"] == 2
     assert totals(network)["moved_bytes"] == 32 + 32 + 32 + 16
     assert entries(network) == [[1], [3]]
+    net = NetworkBuilder()
+    split = net.add("Split", (4,), net.add("input", (8,)))
+    other = net.add("item", (4,), split)
+    net.add("add", (4,), net.add("relu", (4,), split), other)
+    assert entries(net.finish("", "")) == [[1], [3], [4]], "no activation is folded into one of its outputs"
 
 
 def test_loops_multiply_and_shared_weights_count_once() -> None:

@@ -413,6 +413,6 @@ def test_the_command_shows_types_ports_and_memory(tmp_path: Path) -> None:
     read(tmp_path, [node("Gather", "e x", "g"), node("Exp", "g")], (1, 6), (1, 6, 8), {"e": normal(50, 8)}, **ends)
     done = run("-m", "datasets", "show", tmp_path / "m.onnx")
     rows = dict(line.split(None, 1) for line in done.stdout.splitlines() if len(line.split()) > 1)
-    assert rows["input"] == "1x6 int64 x" and rows["output"] == "1x6x8 float32 y", done.stderr
+    assert rows["input"] == "x 1x6 int64" and rows["output"] == "y 1x6x8 float32", done.stderr
     assert (rows["macs"], rows["params"], rows["weight_bytes"]) == ("0", "400", "1,600")
     assert (rows["peak_bytes"], rows["inplace_peak"], rows["types"]) == ("384", "240", "float32, int64")
