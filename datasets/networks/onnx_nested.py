@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections import ChainMap, Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,7 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.GraphProto]]:
             yield a.name, graph
 
 
-def check_names(names: Iterator[object] | list[object] | tuple[object, ...], path: Path) -> None:
+def check_names(names: Iterable[object], path: Path) -> None:
     """Refuse names that protobuf gives as bytes, since they are not UTF-8."""
     if not all(isinstance(name, str) for name in names):
         raise InputError(f"{path} is damaged (a name in it is not UTF-8 text); export or copy it again.")
@@ -44,7 +44,7 @@ def take_constants(model: onnx.ModelProto, path: Path) -> dict[str, Stored]:
     graph, found = model.graph, Tensors()
     _take(graph, found, path)
     count = 0
-    waiting: list[tuple[onnx.GraphProto, Mapping[str, str]]] = [(graph, {})]
+    waiting: list[tuple[onnx.GraphProto, ChainMap[str, str]]] = [(graph, ChainMap())]
     while waiting:
         outer, names = waiting.pop()
         for node in outer.node:
@@ -98,12 +98,12 @@ def _give_out(graph: onnx.GraphProto, found: Tensors, start: int) -> None:
             graph.node.append(helper.make_node("Identity", [f"{name}/value"], [name]))
 
 
-def _named_apart(graph: onnx.GraphProto, outer: Mapping[str, str], prefix: str, path: Path) -> dict[str, str]:
+def _named_apart(graph: onnx.GraphProto, outer: ChainMap[str, str], prefix: str, path: Path) -> ChainMap[str, str]:
     """Give what an inner graph defines names of its own; returns them by the old ones, those of outer graphs too."""
     defined = [value.name for value in (*graph.input, *graph.initializer)]
     defined += [name for node in graph.node for name in node.output if name]
     check_names(defined, path)
-    names = {**outer, **{name: prefix + name for name in defined}}
+    names = outer.new_child({name: prefix + name for name in defined})
     for value in (*graph.input, *graph.initializer, *graph.output, *graph.value_info):
         check_names([value.name], path)
         value.name = names.get(value.name, value.name)

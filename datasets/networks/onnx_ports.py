@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.files.reading import listed, shortened
+from datasets.networks.onnx_nested import check_names
 from datasets.networks.onnx_roles import role_of_name, roles
 from datasets.networks.sizes import ROLES, Sizes
 from datasets.records import InputError
@@ -17,6 +18,8 @@ from datasets.records import InputError
 if TYPE_CHECKING:
     import onnx
 
+MOST_PORTS = 1000
+"""Most inputs or outputs of a network."""
 _EXAMPLES = {"height": 224, "width": 224, "channels": 3, "sequence": 128, "time": 16000, "batch": 1}
 _STRING = 8  # TensorProto's number of texts
 
@@ -49,6 +52,7 @@ def tensors(values: Sequence[onnx.ValueInfoProto], what: str, path: Path) -> lis
         InputError: one is no tensor of numbers, or there are none.
     """
     for value in values:
+        check_names([value.name, *(dim.dim_param for dim in value.type.tensor_type.shape.dim)], path)
         kind = value.type.WhichOneof("value") or "tensor_type"
         texts = value.type.tensor_type.elem_type == _STRING
         if kind != "tensor_type" or texts:
@@ -57,8 +61,9 @@ def tensors(values: Sequence[onnx.ValueInfoProto], what: str, path: Path) -> lis
                 f"The {what} '{shortened(value.name, 60)}' of {path} is {is_}, and networks of tensors of numbers are "
                 "read; cut the part between such tensors out by onnx.utils.extract_model."
             )
-    if not values:
-        raise InputError(f"{path} has no {what}s, so there is no network to look at.")
+    if not 0 < len(values) <= MOST_PORTS:
+        count = f"{len(values):,} {what}s, more than the {MOST_PORTS:,} that are read" if values else f"no {what}s"
+        raise InputError(f"{path} has {count}; is it a network?")
     return list(values)
 
 
@@ -213,9 +218,9 @@ def _check_open(axes: Sequence[Axis], path: Path) -> None:
         return
     flags, named = dict[str, None](), list[str]()
     for axis in left:
-        own = f"'{axis.name}'" if axis.name else f"number {axis.number}"
-        called = f"{axis.role} ({own} of '{axis.input}')" if axis.role else f"{own} of '{axis.input}'"
-        named.append(called)
+        own = f"'{shortened(axis.name, 60)}'" if axis.name else f"number {axis.number}"
+        of = f"{own} of '{shortened(axis.input, 60)}'"
+        named.append(f"{axis.role} ({of})" if axis.role else of)
         parts = re.findall(r"[A-Za-z_]\w*", axis.name) if re.search("[-+*]", axis.name) else [axis.name]
         if axis.role:
             flags[f"--size {axis.role}={_EXAMPLES[axis.role]}"] = None

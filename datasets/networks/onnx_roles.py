@@ -81,7 +81,7 @@ def _read(
                 by_place = {place: role for place, role in zip(places, layout, strict=True) if place >= 0}
                 return tuple(by_place.get(i, "") for i in range(rank))
             moved = _moved(node, places, axes)
-            if moved is not None and len(waiting) < _FARTHEST:
+            if moved is not None and node.output and len(waiting) < _FARTHEST:
                 waiting.append((node.output[0], moved))
     return ()
 

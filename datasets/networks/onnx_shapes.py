@@ -111,7 +111,7 @@ def _microsoft(
     if alike := onnx_microsoft.alike(proto.op_type):
         kind, ports, kept = alike
         inputs = [proto.input[i] for i in ports if i < len(proto.input)]
-        same = {name: value for name, value in attrs.items() if name in kept}
+        same = {name: value for name, value in attrs.items() if name in kept and value != []}
         node = helper.make_node(kind, inputs, proto.output[:1], **same)
         known = {n: helper.make_tensor_type_proto(TensorProto.FLOAT, shape_of(types[n]) or ()) for n in inputs if n}
         like = _own(node, known, constants, [helper.make_opsetid("", 17)], path)
@@ -119,6 +119,8 @@ def _microsoft(
     else:
         try:
             made = onnx_microsoft.output_shapes(onnx_microsoft.Call(proto.op_type, shapes, attrs, len(proto.output)))
+            if any(type(side) is not int or not 0 <= side <= MOST_ELEMENTS for shape in made for side in shape or ()):
+                raise ValueError("a size is out of range")
         except (IndexError, TypeError, ValueError, KeyError, ZeroDivisionError) as error:
             if all(name in types and shape_of(types[name]) is not None for name in proto.output if name):
                 return {}  # as the file declares them

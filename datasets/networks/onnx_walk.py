@@ -20,7 +20,7 @@ from datasets.records import InputError
 if TYPE_CHECKING:
     import onnx
 
-MOST_STEPS = 100_000
+MOST_STEPS = 40_000
 """Most nodes that are looked at, those of branches each time that they are."""
 _SMALL = 1024  # elements of constants from which other constants' shapes are computed
 _SEQUENCES = frozenset((

@@ -17,6 +17,7 @@ from datasets.networks.onnx_file import read_onnx
 from datasets.networks.reading import read_model
 from datasets.networks.sizes import Sizes
 from datasets.records import InputError
+from predictors.networks.pieces import pieces
 from tests.conftest import run
 
 node = helper.make_node
@@ -84,6 +85,7 @@ def refused(path: Path, **options: Any) -> str:
 
 def as_the_runtime_says(path: Path, model: Model, **fed: np.ndarray) -> None:
     """onnxruntime takes inputs of the network's shapes and types, and gives outputs of them."""
+    assert pieces(model.network)
     network, session = check_network(model.network), onnxruntime.InferenceSession(path.read_bytes())
     feeds = dict(fed)
     for port, theirs in zip(network.inputs, session.get_inputs(), strict=True):
@@ -169,7 +171,9 @@ def test_what_is_no_tensor_of_numbers_is_refused(tmp_path: Path) -> None:
     assert "no tensor but a sequence" in refused(
         saved(tmp_path / "3", [node("SequenceLength", ["x"], ["y"])], [sequence])
     )
-    assert "has no inputs" in refused(saved(tmp_path / "4", [node("Relu", ["c"], ["y"])], [], tensors={"c": w(3)}))
+    assert "has no inputs; is it" in refused(
+        saved(tmp_path / "4", [node("Relu", ["c"], ["y"])], [], tensors={"c": w(3)})
+    )
     inner = [node("Cast", ["x"], ["s"], to=TensorProto.STRING), node("Cast", ["s"], ["y"], to=F)]
     assert "holds texts" in refused(saved(tmp_path / "5", inner, [value("x", [1, 4])]))
 
