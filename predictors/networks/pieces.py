@@ -7,6 +7,8 @@ costs
   above 512, images that are not square, more work than the space has) of the nearest layer that is one (`nearest`),
   times the ratio of their roofline times. Grouped convolutions are ungrouped ones of as much work; depthwise ones have
   no channels to sum over and no table, and are priced by their roofline;
+- or, where it multiplies matrices in another way (recurrent layers, attention, quantised products), what its roofline
+  says of its multiply-accumulates and bytes;
 - or, all else, by the bytes that it moves;
 - what its activations add that are no ReLU, by the element.
 """
