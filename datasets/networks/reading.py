@@ -16,6 +16,8 @@ from datasets.networks.network import KEYED_BY_JSON, Network, of_key
 from datasets.networks.sizes import Sizes
 
 SUFFIXES = (".onnx", ".keras")
+OTHERS = tuple(suffix for suffix in SUFFIXES if suffix != ".onnx")
+"""Files whose sizes are fixed, except for the batch."""
 TORCH = "torch:"
 """What names of torch modules begin with: `torch:torchvision.models:resnet50`."""
 
@@ -38,16 +40,21 @@ def read_model(
         space: text form of the space of which a name without a space is an architecture.
         modules: whether `torch:module:callable` is a name too. It imports the module, which runs its code: for texts of
             a command line only, never for those that stand in a file.
-        sizes: of dimensions that an ONNX file leaves open, and trips of its loops; other networks have none.
+        sizes: of dimensions that an ONNX file leaves open, and trips of its loops; other networks have none, and for
+            them only what a dimension is for may be given, which is ignored.
 
     Raises:
-        InputError: there is no such file or space, or the network cannot be read.
+        InputError: there is no such file or space, the network cannot be read, or has no such sizes.
     """
     text = str(name)
     if text.startswith(TORCH) and modules:
         from datasets.networks.torch_module import read_torch
 
         return read_torch(text.removeprefix(TORCH), batch)
+    if sizes.foreign() and not (is_file(text) and not text.endswith(OTHERS)):
+        raise InputError(
+            f"{shortened(text)} leaves no sizes open, as ONNX files may; leave {sizes.foreign()} out, or name one."
+        )
     if text.endswith(".keras"):
         from datasets.networks.keras_file import read_keras
 
