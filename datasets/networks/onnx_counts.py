@@ -45,11 +45,8 @@ _MS_WEIGHTS = {
     (10,): "DecoderMaskedMultiHeadAttention",
     (0, 1): "FusedMatMul FusedMatMulActivation TransposeMatMul",
     (0, 3): "QLinearAdd QLinearMul",
-    (
-        1,
-        2,
-    ): """FusedConv NhwcFusedConv NhwcConv nchwc.Conv CausalConvWithState Attention QAttention PackedAttention GroupNorm
-GemmFastGelu DecoderMaskedSelfAttention""",
+    (1, 2): "FusedConv NhwcFusedConv NhwcConv nchwc.Conv CausalConvWithState Attention QAttention PackedAttention "
+            "DecoderMaskedSelfAttention GroupNorm GemmFastGelu",
     (1, 2, 4): "SkipGroupNorm",
     (1, 4): "DynamicQuantizeMatMul MatMulBlockQuantizedFp8Weight",
     (1, 5): "MatMulNBits MatMulBlockQuantizedFp4Weight",
@@ -72,7 +69,7 @@ CDist LinearAttention RotaryEmbedding QuickGelu Gelu QuantizeLinear DequantizeLi
 QLinearGlobalAveragePool QLinearAveragePool QLinearReduceMean QLinearSigmoid QLinearLeakyRelu QLinearSoftmax BiasSoftmax
 ExpandDims Pad Trilu NhwcMaxPool Inverse Unique GridSample CropAndResize nchwc.ReorderInput nchwc.ReorderOutput
 nchwc.MaxPool nchwc.AveragePool nchwc.GlobalAveragePool nchwc.GlobalMaxPool nchwc.Upsample""",
-}
+}  # fmt: skip
 _ML_WEIGHTS: dict[tuple[int, ...], str] = {
     (): """
 ArrayFeatureExtractor Binarizer CategoryMapper DictVectorizer FeatureVectorizer Imputer LabelEncoder LinearClassifier
@@ -120,7 +117,8 @@ def held_by(node: Node, graph: Graph) -> list[Held]:
         names = [name for name in names if name in graph.constants and graph.element(name) not in ("int64", "bool")]
     else:
         names = [name for name in node.inputs if name in graph.constants and _counts(name, node, graph)]
-    return list({found.name: found for name in names if (found := held(name, graph, node))}.values())
+    found = [held(name, graph, node) for name in names]
+    return list({part.name: part for part in found}.values())
 
 
 def held(name: str, graph: Graph, node: Node | None = None) -> Held:
@@ -202,9 +200,10 @@ def _masks(name: str, kind: str, graph: Graph) -> bool:
     multiplied by."""
     if kind not in ("Add", "Sub", "Mul", "Where") or graph.constants.size(name) > _LARGEST_MASK:
         return False
-    key, value = (name, kind == "Mul"), None
+    key = name, kind == "Mul"
     if key not in graph.masks:
-        if (value := graph.constants.get(name)) is None:
+        value = graph.constants.get(name)
+        if value is None:
             return False
         rest, hidden = (value == 1, value == 0) if kind == "Mul" else (value == 0, np.abs(value) >= _HIDDEN)
         alike = (rest | hidden).all() and hidden.any()

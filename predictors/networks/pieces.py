@@ -7,6 +7,8 @@ costs
   above 512, images that are not square, more work than the space has) of the nearest layer that is one (`nearest`),
   times the ratio of their roofline times. Grouped convolutions are ungrouped ones of as much work; depthwise ones have
   no channels to sum over and no table, and are priced by their roofline;
+- or, where it multiplies matrices in another way (recurrent layers, attention, quantised products), what its roofline
+  says of its multiply-accumulates and bytes;
 - or, all else, by the bytes that it moves;
 - what its activations add that are no ReLU, by the element.
 """
@@ -106,7 +108,8 @@ def _piece(network: Network, inputs: Sequence[Sequence[int]], nodes: Sequence[in
     weights = sum(param_bytes(op, shape) for op in ops if op.kind != "bn" or kind == "moved")
     read = sum(tensor_bytes(op, batch) for op in before) + weights
     if "read_bytes" in head.attrs:
-        read, weights = samples * head.attrs["read_bytes"], 0
+        read = samples * head.attrs["read_bytes"]
+        weights = weights if weights <= read else 0  # a row of a table is no cold weight
     moved = read + sum(tensor_bytes(network.ops[node], batch) for node in (nodes[-1], *_items(network, nodes[0])))
     if kind not in ("convolution", "depthwise", "dense"):  # nothing is folded into what has no sums in registers
         moved += 2 * sum(tensor_bytes(op, batch) for op in ops[1:])

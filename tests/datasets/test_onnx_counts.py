@@ -372,6 +372,54 @@ def test_weights_of_four_bits_take_half_a_byte(tmp_path: Path) -> None:
     assert totals(network)["moved_bytes"] == 2 * (192 + 108 + 144)
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A small network, and what onnxruntime's quantisers and its optimiser make of it, by name."""
+    import onnxruntime
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, quantize_dynamic, quantize_static
+
+    class Images(CalibrationDataReader):
+        def __init__(self) -> None:
+            self.left = [{"x": normal(1, 3, 32, 32)} for _ in range(2)]
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return self.left.pop() if self.left else None
+
+    folder, files = tmp_path_factory.mktemp("written"), {}
+    nodes = [node("Conv", "x a ab", "c", pads=[1] * 4), node("Relu", "c", "r"),
+             node("Conv", "r d db", "e", pads=[1] * 4, group=16), node("Relu", "e", "s"),
+             node("GlobalAveragePool", "s", "g"), node("Flatten", "g", "f"),
+             node("Gemm", "f q qb", transB=1)]  # fmt: skip
+    tensors = {"a": normal(16, 3, 3, 3), "ab": normal(16), "d": normal(16, 1, 3, 3), "db": normal(16),
+               "q": normal(10, 16), "qb": normal(10)}  # fmt: skip
+    for opset in (13, 21):
+        read(folder, nodes, (1, 3, 32, 32), (1, 10), tensors, opset=opset)
+        plain = files[f"opset {opset}"] = (folder / "m.onnx").rename(folder / f"{opset}.onnx")
+        files[f"qdq {opset}"] = folder / f"qdq{opset}.onnx"
+        quantize_static(plain, files[f"qdq {opset}"], Images(), quant_format=QuantFormat.QDQ, per_channel=True)
+    files["qoperator"], files["dynamic"] = folder / "qoperator.onnx", folder / "dynamic.onnx"
+    quantize_static(files["opset 13"], files["qoperator"], Images(), quant_format=QuantFormat.QOperator)
+    quantize_dynamic(files["opset 13"], files["dynamic"])
+    for name in ("EXTENDED", "ALL"):
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, f"ORT_ENABLE_{name}")
+        files[name], options.log_severity_level = folder / f"{name}.onnx", 4
+        options.optimized_model_filepath = str(files[name])
+        onnxruntime.InferenceSession(files["opset 13"], options, providers=["CPUExecutionProvider"])
+    return files
+
+
+WRITTEN = ("opset 13", "opset 21", "qdq 13", "qdq 21", "qoperator", "dynamic", "EXTENDED", "ALL")
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_onnxruntime_makes_of_a_file_counts_the_same(name: str, written: dict[str, Path]) -> None:
+    network = read_onnx(written[name]).network
+    assert counted(network) == (589_984, 778)
+    kept = memory(network).weights
+    assert kept == 4 * 778 if name in ("opset 13", "opset 21", "EXTENDED", "ALL") else kept < 4 * 778 / 3
+
+
 # What is moved
 
 
