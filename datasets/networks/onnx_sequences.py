@@ -66,7 +66,7 @@ def _place(walk: Walk, reader: Reader, kind: str, known: list[str], names: list[
     place: int | None = len(known) if kind == "SequenceInsert" else -1
     if len(names) > port and names[port]:
         value = walk.constants.get(names[port])
-        place = int(value.reshape(-1)[0]) if value is not None and value.size else None
+        place = int(value.reshape(-1)[0]) if value is not None and value.size and value.dtype.kind == "i" else None
     if place is None or not -len(known) <= place <= len(known) - (kind != "SequenceInsert"):
         _refuse(walk, kind)
     elif kind == "SequenceAt":

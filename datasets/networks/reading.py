@@ -47,14 +47,14 @@ def read_model(
         InputError: there is no such file or space, the network cannot be read, or has no such sizes.
     """
     text = str(name)
+    if not is_file(text) or text.endswith(OTHERS):
+        if flag := sizes.foreign():
+            raise InputError(f"{shortened(text)} leaves no sizes open, as ONNX files may; leave {flag} out.")
+        batch = batch or sizes.sizes().get("batch")
     if text.startswith(TORCH) and modules:
         from datasets.networks.torch_module import read_torch
 
         return read_torch(text.removeprefix(TORCH), batch)
-    if sizes.foreign() and not (is_file(text) and not text.endswith(OTHERS)):
-        raise InputError(
-            f"{shortened(text)} leaves no sizes open, as ONNX files may; leave {sizes.foreign()} out, or name one."
-        )
     if text.endswith(".keras"):
         from datasets.networks.keras_file import read_keras
 
@@ -64,7 +64,7 @@ def read_model(
 
         return read_onnx(Path(text), batch, sizes)
     archs = read_architectures([text], space)
-    return Model(archs.space.expand(archs[0]))
+    return Model(of_batch(archs.space.expand(archs[0]), sizes.sizes().get("batch")))
 
 
 def of_batch(network: Network, batch: int | None) -> Network:

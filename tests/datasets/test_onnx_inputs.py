@@ -341,6 +341,7 @@ def test_one_input_is_fixed_as_a_whole_and_others_follow_its_names(tmp_path: Pat
     with pytest.raises(InputError, match="--size hight is no size of .*: open are batch, height, width"):
         read_model(path, sizes=Sizes(size="hight=3"))
     assert read_model("zoo:lenet5", sizes=Sizes(size="height=3 sequence=9")).network.key == "lenet5"
+    assert read_model("zoo:lenet5", sizes=Sizes(size="batch=3")).network.batch == 3
     for given in (Sizes(size="hight=3"), Sizes(shape="x=1x2"), Sizes(trips="loop=3")):
         with pytest.raises(InputError, match="leaves no sizes open, as ONNX files may"):
             read_model("zoo:lenet5", sizes=given)
