@@ -81,7 +81,7 @@ def name_file(path: Path, sizes: Sizes = Sizes()) -> NetworkFile:
     from datasets.networks.onnx_file import file_key
 
     if path.suffix == ".keras":
-        return NetworkFile("keras", file_key(path), path)
+        return NetworkFile("keras", file_key(path), path, sizes)
     return NetworkFile("onnx", file_key(path) + sizes.label, path, sizes)
 
 

@@ -195,7 +195,7 @@ def _subject(name: str, modules: bool, sizes: Sizes) -> Subject:
         return name_file(export_torch(name.removeprefix(TORCH), Path(folder)))
     if is_file(name):
         return name_file(existing(Path(name), "name an ONNX or Keras file"), sizes)
-    return read_model(name, weights=False).network
+    return read_model(name, weights=False, sizes=sizes).network
 
 
 Task = tuple[int, int, Backend]

@@ -11,6 +11,7 @@ from datasets.files.reading import shortened
 from datasets.networks.analysis import totals
 from datasets.networks.network import Network
 from datasets.networks.onnx_nested import subgraphs
+from datasets.networks.onnx_sequences import MOST_PARTS
 from datasets.records import InputError
 
 if TYPE_CHECKING:
@@ -128,14 +129,19 @@ def _loop(walk: Walk, proto: onnx.NodeProto, body: onnx.GraphProto, reader: Read
         _carry(walk, reader, initial, value.name)
     start = _body(walk, body, reader, trips)
     going = body.output[0].name
-    known = walk.constants.get(going)
-    if not (known is not None and known.all()) and _given(walk, proto) is None:
+    goes = walk.constants.get(going)
+    if not (goes is not None and goes.all()) and _given(walk, proto) is None:
         walk.notes[f"The loop '{_name(proto)}' may end early; all of its {trips:,} trips are counted."] = None
     inner = [value.name for value in body.output[1:]]
     changed = [n for n, i in zip(inner, proto.input[2:], strict=False) if walk.shapes.get(n) != walk.shapes.get(i)]
     if changed:
         walk.notes[f"Sizes in the loop '{_name(proto)}' change; those of its first trip are counted."] = None
-    _leave(walk, reader, proto.output[:carried], inner[:carried], start)
+    _leave(walk, reader, proto.output[:carried], inner[:carried])
+    for outer, name, initial in zip(proto.output, inner, proto.input[2:], strict=False):
+        if name in walk.lists:  # each trip adds as many tensors
+            known = walk.lists[name]
+            added = known[len(walk.lists.get(initial, ())) :]
+            walk.lists[outer] = [*known, *(added * max(min(trips, MOST_PARTS + 1) - 1, 0))][: MOST_PARTS + 1]
     for outer, name in zip(proto.output[carried:], inner[carried:], strict=True):
         _collect(walk, reader, outer, name, trips, 0)
     _tie(walk, reader, proto, inner, start)
@@ -185,7 +191,7 @@ def _scan(walk: Walk, proto: onnx.NodeProto, body: onnx.GraphProto, reader: Read
     reader.times = before
     start = _body(walk, body, reader, trips)
     inner = [value.name for value in body.output]
-    _leave(walk, reader, proto.output[:carried], inner[:carried], start)
+    _leave(walk, reader, proto.output[:carried], inner[:carried])
     axes = attrs.get("scan_output_axes", [0] * scans)
     for outer, name, axis in zip(proto.output[carried:], inner[carried:], axes, strict=False):
         _collect(walk, reader, outer, name, trips, axis)
@@ -212,7 +218,7 @@ def _carry(walk: Walk, reader: Reader, initial: str, name: str) -> None:
     _put(walk, reader, "Expand", name, [])
 
 
-def _leave(walk: Walk, reader: Reader, outer: Any, inner: list[str], start: int) -> None:
+def _leave(walk: Walk, reader: Reader, outer: Any, inner: list[str]) -> None:
     for new, old in zip(outer, inner, strict=True):
         if new:
             walk.same(reader, new, old)

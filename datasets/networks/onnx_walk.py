@@ -20,13 +20,11 @@ from datasets.records import InputError
 if TYPE_CHECKING:
     import onnx
 
-MOST_STEPS = 40_000
+MOST_STEPS = 30_000
 """Most nodes that are looked at, those of branches each time that they are."""
+MOST_NOTES = 10
+"""Most notes of one network."""
 _SMALL = 1024  # elements of constants from which other constants' shapes are computed
-_SEQUENCES = frozenset((
-    "SequenceConstruct", "SequenceEmpty", "SequenceAt", "SequenceInsert", "SequenceErase", "SequenceLength",
-    "SequenceMap", "SplitToSequence", "ConcatFromSequence", "Optional", "OptionalGetElement", "OptionalHasElement",
-))  # fmt: skip
 
 
 class Walk:
@@ -62,16 +60,21 @@ class Walk:
         self.notes: dict[str, None] = {}
         self.loops: list[str] = []  # names of loops that were met
         self.taken: dict[str, str] = {}  # first output of an If -> the branch that is counted
+        self.lists: dict[str, list[str]] = {}  # sequences of tensors
         self.bounded: Counter[str] = Counter()
         self.steps = 0
         for value in declared:
             if not any(dim.dim_value < 0 for dim in value.type.tensor_type.shape.dim):
                 self.know(value.name, value.type)
 
+    @property
+    def opset(self) -> int:
+        """Version of ONNX's own operators."""
+        return max((entry.version for entry in self.imports if entry.domain in ("", "ai.onnx")), default=0)
+
     def reader(self) -> Reader:
         """An empty network of this file."""
-        opset = max((entry.version for entry in self.imports if entry.domain in ("", "ai.onnx")), default=0)
-        return Reader(self.constants, self.shapes, self.uses, self.batch, opset, str(self.path), self.types)
+        return Reader(self.constants, self.shapes, self.uses, self.batch, self.opset, str(self.path), self.types)
 
     def know(self, name: str, type_: onnx.TypeProto) -> None:
         """The type of a tensor, and its shape where that is whole."""
@@ -84,7 +87,9 @@ class Walk:
         """Another name for a tensor."""
         if old in self.types:
             self.know(new, self.types[old])
-        if old in self.constants:
+        if old in self.lists:
+            self.lists[new] = self.lists[old]
+        elif old in self.constants:
             self.constants.same(new, old)
         elif old in reader.nodes:
             reader.nodes[new] = reader.nodes[old]
@@ -92,17 +97,18 @@ class Walk:
     def read(self, protos: Iterable[onnx.NodeProto], reader: Reader) -> None:
         """Nodes in the file's order."""
         from datasets.networks.onnx_flow import FLOW, read_flow
+        from datasets.networks.onnx_sequences import SEQUENCES, read_sequence
 
         for proto in protos:
             self.steps += 1
             if self.steps > MOST_STEPS:
                 raise InputError(f"{self.path} has branches in branches of too many nodes; export it without them.")
-            if proto.op_type in _SEQUENCES and proto.domain in ("", "ai.onnx"):
-                raise InputError(
-                    f"{self.path} has sequences of tensors or optional ones ({proto.op_type}), which are not read; "
-                    "export it with tensors of fixed numbers, by a newer exporter."
-                )
-            if proto.op_type in FLOW and proto.domain in ("", "ai.onnx"):
+            ours = proto.domain in ("", "ai.onnx")
+            if ours and proto.op_type in SEQUENCES:
+                read_sequence(self, proto, reader)
+            elif ours and proto.op_type == "Identity" and proto.input[0] in self.lists:
+                self.same(reader, proto.output[0], proto.input[0])
+            elif ours and proto.op_type in FLOW:
                 read_flow(self, proto, reader)
             else:
                 self._node(proto, reader)
@@ -184,7 +190,9 @@ class Walk:
             raise InputError(f"--trips {shortened(unknown[0], 60)} is no loop of {self.path}; {known}.")
         kinds = listed(list(self.bounded))
         most = f"Sizes that depend on values are taken as the most that they can be ({kinds})."
-        return (*self.notes, *([most] if self.bounded else []))
+        notes = [*self.notes, *([most] if self.bounded else [])]
+        more = f"And {len(notes) - MOST_NOTES:,} more such things were assumed."
+        return (*notes[:MOST_NOTES], more) if len(notes) > MOST_NOTES else tuple(notes)
 
 
 def read_node(proto: onnx.NodeProto) -> Node:

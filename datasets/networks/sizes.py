@@ -80,6 +80,12 @@ class Sizes:
         for values in product(*choices):
             yield replace(self, size=" ".join(f"{n}={v}" for (n, _), v in zip(entries, values, strict=True)))
 
+    def foreign(self) -> str:
+        """The flag of what only a file that leaves sizes open has: anything but sizes by what they are for; '' if
+        there is none."""
+        names = [name for name in self.sizes(several=True) if name not in ROLES]
+        return "--shape" if self.shapes() else "--trips" if self.loops() else f"--size {names[0]}" if names else ""
+
     @property
     def label(self) -> str:
         """What a key of a network ends with; empty where nothing is given."""

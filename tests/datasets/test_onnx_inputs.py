@@ -165,8 +165,9 @@ def test_what_is_no_tensor_of_numbers_is_refused(tmp_path: Path) -> None:
     texts = [node("StringNormalizer", ["x"], ["y"])]
     assert "'x' of" in (text := refused(saved(tmp_path / "1", texts, [value("x", [3], TensorProto.STRING)])))
     assert "is texts" in text
-    lists = [node("SplitToSequence", ["x"], ["s"], axis=1), node("ConcatFromSequence", ["s"], ["y"], axis=1)]
-    assert "sequences of tensors" in refused(saved(tmp_path / "2", lists, [value("x", [1, 4])]))
+    lists = [node("Cast", ["x"], ["i"], to=I64), node("SplitToSequence", ["x", "i"], ["s"], axis=0),
+             node("ConcatFromSequence", ["s"], ["y"], axis=0)]  # fmt: skip
+    assert "sequences of tensors" in refused(saved(tmp_path / "2", lists, [value("x", [2])]))
     sequence = helper.make_tensor_sequence_value_info("x", F, None)
     assert "no tensor but a sequence" in refused(
         saved(tmp_path / "3", [node("SequenceLength", ["x"], ["y"])], [sequence])
@@ -339,6 +340,11 @@ def test_one_input_is_fixed_as_a_whole_and_others_follow_its_names(tmp_path: Pat
             read_model(path, sizes=Sizes(shape=shape))
     with pytest.raises(InputError, match="--size hight is no size of .*: open are batch, height, width"):
         read_model(path, sizes=Sizes(size="hight=3"))
+    assert read_model("zoo:lenet5", sizes=Sizes(size="height=3 sequence=9")).network.key == "lenet5"
+    assert read_model("zoo:lenet5", sizes=Sizes(size="batch=3")).network.batch == 3
+    for given in (Sizes(size="hight=3"), Sizes(shape="x=1x2"), Sizes(trips="loop=3")):
+        with pytest.raises(InputError, match="leaves no sizes open, as ONNX files may"):
+            read_model("zoo:lenet5", sizes=given)
     with pytest.raises(InputError, match="several sizes"):
         read_model(path, sizes=Sizes(size="h=3,4"))
 
@@ -564,6 +570,52 @@ def test_faulty_control_flow_is_one_sentence(tmp_path: Path) -> None:
     last = node("If", ["c"], ["y"], then_branch=graph, else_branch=nothing)
     path = saved(tmp_path / "deep.onnx", [last], [*x, value("c", [], B)])
     assert "more than the 20,000" in refused(path)
+
+
+# Sequences
+
+
+SEQUENCES = {
+    "split and joined": [node("SplitToSequence", ["x", "four"], ["s"], axis=1), node("SequenceAt", ["s", "one"], ["a"]),
+                         node("Relu", ["a"], ["b"]), node("SequenceErase", ["s", "one"], ["t"]),
+                         node("SequenceInsert", ["t", "b"], ["u"]), node("ConcatFromSequence", ["u"], ["y"], axis=1),
+                         node("SequenceLength", ["u"], ["n"])],
+    "rows": [node("SplitToSequence", ["x"], ["s"], axis=1, keepdims=0),
+             node("ConcatFromSequence", ["s"], ["y"], axis=0, new_axis=1)],
+    "of parts": [node("SplitToSequence", ["x", "sizes"], ["s"], axis=-1),
+                 node("ConcatFromSequence", ["s"], ["y"], axis=-1)],
+    "made": [node("SequenceEmpty", [], ["e"]), node("SequenceInsert", ["e", "x", "zero"], ["f"]),
+             node("SequenceConstruct", ["x", "x"], ["s"]), node("SequenceAt", ["f", "zero"], ["a"]),
+             node("SequenceInsert", ["s", "a", "zero"], ["t"]), node("ConcatFromSequence", ["t"], ["y"], axis=0)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("opset", [11, 17])
+@pytest.mark.parametrize("case", SEQUENCES)
+def test_sequences_of_known_length_are_lists_of_tensors(case: str, opset: int, tmp_path: Path) -> None:
+    numbers = {"zero": np.int64(0), "one": np.int64(1), "four": np.int64(4), "sizes": np.array([3, 5])}
+    for batch in (1, 3):
+        path = saved(tmp_path / "m.onnx", SEQUENCES[case], [value("x", [batch, 10, 8])], tensors=numbers, opset=opset)
+        as_the_runtime_says(path, read_onnx(path))
+
+
+def test_a_loop_that_appends_gives_so_many_tensors(tmp_path: Path) -> None:
+    sequence = helper.make_tensor_sequence_value_info("s", F, None)
+    out = helper.make_tensor_sequence_value_info("t", F, None)
+    nodes = [
+        node("Identity", ["go"], ["on"]),
+        node("MatMul", ["x", "m"], ["a"]),
+        node("SequenceInsert", ["s", "a"], ["t"]),
+    ]
+    inputs, outputs = [value("i", [], I64), value("go", [], B), sequence], [value("on", [], B), out]
+    graph = helper.make_graph(nodes, "g", inputs, outputs, [numpy_helper.from_array(w(4, 4), "m")])
+    nodes = [node("SequenceEmpty", [], ["e"]), node("Loop", ["five", "yes", "e"], ["l"], body=graph),
+             node("ConcatFromSequence", ["l"], ["y"], axis=1)]  # fmt: skip
+    tensors = {"five": np.int64(5), "yes": np.array(True)}
+    path = saved(tmp_path / "m.onnx", nodes, [value("x", [2, 4])], tensors=tensors)
+    model = read_onnx(path)
+    assert totals(model.network)["macs"] == 5 * 2 * 16 and model.network.shape(model.network.outputs[0].node) == (20,)
+    as_the_runtime_says(path, model)
 
 
 # Weights in other files
