@@ -25,6 +25,7 @@ from datasets.networks.model import Model
 from datasets.networks.network import FILES, Network
 from datasets.networks.ops import ITEM, VOCABULARY
 from datasets.networks.reading import read_model
+from datasets.networks.sizes import Sizes
 from datasets.records import Architecture, InputError, Space
 from measure.base import Backend, Built, Session, reference_network
 from measure.host import machine
@@ -40,11 +41,13 @@ class NetworkFile:
         space: the file's suffix, `onnx`, `keras` or `tflite`.
         key: the file's name and a digest of its bytes.
         path: path of the file.
+        sizes: sizes that the file leaves open; the key contains them.
     """
 
     space: str
     key: str
     path: Path
+    sizes: Sizes = Sizes()
 
 
 Subject = Architecture | Network | NetworkFile
@@ -75,12 +78,14 @@ def shaped(network: Network, batch: int) -> Model:
     return Model(network)
 
 
-def name_file(path: Path) -> NetworkFile:
-    """A network's file under the key that its reader gives it: its name and a digest of its bytes."""
+def name_file(path: Path, sizes: Sizes = Sizes()) -> NetworkFile:
+    """A network's file under the key that its reader gives it: its name, a digest of its bytes, and given sizes."""
     from datasets.networks.onnx_file import file_key
 
     suffix = path.suffix.removeprefix(".")
-    return NetworkFile(suffix if suffix in FILES else "onnx", file_key(path), path)
+    if suffix in FILES and suffix != "onnx":
+        return NetworkFile(suffix, file_key(path), path, sizes)
+    return NetworkFile("onnx", file_key(path) + sizes.label, path, sizes)
 
 
 def read_subject(subject: NetworkFile | Network, batch: int) -> Model:
@@ -94,7 +99,7 @@ def read_subject(subject: NetworkFile | Network, batch: int) -> Model:
     """
     if isinstance(subject, Network):
         return shaped(subject, batch)
-    model = read_model(subject.path, batch)
+    model = read_model(subject.path, batch, sizes=subject.sizes)
     if subject.space == "tflite":
         _check_rebuilt(model.network)
     _check_memory(model.network)

@@ -20,6 +20,7 @@ import numpy as np
 from datasets.files.reading import existing, read_words
 from datasets.files.writing import cannot_write
 from datasets.networks.reading import TORCH, is_file, read_model
+from datasets.networks.sizes import Sizes
 from datasets.records import Architectures, InputError, Space
 from datasets.spaces import parse_space
 from measure.base import Backend
@@ -172,21 +173,22 @@ def of_space(space: str, limit: int, archs: Path | None, seed: int, block_only: 
     return chosen, partial(block if block_only else whole, searched)
 
 
-def networks(names: Sequence[str], modules: bool = False) -> Chosen:
+def networks(names: Sequence[str], modules: bool = False, sizes: Sizes = Sizes()) -> Chosen:
     """Networks by the names that `read_model` accepts; each file is read only when it is measured.
 
     Args:
         names: files, or `space:architecture`.
         modules: whether `torch:module:callable` is accepted too; its module is exported into a temporary folder of
             this process.
+        sizes: sizes that the files leave open besides the batch.
 
     Raises:
         InputError: there is no such file or space, or an architecture is malformed.
     """
-    return [_subject(name, modules) for name in names], read_subject
+    return [_subject(name, modules, sizes) for name in names], read_subject
 
 
-def _subject(name: str, modules: bool) -> Subject:
+def _subject(name: str, modules: bool, sizes: Sizes) -> Subject:
     if modules and name.startswith(TORCH):
         from datasets.networks.torch_module import export_torch
 
@@ -194,8 +196,8 @@ def _subject(name: str, modules: bool) -> Subject:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         return name_file(export_torch(name.removeprefix(TORCH), Path(folder)))
     if is_file(name):
-        return name_file(existing(Path(name), "name an .onnx, .keras or .tflite file"))
-    return read_model(name, weights=False).network
+        return name_file(existing(Path(name), "name an .onnx, .keras or .tflite file"), sizes)
+    return read_model(name, weights=False, sizes=sizes).network
 
 
 PendingRow = tuple[int, int, Backend]

@@ -105,13 +105,13 @@ def _chosen(subjects: Subjects) -> Chosen:
 
     listed = subjects.space == "layers" and not subjects.onnx
     if subjects.onnx:
-        chosen = networks(split_names(subjects.onnx), modules=True)
+        chosen = networks(split_names(subjects.onnx), modules=True, sizes=subjects.sizes)
     elif listed:
         return listed_layers(subjects.archs)
     elif subjects.space == "networks":
         if subjects.archs is None:
             raise InputError("Name a file of networks, one per line, with --archs, or networks with --onnx.")
-        chosen = networks(read_words(subjects.archs, "it should hold one network per line"))
+        chosen = networks(read_words(subjects.archs, "it should hold one network per line"), sizes=subjects.sizes)
     else:
         chosen = of_space(subjects.space, subjects.limit, subjects.archs, subjects.seed, subjects.block)
     return layers_of(chosen) if subjects.layers else chosen

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from datasets.networks.sizes import Sizes
 from measure.plan import Protocol
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class Subjects:
         seed: of the random architectures.
         block: measure the space's basic block alone instead of the whole network.
         layers: measure each of their layers once and alone, for a look-up table, instead of the whole networks.
+        sizes: sizes that the files of these networks leave open besides the batch.
     """
 
     space: str = "nasbench201"
@@ -61,6 +63,7 @@ class Subjects:
     seed: int = 0
     block: bool = False
     layers: bool = False
+    sizes: Sizes = Sizes()
 
     def __post_init__(self) -> None:
         from datasets.records import InputError
@@ -73,6 +76,8 @@ class Subjects:
             raise InputError(
                 "A block is part of a search space's networks; leave --subjects.block out, or name a space."
             )
+        if self.sizes != Sizes() and not self.files:
+            raise InputError("--shape, --size and --trips are of networks' files; name those with --onnx.")
 
     @property
     def files(self) -> bool:

@@ -7,11 +7,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from datasets.files.writing import check_writable, whole_file, write_text
+from datasets.networks.sizes import Sizes
 from measure.commands.flags import Process, Runs, as_json, at_least, parse_backends, progress
 
 
 def build(
-    arch: str, space: str = "nasbench201", backend: str = "litert", block: bool = False, out: Path = Path("runs/build")
+    arch: str,
+    space: str = "nasbench201",
+    backend: str = "litert",
+    block: bool = False,
+    out: Path = Path("runs/build"),
+    sizes: Sizes = Sizes(),
 ) -> None:
     """Write the file that a runtime loads (.onnx, .tflite, .keras, ...), with seeded weights.
 
@@ -22,6 +28,7 @@ def build(
         backend: runtime that loads the file, name[:precision[:batch]].
         block: build the space's basic block alone instead of the whole network.
         out: folder of the file.
+        sizes: sizes that an ONNX file leaves open besides the batch.
     """
     from datasets.networks.model import Model
     from datasets.networks.reading import read_model
@@ -33,7 +40,7 @@ def build(
         (cell,) = parse_space(space).parse([arch])
         model = Model(parse_space(space).block(cell))
     else:
-        model = read_model(arch, space=space, modules=True)
+        model = read_model(arch, space=space, modules=True, sizes=sizes)
     device = parse_backend(backend).for_network(model.network)
     with TemporaryDirectory() as folder:
         built = device.artefact(with_weights(model), Path(folder))
@@ -61,7 +68,9 @@ def delegates(file: Path) -> None:
             print(f"  {reason}")
 
 
-def timeline(arch: str, space: str = "nasbench201", backend: str = "ort", core: int | None = None) -> None:
+def timeline(
+    arch: str, space: str = "nasbench201", backend: str = "ort", core: int | None = None, sizes: Sizes = Sizes()
+) -> None:
     """Print the kernels of one run, measured by the runtime's own profiler.
 
     Args:
@@ -70,12 +79,13 @@ def timeline(arch: str, space: str = "nasbench201", backend: str = "ort", core: 
         space: search space of the architecture, with its skeleton.
         backend: a runtime with a profiler: ort, openvino, eager, ...
         core: pin this process to one processor core.
+        sizes: of what an ONNX file leaves open besides the batch.
     """
     from datasets.networks.reading import read_model
     from measure.kernels import timeline as kernels
 
     (device,) = parse_backends(backend, core)
-    table = kernels(device, read_model(arch, space=space, modules=True))
+    table = kernels(device, read_model(arch, space=space, modules=True, sizes=sizes))
     print(table.to_string(index=False, float_format="%.1f"))
     print(f"{table['duration_us'].sum():.1f} us in {len(table)} kernels")
 
@@ -89,6 +99,7 @@ def lookup(
     largest: int = 10,
     journal: Path = Path("runs/measure/lookup.jsonl"),
     out: Path | None = None,
+    sizes: Sizes = Sizes(),
 ) -> None:
     """Measure a network, and its layers one by one, and compare the sum with the whole (LETI, Table 1).
 
@@ -102,6 +113,7 @@ def lookup(
         largest: number of layers to print.
         journal: file of all measurements; layers that it contains are not measured again.
         out: JSON file for all results.
+        sizes: sizes that an ONNX file leaves open besides the batch.
     """
     import pandas as pd
 
@@ -114,7 +126,7 @@ def lookup(
         check_writable(out)
     at_least(1, largest=largest)
     (device,) = parse_backends(backend, timing.core, timing.protocol)
-    network = read_model(arch, space=space, modules=True).network
+    network = read_model(arch, space=space, modules=True, sizes=sizes).network
     with Worker(timing.timeout) as bench:
         table = Lookup(device, Journal(journal), timing.repeats, reasons, bench)
         with progress(sum(len(tasks) for *_, tasks in table.tasks(network))) as bar:
