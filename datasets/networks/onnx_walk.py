@@ -187,7 +187,7 @@ class Walk:
     def sentences(self) -> tuple[str, ...]:
         """What was assumed."""
         if unknown := [name for name in self.trips if name not in self.loops]:
-            known = f"its loops are {listed(self.loops)}" if self.loops else "it has no loops"
+            known = f"its loops are {listed(list(dict.fromkeys(self.loops)))}" if self.loops else "it has no loops"
             raise InputError(f"--trips {shortened(unknown[0], 60)} is no loop of {self.path}; {known}.")
         kinds = listed(list(self.bounded))
         most = f"Sizes that depend on values are taken as the most that they can be ({kinds})."

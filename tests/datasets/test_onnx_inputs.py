@@ -134,7 +134,8 @@ def test_inputs_and_outputs_of_any_number_and_type(tmp_path: Path) -> None:
         ]  # fmt: skip
         assert totals(network)["macs"] == batch * (6 * 4 * 5 + 36 * 54) and network.batch == batch
         as_the_runtime_says(path, model)
-    assert Network.from_json(text := network.to_json()).inputs == network.inputs
+    text = network.to_json()
+    assert Network.from_json(text).inputs == network.inputs
     with pytest.raises(InputError, match="is not a network's JSON form"):
         Network.from_json(text.replace('"image",2,"uint8"', '"image",2,["uint8"]'))
 
