@@ -68,7 +68,9 @@ def cut(network: Network, nodes: Sequence[int]) -> Network:
                 other = add(Op("zero", {"shape": shape(source)}))
                 gate = network.ops[node].kind == "mul"  # times zero would be nothing; a half is something
                 sources.append(add(Op("hsigmoid", {"shape": shape(source)}), other) if gate else other)
-        new[node] = add(network.ops[node], *sources)
+        op = network.ops[node]
+        alone = Op(op.kind, {name: value for name, value in op.attrs.items() if name != "tied"})
+        new[node] = add(alone, *sources)
     return Network.of(ops, edges)
 
 

@@ -6,7 +6,7 @@ from datasets.networks.analysis import check_network, totals
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.memory import Memory, alive, memory
 from datasets.networks.network import Network
-from datasets.networks.parts import entries
+from datasets.networks.parts import cut, entries
 from datasets.records import InputError
 
 
@@ -63,6 +63,7 @@ def test_loops_multiply_and_shared_weights_count_once() -> None:
     found = totals(network)
     assert (found["macs"], found["params"], found["kernels"]) == (96, 16, 6)
     assert found["moved_bytes"] == 6 * (16 + 16 + 64) and memory(network).weights == 64
+    assert totals(cut(network, [2]))["params"] == 16, "alone it has them"
 
 
 def test_an_op_that_reads_less_than_it_could_says_so() -> None:

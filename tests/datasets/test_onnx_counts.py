@@ -236,6 +236,24 @@ def test_a_recurrent_layer_is_the_products_that_it_repeats(tmp_path: Path) -> No
     assert counted(unrolled) == counted(layer), "weights count once, however often they are used"
 
 
+def test_attention_written_out_is_attention_in_one_op(tmp_path: Path) -> None:
+    nodes, tensors = [], {"split": [0, 0, 4, 16], "join": [0, 0, 64], "scale": np.float32(0.25)}
+    for part, perm in (("q", [0, 2, 1, 3]), ("k", [0, 2, 3, 1]), ("v", [0, 2, 1, 3])):
+        nodes += [node("MatMul", f"x w{part}", part), node("Add", f"{part} b{part}", f"{part}b")]
+        nodes += [node("Reshape", f"{part}b split", f"{part}s"), node("Transpose", f"{part}s", f"{part}t", perm=perm)]
+        tensors |= {f"w{part}": normal(64, 64), f"b{part}": np.zeros(64, np.float32)}
+    nodes += [node("MatMul", "qt kt", "a"), node("Mul", "a scale", "as"), node("Softmax", "as", "p", axis=-1),
+              node("MatMul", "p vt", "o"), node("Transpose", "o", "ot", perm=[0, 2, 1, 3]),
+              node("Reshape", "ot join", "z")]  # fmt: skip
+    end = [node("MatMul", "z wo", "om"), node("Add", "om bo")]
+    out = {"wo": normal(64, 64), "bo": normal(64)}
+    ends = (1, 58, 64), (1, 58, 64)
+    assert counted(read(tmp_path, [*nodes, *end], *ends, tensors | out)) == (1_380_864, 16_640)
+    packed = {"w": normal(64, 192), "b": np.zeros(192, np.float32)}
+    fused = [node("ms.Attention", "x w b", "z", num_heads=4), *end]
+    assert counted(read(tmp_path, fused, *ends, packed | out, {"z": (1, 58, 64)})) == (1_380_864, 16_640)
+
+
 @pytest.mark.parametrize(
     ("equation", "shapes", "macs"),
     [
