@@ -16,7 +16,8 @@ from datasets.files.reading import existing
 from datasets.networks.model import Model
 from datasets.networks.onnx_constants import Constants
 from datasets.networks.onnx_graph import check_totals
-from datasets.networks.onnx_nested import check_names, count_uses, subgraphs, take_constants
+from datasets.networks.onnx_microsoft import DOMAINS
+from datasets.networks.onnx_nested import check_names, count_uses, name_domains, subgraphs, take_constants
 from datasets.networks.onnx_outline import outline
 from datasets.networks.onnx_ports import fix_sizes, tensors
 from datasets.networks.onnx_shapes import first_line
@@ -98,7 +99,11 @@ def _parse(path: Path) -> onnx.ModelProto:
         model.opset_import.add(domain="", version=newest)
     if not 1 <= _opset(model) <= newest:
         raise InputError(f"{path} has opset {_opset(model)}; export it with one that this onnx reads, 1 to {newest}.")
-    return _inlined(model, path)
+    model = _inlined(model, path)
+    ours = name_domains(model.graph, _opset(model))
+    if ours and DOMAINS[0] not in [entry.domain for entry in model.opset_import]:
+        model.opset_import.add(domain=DOMAINS[0], version=1)
+    return model
 
 
 def _inlined(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:

@@ -17,9 +17,13 @@ BiasGelu BiasSoftmax BiasDropout BiasAdd FastGelu QuickGelu Gelu Silu FusedGelu 
 SimplifiedLayerNormalization SkipSimplifiedLayerNormalization LayerNormalization GroupNorm SkipGroupNorm
 RotaryEmbedding GemmaRotaryEmbedding Trilu MoE QMoE QLinearSigmoid QLinearLeakyRelu QLinearSoftmax ReorderInput
 BitmaskDropout Inverse ExpandDims FusedMatMulActivation MulSigmoid Sigmoid DecoderMaskedSelfAttention
-LongformerAttention NGramRepeatBlock RestorePadding"""
+LongformerAttention NGramRepeatBlock RestorePadding Affine ImageScaler ParametricSoftplus ScaledTanh"""
 SAME = frozenset(_FIRST.split())
 """Operators whose outputs have the shape of the first input."""
+
+_UNNAMED = "SimplifiedLayerNormalization LayerNormalization Affine ImageScaler ParametricSoftplus ScaledTanh"
+UNNAMED = frozenset(_UNNAMED.split())
+"""Operators that onnxruntime writes as if they were ONNX's own, whose versions may know no such operator."""
 
 _CONV = ("kernel_shape", "pads", "strides", "dilations", "auto_pad", "group")
 _POOL = (*_CONV, "ceil_mode", "count_include_pad", "storage_order")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from datasets.files.reading import listed
 from datasets.networks.onnx_constants import Stored, stored_tensor
+from datasets.networks.onnx_microsoft import DOMAINS, UNNAMED
 from datasets.records import InputError
 
 if TYPE_CHECKING:
@@ -112,6 +113,19 @@ def _named_apart(graph: onnx.GraphProto, outer: ChainMap[str, str], prefix: str,
         for place in (node.input, node.output):
             place[:] = [names.get(name, name) for name in place]
     return names
+
+
+def name_domains(graph: onnx.GraphProto, opset: int) -> bool:
+    """Say of onnxruntime's operators that are written as ONNX's own whose they are; returns whether there are any."""
+    from onnx import defs
+
+    found = False
+    for node in graph.node:
+        if node.op_type in UNNAMED and node.domain in ("", "ai.onnx") and not defs.has(node.op_type, opset, ""):
+            node.domain, found = DOMAINS[0], True
+        for _, inner in subgraphs(node):
+            found |= name_domains(inner, opset)
+    return found
 
 
 def count_uses(graph: onnx.GraphProto) -> Counter[str]:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 MOST_ELEMENTS = 2**40
 """A tensor of more elements, 4 TiB in fp32, is an error in the file."""
-_LATER = 13  # by then all of ONNX's first operators have an inference
+_SAME = ("GroupNormalization", "MeanVarianceNormalization")  # of these no version has an inference
 _SIDES = "/shape"  # what an attribute of a Reshape of opset 1 says, as the input of later ones
 _SMALL = 1024  # elements: constants that inference may have to look into are no larger
 _UNTIL = 2**31 - 1  # largest integer of an attribute; onnx's inference is C++, where larger ones read any memory
@@ -64,7 +64,7 @@ def _own(
         return {}
     schema, sides = defs.get_schema(proto.op_type, version, domain), None
     if not schema.has_type_and_shape_inference_function:
-        while not schema.has_type_and_shape_inference_function and version < _LATER:
+        while not schema.has_type_and_shape_inference_function and version < defs.onnx_opset_version():
             version += 1
             schema = defs.get_schema(proto.op_type, version, domain)
         shape = [list(a.ints) for a in proto.attribute if a.name == "shape" and proto.op_type == "Reshape"]
@@ -78,6 +78,8 @@ def _own(
         proto.input.append(_SIDES)
         inputs[_SIDES], values[_SIDES] = type_of(sides), sides
     data = {name: numpy_helper.from_array(value) for name, value in values.items()}
+    if proto.op_type in _SAME:
+        return {proto.output[0]: types[proto.input[0]]}
     try:
         return shape_inference.infer_node_outputs(schema, proto, inputs, data, opset_imports=imports)
     except (shape_inference.InferenceError, checker.ValidationError, ValueError, IndexError) as error:

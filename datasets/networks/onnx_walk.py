@@ -13,6 +13,7 @@ import numpy as np
 from datasets.files.reading import listed, shortened
 from datasets.networks.onnx_constants import FOLDED, Constants, type_of
 from datasets.networks.onnx_graph import Node
+from datasets.networks.onnx_microsoft import DOMAINS, UNNAMED
 from datasets.networks.onnx_ops import Reader
 from datasets.networks.onnx_shapes import bounded, checked_shape, output_types
 from datasets.records import InputError
@@ -186,7 +187,7 @@ class Walk:
     def sentences(self) -> tuple[str, ...]:
         """What was assumed."""
         if unknown := [name for name in self.trips if name not in self.loops]:
-            known = f"its loops are {listed(self.loops)}" if self.loops else "it has no loops"
+            known = f"its loops are {listed(list(dict.fromkeys(self.loops)))}" if self.loops else "it has no loops"
             raise InputError(f"--trips {shortened(unknown[0], 60)} is no loop of {self.path}; {known}.")
         kinds = listed(list(self.bounded))
         most = f"Sizes that depend on values are taken as the most that they can be ({kinds})."
@@ -205,5 +206,6 @@ def read_node(proto: onnx.NodeProto) -> Node:
     attrs = {
         name: value.decode(errors="replace") if isinstance(value, bytes) else value for name, value in attrs.items()
     }
-    kind = proto.op_type if proto.domain in ("", "ai.onnx") else f"{proto.domain}.{proto.op_type}"
+    bare = proto.domain in ("", "ai.onnx") or (proto.op_type in UNNAMED and proto.domain == DOMAINS[0])
+    kind = proto.op_type if bare else f"{proto.domain}.{proto.op_type}"
     return Node(kind, list(proto.input), list(proto.output), attrs)

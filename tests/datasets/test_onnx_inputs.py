@@ -134,7 +134,10 @@ def test_inputs_and_outputs_of_any_number_and_type(tmp_path: Path) -> None:
         ]  # fmt: skip
         assert totals(network)["macs"] == batch * (6 * 4 * 5 + 36 * 54) and network.batch == batch
         as_the_runtime_says(path, model)
-    assert Network.from_json(network.to_json()).inputs == network.inputs
+    text = network.to_json()
+    assert Network.from_json(text).inputs == network.inputs
+    with pytest.raises(InputError, match="is not a network's JSON form"):
+        Network.from_json(text.replace('"image",2,"uint8"', '"image",2,["uint8"]'))
 
 
 @pytest.mark.parametrize(
@@ -201,6 +204,9 @@ OLD = [
     (7, [node("MaxPool", ["x"], ["y"], auto_pad="SAME_LOWER", kernel_shape=[3, 3], strides=[2, 2])], (3, 4, 4)),
     (8, [node("Upsample", ["x"], ["y"], scales=[1.0, 1.0, 2.0, 2.0])], (3, 16, 16)),
     (9, [node("Slice", ["x"], ["y"], axes=[2], starts=[1], ends=[5])], (3, 4, 8)),
+    (12, [node("GreaterOrEqual", ["x", "x"], ["g"]), node("Cast", ["g"], ["y"], to=F)], (3, 8, 8)),
+    (13, [node("MeanVarianceNormalization", ["x"], ["m"]), node("Relu", ["m"], ["y"])], (3, 8, 8)),
+    (21, [node("GroupNormalization", ["x", "c", "c"], ["g"], num_groups=1), node("Relu", ["g"], ["y"])], (3, 8, 8)),
     (onnx.defs.onnx_opset_version(), [node("Conv", ["x", "w"], ["y"])], (4, 6, 6)),
 ]
 
@@ -209,7 +215,8 @@ OLD = [
 def test_opsets_from_the_first_to_the_newest(
     opset: int, nodes: list[NodeProto], shape: tuple[int, ...], tmp_path: Path
 ) -> None:
-    path = saved(tmp_path / "m.onnx", nodes, [value("x", [1, 3, 8, 8])], tensors={"w": w(4, 3, 3, 3)}, opset=opset)
+    tensors = {"w": w(4, 3, 3, 3), "c": w(3)}
+    path = saved(tmp_path / "m.onnx", nodes, [value("x", [1, 3, 8, 8])], tensors=tensors, opset=opset)
     network = read_onnx(path).network
     assert network.shape(network.outputs[0].node) == shape
 

@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from datasets.networks.analysis import totals
 from datasets.networks.onnx_file import read_onnx
 from datasets.records import InputError
 
@@ -108,6 +109,22 @@ def test_outputs_are_as_the_runtime_gives_them(case: str, tmp_path: Path) -> Non
         assert np.prod(attrs["shape"]) * (1 if attrs.get("whole") else network.batch or 1) == value.size
         if value.shape[0] == network.batch and value.ndim > 1:
             assert attrs["shape"] == value.shape[1:]
+
+
+@pytest.mark.parametrize("opset", [11, 13, 17])
+def test_operators_written_as_onnx_s_own_are_known(opset: int, tmp_path: Path) -> None:
+    """onnxruntime's optimiser writes layer normalisations as ONNX's before that has them."""
+    nodes = [helper.make_node("LayerNormalization", ["x", "g", "b"], ["n"]),
+             helper.make_node("SimplifiedLayerNormalization", ["n", "g"], ["s"], axis=-1),
+             helper.make_node("Relu", ["s"], ["y"])]  # fmt: skip
+    x, y = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 5, 8]), helper.make_empty_tensor_value_info("y")
+    held = [numpy_helper.from_array(value, name) for name, value in NORM.items()]
+    graph, imports = helper.make_graph(nodes, "g", [x], [y], held), [helper.make_opsetid("", opset)]
+    onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=7), tmp_path / "m.onnx")
+    assert len(onnxruntime.InferenceSession((tmp_path / "m.onnx").read_bytes()).get_inputs()) == 1
+    network = read_onnx(tmp_path / "m.onnx").network
+    assert [op.kind for op in network.ops[1:]] == ["LayerNormalization", "SimplifiedLayerNormalization", "relu"]
+    assert totals(network)["params"] == 16
 
 
 def test_operators_of_other_domains_need_shapes_of_the_file(tmp_path: Path) -> None:
