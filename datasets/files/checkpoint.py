@@ -7,7 +7,6 @@ lines here, which know the instructions and the four names that `torch.save` use
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 import mmap
@@ -24,7 +23,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from datasets.architectures import InputError
-from datasets.files.reading import MOST_DEPTH, existing, shortened
+from datasets.files.digest import MOST_BYTES, digest
+from datasets.files.reading import existing, shortened
 from datasets.files.writing import write_bytes
 
 if TYPE_CHECKING:
@@ -32,12 +32,8 @@ if TYPE_CHECKING:
 
     Module = TypeVar("Module", bound=nn.Module)
 
-MOST_BYTES = 3 * 2**27
-"""Largest file; the boosted trees of three kinds of layers on a dozen devices take a third of it."""
 MOST_STRUCTURE = 2**21
 """Most bytes of the part that says how values are nested: about 20,000 tensors."""
-MOST_VALUES = 500_000
-"""Most values that are nested in a file."""
 
 DAMAGE = (KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, MemoryError)
 """What restoring from edited values raises, in our code and in torch, numpy and XGBoost."""
@@ -95,48 +91,6 @@ def read_checkpoint(path: Path, what: str = "a predictor") -> dict[str, Any]:
     if found != wanted:
         raise InputError(f"{path} is damaged, its content does not match its digest; copy it anew or write it again.")
     return content
-
-
-def digest(content: Any) -> str:
-    """SHA-256 of plain containers, numbers, texts and tensors: their types, order, keys, shapes and values.
-
-    Raises:
-        ValueError: too many values or too much nesting, for files may refer to one value again and again.
-        TypeError: anything else is among them.
-    """
-    hashed, left = hashlib.sha256(), [MOST_VALUES, MOST_BYTES]
-    _feed(content, hashed.update, left, 0)
-    return hashed.hexdigest()
-
-
-def _feed(value: Any, update: Callable[[Any], object], left: list[int], depth: int) -> None:
-    left[0] -= 1
-    kind = type(value).__name__
-    if left[0] < 0 or depth > MOST_DEPTH:
-        raise ValueError("too many values, or nested too deeply")
-    if value is None or type(value) in (bool, int, float, str):
-        text = (value if isinstance(value, str) else repr(value)).encode()
-        update(f"{kind} {len(text)}:".encode() + text)
-    elif type(value) in (list, tuple):
-        update(f"{kind} {len(value)}:".encode())
-        for item in value:
-            _feed(item, update, left, depth + 1)
-    elif type(value) is dict:
-        update(f"{kind} {len(value)}:".encode())
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise TypeError(f"a key is {shortened(key)}, no text")
-            _feed(key, update, left, depth + 1)
-            _feed(item, update, left, depth + 1)
-    elif kind == "Tensor":
-        array = value.numpy()
-        left[1] -= array.nbytes
-        if left[1] < 0:
-            raise ValueError("too many bytes")
-        update(f"{array.dtype.str} {array.shape}:".encode())
-        update(np.ascontiguousarray(array).reshape(-1))
-    else:
-        raise TypeError(f"{kind} is no plain data")
 
 
 def _tensors(state: Any) -> Any:

@@ -17,7 +17,8 @@ from datasets.files.writing import write_text
 from datasets.records import Architectures, InputError, Measurements, find_device
 from search.base import Problem
 from search.costs import lookup, read_measurements
-from search.optimizer.optimizer_network import Objective, OptimizerNetwork, answer
+from search.optimizer.answers import answer
+from search.optimizer.optimizer_network import Objective, OptimizerNetwork
 
 if TYPE_CHECKING:
     from predictors.ensemble import Ensemble

@@ -6,7 +6,7 @@ A device is a tensor [C, K]: for each of C costs the logarithms of what K refere
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -16,8 +16,8 @@ import numpy as np
 from datasets.files.checkpoint import array, module, read_checkpoint, restoring, write_checkpoint
 from datasets.records import Architectures, Space
 from datasets.spaces import parse_space
-from search.base import Decision, Ledger, Problem, Progress, silent
-from search.optimizer.decoding import decoded, usable
+from search.base import Progress, silent
+from search.optimizer.decoding import decoded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,8 +26,6 @@ GRID = 16
 """Conditions a device of which Method 1 looks for optima, and that an answer tries."""
 WEIGHTS = (0.02, 20.0)
 """Least and largest lambda: standard deviations of quality for a cost that is e times as high."""
-NEAR = (1.05, 0.85)
-"""Shares of the budgets that an answer asks for: networks do not keep to them exactly."""
 CHUNK = 16
 """Devices whose costs of all architectures are in memory at once."""
 
@@ -246,59 +244,3 @@ def _decided(logits: Tensor, dim: int) -> Tensor:
     from torch.nn.functional import gumbel_softmax
 
     return gumbel_softmax(logits, hard=True, dim=dim)
-
-
-def answer(
-    networks: Sequence[OptimizerNetwork],
-    device: Tensor,
-    problem: Problem,
-    grid: int = GRID,
-    each: int = 8,
-    rounds: int = 0,
-    width: int = 3,
-    progress: Progress = silent,
-) -> Decision:
-    """The best that an ensemble proposes, by predictions: of what keeps the budgets the best quality.
-
-    Args:
-        networks: those that ask for a weight are asked a grid of them, the others the budgets and some a little off.
-        device: [C, K].
-        problem: its costs are predictions, and nothing is measured.
-        grid: conditions a network is asked; 1: the budgets themselves.
-        each: architectures that are decoded for a condition.
-        rounds: of a local search.
-        width: how many of the best have all their neighbours looked at in a round.
-        progress: is told what is asked of predictions.
-    """
-    import torch
-
-    proposed = []
-    budgets = torch.tensor([list(problem.budgets[name] for name in problem.costs)])
-    for network in networks:
-        if network.asks == "weight":
-            asked = torch.from_numpy(np.geomspace(*WEIGHTS, max(grid, 2))).float()[:, None].expand(-1, budgets.shape[1])
-        else:
-            asked = budgets * torch.from_numpy(np.geomspace(*NEAR, grid) if grid > 1 else np.ones(1)).float()[:, None]
-        proposed.append(network.propose(device, asked, each).decisions)
-    ledger = Ledger(problem, 10**9, progress)
-    ledger.measure(_unique(problem.space, np.concatenate(proposed)))
-    for _ in range(rounds):
-        before = len(ledger.costs)
-        near = [problem.space.neighbours(one).decisions for one in _best(ledger, width)]
-        found = _unique(problem.space, np.concatenate(near))
-        ledger.measure(found[np.flatnonzero(usable(found.space, found.decisions))])
-        if len(ledger.costs) == before:
-            break
-    return ledger.decide()
-
-
-def _best(ledger: Ledger, width: int) -> list[Architectures]:
-    """The best of what a ledger knows, each alone."""
-    problem = ledger.problem
-    archs = Architectures(problem.space, np.array(list(ledger.costs)))
-    excess = problem.excess(np.array(list(ledger.costs.values())))
-    return [archs[[i]] for i in np.lexsort((-np.asarray(problem.quality(archs)), excess))[:width]]
-
-
-def _unique(space: Space, decisions: np.ndarray) -> Architectures:
-    return Architectures(space, np.unique(decisions, axis=0))

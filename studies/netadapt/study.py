@@ -1,6 +1,6 @@
 """What NetAdapt must show: `python -m studies.netadapt.study` writes runs/netadapt/summary.json.
 
-Here are the tables and the searches for widths in them; whole runs are in netadapt_runs.py.
+Here are the tables and the searches for widths in them; whole adaptations are in runs.py.
 """
 
 from __future__ import annotations

@@ -15,7 +15,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from datasets.files.checkpoint import digest, read_checkpoint, write_checkpoint
+from datasets.files.checkpoint import read_checkpoint, write_checkpoint
+from datasets.files.digest import digest
 from datasets.records import InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 from encoders.flat import Totals

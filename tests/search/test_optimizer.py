@@ -23,11 +23,12 @@ from predictors.new_devices.conditioned import Conditioned
 from predictors.scaling import Scale
 from search.base import Problem
 from search.optimizer.__main__ import OptimizerTraining, optimize
+from search.optimizer.answers import answer
 from search.optimizer.cost_models import CostModels
 from search.optimizer.decoding import decoded
 from search.optimizer.device_net import DeviceNet
 from search.optimizer.exploration import explore
-from search.optimizer.optimizer_network import Objective, OptimizerNetwork, answer
+from search.optimizer.optimizer_network import Objective, OptimizerNetwork
 from search.optimizer.synthetic_devices import SyntheticDevices, distance_to_hull, reach_of
 from tests.conftest import made_up, run
 

@@ -1,0 +1,75 @@
+"""The best architecture for a device that an ensemble of optimizer networks proposes, by predicted costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from datasets.records import Architectures, Space
+from search.base import Decision, Ledger, Problem, Progress, silent
+from search.optimizer.decoding import usable
+from search.optimizer.optimizer_network import GRID, WEIGHTS, OptimizerNetwork
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+NEAR = (1.05, 0.85)
+"""Shares of the budgets that an answer asks for: networks do not keep to them exactly."""
+
+
+def answer(
+    networks: Sequence[OptimizerNetwork],
+    device: Tensor,
+    problem: Problem,
+    grid: int = GRID,
+    each: int = 8,
+    rounds: int = 0,
+    width: int = 3,
+    progress: Progress = silent,
+) -> Decision:
+    """The best that an ensemble proposes, by predictions: of what keeps the budgets the best quality.
+
+    Args:
+        networks: those that ask for a weight are asked a grid of them, the others the budgets and some a little off.
+        device: [C, K].
+        problem: its costs are predictions, and nothing is measured.
+        grid: conditions a network is asked; 1: the budgets themselves.
+        each: architectures that are decoded for a condition.
+        rounds: of a local search.
+        width: how many of the best have all their neighbours looked at in a round.
+        progress: is told what is asked of predictions.
+    """
+    import torch
+
+    proposed = []
+    budgets = torch.tensor([list(problem.budgets[name] for name in problem.costs)])
+    for network in networks:
+        if network.asks == "weight":
+            asked = torch.from_numpy(np.geomspace(*WEIGHTS, max(grid, 2))).float()[:, None].expand(-1, budgets.shape[1])
+        else:
+            asked = budgets * torch.from_numpy(np.geomspace(*NEAR, grid) if grid > 1 else np.ones(1)).float()[:, None]
+        proposed.append(network.propose(device, asked, each).decisions)
+    ledger = Ledger(problem, 10**9, progress)
+    ledger.measure(_unique(problem.space, np.concatenate(proposed)))
+    for _ in range(rounds):
+        before = len(ledger.costs)
+        near = [problem.space.neighbours(one).decisions for one in _best(ledger, width)]
+        found = _unique(problem.space, np.concatenate(near))
+        ledger.measure(found[np.flatnonzero(usable(found.space, found.decisions))])
+        if len(ledger.costs) == before:
+            break
+    return ledger.decide()
+
+
+def _best(ledger: Ledger, width: int) -> list[Architectures]:
+    """The best of what a ledger knows, each alone."""
+    problem = ledger.problem
+    archs = Architectures(problem.space, np.array(list(ledger.costs)))
+    excess = problem.excess(np.array(list(ledger.costs.values())))
+    return [archs[[i]] for i in np.lexsort((-np.asarray(problem.quality(archs)), excess))[:width]]
+
+
+def _unique(space: Space, decisions: np.ndarray) -> Architectures:
+    return Architectures(space, np.unique(decisions, axis=0))
