@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.blocks.layers import Layer
+from datasets.blocks.layers import LayerSpace
 from datasets.records import Architectures, InputError, Space
 from encoders.base import VectorEncoder
 
@@ -210,7 +210,7 @@ def _log(value: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(value, 1))
 
 
-def _layer(space: Space) -> Layer:
-    if not isinstance(space, Layer):
+def _layer(space: Space) -> LayerSpace:
+    if not isinstance(space, LayerSpace):
         raise InputError(f"{space} is no space of single layers, which this encoder reads; use another encoder.")
     return space

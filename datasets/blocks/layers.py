@@ -74,7 +74,7 @@ class Work(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Layer(Space):
+class LayerSpace(Space):
     """All layers of one kind.
 
     A layer carries its own batch; its network is an input, the layer and, where it has one, its activation. `feasible`
@@ -214,7 +214,7 @@ class Layer(Space):
         return row
 
 
-class WindowLayer(Layer):
+class WindowLayer(LayerSpace):
     """A layer whose kernel moves over an image."""
 
     def canonical(self, archs: Architectures) -> list[str]:

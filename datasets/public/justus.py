@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from datasets.base import Dataset
-from datasets.blocks.layers import Layer
+from datasets.blocks.layers import LayerSpace
 from datasets.devices import device_on
 from datasets.public.fetch import Source
 from datasets.public.frames import read_frame
@@ -105,7 +105,7 @@ SOURCE = Source(
 OPTIMIZERS = ("none", "sgd", "adadelta", "adagrad", "momentum", "adam", "rmsprop")
 """By their numbers in the files."""
 
-_SPACES: dict[str, Layer] = {"convolution": TfConvolution(), "dense": TfDense()}
+_SPACES: dict[str, LayerSpace] = {"convolution": TfConvolution(), "dense": TfDense()}
 _NAMES = {
     "batch_size": "batchsize",
     "matrix_size": "matsize",
@@ -168,7 +168,7 @@ class Justus(Dataset):
             SOURCE.need(known[gpu][0]) if not here[gpu] else None
         return chosen
 
-    def _rows(self, space: Layer, file: str) -> tuple[np.ndarray, np.ndarray]:
+    def _rows(self, space: LayerSpace, file: str) -> tuple[np.ndarray, np.ndarray]:
         """Decisions [rows, n] and milliseconds [rows] of a file's rows with the optimizer."""
         frame = read_frame(SOURCE, file)
         if missing := {"optimizer", "timeUsed_median", *(_NAMES[f.column] for f in space.features)} - set(frame):

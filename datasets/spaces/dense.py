@@ -8,12 +8,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from datasets.blocks.layers import ACT, BATCH, BIAS, Feature, Layer, Values, Work
+from datasets.blocks.layers import ACT, BATCH, BIAS, Feature, LayerSpace, Values, Work
 from datasets.networks.builder import NetworkBuilder
 
 
 @dataclass(frozen=True)
-class Dense(Layer):
+class Dense(LayerSpace):
     """All dense layers of Table III.
 
     Attributes:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from datasets.blocks.layers import Layer
+from datasets.blocks.layers import LayerSpace
 from datasets.networks.network import Network
 from datasets.networks.ops import BYTES, ITEM, VIEWS, VOCABULARY, macs, pads, pair, param_bytes, tensor_bytes
 from datasets.networks.parts import entries, label
@@ -150,7 +150,7 @@ def _layer(ops: Sequence[Op], shape: tuple[int, ...], batch: int) -> tuple[str, 
     return "convolution", {**values, "in": channels // groups, "out": a["shape"][0], "bias": bias}
 
 
-def nearest(space: Layer, rows: Sequence[dict[str, int]]) -> tuple[Architectures, np.ndarray, np.ndarray]:
+def nearest(space: LayerSpace, rows: Sequence[dict[str, int]]) -> tuple[Architectures, np.ndarray, np.ndarray]:
     """The layers of a space that are nearest to some values of its features.
 
     Features are clipped to their ranges; then, as long as a layer needs more work or memory than the space allows, its

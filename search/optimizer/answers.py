@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 NEAR = (1.05, 0.85)
-"""Shares of the budgets that an answer asks for: networks do not keep to them exactly."""
+"""Range of factors of the budgets that are given to the networks, which do not keep budgets exactly."""
 
 
 def answer(
@@ -29,17 +29,17 @@ def answer(
     width: int = 3,
     progress: Progress = silent,
 ) -> Decision:
-    """The best that an ensemble proposes, by predictions: of what keeps the budgets the best quality.
+    """The best architecture that an ensemble proposes, by predicted costs: the best quality within the budgets.
 
     Args:
-        networks: those that ask for a weight are asked a grid of them, the others the budgets and some a little off.
-        device: [C, K].
-        problem: its costs are predictions, and nothing is measured.
-        grid: conditions a network is asked; 1: the budgets themselves.
-        each: architectures that are decoded for a condition.
-        rounds: of a local search.
-        width: how many of the best have all their neighbours looked at in a round.
-        progress: is told what is asked of predictions.
+        networks: networks conditioned on a weight receive a grid of weights, the others the budgets and similar ones.
+        device: log costs on the reference architectures [C, K].
+        problem: its costs are predictions; nothing is measured.
+        grid: number of conditions per network; 1: the budgets themselves.
+        each: number of architectures decoded per condition.
+        rounds: rounds of local search.
+        width: number of best architectures whose neighbours are evaluated in a round.
+        progress: receives a line per evaluation.
     """
     import torch
 
@@ -47,15 +47,19 @@ def answer(
     budgets = torch.tensor([list(problem.budgets[name] for name in problem.costs)])
     for network in networks:
         if network.asks == "weight":
-            asked = torch.from_numpy(np.geomspace(*WEIGHTS, max(grid, 2))).float()[:, None].expand(-1, budgets.shape[1])
+            conditions = (
+                torch.from_numpy(np.geomspace(*WEIGHTS, max(grid, 2))).float()[:, None].expand(-1, budgets.shape[1])
+            )
         else:
-            asked = budgets * torch.from_numpy(np.geomspace(*NEAR, grid) if grid > 1 else np.ones(1)).float()[:, None]
-        proposed.append(network.propose(device, asked, each).decisions)
+            conditions = (
+                budgets * torch.from_numpy(np.geomspace(*NEAR, grid) if grid > 1 else np.ones(1)).float()[:, None]
+            )
+        proposed.append(network.propose(device, conditions, each).decisions)
     ledger = Ledger(problem, 10**9, progress)
     ledger.measure(_unique(problem.space, np.concatenate(proposed)))
     for _ in range(rounds):
         before = len(ledger.costs)
-        near = [problem.space.neighbours(one).decisions for one in _best(ledger, width)]
+        near = [problem.space.neighbours(best).decisions for best in _best(ledger, width)]
         found = _unique(problem.space, np.concatenate(near))
         ledger.measure(found[np.flatnonzero(usable(found.space, found.decisions))])
         if len(ledger.costs) == before:
@@ -64,7 +68,7 @@ def answer(
 
 
 def _best(ledger: Ledger, width: int) -> list[Architectures]:
-    """The best of what a ledger knows, each alone."""
+    """The `width` best evaluated architectures, one batch each."""
     problem = ledger.problem
     archs = Architectures(problem.space, np.array(list(ledger.costs)))
     excess = problem.excess(np.array(list(ledger.costs.values())))

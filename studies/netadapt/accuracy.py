@@ -18,7 +18,7 @@ from measure.shares import Shares
 from search.netadapt.channels import Groups
 from search.netadapt.cutting import cut_weights
 from search.netadapt.proposals import derive
-from search.netadapt.widths import Exact, Priced
+from search.netadapt.widths import Exact, PricedNetwork
 from studies.netadapt import run_figures
 from studies.netadapt.adaptations import (
     BUDGETS,
@@ -154,7 +154,7 @@ def spread(seed: int = 10, drawn: int = 7, ratio: float = 0.5) -> list[dict]:
     return rows
 
 
-def random_widths(model: Priced, step: int, ms: float, count: int, seed: int) -> list[np.ndarray]:
+def random_widths(model: PricedNetwork, step: int, ms: float, count: int, seed: int) -> list[np.ndarray]:
     """Widths whose network takes so many ms by the table, to 2 %: each a share of its own, from a seventh to all."""
     rng, sizes, found = np.random.default_rng(seed), model.groups.sizes, list[np.ndarray]()
     while len(found) < count:

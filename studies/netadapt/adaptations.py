@@ -17,11 +17,11 @@ from measure.builders.weights import make_weights
 from measure.shares import Shares
 from measure.timing import Timing
 from predictors.networks.layer_sum import LayerSum
-from search.netadapt.adapt import Adaptation, Adapted
+from search.netadapt.adapt import Adaptation, AdaptedNetwork
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.grids import open_network
 from search.netadapt.proposals import derive
-from search.netadapt.widths import Exact, Priced
+from search.netadapt.widths import Exact, PricedNetwork
 
 OUT = Path("runs/netadapt")
 SPACE = "small_zoo"
@@ -74,11 +74,11 @@ def groups_of(network: str) -> Groups:
 
 
 @cache
-def priced(network: str, runtime: str, table: Path = TABLE) -> Priced:
+def priced(network: str, runtime: str, table: Path = TABLE) -> PricedNetwork:
     groups = groups_of(network)
     predictor = LayerSum.tabulated(table, [one.kind for one in groups.layers])
     (device,) = (device for device in predictor.devices_ if f"_{runtime}_" in device.name)
-    return Priced(groups, predictor.table(device))
+    return PricedNetwork(groups, predictor.table(device))
 
 
 def tuning_of(network: str, tuning: Tuning) -> Tuning:
@@ -100,7 +100,7 @@ def adapt(
     start: Callable[[], Weights],
     trainer: Tuning,
     measure: Callable[[Network, Weights], float] | None = None,
-) -> list[Adapted]:
+) -> list[AdaptedNetwork]:
     """Adapt by our search."""
     model, network = search.priced, search.priced.groups.network.key
     log = partial(print, f"{network}, {model.table.device}:", flush=True)

@@ -21,7 +21,7 @@ import pandas as pd
 
 from datasets.cli import main
 from measure.timing import pin
-from search.netadapt.adapt import Adapted
+from search.netadapt.adapt import AdaptedNetwork
 from search.netadapt.widths import Binary, Exact, Sequential
 from studies.netadapt import run_figures
 from studies.netadapt.accuracy import seeds, spread
@@ -100,7 +100,7 @@ def times(network: str, runtime: str, lines: Sequence[dict]) -> list[dict]:
 
 def matrix(network: str = "alexnet", ratio: float = 0.5) -> list[dict]:
     """Line 4 (Table I): networks adapted for each runtime, measured on all: how much of the latency goes away."""
-    groups, found = groups_of(network), dict[str, Adapted]()
+    groups, found = groups_of(network), dict[str, AdaptedNetwork]()
     for runtime in RUNTIMES:
         folder = OUT / "matrix" / f"{network}_{runtime}"
         (found[runtime],) = adapt(

@@ -24,7 +24,7 @@ from predictors.networks.layer_table import LayerTable
 from predictors.networks.tabulated import Tabulated
 from search.netadapt.channels import Groups, Widths, find_groups
 from search.netadapt.grids import Grid, layers_to_measure, open_network
-from search.netadapt.widths import Binary, Exact, Narrowed, Priced, Sequential, WidthSearch
+from search.netadapt.widths import Binary, Exact, Narrowed, PricedNetwork, Sequential, WidthSearch
 from studies.netadapt.figures import lookups, over_channels, sums_against_direct
 from studies.parts import run_parts
 
@@ -102,7 +102,7 @@ def walk(search: WidthSearch, delta: float, budget: float = BUDGET) -> Walk:
     return Walk(widths, ms, iterations, asked, priced.lookups - before, search.tried, seconds)
 
 
-SEARCHES: dict[str, Callable[[Priced], WidthSearch]] = {
+SEARCHES: dict[str, Callable[[PricedNetwork], WidthSearch]] = {
     "sequential": Sequential,
     **{f"binary {threshold}": partial(Binary, threshold=threshold) for threshold in THRESHOLDS},
     "exact": Exact,
@@ -134,7 +134,7 @@ def every_step(table: LayerTable, groups: Groups) -> LayerTable:
 def compared(groups: Groups, table: LayerTable, told: dict) -> list[dict]:
     """One row a search, beside the sequential one; ratios are of what one proposal takes."""
     rounds = [  # in turns, since the machine's speed drifts
-        {name: walk(make(Priced(groups, table)), told["delta"]) for name, make in SEARCHES.items()}
+        {name: walk(make(PricedNetwork(groups, table)), told["delta"]) for name, make in SEARCHES.items()}
         for _ in range(ROUNDS)
     ]
     walks = {name: min((one[name] for one in rounds), key=lambda one: one.seconds) for name in SEARCHES}
@@ -143,7 +143,7 @@ def compared(groups: Groups, table: LayerTable, told: dict) -> list[dict]:
     rows = []
     for name, one in walks.items():
         share = len(one.asked) / len(base.asked)
-        kept, widest = judged(Sequential(Priced(groups, table)), one.asked)
+        kept, widest = judged(Sequential(PricedNetwork(groups, table)), one.asked)
         row: dict[str, Any] = {
             "search": name,
             "iterations": one.iterations,
@@ -223,11 +223,11 @@ def summed(groups: Groups, costs: Tabulated, device: Device) -> list[dict]:
     order = [key for name, _, key in costs.exact if name == device.name]  # as they were measured there
     whole = whole.where(archs=np.argsort([order.index(key) for key in whole.architectures.keys]))
     networks, direct = Networks.of(whole.architectures), whole.matrix("latency_ms")[:, costs.devices.index(device)]
-    model = Priced(groups, plain.calibrated(whole.where(archs=np.arange(0, len(networks), 2))).table(device))
+    model = PricedNetwork(groups, plain.calibrated(whole.where(archs=np.arange(0, len(networks), 2))).table(device))
     first = [groups.of_node.index(group) for group in range(len(groups))]  # node that has each group's channels
     widths = np.array([[one.ops[node].attrs["shape"][0] for node in first] for one in networks.networks[1::2]])
     columns = (widths.tolist(), direct[1::2], model.latencies_ms(widths),
-               Priced(groups, costs.table(costs.devices.index(device))).latencies_ms(widths))  # fmt: skip
+               PricedNetwork(groups, costs.table(costs.devices.index(device))).latencies_ms(widths))  # fmt: skip
     return [
         {"what": "one", "widths": "-".join(map(str, row)), "direct_ms": ms, "table_ms": fitted, "sum_ms": total,
          "error": 100 * (fitted / ms - 1), "sum_error": 100 * (total / ms - 1)}

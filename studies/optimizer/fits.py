@@ -20,7 +20,7 @@ from predictors.scaling import Scale
 from search.optimizer.__main__ import accuracy_net
 from search.optimizer.cost_models import CELLS, CostModels
 from search.optimizer.device_net import DeviceNet
-from search.optimizer.optimizer_network import Objective, OptimizerNetwork
+from search.optimizer.optimizer_network import OptimizerNetwork, RelaxedObjective
 from studies.search.tables import SOURCES, Column, tables
 
 METRIC = "accuracy_cifar100"
@@ -90,7 +90,7 @@ def network(seed: int, method: str, asks: str, gp: bool = False) -> tuple[Optimi
     models, _ = costs(seed)
     start = time.process_time()
     model: Relaxable = relaxable_process(seed) if gp else accuracy()[0]
-    objective = Objective(tables().archs, lambda p: model.predict_relaxed(p, p), (models.net.predict_relaxed,))
+    objective = RelaxedObjective(tables().archs, lambda p: model.predict_relaxed(p, p), (models.net.predict_relaxed,))
     devices = models.devices(SYNTHETIC, np.random.default_rng(seed))
     made = OptimizerNetwork(method, asks, seed=seed)  # type: ignore[arg-type]
     made.fit(objective, torch.from_numpy(devices).float()[:, None])

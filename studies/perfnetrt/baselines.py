@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from datasets.blocks.layers import Layer
+from datasets.blocks.layers import LayerSpace
 from datasets.records import Architectures, Device, Measurements
 from predictors.networks.layer_sum import LayerSum
 from predictors.networks.learnt import Learnt
@@ -43,7 +43,7 @@ class Nearest:
         return found
 
     def _features(self, archs: Architectures) -> np.ndarray:
-        assert isinstance(archs.space, Layer)
+        assert isinstance(archs.space, LayerSpace)
         low = np.array([f.low for f in archs.space.features])
         return np.log1p(archs.decisions + low)
 

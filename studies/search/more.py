@@ -21,7 +21,7 @@ from predictors.new_devices.base import additive
 from predictors.new_devices.conditioned import Conditioned
 from search.base import Decision, Problem, Search
 from search.bisection import BestProxy, Bisection
-from search.costs import both, lookup
+from search.costs import in_common, table_cost
 from search.gain import ExpectedGain
 from search.proxies import adapting
 from studies.search.tables import CELLS, SAMPLES, SEEDS, SPENT, Column, over_seeds
@@ -112,10 +112,10 @@ def live() -> list[dict]:
     """onnxruntime on this machine, digits accuracies of the bundled cells; the proxies are of another machine. Budgets
     are shares of what the most accurate cell takes here. What is decided is measured once more, afresh."""
     tabled, accuracy = Measured().measurements(), Measured(Path("datasets/bundled/accuracy.parquet")).measurements()
-    quality, known = lookup(accuracy.architectures, accuracy.matrix("accuracy_digits")[:, 0])
+    quality, known = table_cost(accuracy.architectures, accuracy.matrix("accuracy_digits")[:, 0])
     ms = tabled.matrix("latency_ms")[:, tabled.devices.index(tabled.device(LIVE_PROXY))]
-    proxy, there = lookup(tabled.architectures, ms)
-    archs = both(known, there)
+    proxy, there = table_cost(tabled.architectures, ms)
+    archs = in_common(known, there)
     assert archs is not None
     best = archs[[int(quality(archs).argmax())]]
     model = Conditioned().fit(tabled)

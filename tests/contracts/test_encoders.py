@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from datasets.blocks.layers import Layer
+from datasets.blocks.layers import LayerSpace
 from datasets.records import Architectures, Device, InputError, Space
 from datasets.spaces.convolution import Convolution
 from datasets.spaces.dense import Dense
@@ -56,7 +56,7 @@ def test_a_batch_is_its_rows_and_a_pure_function(
 ) -> None:
     archs = space.sample(n, np.random.default_rng(seed))
     many_paths = isinstance(encoder, CellPaths) and not isinstance(space, NasBench101 | NasBench201 | Zoo)
-    layers, of_layers = isinstance(space, Layer), isinstance(encoder, LAYER_ENCODERS)
+    layers, of_layers = isinstance(space, LayerSpace), isinstance(encoder, LAYER_ENCODERS)
     if many_paths or (layers != of_layers and not isinstance(encoder, Totals)):
         refusals = "too many; use another encoder|choose an encoder .* reads no graph|no space of single layers"
         with pytest.raises(InputError, match=refusals):
