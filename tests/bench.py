@@ -189,7 +189,7 @@ def _narrowing() -> dict:
     """All proposals of NetAdapt without training, AlexNet, delta 0.05, by our search for widths and by the sequential
     one, both from one table."""
     model = PricedNetwork(groups := groups_of("zoo", "alexnet"), fitted(groups, "zoo"))
-    proposals = len(walk(Exact(model), 0.05).asked)
+    proposals = len(walk(Exact(model), 0.05).queries)
     return side_by_side("AlexNet's proposals, exact search", proposals, lambda: walk(Exact(model), 0.05),
                         "sequential search, same table", lambda: walk(Sequential(model), 0.05))  # fmt: skip
 

@@ -22,7 +22,7 @@ from studies.leti.tolerances import LETIS, scores
 
 
 def predictions(runs: Path, shots: int, seed: int, device: str) -> Iterator[pd.DataFrame]:
-    """What every predictor of the study said of the test cells in one draw, on one device."""
+    """Each predictor's predictions of the test cells of one seed, on one device."""
     for run, rows in read_runs(runs).items():
         if (rows[0]["shots"], rows[0]["seed"]) == (shots, seed):
             table = pd.read_parquet(run / "predictions.parquet").query("set == 'test'")
@@ -30,7 +30,7 @@ def predictions(runs: Path, shots: int, seed: int, device: str) -> Iterator[pd.D
 
 
 def report(runs: Path, out: Path, shots: int = 100) -> list[dict]:
-    """study.html, and its figures as PNG files."""
+    """Write study.html, and its figures as PNG files."""
     small: Measurements = Measured(BUNDLED / "nasbench101_small.parquet").measurements()
     accuracy, cells = (Measured(BUNDLED / f"{name}.parquet").measurements() for name in ("accuracy", "nasbench201"))
     fitted = BetterFlops().fit(small)
@@ -41,12 +41,12 @@ def report(runs: Path, out: Path, shots: int = 100) -> list[dict]:
     tests = tests.set_index("predictor").loc[order].reset_index()
     figures = {"latency_distribution": ("Latencies (LETI, Figures 3 and 5)", distributions(small, "latency_ms"))}
     figures["latency_over_flops"] = ("Latency over FLOPs (Figures 4 and 6)", over_total(small, "flops"))
-    title = "Latency over peak memory, cut where Better FLOPs cuts when it sees all cells (Figure 13)"
+    title = "Latency over peak memory, cut where Better FLOPs cuts when fitted to all cells (Figure 13)"
     figures["latency_over_memory"] = (title, over_total(small, "peak_bytes", thresholds=thresholds))
     for device in (cells.devices[0].name, "xeon_litert_int8_1"):
         title = f"Accuracy over latency, the front and its best cells, {device} (Figures 7 to 9)"
         figures[f"trade_off_{device}"] = (title, trade_off(cells, device, accuracy, "accuracy_digits"))
-    for device in (one.name for one in small.devices):
+    for device in (known.name for known in small.devices):
         by = {part["predictor"].iloc[0]: part for part in predictions(runs, shots, 0, device)}
         drawn = pd.concat([by[name] for name in order if name in by])
         title = f"Measured against predicted, {shots} labels, {device} (Figures 10 to 12)"
@@ -57,9 +57,9 @@ def report(runs: Path, out: Path, shots: int = 100) -> list[dict]:
         figure.savefig(out / "figures" / f"{name}.png", dpi=130, bbox_inches="tight")
     found = pd.DataFrame(json.loads((out / "summary.json").read_text()))
     titles = {
-        "tolerance": "Accuracy at a tolerance (Table 2), then how far our best is ahead of LETI's",
+        "tolerance": "Accuracy at a tolerance (Table 2), and the margin of our best over LETI's",
         "table1": "Networks as sums of their layers (Table 1)",
-        "bundled_sums": "Cells as sums of their layers, and by what kinds of layers differ in and out of a network",
+        "bundled_sums": "Cells as sums of their layers, and factors of kinds of layers within a network",
         "optimise": "Nevergrad against random search on bundled tables",
         "live": "Nevergrad against random search, live",
         "score": "Scoring NAS-Bench-101 with the exported GCN",

@@ -17,27 +17,27 @@ SEARCHES = {"nevergrad": minimise, "random": draw}
 
 
 def optimise(evaluations: int, seeds: int, percentile: float = 50) -> list[dict]:
-    """Nevergrad against random search for the most accurate cell within a latency budget, on the bundled tables: an
-    architecture that was not measured stands for the measured one that differs in the fewest decisions."""
+    """Nevergrad against random search for the most accurate cell within a latency budget, on the bundled tables. A cell
+    without a value is replaced by the measured one that differs in the fewest decisions."""
     accuracy, latency = (Measured(BUNDLED / f"{name}.parquet").measurements() for name in ("accuracy", "nasbench201"))
     cells, quality = accuracy.architectures, accuracy.matrix("accuracy_digits")[:, 0]
     ms = Measured().on(latency.devices[0])(cells)
     budget = float(np.percentile(ms, percentile))
 
-    def nearest(archs: Architectures) -> np.ndarray:
+    def nearest_measured(archs: Architectures) -> np.ndarray:
         return (cells.decisions[None] != archs.decisions[:, None]).sum(axis=2).argmin(axis=1)
 
     def within(archs: Architectures) -> np.ndarray:
-        return ms[nearest(archs)]
+        return ms[nearest_measured(archs)]
 
     rows: list[dict[str, Any]] = []
     for name, search in SEARCHES.items():
         found = np.empty((seeds, evaluations))
         for seed in range(seeds):
-            told: list[float] = []
-            objective = Objective(cells.space, within, budget, quality=lambda archs: quality[nearest(archs)])
-            search(objective, evaluations, seed, told.append)
-            found[seed] = -np.minimum.accumulate(told)
+            values: list[float] = []
+            objective = Objective(cells.space, within, budget, quality=lambda archs: quality[nearest_measured(archs)])
+            search(objective, evaluations, seed, values.append)
+            found[seed] = -np.minimum.accumulate(values)
         for spent in sorted({evaluations // 8, evaluations // 4, evaluations // 2, evaluations} - {0}):
             best = found[:, spent - 1]
             rows.append(
@@ -52,20 +52,20 @@ def optimise(evaluations: int, seeds: int, percentile: float = 50) -> list[dict]
 
 
 def live(out: Path, space: str, budget_ms: float, evaluations: int) -> list[dict]:
-    """Both searches once on this machine, live, for the most parameters within a budget."""
+    """Both searches once, live on this machine, for the most parameters within a latency budget."""
     from measure.backends import parse_backend
     from measure.bench import Worker
     from measure.campaign import Journal
 
-    where, rows = parse_space(space), []
+    searched, rows = parse_space(space), []
     for name, search in SEARCHES.items():
         with Worker(600) as bench:
-            cost = Live(where, parse_backend("ort", "host"), Journal(out / f"live_{name}.jsonl"), bench)
-            objective = Objective(where, cost, budget_ms)
+            cost = Live(searched, parse_backend("ort", "host"), Journal(out / f"live_{name}.jsonl"), bench)
+            objective = Objective(searched, cost, budget_ms)
             search(objective, evaluations, 0)
             if (best := objective.best()) is None:
-                raise InputError(f"No cell of {evaluations} keeps {budget_ms} ms; say --budget-ms.")
-            cell = where.parse([best])
+                raise InputError(f"No cell of {evaluations} keeps {budget_ms} ms; give a larger --budget-ms.")
+            cell = searched.parse([best])
             rows.append(
                 {"search": name, "budget_ms": budget_ms, "evaluations": evaluations, "cells": len(objective.evaluated),
                  "best": best, "ms": float(cost(cell)[0]), "parameters": float(parameters(cell)[0])}

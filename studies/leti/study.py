@@ -1,7 +1,9 @@
-"""LETI's study beside its sweeps (studies/leti/sweep.yaml and sweep_gcn.yaml): `python -m studies.leti.study` writes
-runs/leti_check/summary.json, one row a finding, its figures and study.html.
+"""LETI's study without its sweeps (studies/leti/sweep.yaml and sweep_gcn.yaml): `python -m studies.leti.study` writes
+runs/leti_check/summary.json, one row per finding, its figures and study.html.
 
-The parts `table1` and `live` measure, and go on where they stopped; all others read bundled tables and finished runs.
+The study repeats "LETI: Latency Estimation Tool and Investigation of Neural Networks Inference on Mobile GPU"
+(Ponomarev et al., 2020). The parts `table1` and `live` measure, and continue where they were stopped; all others read
+bundled tables and finished runs.
 """
 
 from __future__ import annotations
@@ -24,8 +26,8 @@ from studies.study import ROOT
 
 
 def score(runs: Path, out: Path, sizes: tuple[int, ...] = (10_000, 100_000, 423_624)) -> list[dict]:
-    """`python -m predictors score` with the exported GCN in processes of their own: seconds, cells a second and peak
-    memory, start-up, texts and writing included."""
+    """`python -m predictors score` with the exported GCN in separate processes: seconds, cells per second and peak
+    memory, including start-up, texts and writing."""
     exported = sorted(file for file in runs.glob("gcn-*/predictor.onnx"))
     if not exported:
         raise InputError(f"There is no GCN in {runs}; run train.py --sweep studies/leti/sweep_gcn.yaml.")
@@ -65,19 +67,19 @@ def check(
     """Run the parts and write what they find.
 
     Args:
-        out: folder of journals, figures, study.html and summary.json; rows of parts that are not run stay as they are.
-        part: which, separated by commas.
-        runs: the sweeps' folder.
-        networks: of the zoo, direct against summed.
-        backends: of the same; those that cannot run here are left out.
-        passes: how often layers and networks are measured.
-        protocol: how many runs each, as in `python -m measure run`.
-        cells: bundled cells that are priced by the bundled look-up table.
-        evaluations: of a search on bundled tables.
-        seeds: of the same.
-        space: of the live search.
-        budget_ms: of the same.
-        live_evaluations: of the same.
+        out: folder of journals, figures, study.html and summary.json; rows of parts that are not run are kept.
+        part: names of parts, separated by commas.
+        runs: folder of the sweeps.
+        networks: networks of the zoo that are measured whole and as sums of layers.
+        backends: backends that measure them; those that cannot run here are skipped.
+        passes: number of measurements of each layer and network.
+        protocol: protocol of a measurement (`python -m measure run --protocol`).
+        cells: number of bundled cells that are priced by the bundled look-up table.
+        evaluations: number of evaluations of a search on bundled tables.
+        seeds: number of searches on bundled tables.
+        space: space of the live search.
+        budget_ms: latency budget of the live search in ms.
+        live_evaluations: number of evaluations of the live search.
     """
     parts = {
         "tolerance": lambda: tolerance(runs),

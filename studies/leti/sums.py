@@ -15,26 +15,28 @@ BUNDLED = ROOT / "datasets" / "bundled"
 
 
 def bundled_sums(cells: int) -> list[dict]:
-    """Bundled cells as sums of their layers: ratio of the sum to the whole, and how alike both rank. Then why: by how
-    much each kind of layer must be multiplied for the sums to fit the whole best (1: it takes as long as alone)."""
+    """Bundled cells as sums of their layers: ratio of the sum to the measured whole, and their rank correlation. Also
+    the factor per kind of layer with which the sums fit the whole best (1: as long as alone)."""
     from scipy.optimize import nnls
 
     path, m = BUNDLED / "lookup" / "nasbench201.parquet", Measured().measurements()
-    few, rows = m.architectures[:cells], []
-    layers = [layers_of(network) for network in Networks.of(few)]
+    samples, rows = m.architectures[:cells], []
+    layers = [layers_of(network) for network in Networks.of(samples)]
     prices = Tabulated(path)
-    flops = few.space.totals(few)["flops"].to_numpy(float)
+    flops = samples.space.totals(samples)["flops"].to_numpy(float)
     for device, whole in zip(m.devices, m.matrix("latency_ms")[:cells].T, strict=True):
         if device.name not in {name for name, *_ in prices.exact}:
             continue
-        ms = [{one.key: prices.exact.get((device.name, "latency_ms", one.key)) for one in part} for part in layers]
+        ms = [
+            {layer.key: prices.exact.get((device.name, "latency_ms", layer.key)) for layer in part} for part in layers
+        ]
         parts = list(zip(layers, ms, strict=True))
-        missing = sorted({label(one) for part, by in parts for one in part if by[one.key] is None})
-        kinds = sorted({kind(label(one)) for part in layers for one in part})
-        summed = np.zeros((len(few), len(kinds)))
+        missing = sorted({label(layer) for part, by in parts for layer in part if by[layer.key] is None})
+        kinds = sorted({kind(label(layer)) for part in layers for layer in part})
+        summed = np.zeros((len(samples), len(kinds)))
         for row, (part, by) in enumerate(parts):
-            for one in part:
-                summed[row, kinds.index(kind(label(one)))] += by[one.key] or 0.0
+            for layer in part:
+                summed[row, kinds.index(kind(label(layer)))] += by[layer.key] or 0.0
         known = np.isfinite(whole)
         ratio = summed.sum(1)[known] / whole[known]
         rank = spearman(np.column_stack([summed.sum(1), flops, whole]))[2]
@@ -48,14 +50,14 @@ def bundled_sums(cells: int) -> list[dict]:
         left = abs(summed[known] @ factors / whole[known] - 1)
         shares = summed.sum(0) / summed.sum()
         for name, factor, share in zip(kinds, factors, shares, strict=True):
-            told = {"layer": name, "factor": float(factor), "share_of_sum": float(share)}
-            rows.append({"what": "factor", **about, **told, "median_error": float(np.median(left))})
+            values = {"layer": name, "factor": float(factor), "share_of_sum": float(share)}
+            rows.append({"what": "factor", **about, **values, "median_error": float(np.median(left))})
     return rows
 
 
 def kind(name: str) -> str:
-    """What sort of layer of a NAS-Bench-201 network a label names; what no cell decides is of the skeleton."""
+    """The kind of a NAS-Bench-201 network's layer by its label; layers that no cell decides are the skeleton's."""
     ops, _, window = name.partition(" ")
-    sorts = {"conv 3/1": "conv 3x3", "conv 1/1": "conv 1x1", "avg_pool 3/1": "avg_pool", "add": "add", "relu": "relu"}
+    kinds = {"conv 3/1": "conv 3x3", "conv 1/1": "conv 1x1", "avg_pool 3/1": "avg_pool", "add": "add", "relu": "relu"}
     first = ops.partition("+")[0]
-    return sorts.get(first, sorts.get(f"{first} {window.partition(' ')[0]}", "skeleton"))
+    return kinds.get(first, kinds.get(f"{first} {window.partition(' ')[0]}", "skeleton"))

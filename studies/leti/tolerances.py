@@ -10,12 +10,12 @@ import pandas as pd
 from predictors.compare import ranking, read_runs
 
 LETIS = ("flops", "better_flops", "xgboost_flat")
-"""LETI's three predictors; the others are ours."""
+"""LETI's own three predictors; the others are ours."""
 TOLERANCES = ("within_1", "within_5", "within_10")
 
 
 def scores(runs: Path) -> pd.DataFrame:
-    """Rows of all runs of the study, validation and test."""
+    """Validation and test rows of all runs of the study."""
     return pd.DataFrame([row for rows in read_runs(runs).values() for row in rows if row["cells"] == "all"])
 
 
@@ -24,8 +24,9 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def tolerance(runs: Path) -> list[dict]:
-    """Shares within +-1, 5 and 10 % on the test cells, a device and over all: means and standard deviations over seeds.
-    Then how far ours (whichever leads by validation) is ahead of the best of LETI's three (by the test itself)."""
+    """Shares within +-1, 5 and 10 % on the test cells, per device and over all: means and standard deviations over
+    seeds. Also the margin of our predictor (the best by validation) over the best of LETI's three (by the test set
+    itself)."""
     table = scores(runs)
     tests = table[table["set"] == "test"].astype(dict.fromkeys(TOLERANCES, float))
     by = ["predictor", "shots", "seed", "device"]
@@ -36,16 +37,16 @@ def tolerance(runs: Path) -> list[dict]:
     rows: list[dict] = []
     for (device, _, name), part in shares.groupby(["device", "shots", "predictor"]):
         shots = int(part["shots"].iloc[0])
-        told = {"what": "share", "device": device, "shots": shots, "predictor": name, "seeds": len(part)}
+        about = {"what": "share", "device": device, "shots": shots, "predictor": name, "seeds": len(part)}
         mean, sd = part[list(TOLERANCES)].mean(), part[list(TOLERANCES)].std().add_prefix("sd_")
-        rows.append({**told, **mean, **sd})
+        rows.append({**about, **mean, **sd})
         means[str(device), shots, str(name)] = mean
     for device, shots in sorted({key[:2] for key in means}):
-        here = {name: mean for (d, n, name), mean in means.items() if (d, n) == (device, shots)}
+        selected = {name: mean for (d, n, name), mean in means.items() if (d, n) == (device, shots)}
         leaders = ranking(_rows(table[table["shots"] == shots]))["predictor"]
         best = next(name for name in leaders if name not in LETIS)
         row = {"what": "margin", "device": device, "shots": shots, "predictor": best}
         for t in TOLERANCES:
-            row[f"margin_{t}"] = here[best][t] - max(here[name][t] for name in LETIS if name in here)
+            row[f"margin_{t}"] = selected[best][t] - max(selected[name][t] for name in LETIS if name in selected)
         rows.append(row)
     return rows

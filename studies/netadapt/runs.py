@@ -1,8 +1,7 @@
-"""Whole adaptations, what `make netadapt` shows beside tables and searches: parts of `studies.netadapt.study`.
+"""Whole adaptations, which are parts of `studies.netadapt.study`.
 
-`python -m studies.netadapt.runs --core 1` runs them alone. All of them go on where they were killed: finished
-iterations are not done again. Latencies are measured anew each time, as shares of the whole network's in the same
-minute.
+`python -m studies.netadapt.runs --core 1` runs them alone. A killed part continues after its last finished iteration.
+Latencies are measured anew each time, as shares of the whole network's within the same minute.
 """
 
 from __future__ import annotations
@@ -45,39 +44,39 @@ DELTAS = (0.01, 0.025, 0.05)
 
 
 def whole_runs(runtime: str = "ort") -> list[dict]:
-    """Line 2: AlexNet's and MobileNetV1's runs to half of the latency by the three deltas: iterations, time an
-    iteration and a stage, and what the other searches would have taken in the same iterations."""
+    """Runs of AlexNet and MobileNetV1 to half of the latency with three deltas: iterations, time per iteration and
+    stage, and the time that other searches would have taken in the same iterations."""
     rows = []
     for network in ("alexnet", "mobilenet_v1"):
         for delta in DELTAS:
-            how = replace(QUICK, delta=delta)
+            settings = replace(QUICK, delta=delta)
             folder = OUT / "whole" / f"{network}_{runtime}_{delta:g}"
-            (one,) = adapt(
-                how, Exact(priced(network, runtime)), (0.5,), folder, partial(trained, network, 0), QUICK_TUNING
+            (adapted,) = adapt(
+                settings, Exact(priced(network, runtime)), (0.5,), folder, partial(trained, network, 0), QUICK_TUNING
             )
             lines = [json.loads(line) for line in (folder / "iterations.jsonl").read_text().splitlines()]
             iterations = [line for line in lines if line.get("iteration")]
-            named = {"network": network, "runtime": runtime, "delta": delta, "T": how.steps}
+            named = {"network": network, "runtime": runtime, "delta": delta, "T": settings.steps}
             rows += [{**named, "what": "iteration", **row} for row in times(network, runtime, lines)]
             rows += [{**named, "what": "stage", **row} for row in stages(iterations, groups_of(network).names)]
             seconds = sum(line["seconds"] for line in iterations)
-            told = {"iterations": len(iterations), "seconds": seconds, "met": float(one.met)}
-            rows.append({**named, "what": "run", **told, "share": one.latency_ms / lines[0]["ms"]})
+            totals = {"iterations": len(iterations), "seconds": seconds, "met": float(adapted.met)}
+            rows.append({**named, "what": "run", **totals, "share": adapted.latency_ms / lines[0]["ms"]})
     save(run_figures.stage_times(rows), "stages")
     save(run_figures.iteration_times(rows), "iterations")
     return rows
 
 
 def stages(iterations: Sequence[dict], names: Sequence[str]) -> list[dict]:
-    """Mean seconds of every stage, a row a group of channels (Figures 1 and 2)."""
+    """Mean seconds of each stage, one row per group of channels (Figures 1 and 2)."""
     table = pd.DataFrame([{"group": p["group"], **p["seconds"]} for line in iterations for p in line["proposals"]])
     means = table.groupby("group").mean()
     return means.loc[[name for name in names if name in means.index]].reset_index().to_dict("records")
 
 
 def times(network: str, runtime: str, lines: Sequence[dict]) -> list[dict]:
-    """Mean seconds of an iteration with each search: the recorded iteration without its search, and the search for all
-    of its proposals again, timed alone, in CPU-seconds (Figures 7 and 8)."""
+    """Mean seconds per iteration with each search: the recorded iteration without its search, plus the CPU seconds of
+    the search for all of its proposals, timed alone (Figures 7 and 8)."""
     model, rows = priced(network, runtime), []
     made = [line for line in lines if "iteration" in line]
     rest = [
@@ -99,7 +98,7 @@ def times(network: str, runtime: str, lines: Sequence[dict]) -> list[dict]:
 
 
 def matrix(network: str = "alexnet", ratio: float = 0.5) -> list[dict]:
-    """Line 4 (Table I): networks adapted for each runtime, measured on all: how much of the latency goes away."""
+    """Networks adapted for each runtime and measured on all: reduction of the latency (Table I)."""
     groups, found = groups_of(network), dict[str, AdaptedNetwork]()
     for runtime in RUNTIMES:
         folder = OUT / "matrix" / f"{network}_{runtime}"
@@ -109,17 +108,17 @@ def matrix(network: str = "alexnet", ratio: float = 0.5) -> list[dict]:
     rows = list[dict[str, Any]]()
     for runtime in RUNTIMES:
         scales = shares_of(network, runtime)
-        shares = {target: scales(groups.resized(one.widths), one.weights) for target, one in found.items()}
+        shares = {target: scales(groups.resized(result.widths), result.weights) for target, result in found.items()}
         for target, share in shares.items():
             own, best = float(target == runtime), min(shares.values())
-            told = {"network": network, "measured_on": runtime, "adapted_for": target, "share": share, "own": own}
-            told |= {"reduction": 100 * (1 - share), "behind_best": 100 * (share / best - 1)}
-            rows.append({**told, "widths": groups.named(found[target].widths)})
+            row = {"network": network, "measured_on": runtime, "adapted_for": target, "share": share, "own": own}
+            row |= {"reduction": 100 * (1 - share), "behind_best": 100 * (share / best - 1)}
+            rows.append({**row, "widths": groups.named(found[target].widths)})
     save(run_figures.runtime_matrix(rows), "runtimes")
     home = [row for row in rows if row["own"]]
-    told = {"best_at_home": float(np.mean([row["behind_best"] == 0 for row in home]))}
-    told |= {"behind_best": max(row["behind_best"] for row in home)}
-    return [*rows, {"network": network, "what": "all", **told}]
+    summary = {"best_at_home": float(np.mean([row["behind_best"] == 0 for row in home]))}
+    summary |= {"behind_best": max(row["behind_best"] for row in home)}
+    return [*rows, {"network": network, "what": "all", **summary}]
 
 
 PARTS: dict[str, Callable[[], list[dict]]] = {
@@ -135,7 +134,7 @@ def check(chosen: str = "", out: Path = OUT, core: int | None = None) -> None:
     """Run these parts of the study.
 
     Args:
-        chosen: parts, separated by commas, by default all of these; rows of the others stay as they were.
+        chosen: names of parts, separated by commas; by default all. Rows of the others are kept.
         out: folder of summary.json.
         core: pin this process to one processor core.
     """

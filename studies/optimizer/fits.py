@@ -32,8 +32,8 @@ def latencies() -> Measurements:
     return tables().help.where(archs=tables().kept)
 
 
-def few(device: str, references: Architectures) -> Measurements:
-    """What is measured of a target: the references."""
+def samples_of(device: str, references: Architectures) -> Measurements:
+    """Measurements of the references on a target."""
     return latencies().where(archs=tables().archs.positions(references), devices=[device])
 
 
@@ -44,15 +44,15 @@ def accuracies_of(rows: np.ndarray) -> Measurements:
 
 @cache
 def accuracy() -> tuple[Relaxable, float]:
-    """All accuracies as a net, and its CPU seconds."""
+    """A network fitted to all accuracies, and its CPU seconds."""
     start = time.process_time()
     return accuracy_net(accuracies_of(np.arange(len(tables().archs))), METRIC), time.process_time() - start
 
 
-def process(rows: np.ndarray, encoder: VectorEncoder | None = None) -> GaussianProcess:
-    """The paper's accuracy predictor (section 4.1) of some cells' accuracies. Those below the lower quartile count as
-    that: how bad bad cells are is most of the variance and of no use (on the sources this took its optima from 3 points
-    of regret to half of one)."""
+def gaussian_process(rows: np.ndarray, encoder: VectorEncoder | None = None) -> GaussianProcess:
+    """The paper's accuracy predictor (section 4.1), fitted to the accuracies of some cells. Accuracies below the lower
+    quartile are raised to it: differences among bad cells are most of the variance and of no use (on the sources this
+    lowered regret from 3 points to 0.5)."""
     m = accuracies_of(rows)
     table = m.table.assign(value=m.table["value"].clip(lower=float(m.table["value"].quantile(0.25))))
     kind = GaussianProcess(METRIC, Scale("linear"), encoder=encoder or CellOneHot(), most=150)
@@ -69,15 +69,16 @@ def costs(seed: int) -> tuple[CostModels, float]:
 
 @cache
 def relaxable_process(seed: int) -> GaussianProcess:
-    """Of one-hot decisions, on `CELLS` accuracies."""
-    return process(_some(seed))
+    """A Gaussian process of one-hot decisions, fitted to `CELLS` accuracies."""
+    return gaussian_process(_some(seed))
 
 
 @cache
 def judge(seed: int) -> Column:
-    """What a process of decisions and physical totals says, on the same accuracies: better, and not relaxable, so it
-    judges what networks propose, as the adapted predictor does for latencies."""
-    return Column(tables().archs, process(_some(seed), Joined()).predict(tables().archs, None))
+    """Predictions of a Gaussian process of decisions and physical totals, fitted to the accuracies of
+    `relaxable_process`: better and not relaxable, so it scores the networks' proposals, as the adapted predictor does
+    for latencies."""
+    return Column(tables().archs, gaussian_process(_some(seed), Joined()).predict(tables().archs, None))
 
 
 def _some(seed: int) -> np.ndarray:
@@ -92,9 +93,9 @@ def network(seed: int, method: str, asks: str, gp: bool = False) -> tuple[Optimi
     model: Relaxable = relaxable_process(seed) if gp else accuracy()[0]
     objective = RelaxedObjective(tables().archs, lambda p: model.predict_relaxed(p, p), (models.net.predict_relaxed,))
     devices = models.devices(SYNTHETIC, np.random.default_rng(seed))
-    made = OptimizerNetwork(method, asks, seed=seed)  # type: ignore[arg-type]
-    made.fit(objective, torch.from_numpy(devices).float()[:, None])
-    return made, time.process_time() - start
+    optimizer = OptimizerNetwork(method, asks, seed=seed)  # type: ignore[arg-type]
+    optimizer.fit(objective, torch.from_numpy(devices).float()[:, None])
+    return optimizer, time.process_time() - start
 
 
 def networks(row: str, seed: int) -> list[tuple[OptimizerNetwork, float]]:
@@ -106,8 +107,8 @@ def networks(row: str, seed: int) -> list[tuple[OptimizerNetwork, float]]:
 
 @cache
 def adapted(device: str, seed: int) -> tuple[torch.Tensor, Predictor, Column]:
-    """A target as networks read it, its adapted predictor, and what that says of all cells."""
+    """The vector of a target, its adapted predictor, and that predictor's latencies of all cells."""
     models, _ = costs(seed)
-    vector, model = models.adapt(few(device, models.net.references_))
-    said = Column(tables().archs, model.predict(tables().archs, model.devices_[0]))
-    return torch.from_numpy(vector).float()[None], model, said
+    vector, model = models.adapt(samples_of(device, models.net.references_))
+    predicted = Column(tables().archs, model.predict(tables().archs, model.devices_[0]))
+    return torch.from_numpy(vector).float()[None], model, predicted

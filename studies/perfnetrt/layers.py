@@ -1,5 +1,7 @@
 """PerfNetRT's study, the layers: `python -m studies.perfnetrt.layers` writes rows of runs/perfnetrt/summary.json.
 
+The method is "PerfNetRT: Platform-Aware Performance Modeling for Optimized Deep Neural Networks" (Liao et al., 2020).
+
 Each fit is kept in a folder named after the table's fingerprint, so a stopped study continues, and a table that was
 measured anew is fitted anew. The predictor with the least validation MAPE (mean over devices) is chosen; the test set
 is scored once per fit.

@@ -48,7 +48,7 @@ def trees(metric: str, **changes: object) -> XGBoost:
     return XGBoost(metric=metric, **settings)  # type: ignore[arg-type]
 
 
-def process(metric: str) -> GaussianProcess:
+def gaussian_process(metric: str) -> GaussianProcess:
     return GaussianProcess(metric=metric, encoder=LayerPhysics(tiles=False))
 
 
@@ -62,7 +62,9 @@ def on_logarithms(metric: str) -> PerfNetRT:
 
 
 def blend(metric: str) -> Blend:
-    return Blend(metric=metric, relative=True, members=[make(metric) for make in (trees, process, net, on_logarithms)])
+    return Blend(
+        metric=metric, relative=True, members=[make(metric) for make in (trees, gaussian_process, net, on_logarithms)]
+    )
 
 
 def kinds(metric: str) -> dict[str, Make]:
@@ -75,7 +77,7 @@ def kinds(metric: str) -> dict[str, Make]:
         "xgboost_raw": lambda: XGBoost(metric=metric, encoder=LayerFeatures(), scale=Scale("linear")),
         "xgboost_log": lambda: XGBoost(metric=metric, encoder=LayerFeatures()),
         "trees": lambda: trees(metric),
-        "gp": lambda: process(metric),
+        "gp": lambda: gaussian_process(metric),
         "net": lambda: net(metric),
         "perfnetrt_log": lambda: on_logarithms(metric),
         "blend": lambda: blend(metric),
