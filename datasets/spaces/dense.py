@@ -18,7 +18,7 @@ class Dense(LayerSpace):
 
     Attributes:
         megabytes: limit on activations and weights alive at once (10^6 bytes, fp32).
-        megamacs: limit on a run's multiply-accumulates (10^6).
+        megamacs: limit on multiply-accumulates per run (10^6).
     """
 
     kind: ClassVar[str] = "dense"
