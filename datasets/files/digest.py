@@ -20,8 +20,8 @@ def digest(content: Any) -> str:
     """SHA-256 of plain containers, numbers, texts and tensors: their types, order, keys, shapes and values.
 
     Raises:
-        ValueError: too many values or too much nesting, for files may refer to one value again and again.
-        TypeError: anything else is among them.
+        ValueError: too many values or too much nesting, since a file may refer to one value many times.
+        TypeError: a value is of another type.
     """
     hashed, left = hashlib.sha256(), [MOST_VALUES, MOST_BYTES]
     _feed(content, hashed.update, left, 0)
