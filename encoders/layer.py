@@ -85,11 +85,11 @@ class LayerPhysics(VectorEncoder):
         values = space.values(archs)
         work, moved = space.work(values), space.totals(archs)["moved_bytes"].to_numpy()
         windowed, weighted = "kernel" in values, "out" in values
-        one = np.ones(len(archs), np.int64)
-        kernel, stride = values.get("kernel", one), values.get("stride", one)
-        side = space.side(values) if windowed else one  # type: ignore[attr-defined]
+        ones = np.ones(len(archs), np.int64)
+        kernel, stride = values.get("kernel", ones), values.get("stride", ones)
+        side = space.side(values) if windowed else ones  # type: ignore[attr-defined]
         into, out = values["in"], values.get("out", values["in"])
-        pixels, depth = values["batch"] * side**2, kernel**2 * (into if weighted else one)
+        pixels, depth = values["batch"] * side**2, kernel**2 * (into if weighted else ones)
         columns = {f.name: _log(values[f.name]) if f.log else values[f.name] for f in space.features}
         columns |= {
             "operations": _log(work.operations),

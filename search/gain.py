@@ -108,9 +108,9 @@ def _most(
         if isinstance(cost, UncertainCost):
             chance *= np.nan_to_num(cost.belief(archs).cdf(most))
         else:
-            said = np.asarray(cost(archs), float)
-            chance *= said <= most
-            over = np.maximum(over, np.nan_to_num(said / most, nan=np.inf))
+            predicted = np.asarray(cost(archs), float)
+            chance *= predicted <= most
+            over = np.maximum(over, np.nan_to_num(predicted / most, nan=np.inf))
     expected = gain * chance
     if expected.any():
         return int(expected.argmax())

@@ -228,8 +228,8 @@ class Exact(WidthSearch):
 
     def _other(self, layer: int, group: int) -> int:
         """Position of the channels on a layer's other side; -1: both sides are the group's."""
-        one = self.priced.groups.layers[layer]
-        other = one.in_group if one.out_group == group else one.out_group
+        found = self.priced.groups.layers[layer]
+        other = found.in_group if found.out_group == group else found.out_group
         return -1 if other == group else other
 
     def _turns(self, group: int) -> list[int]:
@@ -237,14 +237,15 @@ class Exact(WidthSearch):
         groups, step = self.priced.groups, int(self.steps[group])
         size = int(groups.sizes[group])
         found = {min(step, size), size}
-        for layer in groups.touching[group]:
-            one = groups.layers[layer]
-            ins, outs = self.priced.table.axes(one.kind)
-            if one.in_group == group:
+        for layer in (groups.layers[position] for position in groups.touching[group]):
+            ins, outs = self.priced.table.axes(layer.kind)
+            if layer.in_group == group:
                 found.update(ins.tolist())
-            if one.out_group == group:
+            if layer.out_group == group:
                 found.update(outs.tolist())
-            if one.in_group == one.out_group and outs[-1] > 0:  # both sides move at once: no line between two points
+            if (
+                layer.in_group == layer.out_group and outs[-1] > 0
+            ):  # both sides move at once: no line between two points
                 found.update(range(step, size, step))
         return sorted(width for width in found if min(step, size) <= width <= size)
 

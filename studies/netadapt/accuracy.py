@@ -42,7 +42,7 @@ def seeds(network: str = "resnet", runtime: str = "litert") -> list[dict]:
     """Adaptation through all budgets per seed, and uniform scaling at the same measured latency."""
     scales, rows = shares_of(network, runtime), list[dict]()
     for seed in range(SEEDS):
-        rows += one_seed(network, runtime, seed, scales)
+        rows += seed_rows(network, runtime, seed, scales)
     adapted = pd.DataFrame([row for row in rows if row["what"] == "adapted"])
     for row in rows:
         row.update(network=network, runtime=runtime)
@@ -51,7 +51,7 @@ def seeds(network: str = "resnet", runtime: str = "litert") -> list[dict]:
     return [*rows, *({**row, "network": network, "runtime": runtime} for row in means)]
 
 
-def one_seed(network: str, runtime: str, seed: int, scales: Shares) -> list[dict]:
+def seed_rows(network: str, runtime: str, seed: int, scales: Shares) -> list[dict]:
     folder, groups, comparison = OUT / "seeds" / f"{network}_{runtime}_{seed}", groups_of(network), COMPARISONS[network]
     model = priced(network, runtime, comparison.table)
     first = model.latency_ms(groups.sizes)

@@ -25,7 +25,7 @@ class Inputs:
         out: folder of everything that is written.
         tables: folder of the tables.
         layer: predictor of single layers; by default boosted trees.
-        few: how many measured networks correct a device.
+        few: number of measured networks that correct a device.
     """
 
     out: Path

@@ -87,8 +87,8 @@ def partitions(inputs: Inputs) -> list[dict]:
             chosen = [order[most_telling(whole[order[:last]], guess, PRIOR, noise, count)] for order in known]
             errors = np.array([errors_of(c, order[last:])[0] for c, order in zip(chosen, known, strict=True)])
             rows.append({**about, "set": "13 convnet", "chosen": count, **_spread(errors)})
-        both = [row for row in rows if row["device"] == device.name and row.get("set") == "both"]
-        by = {row["method"]: float(row["mape"]) for row in both}
+        whole_set = [row for row in rows if row["device"] == device.name and row.get("set") == "both"]
+        by = {row["method"]: float(row["mape"]) for row in whole_set}
         ratio = by["layerwise"] / by["look-up table"]
         rows.append({"device": device.name, "against": "look-up table", "mape_ratio": ratio})
     return rows
@@ -133,8 +133,8 @@ def _spread(errors: np.ndarray) -> dict[str, float]:
 def score_rows(
     device: str, method: str, sets: Sequence[str], found: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> list[dict]:
-    both = tuple(np.concatenate(part) for part in zip(*found, strict=True))
+    pooled = tuple(np.concatenate(part) for part in zip(*found, strict=True))
     return [
         {"device": device, "method": method, "set": name, **report(y, p)}
-        for name, (y, p) in zip([*sets, "both"], [*found, both], strict=True)
+        for name, (y, p) in zip([*sets, "both"], [*found, pooled], strict=True)
     ]
