@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 import numpy as np
 
@@ -93,6 +93,15 @@ class Space(ABC):
     kinds: ClassVar[tuple[str, ...]] = ()
     """Names of the node kinds of `graph`."""
 
+    @classmethod
+    def examples(cls) -> list[Self]:
+        """What the contract tests try."""
+        return [cls()]
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The space's text form, which `datasets.spaces.parse_space` reads back."""
+
     @abstractmethod
     def parse(self, keys: Sequence[str]) -> Architectures:
         """Read texts of architectures.
@@ -124,6 +133,8 @@ class Space(ABC):
         Raises:
             InputError: the space's architectures differ in sizes alone, so they have no graphs.
         """
+        if self.kinds:
+            raise NotImplementedError(f"{type(self).__name__} names kinds of nodes, so it needs the method graph.")
         raise InputError(f"{self} has no graphs that differ; choose an encoder or a predictor that reads no graph.")
 
     @abstractmethod
@@ -153,7 +164,7 @@ class Space(ABC):
         return np.ones(len(decisions), dtype=bool)
 
     def repair(self, decisions: np.ndarray) -> np.ndarray:
-        """Valid decisions [A, n] near any decisions in range, for optimisers that treat decisions as independent."""
+        """Valid decisions [A, n] near any decisions in range, for optimizers that treat decisions as independent."""
         return decisions
 
     def feasible(self, archs: Architectures) -> np.ndarray:

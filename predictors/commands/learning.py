@@ -69,8 +69,8 @@ def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0, sp
         file: a predictor.pt that can adapt, fitted on other devices; or a file that `layerwise` wrote.
         n: how many.
         archs: a file of the architectures to choose among, one a line; by default 2,000 random connected ones. For a
-            file that `layerwise` wrote, lines may also be names of .onnx or .keras files, or SPACE:ARCHITECTURE as
-            zoo:resnet18; `measure run --space networks --archs` then reads what is printed.
+            file that `layerwise` wrote, lines may also be names of .onnx, .keras or .tflite files, or
+            SPACE:ARCHITECTURE as zoo:resnet18; `measure run --space networks --archs` then reads what is printed.
         seed: of what is drawn.
         space: of the networks to choose among, for a file that `layerwise` wrote; others know theirs.
     """

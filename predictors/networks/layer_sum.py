@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -37,6 +37,8 @@ class LayerSum(Predictor):
     """
 
     layers: Costs = field(default_factory=Learnt)
+
+    learns_to: ClassVar[float] = 0.2  # of labels that know nothing of what runtimes run as one
 
     metric = "latency_ms"
     space_: Space = field(default=AnyNetwork(), init=False, repr=False, compare=False)

@@ -1,4 +1,4 @@
-"""`python -m search optimize`: networks trained to optimise, once for all devices."""
+"""`python -m search optimize`: networks trained to optimize, once for all devices."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def optimize(
     rounds: int = 2,
     folder: Path = Path("runs/search/networks"),
 ) -> None:
-    """Find the best cell for a new device with networks trained to optimise.
+    """Find the best cell for a new device with networks trained to optimize.
 
     Approach 2 of "Scaling up Deep Neural Network Optimization for Edge Inference" (Lu et al., 2020, section 5).
 

@@ -1,12 +1,12 @@
 """Approach 2 of "Scaling up Deep Neural Network Optimization for Edge Inference" (Lu et al., 2020, section 5): a
-network that is trained to optimise maps a device and a condition (budgets or weights) to an architecture.
+network that is trained to optimize maps a device and a condition (budgets or weights) to an architecture.
 
 A device is a tensor [C, K]: for each of C costs the logarithms of K reference architectures' costs on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -87,6 +87,8 @@ class OptimizerNetwork:
         """Train on real and synthetic devices [n, C, K]; the predictors are not changed."""
         import torch
 
+        from predictors.descent import descend
+
         self.space_ = objective.archs.space
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
@@ -107,23 +109,25 @@ class OptimizerNetwork:
             labels = None
             if self.method == "imitate":
                 labels = p[self._optima(objective, p, merit(p).detach(), devices, conditions)]
-            parameters = list(self.network_.parameters())
-            optimizer = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay)
+            optimizer = torch.optim.AdamW(
+                self.network_.parameters(), self.learning_rate, weight_decay=self.weight_decay
+            )
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
-            for step in range(self.steps):
-                rows = torch.randint(len(inputs), (self.batch,))
-                logits = self.network_((inputs[rows] - self.mean_) / self.std_)
-                if labels is not None:
-                    loss = ((self._blocks(logits, torch.softmax) - labels[rows]) ** 2).sum(dim=1).mean()
-                else:
-                    drawn = self._blocks(logits, _decided)
-                    loss = self._loss(objective, merit, drawn, devices[rows // GRID], conditions.flatten(0, 1)[rows])
-                optimizer.zero_grad()
-                loss.backward(inputs=parameters)  # predictors are frozen
-                optimizer.step()
-                schedule.step()
-                if step % 500 == 499:
-                    progress(f"step {step + 1} of {self.steps}: loss {float(loss.detach()):.4f}")
+
+            def losses() -> Iterator[Tensor]:
+                for step in range(self.steps):
+                    rows = torch.randint(len(inputs), (self.batch,))
+                    logits = self.network_((inputs[rows] - self.mean_) / self.std_)
+                    if labels is not None:
+                        loss = ((self._blocks(logits, torch.softmax) - labels[rows]) ** 2).sum(dim=1).mean()
+                    else:
+                        chosen = devices[rows // GRID], conditions.flatten(0, 1)[rows]
+                        loss = self._loss(objective, merit, self._blocks(logits, _decided), *chosen)
+                    yield loss
+                    if step % 500 == 499:
+                        progress(f"step {step + 1} of {self.steps}: loss {float(loss.detach()):.4f}")
+
+            descend(optimizer, losses(), schedule)
         self.network_.eval()
         return self
 

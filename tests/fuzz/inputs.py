@@ -118,9 +118,15 @@ def _ridge() -> Any:
     return SourceRidge(source=_linear())
 
 
+def _estimator() -> Any:
+    from predictors.sklearn_regressor import SklearnRegressor
+
+    return SklearnRegressor(params={"n_estimators": 2, "max_depth": 3})
+
+
 KINDS: dict[str, Callable[[], Any]] = {
     "linear": _linear, "trees": _trees, "gaussian": _gaussian, "gcn": _gcn, "blend": _blend, "ensemble": _ensemble,
-    "conditioned": _conditioned, "ridge": _ridge,
+    "conditioned": _conditioned, "ridge": _ridge, "estimator": _estimator,
 }  # fmt: skip
 
 

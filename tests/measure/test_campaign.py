@@ -43,7 +43,7 @@ from measure.lookup import Lookup, decompose, summarise
 from measure.table import PHASES, to_table
 from measure.timing import PROTOCOLS, Timing, pin
 from predictors.networks.tabulated import Tabulated
-from tests.conftest import ROOT, run
+from tests.conftest import ROOT, needs, run
 from tests.contracts.test_backends import row
 
 QUICK = Timing(warmup=1, pairs=5, max_rounds=1, max_deviation=100.0)
@@ -324,6 +324,7 @@ def test_the_look_up_command(tmp_path: Path) -> None:
 
 
 def test_files_that_runtimes_load_and_what_delegates_refuse_of_them(tmp_path: Path) -> None:
+    needs("ai_edge_litert")
     done = run("-m", "measure", "build", "--space", str(TINY), "--arch", CELL, "--block", "true",
                "--backend", "litert:int8", "--out", tmp_path)  # fmt: skip
     assert done.returncode == 0 and "model.tflite" in done.stdout, done.stderr
@@ -358,6 +359,7 @@ def test_an_objective_ranks_by_budget_then_quality_and_measures_each_once(tmp_pa
 
 
 def test_a_search_that_is_repeated_asks_the_same_and_measures_nothing(tmp_path: Path) -> None:
+    needs("nevergrad")
     journal = Journal(tmp_path / "journal.jsonl")
     scores: list[list[float]] = [[], []]
     for told in scores:
@@ -369,6 +371,8 @@ def test_a_search_that_is_repeated_asks_the_same_and_measures_nothing(tmp_path: 
 
 
 def test_any_cost_can_be_searched_and_random_search_is_what_to_beat() -> None:
+    needs("nevergrad")
+
     def cost(archs: Architectures) -> np.ndarray:
         return 1.0 + (archs.decisions == 3).sum(axis=1)
 
@@ -383,6 +387,7 @@ def test_any_cost_can_be_searched_and_random_search_is_what_to_beat() -> None:
 
 
 def test_the_blackbox_command(tmp_path: Path) -> None:
+    needs("nevergrad")
     command = (
         "-m",
         "measure",

@@ -23,6 +23,7 @@ from datasets.networks.builder import NetworkBuilder
 from datasets.networks.model import Model, Weights
 from datasets.networks.network import SMALLEST, Network
 from datasets.networks.onnx_file import read_onnx
+from datasets.packages import absent
 from datasets.records import Architecture, InputError
 from datasets.spaces.convnet import BLOCKS, ConvNet
 from datasets.spaces.zoo import Zoo
@@ -444,7 +445,7 @@ def test_the_command_leaves_files_that_others_load(
     model = onnx.load(out / "network.onnx")
     (expected,) = ReferenceEvaluator(model).run(None, {model.graph.input[0].name: x[:1]})
     np.testing.assert_allclose(found[:1], expected, rtol=1e-3, atol=1e-3)
-    assert found.shape == (3, 10) and (out / "network.tflite").stat().st_size > 1000
+    assert found.shape == (3, 10) and (absent(["ai_edge_litert"]) or (out / "network.tflite").stat().st_size > 1000)
     with pytest.raises(InputError, match="There is no file"):
         command.netadapt(tmp_path / "lut.parquet", str(tmp_path / "none.onnx"))
 
