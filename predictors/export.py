@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.files.checkpoint import MOST_BYTES, digest
+from datasets.files.digest import MOST_BYTES, digest
 from datasets.files.reading import existing
 from datasets.files.writing import write_bytes
 from datasets.records import Architectures, Cost, CostModel, Device, InputError

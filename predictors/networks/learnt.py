@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
-from datasets.blocks.layers import Layer, Work
+from datasets.blocks.layers import LayerSpace, Work
 from datasets.files.checkpoint import array
 from datasets.measured import Measured
 from datasets.networks.collection import AnyNetwork
@@ -193,7 +193,7 @@ class Learnt(Costs):
         for kind in LAYERS:
             rows = np.flatnonzero(kinds == kind)
             if len(rows):
-                space = cast(Layer, self.predictor(kind).space_)
+                space = cast(LayerSpace, self.predictor(kind).space_)
                 archs, asked, given = nearest(space, [found[row].layer for row in rows.tolist()])
                 once, again = np.unique(archs.decisions, axis=0, return_inverse=True)  # networks repeat their layers
                 ms = self.alone(kind, Architectures(space, once))[again.reshape(-1)]
@@ -216,7 +216,7 @@ class Learnt(Costs):
         for kind in LAYERS:
             rows = [row for row, piece in enumerate(found) if piece.kind == kind]
             if rows:
-                space = cast(Layer, self.predictor(kind).space_)
+                space = cast(LayerSpace, self.predictor(kind).space_)
                 _, wanted, measured = nearest(space, [found[row].layer for row in rows])
                 ratio[rows] = self.roofline(wanted) / self.roofline(measured)
         return ratio
@@ -279,7 +279,7 @@ class Learnt(Costs):
         for kind in LAYERS:
             predictor = restored(state[kind], where)
             space = predictor.space_
-            if not isinstance(predictor, Regressor) or not isinstance(space, Layer) or space.kind != kind:
+            if not isinstance(predictor, Regressor) or not isinstance(space, LayerSpace) or space.kind != kind:
                 raise ValueError(f"{kind} is of {space}")
             setattr(self, kind, predictor)
             for device in self.devices:
@@ -303,7 +303,7 @@ def read_tables(folder: Path, names: Sequence[str], devices: Sequence[str] = ())
 
 def _work(m: Measurements) -> Work:
     """What measured layers need."""
-    space = cast(Layer, m.architectures.space)
+    space = cast(LayerSpace, m.architectures.space)
     low = np.array([f.low for f in space.features])
     values = (m.architectures.decisions.astype(np.int64) + low).T
     return space.work(dict(zip([f.name for f in space.features], values, strict=True)))

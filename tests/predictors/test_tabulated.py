@@ -24,7 +24,7 @@ from predictors.networks.tabulated import LEAST, Tabulated
 from search.netadapt.__main__ import _priced
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.grids import Grid, direct_networks, layers_to_measure
-from search.netadapt.widths import Priced
+from search.netadapt.widths import PricedNetwork
 
 DEVICES = tuple(Device(name, "toy", "server-cpu") for name in ("fast", "slow"))
 TRUTH = np.array([0.02, 0.001, 0.6, 1.0, 0.6, 0.8, 0.05])
@@ -119,7 +119,7 @@ def test_networks_that_a_table_holds_correct_the_sums_of_its_layers(
 def test_what_netadapt_reads_is_what_is_predicted(path: Path, networks: list[Network]) -> None:
     fitted = LayerSum.tabulated(path)
     for device in DEVICES:
-        priced = Priced(GROUPS, fitted.table(device))
+        priced = PricedNetwork(GROUPS, fitted.table(device))
         ms = priced.latencies_ms(np.array([widths_of(one) for one in networks]))
         np.testing.assert_allclose(ms, fitted.predict(Networks(networks), device), rtol=1e-9)
 
@@ -244,7 +244,7 @@ def test_netadapt_takes_a_table_or_what_was_fitted_to_it(saved: Path, path: Path
     by_table, by_file = (_priced(GROUPS.network, lut, "slow", 0.0) for lut in (path, saved))
     assert by_table.latency_ms(GROUPS.sizes) == by_file.latency_ms(GROUPS.sizes)
     assert _priced(GROUPS.network, saved, "slow", 7.0).latency_ms(GROUPS.sizes) == pytest.approx(7)
-    with pytest.raises(InputError, match="is of 2 devices; name one of them: fast, slow"):
+    with pytest.raises(InputError, match="has 2 devices; name one of them: fast, slow"):
         _priced(GROUPS.network, path, "", 0.0)
     with pytest.raises(InputError, match="phone"):
         _priced(GROUPS.network, path, "phone", 0.0)

@@ -18,8 +18,8 @@ from search.bisection import BestProxy, Bisection
 from search.costs import read_measurements
 from search.evolution import Evolution, Exhaustive
 from search.gain import Corrected, ExpectedGain, correct
-from search.proxies import Unsure, adapting, ranked
-from search.task import Requirements, Task
+from search.proxies import UncertainCost, adapting, ranked
+from search.task import Requirements, SearchTask
 from search.task import run as run_task
 from tests.conftest import made_up, run
 from tests.doubles.problems import SPACE, CountedColumn, random_problem
@@ -167,7 +167,7 @@ def test_an_adapted_predictor_finds_the_optimum_in_ten_measurements(conditioned)
     most = float(np.quantile(ms, 0.5))
     problem = Problem(SPACE, CountedColumn(archs, quality), {"latency_ms": true}, {"latency_ms": most}, {}, archs)
     fit = adapting(model, device)
-    assert isinstance(fit(archs[:3], ms[:3]), Unsure)
+    assert isinstance(fit(archs[:3], ms[:3]), UncertainCost)
     decision = ExpectedGain(fits={"latency_ms": fit}, choose=model.choose)(problem, np.random.default_rng(0))
     assert decision.met and decision.queries <= 10
     assert (quality[ms <= most] > decision.quality).mean() < 0.02
@@ -227,7 +227,7 @@ def test_what_cannot_run_is_no_reason_to_stop() -> None:
 
 
 def test_nothing_to_learn_from_is_said() -> None:
-    with pytest.raises(InputError, match="Nothing foretells cost_0"):
+    with pytest.raises(InputError, match="Nothing predicts cost_0"):
         ExpectedGain()(replace(random_problem(0, 5)[0], proxies={}), np.random.default_rng(0))
 
 
@@ -239,7 +239,7 @@ def test_the_command_bisects_on_bundled_tables_and_draws(tmp_path) -> None:
     assert done.returncode == 0, done.stderr
     assert "keeps the budget of 5 ms" in done.stdout and out.stat().st_size > 10_000
     with pytest.raises(InputError, match="no suffix of a picture"):  # before anything is read
-        run_task(lambda *_: pytest.fail(), Task(Path(), "", 1, out=tmp_path / "p.v2"))
+        run_task(lambda *_: pytest.fail(), SearchTask(Path(), "", 1, out=tmp_path / "p.v2"))
     wrong = run(
         "-m", "search", "bisect", *common, "--device=nobody", "--proxy-device=xeon_ort_fp32_16", "--budget-ms=5"
     )
@@ -317,7 +317,7 @@ def test_the_command_adapts_a_predictor_to_the_target(tmp_path, capsys) -> None:
     exhaustive(replace(problem, latency=str(tmp_path / "sources.pt"), device="xeon_ort_fp32_1"))
     told = capsys.readouterr().out
     assert "predicted latency" in told and "drawn" in told and "P(latency" not in told, "of sources it is not sure"
-    with pytest.raises(InputError, match="learns no new devices"):
+    with pytest.raises(InputError, match="cannot learn a new device"):
         bisect(replace(problem, device="xeon_jax_fp32_1"), str(BUNDLED), equation="adapted")
     with pytest.raises(InputError, match="no metric 'energy_mj'"):
         bisect(replace(problem, device="xeon_jax_fp32_1", budget_mj=1.0), str(BUNDLED), "xeon_ort_fp32_1")
