@@ -194,7 +194,7 @@ def _subject(name: str, modules: bool, sizes: Sizes) -> Subject:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         return name_file(export_torch(name.removeprefix(TORCH), Path(folder)))
     if is_file(name):
-        return name_file(existing(Path(name), "name an ONNX or Keras file"), sizes)
+        return name_file(existing(Path(name), "name an .onnx, .keras or .tflite file"), sizes)
     return read_model(name, weights=False, sizes=sizes).network
 
 

@@ -158,24 +158,16 @@ class LayerReader:
 
     def _read_depthwiseconv2d(self, it: Layer, x: Tensor) -> Tensor:
         node = self._image(it, x)
-        k, channels, times, bias = (
-            it.square("kernel_size"),
-            self.net.shape(node)[0],
-            it.number("depth_multiplier", 1),
-            _bias(it),
-        )
+        k, times, bias = it.square("kernel_size"), it.number("depth_multiplier", 1), _bias(it)
+        channels = self.net.shape(node)[0]
         y = self._conv(it, node, channels * times, channels, bias)
         arrays = it.read((k, k, channels, times), *[(channels * times,)] * bias)
         return self._keep(y, arrays and [_depthwise(arrays[0]), *arrays[1:]], "weight", "bias")
 
     def _read_separableconv2d(self, it: Layer, x: Tensor) -> Tensor:
         node = self._image(it, x)
-        k, channels, times, bias = (
-            it.square("kernel_size"),
-            self.net.shape(node)[0],
-            it.number("depth_multiplier", 1),
-            _bias(it),
-        )
+        k, times, bias = it.square("kernel_size"), it.number("depth_multiplier", 1), _bias(it)
+        channels = self.net.shape(node)[0]
         out = it.number("filters")
         arrays = it.read((k, k, channels, times), (1, 1, channels * times, out), *[(out,)] * bias)
         y = self._conv(it, node, channels * times, channels, 0)

@@ -31,7 +31,7 @@ from datasets.networks.parts import entries, label
 from datasets.records import Architectures, Op
 
 SMOOTH = ("sigmoid", "tanh", "silu", "softmax", "Softmax", "Erf", "Exp", "Gelu", "Elu", "Selu", "Softplus", "Mish",
-          "Log", "Pow", "Sqrt", "Sin", "Cos", "LogSoftmax", "Sigmoid", "Tanh",
+          "Log", "Pow", "Sqrt", "RSQRT", "Sin", "Cos", "LogSoftmax", "Sigmoid", "Tanh",
           *(MS + kind for kind in ("Gelu", "BiasGelu", "FastGelu", "QuickGelu")))  # fmt: skip
 """Functions that take tens of instructions an element."""
 
@@ -47,7 +47,10 @@ BatchNormalization InstanceNormalization LayerNormalization GroupNormalization L
 MeanVarianceNormalization ReduceMean ReduceSum ReduceMax ReduceMin ReduceL2 ReduceProd ArgMax ArgMin TopK CumSum
 GlobalAveragePool GlobalMaxPool AveragePool MaxPool LpPool Concat Split Slice Gather GatherElements GatherND Compress
 ScatterElements ScatterND Pad Transpose Expand Tile Resize Upsample DepthToSpace SpaceToDepth GridSample Shape Size
-QuantizeLinear DequantizeLinear DynamicQuantizeLinear"""
+QuantizeLinear DequantizeLinear DynamicQuantizeLinear
+GreaterOrEqual LessOrEqual Mod OneHot NonZero ReverseSequence SQUARE SQUARED_DIFFERENCE NOT_EQUAL REVERSE_V2 FILL
+READ_VARIABLE BATCH_TO_SPACE_ND SPACE_TO_BATCH_ND DYNAMIC_UPDATE_SLICE ZEROS_LIKE COMPLEX_ABS Range LSTM RNN SVDF
+MatMul Gemm MatMulInteger Einsum Conv ConvInteger QLinearConv QLinearMatMul ConvTranspose"""
 
 KNOWN = VOCABULARY | {"truncate", *SMOOTH, *STEPPED, *VIEWS, "Cast", *_MOVERS.split(), *MACS}
 KNOWN |= {kind for kind in WEIGHTS if "." in kind}
@@ -138,9 +141,10 @@ def _layer(ops: Sequence[Op], shape: tuple[int, ...], batch: int) -> tuple[str, 
         bias = int(bool(a.get("bias", 1)))
         return "dense", {"batch": batch, "in": math.prod(shape), "out": a["shape"][0], "act": act, "bias": bias}
     if op.kind in _DENSE and a.get("params") and a.get("macs"):  # rows of tokens, each a dense layer's input
-        rows = max(batch * a["macs"] // a["params"], 1)
-        out = max(batch * math.prod(a["shape"]) // rows, 1)
-        return "dense", {"batch": rows, "in": max(a["params"] // out, 1), "out": out, "act": act, "bias": 0}
+        inner, bias = max(a["macs"] // max(math.prod(a["shape"]), 1), 1), int(bool(a.get("bias")))
+        out = max(a["params"] // (inner + bias), 1)
+        rows = max(batch * math.prod(a["shape"]) // out, 1)
+        return "dense", {"batch": rows, "in": inner, "out": out, "act": act, "bias": bias}
     if op.kind not in ("conv", "max_pool", "avg_pool") or len(shape) != 3:
         return "moved", {}
     channels, height, width = shape
