@@ -83,9 +83,8 @@ def name_file(path: Path, sizes: Sizes = Sizes()) -> NetworkFile:
     from datasets.networks.onnx_file import file_key
 
     suffix = path.suffix.removeprefix(".")
-    if suffix in FILES and suffix != "onnx":
-        return NetworkFile(suffix, file_key(path), path, sizes)
-    return NetworkFile("onnx", file_key(path) + sizes.label, path, sizes)
+    space = suffix if suffix in FILES else "onnx"
+    return NetworkFile(space, file_key(path) + (sizes.label if space == "onnx" else ""), path, sizes)
 
 
 def read_subject(subject: NetworkFile | Network, batch: int) -> Model:

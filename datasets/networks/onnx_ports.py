@@ -18,6 +18,7 @@ from datasets.records import InputError
 if TYPE_CHECKING:
     import onnx
 
+_NAMELESS = ("?", "??", "-1", "none", "null", "unk", "unknown", "dynamic", "any")  # names that several sizes have
 MOST_PORTS = 1000
 """Most inputs or outputs of a network."""
 _EXAMPLES = {"height": 224, "width": 224, "channels": 3, "sequence": 128, "time": 16000, "batch": 1}
@@ -102,11 +103,15 @@ def fix_sizes(
         if axis.size is None and axis.input in shapes:
             axis.size = shapes[axis.input][axis.number]
     known = _known(axes, batch, sizes, path)
+    by_name = {axis.name: axis.size for axis in axes if axis.name and axis.size}
     for axis in axes:
         if axis.size is None:
-            axis.size = _size(axis, known)
+            axis.size = by_name.get(axis.name) or _size(axis, known)
+            if axis.name and axis.size:
+                by_name[axis.name] = axis.size
+    for axis in axes:
+        axis.size = by_name.get(axis.name) if axis.size is None else axis.size
     _check_open(axes, path)
-    by_name = {axis.name: axis.size for axis in axes if axis.name and not axis.fixed}
     _write(model, inputs, axes, by_name)
     return _batch(axes, batch, path)
 
@@ -120,8 +125,8 @@ def _give_shape(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None, path:
             raise InputError(
                 f"The input '{name}' of {path} has no shape; give it one, as in --shape {name}=1x3x224x224."
             )
-        type_.shape.dim.extend([type_.shape.dim.add() for _ in shape])
-        del type_.shape.dim[len(shape) :]
+        for _ in shape:
+            type_.shape.dim.add()
     if shape is None:
         return
     dims = type_.shape.dim
@@ -146,7 +151,7 @@ def _axes(
     for value in inputs:
         for i, (dim, role) in enumerate(zip(value.type.tensor_type.shape.dim, read[value.name], strict=True)):
             fixed = _fixed(dim, i)
-            name = "" if fixed else dim.dim_param
+            name = "" if fixed or dim.dim_param.lower() in _NAMELESS else dim.dim_param
             role = role_of_name(name) or ("" if re.search("past|[-+*/]", name) else role)
             axes.append(Axis(value.name, i, name, role, dim.dim_value if fixed else None, fixed))
     _states(axes)

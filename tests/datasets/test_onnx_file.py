@@ -97,6 +97,8 @@ def networks(draw: st.DrawFn) -> Architecture:
         channels, *sides = net.shape(x)
         if min(sides) < 3:
             break
+        if kind == "max_pool" and net.ops[x].kind == "pad":
+            continue  # onnxruntime's optimiser makes one of the two, as if zeros were the least numbers
         if kind in ("conv", "max_pool", "avg_pool"):
             shape = {"kernel": draw(st.tuples(*[st.integers(2, 3)] * 2)), "stride": draw(small), "pad": draw(pads)}
             if kind == "conv":

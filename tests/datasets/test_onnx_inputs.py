@@ -340,6 +340,10 @@ def test_one_input_is_fixed_as_a_whole_and_others_follow_its_names(tmp_path: Pat
     path = saved(tmp_path / "m.onnx", [node("Mul", ["a", "b"], ["y"])], inputs)
     network = read_model(path, sizes=Sizes(shape="a=2x3x10x12")).network
     assert (network.batch, network.shape(1)) == (2, (1, 10, 12))
+    inputs = [value("a", ["s7", 3, "s1", "s2"]), value("b", ["s7", 3, "s1", "s2"]), value("c", ["s1", "s2"])]
+    nodes = [node("Mul", ["a", "b"], ["m"]), node("Mul", ["m", "c"], ["y"])]
+    network = read_onnx(saved(tmp_path / "n.onnx", nodes, inputs), 2, Sizes(size="height=10 width=12")).network
+    assert [network.shape(port.node) for port in network.inputs] == [(3, 10, 12), (3, 10, 12), (10, 12)]
     for shape, sentence in (("c=1x2", "is no input of"), ("a=1x2", "has 2 sizes"), ("a=1x4x2x2", "fixes size 1 of"),
                             ("a=1x3x0x2", "whole numbers from 1 on"), ("a", "is not NAME=VALUE"),
                             ("a=1x3x2x2 a=1x3x4x4", "two values")):  # fmt: skip
