@@ -95,14 +95,14 @@ def train(
 
 def _train(data: Dataset, split: Split, predictor: Predictor, config: dict[str, Any], out: Path, log: Logging) -> Run:
     """Fit and score; `out` is the run folder, which no other process is at."""
-    from predictors.evaluation import check_answers, evaluate, new_devices  # scipy: a --help does not wait for it
+    from predictors.evaluation import check_new_devices, evaluate, new_devices  # scipy: a --help does not wait for it
 
     for needed in ("onnx", "onnxruntime", "pyarrow", "matplotlib"):
         importlib.import_module(needed)  # what is missing is said before the fit, not after it
     name, seed = config["name"], config["seed"]
     m = data.measurements()
     parts = split(m, np.random.default_rng(seed))
-    check_answers(predictor, parts)
+    check_new_devices(predictor, parts)
     for which in ("train", "val", "test"):
         part = getattr(parts, which)
         print(f"{which:5} {len(part.architectures):6} architectures x {max(1, len(part.devices))} devices")

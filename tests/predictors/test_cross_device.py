@@ -16,11 +16,11 @@ from measure.campaign import read_journal
 from predictors.base import Adaptable, Predictor, Uncertain
 from predictors.metrics import report
 from predictors.new_devices.conditioned import Conditioned
+from predictors.new_devices.cross_device import evaluate_transfer
 from predictors.new_devices.cross_device import run as run_study
-from predictors.new_devices.cross_device import study
 from predictors.new_devices.device_sets import DeviceSet, load_set, read_sets
 from predictors.new_devices.few_shot import distances
-from predictors.new_devices.proxies import AdaProxy, NearestDevice, OwnLine, nearest, ridge
+from predictors.new_devices.proxies import AdaProxy, NearestDevice, OwnLine, best_ranking, ridge
 from predictors.new_devices.transfer_report import gather
 from tests.conftest import ROOT, made_up, run
 
@@ -178,17 +178,17 @@ def test_ridge_and_nearest_find_what_was_put_in() -> None:
     x = rng.normal(size=(200, 3))
     weights, bias = ridge(x, x @ [1.0, -2.0, 0.5] + 3)
     np.testing.assert_allclose([*weights, bias], [1, -2, 0.5, 3], atol=0.01)
-    assert nearest(x, np.exp(x[:, 1])) == 1
+    assert best_ranking(x, np.exp(x[:, 1])) == 1
 
 
 def test_a_study_is_written_once_gathered_and_claims_its_margin(toys: Measurements, tmp_path: Path) -> None:
     devices = DeviceSet("toys", toys, SOURCES, ("toy_2",), ("gone",))
-    rows = list(study(devices, Conditioned(), cells=100, shots=[0, 10], draws=2, sampler="random"))
+    rows = list(evaluate_transfer(devices, Conditioned(), cells=100, shots=[0, 10], draws=2, sampler="random"))
     assert {row["shots"] for row in rows} == {0, 10} and rows[-1]["left_out"] == "gone"
     assert not rows[0]["shared_family"] and {"flops_spearman", "nearest_spearman"} <= rows[0].keys()
     few = [row for row in rows if row["shots"] == 10 and row["cells"] == "all"]
     assert len(few) == 2 and all(row["n"] == 290 and 0 <= row["coverage"] <= 1 for row in few)
-    others = list(study(devices, OwnLine(), cells=100, shots=[10], draws=2, sampler="random"))
+    others = list(evaluate_transfer(devices, OwnLine(), cells=100, shots=[10], draws=2, sampler="random"))
     for name, part in (("conditioned", rows), ("ownline", others)):
         (tmp_path / name).mkdir()
         told = [{"predictor": name, **row} for row in part]
@@ -198,7 +198,7 @@ def test_a_study_is_written_once_gathered_and_claims_its_margin(toys: Measuremen
     assert len(margin) == 1 and margin[0]["margin_spearman"] > 0 and margin[0]["best_other"] == "ownline"
     assert "<img" in (tmp_path / "report.html").read_text()
     with pytest.raises(InputError, match="no sampler 'best'"):
-        next(study(devices, Conditioned(), sampler="best"))
+        next(evaluate_transfer(devices, Conditioned(), sampler="best"))
 
 
 def test_a_bundled_set_leaves_a_family_out_and_a_complete_run_is_skipped(tmp_path: Path) -> None:

@@ -178,14 +178,14 @@ def test_thousands_of_rows_take_a_moment_and_say_what_all_rows_say(
     assert time.process_time() - start < 10  # 0.2 s on an idle machine
     some = m.where(devices=["toy_2"], archs=np.arange(150))
     quick = source.adapt(some)
-    assert len(quick.few_) < 100
+    assert len(quick.rows_) < 100
 
     def plainly(samples: np.ndarray, t: np.ndarray, weight: np.ndarray) -> tuple:
         return samples * np.sqrt(weight)[:, None], np.sqrt(weight), t * np.sqrt(weight), (0, 0.0)
 
     monkeypatch.setattr(conditioned, "reduced", plainly)
     slow = source.adapt(some)
-    assert len(slow.few_) == 150
+    assert len(slow.rows_) == 150
     for ours, theirs in zip(*(one.belief(archs, m.devices[2]).interval(0.9) for one in (quick, slow)), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-3)
 

@@ -140,7 +140,7 @@ def test_windows_that_are_wide_and_images_are_kinds_of_their_own(fitted: LayerSu
         x = net.conv(x, 32, kernel, groups=32, pad=kernel // 2)
     found = [p for p in pieces(net.finish("", "")) if p.kind != "moved"]
     assert isinstance(fitted.layers, Learnt)
-    costs = fitted.layers.of_pieces(found)[:, 0]
+    costs = fitted.layers.piece_terms(found)[:, 0]
     kinds = ("convolution", "stem", "depthwise", "wide", "tanh", "smooth")
     used = [[kind for kind in kinds if row[COEFFICIENTS.index(kind)]] for row in costs]
     assert used == [["stem", "tanh"], ["depthwise"], ["wide"]]

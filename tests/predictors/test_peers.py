@@ -19,7 +19,7 @@ from predictors.export import OnnxPredictor, export
 from predictors.metrics import report
 from predictors.new_devices.help_meta import HelpMeta
 from predictors.new_devices.nasflat import Nasflat
-from predictors.new_devices.two_pass import Calibration, rising_line
+from predictors.new_devices.two_pass import MonotoneOutput, rising_line
 from predictors.training import PairHinge
 from tests.conftest import made_up, run
 
@@ -183,7 +183,7 @@ points = st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max
 @given(points=points)
 def test_calibration_keeps_the_order_and_passes_its_knots(points: list[tuple[float, float]]) -> None:
     score, z = np.array(points, np.float32).T
-    line = Calibration(1)
+    line = MonotoneOutput(1)
     grid = torch.linspace(-8, 8, 200)[:, None]
     np.testing.assert_allclose(line(grid), grid, atol=1e-5, err_msg="at first each number is itself")
     line.fit(score[:, None], z[:, None])

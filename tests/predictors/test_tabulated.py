@@ -140,7 +140,7 @@ def test_a_layer_that_takes_no_longer_than_a_session_costs_something(path: Path)
     frame.loc[frame["key"] == key, "value"] = 0.005
     write_table(frame, {"devices": []}, file := path.with_name("tiny.parquet"))
     costs = Tabulated(file).learn()
-    (terms,) = costs.of(Networks([Network.from_json(key)]))
+    (terms,) = costs.network_terms(Networks([Network.from_json(key)]))
     assert terms[0, 0, 2:6].sum() == pytest.approx((LEAST - 2) * 0.01)
     predictor = LayerSum.tabulated(file)
     ms = predictor.predict(Networks([Network.from_json(key)]), predictor.devices_[0])
@@ -152,7 +152,7 @@ def test_no_layer_of_a_price_takes_less_than_nothing_and_all_take_what_is_predic
     c = predictor.calibrations_[0]
     less = replace(c, coefficients=c.coefficients * [1, 0.01, 1, 1, 1, 1, 0.01])
     predictor = predictor.with_devices(DEVICES[:1], [less])
-    (costs,) = predictor.layers.of(Networks([GROUPS.network]))
+    (costs,) = predictor.layers.network_terms(Networks([GROUPS.network]))
     told = price(predictor, GROUPS.network, None)
     assert (costs[:, 0] @ less.coefficients).min() < 0 <= told.pieces["ms"].min()
     assert told.latency_ms == pytest.approx(predictor.predict(Networks([GROUPS.network]))[0])
