@@ -99,7 +99,7 @@ class Predictor(CostModel):
         return names.index(device.name)
 
     def on(self, device: Device | None, metric: str = "latency_ms") -> Cost:
-        """The prediction as a cost."""
+        """The predictions on one device as a cost."""
         if metric != self.metric:
             raise InputError(f"This predictor predicts {self.metric}, not {metric}.")
         self.column(device)

@@ -128,7 +128,7 @@ def adaptable(predictor: Predictor, device: Device, samples: int) -> Adaptable:
     if not isinstance(predictor, Adaptable):
         raise InputError(
             f"{type(predictor).__name__} answers only for devices that it is fitted on, not for {device.name}: it has "
-            "no `adapt`; take one that learns new devices, as configs/predictors/conditioned.yaml does."
+            "no `adapt`; choose one that learns new devices, such as configs/predictors/conditioned.yaml."
         )
     predictor.check_new_device(device, samples)
     return predictor

@@ -95,9 +95,7 @@ def centring(predicted: np.ndarray, measured: np.ndarray, tolerance: float) -> n
         tolerance: relative, 0.1 for +-10 %.
     """
     steps = np.linspace(-tolerance, tolerance, 81)
-    factors = np.exp(
-        steps[np.argsort(np.abs(steps), kind="stable")]
-    )  # argmax takes the first maximum: the one nearest to 1
+    factors = np.exp(steps[np.argsort(np.abs(steps), kind="stable")])  # argmax takes the first maximum, nearest to 1
     errors = factors[:, None, None] * (predicted / measured) - 1  # [factors, A, D]
     inside = np.tanh((tolerance - errors) / (0.2 * tolerance)) + np.tanh((tolerance + errors) / (0.2 * tolerance))
     return factors[np.nansum(inside, axis=1).argmax(axis=0)]

@@ -28,7 +28,7 @@ class PerfNetRT(NeuralPredictor):
     Attributes:
         scale: of the labels; the loss `maple` converts scaled labels back to milliseconds, other losses do not.
         encoder: the features; by default PerfNetRT's, raw.
-        learning_rate: initial one.
+        learning_rate: at the start.
         weight_decay: of AdamW.
         loss: maple, in milliseconds, or a loss between scaled labels.
         widths: of the layers.

@@ -101,7 +101,7 @@ class RooflineTrees(XGBoost):
         """Require the device's peak rate and bandwidth, with samples or without."""
         if missing := [name for name in NEEDED if name not in device.features]:
             raise InputError(
-                f"Device '{device.name}' does not tell its {' and '.join(missing)}, which {type(self).__name__} needs "
+                f"Device '{device.name}' has no published {' and '.join(missing)}, which {type(self).__name__} needs "
                 "of every device."
             )
 
@@ -136,7 +136,7 @@ class RooflineTrees(XGBoost):
         if not device.features.keys() >= set(NEEDED):
             raise InputError(
                 f"This predictor was not fitted on device '{device.name}'; it answers for: {', '.join(names)}, and for "
-                f"any other that tells its {' and '.join(NEEDED)}."
+                f"any other with published {' and '.join(NEEDED)}."
             )
         return self.adapt(None, device)
 

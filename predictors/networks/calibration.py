@@ -43,7 +43,7 @@ class Calibration:
     ) -> Calibration:
         """Fit to measured totals; the arguments are those of `calibrate`."""
         found = calibrate(costs, measured, guess, prior, noise)
-        errors = left_out(costs, measured, guess, prior, noise) if len(measured) > 2 else np.empty(0)
+        errors = leave_one_out_errors(costs, measured, guess, prior, noise) if len(measured) > 2 else np.empty(0)
         return Calibration(source, found, covariance(costs, found, prior, noise), errors)
 
     def variance(self, costs: np.ndarray) -> np.ndarray:
@@ -111,7 +111,9 @@ def calibrate(
     return guess * np.exp(moved)
 
 
-def left_out(costs: np.ndarray, measured: np.ndarray, guess: np.ndarray, prior: np.ndarray, noise: float) -> np.ndarray:
+def leave_one_out_errors(
+    costs: np.ndarray, measured: np.ndarray, guess: np.ndarray, prior: np.ndarray, noise: float
+) -> np.ndarray:
     """Leave-one-out errors log(measured / predicted) [n] of all totals."""
     errors = np.empty(len(measured))
     for i in range(len(measured)):

@@ -11,10 +11,14 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from datasets.networks.analysis import totals
 from datasets.networks.network import Network
+from datasets.networks.ops import BYTES
 from datasets.records import InputError, Op
 
 IN, OUT = "in", "out"
+WORK_GROUPS = ("conv", "depthwise", "dense", "other")
+"""Groups of kinds of layers."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +72,19 @@ def read_layer(network: Network) -> Layer:
         words.append(word)
         ops.append(Op(op.kind, attrs))
     return Layer(Network.of(ops, network.edges).key, sizes[IN], sizes.get(OUT, sizes[IN]))
+
+
+def work_group(kind: str) -> str:
+    """The group of `WORK_GROUPS` that a kind belongs to."""
+    name, attrs = json.loads(kind)[0][1]
+    if name == "conv":
+        return "depthwise" if attrs.get("groups") == IN else "conv"
+    return name if name in WORK_GROUPS else "other"
+
+
+def megabytes(network: Network) -> float:
+    """Size of a network's weights in megabytes (10^6 bytes)."""
+    return BYTES * totals(network)["params"] / 1e6
 
 
 def _filled(name: str, value: Any, numbers: dict[str, int]) -> Any:

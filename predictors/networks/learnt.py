@@ -28,22 +28,9 @@ from predictors.trees import XGBoost
 LAYERS = ("convolution", "pooling", "dense")
 """Kinds of layers that have tables and predictors."""
 
-WIDTHS = {
-    "session": 0.5,
-    "call": 0.5,
-    "convolution": 0.6,
-    "stem": 0.5,
-    "roofline": 1.0,
-    "depthwise": 1.0,
-    "wide": 1.0,
-    "pooling": 0.5,
-    "dense": 0.3,
-    "moved": 0.7,
-    "weights": 0.7,
-    "smooth": 0.6,
-    "tanh": 0.35,
-    "stepped": 0.6,
-}
+WIDTHS = {"session": 0.5, "call": 0.5, "convolution": 0.6, "stem": 0.5, "roofline": 1.0, "depthwise": 1.0, "wide": 1.0,
+          "pooling": 0.5, "dense": 0.3, "moved": 0.7, "weights": 0.7, "smooth": 0.6, "tanh": 0.35,
+          "stepped": 0.6}  # fmt: skip
 """Prior standard deviations of the logarithms of a device's coefficients, one per cost term: of `session` (ms per run)
 and `call` (ms per piece); of factors of the layer predictors' latencies, of the rooflines of convolutions beside them
 (a layer alone also rearranges its tensors) and of depthwise convolutions; of ms per byte that other ops move and per

@@ -16,13 +16,12 @@ from datasets.files.reading import listed
 from datasets.files.table_file import read_values
 from datasets.networks.analysis import check_network, totals
 from datasets.networks.network import KEYED_BY_JSON, SMALLEST, Network
-from datasets.networks.ops import BYTES
 from datasets.networks.parts import cut, entries, label
 from datasets.records import Cost, CostModel, Device, InputError, Measurements, Networks
 from datasets.tabulate import rows
 from predictors.base import Log, devices_of, silent
 from predictors.networks.costs import Costs, best_rates
-from predictors.networks.layer_kinds import IN, Layer, read_layer
+from predictors.networks.layer_kinds import WORK_GROUPS, Layer, megabytes, read_layer, work_group
 from predictors.networks.layer_table import LayerTable
 
 WIDTHS = {"session": 1.0, "call": 1.0, "conv": 0.5, "depthwise": 0.5, "dense": 0.5, "other": 0.5, "weights": 1.0}
@@ -40,14 +39,11 @@ MS_PER_MB = 0.02
 LEAST = 1.1
 """Floor of the latencies of layers, in empty sessions."""
 
-WORK = ("conv", "depthwise", "dense", "other")
-"""Groups of layers, each with a factor."""
-
 _AT = {name: i for i, name in enumerate(WIDTHS)}
 
 
 def _prior() -> np.ndarray:
-    factors = np.isin(list(WIDTHS), WORK)
+    factors = np.isin(list(WIDTHS), WORK_GROUPS)
     return np.diag(np.square(list(WIDTHS.values()))) + COMMON**2 * np.outer(factors, factors)
 
 
@@ -102,7 +98,7 @@ class Tabulated(Costs, CostModel):
         name, known = device.name if device else "", self.exact
         if (name, metric, SMALLEST.key) not in known:
             devices = sorted({device for device, *_ in known})
-            raise InputError(f"{self.path} has no {metric} of layers on '{name}'; it knows {listed(devices)}.")
+            raise InputError(f"{self.path} has no {metric} of layers on '{name}'; it has {listed(devices)}.")
 
         def total(network: Network) -> float:
             layers = layers_of(network)
@@ -178,9 +174,9 @@ class Tabulated(Costs, CostModel):
         weigh = dict(zip(self.terms, coefficients.tolist(), strict=True))
         grids = {}
         for kind, grid in self._own[s].grids.items():
-            weights = [[_megabytes(Layer(kind, i, o or i).network()) for o in grid.outs.tolist()]
+            weights = [[megabytes(Layer(kind, i, o or i).network()) for o in grid.outs.tolist()]
                        for i in grid.ins.tolist()]  # fmt: skip
-            ms = weigh[_work(kind)] * grid.ms + weigh["weights"] * np.array(weights)
+            ms = weigh[work_group(kind)] * grid.ms + weigh["weights"] * np.array(weights)
             grids[kind] = replace(grid, ms=ms + weigh["session"] + weigh["call"])
         return LayerTable(grids, weigh["session"], self.devices[s].name)
 
@@ -210,8 +206,8 @@ class Tabulated(Costs, CostModel):
         ins, outs = (np.array([getattr(layer, f"channels_{side}") for layer in read], int) for side in ("in", "out"))
         found = np.zeros((len(read), len(self.devices), len(WIDTHS)))
         found[:, :, _AT["call"]] = 1
-        found[:, :, _AT["weights"]] = np.array([_megabytes(layer) for layer in layers])[:, None]
-        column = np.array([_AT[_work(layer.kind)] for layer in read], int)
+        found[:, :, _AT["weights"]] = np.array([megabytes(layer) for layer in layers])[:, None]
+        column = np.array([_AT[work_group(layer.kind)] for layer in read], int)
         for s, table in enumerate(self._own):
             kinds = np.array([table.kinds.get(layer.kind, -1) for layer in read], int)
             fits = network.batch in (None, self.devices[s].batch)
@@ -239,7 +235,7 @@ class Tabulated(Costs, CostModel):
 
     def spread(self) -> np.ndarray:
         found = np.zeros((len(self.devices), len(WIDTHS)))
-        found[:, [_AT[name] for name in WORK]] = self.noise
+        found[:, [_AT[name] for name in WORK_GROUPS]] = self.noise
         return found
 
     @cached_property
@@ -294,17 +290,6 @@ class Tabulated(Costs, CostModel):
         self._take(devices, tuple(keys), ms)
         if self.devices != devices:
             raise ValueError("a device has no layers")
-
-
-def _work(kind: str) -> str:
-    name, attrs = json.loads(kind)[0][1]
-    if name == "conv":
-        return "depthwise" if attrs.get("groups") == IN else "conv"
-    return name if name in WORK else "other"
-
-
-def _megabytes(network: Network) -> float:
-    return BYTES * totals(network)["params"] / 1e6
 
 
 def layers_of(network: Network) -> list[Network]:

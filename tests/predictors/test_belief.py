@@ -1,4 +1,4 @@
-"""What is believed of predictions: distributions on the scale of the labels, in the metric's unit."""
+"""`Belief`: intervals and probabilities in the metric's unit, from distributions on the label scale."""
 
 import numpy as np
 import pytest
