@@ -22,8 +22,9 @@ def predict(
     out: Path | None = None,
     level: float | None = None,
 ) -> None:
-    """Print predictions, one number per line; or the predicted cost of a network, layer by layer if `layerwise` wrote
-    the file.
+    """Print predictions, one per line; or the predicted cost of a network.
+
+    The cost is printed layer by layer if `layerwise` wrote the file.
 
     Args:
         file: a predictor.pt or predictor.onnx; the latter needs no torch.

@@ -122,7 +122,7 @@ def test_a_device_whose_batch_contradicts_its_rows_is_refused(toys: Measurements
 
 @pytest.fixture(scope="module")
 def families() -> list[tuple[Conditioned, Measurements]]:
-    """Predictors of the bundled table, each with a family of runtimes left out, and the measurements of a device of it."""
+    """Predictors of the bundled table, each with a family of runtimes left out, and measurements of a device of it."""
     m = Measured(ROOT / "datasets/bundled/nasbench201.parquet").measurements()
     left = {device.family: device for device in m.devices}
     known = {family: [d.name for d in m.devices if d.family != family] for family in left}
