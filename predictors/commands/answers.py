@@ -31,8 +31,8 @@ def predict(
         device: name of a fitted device; may be omitted where there is only one.
         arch: one architecture, in the text form of the predictor's space.
         archs: a file of architectures instead, one per line.
-        network: a network instead, for a predictor of networks: an .onnx or .keras file, SPACE:ARCHITECTURE (for
-            example zoo:resnet18), or torch:MODULE:CALLABLE, which imports that module.
+        network: a network instead, for a predictor of networks: an .onnx, .keras or .tflite file,
+            SPACE:ARCHITECTURE (for example zoo:resnet18), or torch:MODULE:CALLABLE, which imports that module.
         batch: batch size of that network, where it is free; by default 1.
         out: picture of the network's layers to write (.png); by default none.
         level: probability of prediction intervals, for example 0.9; they are printed if given, and always for a
