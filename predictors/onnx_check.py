@@ -33,22 +33,24 @@ _NOT_PROPAGATED = frozenset(
     """Exp Gemm LayerNormalization LeakyRelu Log MatMul ReduceSum ReduceSumSquare Relu Sigmoid Softmax
     TreeEnsembleRegressor""".split()  # noqa: SIM905
 )
-_TYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 11: np.float64}
+"""Ops whose values onnx does not propagate when it infers shapes."""
+_NUMPY_TYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 11: np.float64}
+"""By the numbers of ONNX's data types."""
 _PLAIN = (1, 2, 3, 6, 7, 8)
 """Types of attributes that are numbers or texts, or lists of them: no tensors and no graphs."""
-_START = b"\x72\x51\x0a\x0dgnomon_digest\x12\x40"
+_DIGEST_ENTRY = b"\x72\x51\x0a\x0dgnomon_digest\x12\x40"
 """Protobuf encoding of an entry of `metadata_props`, up to the 64 letters of its value."""
 
 
 def with_digest(content: bytes) -> bytes:
     """Append an entry of metadata to a serialised model: `gnomon_digest`, the SHA-256 of all bytes before it."""
-    return content + _START + hashlib.sha256(content).hexdigest().encode()
+    return content + _DIGEST_ENTRY + hashlib.sha256(content).hexdigest().encode()
 
 
 def digest_matches(content: bytes) -> bool | None:
     """Whether the digest at the end of a serialised model matches; None where there is none."""
-    size = len(_START) + 64
-    if content[-size:-64] != _START:
+    size = len(_DIGEST_ENTRY) + 64
+    if content[-size:-64] != _DIGEST_ENTRY:
         return None
     return with_digest(content[:-size]) == content
 
@@ -98,7 +100,7 @@ def check_graph(model: Any, inputs: Mapping[str, np.ndarray], output: str, devic
 
 def _checked(tensor: Any) -> tuple[int, ...]:
     """Shape of a constant; raises ValueError unless it is inside of the file, complete and without NaN."""
-    kind, shape = _TYPES.get(tensor.data_type), tuple(tensor.dims)
+    kind, shape = _NUMPY_TYPES.get(tensor.data_type), tuple(tensor.dims)
     if kind is None or tensor.data_location or tensor.external_data or min(shape, default=0) < 0:
         raise ValueError(f"constant {tensor.name} is of another type, or not in the file")
     if len(tensor.raw_data) != math.prod(shape) * np.dtype(kind).itemsize:

@@ -13,7 +13,7 @@ from datasets.records import Architectures, Device, InputError, Measurements, Sp
 from encoders.base import GraphEncoder, VectorEncoder
 from predictors.base import Log, Predictor, silent
 from predictors.limits import check_limits
-from predictors.scaling import Scale, centring
+from predictors.scaling import Scale, tolerance_factors
 
 Inputs = dict[str, np.ndarray]
 """Arrays of encoded architectures: `nodes`, `adjacency` and `mask` of a graph encoder, or `x` of a vector encoder."""
@@ -84,7 +84,7 @@ class Regressor(Predictor):
         self.learn(self.encode(archs), self.scale.transform(y[rows]), encoded_val, log)
         if self.tolerance and val is not None:
             predicted = self.predict_all(val.architectures)
-            self.scale.multiply(centring(predicted, val.matrix(self.metric), self.tolerance))
+            self.scale.multiply(tolerance_factors(predicted, val.matrix(self.metric), self.tolerance))
         return self
 
     def encode(self, archs: Architectures) -> Inputs:

@@ -11,11 +11,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 KINDS = Literal["log", "linear", "none"]
+"""Kinds of scales."""
 
 
 @dataclass
 class Scale:
-    """Standardises labels, with one mean and standard deviation per device.
+    """Standardises labels [A, D] of A architectures on D devices, with one mean and standard deviation per device.
 
     Attributes:
         kind: `log` standardises logarithms (equal relative errors have equal weight), `linear` the labels themselves;
@@ -75,14 +76,14 @@ class Scale:
     def restore(self, state: dict[str, Any], devices: int) -> None:
         """Set means and deviations of a number of devices from `state()`; raises ValueError, KeyError or TypeError."""
         self.mean_, self.std_ = np.array(state["mean"], float), np.array(state["std"], float)
-        ends = np.concatenate([self.mean_, self.std_])
+        numbers = np.concatenate([self.mean_, self.std_])
         if self.kind not in get_args(KINDS) or not self.mean_.shape == self.std_.shape == (devices,):
-            raise ValueError(f"a scale '{self.kind}' of {len(ends)} numbers, not of {devices} devices")
-        if not np.isfinite(ends).all() or not (self.std_ > 0).all():
+            raise ValueError(f"a scale '{self.kind}' of {len(numbers)} numbers, not of {devices} devices")
+        if not np.isfinite(numbers).all() or not (self.std_ > 0).all():
             raise ValueError("a scale has numbers that are not finite, or deviations that are not above zero")
 
 
-def centring(predicted: np.ndarray, measured: np.ndarray, tolerance: float) -> np.ndarray:
+def tolerance_factors(predicted: np.ndarray, measured: np.ndarray, tolerance: float) -> np.ndarray:
     """Factors [D], one per device, that bring the most predictions to within `tolerance` of the measurements.
 
     This is the centre of the fullest window of errors, which differs from the median where errors are skewed, for

@@ -1,4 +1,8 @@
-"""`Costs`: cost terms of the pieces of networks, which a `LayerSum` weighs by a few coefficients per device."""
+"""`Costs`: cost terms of the pieces of networks, which a `LayerSum` weighs by a few coefficients per device.
+
+A session is one run of a network by a runtime; an empty session runs a network that computes nothing
+(`datasets.networks.network.SMALLEST`). A call is the overhead of each piece in a session.
+"""
 
 from __future__ import annotations
 

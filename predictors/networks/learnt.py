@@ -48,6 +48,7 @@ DEPTHWISE = 8
 COEFFICIENTS = tuple(WIDTHS)
 
 _AT = {name: i for i, name in enumerate(COEFFICIENTS)}
+"""Column of each term."""
 
 
 def _prior() -> np.ndarray:

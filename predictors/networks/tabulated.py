@@ -37,9 +37,10 @@ MS_PER_MB = 0.02
 """Prior median of the ms per megabyte of weights."""
 
 LEAST = 1.1
-"""Floor of the latencies of layers, in empty sessions."""
+"""Floor of the latencies of layers, as a multiple of that of an empty session (`call_ms`)."""
 
 _AT = {name: i for i, name in enumerate(WIDTHS)}
+"""Column of each term."""
 
 
 def _prior() -> np.ndarray:
@@ -57,8 +58,7 @@ class _Rows(NamedTuple):
 
 @dataclass
 class Tabulated(Costs, CostModel):
-    """Costs from a table of single layers, written by `measure run --layers true` (or `--space layers`), `measure
-    table`.
+    """Costs from a table of single layers, as `measure run --layers true` and `measure table` write it.
 
     Layers whose channels lie between those of measured layers of their kind are interpolated bilinearly.
 
@@ -130,19 +130,19 @@ class Tabulated(Costs, CostModel):
             )
         wide = table.pivot(index="key", columns="device", values="value").loc[table["key"].unique()]
         found = tuple(device for device in devices if device.name in known)
-        self._take(found, tuple(wide.index), wide[[device.name for device in found]].fillna(0).to_numpy(float))
+        self._set_rows(found, tuple(wide.index), wide[[device.name for device in found]].fillna(0).to_numpy(float))
         return self
 
-    def _take(self, devices: tuple[Device, ...], keys: tuple[str, ...], ms: np.ndarray) -> None:
+    def _set_rows(self, devices: tuple[Device, ...], keys: tuple[str, ...], ms: np.ndarray) -> None:
         """Set the rows [R, S], drop cached results of earlier ones, and leave out devices without layers."""
         self.devices, self.keys_, self.ms_ = devices, keys, ms
-        for name in ("_rows", "_own", "machine"):
+        for name in ("_rows", "_bare", "machine"):
             vars(self).pop(name, None)
-        kept = [s for s, table in enumerate(self._own) if table.grids]
+        kept = [s for s, table in enumerate(self._bare) if table.grids]
         if not kept:
             raise InputError(f"{self.path} has no layers; measure what `python -m search layers` lists.")
         if len(kept) < len(devices):
-            self._take(tuple(devices[s] for s in kept), keys, ms[:, kept])
+            self._set_rows(tuple(devices[s] for s in kept), keys, ms[:, kept])
 
     @cached_property
     def _rows(self) -> list[_Rows]:
@@ -173,7 +173,7 @@ class Tabulated(Costs, CostModel):
             return LayerTable.of(found.layers, found.call_ms, self.devices[s].name)
         weigh = dict(zip(self.terms, coefficients.tolist(), strict=True))
         grids = {}
-        for kind, grid in self._own[s].grids.items():
+        for kind, grid in self._bare[s].grids.items():
             weights = [[megabytes(Layer(kind, i, o or i).network()) for o in grid.outs.tolist()]
                        for i in grid.ins.tolist()]  # fmt: skip
             ms = weigh[work_group(kind)] * grid.ms + weigh["weights"] * np.array(weights)
@@ -181,12 +181,12 @@ class Tabulated(Costs, CostModel):
         return LayerTable(grids, weigh["session"], self.devices[s].name)
 
     @cached_property
-    def _own(self) -> list[LayerTable]:
+    def _bare(self) -> list[LayerTable]:
         """Tables of the ms of layers without session and call, by device."""
         found = []
         for table in (self.table(s) for s in range(len(self.devices))):
-            least, beside = LEAST * table.call_ms, 2 * table.call_ms
-            grids = {k: replace(grid, ms=np.maximum(grid.whole(), least) - beside) for k, grid in table.grids.items()}
+            least, twice = LEAST * table.call_ms, 2 * table.call_ms
+            grids = {k: replace(grid, ms=np.maximum(grid.whole(), least) - twice) for k, grid in table.grids.items()}
             found.append(replace(table, grids=grids))
         return found
 
@@ -201,6 +201,7 @@ class Tabulated(Costs, CostModel):
         return [self._terms(network) for network in networks]
 
     def _terms(self, network: Network) -> np.ndarray:
+        """Terms of the layers of a network [P, S, K]."""
         layers = layers_of(network)
         read = [read_layer(layer) for layer in layers]
         ins, outs = (np.array([getattr(layer, f"channels_{side}") for layer in read], int) for side in ("in", "out"))
@@ -208,7 +209,7 @@ class Tabulated(Costs, CostModel):
         found[:, :, _AT["call"]] = 1
         found[:, :, _AT["weights"]] = np.array([megabytes(layer) for layer in layers])[:, None]
         column = np.array([_AT[work_group(layer.kind)] for layer in read], int)
-        for s, table in enumerate(self._own):
+        for s, table in enumerate(self._bare):
             kinds = np.array([table.kinds.get(layer.kind, -1) for layer in read], int)
             fits = network.batch in (None, self.devices[s].batch)
             there = np.flatnonzero((kinds >= 0) & fits)
@@ -287,7 +288,7 @@ class Tabulated(Costs, CostModel):
             raise ValueError("keys and times do not fit together")
         if not (ms[keys.index(SMALLEST.key)] > 0).all():
             raise ValueError("a device has no session")
-        self._take(devices, tuple(keys), ms)
+        self._set_rows(devices, tuple(keys), ms)
         if self.devices != devices:
             raise ValueError("a device has no layers")
 
