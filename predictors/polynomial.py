@@ -80,7 +80,7 @@ class Polynomial(Regressor):
         self.terms_ = [array(terms, None, None, kind="i") for terms in state["terms"]]
         self.weights_ = [array(weights, None) for weights in state["weights"]]
         if not len(self.terms_) == len(self.weights_) == len(self.scale.mean_):
-            raise ValueError(f"{len(self.terms_)} polynomials, not one a device")
+            raise ValueError(f"{len(self.terms_)} polynomials, not one per device")
 
     def to_onnx(self, x: Inputs) -> Any:
         """ONNX model in double precision, since large monomials cancel."""

@@ -48,7 +48,7 @@ PHYSICAL = Totals(("macs", "moved_bytes"))
 
 
 def examples(cls: type[Predictor]) -> list[Predictor]:
-    """What a class is tried with: its own examples; a sum of layers needs tables, which tests have to make up."""
+    """Examples of a class; those of a `LayerSum` get synthetic tables."""
     if cls is not LayerSum:
         return cls.examples()
     layers = Learnt(*(Linear(metric="exe_ms", encoder=PHYSICAL) for _ in LAYERS), tables=layer_tables())
@@ -206,7 +206,7 @@ def test_a_tolerance_moves_predictions_where_most_labels_are_within_it(measureme
     plain, moved = small(XGBoost).fit(m, m), small(XGBoost, tolerance=0.1).fit(m, m)
     factors = moved.predict_all(archs) / plain.predict_all(archs)
     assert within(moved) > within(plain) + 0.01
-    assert np.ptp(factors, axis=0).max() < 1e-6 and (factors[0] > 1).all(), "one factor a device"
+    assert np.ptp(factors, axis=0).max() < 1e-6 and (factors[0] > 1).all(), "one factor per device"
     linear = small(Linear, tolerance=0.1).fit(m, m).predict_all(archs) / small(Linear).fit(m, m).predict_all(archs)
     assert np.ptp(linear, axis=0).max() < 1e-6 and np.abs(linear[0] - 1).max() <= 0.11
     for tolerance, val in ((0.1, None), (-0.1, m), (1.0, m)):
@@ -278,7 +278,7 @@ for line in sys.stdin:
 
 @pytest.fixture(scope="module")
 def elsewhere(space: NasBench201) -> Iterator[Callable[[Path], tuple[np.ndarray, bool]]]:
-    """What a file answers in a process that fitted nothing (one each of .pt and .onnx), and whether torch is there."""
+    """Predictions of a .pt and an .onnx file in a fresh process, and whether torch was imported there."""
     with ExitStack() as stack:
 
         @cache

@@ -318,7 +318,7 @@ def test_networks_that_are_written_twice_count_once(fitted: LayerSum) -> None:
 
 @pytest.fixture(scope="module")
 def torch_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of any batch."""
+    """A torch module as a network with a free batch size."""
     path = tmp_path_factory.mktemp("torch") / "torch.onnx"
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
     dynamic = {"input_names": ["x"], "dynamic_axes": {"x": {0: "batch"}}}

@@ -164,7 +164,7 @@ def test_pruned_and_padded_graphs_do_not_hear_what_is_not_there(toys: Measuremen
 
 
 def test_without_edges_a_graph_is_the_sum_of_its_nodes() -> None:
-    """Which is what each node hears that has no edge but to itself, worked out kind by kind."""
+    """Without edges, each node receives from itself only, so each kind of node is computed once."""
     archs = FBNet(image=32).sample(5, np.random.default_rng(0))
     m = made_up(archs, 2)
     alone = tiny(Nasflat, epochs=1, edges=False).fit(m)

@@ -82,7 +82,7 @@ def saved(train: Measurements, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 def answers(path: Path) -> np.ndarray | None:
-    """What a file predicts; nothing where it is refused in a sentence."""
+    """Predictions of a file; None where it is refused in a sentence."""
     try:
         return load_predictor(path).predict_all(ARCHS)
     except InputError as error:
