@@ -17,6 +17,8 @@ from datasets import public
 from datasets.base import Dataset
 from datasets.files.writing import check_writable, write_text
 from datasets.measured import Measured
+from datasets.networks.network import Network, Port
+from datasets.networks.sizes import Sizes
 from datasets.opening import with_datasets
 from datasets.public.fetch import MIRROR, Source
 from datasets.public.fetch import fetch as download
@@ -141,38 +143,65 @@ def enumerate_(space: str, out: Path | None = None, hash: bool = False, totals: 
     print(f"{len(archs):,} architectures of {archs.space} in {out}")
 
 
-def show(file: str, batch: int | None = None) -> None:
-    """Print what a network is made of and what it costs in theory.
+def show(file: str, batch: int | None = None, sizes: Sizes = Sizes()) -> None:
+    """Print what a network is made of and what it costs in theory; of several sizes, its totals for each.
+
+    What ops it has, totals, element types, inputs and outputs. The totals are `macs`, `flops`, `params`, `peak_bytes`
+    (the most bytes of activations that are alive at once), `moved_bytes`, `kernels`, `weight_bytes`, and
+    `inplace_peak`: the peak where elementwise ops overwrite what they read.
 
     Args:
         file: the .onnx file (weights beside it are read where they stand), .keras or .tflite file; or
             SPACE:ARCHITECTURE as zoo:resnet18; or torch:MODULE:CALLABLE, which imports that module.
         batch: images a run, where the network leaves them open; by default 1.
+        sizes: of what else an ONNX file leaves open.
     """
     import pandas as pd
 
     from datasets.networks.analysis import totals, uncounted
-    from datasets.networks.ops import VOCABULARY, macs, params
+    from datasets.networks.memory import memory
+    from datasets.networks.ops import ITEM, VOCABULARY, macs, params
     from datasets.networks.reading import of_batch, read_model
 
-    model = read_model(file, batch, weights=False, modules=True)
+    if len(curve := list(sizes.each())) > 1:
+        counted = []
+        for one in curve:
+            network = of_batch(read_model(file, batch, weights=False, modules=True, sizes=one).network, batch)
+            counted.append(one.sizes() | totals(network))
+        print(f"{file}\n\n{pd.DataFrame(counted).to_string(index=False)}")
+        return
+    model = read_model(file, batch, weights=False, modules=True, sizes=sizes)
     network = of_batch(model.network, batch)
     size = network.batch or 1
     rows = []
-    for op, sources in zip(network.ops[1:], network.sources()[1:], strict=True):
-        shape = network.ops[sources[0]].attrs["shape"] if sources else ()
-        rows.append((op.kind, 1, params(op, shape), size * macs(op, shape)))
+    for op, sources in zip(network.ops, network.sources(), strict=True):
+        shape, times = network.shape(sources[0]) if sources else (), op.attrs.get("times", 1)
+        held = 0 if op.attrs.get("tied") else params(op, shape)
+        rows.append((op.kind, times, held, times * (1 if op.attrs.get("whole") else size) * macs(op, shape)))
     table = pd.DataFrame(rows, columns=["op", "count", "parameters", "MACs"]).groupby("op").sum()
-    print(f"{network.key}: input {'x'.join(map(str, (size, *network.ops[0].attrs['shape'])))}\n")
+    table = table.drop(["input", ITEM], errors="ignore")
+    print(f"{network.key}: input {', '.join(_shape(network, port) for port in network.inputs)}\n")
     print(table.sort_values("MACs", ascending=False, kind="stable").to_string(), "\n")
-    for name, value in totals(network).items():
+    needed = memory(network)
+    more = {"weight_bytes": needed.weights, "inplace_peak": needed.in_place}
+    for name, value in (totals(network) | more).items():
         print(f"{name:12} {value:>16,}")
+    print(f"{'types':12} {', '.join(sorted({op.attrs.get('dtype', 'float32') for op in network.ops}))}")
+    for what, ports in (("input", network.inputs), ("output", network.outputs)):
+        for port in ports:
+            print(f"{what:12} {port.name} {_shape(network, port)} {port.dtype}")
     for note in model.notes:
         print(f"\nNote: {note}")
     foreign = sorted(set(table.index) - VOCABULARY)
     for kind, count in uncounted(network).items():
         print(f"\nWarning: the MACs of {count} x {kind} are not known and not counted above.")
     print(f"\nOutside the vocabulary, so only counted: {', '.join(foreign)}" if foreign else "\nAll ops are known.")
+
+
+def _shape(network: Network, port: Port) -> str:
+    """Of a whole run, as 1x3x224x224."""
+    a = network.ops[port.node].attrs
+    return "x".join(map(str, a["shape"] if a.get("whole") else (network.batch or 1, *a["shape"])))
 
 
 def leti(data: Dataset, out: Path, metric: str = "latency_ms") -> None:

@@ -43,6 +43,7 @@ SHORT = (
         "scheduler",
     ),
     *("accuracy", "latency", "budget_ms", "device", "metric", "seed", "shots", "draws", "sampler"),
+    *("shape", "size", "trips"),
 )
 """Flags that have these names on every command, also where they are fields of a dataclass that a command takes:
 `--space` is `--subjects.space`."""
@@ -58,8 +59,8 @@ class Parser(ArgumentParser):
         """A function's parameters as flags; those fields of its dataclasses that are `SHORT` have short ones."""
         added: list[str] = super().add_function_arguments(*arguments, **options)
         for action in self._actions:
-            _, _, name = action.dest.partition(".")
-            if name in SHORT and (flag := f"--{name}") not in self._option_string_actions:
+            _, _, name = action.dest.rpartition(".")
+            if "." in action.dest and name in SHORT and (flag := f"--{name}") not in self._option_string_actions:
                 action.option_strings = [flag]  # what the help shows; the long one is taken too
                 self._option_string_actions[flag] = action
         return added

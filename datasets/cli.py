@@ -33,6 +33,7 @@ def main(
 
         install()
         arguments = [_underscored(_text(word)) for word in (sys.argv[1:] if arguments is None else arguments)]
+        arguments = _gathered(arguments)
         options = {"as_positional": positional, "prog": prog, "set_defaults": defaults}
         return auto_cli(components, args=arguments, parser_class=Parser, **options)
 
@@ -41,6 +42,23 @@ def _underscored(argument: str) -> str:
     """A flag as its signature spells it: --budget-ms is --budget_ms."""
     flag, equals, value = argument.partition("=")
     return flag[:2] + flag[2:].replace("-", "_") + equals + value if flag.startswith("--") else argument
+
+
+_REPEATED = re.compile(r"(--(?:\w+\.)*(shape|size|trips))(?:=(.*))?", re.DOTALL)
+
+
+def _gathered(arguments: list[str]) -> list[str]:
+    """Flags of networks' sizes that are repeated become one, which has all their values."""
+    found: dict[str, tuple[str, list[str]]] = {}
+    others, words = list[str](), iter(arguments)
+    for word in words:
+        match = _REPEATED.fullmatch(word)
+        value = match and (match[3] if match[3] is not None else next(words, None))
+        if match and value is not None:
+            found.setdefault(match[2], (match[1], []))[1].append(value)
+        else:
+            others.append(word)
+    return others + [f"{flag}={' '.join(values)}" for flag, values in found.values()]
 
 
 def _text(argument: str) -> str:

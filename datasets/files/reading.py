@@ -144,8 +144,8 @@ def check_yaml(text: str, where: str) -> None:
 
 
 def shortened(text: object, most: int = 200) -> str:
-    """Text of a user's for a sentence: its beginning, where it is long."""
-    text = str(text)
+    """Text of a user's for a sentence, in one line: its beginning, where it is long."""
+    text = " ".join(str(text).splitlines())
     return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
 
 

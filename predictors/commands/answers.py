@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from datasets.files.writing import check_writable
+from datasets.networks.sizes import Sizes
 from datasets.records import UNITS, Device, InputError, find_device
 
 
@@ -21,6 +23,7 @@ def predict(
     batch: int | None = None,
     out: Path | None = None,
     level: float | None = None,
+    sizes: Sizes = Sizes(),
 ) -> None:
     """Print predictions, one per line; or the predicted cost of a network.
 
@@ -37,6 +40,7 @@ def predict(
         out: picture of the network's layers to write (.png); by default none.
         level: probability of prediction intervals, for example 0.9; they are printed if given, and always for a
             network (default 0.9). Not all predictors have intervals.
+        sizes: free sizes of that network's file besides the batch; several values give a table.
     """
     from datasets.files.reading import read_words
     from predictors.base import Uncertain
@@ -51,10 +55,16 @@ def predict(
     if network is not None:
         if arch or archs:
             raise InputError("Name a network with --network or architectures with --arch or --archs, not both.")
-        _predict_network(file, network, device, batch, 0.9 if level is None else level, out)
+        level = 0.9 if level is None else level
+        if len(curve := list(sizes.each())) > 1:
+            _predict_curve(file, network, device, batch, level, curve, out)
+        else:
+            _predict_network(file, network, device, batch, level, out, sizes)
         return
-    if batch is not None or out is not None:
-        raise InputError("--batch and --out are of a network's; name its file with --network.")
+    if batch is not None or out is not None or sizes != Sizes():
+        raise InputError(
+            "--batch, --out, --shape, --size and --trips are of a network's; name its file with --network."
+        )
     predictor = load_predictor(file)
     if level is not None and not isinstance(predictor, Uncertain):
         raise InputError(f"{file} has no intervals; leave --level out, or adapt a Conditioned predictor.")
@@ -91,7 +101,57 @@ def _warn(predictor: Any, values: np.ndarray, unit: str) -> None:
         )
 
 
-def _predict_network(file: Path, network: str, device: str, batch: int | None, level: float, out: Path | None) -> None:
+def _predict_curve(
+    file: Path,
+    network: str,
+    device: str,
+    batch: int | None,
+    level: float,
+    curve: Sequence[Sizes],
+    out: Path | None,
+) -> None:
+    """Print a table of the predicted cost of a network, one row per choice of its free sizes."""
+    import pandas as pd
+
+    from datasets.networks.analysis import totals
+    from datasets.records import Networks
+    from predictors.base import Uncertain
+    from predictors.export import load_predictor
+    from predictors.networks.price import read_network
+
+    if out is not None:
+        raise InputError("--out draws the layers of one network; name one size of each --size, or omit --out.")
+    predictor = load_predictor(file)
+    where = _device(predictor, device, file)
+    _check_networks(predictor, file)
+    unit, rows = UNITS.get(predictor.metric, "") or "value", []
+    for sizes in curve:
+        found = Networks([read_network(network, batch, sizes)])
+        row = sizes.sizes() | {
+            "macs": totals(found.networks[0])["macs"],
+            unit: float(predictor.predict(found, where)[0]),
+        }
+        if isinstance(predictor, Uncertain):
+            (low,), (high,) = predictor.belief(found, where).interval(level)
+            row |= {f"{100 * level:g} % from": float(low), "to": float(high)}
+        rows.append(row)
+    print(f"{network} on {where.name if where else 'no device'}, batch {found.networks[0].batch or 1}\n")
+    print(pd.DataFrame(rows).to_string(index=False, float_format="%.4g"))
+
+
+def _check_networks(predictor: Any, file: Path) -> None:
+    from datasets.networks.collection import AnyNetwork
+
+    if not isinstance(predictor.space_, AnyNetwork):
+        raise InputError(
+            f"{file} predicts architectures of {predictor.space_}; name one with --arch, or a file that "
+            "`python -m predictors layerwise --out FILE` wrote."
+        )
+
+
+def _predict_network(
+    file: Path, network: str, device: str, batch: int | None, level: float, out: Path | None, sizes: Sizes
+) -> None:
     """Print the cost of a network, layer by layer and drawn to `out` for a sum of layers."""
     from datasets.figures import check_picture, write_figure
     from predictors.export import load_predictor
@@ -105,9 +165,9 @@ def _predict_network(file: Path, network: str, device: str, batch: int | None, l
     if not isinstance(predictor, LayerSum):
         if out is not None:
             raise InputError(f"{file} is no sum of layers, so none can be drawn; omit --out.")
-        _predict_whole(predictor, file, network, where, batch, level)
+        _predict_whole(predictor, file, network, where, batch, level, sizes)
         return
-    priced = price(predictor, read_network(network, batch), where, level)
+    priced = price(predictor, read_network(network, batch, sizes), where, level)
     if out is not None:
         write_figure(draw(priced), out)  # before the text, whose reader may close the pipe
     print(priced.text())
@@ -116,22 +176,17 @@ def _predict_network(file: Path, network: str, device: str, batch: int | None, l
 
 
 def _predict_whole(
-    predictor: Any, file: Path, network: str, where: Device | None, batch: int | None, level: float
+    predictor: Any, file: Path, network: str, where: Device | None, batch: int | None, level: float, sizes: Sizes
 ) -> None:
     """Print the prediction of a network by a predictor of networks of any kinds, in one line, with an interval if
     any."""
-    from datasets.networks.collection import AnyNetwork
     from datasets.records import Networks
     from predictors.base import Uncertain
     from predictors.metrics import plain
     from predictors.networks.price import read_network
 
-    if not isinstance(predictor.space_, AnyNetwork):
-        raise InputError(
-            f"{file} predicts architectures of {predictor.space_}; name one with --arch, or a file that "
-            "`python -m predictors layerwise --out FILE` wrote."
-        )
-    found = Networks([read_network(network, batch)])
+    _check_networks(predictor, file)
+    found = Networks([read_network(network, batch, sizes)])
     (value,) = predictor.predict(found, where)
     size = found.networks[0].batch or (where.batch if where else 1)
     interval, unit = "", UNITS.get(predictor.metric, "")

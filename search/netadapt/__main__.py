@@ -142,12 +142,12 @@ def _network(name: str, space: str) -> tuple[Network, Weights | None]:
     """The network and the weights of its file, if it is one."""
     from datasets.networks.reading import read_model, space_and_key
     from measure.accuracy.digits import SIDE
-    from measure.accuracy.training import Training
+    from measure.accuracy.training import DigitsTraining
 
     model = read_model(name, 1, space=space, modules=True)
     if model.weights is None and model.network.ops[0].attrs["shape"][-1] < SIDE:  # pixels are folded into channels
         skeleton, key = space_and_key(name, space)
-        network, _ = Training(skeleton=skeleton).network(key)
+        network, _ = DigitsTraining(skeleton=skeleton).network(key)
         return network, None
     return model.network, model.weights
 

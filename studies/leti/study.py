@@ -23,7 +23,7 @@ from datasets.files.writing import write_text
 from datasets.measured import Measured
 from datasets.records import Architectures, InputError, Measurements, Networks
 from datasets.spaces import parse_space
-from measure.blackbox import Live, Objective, draw, minimise, parameters
+from measure.blackbox import BlackBox, Live, minimise, parameters, random_search
 from measure.lookup import label
 from predictors.networks.tabulated import Tabulated, layers_of
 from studies.measure.study import lookup
@@ -34,7 +34,7 @@ BUNDLED = ROOT / "datasets" / "bundled"
 LETIS = ("flops", "better_flops", "xgboost_flat")
 """LETI's three predictors; the others are ours."""
 TOLERANCES = ("within_1", "within_5", "within_10")
-SEARCHES = {"nevergrad": minimise, "random": draw}
+SEARCHES = {"nevergrad": minimise, "random": random_search}
 
 
 # Table 2: accuracy at a tolerance
@@ -153,7 +153,7 @@ def optimise(evaluations: int, seeds: int, percentile: float = 50) -> list[dict]
         found = np.empty((seeds, evaluations))
         for seed in range(seeds):
             told: list[float] = []
-            objective = Objective(cells.space, within, budget, quality=lambda archs: quality[nearest(archs)])
+            objective = BlackBox(cells.space, within, budget, quality=lambda archs: quality[nearest(archs)])
             search(objective, evaluations, seed, told.append)
             found[seed] = -np.minimum.accumulate(told)
         for spent in sorted({evaluations // 8, evaluations // 4, evaluations // 2, evaluations} - {0}):
@@ -179,7 +179,7 @@ def live(out: Path, space: str, budget_ms: float, evaluations: int) -> list[dict
     for name, search in SEARCHES.items():
         with Worker(600) as bench:
             cost = Live(where, parse_backend("ort", "host"), Journal(out / f"live_{name}.jsonl"), bench)
-            objective = Objective(where, cost, budget_ms)
+            objective = BlackBox(where, cost, budget_ms)
             search(objective, evaluations, 0)
             if (best := objective.best()) is None:
                 raise InputError(f"No cell of {evaluations} keeps {budget_ms} ms; say --budget-ms.")

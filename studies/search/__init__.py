@@ -9,7 +9,8 @@ from studies.study import Study
 STUDY = Study(
     steps=(
         "-m studies run optimizer",
-        "-m pytest -q tests/contracts/test_searches.py --rows runs/search_tests/summary.json",
+        "-m pytest -q tests/contracts/test_searches.py tests/search/test_search.py "
+        "--rows runs/search_tests/summary.json",
         "-m studies.search.study --out runs/search",
     ),
     folder=Path("runs/search"),

@@ -199,7 +199,7 @@ def test_cifar10_is_read_from_a_folder_after_its_checksums(tmp_path: Path) -> No
     with pytest.raises(InputError, match="two is not the published file"):
         read_cifar10(tmp_path, sums | {"two": sums["one"]})
     with pytest.raises(InputError, match="There is no file .*data_batch_1 of CIFAR-10. Unpack"):
-        Cifar10(tmp_path).draw()
+        Cifar10(tmp_path).labelled_images()
 
 
 class Trap:
