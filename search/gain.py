@@ -147,7 +147,7 @@ class Corrected:
         scale = (4 * SPREAD**2 + (self.ratios - level) @ weights[:, 0]) / degrees
         mean = x + level + _covariance(x, self.at) @ weights[:, 0]
         left = 1 + LEVEL + NOISE - (_covariance(self.at, x) * weights[:, 1:]).sum(axis=0)
-        return Belief(mean, np.sqrt(scale * np.maximum(left, 1e-12)), Scale.of("log"), degrees)
+        return Belief(mean, np.sqrt(scale * np.maximum(left, 1e-12)), Scale.known("log"), degrees)
 
 
 def correct(proxy: Cost) -> Fit:

@@ -152,7 +152,7 @@ def _pricing() -> dict:
         1,
         lambda: price(predictor, network, predictor.devices_[0]),
         "its layers one by one",
-        lambda: [layers.of_pieces([piece]) for piece in found],
+        lambda: [layers.piece_terms([piece]) for piece in found],
     )
 
 

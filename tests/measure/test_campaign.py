@@ -270,7 +270,7 @@ def test_a_table_of_layers_prices_whole_networks(tmp_path: Path) -> None:
     np.testing.assert_allclose(fewer, np.subtract(wanted, calls), rtol=1e-4)
     with pytest.raises(InputError, match="has no layer"):
         Tabulated(out).on(device)(NasBench201(channels=8, cells=1).parse([CELL]))
-    with pytest.raises(InputError, match=f"no latency_ms of layers on 'elsewhere'; it knows {device.name}"):
+    with pytest.raises(InputError, match=f"no latency_ms of layers on 'elsewhere'; it has {device.name}"):
         Tabulated(out).on(replace(device, name="elsewhere"))
 
 

@@ -83,7 +83,7 @@ def saved(train: Measurements, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 def answers(path: Path) -> np.ndarray | None:
-    """What a file predicts; nothing where it is refused in a sentence."""
+    """Predictions of a file; None where it is refused in a sentence."""
     try:
         return load_predictor(path).predict_all(ARCHS)
     except InputError as error:
@@ -439,9 +439,9 @@ def test_networks_of_devices_and_optimizers_have_the_same_envelope(tmp_path: Pat
         "net": lambda path: DeviceNet.restored(read_checkpoint(path)),
         "optimizer": OptimizerNetwork.load,
     }
-    asked = torch.full((1, 1), 2.0)
-    said = OptimizerNetwork.load(tmp_path / "optimizer.pt").relaxed(vectors[0], asked)
-    assert torch.equal(said, optimizer.relaxed(vectors[0], asked))
+    query = torch.full((1, 1), 2.0)
+    relaxed = OptimizerNetwork.load(tmp_path / "optimizer.pt").relaxed(vectors[0], query)
+    assert torch.equal(relaxed, optimizer.relaxed(vectors[0], query))
     for name, load in loaders.items():
         tree, path = read_checkpoint(tmp_path / f"{name}.pt"), tmp_path / "edited.pt"
         for i, place in enumerate(places(tree)):
