@@ -77,7 +77,7 @@ def name_file(path: Path) -> NetworkFile:
     """What a campaign calls an ONNX or Keras file, as the readers do: its name and what its bytes hash to."""
     from datasets.networks.onnx_file import file_key
 
-    return NetworkFile("keras" if path.suffix == ".keras" else "onnx", file_key(path), path)
+    return NetworkFile({".keras": "keras", ".pt2": "torch"}.get(path.suffix, "onnx"), file_key(path), path)
 
 
 def read_subject(subject: NetworkFile | Network, batch: int) -> Model:
