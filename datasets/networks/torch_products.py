@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from datasets.networks.einsum import einsum_macs
 from datasets.networks.torch_graph import TorchGraph
-from datasets.networks.torch_program import Call, Ref, einsum_macs
+from datasets.networks.torch_program import Call, Ref
 
 _RNN = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
 
