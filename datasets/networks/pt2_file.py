@@ -117,7 +117,7 @@ def _read_graph(
         if op.startswith("higher_order."):
             if not op.startswith("higher_order.wrap_"):
                 raise InputError(f"{path} has control flow ({shortened(op, 60)}); export the module without it.")
-            inner = next(value["arg"]["as_graph"]["graph"] for value in node["inputs"] if "as_graph" in value["arg"])
+            (inner,) = (value["arg"]["as_graph"]["graph"] for value in node["inputs"] if "as_graph" in value["arg"])
             given = [n for value in node["inputs"] if "as_graph" not in value["arg"] for n in _tensors(value["arg"])]
             held = [n for value in inner["inputs"] for n in _tensors(value)]
             outer = {n: names.get(o, prefix + o) for n, o in zip(held, given, strict=True)}

@@ -6,6 +6,7 @@ import hashlib
 import importlib
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -43,7 +44,7 @@ def read_module(module: torch.nn.Module, example_inputs: Inputs, key: str = "") 
     import torch
 
     from datasets.networks.torch_ops import TorchReader
-    from datasets.networks.torch_program import program_of
+    from datasets.networks.torch_program import needs_writing_out, program_of
 
     what = key or type(module).__name__
     modes = {part: part.training for part in module.modules()}
@@ -51,17 +52,18 @@ def read_module(module: torch.nn.Module, example_inputs: Inputs, key: str = "") 
     try:
         torch.backends.mha.set_fastpath_enabled(False)  # attention in one op that no other runtime has
         args, kwargs = _arguments(module.eval(), example_inputs)
-        program = program_of(torch.export.export(module, args, kwargs))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a module keeps for itself while it is exported
+            exported = torch.export.export(module, args, kwargs)
+            exported = exported.run_decompositions({}) if needs_writing_out(exported) else exported
     except (Exception, SystemExit) as error:  # a person's own module runs here, and torch's exporter
-        if isinstance(error, InputError):
-            raise
         why = shortened(" ".join(str(error).split()) or type(error).__name__)
         raise InputError(f"{what} cannot be exported by torch.export ({why}); export it to ONNX yourself.") from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         for part, mode in modes.items():
             part.training = mode
-    network = TorchReader(program, what).read("torch", "")
+    network = TorchReader(program_of(exported), what).read("torch", "")
     check_totals(network, what)
     digest = hashlib.sha256(network.to_json().encode()).hexdigest()[:12]
     return replace(network, key=f"{what.rpartition(':')[2].rpartition('.')[2]}:{digest}")

@@ -253,7 +253,7 @@ class TorchReader(TorchProducts):
 
     def _read_view(self, call: Call) -> int | None:
         """Nothing, where bytes stay where they are; or the end of a channel shuffle."""
-        name, out = name_of(next(value for value in call.args.values() if isinstance(value, Ref))), call.outputs[0]
+        name, out = call.refs()[0], call.outputs[0]
         x, full = self.nodes[name], self.full(out)
         if self.size(name) != self.size(out) or self.program.dtypes[name] != self.program.dtypes[out]:
             return None

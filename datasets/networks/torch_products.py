@@ -26,7 +26,7 @@ class TorchProducts(TorchGraph):
             call, name, weight, bias, self.full(name)[-1])  # fmt: skip
 
     def _read_mm(self, call: Call) -> int:
-        name, weight = (name_of(call.args[part]) for part in call.args if isinstance(call.args[part], Ref))
+        name, weight = call.refs()
         return self._product(call, name, weight, "", self.full(name)[-1])
 
     _read_matmul = _read_mm
@@ -53,8 +53,7 @@ class TorchProducts(TorchGraph):
         return self.put("Add", full, dtype, [x], [bias])
 
     def _read_bmm(self, call: Call) -> int:
-        first = next(name for part, name in _named(call) if part in ("self", "batch1"))
-        return self.foreign(call, "MatMul", self._macs(call, first))
+        return self.foreign(call, "MatMul", self._macs(call, call.refs()[0]))
 
     def _read_baddbmm(self, call: Call) -> int:
         return self.foreign(call, "MatMul", self._macs(call, name_of(call.args["batch1"])))
@@ -144,7 +143,3 @@ class TorchProducts(TorchGraph):
 def name_of(value: Any) -> str:
     """Name of the tensor that an argument is; '' of what is none."""
     return value.name if isinstance(value, Ref) else ""
-
-
-def _named(call: Call) -> list[tuple[str, str]]:
-    return [(part, value.name) for part, value in call.args.items() if isinstance(value, Ref)]

@@ -86,13 +86,28 @@ def element_type(name: str) -> str:
     return name if name in BITS else "float32"
 
 
+def needs_writing_out(exported: ExportedProgram) -> bool:
+    """Whether a program writes into parts of tensors or has graphs in graphs, which torch can write out."""
+    for node in exported.graph.nodes:
+        schema = getattr(node.target, "_schema", None)
+        if node.op == "call_function" and schema is None and isinstance(node.meta.get("val"), list | tuple):
+            return True
+        if schema is not None and schema.is_mutable:
+            source = node.args[0]
+            while source.target is operator.getitem:
+                source = source.args[0]
+            own = getattr(source.target, "_schema", None)
+            if own is None or (not own.is_mutable and any(value.alias_info for value in own.returns)):
+                return True
+    return False
+
+
 def program_of(exported: ExportedProgram) -> Program:
-    """The program of a module that was exported with fixed sizes; in-place ops are written out by torch.
+    """The program of a module that was exported with fixed sizes.
 
     Raises:
-        InputError: a size depends on numbers that only a run computes.
+        InputError: a size depends on numbers that only a run computes, or there is control flow.
     """
-    exported = exported.run_decompositions({})
     signature, program, names = exported.graph_signature, Program(), dict[Any, list[str]]()
     first: dict[int, str] = {}
     for name, target in signature.inputs_to_parameters.items():
@@ -109,9 +124,10 @@ def program_of(exported: ExportedProgram) -> Program:
         found = [_declare(program, n, v) for n, v in zip(names[node], value if several else [value], strict=True)]
         if node.op == "call_function" and all(found):
             schema = getattr(node.target, "_schema", None)
-            labels = [argument.name for argument in schema.arguments] if schema else map(str, range(len(node.args)))
-            args = dict(zip(labels, node.args, strict=False)) | node.kwargs
-            op = schema.name.replace("::", ".") if schema else str(node.target)
+            if schema is None:
+                raise InputError(f"The module has control flow ({node.target}); export it without.")
+            args = dict(zip((argument.name for argument in schema.arguments), node.args, strict=False)) | node.kwargs
+            op = schema.name.replace("::", ".")
             program.calls.append(Call(op, {k: _argument(v, names) for k, v in args.items()}, names[node]))
     (last,) = (node for node in exported.graph.nodes if node.op == "output")
     user = set(signature.user_outputs)
