@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -103,3 +104,10 @@ def _flat(value: Any) -> Iterator[Any]:
             yield from _flat(part)
     else:
         yield value
+
+
+def takes(read: Callable[..., Any], count: int) -> bool:
+    """Whether a layer may have so many inputs."""
+    kinds = [parameter.kind for parameter in inspect.signature(read).parameters.values()][1:]
+    fixed = kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return count == fixed or (count > fixed and inspect.Parameter.VAR_POSITIONAL in kinds)

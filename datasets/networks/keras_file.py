@@ -6,7 +6,6 @@ are called more than once, and models that are, have their weights counted at th
 
 from __future__ import annotations
 
-import inspect
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +17,7 @@ import numpy as np
 
 from datasets.files.reading import shortened
 from datasets.networks.keras_archive import KerasArchive, names
-from datasets.networks.keras_calls import Call, calls_of, constants, references
+from datasets.networks.keras_calls import Call, calls_of, constants, references, takes
 from datasets.networks.keras_functions import FunctionReader
 from datasets.networks.keras_layer import MOST_ELEMENTS, Arrays, Layer, Tensor
 from datasets.networks.keras_sequences import RECURRENT
@@ -214,28 +213,31 @@ class _Reader(FunctionReader):
             return self.model(layer, xs, place)
         if not _function(layer) and (constants(node) or kind == "Lambda"):
             raise it.fault("holds code, which is never run" if kind == "Lambda" else "is called with numbers")
-        read = getattr(self, f"_read_{kind.lower()}", None)
         if kind in _PASSES:
             return xs
-        if read is None and not _function(layer):
-            raise it.fault("is not known here")
         before = len(self.net.ops)
         if _function(layer):
             shapes = {number: self._told(it, shape) for number, shape in (told or {}).items() if shape is not None}
             found = self.function(it, xs, shapes)
         else:
-            if not _takes(read, len(xs)):
-                raise it.fault(f"has {len(xs)} inputs")
-            made = read(it, *xs)
-            found = made if isinstance(made, list) else [made]
-            if kind not in RECURRENT:
-                found[0] = self.activated(it, found[0])
+            found = self._read(it, xs)
         for op in self.net.ops[before:]:
             if min(op.attrs["shape"]) < 1 or math.prod(op.attrs["shape"]) > MOST_ELEMENTS:
                 raise it.fault("leaves nothing of its input, or more than any network has")
         self.finished(it, before, tuple(place) in self.used)
         self.used.add(tuple(place))
         return found
+
+    def _read(self, it: Layer, xs: list[Tensor]) -> list[Tensor]:
+        """The outputs of a layer of a kind that is known."""
+        read = getattr(self, f"_read_{it.kind.lower()}", None)
+        if read is None:
+            raise it.fault("is not known here")
+        if not takes(read, len(xs)):
+            raise it.fault(f"has {len(xs)} inputs")
+        made = read(it, *xs)
+        found = made if isinstance(made, list) else [made]
+        return found if it.kind in RECURRENT else [self.activated(it, found[0]), *found[1:]]
 
     def called(self, config: Any, x: Tensor) -> list[Tensor]:
         """The outputs of a layer in a layer's configuration, without its weights."""
@@ -285,13 +287,6 @@ class _Reader(FunctionReader):
 
     def _damaged(self, why: str) -> InputError:
         return InputError(f"The configuration of {self.key} is damaged, because {why}; save the model again.")
-
-
-def _takes(read: Callable[..., Any], count: int) -> bool:
-    """Whether a layer may have so many inputs."""
-    kinds = [parameter.kind for parameter in inspect.signature(read).parameters.values()][1:]
-    fixed = kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return count == fixed or (count > fixed and inspect.Parameter.VAR_POSITIONAL in kinds)
 
 
 def _function(layer: Any) -> bool:

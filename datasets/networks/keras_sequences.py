@@ -62,7 +62,7 @@ class SequenceReader(LayerReader):
         cells = [self._inner(it, it.fields.get("cell"))]
         if cells[0].kind == "StackedRNNCells":
             cells = [self._inner(it, cell) for cell in cells[0].fields.get("cells") or []]
-        ys, extra = [x, *states], []
+        ys, extra = [x, *states], list[Tensor]()
         for i, cell in enumerate(cells):
             one = cell.of(**{k: it.fields.get(k) for k in ("return_sequences", "return_state")})
             one = one.of(return_sequences=True) if i < len(cells) - 1 else one

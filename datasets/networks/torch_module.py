@@ -58,7 +58,11 @@ def read_module(module: torch.nn.Module, example_inputs: Inputs, key: str = "") 
             exported = exported.run_decompositions({}) if needs_writing_out(exported) else exported
     except (Exception, SystemExit) as error:  # a person's own module runs here, and torch's exporter
         why = shortened(" ".join(str(error).split()) or type(error).__name__)
-        raise InputError(f"{what} cannot be exported by torch.export ({why}); export it to ONNX yourself.") from error
+        mend = "set its example_input_array to what its forward takes" if key else "give what its forward takes"
+        raise InputError(
+            f"{what} cannot be exported by torch.export for an input of {_sizes(example_inputs)} ({why}); {mend}, or "
+            "export it to ONNX yourself and name that file."
+        ) from error
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         for part, mode in modes.items():
@@ -112,7 +116,8 @@ def _named(name: str, batch: int | None) -> Network:
     if not isinstance(made, torch.nn.Module):
         fake = FakeTensorMode(allow_non_fake_inputs=True)
         try:
-            with fake:
+            with fake, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of code that looks at what has no numbers
                 module = _called(name, made)
                 x = _example(name, module, batch)
             x = tree_map_only(torch.Tensor, lambda t: t if hasattr(t, "fake_mode") else fake.from_tensor(t), x)
@@ -135,12 +140,14 @@ def _example(name: str, module: torch.nn.Module, batch: int | None) -> Inputs:
     tensors = [leaf for leaf in tree_leaves(x) if isinstance(leaf, torch.Tensor)]
     if not tensors or not isinstance(x, torch.Tensor | tuple | dict):
         return torch.zeros(batch or 1, *INPUT)
-    samples = tensors[0].shape[:1]
+    if batch is None:
+        return x
+    samples, count = tensors[0].shape[:1], batch
 
     def expanded(t: torch.Tensor) -> torch.Tensor:
-        return t[:1].expand(batch, *t.shape[1:]) if t.ndim and t.shape[:1] == samples else t
+        return t[:1].expand(count, *t.shape[1:]) if t.ndim and t.shape[:1] == samples else t
 
-    return x if batch is None else tree_map_only(torch.Tensor, expanded, x)
+    return tree_map_only(torch.Tensor, expanded, x)
 
 
 def _sizes(x: Inputs) -> str:

@@ -17,7 +17,7 @@ from predictors.base import Predictor
 class LatencyLogger(lightning.Callback):
     """Logs `latency_ms/<device>` (the predictor's metric) of the module at the end of every epoch of training.
 
-    The module is exported to ONNX as it then stands (pruned or grown modules change), in memory, and priced.
+    The module is exported as it then stands (pruned or grown modules change), in memory, and priced.
 
     Args:
         predictor: one of networks (a `LayerSum`), or its file.

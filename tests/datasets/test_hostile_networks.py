@@ -21,7 +21,7 @@ from datasets.records import InputError
 from measure.builders.numpy_reference import evaluate
 from predictors.networks.pieces import pieces
 from tests.conftest import run
-from tests.datasets.mutations_networks import mutate, mutate_keras
+from tests.datasets.mutations_networks import change_anywhere, mutate, mutate_keras
 
 node = helper.make_node
 RNG = np.random.default_rng(0)
@@ -469,6 +469,41 @@ def test_zip_bombs_and_damaged_weights_are_refused(tmp_path: Path) -> None:
             archive.writestr("model.weights.h5", content.getvalue())
         assert "missing or damaged" in refused(read_keras, path), trick
         assert totals(read_keras(path, weights=False).network)["macs"] > 0
+
+
+INNER = functional([layer("InputLayer", "j", batch_shape=[None, 6, 8]), layer("LSTM", "l", "j", units=8,
+                    return_sequences=True), layer("LayerNormalization", "n", "l")])  # fmt: skip
+TOKENS = [
+    layer("InputLayer", "i", batch_shape=[None, 6], dtype="int32"),
+    layer("Embedding", "e", "i", input_dim=100, output_dim=8),
+    {**INNER, "name": "m", "inbound_nodes": layer("Functional", "m", "e")["inbound_nodes"]},
+    layer("MultiHeadAttention", "a", "m", "m", num_heads=2, key_dim=4),
+    layer("Conv1D", "c", "a", filters=4, kernel_size=[3], padding="causal"),
+    layer("Bidirectional", "b", "c", layer=layer("GRU", "g", units=3)),
+    layer("TimeDistributed", "t", "c", layer=layer("Dense", "u", units=3)),
+    layer("Flatten", "f", "t"),
+    layer("Concatenate", "k", "b", "f"),
+    layer("Dense", "d", "k", units=2),
+]
+TOKENS[3]["inbound_nodes"][0]["args"] = TOKENS[3]["inbound_nodes"][0]["args"][0]
+
+
+def test_mutated_models_of_sequences_give_numbers_or_one_sentence(tmp_path: Path) -> None:
+    path, read, seed = tmp_path / "m.keras", 0, json.dumps(functional(TOKENS))
+    total = totals(read_keras(keras_file(path, seed, {}), weights=False).network)
+    assert total["params"] == 800 + 544 + 16 + 288 + 100 + 162 + 15 + 50
+    for number in range(300):
+        rng, tree = random.Random(number), json.loads(seed)
+        for _ in range(rng.choice((1, 1, 2))):
+            change_anywhere(tree["config"]["layers"], rng)
+        try:
+            network = read_keras(keras_file(path, tree, {}), weights=False).network
+        except InputError as error:
+            assert "\n" not in str(error) and len(str(error)) < 700, number
+            continue
+        assert totals(network)["moved_bytes"] > 0 and pieces(network), number
+        read += 1
+    assert read > 50
 
 
 def test_mutated_keras_files_give_numbers_or_one_sentence(tmp_path: Path) -> None:
