@@ -147,7 +147,7 @@ class _Reader(FunctionReader):
         if not starts or not ends or (xs is not None and len(xs) != len(starts)):
             raise InputError(f"The Keras model {self.key} has an input that nothing gives, or no output.")
         sources: dict[tuple[str, int], list[tuple[tuple[str, int], int]]] = {}
-        told: dict[tuple[str, int], dict[int, Any]] = {}
+        declared: dict[tuple[str, int], dict[int, Any]] = {}
         waiting = [call for call, _, _ in ends] + [call for call, _, _ in starts]
         while waiting:
             call = waiting.pop()
@@ -155,7 +155,7 @@ class _Reader(FunctionReader):
                 found = [self._known(calls, ref) for ref in references(calls[call].node, calls)]
                 sources[call] = [(source, number) for source, number, _ in found]
                 for source, number, shape in found:
-                    told.setdefault(source, {})[number] = shape
+                    declared.setdefault(source, {})[number] = shape
                 waiting += [source for source, _ in sources[call]]
         readers: dict[tuple[str, int], list[tuple[str, int]]] = {call: [] for call in sources}
         missing = {call: len({source for source, _ in before}) for call, before in sources.items()}
@@ -172,7 +172,7 @@ class _Reader(FunctionReader):
                 values[call] = [given[call]]
             else:
                 read = [self._taken(values, source, number) for source, number in sources[call]]
-                shapes = told.get(call, {})
+                shapes = declared.get(call, {})
                 values[call] = self._call(layers[i], read, places.get(i, []), calls[call].node, shapes)
             for after in readers[call]:
                 missing[after] -= 1
@@ -194,7 +194,7 @@ class _Reader(FunctionReader):
         return found[number]
 
     def _call(
-        self, layer: Any, xs: list[Tensor], place: list[tuple[str, int]], node: Any = None, told: Any = None
+        self, layer: Any, xs: list[Tensor], place: list[tuple[str, int]], node: Any = None, declared: Any = None
     ) -> list[Tensor]:
         """The outputs of a layer, with the activation that it may hold."""
         kind, fields = self.about(layer)
@@ -217,7 +217,9 @@ class _Reader(FunctionReader):
             return xs
         before = len(self.net.ops)
         if _function(layer):
-            shapes = {number: self._told(it, shape) for number, shape in (told or {}).items() if shape is not None}
+            shapes = {
+                number: self._declared(it, shape) for number, shape in (declared or {}).items() if shape is not None
+            }
             found = self.function(it, xs, shapes)
         else:
             found = self._read(it, xs)
@@ -247,7 +249,7 @@ class _Reader(FunctionReader):
         finally:
             self.find = find
 
-    def _told(self, it: Layer, shape: Any) -> tuple[int, ...]:
+    def _declared(self, it: Layer, shape: Any) -> tuple[int, ...]:
         """The shape of a function's output, as what reads it says."""
         if not isinstance(shape, list) or None in shape[1:]:
             raise it.fault("leaves a size open")

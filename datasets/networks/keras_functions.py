@@ -36,13 +36,13 @@ _MOVES = ("Slice", "Gather", "Expand", "Tile")
 class FunctionReader(ShapeReader):
     """Adds functions to a network."""
 
-    def function(self, it: Layer, xs: Sequence[Tensor], told: dict[int, tuple[int, ...]]) -> list[Tensor]:
+    def function(self, it: Layer, xs: Sequence[Tensor], declared: dict[int, tuple[int, ...]]) -> list[Tensor]:
         """The outputs of a function.
 
         Args:
             it: its name and what it was made with.
             xs: the tensors that it reads.
-            told: shapes of those of its outputs that something reads, by number.
+            declared: shapes of those of its outputs that something reads, by number.
         """
         if it.kind in _EXACT and len(xs) == 1:
             return [Tensor(self.net.pointwise(_EXACT[it.kind], xs[0].node), xs[0].flat)]
@@ -53,7 +53,9 @@ class FunctionReader(ShapeReader):
         if it.kind in _UNKNOWN or not xs:
             raise it.fault("is not known here")
         shapes = [self.shape(x) for x in xs]
-        first = told.get(0) or next(iter(told.values()), ()) or self._shape(it, shapes)  # outputs are mostly alike
+        first = (
+            declared.get(0) or next(iter(declared.values()), ()) or self._shape(it, shapes)
+        )  # outputs are mostly alike
         kind = _NAMES.get(it.kind, it.kind)
         if it.kind in _PRODUCTS:
             y = self.put("MatMul", first, *xs, macs=math.prod(first) * shapes[0][-1])
@@ -61,9 +63,9 @@ class FunctionReader(ShapeReader):
             y = self.put(kind, first, *xs, macs=self._einsum(it, shapes))
         else:
             y = self.moved(kind, first, xs[0]) if kind in _MOVES and len(xs) == 1 else self.put(kind, first, *xs)
-        if not all(0 <= i < MOST_OUTPUTS for i in told):
+        if not all(0 <= i < MOST_OUTPUTS for i in declared):
             raise it.fault("has an output of a number that none has")
-        return [y, *(self.put(ITEM, told.get(i, first), y) for i in range(1, max(told, default=0) + 1))]
+        return [y, *(self.put(ITEM, declared.get(i, first), y) for i in range(1, max(declared, default=0) + 1))]
 
     def _shape(self, it: Layer, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
         """Of a function that nothing reads: of reductions, and of those that work element by element."""

@@ -93,6 +93,13 @@ class Layer:
             raise self.fault(f"has an {field} that is none of its input's")
         return [axis % (rank + 1) - 1 for axis in found]
 
+    def axis(self, field: str, rank: int) -> int:
+        """One axis, from 0."""
+        found = self.axes(field, rank)
+        if len(found) != 1:
+            raise self.fault(f"has not one {field}")
+        return found[0]
+
     def padding(self) -> str:
         """`same`, `valid` or `causal`."""
         padding = self.fields.get("padding", "valid")

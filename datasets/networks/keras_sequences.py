@@ -38,8 +38,8 @@ class SequenceReader(LayerReader):
         first, last = first.replace("...", more), last.replace("...", more)
         if len(first) != len(full) or not last:
             raise it.fault("has an equation of another number of axes")
-        ends, told = dict(zip(first, full, strict=True)), it.fields.get("output_shape")
-        for name, size in zip(reversed(last), reversed(told if isinstance(told, list) else [told]), strict=False):
+        ends, sizes = dict(zip(first, full, strict=True)), it.fields.get("output_shape")
+        for name, size in zip(reversed(last), reversed(sizes if isinstance(sizes, list) else [sizes]), strict=False):
             if size is not None and name not in ends:
                 ends[name] = it.of(size=size).number("size")
         bias = str(it.fields.get("bias_axes") or "")
@@ -183,7 +183,7 @@ class SequenceReader(LayerReader):
 
     def _read_groupnormalization(self, it: Layer, x: Tensor) -> Tensor:
         shape = self.shape(x)
-        (axis,) = it.axes("axis", len(shape))[:1]
+        axis = it.axis("axis", len(shape))
         return self.put("GroupNormalization", shape, x, params=shape[axis] * (it.flag("scale") + it.flag("center")))
 
     def _read_layerscale(self, it: Layer, x: Tensor) -> Tensor:

@@ -177,7 +177,7 @@ class ShapeReader(SequenceReader):
     def _read_concatenate(self, it: Layer, *xs: Tensor) -> Tensor:
         shapes = [self.shape(x) for x in xs]
         rank = len(shapes[0])
-        (axis,) = it.axes("axis", rank)[:1]
+        axis = it.axis("axis", rank)
         if len({(*shape[:axis], *shape[axis + 1 :]) for shape in shapes}) > 1 or {len(s) for s in shapes} != {rank}:
             raise it.fault("has inputs of different shapes")
         out = (*shapes[0][:axis], sum(shape[axis] for shape in shapes), *shapes[0][axis + 1 :])
@@ -188,9 +188,9 @@ class ShapeReader(SequenceReader):
     def _read_dot(self, it: Layer, x: Tensor, y: Tensor) -> Tensor:
         """A product that sums over one axis of each."""
         one, other = self.shape(x), self.shape(y)
-        told = it.fields.get("axes")
-        pair = told if isinstance(told, list) and len(told) == 2 else [told, told]
-        (a,), (b,) = (it.of(axis=n).axes("axis", len(s)) for n, s in zip(pair, (one, other), strict=True))
+        axes = it.fields.get("axes")
+        pair = axes if isinstance(axes, list) and len(axes) == 2 else [axes, axes]
+        a, b = (it.of(axis=n).axis("axis", len(shape)) for n, shape in zip(pair, (one, other), strict=True))
         if one[a] != other[b]:
             raise it.fault("has inputs of different shapes")
         out = (*one[:a], *one[a + 1 :], *other[:b], *other[b + 1 :]) or (1,)
