@@ -1,5 +1,6 @@
-# Each target sets up .venv from pyproject.toml and constraints.txt when one of them has changed.
-.PHONY: setup train test lint fuzz bench notebooks study help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search optimizer netadapt
+# `make train` needs the core of pyproject.toml, all other targets its extras and tools too. Each sets up .venv first, when
+# pyproject.toml or constraints.txt has changed.
+.PHONY: setup setup-all train test lint fuzz bench notebooks study help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search optimizer netadapt
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -8,19 +9,29 @@ export OMP_NUM_THREADS ?= 1
 RUNS := runs/bundled
 PREDICTORS := mean flops xgboost xgboost_flat gp brp_gcn gcn
 
-setup: $(VENV)/.stamp
+setup: $(VENV)/.core
+setup-all: $(VENV)/.all
 
-$(VENV)/.stamp: pyproject.toml constraints.txt
+$(VENV)/.core: pyproject.toml constraints.txt
+	$(call install,-r pyproject.toml,.)
+	touch $@
+
+$(VENV)/.all: pyproject.toml constraints.txt
+	$(call install,-r pyproject.toml --extra all --group dev,'.[all]' --group dev)
+	touch $(VENV)/.core $@
+
+# $(call install,WHAT_UV_INSTALLS,WHAT_PIP_INSTALLS): into .venv, which is made where it is not there.
+define install
 	python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Gnomon needs Python 3.11 or newer")'
 	@if command -v uv >/dev/null; then \
 		uv venv --quiet --allow-existing --python python3 $(VENV) && \
 		UV_FIND_LINKS="$${UV_FIND_LINKS:-$$(python3 -m pip config get global.find-links 2>/dev/null || echo $$PIP_FIND_LINKS)}" \
-		uv pip install --quiet --python $(PY) -c constraints.txt -r pyproject.toml --group dev; \
+		uv pip install --quiet --python $(PY) -c constraints.txt $(1); \
 	else \
 		python3 -m venv $(VENV) && $(PY) -m pip install --quiet --upgrade 'pip>=25.1' && \
-		$(PY) -m pip install --quiet -c constraints.txt . --group dev; \
+		$(PY) -m pip install --quiet -c constraints.txt $(2); \
 	fi
-	touch $@
+endef
 
 # Train and compare predictors on the bundled measurements; export the best; write the report.
 train: setup
@@ -31,10 +42,10 @@ train: setup
 	done
 	$(PY) -m predictors compare $(RUNS)
 
-test: setup lint
+test: setup-all lint
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-lint: setup
+lint: setup-all
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy .
@@ -42,11 +53,11 @@ lint: setup
 # Damaged inputs of every kind for HOURS or SECONDS on one core, with a new seed unless SEED is given. Findings (input,
 # command, traceback) go to runs/fuzz; exits with 1 where there is one.
 HOURS := 1
-fuzz: setup
+fuzz: setup-all
 	$(PY) -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS),--hours $(HOURS)) $(if $(SEED),--seed $(SEED))
 
 # Execute every notebook on what `make train` left; the executed copies go to runs/notebooks.
-notebooks: setup
+notebooks: setup-all
 	@test -e $(RUNS)/summary.json || { echo "error: there is no $(RUNS)/summary.json; run make train first." >&2; exit 2; }
 	@mkdir -p runs/notebooks
 	@for n in notebooks/*.ipynb; do \
@@ -54,13 +65,13 @@ notebooks: setup
 	done; ls -1 runs/notebooks
 
 # Speed, one thread; ratios against named alternatives, side by side in one run.
-bench: setup
+bench: setup-all
 	$(PY) -m tests.bench
 
 # All bundled tables anew, of this machine, for hours, on one core. Goes on where it stopped; `make tables TABLES=zoo` for one.
 TABLES := nasbench201 nasbench101_small nasbench101 convolution pooling dense convnet zoo accuracy
 HOST :=
-tables: setup
+tables: setup-all
 	@for t in $(TABLES); do case $$t in \
 		accuracy) $(PY) -m measure accuracy --limit 500 --journal runs/tables/accuracy.jsonl && \
 			$(PY) -m measure accuracy --limit 50 --seeds 2 --journal runs/tables/accuracy.jsonl && \
@@ -70,12 +81,12 @@ tables: setup
 
 # What the project claims: `make study NAME=leti` runs one study, which goes on where it was stopped, and checks its claims;
 # `make study` lists them, with what each needs and how long it takes.
-study: setup
+study: setup-all
 	$(PY) -m studies $(if $(NAME),run $(NAME),list)
 
-leti perfnetrt peers search optimizer netadapt: setup
+leti perfnetrt peers search optimizer netadapt: setup-all
 	$(PY) -m studies run $@
-help-gold help-900 cross-device: setup
+help-gold help-900 cross-device: setup-all
 	$(PY) -m studies run $(subst -,_,$@)
-measure-check tables-check: setup
+measure-check tables-check: setup-all
 	$(PY) -m studies run $(@:-check=)

@@ -145,8 +145,8 @@ def show(file: str, batch: int | None = None) -> None:
     """Print what a network is made of and what it costs in theory.
 
     Args:
-        file: the .onnx file (weights beside it are read where they stand) or .keras file; or SPACE:ARCHITECTURE as
-            zoo:resnet18; or torch:MODULE:CALLABLE, which imports that module.
+        file: the .onnx file (weights beside it are read where they stand), .keras or .tflite file; or
+            SPACE:ARCHITECTURE as zoo:resnet18; or torch:MODULE:CALLABLE, which imports that module.
         batch: images a run, where the network leaves them open; by default 1.
     """
     import pandas as pd
@@ -155,7 +155,8 @@ def show(file: str, batch: int | None = None) -> None:
     from datasets.networks.ops import VOCABULARY, macs, params
     from datasets.networks.reading import of_batch, read_model
 
-    network = of_batch(read_model(file, batch, weights=False, modules=True).network, batch)
+    model = read_model(file, batch, weights=False, modules=True)
+    network = of_batch(model.network, batch)
     size = network.batch or 1
     rows = []
     for op, sources in zip(network.ops[1:], network.sources()[1:], strict=True):
@@ -166,6 +167,8 @@ def show(file: str, batch: int | None = None) -> None:
     print(table.sort_values("MACs", ascending=False, kind="stable").to_string(), "\n")
     for name, value in totals(network).items():
         print(f"{name:12} {value:>16,}")
+    for note in model.notes:
+        print(f"\nNote: {note}")
     foreign = sorted(set(table.index) - VOCABULARY)
     for kind, count in uncounted(network).items():
         print(f"\nWarning: the MACs of {count} x {kind} are not known and not counted above.")

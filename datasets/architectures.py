@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 
 import numpy as np
 
@@ -89,6 +89,15 @@ class Space(ABC):
     kinds: ClassVar[tuple[str, ...]] = ()
     """Names of the node kinds of `graph`."""
 
+    @classmethod
+    def examples(cls) -> list[Self]:
+        """What the contract tests try."""
+        return [cls()]
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """The space's text form, which `datasets.spaces.parse_space` reads back."""
+
     @abstractmethod
     def parse(self, keys: Sequence[str]) -> Architectures:
         """Read texts; a malformed one raises `InputError`."""
@@ -112,6 +121,8 @@ class Space(ABC):
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
         """Unsized cell graphs with ops on nodes: kinds [A, N] (indices into `kinds`), adjacency [A, N, N] (bool,
         row = source). A space whose architectures differ in sizes only has none, and raises `InputError`."""
+        if self.kinds:
+            raise NotImplementedError(f"{type(self).__name__} names kinds of nodes, so it needs the method graph.")
         raise InputError(f"{self} has no graphs that differ; choose an encoder or a predictor that reads no graph.")
 
     @abstractmethod
@@ -136,7 +147,7 @@ class Space(ABC):
         return np.ones(len(decisions), dtype=bool)
 
     def repair(self, decisions: np.ndarray) -> np.ndarray:
-        """Decisions [A, n] of architectures, near any others in range: for optimisers that take decisions for free."""
+        """Decisions [A, n] of architectures, near any others in range: for optimizers that take decisions for free."""
         return decisions
 
     def feasible(self, archs: Architectures) -> np.ndarray:

@@ -27,7 +27,21 @@ HINT = "name a YAML file as those of configs"
 
 
 SHORT = (
-    *("space", "archs", "onnx", "limit", "backend", "protocol", "host", "core", "journal", "out", "ssh", "scheduler"),
+    *(
+        "space",
+        "archs",
+        "onnx",
+        "layers",
+        "limit",
+        "backend",
+        "protocol",
+        "host",
+        "core",
+        "journal",
+        "out",
+        "ssh",
+        "scheduler",
+    ),
     *("accuracy", "latency", "budget_ms", "device", "metric", "seed", "shots", "draws", "sampler"),
 )
 """Flags that have these names on every command, also where they are fields of a dataclass that a command takes:

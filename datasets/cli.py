@@ -88,10 +88,13 @@ def _explained(error: Exception, prog: str) -> str:
     """The sentence for a fault in the input; any other exception is raised again."""
     from jsonargparse import ArgumentError
 
+    from datasets.packages import EXTRAS, not_installed
     from datasets.records import InputError
 
     if isinstance(error, InputError):
         return str(error)
+    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
+        return f"This cannot be done here, because {not_installed(error.name)}."
     if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):  # how torch words it
         return OUT_OF_MEMORY
     if not isinstance(error, ArgumentError):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 
@@ -34,6 +34,11 @@ class Parts:
 
 class Split(ABC):
     """Parts measurements; the same generator state gives the same parts."""
+
+    @classmethod
+    def examples(cls, m: Measurements) -> list[Self]:
+        """What the contract tests try on these measurements of several devices."""
+        return [cls()]
 
     @abstractmethod
     def __call__(self, m: Measurements, rng: np.random.Generator) -> Parts:
@@ -91,6 +96,10 @@ class HeldOutDevices(Split):
     val: float = 0.1
     samples: int = 0
     sampler: Literal["own", "random"] = "own"
+
+    @classmethod
+    def examples(cls, m: Measurements) -> list[Self]:
+        return [cls(devices=(m.devices[-1].name,))]
 
     def __call__(self, m: Measurements, rng: np.random.Generator) -> Parts:
         if self.samples < 0:

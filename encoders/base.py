@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -26,31 +26,45 @@ class GraphBatch(NamedTuple):
     mask: np.ndarray
 
 
-class GraphEncoder(ABC):
+def require_graph(space: Space) -> None:
+    """Raise the space's own `InputError` where its architectures have no graphs."""
+    if not space.kinds:
+        space.graph(space.sample(0, np.random.default_rng(0)))
+
+
+class _Encoder:
+    @classmethod
+    def examples(cls) -> list[Self]:
+        """What the contract tests try: the usual one first. Each field that is not a bool needs an example with
+        another value, which shows that it matters."""
+        return [cls()]
+
+
+class GraphEncoder(_Encoder, ABC):
     """Architectures to graphs."""
 
     @abstractmethod
     def num_features(self, space: Space) -> int:
-        """Features of a node."""
+        """Features of a node; raises `InputError` where the encoder does not suit the space."""
 
     @abstractmethod
     def __call__(self, archs: Architectures) -> GraphBatch:
         """Encode a batch."""
 
 
-class VectorEncoder(ABC):
+class VectorEncoder(_Encoder, ABC):
     """Architectures to vectors."""
 
     @abstractmethod
     def num_features(self, space: Space) -> int:
-        """Length of the vector."""
+        """Length of the vector; raises `InputError` where the encoder does not suit the space."""
 
     @abstractmethod
     def __call__(self, archs: Architectures) -> np.ndarray:
         """Vectors [batch, features], float32."""
 
 
-class DeviceEncoder(ABC):
+class DeviceEncoder(_Encoder, ABC):
     """Devices to vectors."""
 
     num_features: int

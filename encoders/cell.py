@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from datasets.records import Architectures, InputError, Space
-from encoders.base import GraphBatch, GraphEncoder, VectorEncoder
+from encoders.base import GraphBatch, GraphEncoder, VectorEncoder, require_graph
 
 
 @dataclass
@@ -24,7 +25,12 @@ class CellGraph(GraphEncoder):
     pruned: bool = False
     global_node: bool = True
 
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(), cls(pruned=True)]
+
     def num_features(self, space: Space) -> int:
+        require_graph(space)
         return len(space.kinds) + self.global_node
 
     def __call__(self, archs: Architectures) -> GraphBatch:

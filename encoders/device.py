@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
@@ -26,6 +27,10 @@ class DeviceSpecs(DeviceEncoder):
 
     numbers: tuple[str, ...] = (*NUMBERS, "batch")
     kinds: tuple[str, ...] = KINDS
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(), cls(numbers=("clock_ghz",)), cls(kinds=("dsp",))]
 
     @property
     def num_features(self) -> int:  # type: ignore[override]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 
@@ -41,6 +42,10 @@ class Totals(VectorEncoder):
     columns: tuple[str, ...] = ("flops",)
     live: bool = False
 
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(), cls(("macs", "kernels"))]
+
     def num_features(self, space: Space) -> int:
         return len(self.columns)
 
@@ -65,6 +70,10 @@ class Joined(VectorEncoder):
     """
 
     parts: list[VectorEncoder] = field(default_factory=_decisions_and_totals)
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(), cls([Totals()])]
 
     def sizes(self, space: Space) -> list[int]:
         """Numbers that each part gives."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Self
 
 import numpy as np
 
 from datasets.records import Architectures, InputError, Space
-from encoders.base import VectorEncoder
+from encoders.base import VectorEncoder, require_graph
 
 _ENDS = ("input", "output")
 
@@ -24,7 +25,12 @@ class CellPaths(VectorEncoder):
 
     length: int = 3
 
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(), cls(length=2)]
+
     def num_features(self, space: Space) -> int:
+        require_graph(space)
         size = len(_ops(space))
         if self.length > 100_000 or size ** min(self.length, 17) > 100_000:
             raise InputError(

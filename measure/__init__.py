@@ -18,7 +18,7 @@ def objective(
     journal: Path | str = "runs/measure/objective.jsonl",
     **options: Any,
 ) -> Objective:
-    """A black box for any optimiser: integer decisions to a number to minimise, measured live.
+    """A black box for any optimizer: integer decisions to a number to minimise, measured live.
 
     Args:
         space: a space or its text, like nasbench201.

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
 import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,6 +14,7 @@ import numpy as np
 
 from datasets.networks.model import Model
 from datasets.networks.network import Network
+from datasets.packages import absent, not_installed
 from datasets.records import Architectures, Cost, CostModel, Device, InputError
 from datasets.spaces.nasbench201 import NasBench201
 from measure.apart import build_apart
@@ -120,7 +120,7 @@ class Backend(CostModel):
     def unavailable(self, build: bool = True) -> str:
         """Why this backend cannot run here (or not `build` here, either), in one sentence; nothing where it can."""
         missing = absent((*self.packages, *self.builders()) if build else self.packages)
-        reason = f"the package {missing[0]} is not installed" if missing else self.lacks()
+        reason = not_installed(missing[0]) if missing else self.lacks()
         return f"Backend {self.runtime} is not available here, because {reason}." if reason else ""
 
     def lacks(self) -> str:
@@ -223,13 +223,8 @@ three to fifteen in a row: fp16 0.05 to 0.25 %, bf16 0.2 to 0.8 %, int8 0.7 to 6
 and 29 %. An empty or mis-wired network is off by 1 or more."""
 
 
-def check_output(y: np.ndarray, model: Model, x: np.ndarray, precision: str) -> float:
-    """Relative error against the numpy reference; above the tolerance, or not finite, it raises `WrongOutput`."""
-    return compare_output(y, expected_output(model, x), precision)
-
-
 def compare_output(y: np.ndarray, expected: np.ndarray, precision: str) -> float:
-    """`check_output`, where it is known what is expected."""
+    """Relative error of an output; above the precision's tolerance, or not finite, it raises `WrongOutput`."""
     if y.shape != expected.shape:
         raise WrongOutput(f"The output has shape {y.shape}, not {expected.shape}.")
     size = np.linalg.norm(expected) or 1.0  # a small layer's ReLU may leave nothing but zeros
@@ -255,18 +250,6 @@ def with_weights(model: Network | Model, seed: int = 0) -> Model:
     """A model whose weights are there, seeded where it has none."""
     model = Model(model) if isinstance(model, Network) else model
     return model if model.weights is not None else replace(model, weights=make_weights(model.network, seed))
-
-
-def absent(packages: Iterable[str]) -> list[str]:
-    """Those that are not installed here."""
-    return [package for package in packages if not _installed(package)]
-
-
-def _installed(package: str) -> bool:
-    try:
-        return importlib.util.find_spec(package) is not None
-    except ModuleNotFoundError:  # of a.b, where there is no a
-        return False
 
 
 def make_input(network: Network, batch: int, seed: int = 0) -> np.ndarray:

@@ -19,9 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from datasets.files.reading import listed
 from datasets.networks.memory import memory
 from datasets.networks.model import Model
 from datasets.networks.network import FILES, Network
+from datasets.networks.ops import ITEM, VOCABULARY
 from datasets.networks.reading import read_model
 from datasets.records import Architecture, InputError, Space
 from measure.base import Backend, Built, Session, reference_network
@@ -35,7 +37,7 @@ class NetworkFile:
     """A network that stands in a file, which is read when its turn comes.
 
     Attributes:
-        space: the file's suffix, `onnx` or `keras`.
+        space: the file's suffix, `onnx`, `keras` or `tflite`.
         key: the file's name and what its bytes hash to.
         path: of the file.
     """
@@ -74,20 +76,40 @@ def shaped(network: Network, batch: int) -> Model:
 
 
 def name_file(path: Path) -> NetworkFile:
-    """What a campaign calls an ONNX or Keras file, as the readers do: its name and what its bytes hash to."""
+    """What a campaign calls a network's file, as the readers do: its name and what its bytes hash to."""
     from datasets.networks.onnx_file import file_key
 
-    return NetworkFile({".keras": "keras", ".pt2": "torch"}.get(path.suffix, "onnx"), file_key(path), path)
+    suffix = path.suffix.removeprefix(".")
+    return NetworkFile(suffix if suffix in FILES else "onnx", file_key(path), path)
 
 
 def read_subject(subject: NetworkFile | Network, batch: int) -> Model:
-    """The model in an ONNX file, which onnxruntime runs as it is; other runtimes run what was read from it. A Keras
-    file is always read. A network is a model already, whose weights are seeded."""
+    """The model in an ONNX file, which onnxruntime runs as it is; other runtimes run what was read from it. A Keras or
+    TFLite file is always read. A network is a model already, whose weights are seeded.
+
+    Raises:
+        InputError: the file cannot be read, or is a TFLite file that cannot be built again from what was read.
+    """
     if isinstance(subject, Network):
         return shaped(subject, batch)
     model = read_model(subject.path, batch)
+    if subject.space == "tflite":
+        _check_rebuilt(model.network)
     _check_memory(model.network)
     return model
+
+
+def _check_rebuilt(network: Network) -> None:
+    """Refuse a network that is not run from its own file, where the vocabulary of ops does not say all of it."""
+    others = {op.kind for op in network.ops} - VOCABULARY - {ITEM}
+    others |= {op.attrs["dtype"] for op in network.ops if "dtype" in op.attrs}
+    if others or (len(network.inputs), len(network.outputs)) != (1, 1):
+        more = f" with {listed(sorted(others))}" if others else ""
+        raise InputError(
+            f"{network.key} has {len(network.inputs)} inputs and {len(network.outputs)} outputs{more}; of TFLite files "
+            "only fp32 networks of one input, one output and known ops are measured. Give it as .onnx, or as the "
+            "network that it was written from."
+        )
 
 
 def _check_memory(network: Network) -> None:

@@ -135,6 +135,6 @@ def minimise(
 
 
 def draw(objective: Objective, evaluations: int, seed: int, tell: Callable[[float], Any] = lambda value: None) -> None:
-    """Random search: what an optimiser has to beat with as many evaluations."""
+    """Random search: what an optimizer has to beat with as many evaluations."""
     for row in objective.space.sample(evaluations, np.random.default_rng(seed)).decisions:
         tell(objective(row.tolist()))

@@ -192,7 +192,7 @@ def _subject(name: str, modules: bool) -> Subject:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
         return name_file(export_torch(name.removeprefix(TORCH), Path(folder)))
     if is_file(name):
-        return name_file(existing(Path(name), "name an ONNX or Keras file"))
+        return name_file(existing(Path(name), "name an .onnx, .keras or .tflite file"))
     return read_model(name, weights=False).network
 
 

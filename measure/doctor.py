@@ -170,8 +170,9 @@ def _runtimes() -> list[Finding]:
     findings = []
     for name, cls in sorted(backend_classes().items()):
         if why := cls().unavailable():
-            todo = "install what it needs, or measure on a machine that has it"
-            findings.append(_finding(name, why.removeprefix(f"Backend {name} is "), todo))
+            found, _, todo = why.removeprefix(f"Backend {name} is ").removesuffix(".").partition("; ")
+            todo = todo or "install what it needs, or measure on a machine that has it"
+            findings.append(_finding(name, f"{found}.", todo))
         else:
             versions = ", ".join(f"{package} {version}" for package, version in cls().versions().items())
             findings.append(_finding(name, f"available: {', '.join(cls.precisions)} ({versions})"))

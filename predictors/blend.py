@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from datasets.files.checkpoint import array
 from datasets.records import Architectures, InputError
 from encoders.cell import CellOneHot
+from encoders.flat import FlatVector
 from predictors.base import Log
 from predictors.gcn import GCN
 from predictors.linear import Linear
 from predictors.regressor import Inputs, Regressor
 from predictors.scaling import Scale
+from predictors.trees import XGBoost
 
 
 def _line_and_graph() -> list[Regressor]:
@@ -41,6 +43,11 @@ class Blend(Regressor):
         super().__post_init__()
         if not self.members or {member.metric for member in self.members} != {self.metric}:
             raise InputError(f"A blend needs members, and all of them must predict {self.metric}.")
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        few, many = XGBoost.examples()
+        return [cls(members=[Linear(encoder=FlatVector()), few]), cls(members=[Linear(), few]), cls(members=[many])]
 
     def arrays(self, archs: Architectures) -> Inputs:
         return {f"m{i}_{k}": v for i, member in enumerate(self.members) for k, v in member.arrays(archs).items()}

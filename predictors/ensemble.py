@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from datasets.records import InputError
 from predictors.base import Log, Relaxable
 from predictors.gcn import GCN
+from predictors.mlp import MLP
 from predictors.regressor import Inputs, Regressor
 from predictors.scaling import Scale
+from predictors.trees import XGBoost
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +41,11 @@ class Ensemble(Regressor):
                 f"An ensemble of {type(self.member).__name__} makes no sense: without a seed all are equal."
             )
         self.metric, self.scale, self.encoder = self.member.metric, self.member.scale, self.member.encoder
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        few, many = XGBoost.examples()
+        return [cls(member=few, size=3), cls(member=MLP.examples()[0], size=3), cls(member=many, size=2)]
 
     def _members(self) -> list[Regressor]:
         first = self.member.seed  # type: ignore[attr-defined]

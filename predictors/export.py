@@ -173,7 +173,7 @@ class OnnxPredictor(CostModel):
         try:
             inputs = self.encode(self.space_.sample(2, np.random.default_rng(0)))
             check_graph(model, inputs, self.metric, max(1, len(self.devices_)), self._description.chunk)
-            self._session = _session(content)
+            self._session = session(content)
             if np.isnan(self.run(inputs)).any():
                 raise ValueError("predictions are no numbers")
         except InputError:
@@ -211,7 +211,8 @@ class OnnxPredictor(CostModel):
         return lambda archs: self.predict(archs, device)
 
 
-def _session(content: bytes) -> Any:
+def session(content: bytes) -> Any:
+    """An onnxruntime session of a serialised model that was looked at, on one thread of the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()

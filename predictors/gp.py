@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -40,6 +40,10 @@ class GaussianProcess(Regressor):
     encoder: VectorEncoder = field(default_factory=Joined)
     most: int = 300
     floor: float = 1e-4
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(), cls(most=20), cls()]
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         from scipy.linalg import cho_solve

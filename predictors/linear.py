@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -25,6 +25,10 @@ class Linear(Regressor):
 
     scale: Scale = field(default_factory=lambda: Scale("linear"))
     encoder: VectorEncoder = field(default_factory=Totals)
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(), cls(encoder=Totals(("macs", "kernels", "moved_bytes")))]
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         a = np.column_stack([x["x"], np.ones(len(z))]).astype(float)
@@ -56,6 +60,8 @@ class Mean(Linear):
         encoder: any; it is not looked at.
     """
 
+    learns_to: ClassVar[float] = float("inf")
+
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         self.weights_ = np.zeros((x["x"].shape[1] + 1, z.shape[1]), dtype=np.float32)
 
@@ -74,6 +80,12 @@ class BetterFlops(Regressor):
     scale: Scale = field(default_factory=lambda: Scale("linear"))
     encoder: VectorEncoder = field(init=False, default_factory=lambda: Totals(("flops", "peak_bytes")))
     least: int = 3
+
+    learns_to: ClassVar[float] = 0.15  # of labels that are not of FLOPs alone
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(), cls(least=10_000), cls()]
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         flops, peak = x["x"].astype(float).T

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from predictors.regressor import Inputs, Regressor
 if TYPE_CHECKING:
     from torch import nn
 
-    from predictors.training import Training
+    from predictors.training import Batches, Training
 
 MOST_INPUTS = 10_000_000
 """Most numbers that one architecture may be for a network; a cell is a few hundred."""
@@ -56,6 +56,10 @@ class TorchPredictor(Regressor):
         return {name: np.zeros((1, *shape), np.float32) for name, shape in self._shapes_.items()}
 
     def to_onnx(self, x: Inputs) -> Any:
+        return self._exported(self.network_, x)
+
+    def _exported(self, network: nn.Module, x: Inputs) -> Any:
+        """An ONNX model of a network that takes such inputs by name."""
         import logging
         import warnings
 
@@ -67,7 +71,7 @@ class TorchPredictor(Regressor):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             program = torch.onnx.export(
-                self.network_,
+                network,
                 kwargs={name: torch.from_numpy(x[name]) for name in names},
                 input_names=names,
                 output_names=["z"],
@@ -100,9 +104,22 @@ class NeuralPredictor(TorchPredictor):
     loss: Literal["l1", "mse", "huber"] = "l1"
     seed: int = 0
 
+    @classmethod
+    def examples(cls) -> list[Self]:
+        quick = {"epochs": 3, "hidden": 16, "layers": 2}
+        thorough = {"epochs": 300, "hidden": 64, "layers": 3, "batch_size": 10, "learning_rate": 3e-3}
+        known = {f.name for f in fields(cls)}
+        return [cls(**{k: v for k, v in args.items() if k in known}) for args in (quick, thorough)]  # type: ignore[arg-type]
+
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
-        self.network_ = self._training()(lambda: self._network(x, z.shape[1]), x, z, val, log)
+        self.network_ = self._training()(lambda: self._network(x, z.shape[1]), x, z, val, log, self._batches)
         self._shapes_ = {name: list(value.shape[1:]) for name, value in x.items()}
+
+    def _batches(self, x: Inputs, z: np.ndarray, size: int, shuffle: bool) -> Batches:
+        """Inputs and labels in batches of a size."""
+        from predictors.training import Slices
+
+        return Slices(x, z, size, shuffle)
 
     def _training(self) -> Training:
         """How it is trained."""

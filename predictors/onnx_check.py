@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 OPS = frozenset(
-    """Add Cast Concat Div Equal Exp Expand Gather Gemm Greater LayerNormalization LeakyRelu Log MatMul Max Min Mul Pad
-    ReduceSum ReduceSumSquare Relu Reshape Shape Sigmoid Slice Softmax Split Squeeze Sub Sum Transpose
-    TreeEnsembleRegressor Unsqueeze Where""".split()  # noqa: SIM905
+    """Add Cast Concat Div Equal Exp Expand Gather Gemm Greater Identity LayerNormalization LeakyRelu Log MatMul Max Min
+    Mul Pad ReduceMax ReduceMean ReduceSum ReduceSumSquare Relu Reshape Shape Sigmoid Slice Softmax Split Squeeze Sub
+    Sum Tanh Transpose TreeEnsembleRegressor Unsqueeze Where""".split()  # noqa: SIM905
 )
 """All that exports of ours are made of."""
 MOST_NODES = 100_000

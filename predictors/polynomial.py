@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from itertools import combinations_with_replacement
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from datasets.files.checkpoint import array
 from encoders.base import VectorEncoder
+from encoders.flat import Totals
 from encoders.layer import LayerFeatures
 from predictors.base import Log
 from predictors.regressor import Inputs, Regressor
@@ -31,6 +32,10 @@ class Polynomial(Regressor):
     scale: Scale = field(default_factory=lambda: Scale("linear"))
     encoder: VectorEncoder = field(default_factory=LayerFeatures)
     degree: int = 4
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(encoder=Totals(("macs", "moved_bytes")), degree=2)]
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         std = x["x"].std(axis=0)

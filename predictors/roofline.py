@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -30,6 +30,12 @@ class Roofline(Regressor):
     scale: Scale = field(init=False, default_factory=lambda: Scale("linear"))
     encoder: VectorEncoder = field(default_factory=lambda: Totals(("macs", "moved_bytes")))
     steps: int = 2000
+
+    learns_to: ClassVar[float] = 0.2  # of labels that are a sum, not a maximum
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(steps=100), cls(steps=3), cls(steps=100)]
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         y, work = self.scale.inverse(z), x["x"].astype(float)

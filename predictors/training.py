@@ -1,5 +1,5 @@
-"""Trains `NeuralPredictor`s with Lightning. HELP, the device network, the optimizer network and NetAdapt have training
-loops of their own."""
+"""Trains `NeuralPredictor`s with Lightning. What has no batches of labels is fitted by `predictors.descent`: HELP, a
+GCN on a few labels, the device network and the optimizer network."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import signal
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import lightning
 import numpy as np
@@ -17,6 +17,7 @@ import torch
 from torch import nn
 
 from predictors.base import Log
+from predictors.descent import one_cycle
 from predictors.regressor import Inputs
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
@@ -34,18 +35,25 @@ class Training:
     seed: int
 
     def __call__(
-        self, make: Callable[[], nn.Module], x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log
+        self,
+        make: Callable[[], nn.Module],
+        x: Inputs,
+        z: np.ndarray,
+        val: tuple[Inputs, np.ndarray] | None,
+        log: Log,
+        batches: Callable[[Inputs, np.ndarray, int, bool], Batches],
     ) -> nn.Module:
         """Make a network and train it on inputs [A, ...] and scaled labels [A, D]; NaN labels do not count.
 
-        The global random state of torch is left as it was.
+        `batches` divides inputs and labels into batches of a size, shuffled or not. The global random state of torch is
+        left as it was.
         """
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         with torch.random.fork_rng(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", module="lightning")
             torch.manual_seed(self.seed)
-            batches = _Batches(x, z, self.batch_size, shuffle=True)
-            module = _Regression(self, make(), len(batches), log)
+            train = batches(x, z, self.batch_size, True)
+            module = _Regression(self, make(), len(train), log)
             trainer = lightning.Trainer(
                 max_epochs=self.epochs,
                 accelerator="cpu",
@@ -57,10 +65,10 @@ class Training:
                 num_sanity_val_steps=0,
                 check_val_every_n_epoch=10,
             )
-            held = None if val is None else _Batches(*val, 4096, shuffle=False)
+            held = None if val is None else batches(*val, 4096, False)
             before = signal.getsignal(signal.SIGINT)
             try:
-                trainer.fit(module, batches, held)
+                trainer.fit(module, train, held)
             except SystemExit:  # Lightning's answer to Ctrl-C, which it ignores from then on
                 signal.signal(signal.SIGINT, before)
                 raise KeyboardInterrupt from None
@@ -78,7 +86,15 @@ class Training:
         return optimizer, one_cycle(optimizer, self.learning_rate, self.epochs * steps)
 
 
-class _Batches:
+class Batches(Protocol):
+    """Gives batches anew each time it is iterated over."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
+class Slices:
     """Slices tensors that are in memory anyway; a DataLoader would touch every row in Python."""
 
     def __init__(self, x: Inputs, z: np.ndarray, size: int, shuffle: bool) -> None:
@@ -105,12 +121,6 @@ class _OfKnown(nn.Module):
     def forward(self, predicted: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
         known = ~torch.isnan(z)
         return self.loss(predicted[known], z[known])
-
-
-def one_cycle(optimizer: torch.optim.Optimizer, peak: float, steps: int) -> torch.optim.lr_scheduler.LRScheduler:
-    """A tenth of the steps warms up, the others fall to zero along a cosine."""
-    share = 0.1 if steps != 10 else 0.15  # torch divides by zero where the warm-up is one step
-    return torch.optim.lr_scheduler.OneCycleLR(optimizer, peak, total_steps=steps, pct_start=share)
 
 
 class PairHinge(nn.Module):

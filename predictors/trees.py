@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -39,6 +39,10 @@ class XGBoost(Regressor):
     columns: float = 0.8
     min_child_weight: float = 1.0
     seed: int = 0
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(trees=20), cls(trees=400, depth=6, subsample=1.0, columns=1.0, min_child_weight=0.1)]
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         self.boosters_ = []

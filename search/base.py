@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 
@@ -168,6 +169,11 @@ class Search(ABC):
     """
 
     measurements: int = 0
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        """What the contract tests try."""
+        return [cls()]
 
     @abstractmethod
     def __call__(self, problem: Problem, rng: np.random.Generator, progress: Progress = silent) -> Decision:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 
@@ -47,6 +47,10 @@ class Bisection(Search):
 
     def __post_init__(self) -> None:
         _check_share(self.delta)
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(), cls(equation="weighted"), cls(refine=True)]
 
     def __call__(self, problem: Problem, rng: np.random.Generator, progress: Progress = silent) -> Decision:
         ledger = Ledger(problem, self.measurements, progress)

@@ -28,16 +28,15 @@ from measure.backends.ort import OnnxRuntime
 from measure.base import reference_network
 from predictors.export import OnnxPredictor, export
 from predictors.gcn import GCN, BrpGCN
-from predictors.networks.layer_costs import LAYERS
-from predictors.networks.layer_sum import LayerSum, read_tables
+from predictors.networks.layer_sum import LayerSum
+from predictors.networks.learnt import LAYERS, Learnt, read_tables
 from predictors.networks.pieces import pieces
 from predictors.networks.price import price
 from predictors.new_devices.conditioned import Conditioned
 from predictors.regressor import Regressor
 from predictors.trees import XGBoost
-from search.netadapt.layer_table import LayerTable
 from search.netadapt.widths import Exact, Priced, Sequential
-from studies.netadapt.study import groups_of, table_path, walk
+from studies.netadapt.study import fitted, groups_of, walk
 from studies.perfnetrt.networks import layers_200
 
 Work = Callable[[], object]
@@ -145,14 +144,15 @@ def _pricing() -> dict:
     """A network of 200 layers as a whole, from its shapes to its price, by a predictor of 1,000 layers of each kind."""
     tables = read_tables(Path("datasets/bundled"), LAYERS)
     few = {kind: m.where(archs=np.arange(1000)) for kind, m in zip(LAYERS, tables, strict=True)}
-    predictor, network = LayerSum().learn_layers(few), layers_200()
+    layers, network = Learnt().fit(few), layers_200()
+    predictor = LayerSum.summing(layers)
     found = pieces(network)
     return side_by_side(
         f"price a network of {len(found)} layers on one of three devices, networks",
         1,
         lambda: price(predictor, network, predictor.devices_[0]),
         "its layers one by one",
-        lambda: [predictor.sums([[piece]]) for piece in found],
+        lambda: [layers.of_pieces([piece]) for piece in found],
     )
 
 
@@ -188,7 +188,7 @@ def _new_device() -> list[dict]:
 def _narrowing() -> dict:
     """All proposals of NetAdapt without training, AlexNet, delta 0.05, by our search for widths and by the sequential
     one, both from one table."""
-    model = Priced(groups_of("zoo", "alexnet"), LayerTable.read(table_path("zoo")))
+    model = Priced(groups := groups_of("zoo", "alexnet"), fitted(groups, "zoo"))
     proposals = len(walk(Exact(model), 0.05).asked)
     return side_by_side("AlexNet's proposals, exact search", proposals, lambda: walk(Exact(model), 0.05),
                         "sequential search, same table", lambda: walk(Sequential(model), 0.05))  # fmt: skip

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from datasets.packages import EXTRAS, absent, not_installed
 from datasets.records import Architectures, Device, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 
@@ -54,16 +55,31 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 _ROWS: dict[str, dict] = {}
 
 
+def needs(*packages: str) -> None:
+    """Skip the test, or the file of tests, where a package is not installed, and say what installs it."""
+    for package in absent(packages):
+        pytest.skip(not_installed(package), allow_module_level=True)
+
+
 def implementations(package: str, kind: type) -> list[type]:
     """Every concrete dataclass of a kind that a package defines: what the contract tests run on."""
     module = importlib.import_module(package)
     names = [m.name for m in pkgutil.walk_packages(module.__path__, f"{package}.") if not m.name.endswith("__main__")]
     found = {}
     for name in names:
-        for cls in vars(importlib.import_module(name)).values():
-            if inspect.isclass(cls) and issubclass(cls, kind) and is_dataclass(cls) and not inspect.isabstract(cls):
+        try:
+            module = importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name not in EXTRAS:
+                raise
+            continue  # what needs an extra that is not installed here
+        for cls in vars(module).values():
+            if inspect.isclass(cls) and issubclass(cls, kind) and is_dataclass(cls):
                 found[f"{cls.__module__}.{cls.__qualname__}"] = cls
-    return [found[name] for name in sorted(found)]
+    for name, cls in found.items():
+        if inspect.isabstract(cls) and not cls.__subclasses__():  # it would not be tested, and nobody would notice
+            raise TypeError(f"{name} lacks {', '.join(sorted(cls.__abstractmethods__))}")
+    return [found[name] for name in sorted(found) if not inspect.isabstract(found[name])]
 
 
 def run(*arguments: str, **options) -> subprocess.CompletedProcess:

@@ -40,6 +40,7 @@ MAY_IMPORT = {
         "predictors.base",
         "predictors.belief",
         "predictors.config",
+        "predictors.descent",
         "predictors.export",
         "predictors.networks",
         "predictors.scaling",
@@ -53,6 +54,7 @@ MAY_IMPORT = {
         "datasets.networks",
         "datasets.devices",
         "datasets.files",
+        "datasets.packages",
     },
 }
 KINDS = {"datasets": Dataset, "predictors": Predictor, "splits": Split}
@@ -111,6 +113,15 @@ def test_every_configuration_parses_to_an_object(path: Path) -> None:
     thing = parser.instantiate_classes(parser.parse_object({"it": yaml.safe_load(path.read_text())})).it
     assert isinstance(thing, KINDS[path.parent.name])
     assert yaml.safe_load(path.read_text())["class_path"].endswith(type(thing).__name__)
+
+
+def test_something_refers_to_every_configuration() -> None:
+    """A page, a target, a module, a test or another configuration names each file."""
+    sources = [path for kind in ("*.md", "*.py", "*.yaml", "*.ipynb") for path in ROOT.rglob(kind)]
+    ours = (p for p in sources if not {"runs", ".venv"} & set(p.relative_to(ROOT).parts))
+    words = {path: set(re.findall(r"\w+", path.read_text())) for path in [*ours, ROOT / "Makefile"]}
+    for path in (ROOT / "configs").rglob("*.yaml"):
+        assert any(path.stem in found for other, found in words.items() if other != path), path
 
 
 def test_help_is_fast_and_explains_every_flag() -> None:

@@ -45,10 +45,14 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     return merge_rows(table), _read_meta(meta, path)
 
 
-def read_values(path: Path) -> pd.DataFrame:
-    """The columns space, key, device, metric and value of a table, whether it has metadata or not; as `read_table`
-    raises, and for a value that is not finite or not positive."""
-    table, _ = read_parquet(path, IDENTITY, ("value",), _HINT)
+def read_values(path: Path) -> tuple[pd.DataFrame, list[Device]]:
+    """The columns space, key, device, metric and value of a table, whether it has metadata or not, and its devices by
+    their names; one that no metadata describe has nothing but its name.
+
+    Raises:
+        InputError: as `read_table`'s, and for a value that is not finite or not positive.
+    """
+    table, meta = read_parquet(path, IDENTITY, ("value",), _HINT)
     _check_keys(table, path)
     values = table["value"].to_numpy(float)
     if (bad := ~((values > 0) & (values < math.inf))).any():
@@ -57,7 +61,10 @@ def read_values(path: Path) -> pd.DataFrame:
             f"{path}, row {row}: value {values[row]} of {shortened(table['key'].iloc[row], 60)} is not a positive "
             "number; leave that row out."
         )
-    return merge_rows(table)
+    described = _read_meta(meta, path)["devices"] if b"gnomon" in meta else []
+    known = {device["name"]: Device(**device) for device in described}
+    names = sorted(table["device"].dropna().unique())
+    return merge_rows(table), [known.get(name) or Device(name, name, "unknown") for name in names]
 
 
 def _check_keys(table: pd.DataFrame, path: Path) -> None:

@@ -63,7 +63,7 @@ def read_pt2(path: Path, batch: int | None = None) -> Model:
         ) from error
     try:
         reader = TorchReader(_program(document, path), str(path))
-        network = check_network(reader.read("torch", file_key(path)))
+        network = check_network(reader.read("pt2", file_key(path)))
     except _DAMAGED as error:
         why = shortened(f"{type(error).__name__}: {error}", 100)
         raise InputError(f"The graph in {path} is damaged ({why}); export the module again.") from error

@@ -14,7 +14,7 @@ from datasets.networks.collection import AnyNetwork, Networks
 from datasets.networks.model import Model
 from datasets.networks.network import KEYED_BY_JSON, Network, of_key
 
-SUFFIXES = (".onnx", ".keras", ".pt2")
+SUFFIXES = (".onnx", ".keras", ".tflite", ".pt2")
 TORCH = "torch:"
 """What names of torch modules begin with: `torch:torchvision.models:resnet50`."""
 
@@ -25,10 +25,10 @@ def read_model(
     """The network that a text names.
 
     Args:
-        name: an ONNX or Keras file, one of torch.export (.pt2), or an architecture of a space after the space's text
-            form and a colon: `zoo:resnet18`, `nasbench201(cells=1):|nor_conv_3x3~0|+...`.
+        name: an ONNX, Keras or TFLite file, one of torch.export (.pt2), or an architecture of a space after the space's
+            text form and a colon: `zoo:resnet18`, `nasbench201(cells=1):|nor_conv_3x3~0|+...`.
         batch: samples per run, where a file leaves it open; networks of spaces leave it open still (`of_batch`).
-        weights: whether the weights of a Keras file or a torch module are read too.
+        weights: whether the weights of a Keras or TFLite file or a torch module are read too.
         space: text form of the space of which a name without a space is an architecture.
         modules: whether `torch:module:callable` is a name too. It imports the module, which runs its code: for texts of
             a command line only, never for those that stand in a file.
@@ -49,6 +49,10 @@ def read_model(
         from datasets.networks.pt2_file import read_pt2
 
         return read_pt2(Path(text), batch)
+    if text.endswith(".tflite"):
+        from datasets.networks.tflite_file import read_tflite
+
+        return read_tflite(Path(text), batch, weights)
     if is_file(text):
         from datasets.networks.onnx_file import read_onnx
 
@@ -129,8 +133,8 @@ def space_and_key(name: str, space: str = "") -> tuple[str, str]:
     if space:
         return space, name
     raise InputError(
-        f"There is no file {shortened(name)}; a network is an .onnx, .keras or .pt2 file, or SPACE:ARCHITECTURE as in "
-        "zoo:resnet18."
+        f"There is no file {shortened(name)}; a network is an .onnx, .keras, .tflite or .pt2 file, or "
+        "SPACE:ARCHITECTURE as in zoo:resnet18."
     )
 
 

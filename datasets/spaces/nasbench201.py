@@ -83,14 +83,9 @@ class NasBench201(Space):
         kinds = np.concatenate([np.tile(np.array([0, 1], np.int8), (a, 1)), archs.decisions + 2], axis=1)
         return kinds, np.broadcast_to(_LINE_GRAPH, (a, 8, 8))
 
-    def unique_string(self, archs: Architectures) -> list[str]:
-        """The benchmark's own text of a cell's function (6,466 classes): a term is `#` where its op is `none` or its
-        source is exactly `#`, so sums that hold a zero beside other terms, or two zeros, keep it."""
-        return [_unique_string(tuple(row)) for row in archs.decisions.tolist()]
-
     def canonical(self, archs: Architectures) -> list[str]:
         """Text of the function with zero terms dropped, recursively, and a skipped sum merged into the sum it joins
-        (4,930 classes, each a union of `unique_string`'s); the cells without a path are all `#`."""
+        (4,930 classes, each a union of the benchmark's own 6,466); the cells without a path are all `#`."""
         return [_canonical(tuple(row)) for row in archs.decisions.tolist()]
 
     def connected(self, archs: Architectures) -> np.ndarray:
@@ -190,22 +185,6 @@ def _parse(key: str) -> tuple[int, ...]:
         if op not in OPS:
             raise InputError(f"'{op}' in '{key}' is not an op of NAS-Bench-201; its ops are {', '.join(OPS)}.")
     return tuple(OPS.index(op) for op in match.groups())
-
-
-@cache
-def _unique_string(ops: tuple[int, ...]) -> str:
-    nodes = ["0"]
-    for target in (1, 2, 3):
-        terms = []
-        for (source, end), op in zip(EDGES, ops, strict=True):
-            if end != target:
-                continue
-            if op == _NONE or nodes[source] == "#":
-                terms.append("#")
-            else:
-                terms.append(nodes[source] if op == _SKIP else f"({nodes[source]})@{OPS[op]}")
-        nodes.append("+".join(sorted(terms)))
-    return nodes[3]
 
 
 @cache

@@ -5,17 +5,18 @@ The network is the space's own expansion, built by `builders.torch_module` and s
 
 from __future__ import annotations
 
-import math
 import platform
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
 
 from datasets.records import Architectures, InputError
+from measure.accuracy.classifier import batches_of, learn, pixels
 from measure.accuracy.digits import Task
 from measure.accuracy.training import Training
 from measure.bench import Row, here
@@ -35,41 +36,14 @@ def accuracy(training: Training, key: str, task: Task, seed: int = 0) -> float:
     torch.set_num_threads(1)
     network, fold = training.network(key)
     module = NetworkModule(network, make_weights(network, seed))
-    _fit(module, training, _pixels(task.train_images, fold), torch.from_numpy(task.train_labels), seed)
+    images, labels = pixels(task.train_images, fold), torch.from_numpy(task.train_labels)
+    steps = training.epochs * (len(images) // training.batch)
+    batches, settings = batches_of(len(images), training.batch, steps, seed), (training.rate, training.decay)
+    learn(module, partial(_logits, module), images, labels, batches, *settings, training.smoothing)
     module.eval()
     with torch.inference_mode():
-        found = [_logits(module, x).argmax(1) for x in _pixels(task.test_images, fold).split(250)]
+        found = [_logits(module, x).argmax(1) for x in pixels(task.test_images, fold).split(250)]
     return 100 * float(np.mean(torch.cat(found).numpy() == task.test_labels))
-
-
-def _fit(module: torch.nn.Module, training: Training, images: torch.Tensor, labels: torch.Tensor, seed: int) -> None:
-    optimiser = torch.optim.AdamW(
-        module.parameters(), training.rate, betas=(0.9, 0.99), weight_decay=training.decay, fused=True
-    )
-    steps = len(images) // training.batch
-    total = training.epochs * steps
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda step: min(4 * (step + 1), 4 * (total - step) / 3) / total
-    )
-    rng = np.random.default_rng(seed)
-    module.train()
-    for _ in range(training.epochs):
-        order = torch.from_numpy(rng.permutation(len(images)))
-        for chosen in order[: steps * training.batch].split(training.batch):
-            logits = _logits(module, images[chosen])
-            loss = torch.nn.functional.cross_entropy(logits, labels[chosen], label_smoothing=training.smoothing)
-            if not math.isfinite(loss.item()):
-                raise FloatingPointError("the loss is no longer a finite number")
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-
-
-def _pixels(images: np.ndarray, fold: int) -> torch.Tensor:
-    """Images [n, 3, 32, 32] of bytes as what a network reads: [n, 3 k^2, 32 / k, 32 / k], -2 to 2, bfloat16."""
-    x = torch.nn.functional.pixel_unshuffle(torch.from_numpy(images), fold)
-    return (x.to(torch.float32) / 63.75 - 2).to(torch.bfloat16)
 
 
 def _logits(module: torch.nn.Module, x: torch.Tensor) -> torch.Tensor:

@@ -6,15 +6,13 @@ that it sees all of them; where it is larger, images are enlarged.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -22,6 +20,7 @@ from datasets.files.cifar10 import read_cifar10
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
 from datasets.records import InputError
+from measure.accuracy.classifier import batches_of, learn, pixels
 from measure.accuracy.digits import CLASSES, SIDE, Digits, Task
 from measure.builders.torch_module import NetworkModule
 
@@ -88,27 +87,12 @@ class Tuning:
             module = to_module(network, weights).to(self.device)
             images, labels = self._part(network, "train")
             highest = self.rate * min(1, steps / (4 * self.ramp))
-            optimiser = torch.optim.AdamW(
-                module.parameters(), highest, betas=(0.9, 0.99), weight_decay=self.decay, fused=True
-            )
-            schedule = torch.optim.lr_scheduler.LambdaLR(
-                optimiser, lambda step: min(4 * (step + 1), 4 * (steps - step) / 3) / steps
-            )
-            module.train()
             for part in module.modules():
                 if isinstance(part, nn.BatchNorm2d):  # in few steps too, nine tenths of its statistics become new
                     part.momentum = max(0.1, 1 - 0.1 ** (1 / max(steps, 1)))
-            for chosen in _batches(len(images), self.batch, steps, seed):
-                logits = self._logits(module, images[chosen], network)
-                loss = nn.functional.cross_entropy(
-                    logits, labels[chosen].to(self.device), label_smoothing=self.smoothing
-                )
-                if not math.isfinite(loss.item()):
-                    raise FloatingPointError("the loss is no longer a finite number; tune with a lower rate")
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
-                schedule.step()
+            batches = batches_of(len(images), self.batch, steps, seed)
+            logits = partial(self._logits, module, network)
+            learn(module, logits, images, labels, batches, highest, self.decay, self.smoothing)
             return from_module(module)
 
     def accuracy(self, network: Network, weights: Weights, part: Literal["holdout", "test"] = "holdout") -> float:
@@ -122,7 +106,7 @@ class Tuning:
         with _one_thread(self.device), torch.inference_mode():
             module = to_module(network, weights).to(self.device).eval()
             images, labels = (values[: self.scored or None] for values in self._part(network, part))
-            found = torch.cat([self._logits(module, x, network).cpu() for x in images.split(250)])
+            found = torch.cat([self._logits(module, network, x).cpu() for x in images.split(250)])
             right = (found.argmax(1) == labels).double().mean()
             return 100 * float(right), float(nn.functional.cross_entropy(found.double(), labels))
 
@@ -144,7 +128,7 @@ class Tuning:
         chosen = slice(None, end) if part == "train" else slice(end, None)
         return images[chosen], labels[chosen]
 
-    def _logits(self, module: nn.Module, x: torch.Tensor, network: Network) -> torch.Tensor:
+    def _logits(self, module: nn.Module, network: Network, x: torch.Tensor) -> torch.Tensor:
         """Class scores [n, classes], fp32."""
         x, side = x.to(self.device, torch.float32), network.ops[0].attrs["shape"][-1]
         if x.shape[-1] < side:
@@ -174,14 +158,6 @@ def from_module(module: NetworkModule) -> Weights:
 _NORM = {"scale": "weight", "shift": "bias", "mean": "running_mean", "var": "running_var"}
 
 
-def _batches(images: int, batch: int, steps: int, seed: int) -> list[torch.Tensor]:
-    """Positions of the images of every step: one random order after another."""
-    rng = np.random.default_rng(seed)
-    passes = max(1, -(-steps // max(1, images // batch)))
-    orders = [torch.from_numpy(rng.permutation(images))[: images // batch * batch or images] for _ in range(passes)]
-    return [chosen for order in orders for chosen in order.split(batch)][:steps]
-
-
 def _fold(shape: tuple[int, ...]) -> int:
     """How many pixels a side are folded into channels for a network that reads this shape."""
     channels, height, width = shape
@@ -198,13 +174,8 @@ def _fold(shape: tuple[int, ...]) -> int:
 def _data(task: Digits | Cifar10, fold: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """The task's images, k x k pixels folded into channels, -2 to 2 (kept in bfloat16, half the memory), and labels."""
     drawn = task.draw()
-
-    def pixels(images: np.ndarray) -> torch.Tensor:
-        x = nn.functional.pixel_unshuffle(torch.from_numpy(images), fold)
-        return (x.to(torch.float32) / 63.75 - 2).to(torch.bfloat16)
-
     train, test = torch.from_numpy(drawn.train_labels), torch.from_numpy(drawn.test_labels)
-    return pixels(drawn.train_images), train, pixels(drawn.test_images), test
+    return pixels(drawn.train_images, fold), train, pixels(drawn.test_images, fold), test
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from measure.base import Backend, Kernel, Session, calibration_inputs
 
 @dataclass
 class OnnxRuntime(Backend):
-    """One thread, all graph optimisations. int8: static QDQ of the pre-processed model (batch norms folded),
+    """One thread, all graph optimizations. int8: static QDQ of the pre-processed model (batch norms folded),
     unsigned activations and signed per-channel weights, calibrated on seeded inputs.
 
     Attributes:

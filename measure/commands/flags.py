@@ -45,8 +45,8 @@ class Subjects:
             single layers, which --archs lists as `python -m search layers` does; networks: networks as --onnx takes
             them, which --archs lists.
         archs: a file of architectures instead of random ones, one a line.
-        onnx: networks instead, separated by commas: .onnx or .keras files, SPACE:ARCHITECTURE as zoo:resnet18, or
-            torch:MODULE:CALLABLE, which imports that module.
+        onnx: networks instead, separated by commas: .onnx, .keras or .tflite files, SPACE:ARCHITECTURE as
+            zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
         limit: how many distinct random architectures; a larger number only adds to a smaller one. A small space is
             taken in its own order.
         seed: of the random architectures.
@@ -68,7 +68,7 @@ class Subjects:
         at_least(1, MOST_ARCHITECTURES, limit=self.limit)
         at_least(0, seed=self.seed)
         if self.block and self.layers:
-            raise InputError("A block is no layer; leave one of --subjects.block and --subjects.layers out.")
+            raise InputError("A block is no layer; leave one of --subjects.block and --layers out.")
         if self.block and self.files:
             raise InputError(
                 "A block is part of a search space's networks; leave --subjects.block out, or name a space."

@@ -16,8 +16,8 @@ def build(
     """Write the file that a runtime loads (.onnx, .tflite, .keras, ...), with seeded weights.
 
     Args:
-        arch: the architecture, in the text form of the space; or a network by its own name: an .onnx or .keras file,
-            SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
+        arch: the architecture, in the text form of the space; or a network by its own name: an .onnx, .keras or .tflite
+            file, SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
         space: its space, with its skeleton.
         backend: whose file, name[:precision[:batch]].
         block: the space's basic block alone instead of the whole network.
@@ -65,8 +65,8 @@ def timeline(arch: str, space: str = "nasbench201", backend: str = "ort", core: 
     """Print the kernels of one run by the runtime's own profiler.
 
     Args:
-        arch: the architecture, in the text form of the space; or a network by its own name: an .onnx or .keras file,
-            SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
+        arch: the architecture, in the text form of the space; or a network by its own name: an .onnx, .keras or .tflite
+            file, SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
         space: its space, with its skeleton.
         backend: one runtime that keeps a timeline: ort, openvino, eager, ...
         core: pin this process to one processor core.

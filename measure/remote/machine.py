@@ -16,8 +16,9 @@ from typing import Any, Literal
 import numpy as np
 
 from datasets.networks.model import Model, weights_to_npz
+from datasets.packages import absent, not_installed
 from datasets.records import InputError
-from measure.base import Backend, absent, expected_output, make_input, reference_network, with_weights
+from measure.base import Backend, expected_output, make_input, reference_network, with_weights
 from measure.bench import Prepare, Row, Subject, network_of
 from measure.campaign import Journal
 from measure.remote.messages import Message, describe_backend
@@ -135,10 +136,10 @@ class Remote:
         for backend in backends:
             if self.build == "here":
                 missing = absent(backend.builders())
-                reason = f"the package {missing[0]} is not installed" if missing else backend.bound
+                reason = not_installed(missing[0]) if missing else backend.bound
                 if reason:
                     raise InputError(
-                        f"Backend {backend.runtime} cannot be built here, because {reason}; say --remote.build there."
+                        f"Say --remote.build there: backend {backend.runtime} cannot be built here, because {reason}."
                     )
             why = self.ask("unavailable", backend=describe_backend(backend), build=self.build == "there")
             if why:

@@ -31,8 +31,8 @@ def predict(
         device: name of a device it was fitted on; may be left out where there is only one.
         arch: one architecture, in the text form of the predictor's space.
         archs: a file of architectures instead, one a line.
-        network: a network instead, of a predictor of networks: an .onnx or .keras file, SPACE:ARCHITECTURE as
-            zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
+        network: a network instead, of a predictor of networks: an .onnx, .keras or .tflite file,
+            SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
         batch: images a run of that network, where it leaves them open; by default 1.
         out: picture that the network's layers are drawn to (.png); by default none is drawn.
         level: 0.9 also prints the ends of the interval that a new measurement falls into with probability 0.9; of a

@@ -17,8 +17,11 @@ def layerwise(
     tables: Path = Path("datasets/bundled"),
     networks: str = "zoo,convnet",
     devices: str = "",
+    lut: Path | None = None,
 ) -> None:
     """Learn the tables of single layers and write one file that prices any network: `predict --network` reads it.
+
+    With `lut` it prices the networks whose layers a table holds, by these.
 
     Args:
         out: the file.
@@ -27,23 +30,34 @@ def layerwise(
         networks: tables of whole networks in the same folder that correct the sums of layers, separated by commas; '':
             none.
         devices: the names of devices to learn, separated by commas; by default all that the layers' tables share.
+        lut: instead of `tables`, a look-up table of some networks' own layers, as `python -m measure run --layers true`
+            (or `--space layers`) and `measure table` write it; whole networks in it correct the sums.
     """
-    from predictors.networks.layer_costs import LAYERS
-    from predictors.networks.layer_sum import LayerSum, read_tables
-
-    check_writable(out, *Path(tables).glob("*.parquet"))
-    chosen = [name for name in devices.split(",") if name]
-    layers = dict(zip(LAYERS, read_tables(tables, LAYERS, chosen), strict=True))
-    whole = read_tables(tables, [name for name in networks.split(",") if name], chosen)
-    predictor = LayerSum.of(layer) if layer else LayerSum()
-    predictor.tables = tables
+    from predictors.networks.layer_sum import LayerSum
+    from predictors.networks.learnt import LAYERS, Learnt, read_tables
 
     def log(message: str, **numbers: float) -> None:
         print(message)
 
-    predictor.learn_layers(layers, log)
+    if lut is not None:
+        if layer or devices:
+            raise InputError("A look-up table (--lut) has its own devices and learns no layers: leave the others out.")
+        check_writable(out, lut)
+        _written(LayerSum.tabulated(lut, log=log), out)
+        return
+    check_writable(out, *Path(tables).glob("*.parquet"))
+    chosen = [name for name in devices.split(",") if name]
+    layers = dict(zip(LAYERS, read_tables(tables, LAYERS, chosen), strict=True))
+    whole = read_tables(tables, [name for name in networks.split(",") if name], chosen)
+    costs = Learnt.by(layer) if layer else Learnt()
+    costs.tables = tables
+    predictor = LayerSum.summing(costs.fit(layers, log))
     if whole:
         predictor = predictor.calibrated(Measurements.concat(whole), log)
+    _written(predictor, out)
+
+
+def _written(predictor: Predictor, out: Path) -> None:
     predictor.save(out)
     print(f"{out}: prices networks on {', '.join(device.name for device in predictor.devices_)}")
 
@@ -55,8 +69,8 @@ def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0, sp
         file: a predictor.pt that can adapt, fitted on other devices; or a file that `layerwise` wrote.
         n: how many.
         archs: a file of the architectures to choose among, one a line; by default 2,000 random connected ones. For a
-            file that `layerwise` wrote, lines may also be names of .onnx or .keras files, or SPACE:ARCHITECTURE as
-            zoo:resnet18; `measure run --space networks --archs` then reads what is printed.
+            file that `layerwise` wrote, lines may also be names of .onnx, .keras or .tflite files, or
+            SPACE:ARCHITECTURE as zoo:resnet18; `measure run --space networks --archs` then reads what is printed.
         seed: of what is drawn.
         space: of the networks to choose among, for a file that `layerwise` wrote; others know theirs.
     """

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Literal
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Literal, Self
 
 from encoders.base import VectorEncoder
+from encoders.flat import Totals
 from encoders.layer import LayerFeatures
 from predictors.neural import NeuralPredictor
 from predictors.regressor import Inputs
@@ -43,6 +44,12 @@ class PerfNetRT(NeuralPredictor):
     encoder: VectorEncoder = field(default_factory=LayerFeatures)
     widths: tuple[int, ...] = (32, 64, 128, 256)
     halving: int = 40
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        quick = cls(encoder=Totals(("macs", "kernels", "moved_bytes")), epochs=20, batch_size=20)
+        thorough = replace(quick, epochs=300, halving=60, batch_size=10, learning_rate=0.01)
+        return [quick, replace(quick, widths=(8, 16), halving=10), thorough]
 
     def _network(self, x: Inputs, outputs: int) -> nn.Module:
         from predictors.torch_modules import DenseNet

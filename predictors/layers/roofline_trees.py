@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -12,6 +12,8 @@ import numpy as np
 from datasets.files.checkpoint import number
 from datasets.records import Architectures, Cost, Device, InputError, Measurements
 from encoders.base import VectorEncoder
+from encoders.cell import CellOneHot
+from encoders.flat import Totals
 from encoders.layer import LayerPhysics, LayerWork
 from predictors.base import Log
 from predictors.new_devices.few_shot import draw, given, new_one, read_samples
@@ -41,6 +43,12 @@ class RooflineTrees(XGBoost):
     scale: Scale = field(init=False, default_factory=lambda: Scale("none"))
     encoder: VectorEncoder = field(default_factory=LayerPhysics)
     work: VectorEncoder = field(default_factory=LayerWork)
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        quick = cls(encoder=CellOneHot(), work=Totals(("macs", "moved_bytes")), trees=20)
+        other = replace(quick, work=Totals(("macs", "peak_bytes")))
+        return [quick, other, replace(quick, trees=400, subsample=1.0, min_child_weight=0.1)]
 
     def arrays(self, archs: Architectures) -> Inputs:
         """The encoder's numbers, then the logarithms of both amounts of work."""

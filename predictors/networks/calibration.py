@@ -81,7 +81,7 @@ def calibrate(
     """The coefficients [K] that are most probable after some totals were measured.
 
     Args:
-        costs: F [n, K], not negative.
+        costs: F [n, K], of which the guess makes totals above zero.
         measured: totals [n].
         guess: the prior's medians [K], positive.
         prior: its covariance in logarithms [K, K].

@@ -2,34 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from datasets.measured import Measured
 from datasets.networks.collection import AnyNetwork
-from datasets.records import Architectures, Device, InputError, Measurements, Networks
-from encoders.layer import LayerPhysics
+from datasets.networks.network import Network
+from datasets.records import Architectures, Device, InputError, Measurements, Networks, Space
 from predictors.base import Log, Predictor, silent
 from predictors.belief import Belief
-from predictors.config import from_config, to_config
-from predictors.limits import check_limits
 from predictors.networks.calibration import Calibration, most_telling
-from predictors.networks.layer_costs import COEFFICIENTS, LAYERS, PRIOR, LayerCosts
-from predictors.networks.pieces import Piece, pieces
-from predictors.regressor import Regressor
+from predictors.networks.costs import Costs
+from predictors.networks.layer_table import LayerTable
+from predictors.networks.learnt import Learnt
+from predictors.networks.tabulated import Tabulated
 from predictors.scaling import Scale
-from predictors.trees import XGBoost
-
-_LAYER_COLUMNS = [COEFFICIENTS.index(kind) for kind in ("convolution", "stem", "depthwise", "wide", "pooling", "dense")]
-
-
-def _trees() -> Regressor:
-    """The best of one kind in the study of layers, as configs/predictors/layer_trees.yaml has it."""
-    return XGBoost(metric="exe_ms", columns=0.5, depth=5, min_child_weight=2.0, encoder=LayerPhysics(tiles=False))
 
 
 @dataclass
@@ -37,87 +27,83 @@ class LayerSum(Predictor):
     """Predicts networks of any kinds by what their layers take, and a few coefficients a device.
 
     A run takes a session's time and, for every piece (`pieces.py`), a call's, a factor times what its layer takes alone
-    less a session, or the bytes that it moves times a byte's, and what its activations and cold weights add. The
-    coefficients begin as what tables of layers tell; measured networks move them as far as they speak for it
-    (`calibration.py`), so that two networks do and twenty do better.
+    less a session, and what its bytes, activations or cold weights add. The coefficients begin as what tables of layers
+    tell; measured networks move them as far as they speak for it (`calibration.py`), so that two networks do and twenty
+    do better.
 
     Attributes:
-        convolution: predicts `exe_ms` of such layers; so do the others. By default boosted trees.
-        pooling: maximum pooling; other pooling is priced like it.
-        dense: fully connected ones.
-        tables: folder of convolution, pooling and dense.parquet, which the layers are learnt from.
-        held: share of each table's layers that are not learnt, for the beliefs.
-        noise: relative error of a sum that is no fault of coefficients; if it is smaller, networks count for more.
-        seed: of the share that is held.
+        layers: what layers cost: `Learnt` by predictors of layers, which answer for any; or `Tabulated`, by a table of
+            the networks' own layers.
     """
 
-    convolution: Regressor | None = None
-    pooling: Regressor | None = None
-    dense: Regressor | None = None
-    tables: Path = Path("datasets/bundled")
-    held: float = 0.1
-    noise: float = 0.1
-    seed: int = 0
+    layers: Costs = field(default_factory=Learnt)
+
+    learns_to: ClassVar[float] = 0.2  # of labels that know nothing of what runtimes run as one
 
     metric = "latency_ms"
-    space_ = AnyNetwork()
+    space_: Space = field(default=AnyNetwork(), init=False, repr=False, compare=False)
     devices_: tuple[Device, ...] = field(init=False, repr=False, compare=False)
-    layers_: LayerCosts = field(init=False, repr=False, compare=False)  # of S devices
     calibrations_: tuple[Calibration, ...] = field(init=False, repr=False, compare=False)  # of D devices
     metadata_: dict[str, Any] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        check_limits(self)
-        for kind in LAYERS:
-            if getattr(self, kind) is None:
-                setattr(self, kind, _trees())
+    @staticmethod
+    def summing(layers: Costs) -> LayerSum:
+        """One that sums costs that have been learnt, uncorrected, for their devices."""
+        return LayerSum(layers)._uncorrected()
 
     @staticmethod
-    def of(layer: Regressor) -> LayerSum:
-        """One predictor, not fitted yet, for every kind of layer."""
-        tree = to_config(replace(layer, metric="exe_ms"))
-        kinds = [from_config(tree, Regressor) for _ in LAYERS]  # type: ignore[type-abstract]
-        return LayerSum(kinds[0], kinds[1], kinds[2])
+    def tabulated(path: Path, kinds: Sequence[str] | None = None, log: Log = silent) -> LayerSum:
+        """One that sums the layers of a table, corrected by the whole networks that it holds beside them.
 
-    @staticmethod
-    def summing(layers: LayerCosts) -> LayerSum:
-        """One that sums given costs of layers, uncorrected, for their devices."""
-        return LayerSum()._uncorrected(layers)
+        Args:
+            path: of the table.
+            kinds: of layers of the networks that are priced; of those that were measured whole, the ones made of just
+                these count, where there are some.
+            log: takes progress.
+        """
+        new = LayerSum(costs := Tabulated(path)).learn_layers(log)
+        whole = costs.whole(kinds) or costs.whole()
+        return new if whole is None else new.calibrated(whole, log)
 
     # The fit
 
-    def learn_layers(self, layers: Mapping[str, Measurements] | None = None, log: Log = silent) -> Self:
-        """Learn what layers take; afterwards it answers for the devices of their tables, uncorrected.
+    def learn_layers(self, log: Log = silent) -> Self:
+        """Learn what layers take; afterwards it answers for the devices of their tables, uncorrected. Raises
+        `InputError` where a table cannot be read or learnt."""
+        self.layers.learn(log)
+        return self._uncorrected()
 
-        Args:
-            layers: tables by kind (convolution, pooling, dense) with `exe_ms`, `pre_ms` and `post_ms`; the devices that
-                they share are learnt. By default those in the folder `tables`.
-            log: takes progress.
-
-        Raises:
-            InputError: a table is missing, or they share no device.
-        """
-        if not 0 < self.noise < np.inf:
-            raise InputError(f"noise = {self.noise} must be above 0.")
-        layers = dict(zip(LAYERS, read_tables(self.tables, LAYERS), strict=True)) if layers is None else layers
-        costs = LayerCosts({kind: getattr(self, kind) for kind in LAYERS}).fit(layers, self.held, self.seed, log)
-        return self._uncorrected(costs)
-
-    def _uncorrected(self, layers: LayerCosts) -> Self:
-        self.layers_, self.devices_ = layers, layers.devices
-        self.calibrations_ = tuple(Calibration.prior(s, c, PRIOR) for s, c in enumerate(layers.guess()))
+    def _uncorrected(self) -> Self:
+        if not 0 < self.layers.noise < np.inf:
+            raise InputError(f"noise = {self.layers.noise} must be above 0.")
+        self.devices_, self.calibrations_ = self.layers.devices, self._prior()
         return self
 
+    def _prior(self) -> tuple[Calibration, ...]:
+        """The uncorrected ones of the devices of `layers`."""
+        return tuple(Calibration.prior(s, guess, self.layers.prior) for s, guess in enumerate(self.layers.guess()))
+
+    def table(self, device: Device | None) -> LayerTable:
+        """What layers take on a device by a table of them and its coefficients: sums of its entries, less its `call_ms`
+        for each layer but one, are the predictions. Raises `InputError` where layers were learnt."""
+        if not isinstance(self.layers, Tabulated):
+            raise InputError(
+                "This predictor has learnt layers and holds no table of them; name one of `python -m predictors "
+                "layerwise --lut TABLE`."
+            )
+        c = self.calibration(device)
+        return replace(self.layers.table(c.source, c.coefficients), device=self.devices_[self.column(device)].name)
+
     def fit(self, train: Measurements, val: Measurements | None = None, log: Log = silent) -> Self:
-        """Learn the coefficients of the devices of `train` from its networks, or architectures; layers are learnt from
-        the folder `tables`, if they were not learnt before.
+        """Learn the coefficients of the devices of `train` from its networks, or architectures; layers are learnt, if
+        they were not before.
 
         A device without tables of layers takes over those of the device by which its own networks are predicted best.
 
         Raises:
             InputError: a device has no measurement.
         """
-        if not hasattr(self, "layers_"):
+        if not self.layers.devices:
             self.learn_layers(log=log)
         found = self._calibrations(train, log)
         if missing := [device.name for device in train.devices if device.name not in found]:
@@ -135,34 +121,49 @@ class LayerSum(Predictor):
 
     def _calibrations(self, m: Measurements, log: Log) -> dict[str, Calibration]:
         """What networks say of each of their devices that has measurements, by the devices' names."""
-        own = {device.name: s for s, device in enumerate(self.layers_.devices)}
-        guess, (costs, measured) = self.layers_.guess(), self._pooled(m)
-        uncorrected = [Calibration.prior(s, c, PRIOR) for s, c in enumerate(guess)]
+        own = {device.name: before for device, before in zip(self.layers.devices, self._prior(), strict=True)}
+        costs, measured = self._pooled(m)
         found = {}
         for device in m.devices:
             known = ~np.isnan(measured[device.name])
-            if not known.any():
-                continue
             there, ms = costs[known], measured[device.name][known]
-            if device.name in own:
-                s = own[device.name]
-                found[device.name] = Calibration.of(s, there[:, s], ms, guess[s], PRIOR, self.noise)
-            else:
-                found[device.name] = self._from_nearest(uncorrected, there, ms)
-            if len(off := found[device.name].errors):
+            if not len(ms):
+                continue
+            if device.name not in own:
+                found[device.name] = self._from_nearest(self._prior(), there, ms, device)
+            elif (learnt := self._learnt(own[device.name], there, ms)) is not None:
+                found[device.name] = learnt[1]
+            if device.name in found and len(off := found[device.name].errors):
                 log(f"{device.name}: {len(off)} networks, {100 * np.abs(np.expm1(off)).mean():.1f} % off if left out")
         return found
 
-    def _from_nearest(self, known: Sequence[Calibration], costs: np.ndarray, ms: np.ndarray) -> Calibration:
-        """A new device's, from that one of some calibrations by which networks that are left out are predicted best;
-        one factor brings its coefficients to the new device's speed before they are learnt."""
-        trials = []
-        for before in known:
-            mine = costs[:, before.source]
-            guess = before.coefficients * np.exp(np.median(np.log(ms / (mine @ before.coefficients))))
-            trial = Calibration.of(before.source, mine, ms, guess, PRIOR, self.noise)
-            off = trial.errors if len(trial.errors) else np.log(ms / (mine @ trial.coefficients))
-            trials.append((float(np.abs(off).mean()), trial))
+    def _learnt(
+        self, before: Calibration, costs: np.ndarray, ms: np.ndarray, speed: bool = False
+    ) -> tuple[float, Calibration] | None:
+        """How far a calibration is off, and itself, from the networks whose costs [n, S, K] its source knows; `speed`:
+        one factor first brings the coefficients to the device's speed."""
+        mine = costs[:, before.source]
+        known = ~np.isnan(mine).any(axis=1)
+        if not known.any():
+            return None
+        mine, ms = mine[known], ms[known]
+        factor = np.exp(np.median(np.log(ms / _totals(mine, before)))) if speed else 1.0
+        found = Calibration.of(
+            before.source, mine, ms, before.coefficients * factor, self.layers.prior, self.layers.noise
+        )
+        off = found.errors if len(found.errors) else np.log(ms / _totals(mine, found))
+        return float(np.abs(off).mean()), found
+
+    def _from_nearest(
+        self, known: Sequence[Calibration], costs: np.ndarray, ms: np.ndarray, device: Device
+    ) -> Calibration:
+        """A new device's, from that one of some calibrations by which networks that are left out are predicted best."""
+        trials = [trial for before in known if (trial := self._learnt(before, costs, ms, speed=True)) is not None]
+        if not trials:
+            raise InputError(
+                f"No network that was measured on {device.name} is made of layers that are known; measure such as "
+                "`python -m predictors choose` names."
+            )
         return min(trials, key=lambda trial: trial[0])[1]
 
     def _pooled(self, m: Measurements) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -175,72 +176,78 @@ class LayerSum(Predictor):
     def with_devices(self, devices: Sequence[Device], calibrations: Sequence[Calibration]) -> LayerSum:
         """A copy with the same layers that answers for these devices, by one calibration each."""
         new = replace(self)
-        new.layers_, new.devices_, new.calibrations_ = self.layers_, tuple(devices), tuple(calibrations)
+        new.devices_, new.calibrations_ = tuple(devices), tuple(calibrations)
         return new
 
     # Predictions
 
     def predict_all(self, archs: Architectures, chunk: int = 0) -> np.ndarray:
-        """Milliseconds [A, D] of running networks, without the copies in and out, `chunk` networks at once."""
-        found, chunk = [np.empty((0, len(self.devices_)))], chunk or 1000
+        """Milliseconds [A, D] of running networks, without the copies in and out, `chunk` networks at once; a network
+        with a layer that a device does not know raises `InputError`."""
+        return self._predicted(archs, self.calibrations_, chunk)
+
+    def predict(self, archs: Architectures, device: Device | None = None) -> np.ndarray:
+        """Those [A] of one device."""
+        return self._predicted(archs, [self.calibration(device)])[:, 0]
+
+    def _predicted(self, archs: Architectures, of: Sequence[Calibration], chunk: int = 0) -> np.ndarray:
+        found, chunk = [np.empty((0, len(of)))], chunk or 1000
         for start in range(0, len(archs), chunk):
-            costs, _ = self.costs(archs[start : start + chunk])
-            found.append(np.stack([costs[:, c.source] @ c.coefficients for c in self.calibrations_], axis=1))
+            networks = Networks.of(archs[start : start + chunk])
+            costs, _ = self.costs(networks)
+            for c in of:
+                self._check_known(networks, costs, c)
+            found.append(np.stack([_totals(costs[:, c.source], c) for c in of], axis=1))
         return np.concatenate(found)
+
+    def _check_known(self, networks: Networks, costs: np.ndarray, c: Calibration) -> None:
+        """Raise an `InputError` where costs [A, S, K] of a network are not known."""
+        if (missing := np.isnan(costs[:, c.source]).any(axis=1)).any():
+            raise self.layers.unknown(networks.networks[int(missing.argmax())], c.source)
 
     def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
         """Distributions [A] of the milliseconds of running networks on one device: Student's t of their logarithms,
         with the spread that the coefficients leave open, and that by which measured networks were off when they were
         left out; where fewer than three were measured, `noise` and the errors of layers instead."""
-        costs, parts = self.costs(archs)
+        networks = Networks.of(archs)
+        costs, parts = self.costs(networks)
+        self._check_known(networks, costs, self.calibration(device))
         return self.believed(device, costs, parts)
 
     def believed(self, device: Device | None, costs: np.ndarray, parts: Sequence[np.ndarray]) -> Belief:
         """`belief` of networks whose costs [A, S, K], and of pieces [P, S, K] each, are known."""
         c = self.calibration(device)
         costs = costs[:, c.source]
-        ms, variance = costs @ c.coefficients, c.variance(costs)
+        ms, variance = _totals(costs, c), c.variance(costs)
         if len(c.errors) < 3:
-            each = self.layers_.deviations[c.source][[0, 0, 1, 1, 1, 2]]  # depthwise ones: as pooling's
-            terms = [part[:, c.source] * c.coefficients for part in parts]
-            off = [((term[:, _LAYER_COLUMNS] * each) ** 2).sum() for term in terms]
-            variance = variance + self.noise**2 + np.array(off) / ms**2
+            each = self.layers.spread()[c.source]
+            off = [((part[:, c.source] * c.coefficients * each) ** 2).sum() for part in parts]
+            variance = variance + self.layers.noise**2 + np.array(off) / ms**2
         return Belief(np.log(ms), np.sqrt(variance), Scale.of("log"), max(len(c.errors) - 1, 5))
 
     def calibration(self, device: Device | None) -> Calibration:
         """The coefficients of one device; an unknown one raises `InputError`."""
         return self.calibrations_[self.column(device)]
 
-    def weighed(self, device: Device | None, terms: np.ndarray) -> tuple[float, np.ndarray]:
-        """Milliseconds of a session on one device, and [P] of pieces whose costs [P, S, K] are known."""
+    def pieces_ms(self, device: Device | None, network: Network) -> tuple[float, np.ndarray, Belief]:
+        """Milliseconds of a session on one device and [P] of a network's pieces, and the belief of their sum."""
+        whole, (terms,) = self.costs(Networks([network]))
         c = self.calibration(device)
-        return float(c.coefficients[COEFFICIENTS.index("session")]), terms[:, c.source] @ c.coefficients
-
-    def rooflines(self, device: Device | None, found: Sequence[Piece]) -> tuple[np.ndarray, np.ndarray]:
-        """Milliseconds [P] that computing takes of pieces, and moving bytes, at the best rates of one device."""
-        computing, moving = self.layers_.least(np.array([(p.macs, p.moved) for p in found], float).reshape(-1, 2))
-        s = self.calibration(device).source
-        return computing[:, s], moving[:, s]
-
-    def beyond(self, device: Device | None, found: Sequence[Piece]) -> np.ndarray:
-        """How many times the work of the nearest layer that tables may hold each piece is [P], as one device has it."""
-        return self.layers_.beyond(found)[:, self.calibration(device).source]
-
-    def copies(self, device: Device | None, read: int, written: int) -> tuple[float, float]:
-        """Milliseconds of copying so many bytes in, and so many out, on one device."""
-        a, b, c, e = self.layers_.copies[self.calibration(device).source]
-        return float(a + b * read), float(c + e * written)
+        self._check_known(Networks([network]), whole, c)
+        session, ms = float(c.coefficients[0]), terms[:, c.source] @ c.coefficients
+        if (ms < 0).any():  # of a small layer: others have it then
+            ms = np.maximum(ms, 0)
+            ms *= (float(_totals(whole[:, c.source], c)[0]) - session) / max(ms.sum(), 1e-12)
+        return session, ms, self.believed(device, whole, [terms])
 
     def costs(self, archs: Architectures) -> tuple[np.ndarray, list[np.ndarray]]:
-        """What the coefficients multiply: of networks [A, S, K], and of their pieces [P, S, K] each."""
-        return self.sums([pieces(network) for network in Networks.of(archs)])
-
-    def sums(self, found: Sequence[Sequence[Piece]]) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Cost terms of networks given as pieces: totals [A, S, K] and per piece [P, S, K]."""
-        parts = self.layers_.of([piece for network in found for piece in network])
-        each = np.split(parts, np.cumsum([len(network) for network in found])[:-1]) if found else []
-        whole = np.array([part.sum(axis=0) for part in each]).reshape(-1, *parts.shape[1:])
-        whole[:, :, COEFFICIENTS.index("session")] = 1
+        """What the coefficients multiply: of networks [A, S, K], and of their pieces [P, S, K] each; NaN where a layer
+        is not known."""
+        each = self.layers.of(Networks.of(archs))
+        whole = np.array([part.sum(axis=0) for part in each]).reshape(
+            -1, len(self.layers.devices), len(self.layers.terms)
+        )
+        whole[:, :, 0] = 1
         return whole, each
 
     # New devices
@@ -250,9 +257,14 @@ class LayerSum(Predictor):
         its own first device. Of more than 2,000 it looks at as many, drawn at random."""
         if len(archs) > 2000:
             archs = archs[np.sort(rng.choice(len(archs), 2000, replace=False))]
-        costs, first = self.costs(archs)[0], self.calibrations_[0]
-        told = most_telling(costs[:, first.source], first.coefficients, PRIOR, self.noise, n)
-        return archs[np.array(told, int)]
+        first, prior, noise = self.calibrations_[0], self.layers.prior, self.layers.noise
+        costs = self.costs(archs)[0][:, first.source]
+        known = np.flatnonzero(~np.isnan(costs).any(axis=1))
+        if len(known) < min(n, len(archs)):
+            raise InputError(
+                f"Of {len(archs)} networks {len(known)} are made of layers that are known; name {n} such networks."
+            )
+        return archs[known[most_telling(costs[known], first.coefficients, prior, noise, n)]]
 
     def check_new_device(self, device: Device, samples: int) -> None:
         """One sample of any device will do."""
@@ -286,32 +298,39 @@ class LayerSum(Predictor):
         known = ~np.isnan(ms)
         if not known.any():
             raise InputError(f"{few.name} has no measurement on {few.devices[0].name} to adapt to.")
-        return self.with_devices(few.devices, [self._from_nearest(self.calibrations_, costs[known], ms[known])])
+        nearest = self._from_nearest(self.calibrations_, costs[known], ms[known], few.devices[0])
+        return self.with_devices(few.devices, [nearest])
 
     # The artefact
 
     def state(self) -> dict[str, Any]:
         """What was learnt of layers and of devices."""
-        return {"layers": self.layers_.state(), "calibrations": [c.state() for c in self.calibrations_]}
+        return {"layers": self.layers.state(), "calibrations": [c.state() for c in self.calibrations_]}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Take over what `state` gave; what does not fit the configuration raises one of `checkpoint.DAMAGE`."""
-        self.layers_ = LayerCosts.restored(state["layers"], "a file")
-        sources = len(self.layers_.devices)
-        self.calibrations_ = tuple(
-            Calibration.restored(part, sources, len(COEFFICIENTS)) for part in state["calibrations"]
-        )
-        if not self.devices_ or len(self.calibrations_) != len(self.devices_) or not 0 < self.noise < np.inf:
+        self.layers.restore(state["layers"], "a file")
+        sources, terms = len(self.layers.devices), len(self.layers.terms)
+        self.calibrations_ = tuple(Calibration.restored(part, sources, terms) for part in state["calibrations"])
+        if not self.devices_ or len(self.calibrations_) != len(self.devices_) or not 0 < self.layers.noise < np.inf:
             raise ValueError("devices and coefficients do not fit together")
+
+    def check(self) -> None:
+        """Predict networks that each device knows; raises a ValueError where an answer is no number."""
+        for device, c in zip(self.devices_, self.calibrations_, strict=True):
+            with np.errstate(all="ignore"):
+                y = self.predict(self.layers.examples(c.source), device)
+            if not np.isfinite(y).all():
+                raise ValueError(f"predictions on {device.name} are {y.tolist()}")
+
+
+def _totals(costs: np.ndarray, c: Calibration) -> np.ndarray:
+    """Milliseconds [A] of costs [A, K], at least those of a session; what measured layers take less their sessions and
+    calls may be below zero."""
+    return np.maximum(costs @ c.coefficients, c.coefficients[0])
 
 
 def _metric(m: Measurements) -> str:
     """What tables of networks, or of layers, call the milliseconds of a run."""
     known = set(m.table["metric"])
     return next((name for name in ("latency_ms", "exe_ms") if name in known), "latency_ms")
-
-
-def read_tables(folder: Path, names: Sequence[str], devices: Sequence[str] = ()) -> list[Measurements]:
-    """Measured tables of a folder, by their names; of some devices only, where some are named."""
-    found = [Measured(folder / f"{name}.parquet").measurements() for name in names]
-    return [m.where(devices=[d.name for d in m.devices if d.name in devices]) if devices else m for m in found]

@@ -27,7 +27,7 @@ from datasets.networks.parts import entries, label
 from datasets.records import Architectures, Op
 
 SMOOTH = ("sigmoid", "tanh", "silu", "softmax", "Softmax", "Erf", "Exp", "Gelu", "Elu", "Selu", "Softplus", "Mish",
-          "Log", "Pow", "Sqrt", "Sin", "Cos", "LogSoftmax", "Sigmoid", "Tanh")  # fmt: skip
+          "Log", "Pow", "Sqrt", "RSQRT", "Sin", "Cos", "LogSoftmax", "Sigmoid", "Tanh")  # fmt: skip
 """Functions that take tens of instructions an element."""
 
 TANH = ("tanh", "Tanh")
@@ -42,6 +42,8 @@ BatchNormalization InstanceNormalization LayerNormalization GroupNormalization L
 MeanVarianceNormalization ReduceMean ReduceSum ReduceMax ReduceMin ReduceL2 ReduceProd ArgMax ArgMin TopK CumSum
 GlobalAveragePool GlobalMaxPool AveragePool MaxPool LpPool Concat Split Slice Gather GatherElements Pad Transpose
 Expand Tile Resize Upsample DepthToSpace SpaceToDepth QuantizeLinear DequantizeLinear DynamicQuantizeLinear
+GreaterOrEqual LessOrEqual Mod OneHot NonZero ReverseSequence SQUARE SQUARED_DIFFERENCE NOT_EQUAL REVERSE_V2 FILL
+READ_VARIABLE BATCH_TO_SPACE_ND SPACE_TO_BATCH_ND DYNAMIC_UPDATE_SLICE ZEROS_LIKE COMPLEX_ABS Range LSTM RNN SVDF
 MatMul Gemm MatMulInteger Einsum Conv ConvInteger QLinearConv QLinearMatMul ConvTranspose"""
 
 KNOWN = VOCABULARY | {"truncate", *SMOOTH, *STEPPED, *VIEWS, "Cast", *_MOVERS.split()}
@@ -131,9 +133,10 @@ def _layer(ops: Sequence[Op], shape: tuple[int, ...], batch: int) -> tuple[str, 
     if (
         op.kind in ("MatMul", "Gemm") and a.get("params") and a.get("macs")
     ):  # rows of tokens, each a dense layer's input
-        rows = max(batch * a["macs"] // a["params"], 1)
-        out = max(batch * math.prod(a["shape"]) // rows, 1)
-        return "dense", {"batch": rows, "in": max(a["params"] // out, 1), "out": out, "act": act, "bias": 0}
+        inner, bias = max(a["macs"] // max(math.prod(a["shape"]), 1), 1), int(bool(a.get("bias")))
+        out = max(a["params"] // (inner + bias), 1)
+        rows = max(batch * math.prod(a["shape"]) // out, 1)
+        return "dense", {"batch": rows, "in": inner, "out": out, "act": act, "bias": bias}
     if op.kind not in ("conv", "max_pool", "avg_pool") or len(shape) != 3:
         return "moved", {}
     channels, height, width = shape

@@ -93,18 +93,19 @@ def price(predictor: LayerSum, network: Network, device: Device | None, level: f
     import pandas as pd
 
     found, column = pieces(network), predictor.column(device)
-    whole, (terms,) = predictor.sums([found])
-    session, ms = predictor.weighed(device, terms)
+    session, ms, belief = predictor.pieces_ms(device, network)
     macs, bytes_ = (np.array([getattr(piece, name) for piece in found], float) for name in ("macs", "moved"))
     table = pd.DataFrame({"layer": [piece.label for piece in found], "kind": [piece.kind for piece in found], "ms": ms})
     table["share"] = ms / (session + ms.sum())
     table["flops"], table["bytes"] = 2 * macs, bytes_
-    computing, moving = predictor.rooflines(device, found)
+    layers, s = predictor.layers, predictor.calibration(device).source
+    computing, moving = (least[:, s] for least in layers.least(np.stack([macs, bytes_], axis=1)))
     table["bound"] = np.where(computing > moving, "compute", "memory")
     unknown = uncounted(network) | Counter(piece.op for piece in found if piece.op not in KNOWN)
-    warnings = _warnings(found, table, unknown, predictor.beyond(device, found))
-    (low,), (high,) = predictor.believed(device, whole, [terms]).interval(level)
-    pre, post = predictor.copies(device, _bytes(network, network.inputs), _bytes(network, network.outputs))
+    warnings = _warnings(found, table, unknown, layers.beyond(found)[:, s])
+    (low,), (high,) = belief.interval(level)
+    a, b, c, d = layers.copies[s].tolist()
+    pre, post = a + b * _bytes(network, network.inputs), c + d * _bytes(network, network.outputs)
     about = network.key, predictor.devices_[column], network.batch or 1
     return Price(*about, pre, session, post, low, high, level, table, unknown, warnings)
 

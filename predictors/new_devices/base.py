@@ -20,6 +20,7 @@ from predictors.linear import Linear
 from predictors.new_devices.few_shot import distances, draw, given, new_one, read_samples
 from predictors.regressor import Inputs, Regressor
 from predictors.scaling import Scale
+from predictors.trees import XGBoost
 
 KEPT = 20_000
 """Features of at most so many architectures are kept."""
@@ -52,6 +53,10 @@ class FewShot(Regressor):
     line_: np.ndarray | None = field(init=False, repr=False, compare=False, default=None)  # [features], once adapted
     sources_: Scale = field(init=False, repr=False, compare=False)  # of the source devices' labels
     asked_: dict[str, Any] = field(init=False, repr=False, compare=False)  # see `features`
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(), cls(source=XGBoost.examples()[-1])]
 
     def __post_init__(self) -> None:
         super().__post_init__()

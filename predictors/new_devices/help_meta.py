@@ -63,6 +63,11 @@ class HelpMeta(TorchPredictor):
 
     references_: Architectures = field(init=False, repr=False, compare=False)
 
+    @classmethod
+    def examples(cls) -> list[Self]:
+        quick = cls(hidden=16, layers=2, episodes=30, query=20, references=5, tasks=1, support=4)
+        return [quick, cls(hidden=64, layers=3, episodes=150, learning_rate=3e-3)]
+
     def fit(self, train: Measurements, val: Measurements | None = None, log: Log = silent) -> Self:
         y = train.matrix(self.metric)
         common = np.flatnonzero(~np.isnan(y).any(axis=1))

@@ -7,7 +7,7 @@ references. So one pass trains, adapts or answers for all of them.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from predictors.base import Log
+from predictors.descent import descend, one_cycle
 from predictors.regressor import Inputs
-from predictors.training import one_cycle
 
 STRENGTH = 0.01
 """How much a modulator changes a weight or a bias."""
@@ -181,23 +181,24 @@ class Episodes:
         size = min(support + self.query, least)
         optimizer = torch.optim.Adam(learner.parameters(), self.learning_rate)
         schedule = one_cycle(optimizer, self.learning_rate, self.episodes)
+
+        def losses() -> Iterator[torch.Tensor]:
+            total = 0.0
+            for episode in range(1, self.episodes + 1):
+                devices = rng.choice(len(known), min(self.tasks, len(known)), replace=False)
+                rows = torch.from_numpy(np.stack([rng.choice(known[d], size, replace=False) for d in devices]))
+                y = labels[torch.from_numpy(devices)[:, None], rows].T
+                few, many = ({k: v[part] for k, v in inputs.items()} for part in (rows[:, :support], rows[:, support:]))
+                chosen = references[devices]
+                now, kl = learner.adapted(few, y[:support], chosen, self.steps)
+                loss = task_losses(learner.predict(now, many, chosen), y[support:]).mean()
+                yield loss + self.divergence * kl
+                total += float(loss.detach())
+                if episode % max(1, self.episodes // 20) == 0:
+                    mean = total / max(1, self.episodes // 20)
+                    log(f"episode {episode} of {self.episodes}: loss {mean:.4f}", episode=episode, loss=mean)
+                    total = 0.0
+
         learner.train()
-        total = 0.0
-        for episode in range(1, self.episodes + 1):
-            devices = rng.choice(len(known), min(self.tasks, len(known)), replace=False)
-            rows = torch.from_numpy(np.stack([rng.choice(known[d], size, replace=False) for d in devices]))
-            y = labels[torch.from_numpy(devices)[:, None], rows].T
-            few, many = ({k: v[part] for k, v in inputs.items()} for part in (rows[:, :support], rows[:, support:]))
-            chosen = references[devices]
-            now, kl = learner.adapted(few, y[:support], chosen, self.steps)
-            loss = task_losses(learner.predict(now, many, chosen), y[support:]).mean()
-            optimizer.zero_grad()
-            (loss + self.divergence * kl).backward()
-            optimizer.step()
-            schedule.step()
-            total += float(loss.detach())
-            if episode % max(1, self.episodes // 20) == 0:
-                mean = total / max(1, self.episodes // 20)
-                log(f"episode {episode} of {self.episodes}: loss {mean:.4f}", episode=episode, loss=mean)
-                total = 0.0
+        descend(optimizer, losses(), schedule)
         learner.eval()

@@ -10,7 +10,8 @@ import numpy as np
 from datasets.records import Architectures, Device, Measurements
 from encoders.base import GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph
-from predictors.base import Log
+from encoders.flat import Totals
+from predictors.base import Log, silent
 from predictors.neural import NeuralPredictor
 from predictors.new_devices.few_shot import draw, for_new_device, given, too_few
 from predictors.regressor import Inputs
@@ -60,6 +61,12 @@ class Nasflat(NeuralPredictor):
     supplement: VectorEncoder | None = None
     adapt_epochs: int = 40
     adapt_learning_rate: float = 3e-3
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        quick = cls(epochs=3, hidden=16, layers=2, batch_size=50, adapt_epochs=2)
+        thorough = cls(epochs=80, hidden=32, batch_size=30, learning_rate=3e-3)
+        return [quick, replace(quick, supplement=Totals()), thorough]
 
     def _network(self, x: Inputs, outputs: int) -> TwoPassNet:
         from predictors.new_devices.two_pass import TwoPassNet
@@ -117,7 +124,7 @@ class Nasflat(NeuralPredictor):
 
         usual = Training(**{f.name: getattr(self, f.name) for f in fields(Training)})
         train = replace(usual, epochs=self.adapt_epochs, learning_rate=self.adapt_learning_rate, batch_size=len(z))
-        new.network_ = train(start, x, z, None, lambda message, **numbers: None)
+        new.network_ = train(start, x, z, None, silent, self._batches)
         new._shapes_ = self._shapes_
         new._calibrate(x, z)
         return new

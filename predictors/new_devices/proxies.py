@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -51,6 +51,10 @@ class SourceRidge(FewShot):
 
     source: Regressor = field(default_factory=XGBoost)
     encoder: VectorEncoder = field(init=False, default_factory=Totals)
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(source=XGBoost(trees=10)), cls(source=XGBoost.examples()[-1])]
 
     def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         sources = len(self.sources_.std_)
@@ -101,6 +105,12 @@ class OwnLine(FewShot):
     source: Regressor = field(init=False, default_factory=lambda: Mean(scale=Scale("log")))
     encoder: VectorEncoder = field(default_factory=Totals)
 
+    learns_to: ClassVar[float] = float("inf")  # of source devices it knows the mean only
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls()]
+
     def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         sources = len(self.sources_.std_)
         if samples.shape[1] == sources + 1:
@@ -135,6 +145,8 @@ class FineTunedGCN(GCN):
         """A new predictor of one new device (`Adaptable.adapt`)."""
         import torch
 
+        from predictors.descent import descend
+
         few = given(self, few, device)
         archs, y, _ = read_samples(self, few, self.scale.kind)
         x = self.encode(archs)
@@ -152,10 +164,7 @@ class FineTunedGCN(GCN):
         tensors = {name: torch.from_numpy(value) for name, value in x.items()}
         target = torch.from_numpy(t.astype(np.float32))
         optimizer = torch.optim.AdamW(network.parameters(), self.tuning_rate)
-        for _ in range(self.steps):
-            optimizer.zero_grad()
-            torch.nn.functional.mse_loss(network(**tensors), target).backward()
-            optimizer.step()
+        descend(optimizer, (torch.nn.functional.mse_loss(network(**tensors), target) for _ in range(self.steps)))
         return new
 
 

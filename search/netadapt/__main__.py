@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from datasets.cli import main
+from datasets.files.reading import listed
 from datasets.files.writing import write_text
 from datasets.networks.network import Network
 from datasets.records import InputError
@@ -107,7 +108,8 @@ def netadapt(
 
     Args:
         lut: table of its layers' latencies, which `python -m search layers` lists, `python -m measure run` measures and
-            `python -m measure table` writes.
+            `python -m measure table` writes; or a predictor.pt that `python -m predictors layerwise --lut` made of one,
+            with the coefficients that it has.
         network: of the space, or SPACE:ARCHITECTURE as zoo:resnet18, to be trained from seeded weights first; or an
             ONNX or .keras file, or torch:MODULE:CALLABLE, whose weights are kept.
         space: of the network, with its skeleton.
@@ -158,11 +160,25 @@ def _trainer(data: Path | None, batch: int, rate: float) -> Trainer:
 
 def _priced(network: Network, lut: Path, device: str, measured_ms: float) -> Priced:
     """The network by the table, scaled to what was measured, if it was."""
+    from datasets.records import find_device
+    from predictors.base import Predictor
+    from predictors.networks.layer_sum import LayerSum
     from search.netadapt.channels import find_groups
-    from search.netadapt.layer_table import LayerTable
     from search.netadapt.widths import Priced
 
-    groups, table = find_groups(network), LayerTable.read(lut, device or None)
+    groups = find_groups(network)
+    if lut.suffix == ".pt":
+        predictor = Predictor.load(lut)
+    else:
+        predictor = LayerSum.tabulated(lut, [one.kind for one in groups.layers])
+    if not isinstance(predictor, LayerSum):
+        raise InputError(
+            f"{lut} holds no table of layers; write one with `python -m predictors layerwise --lut TABLE`."
+        )
+    known = predictor.devices_
+    if not device and len(known) > 1:
+        raise InputError(f"{lut} is of {len(known)} devices; name one of them: {listed([d.name for d in known])}.")
+    table = predictor.table(find_device(known, device) if device else known[0])
     priced = Priced(groups, table)
     return Priced(groups, table, measured_ms / priced.latency_ms(groups.sizes)) if measured_ms > 0 else priced
 

@@ -17,7 +17,7 @@ from datasets.networks.network import Network
 from datasets.networks.ops import FOLDED
 from datasets.networks.parts import cut, entries
 from datasets.records import InputError, Op
-from search.netadapt.layers import Layer, read_layer
+from predictors.networks.layer_kinds import Layer, read_layer
 
 Widths = np.ndarray
 """Channels of every group [G], integers."""
@@ -32,7 +32,7 @@ class PricedLayer:
 
     Attributes:
         nodes: of the network.
-        kind: of the layer; see `search.netadapt.layers`.
+        kind: of the layer; see `predictors.networks.layer_kinds`.
         in_group, out_group: positions of its input's and output's channels in `Groups.channels`.
     """
 

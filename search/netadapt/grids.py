@@ -12,8 +12,8 @@ from datasets.files.writing import write_text
 from datasets.networks.network import Network
 from datasets.networks.reading import read_model, split_names
 from datasets.records import InputError
+from predictors.networks.layer_kinds import Layer
 from search.netadapt.channels import Groups, find_groups
-from search.netadapt.layers import Layer
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,8 @@ from typing import NamedTuple
 import numpy as np
 
 from datasets.records import InputError
-from search.netadapt.calibration import calibrate
+from predictors.networks.layer_table import LayerTable
 from search.netadapt.channels import Groups, Widths
-from search.netadapt.layer_table import LayerTable
 
 SLACK = 1 + 1e-9
 """A limit is kept if it is exceeded by no more than the rounding of sums."""
@@ -53,22 +52,18 @@ class Priced:
 
     Attributes:
         groups: of the network.
-        table: of a device; where it holds whole networks of these groups, it is fitted to them.
+        table: of a device (`LayerSum.table`).
         factor: by which the sum is multiplied: how much longer the whole network was measured to take, say.
-        fitted: whether what the table holds of whole networks counts.
         lookups: entries that were looked up.
     """
 
     groups: Groups
     table: LayerTable
     factor: float = 1.0
-    fitted: bool = True
     lookups: int = field(default=0, init=False)
     kinds: np.ndarray = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        if self.fitted and self.table.whole:
-            self.table = calibrate(self.table, self.groups)
         layers = self.groups.layers
         self.kinds = np.array([self.table.number(one.kind) for one in layers])
         self.inputs = np.array([one.in_group for one in layers])

@@ -1,4 +1,4 @@
-"""`python -m search optimize`: networks that have learnt to optimise, trained once and asked for any device."""
+"""`python -m search optimize`: networks that have learnt to optimize, trained once and asked for any device."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def optimize(
     rounds: int = 2,
     folder: Path = Path("runs/search/networks"),
 ) -> None:
-    """Ask networks that have learnt to optimise for the best cell of a new device (Approach 2).
+    """Ask networks that have learnt to optimize for the best cell of a new device (Approach 2).
 
     Args:
         accuracy: a table of accuracies (.yaml of configs/datasets, .parquet or .csv); others are predicted.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Self
 
@@ -81,23 +82,25 @@ class DeviceNet:
     def _train(self, real: Tensor, x: Tensor, rng: np.random.Generator, log: Log) -> None:
         import torch
 
+        from predictors.descent import descend, one_cycle
+
         optimizer = torch.optim.AdamW(self.network_.parameters(), self.learning_rate, weight_decay=self.weight_decay)
-        warm, few = 0.1 if self.steps != 10 else 0.15, round(self.real * self.devices)  # torch divides by 0.1 * 10 - 1
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, self.learning_rate, self.steps, pct_start=warm)
-        for step in range(self.steps):
-            if step % FRESH == 0:
-                drawn = self.synthetic_.draw(SYNTHETIC, rng)
-                logs = torch.cat([real, torch.from_numpy(drawn).float()], dim=1)
-            chosen = [rng.integers(0, real.shape[1], few), rng.integers(0, logs.shape[1], self.devices - few)]
-            columns = logs[:, np.concatenate(chosen)]
-            rows = rng.integers(0, len(x), min(self.cells, len(x)))
-            loss = ((self.network_(x[rows][None], columns[self.places_].T[:, None]) - columns[rows].T) ** 2).mean()
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            if step % 200 == 199:
-                log(f"step {step + 1} of {self.steps}: loss {float(loss.detach()):.5f}", loss=float(loss.detach()))
+        schedule, few = one_cycle(optimizer, self.learning_rate, self.steps), round(self.real * self.devices)
+
+        def losses() -> Iterator[Tensor]:
+            for step in range(self.steps):
+                if step % FRESH == 0:
+                    drawn = self.synthetic_.draw(SYNTHETIC, rng)
+                    logs = torch.cat([real, torch.from_numpy(drawn).float()], dim=1)
+                chosen = [rng.integers(0, real.shape[1], few), rng.integers(0, logs.shape[1], self.devices - few)]
+                columns = logs[:, np.concatenate(chosen)]
+                rows = rng.integers(0, len(x), min(self.cells, len(x)))
+                loss = ((self.network_(x[rows][None], columns[self.places_].T[:, None]) - columns[rows].T) ** 2).mean()
+                yield loss
+                if step % 200 == 199:
+                    log(f"step {step + 1} of {self.steps}: loss {float(loss.detach()):.5f}", loss=float(loss.detach()))
+
+        descend(optimizer, losses(), schedule)
         optimizer.zero_grad()
         self.network_.eval().requires_grad_(False)
 

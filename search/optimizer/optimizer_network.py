@@ -1,12 +1,12 @@
 """Approach 2 of "Scaling up DNN optimization for edge inference" (Lu et al., section 5): a network that has learnt to
-optimise takes a device and what is asked for, and says an architecture.
+optimize takes a device and what is asked for, and says an architecture.
 
 A device is a tensor [C, K]: for each of C costs the logarithms of what K reference architectures cost on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -90,6 +90,8 @@ class OptimizerNetwork:
         """Learn from devices [n, C, K], real and synthetic ones; predictors stay as they are."""
         import torch
 
+        from predictors.descent import descend
+
         self.space_ = objective.archs.space
         with torch.random.fork_rng():
             torch.manual_seed(self.seed)
@@ -110,23 +112,25 @@ class OptimizerNetwork:
             labels = None
             if self.method == "imitate":
                 labels = p[self._optima(objective, p, merit(p).detach(), devices, conditions)]
-            parameters = list(self.network_.parameters())
-            optimizer = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay)
+            optimizer = torch.optim.AdamW(
+                self.network_.parameters(), self.learning_rate, weight_decay=self.weight_decay
+            )
             schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, self.steps)
-            for step in range(self.steps):
-                rows = torch.randint(len(inputs), (self.batch,))
-                logits = self.network_((inputs[rows] - self.mean_) / self.std_)
-                if labels is not None:
-                    loss = ((self._blocks(logits, torch.softmax) - labels[rows]) ** 2).sum(dim=1).mean()
-                else:
-                    drawn = self._blocks(logits, _decided)
-                    loss = self._loss(objective, merit, drawn, devices[rows // GRID], conditions.flatten(0, 1)[rows])
-                optimizer.zero_grad()
-                loss.backward(inputs=parameters)  # predictors are frozen
-                optimizer.step()
-                schedule.step()
-                if step % 500 == 499:
-                    progress(f"step {step + 1} of {self.steps}: loss {float(loss.detach()):.4f}")
+
+            def losses() -> Iterator[Tensor]:
+                for step in range(self.steps):
+                    rows = torch.randint(len(inputs), (self.batch,))
+                    logits = self.network_((inputs[rows] - self.mean_) / self.std_)
+                    if labels is not None:
+                        loss = ((self._blocks(logits, torch.softmax) - labels[rows]) ** 2).sum(dim=1).mean()
+                    else:
+                        chosen = devices[rows // GRID], conditions.flatten(0, 1)[rows]
+                        loss = self._loss(objective, merit, self._blocks(logits, _decided), *chosen)
+                    yield loss
+                    if step % 500 == 499:
+                        progress(f"step {step + 1} of {self.steps}: loss {float(loss.detach()):.4f}")
+
+            descend(optimizer, losses(), schedule)
         self.network_.eval()
         return self
 

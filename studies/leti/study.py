@@ -21,11 +21,11 @@ from datasets.cli import main
 from datasets.figures import spearman
 from datasets.files.writing import write_text
 from datasets.measured import Measured
-from datasets.records import Architectures, InputError, Measurements
+from datasets.records import Architectures, InputError, Measurements, Networks
 from datasets.spaces import parse_space
 from measure.blackbox import Live, Objective, draw, minimise, parameters
 from measure.lookup import label
-from predictors.networks.tabulated import Tabulated, layers_in
+from predictors.networks.tabulated import Tabulated, layers_of
 from studies.measure.study import lookup
 from studies.parts import run_parts
 from studies.study import ROOT
@@ -91,13 +91,13 @@ def bundled_sums(cells: int) -> list[dict]:
 
     path, m = BUNDLED / "lookup" / "nasbench201.parquet", Measured().measurements()
     few, rows = m.architectures[:cells], []
-    layers = [layers_in(few, row) for row in range(len(few))]
-    prices = Tabulated(path, unknown_ms=0)
+    layers = [layers_of(network) for network in Networks.of(few)]
+    prices = Tabulated(path)
     flops = few.space.totals(few)["flops"].to_numpy(float)
     for device, whole in zip(m.devices, m.matrix("latency_ms")[:cells].T, strict=True):
-        if device.name not in {name for name, *_ in prices.table_}:
+        if device.name not in {name for name, *_ in prices.exact}:
             continue
-        ms = [{one.key: prices.table_.get((device.name, "latency_ms", one.key)) for one in part} for part in layers]
+        ms = [{one.key: prices.exact.get((device.name, "latency_ms", one.key)) for one in part} for part in layers]
         parts = list(zip(layers, ms, strict=True))
         missing = sorted({label(one) for part, by in parts for one in part if by[one.key] is None})
         kinds = sorted({kind(label(one)) for part in layers for one in part})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.figures import GREY, grid
-from search.netadapt.layer_table import LayerTable
+from predictors.networks.layer_table import LayerTable
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -28,11 +28,11 @@ from measure.backends import parse_backend
 from measure.builders.weights import make_weights
 from measure.shares import Shares
 from measure.timing import Timing, pin
+from predictors.networks.layer_sum import LayerSum
 from search.netadapt.adapt import Adaptation, Adapted
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.cutting import cut_weights
 from search.netadapt.grids import open_network
-from search.netadapt.layer_table import LayerTable, devices_of
 from search.netadapt.proposals import derive
 from search.netadapt.widths import Binary, Exact, Priced, Sequential
 from studies.netadapt import run_figures
@@ -92,8 +92,10 @@ def groups_of(network: str) -> Groups:
 
 @cache
 def priced(network: str, runtime: str, table: Path = TABLE) -> Priced:
-    (device,) = (name for name in devices_of(table) if f"_{runtime}_" in name)
-    return Priced(groups_of(network), LayerTable.read(table, device))
+    groups = groups_of(network)
+    predictor = LayerSum.tabulated(table, [one.kind for one in groups.layers])
+    (device,) = (device for device in predictor.devices_ if f"_{runtime}_" in device.name)
+    return Priced(groups, predictor.table(device))
 
 
 def tuning_of(network: str, tuning: Tuning) -> Tuning:

@@ -17,11 +17,13 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from datasets.cli import main
+from datasets.records import Device, Networks
 from measure.timing import pin
-from search.netadapt.calibration import calibrated, fit, whole_networks
+from predictors.networks.layer_sum import LayerSum
+from predictors.networks.layer_table import LayerTable
+from predictors.networks.tabulated import Tabulated
 from search.netadapt.channels import Groups, Widths, find_groups
 from search.netadapt.grids import Grid, layers_to_measure, open_network
-from search.netadapt.layer_table import LayerTable, devices_of
 from search.netadapt.widths import Binary, Exact, Narrowed, Priced, Sequential, WidthSearch
 from studies.netadapt.figures import lookups, over_channels, sums_against_direct
 from studies.parts import run_parts
@@ -45,6 +47,11 @@ def table_path(space: str) -> Path:
 
 def groups_of(space: str, network: str) -> Groups:
     return find_groups(open_network(network, space))
+
+
+def fitted(groups: Groups, space: str, device: Device | None = None) -> LayerTable:
+    """The bundled table of a space on a device, corrected by all networks of these groups that it holds."""
+    return LayerSum.tabulated(table_path(space), [one.kind for one in groups.layers]).table(device)
 
 
 class Asked(NamedTuple):
@@ -107,7 +114,7 @@ def searching() -> list[dict]:
     rows = []
     for network in MEASURED["zoo"]:
         groups = groups_of("zoo", network)
-        measured = Priced(groups, LayerTable.read(table_path("zoo"))).table
+        measured = fitted(groups, "zoo")
         for table, name in ((measured, "measured"), (every_step(measured, groups), "every step")):
             for delta in DELTAS:
                 rows += compared(groups, table, {"network": network, "table": name, "delta": delta})
@@ -198,25 +205,29 @@ def tables() -> list[dict]:
     """
     rows = []
     for space, networks in MEASURED.items():
-        for device in devices_of(table_path(space)):
-            table = LayerTable.read(table_path(space), device)
+        costs = Tabulated(table_path(space)).learn()
+        for device in costs.devices:
             for network in networks:
-                told = {"space": space, "network": network, "device": device}
-                rows += [{**told, **row} for row in summed(groups_of(space, network), table)]
+                told = {"space": space, "network": network, "device": device.name}
+                rows += [{**told, **row} for row in summed(groups_of(space, network), costs, device)]
     for space in MEASURED:
         save(sums_against_direct([row for row in rows if row["space"] == space]), f"tables_{space}")
     layers_of_figures()
     return [*rows, *errors(pd.DataFrame(rows))]
 
 
-def summed(groups: Groups, table: LayerTable) -> list[dict]:
+def summed(groups: Groups, costs: Tabulated, device: Device) -> list[dict]:
     """One row a network that was measured whole and not fitted to: as measured, as fitted and as a mere sum."""
-    networks, direct = whole_networks(table, groups)
-    model = Priced(groups, calibrated(table, fit(table, networks[::2], direct[::2])))
+    plain, whole = LayerSum.summing(costs), costs.whole([one.kind for one in groups.layers])
+    assert whole is not None
+    order = [key for name, _, key in costs.exact if name == device.name]  # as they were measured there
+    whole = whole.where(archs=np.argsort([order.index(key) for key in whole.architectures.keys]))
+    networks, direct = Networks.of(whole.architectures), whole.matrix("latency_ms")[:, costs.devices.index(device)]
+    model = Priced(groups, plain.calibrated(whole.where(archs=np.arange(0, len(networks), 2))).table(device))
     first = [groups.of_node.index(group) for group in range(len(groups))]  # node that has each group's channels
-    widths = np.array([[one.ops[node].attrs["shape"][0] for node in first] for one in networks[1::2]])
+    widths = np.array([[one.ops[node].attrs["shape"][0] for node in first] for one in networks.networks[1::2]])
     columns = (widths.tolist(), direct[1::2], model.latencies_ms(widths),
-               Priced(groups, table, fitted=False).latencies_ms(widths))  # fmt: skip
+               Priced(groups, costs.table(costs.devices.index(device))).latencies_ms(widths))  # fmt: skip
     return [
         {"what": "one", "widths": "-".join(map(str, row)), "direct_ms": ms, "table_ms": fitted, "sum_ms": total,
          "error": 100 * (fitted / ms - 1), "sum_error": 100 * (total / ms - 1)}
@@ -239,7 +250,7 @@ def errors(rows: pd.DataFrame) -> list[dict]:
 
 def layers_of_figures() -> None:
     """The paper's Figures 3 and 4: AlexNet's third convolution and its second dense layer."""
-    table, groups = LayerTable.read(table_path("zoo")), groups_of("zoo", "alexnet")
+    table, groups = Tabulated(table_path("zoo")).learn().table(0), groups_of("zoo", "alexnet")
     kinds = [one.kind for one in groups.layers]
     chosen = {"convolution 3x3, 13 x 13 (AlexNet's last three)": kinds[4], "dense (AlexNet's second)": kinds[9]}
     save(over_channels(table, chosen), "layers")

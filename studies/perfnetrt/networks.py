@@ -9,7 +9,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -27,8 +27,8 @@ from datasets.spaces.zoo import Zoo
 from predictors.base import Predictor
 from predictors.metrics import report
 from predictors.networks.calibration import Calibration, calibrate, most_telling
-from predictors.networks.layer_costs import LAYERS, PRIOR, LayerCosts
-from predictors.networks.layer_sum import LayerSum, read_tables
+from predictors.networks.layer_sum import LayerSum
+from predictors.networks.learnt import LAYERS, PRIOR, Learnt, read_tables
 from predictors.networks.price import price
 from predictors.regressor import Regressor
 from studies.parts import run_parts
@@ -89,8 +89,9 @@ class Study:
         return predictor
 
     def fit(self) -> LayerSum:
-        new = LayerSum.of(self.layer) if self.layer else LayerSum()
-        new.learn_layers(self.layers, log=lambda message, **numbers: print(message, file=sys.stderr, flush=True))
+        costs = Learnt.by(self.layer) if self.layer else Learnt()
+        costs.fit(self.layers, log=lambda message, **numbers: print(message, file=sys.stderr, flush=True))
+        new = LayerSum.summing(costs)
         new.save(self.out / "layers_only.pt")
         return new
 
@@ -107,6 +108,12 @@ class Study:
         return [d for d in self.predictor.devices_ if d.name in names]
 
 
+def costs_of(predictor: LayerSum) -> Learnt:
+    """What its layers cost, as predictors of layers have it."""
+    assert isinstance(predictor.layers, Learnt)
+    return predictor.layers
+
+
 def _on(m: Measurements, device: str) -> Measurements:
     """What was measured on one device."""
     m = m.where(devices=[device], metrics=["latency_ms"])
@@ -121,8 +128,8 @@ def artefact(study: Study) -> list[dict]:
     rows = []
     for d, (device, found) in enumerate(zip(whole.devices_, whole.calibrations_, strict=True)):
         off = float(np.abs(np.expm1(-found.errors)).mean())
-        told = dict(zip(("macs_a_ms", "bytes_a_ms", "session_ms"), whole.layers_.machine[d], strict=True))
-        off_layers = dict(zip((f"log_error_{kind}" for kind in LAYERS), whole.layers_.deviations[d], strict=True))
+        told = dict(zip(("macs_a_ms", "bytes_a_ms", "session_ms"), whole.layers.machine[d], strict=True))
+        off_layers = dict(zip((f"log_error_{kind}" for kind in LAYERS), costs_of(whole).deviations[d], strict=True))
         rows.append({"device": device.name, "networks": len(found.errors), "left_out_mape": off, **told, **off_layers})
     return [*rows, {"fit_cpu_s": time.process_time() - start}]
 
@@ -134,7 +141,7 @@ class Nearest:
     """A look-up table of layers: what the measured layer takes that is nearest in the logarithms of the features, times
     the ratio of their roofline times."""
 
-    def __init__(self, m: Measurements, layers: LayerCosts) -> None:
+    def __init__(self, m: Measurements, layers: Learnt) -> None:
         self.space_, self.devices_, self.layers = m.architectures.space, m.devices, layers
         self.known = self._features(m.architectures)
         self.work, self.ms = self._work(m.architectures), m.matrix("exe_ms")
@@ -166,7 +173,7 @@ class Nearest:
 class Roofline(Nearest):
     """The longer of computing and moving at rates fitted to the layers (least absolute log error), plus a session."""
 
-    def __init__(self, m: Measurements, layers: LayerCosts) -> None:
+    def __init__(self, m: Measurements, layers: Learnt) -> None:
         from scipy.optimize import minimize
 
         super().__init__(m, layers)
@@ -192,10 +199,10 @@ def _off_roofline(log_rates: np.ndarray, work: np.ndarray, log_ms: np.ndarray, s
 
 def baseline(study: Study, kind: type[Nearest]) -> LayerSum:
     """The sum of layers with another model of layers."""
-    own = study.predictor.layers_
+    own = costs_of(study.predictor)
     names = [d.name for d in own.devices]
     models = {k: kind(m.where(devices=names), own) for k, m in study.layers.items()}
-    return LayerSum.summing(LayerCosts(models, own.devices, own.machine, own.copies, own.deviations))  # type: ignore[arg-type]
+    return LayerSum.summing(_with(own, models))
 
 
 def networks(study: Study) -> list[dict]:
@@ -228,10 +235,17 @@ def networks(study: Study) -> list[dict]:
     return rows
 
 
+def _with(own: Learnt, models: Mapping[str, Nearest]) -> Learnt:
+    """The same costs by other models of layers."""
+    new = Learnt()
+    vars(new).update({**vars(own), **models})
+    return new
+
+
 def _corrected(plain: LayerSum, device: Device, costs: np.ndarray, ms: np.ndarray) -> LayerSum:
     """One for a device alone, which learnt from networks' costs [n, K] and milliseconds [n]."""
     s = plain.calibration(device).source
-    found = Calibration.of(s, costs, ms, plain.layers_.guess()[s], PRIOR, plain.noise)
+    found = Calibration.of(s, costs, ms, plain.layers.guess()[s], PRIOR, plain.layers.noise)
     return plain.with_devices([device], [found])
 
 
@@ -261,8 +275,8 @@ def partitions(study: Study) -> list[dict]:
             for n in CURVE:
                 errors = np.array([off(order[:n], order[last:])[0] for order in known])
                 rows.append({**about, "set": "13 convnet", "labels": n, **_spread(errors)})
-            guess, whole = plain.layers_.guess()[s], costs[0][0][:, s]
-            told = [order[most_telling(whole[order[:last]], guess, PRIOR, plain.noise, few)] for order in known]
+            guess, whole = plain.layers.guess()[s], costs[0][0][:, s]
+            told = [order[most_telling(whole[order[:last]], guess, PRIOR, plain.layers.noise, few)] for order in known]
             errors = np.array([off(one, order[last:])[0] for one, order in zip(told, known, strict=True)])
             rows.append({**about, "set": "13 convnet", "chosen": few, **_spread(errors)})
         both = [row for row in rows if row["device"] == device.name and row.get("set") == "both"]
@@ -281,7 +295,7 @@ def _off(
     tests: np.ndarray,
 ) -> list[float]:
     """Mean errors of random networks `tests`, the zoo and both, once random networks `few` have corrected the sums."""
-    mix = calibrate(costs[0][few], measured[0][few], plain.layers_.guess()[s], PRIOR, plain.noise)
+    mix = calibrate(costs[0][few], measured[0][few], plain.layers.guess()[s], PRIOR, plain.layers.noise)
     found = [np.abs(c @ mix / ms - 1) for c, ms in zip(costs, measured, strict=True)]
     return [
         float(np.nanmean(part)) for part in (found[0][tests], found[1], np.concatenate([found[0][tests], found[1]]))

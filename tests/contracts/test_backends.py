@@ -26,7 +26,7 @@ from datasets.spaces.nasbench201 import NasBench201
 from datasets.spaces.ofa import OFA
 from measure.backends import parse_backend
 from measure.backends.ort import OnnxRuntime
-from measure.base import Backend, WrongOutput, check_output, make_input, reference_network
+from measure.base import Backend, WrongOutput, compare_output, expected_output, make_input, reference_network
 from measure.builders.numpy_reference import evaluate
 from measure.builders.weights import make_weights
 from measure.campaign import Journal, distinct_sample, pending, read_journal, run_campaign
@@ -168,10 +168,10 @@ def test_a_wrong_output_is_caught(fault: str) -> None:
     network = TINY.expand(TINY.parse(["|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"])[0])
     weights, x = make_weights(network), make_input(network, 2)
     y = evaluate(network, weights, x)
-    assert check_output(y, Model(network, weights), x, "fp32") == 0
+    assert compare_output(y, expected_output(Model(network, weights), x), "fp32") == 0
     faults = {"shape": y[:1], "scale": 1.01 * y, "nan": np.where(y > 0, np.nan, y), "zero": 0 * y}
     with pytest.raises(WrongOutput, match="off by|has shape"):
-        check_output(faults[fault], Model(network, weights), x, "fp32")
+        compare_output(faults[fault], expected_output(Model(network, weights), x), "fp32")
 
 
 def test_an_empty_model_is_a_failed_row_not_a_fast_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,23 +10,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-import yaml
 
 from datasets.base import Dataset
 from datasets.measured import Measured
+from datasets.opening import open_dataset
 from datasets.public import help as help_data
 from datasets.public.help import HelpFBNet, HelpNasBench201, HelpOFA
 from datasets.records import InputError
 from datasets.spaces.nasbench201 import NasBench201
-from predictors.config import from_config
 from tests.conftest import ROOT, run
 
-CONFIGS = sorted((ROOT / "configs" / "datasets").glob("*.yaml"))
+TABLES = [*(ROOT / "configs" / "datasets").glob("*.yaml"), *(ROOT / "datasets" / "bundled").glob("*.parquet")]
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", sorted(TABLES), ids=lambda path: path.name)
 def test_measurements_are_whole(path: Path) -> None:
-    data = from_config(yaml.safe_load(path.read_text()), Dataset)
+    data = open_dataset(path)
     try:
         m = data.measurements()
     except InputError as error:

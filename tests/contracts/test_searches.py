@@ -24,8 +24,7 @@ from search.task import Requirements, Task
 from search.task import run as run_task
 from tests.conftest import implementations, made_up, run
 
-SEARCHES = [cls() for cls in implementations("search", Search)]
-SEARCHES += [Bisection(equation="weighted"), Bisection(refine=True)]
+SEARCHES = [one for cls in implementations("search", Search) for one in cls.examples()]
 every_search = pytest.mark.parametrize("search", SEARCHES, ids=repr)
 SPACE = NasBench201()
 

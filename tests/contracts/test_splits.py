@@ -8,9 +8,7 @@ from datasets.records import InputError, Measurements
 from datasets.splits import HeldOutArchitectures, HeldOutDevices, Random, Split
 from tests.conftest import implementations, made_up
 
-EXAMPLES = {HeldOutDevices: HeldOutDevices(devices=("toy_1",))}
-SPLITS = [EXAMPLES.get(cls) or cls() for cls in implementations("datasets", Split)]
-every_split = pytest.mark.parametrize("split", SPLITS, ids=lambda s: type(s).__name__)
+every_split = pytest.mark.parametrize("cls", implementations("datasets", Split), ids=lambda cls: cls.__name__)
 
 
 def rows(m: Measurements) -> set[tuple[str, str, float]]:
@@ -19,18 +17,17 @@ def rows(m: Measurements) -> set[tuple[str, str, float]]:
 
 
 @every_split
-def test_parts_are_disjoint_known_and_repeatable(split: Split, measurements: Measurements) -> None:
-    parts = split(measurements, np.random.default_rng(5))
-    again = split(measurements, np.random.default_rng(5))
-    other = split(measurements, np.random.default_rng(6))
-    known = rows(measurements)
-    seen: set = set()
-    for name in ("train", "val", "test"):
-        part = rows(getattr(parts, name))
-        assert part and part <= known and not part & seen
-        assert part == rows(getattr(again, name))
-        seen |= part
-    assert rows(parts.train) != rows(other.train)
+def test_parts_are_disjoint_known_and_repeatable(cls: type[Split], measurements: Measurements) -> None:
+    for split in cls.examples(measurements):
+        parts, again, other = (split(measurements, np.random.default_rng(seed)) for seed in (5, 5, 6))
+        known = rows(measurements)
+        seen: set = set()
+        for name in ("train", "val", "test"):
+            part = rows(getattr(parts, name))
+            assert part and part <= known and not part & seen
+            assert part == rows(getattr(again, name))
+            seen |= part
+        assert rows(parts.train) != rows(other.train)
 
 
 @pytest.mark.parametrize("split", [Random(100, 20), Random(0.5, 0.1), HeldOutArchitectures(100, 20)])

@@ -139,7 +139,6 @@ SEARCH = ["--accuracy", "a.csv", "--latency", "b.csv", "--budget-ms", "5"]
     "command, flags, sentence",
     [
         (run, ["--repeats", "3"], "unrecognized arguments: --repeats 3. Did you mean --timing.repeats?"),
-        (run, ["--layers=true"], "Did you mean --subjects.layers?"),
         (run, ["--python", "python3"], "Did you mean --remote.python?"),
         (run, ["--timing.repeets", "3"], "Did you mean --timing.repeats?"),
         (run, ["--spase", "ofa"], "Did you mean --space?"),

@@ -40,8 +40,7 @@ from predictors.linear import Linear
 from predictors.networks.price import read_network
 from tests.conftest import ROOT, run
 from tests.datasets.test_onnx_file import FOREIGN, save
-from tests.doubles.toy_layers import SPACES, layer_table
-from tests.predictors.test_layer_sum import untrained
+from tests.predictors.test_layer_sum import knows_layers
 
 NETS = ConvNet(image=32, classes=10, megamacs=20)
 CELLS = NasBench201(cells=1)
@@ -61,7 +60,7 @@ def write_files(folder: Path, n: int = 10) -> list[Path]:
 def pricer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A saved predictor of networks that knows made-up layers."""
     path = tmp_path_factory.mktemp("pricer") / "layers.pt"
-    untrained().learn_layers({kind: layer_table(kind) for kind in SPACES}).save(path)
+    knows_layers().save(path)
     return path
 
 
@@ -218,7 +217,9 @@ def test_a_csv_of_one_space_holds_architectures(tmp_path: Path) -> None:
         m = CsvTable(tmp_path / f"{name}.csv", space).measurements()
         assert m.architectures == archs and m.matrix("latency_ms")[:, 0].tolist() == [i + 1.5 for i in range(6)]
         assert m.devices[0].name == name
-    with pytest.raises(InputError, match="There is no file .*; a network is an .onnx or .keras file, or SPACE"):
+    with pytest.raises(
+        InputError, match="There is no file .*; a network is an .onnx, .keras or .tflite file, or SPACE"
+    ):
         open_measurements(tmp_path / "a.csv")
 
 

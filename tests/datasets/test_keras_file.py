@@ -16,8 +16,8 @@ from tests.conftest import run
 
 keras = pytest.importorskip("keras", reason="keras is not installed")
 
-from datasets.networks.keras_file import read_keras  # noqa: E402
-from measure.builders.keras_model import build_keras, tensorflow  # noqa: E402
+from datasets.networks.keras_file import read_keras
+from measure.builders.keras_model import build_keras, tensorflow
 
 tensorflow()  # one thread, from the start
 

@@ -18,7 +18,6 @@ from datasets.spaces.nasbench201 import NasBench201
 from measure.commands.tables import repeatability
 from measure.table import write_table
 from predictors.networks.tabulated import Tabulated
-from search.netadapt.layer_table import LayerTable, devices_of
 from tests.conftest import run
 
 DEVICE: dict[str, Any] = {"name": "toy_ort_fp32_1", "family": "f", "kind": "gpu", "runtime": "ort", "batch": 1}
@@ -41,9 +40,8 @@ READERS: list[Callable[[Path], Any]] = [
     read_table,
     read_values,
     lambda path: Measured(path).measurements(),
-    Tabulated,
-    LayerTable.read,
-    devices_of,
+    lambda path: Tabulated(path).exact,
+    lambda path: Tabulated(path).learn(),
     repeatability,
 ]
 
@@ -130,7 +128,7 @@ def test_metadata_that_was_edited_is_one_sentence(meta: Any, sentence: str, tmp_
 @pytest.mark.parametrize("value", [-1.0, 0.0, np.nan, np.inf])
 def test_a_value_that_no_measurement_has_is_refused_by_every_reader(value: float, tmp_path: Path) -> None:
     path = write(tmp_path / "t.parquet", frame(value=[1.0, value, 3.0]))
-    refused(path, "missing, infinite, zero or negative|is not a positive number", READERS[1:6])
+    refused(path, "missing, infinite, zero or negative|is not a positive number", READERS[1:5])
 
 
 def test_what_would_fill_the_memory_is_refused_before_it_is_decoded(tmp_path: Path) -> None:
@@ -161,7 +159,7 @@ def test_rows_of_one_measurement_become_their_median_and_equal_rows_count_once(t
     path = write(tmp_path / "t.parquet", again)
     table, _ = read_table(path)
     assert table["value"].tolist() == [2.0, 2.0, 3.0] and table["repeats"].tolist() == [2, 1, 1]
-    assert list(table.columns) == list(once.columns) and read_values(path)["value"].tolist() == [2.0, 2.0, 3.0]
+    assert list(table.columns) == list(once.columns) and read_values(path)[0]["value"].tolist() == [2.0, 2.0, 3.0]
     assert Measured(path).measurements().matrix("latency_ms").tolist() == [[2], [2], [3]]
     assert read_table(write(path, once))[0].equals(once.astype(table.dtypes))
 

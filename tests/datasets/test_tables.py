@@ -5,11 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import yaml
 
-from datasets.base import Dataset
 from datasets.measured import Measured
-from predictors.config import from_config
 from tests.conftest import ROOT, run
 
 TABLES = sorted((ROOT / "datasets" / "bundled").glob("*.parquet"))
@@ -39,12 +36,9 @@ def test_a_new_device_is_a_data_set_without_a_line_of_code(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
-def test_every_bundled_table_has_a_plan_a_configuration_and_sound_values(path: Path) -> None:
+def test_every_bundled_table_has_a_plan_and_sound_values(path: Path) -> None:
     m = Measured(path).measurements()
     assert len(set(m.architectures.keys)) == len(m.architectures) and (m.table["value"] > 0).all()
-    config = "bundled" if path.stem == "nasbench201" else f"bundled_{path.stem}"
-    tree = yaml.safe_load((ROOT / "configs" / "datasets" / f"{config}.yaml").read_text())
-    assert from_config(tree, Dataset).measurements().fingerprint() == m.fingerprint()
     if m.devices:
         assert (ROOT / "configs" / "campaigns" / path.name).with_suffix(".yaml").is_file()
         assert all(device.features and np.isfinite(list(device.features.values())).all() for device in m.devices)

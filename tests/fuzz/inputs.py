@@ -118,9 +118,15 @@ def _ridge() -> Any:
     return SourceRidge(source=_linear())
 
 
+def _estimator() -> Any:
+    from predictors.sklearn_regressor import SklearnRegressor
+
+    return SklearnRegressor(params={"n_estimators": 2, "max_depth": 3})
+
+
 KINDS: dict[str, Callable[[], Any]] = {
     "linear": _linear, "trees": _trees, "gaussian": _gaussian, "gcn": _gcn, "blend": _blend, "ensemble": _ensemble,
-    "conditioned": _conditioned, "ridge": _ridge,
+    "conditioned": _conditioned, "ridge": _ridge, "estimator": _estimator,
 }  # fmt: skip
 
 
@@ -141,12 +147,36 @@ def layerwise(folder: Path) -> Path:
 
     def learn(path: Path) -> None:
         from predictors.networks.layer_sum import LayerSum
+        from predictors.networks.learnt import Learnt
 
-        predictor = LayerSum.of(_linear())
         networks = made_up(NETWORKS.sample(6, np.random.default_rng(5)))
-        predictor.learn_layers({kind: layers(kind) for kind in BATCHES}).fit(networks).save(path)
+        costs = Learnt.by(_linear()).fit({kind: layers(kind) for kind in BATCHES})
+        LayerSum.summing(costs).fit(networks).save(path)
 
     return once(folder / "layerwise.pt", learn)
+
+
+def tabulated(folder: Path) -> Path:
+    """What prices `ours.onnx` by a look-up table of its layers."""
+
+    def learn(path: Path) -> None:
+        from datasets.networks.network import SMALLEST, Network
+        from datasets.networks.reading import read_model
+        from predictors.networks.layer_sum import LayerSum
+        from predictors.networks.tabulated import layers_of
+
+        (folder / "ours.onnx").write_bytes(network_files(folder)["ours.onnx"])
+        network = read_model(str(folder / "ours.onnx"), 1).network
+        found = [SMALLEST, *layers_of(network), Network.of(network.ops, network.edges)]
+        names = [device.name for device in samples().devices]
+        rows = {(one.key, name): (1 + i) * (1 + d) for i, one in enumerate(found) for d, name in enumerate(names)}
+        frame = pd.DataFrame([(*which, ms) for which, ms in rows.items()], columns=["key", "device", "value"])
+        meta = {"devices": [device.to_dict() for device in samples().devices]}
+        table = folder / "lut.parquet"
+        write_table(frame.assign(space="layers", metric="latency_ms", repeats=1), meta, table)
+        LayerSum.tabulated(table).save(path)
+
+    return once(folder / "tabulated.pt", learn)
 
 
 def layers(kind: str, count: int = 40) -> Measurements:

@@ -170,7 +170,10 @@ def test_a_failure_is_a_row_and_a_journal_of_both_kinds_is_read(tmp_path: Path) 
     diverging = replace(QUICK, task=replace(SMALL, train=100, test=10), rate=1e30, epochs=2)
     journal = Journal(tmp_path / "journal.jsonl")
     (failed,) = run_accuracies(archs, diverging, journal)
-    assert failed["error"] == "FloatingPointError: the loss is no longer a finite number" and "value" not in failed
+    assert (
+        failed["error"] == "FloatingPointError: the loss is no longer a finite number; take a lower rate"
+        and "value" not in failed
+    )
     assert not list(run_accuracies(archs, diverging, journal))
     assert len(list(run_accuracies(archs, diverging, journal, retry=True))) == 1
     assert pending(archs, [], journal) == []

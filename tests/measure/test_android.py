@@ -25,7 +25,7 @@ from measure.doctor import _android
 from measure.remote import adb
 from measure.remote.benchmark_model import BenchmarkFailed, delegation, failure, parse
 from measure.timing import PROTOCOLS, Timing
-from tests.conftest import run
+from tests.conftest import needs, run
 from tests.doubles.adb_server import AdbServer
 
 QUICK = Timing(warmup=1, pairs=3, max_rounds=1, max_deviation=100.0)
@@ -38,6 +38,7 @@ needs_adb = pytest.mark.skipif(shutil.which("adb") is None, reason="the adb clie
 
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    needs("ai_edge_litert")
     for name in ("ANDROID_SERIAL", "ANDROID_ADB_SERVER_ADDRESS", "ADB_SERVER_SOCKET"):
         monkeypatch.delenv(name, raising=False)
     return monkeypatch

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from datasets.packages import not_installed
 from datasets.records import InputError
 from datasets.spaces.nasbench201 import NasBench201
 from measure.backends.ort import OnnxRuntime
@@ -28,6 +29,7 @@ from measure.remote.cluster import Cluster, _answer, check_offers
 from measure.remote.slot import Slot, reach, release, resource, serve
 from measure.timing import Repeats, Timing
 
+pytest.importorskip("distributed", reason=not_installed("distributed"))
 ROOT = Path(__file__).resolve().parents[2]  # workers import this module in a thread, where conftest sets no signals
 
 QUICK = Timing(warmup=1, pairs=5, max_rounds=1, max_deviation=100.0)

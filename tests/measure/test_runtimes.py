@@ -22,13 +22,13 @@ from measure.backends.ort import OnnxRuntime
 from measure.backends.ort_gpu import OrtCuda, OrtTensorRt
 from measure.backends.ov import OpenVino, mean_kernels
 from measure.backends.trt import TensorRt
-from measure.base import Backend, check_output, make_input, reference_network, with_weights
+from measure.base import Backend, compare_output, expected_output, make_input, reference_network, with_weights
 from measure.builders.weights import make_weights
 from measure.gpu_steps import steps
 from measure.kernels import timeline
 from measure.phases import clock_ns, measure_phases
 from measure.timing import Repeats, Timing
-from tests.conftest import run
+from tests.conftest import needs, run
 
 TINY = NasBench201(channels=4, cells=1)
 CELL = TINY.expand(TINY.parse(["|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"])[0])
@@ -70,7 +70,7 @@ def test_the_files_of_gpu_runtimes_compute_what_they_should(cls: type[OnnxRuntim
         session = OnnxRuntime().load(path)
         session.bind(x)
         session.run()
-        check_output(session.fetch(), Model(network, weights), x, precision)
+        compare_output(session.fetch(), expected_output(Model(network, weights), x), precision)
         if precision == "int8" and cls.symmetric:
             tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
             points = [value for name, value in tensors.items() if name.endswith("_zero_point")]
@@ -188,7 +188,7 @@ def test_six_steps_from_a_gpu_profile() -> None:
 
 def test_keras_and_jax_run_in_one_process() -> None:
     """Keras loads JAX, which then has to know already that one thread is all."""
-    pytest.importorskip("jax", reason="jax is not installed")
+    needs("jax")
     code = (
         "from measure.backends import parse_backend as p; p('keras', 'h').versions(); print(p('jax', 'h').versions())"
     )

@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.conftest import needs
+
+needs("ai_edge_litert")
+
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.model import Model
 from datasets.records import Architecture, InputError
@@ -16,7 +20,7 @@ from datasets.spaces.nasbench201 import NasBench201
 from measure.backends import backend_classes, parse_backend
 from measure.backends.litert import LiteRT
 from measure.backends.tensorflow_keras import KerasGPU
-from measure.base import check_output, make_input, reference_network, with_weights
+from measure.base import compare_output, expected_output, make_input, reference_network, with_weights
 from measure.builders.affine import Affine
 from measure.builders.delegates import DELEGATES, refused
 from measure.builders.nhwc import padding, to_nchw, to_nhwc
@@ -70,7 +74,7 @@ def test_a_file_written_directly_is_what_the_converter_writes(
         session = LiteRT(precision=precision).load(path)
         session.bind(x)
         session.run()
-        error = check_output(session.fetch(), Model(network, weights), x, precision)
+        error = compare_output(session.fetch(), expected_output(Model(network, weights), x), precision)
         assert error < (1e-5 if precision == "fp32" else 0.1)
 
 

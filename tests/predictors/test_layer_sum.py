@@ -34,8 +34,8 @@ from predictors.commands.studies import compare
 from predictors.linear import Linear
 from predictors.metrics import plain
 from predictors.networks.calibration import calibrate, left_out, most_telling
-from predictors.networks.layer_costs import COEFFICIENTS, PRIOR
 from predictors.networks.layer_sum import LayerSum
+from predictors.networks.learnt import COEFFICIENTS, PRIOR, Learnt
 from predictors.networks.pieces import KINDS, nearest, pieces
 from predictors.networks.price import price, read_network
 from predictors.run_folder import FILES
@@ -60,14 +60,18 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
     return conftest.run(*map(str, arguments))
 
 
-def untrained() -> LayerSum:
-    return LayerSum.of(Linear(encoder=Totals(("macs", "moved_bytes"))))
+def untrained() -> Learnt:
+    return Learnt(*(Linear(metric="exe_ms", encoder=Totals(("macs", "moved_bytes"))) for _ in SPACES))
+
+
+def knows_layers() -> LayerSum:
+    return LayerSum.summing(untrained().fit({kind: layer_table(kind) for kind in SPACES}))
 
 
 @pytest.fixture(scope="module")
 def fitted() -> LayerSum:
     """Knows layers only."""
-    return untrained().learn_layers({kind: layer_table(kind) for kind in SPACES})
+    return knows_layers()
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +139,8 @@ def test_windows_that_are_wide_and_images_are_kinds_of_their_own(fitted: LayerSu
     for kernel in (5, 7):
         x = net.conv(x, 32, kernel, groups=32, pad=kernel // 2)
     found = [p for p in pieces(net.finish("", "")) if p.kind != "moved"]
-    costs = fitted.layers_.of(found)[:, 0]
+    assert isinstance(fitted.layers, Learnt)
+    costs = fitted.layers.of_pieces(found)[:, 0]
     kinds = ("convolution", "stem", "depthwise", "wide", "tanh", "smooth")
     used = [[kind for kind in kinds if row[COEFFICIENTS.index(kind)]] for row in costs]
     assert used == [["stem", "tanh"], ["depthwise"], ["wide"]]
@@ -184,9 +189,27 @@ def test_measured_networks_correct_the_sum_of_layers(fitted: LayerSum) -> None:
         low, high = predictor.belief(test.architectures, DEVICES[0]).interval(0.9)
         truth = test.matrix("latency_ms")[:, 0]
         assert ((low < truth) & (truth < high)).mean() >= least
-    together = untrained().learn_layers({kind: layer_table(kind) for kind in SPACES}).fit(train)
+    together = knows_layers().fit(train)
     for ours, theirs in zip(together.calibrations_, corrected.calibrations_, strict=True):
         np.testing.assert_allclose(ours.coefficients, theirs.coefficients)
+
+
+def test_every_field_of_learnt_costs_matters_within_limits() -> None:
+    tables, archs = {kind: layer_table(kind, 80) for kind in SPACES}, NETS.sample(5, np.random.default_rng(0))
+
+    def answers(**changes: Any) -> np.ndarray:
+        predictor = LayerSum.summing(replace(untrained(), **changes).fit(tables)).calibrated(network_table(6, 5))
+        return np.stack(predictor.belief(archs, DEVICES[0]).interval(0.9))
+
+    reference, other = answers(), Linear(metric="exe_ms", encoder=Totals(("macs",)))
+    for changes in ({"convolution": other}, {"pooling": other}, {"dense": other}, {"held": 0.5}, {"noise": 1.0},
+                    {"seed": 1}):  # fmt: skip
+        assert not np.array_equal(answers(**changes), reference), changes
+    for wrong in ({"held": 1.5}, {"seed": -1}):
+        with pytest.raises(InputError, match="has to be between"):
+            replace(untrained(), **wrong)
+    with pytest.raises(InputError, match="noise = 0.0 must be above 0"):
+        answers(noise=0.0)
 
 
 def test_any_space_and_batch_is_priced(fitted: LayerSum) -> None:
@@ -204,7 +227,7 @@ def test_any_space_and_batch_is_priced(fitted: LayerSum) -> None:
     with pytest.raises(InputError, match="predicts latency_ms, not energy_mj"):
         fitted.on(DEVICES[0], "energy_mj")
     with pytest.raises(InputError, match="no table of pooling layers"):
-        untrained().learn_layers({"convolution": layer_table("convolution")})
+        untrained().fit({"convolution": layer_table("convolution")})
 
 
 def test_it_adapts_to_a_new_device_by_what_it_chooses(fitted: LayerSum) -> None:
@@ -429,8 +452,7 @@ def test_one_command_makes_it_from_tables(tmp_path: Path) -> None:
 
 def test_a_run_of_train_py_is_whole_without_an_onnx_form(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(network_table(40, 5), tmp_path)
-    layer = Linear(metric="exe_ms", encoder=Totals(("macs", "moved_bytes")))
-    data, predictor = Measured(tmp_path / "networks.parquet"), replace(LayerSum.of(layer), tables=layer_tables())
+    data, predictor = Measured(tmp_path / "networks.parquet"), LayerSum(replace(untrained(), tables=layer_tables()))
     for outcome in ("done", "complete"):
         assert train.train(data, Random(20, 10), predictor, study=tmp_path / "runs", name="sum") == outcome
     (run_folder,) = (tmp_path / "runs").iterdir()
@@ -448,7 +470,7 @@ def test_a_run_of_train_py_is_whole_without_an_onnx_form(tmp_path: Path, capsys:
 def test_a_device_without_tables_of_layers_takes_over_those_of_the_nearest(fitted: LayerSum) -> None:
     phone = (Device("phone", "toy", "mobile-cpu"),)
     m = Measurements.concat([network_table(20, 5), network_table(20, 9, (11,), phone)])
-    predictor = untrained().learn_layers({kind: layer_table(kind) for kind in SPACES}).fit(m)
+    predictor = knows_layers().fit(m)
     assert [device.name for device in predictor.devices_] == ["fast_1", "slow_1", "phone"]
     assert errors(predictor, network_table(30, 6, (11,), phone)).max() < 0.15
     with pytest.raises(InputError, match="no latency_ms to learn from on fast_1"):

@@ -20,7 +20,7 @@ from predictors.metrics import METRICS
 from predictors.networks.tabulated import Tabulated
 from studies.leti import study as leti_check
 from studies.leti.figures import over_total, trade_off
-from tests.conftest import made_up, run
+from tests.conftest import made_up, needs, run
 
 SPACE = NasBench101(channels=16, cells=1)
 
@@ -210,6 +210,7 @@ def test_sums_of_layers_fail_in_int8_and_say_by_what() -> None:
 
 
 def test_searches_on_tables_keep_the_budget() -> None:
+    needs("nevergrad")
     rows = leti_check.optimise(evaluations=16, seeds=2)
     assert {(row["search"], row["evaluations"]) for row in rows} == {
         (name, n) for name in ("nevergrad", "random") for n in (2, 4, 8, 16)
@@ -224,5 +225,5 @@ def test_a_layer_that_is_not_in_the_table_is_refused_or_priced() -> None:
     device = m.device("xeon_ort_int8_1")
     with pytest.raises(InputError, match="has no layer 'dense"):
         Tabulated(path).on(device)(m.architectures[:1])
-    free, dear = (Tabulated(path, unknown_ms=ms).on(device)(m.architectures[:1])[0] for ms in (0.0, 1.0))
+    free, dear = (Tabulated(path).on(device, unknown_ms=ms)(m.architectures[:1])[0] for ms in (0.0, 1.0))
     assert dear == pytest.approx(free + 1)

@@ -6,6 +6,7 @@ import resource
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,12 @@ from predictors.new_devices.conditioned import Conditioned
 from predictors.new_devices.proxies import AdaProxy
 from predictors.onnx_check import with_digest
 from predictors.polynomial import Polynomial
+from predictors.sklearn_regressor import SklearnRegressor
 from predictors.trees import XGBoost
 from search.optimizer.device_net import DeviceNet
 from search.optimizer.optimizer_network import Objective, OptimizerNetwork
 from tests.conftest import made_up
+from tests.contracts.test_predictors import REGRESSORS, small
 
 SPACE = NasBench201()
 ARCHS = SPACE.sample(10, np.random.default_rng(7))
@@ -49,7 +52,12 @@ KINDS: dict[str, Callable[[], Predictor]] = {
     "process": lambda: GaussianProcess(encoder=Totals(("macs", "kernels"))),
     "conditioned": Conditioned,
     "adaproxy": AdaProxy,
+    "forest": lambda: SklearnRegressor(params={"n_estimators": 3, "max_depth": 2}),
 }
+OTHERS = {
+    cls.__name__: partial(small, cls) for cls in REGRESSORS if cls not in {type(make()) for make in KINDS.values()}
+}
+"""All the others: each kind reads its part of a file with lines of its own."""
 ADAPTED = ("conditioned", "adaproxy")
 
 
@@ -61,7 +69,7 @@ def train() -> Measurements:
 @pytest.fixture(scope="module")
 def saved(train: Measurements, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder, found = tmp_path_factory.mktemp("saved"), {}
-    for name, make in KINDS.items():
+    for name, make in (KINDS | OTHERS).items():
         predictor: Any = make().fit(train, train)
         if name in ADAPTED:
             predictor = predictor.adapt(made_up(SPACE.sample(8, np.random.default_rng(1)), 1))
@@ -163,7 +171,7 @@ def edits(value: Any) -> list[Any]:
     return other
 
 
-@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("name", KINDS | OTHERS)
 def test_an_edited_tree_is_refused_or_answers(name: str, saved: dict[str, Path], tmp_path: Path) -> None:
     tree, path = read_checkpoint(saved[name]), tmp_path / "edited.pt"
     rng = np.random.default_rng(0)
@@ -372,11 +380,24 @@ HOSTILE_GRAPHS: dict[str, Callable[[onnx.ModelProto], object]] = {
 }  # fmt: skip
 
 
+GRAPH_EDITS = list(HOSTILE_GRAPHS)[list(HOSTILE_GRAPHS).index("a range") :]
+
+
 @pytest.mark.parametrize("what", HOSTILE_GRAPHS)
 def test_an_edited_graph_or_description_is_refused(what: str, saved: dict[str, Path], tmp_path: Path) -> None:
     path = edited_model(saved["trees.onnx"], HOSTILE_GRAPHS[what], tmp_path / "edited.onnx")
     assert saved["trees.onnx"].stat().st_size < path.stat().st_size + 10**6
     refused_within_limits(path)
+
+
+@pytest.mark.parametrize("what", GRAPH_EDITS)
+def test_an_edited_graph_of_a_saved_estimator_is_refused(what: str, saved: dict[str, Path], tmp_path: Path) -> None:
+    tree = read_checkpoint(saved["forest"])
+    model = onnx.load_model_from_string(tree["state"]["graph"].numpy().tobytes())
+    HOSTILE_GRAPHS[what](model)
+    tree["state"]["graph"] = np.frombuffer(model.SerializeToString(), np.uint8)
+    write_checkpoint(tree, tmp_path / "edited.pt")
+    refused_within_limits(tmp_path / "edited.pt")
 
 
 TREES = ("nodes_truenodeids", "nodes_falsenodeids", "nodes_nodeids", "nodes_treeids", "nodes_featureids",

@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from datasets.records import Architectures
 from datasets.spaces.nasbench201 import EDGES, OPS
 
 
@@ -59,3 +60,21 @@ class Network(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.layers(x)
+
+
+def unique_strings(archs: Architectures) -> list[str]:
+    """The benchmark's own text of a cell's function (6,466 classes): a term is `#` where its op is `none` or its
+    source is exactly `#`, so sums that hold a zero beside other terms, or two zeros, keep it."""
+    return [_unique_string([OPS[op] for op in row]) for row in archs.decisions.tolist()]
+
+
+def _unique_string(ops: list[str]) -> str:
+    nodes = ["0"]
+    for target in (1, 2, 3):
+        terms = []
+        for (source, end), op in zip(EDGES, ops, strict=True):
+            if end == target:
+                zero = op == "none" or nodes[source] == "#"
+                terms.append("#" if zero else nodes[source] if op == "skip_connect" else f"({nodes[source]})@{op}")
+        nodes.append("+".join(sorted(terms)))
+    return nodes[3]

@@ -21,8 +21,9 @@ from datasets.files.cifar10 import read_cifar10
 from datasets.networks.analysis import totals
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.model import Model, Weights
-from datasets.networks.network import Network
+from datasets.networks.network import SMALLEST, Network
 from datasets.networks.onnx_file import read_onnx
+from datasets.packages import absent
 from datasets.records import Architecture, InputError
 from datasets.spaces.convnet import BLOCKS, ConvNet
 from datasets.spaces.zoo import Zoo
@@ -37,7 +38,6 @@ from search.netadapt.adapt import Adaptation, Adapted
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.cutting import cut_weights, strongest
 from search.netadapt.grids import Grid, layers_to_measure
-from search.netadapt.layer_table import CALL
 from search.netadapt.proposals import Workers, derive, price
 from search.netadapt.record import Record
 from search.netadapt.widths import Narrowed
@@ -406,7 +406,7 @@ def test_least_lost_for_most_won() -> None:
 def table_of(groups: Groups, path: Path) -> None:
     """A table by multiply-accumulates, of a device that takes a millisecond for a million and 0.01 ms for a layer."""
     listed = [one.network() for one in layers_to_measure([groups], Grid(points=0, conv=2, dense=2))]
-    rows = [("layers", CALL, 0.01), *(("layers", one.key, 0.01 + totals(one)["macs"] / 1e6) for one in listed)]
+    rows = [("layers", SMALLEST.key, 0.01), *(("layers", one.key, 0.01 + totals(one)["macs"] / 1e6) for one in listed)]
     table = pd.DataFrame(rows, columns=["space", "key", "value"])
     table.assign(device="toy", metric="latency_ms").to_parquet(path)
 
@@ -439,7 +439,7 @@ def test_the_command_leaves_files_that_others_load(
     model = onnx.load(out / "network.onnx")
     (expected,) = ReferenceEvaluator(model).run(None, {model.graph.input[0].name: x[:1]})
     np.testing.assert_allclose(found[:1], expected, rtol=1e-3, atol=1e-3)
-    assert found.shape == (3, 10) and (out / "network.tflite").stat().st_size > 1000
+    assert found.shape == (3, 10) and (absent(["ai_edge_litert"]) or (out / "network.tflite").stat().st_size > 1000)
     with pytest.raises(InputError, match="There is no file"):
         command.netadapt(tmp_path / "lut.parquet", str(tmp_path / "none.onnx"))
 

@@ -12,7 +12,7 @@ from datasets.networks.analysis import totals
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.network import Network
 from datasets.networks.parts import cut, entries
-from datasets.records import Architecture, InputError
+from datasets.records import Architecture, InputError, Networks
 from datasets.spaces.small_zoo import SmallZoo
 from datasets.spaces.zoo import Zoo
 from measure.backends.ort import OnnxRuntime
@@ -20,11 +20,12 @@ from measure.campaign import Journal, pending, run_campaign
 from measure.lookup import SMALLEST, listed_layers
 from measure.table import quiet_rows, to_table, write_table
 from measure.timing import Timing
-from search.netadapt.calibration import WORK, Coefficients, calibrate, calibrated
+from predictors.networks.layer_kinds import Layer, read_layer
+from predictors.networks.layer_sum import LayerSum
+from predictors.networks.layer_table import LayerGrid, LayerTable
+from predictors.networks.tabulated import Tabulated
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.grids import Grid, direct_networks, layers, layers_to_measure, open_network
-from search.netadapt.layer_table import CALL, LayerGrid, LayerTable
-from search.netadapt.layers import Layer, read_layer
 from search.netadapt.widths import Binary, Exact, Priced, Sequential, WidthSearch
 
 FIGURE_6 = (1.4, 1.12, 1, 0.9, 0.85, 0.8, 0.7, 0.61, 0.57, 0.48, 0.42, 0.29)
@@ -195,47 +196,27 @@ def test_holes_of_a_grid_are_filled() -> None:
 def test_tables_are_read_from_what_measure_writes(tmp_path: Path) -> None:
     groups = find_groups(small("resnet"))
     measured = layers_to_measure([groups], Grid(points=2))
-    whole = direct_networks(groups, Grid(), 0, 0)[0]
+    assert direct_networks(groups, Grid(), 0, 0)[0] == groups.network
     listed = tmp_path / "layers.txt"
     layers("resnet", listed, grid=Grid(points=2), direct=1)
-    keys = [CALL, *(one.network().key for one in measured), listed.read_text().splitlines()[-1]]
+    keys = [SMALLEST.key, *(one.network().key for one in measured), listed.read_text().splitlines()[-1]]
     columns = {"space": "layers", "key": keys, "device": "here", "metric": "latency_ms"}
     frame = pd.DataFrame({**columns, "value": 0.5 + np.arange(len(keys)), "repeats": 1})
     path = tmp_path / "table.parquet"
     write_table(frame, {"devices": []}, path)
-    table = LayerTable.read(path)
-    assert (table.device, table.call_ms, known(table)) == ("here", 0.5, len(measured))
-    assert list(table.whole.values()) == [0.5 + len(keys) - 1]
-    priced = Priced(groups, table, factor=2.0, fitted=False)
+    costs = Tabulated(path).learn()
+    table, whole = costs.table(0), costs.whole()
+    assert (table.device, table.call_ms, known(table)) == ("here", 0.5, len(measured)) and whole is not None
+    assert whole.matrix("latency_ms").tolist() == [[0.5 + len(keys) - 1]]
+    priced = Priced(groups, table, factor=2.0)
     expected = sum(0.5 + keys.index(one.network().key) for one in groups.priced(groups.sizes)) - 13 * 0.5
     assert priced.latency_ms(groups.sizes) == pytest.approx(2 * expected, rel=1e-6) and priced.lookups == 14
-    assert whole == groups.network
-    for wrong, match in (
-        (tmp_path / "none.parquet", "There is no file"),
-        (path, "no latency_ms of layers on 'there'"),
-    ):
-        with pytest.raises(InputError, match=match):
-            LayerTable.read(wrong, None if "none" in wrong.name else "there")
+    assert costs.on(costs.devices[0], less_calls=True)(Networks([groups.network]))[0] == pytest.approx(expected)
     with pytest.raises(InputError, match="has no layer"):
         Priced(find_groups(small("alexnet")), table)
-
-
-def test_tables_are_fitted_to_networks_that_were_measured_whole() -> None:
-    groups = find_groups(small("resnet"))
-    table = table_of(groups, Grid(), np.random.default_rng(0), monotone=True)
-    told = dict(zip(WORK, (1.3, 1.0, 1.0, 0.8), strict=True))
-    truth = Priced(groups, calibrated(table, Coefficients(told, 0.7, 0.5)))
-    networks = direct_networks(groups, Grid(), 12, 0)
-    widths = np.array(
-        [[network.ops[groups.of_node.index(g)].attrs["shape"][0] for g in range(len(groups))] for network in networks]
-    )
-    ms = truth.latencies_ms(widths)
-    table.whole = {Network.of(n.ops, n.edges).key: value for n, value in zip(networks[:8], ms[:8], strict=True)}
-    fitted, raw = Priced(groups, table), Priced(groups, table, fitted=False)
-    np.testing.assert_allclose(fitted.latencies_ms(widths[8:]), ms[8:], rtol=0.02)
-    assert (abs(raw.latencies_ms(widths[8:]) / ms[8:] - 1) > 0.05).all()
-    other = find_groups(small("alexnet"))  # of which nothing was measured whole
-    assert calibrate(table, other) is table
+    write_table(frame.assign(metric="cold_ms"), {"devices": []}, path)
+    with pytest.raises(InputError, match="has no latency_ms of layers"):
+        Tabulated(path).learn()
 
 
 def test_a_table_is_measured_and_goes_on_where_it_was(tmp_path: Path) -> None:
@@ -256,7 +237,7 @@ def test_a_table_is_measured_and_goes_on_where_it_was(tmp_path: Path) -> None:
         journal.file.close()
     table, meta = to_table(journal.rows, unstable=True)
     write_table(table, meta, tmp_path / "table.parquet")
-    priced = Priced(groups, LayerTable.read(tmp_path / "table.parquet"))
+    priced = Priced(groups, LayerSum.tabulated(tmp_path / "table.parquet").table(None))
     assert known(priced.table) == len(measured) == 6 and priced.latency_ms(np.array([8])) > 0
 
 

@@ -2,13 +2,15 @@
 
 import io
 import json
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+from datasets.packages import absent
 from tests.fuzz import inputs
-from tests.fuzz.family import Command, Family, Files, one_file
+from tests.fuzz.family import Command, Family, Files, any_of, one_file
 from tests.fuzz.mutations import change_bytes, change_tree
 from tests.fuzz.onnx_edits import change_network
 
@@ -78,6 +80,24 @@ def _tflite(folder: Path) -> list[Files]:
     return [{"m.tflite": path.read_bytes()}]
 
 
+def _tflite_shown(folder: Path) -> list[Files]:
+    from tests.doubles.tflite import looping
+
+    inputs.layerwise(folder)
+    return [*_tflite(folder), {"m.tflite": looping()}]
+
+
+def change_words(content: bytes, rng: Random) -> bytes:
+    """Aligned numbers of four bytes, as distances, lengths and sizes are, that are extreme or slightly off."""
+    changed = bytearray(content)
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        place = 4 * rng.randrange(max(len(changed) // 4, 1))
+        (old,) = struct.unpack_from("<i", changed, place)
+        new = rng.choice((0, 1, -1, 2**31 - 1, -(2**31), -place, old + 4, old - 4, 2 * old, rng.randrange(300)))
+        struct.pack_into("<I", changed, place, new % 2**32)
+    return bytes(changed)
+
+
 def _delegates(case: Path, beside: Path, rng: Random) -> Command:
     return ["measure", "delegates", "--file", str(case / "m.tflite")]
 
@@ -85,5 +105,11 @@ def _delegates(case: Path, beside: Path, rng: Random) -> Command:
 FAMILIES = (
     Family("onnx network", _onnx, one_file(change_network), _read("m.onnx"), share=1.5),
     Family("keras network", _keras, one_file(change_keras), _read("m.keras"), share=0.5),
-    Family("tflite network", _tflite, one_file(change_bytes), _delegates, share=0.5),
 )
+if not absent(["ai_edge_litert"]):
+    FAMILIES += (
+        Family("tflite network", _tflite, one_file(change_bytes), _delegates, share=0.5),
+        Family(
+            "tflite file", _tflite_shown, one_file(any_of(change_bytes, change_words)), _read("m.tflite"), share=0.5
+        ),
+    )

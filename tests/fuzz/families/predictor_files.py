@@ -143,6 +143,11 @@ def _layerwise(folder: Path) -> list[Files]:
     return [{"p.pt": inputs.layerwise(folder).read_bytes()}]
 
 
+def _tabulated(folder: Path) -> list[Files]:
+    _layerwise(folder)
+    return [{"p.pt": inputs.tabulated(folder).read_bytes()}]
+
+
 def _price(case: Path, beside: Path, rng: Random) -> Command:
     file = str(case / "p.pt")
     questions: list[Command] = [
@@ -159,4 +164,5 @@ FAMILIES = (
     Family("predictor.pt", _predictors, one_file(change_checkpoint), _ask),
     Family("predictor.onnx", _exported, one_file(change_exported), _ask_exported),
     Family("layerwise predictor", _layerwise, one_file(change_checkpoint), _price, share=0.5),
+    Family("look-up predictor", _tabulated, one_file(change_checkpoint), _price, share=0.5),
 )

@@ -75,7 +75,7 @@ def _use_space(case: Path, beside: Path, rng: Random) -> Command:
         *what,
         "--journal",
         "j.jsonl",
-        *rng.choice(([], [], ["--subjects.layers", "true"], ["--subjects.block", "true"])),
+        *rng.choice(([], [], ["--layers", "true"], ["--subjects.block", "true"])),
     ]
 
 

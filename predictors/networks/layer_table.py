@@ -9,23 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.files.reading import listed
-from datasets.files.table_file import read_values
-from datasets.networks.network import Network
-from datasets.networks.parts import entries
 from datasets.records import InputError
-from search.netadapt.layers import Layer, read_layer
+from predictors.networks.layer_kinds import Layer
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-CALL = "one number"
-"""What tables call a session that computes nothing."""
+APART = 10**7
+"""More than any number of channels."""
+MOST_POINTS = 2**21
+"""Most points of all grids together."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +67,11 @@ class LayerTable:
         grids: by kinds of layers.
         call_ms: of a session that computes nothing.
         device: where it was measured.
-        whole: what whole networks took there in ms, by their texts.
     """
 
     grids: Mapping[str, LayerGrid]
     call_ms: float = 0.0
     device: str = ""
-    whole: Mapping[str, float] = field(default_factory=dict)
     kinds: dict[str, int] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -88,32 +79,24 @@ class LayerTable:
 
     @classmethod
     def of(cls, measured: Iterable[tuple[Layer, float]], call_ms: float = 0.0, device: str = "") -> LayerTable:
-        """From layers and their latencies in ms; of equal layers the last counts."""
+        """From layers and their latencies in ms; of equal layers the last counts.
+
+        Raises:
+            InputError: a layer has `APART` channels or more, or the grids have more points than `MOST_POINTS`.
+        """
         found: dict[str, dict[tuple[int, int], float]] = {}
         for one, ms in measured:
             found.setdefault(one.kind, {})[one.channels_in, 0 if one.narrow else one.channels_out] = ms
+        sides = {kind: [set(side) for side in zip(*points, strict=True)] for kind, points in found.items()}
+        if (
+            any(max(side) >= APART for both in sides.values() for side in both)
+            or sum(len(ins) * len(outs) for ins, outs in sides.values()) > MOST_POINTS
+        ):
+            raise InputError(
+                f"The table of '{device}' has layers of {APART:,} channels, or grids of more than {MOST_POINTS:,} "
+                "points; measure fewer numbers of channels."
+            )
         return cls({kind: _grid(points) for kind, points in found.items()}, call_ms, device)
-
-    @classmethod
-    def read(cls, path: Path, device: str | None = None, metric: str = "latency_ms") -> LayerTable:
-        """From a table that `python -m measure run --space layers` and `measure table` made.
-
-        Args:
-            path: the Parquet file.
-            device: by default the only one.
-            metric: of the latencies.
-        """
-        table = read_values(path)
-        device = device or _device(table, path)
-        rows = _rows(table, device, metric, path)
-        networks = {key: Network.from_json(key) for key in rows if key != CALL}
-        layers = {key: network for key, network in networks.items() if len(entries(network)) == 1}
-        if CALL not in rows or not layers:
-            raise InputError(f"{path} has no layers, or no '{CALL}'; measure what `python -m search layers` lists.")
-        measured = [(read_layer(network), rows[key]) for key, network in layers.items()]
-        found = cls.of(measured, rows[CALL], device)
-        found.whole = {key: rows[key] for key in networks if key not in layers}
-        return found
 
     def number(self, kind: str) -> int:
         """The kind's number, for `ms`."""
@@ -135,21 +118,23 @@ class LayerTable:
             InputError: a layer is narrower or wider than any that was measured.
         """
         packed = self._packed
-        row, down = packed.ins.place(kinds, channels_in)
-        column, right = packed.outs.place(kinds, np.where(packed.narrow[kinds], 0, channels_out))
-        if len(kinds) and max(np.abs(down - 0.5).max(), np.abs(right - 0.5).max()) > 0.5:
-            worst = int(np.argmax(np.maximum(np.abs(down - 0.5), np.abs(right - 0.5))))
+        at, down, right = packed.place(kinds, channels_in, channels_out)
+        if len(kinds) and not (there := _inside(down, right)).all():
+            worst = int(np.argmin(there))
             raise InputError(
                 f"The table of '{self.device}' does not reach a layer of {channels_in[worst]} to "
                 f"{channels_out[worst]} channels: {list(self.grids)[kinds[worst]]}."
             )
-        at = packed.start[kinds] + row * packed.width[kinds] + column
         below = at + packed.below[kinds]
         beside = packed.beside[kinds]
         upper, lower = packed.values[at], packed.values[below]
         upper = upper + (packed.values[at + beside] - upper) * right
         lower = lower + (packed.values[below + beside] - lower) * right
         return upper + (lower - upper) * down
+
+    def reaches(self, kinds: np.ndarray, channels_in: np.ndarray, channels_out: np.ndarray) -> np.ndarray:
+        """Whether layers [N] are no narrower and no wider than what was measured [N]."""
+        return _inside(*self._packed.place(kinds, channels_in, channels_out)[1:])
 
     @cached_property
     def _packed(self) -> _Packed:
@@ -168,27 +153,38 @@ class _Packed:
         self.beside = (self.width > 1).astype(int)
         self.below = np.where([len(grid.ins) > 1 for grid in grids], self.width, 0)
 
+    def place(
+        self, kinds: np.ndarray, channels_in: np.ndarray, channels_out: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The value before each layer on both sides, and how far down and to the right of it the layer is, 0 to 1."""
+        row, down = self.ins.place(kinds, channels_in)
+        column, right = self.outs.place(kinds, np.where(self.narrow[kinds], 0, channels_out))
+        return self.start[kinds] + row * self.width[kinds] + column, down, right
+
 
 class _Axes:
     """One side of all grids, one after another; a search in all at once takes them for one long axis."""
-
-    apart = 1e7  # more than any number of channels
 
     def __init__(self, axes: Sequence[np.ndarray]) -> None:
         sizes = np.array([len(axis) for axis in axes])
         self.first = np.cumsum([0, *sizes])[:-1]
         self.last = self.first + np.maximum(sizes - 2, 0)
         self.points = np.concatenate(axes).astype(float)
-        self.long = self.points + self.apart * np.repeat(np.arange(len(axes)), sizes)
+        self.long = self.points + APART * np.repeat(np.arange(len(axes)), sizes)
         gaps = np.append(np.diff(self.points), 1)
         gaps[self.first[sizes == 1]] = 1e-9  # an axis of one point reaches that point only
         self.gaps = gaps
 
     def place(self, kinds: np.ndarray, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The point before each number of channels, and how far on it is towards the next, from 0 to 1."""
-        at = np.searchsorted(self.long, channels + self.apart * kinds, side="right") - 1
+        at = np.searchsorted(self.long, channels + APART * kinds, side="right") - 1
         at = np.minimum(np.maximum(at, self.first[kinds]), self.last[kinds])
         return at - self.first[kinds], (channels - self.points[at]) / self.gaps[at]
+
+
+def _inside(down: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Whether both shares are from 0 to 1."""
+    return np.maximum(np.abs(down - 0.5), np.abs(right - 0.5)) <= 0.5
 
 
 def _grid(points: Mapping[tuple[int, int], float]) -> LayerGrid:
@@ -202,26 +198,3 @@ def _grid(points: Mapping[tuple[int, int], float]) -> LayerGrid:
 def _bridged(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     there = ~np.isnan(y)
     return np.interp(x, x[there], y[there], left=np.nan, right=np.nan) if there.any() else y
-
-
-def _rows(table: pd.DataFrame, device: str, metric: str, path: Path) -> dict[str, float]:
-    chosen = table[(table["space"] == "layers") & (table["device"] == device) & (table["metric"] == metric)]
-    if chosen.empty:
-        raise InputError(f"{path} has no {metric} of layers on '{device}'; it knows {listed(_devices(table))}.")
-    return dict(zip(chosen["key"], chosen["value"].astype(float), strict=True))
-
-
-def devices_of(path: Path) -> list[str]:
-    """The devices of a table, sorted by their names; raises `InputError` where it cannot be read."""
-    return _devices(read_values(path))
-
-
-def _devices(table: pd.DataFrame) -> list[str]:
-    return sorted(table["device"].dropna().unique())
-
-
-def _device(table: pd.DataFrame, path: Path) -> str:
-    known = _devices(table)
-    if len(known) != 1:
-        raise InputError(f"{path} is of {len(known)} devices; name one of them: {listed(known) or 'there is none'}.")
-    return known[0]
