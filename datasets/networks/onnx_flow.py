@@ -173,8 +173,9 @@ def _scan(walk: Walk, proto: onnx.NodeProto, body: onnx.GraphProto, reader: Read
 
     attrs = {a.name: helper.get_attribute_value(a) for a in proto.attribute if a.name != "body"}
     slices = attrs.get("num_scan_inputs", 0)
+    _check(0 < slices <= len(proto.input), walk, proto)
     carried, places = len(proto.input) - slices, attrs.get("scan_input_axes", [0] * slices)
-    right = slices > 0 and carried >= 0 and len(places) == slices and len(body.input) == len(proto.input)
+    right = len(places) == slices and len(body.input) == len(proto.input)
     scans = len(proto.output) - carried
     _check(right and scans >= 0 and len(body.output) == len(proto.output) and all(proto.input), walk, proto)
     sources = list(zip(proto.input[carried:], body.input[carried:], places, strict=True))

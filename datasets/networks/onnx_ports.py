@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _NAMELESS = ("?", "??", "-1", "none", "null", "unk", "unknown", "dynamic", "any")  # names that several sizes have
 MOST_PORTS = 1000
 """Most inputs or outputs of a network."""
+_MOST_SIDES = 64  # dimensions, as numpy has them
 _EXAMPLES = {"height": 224, "width": 224, "channels": 3, "sequence": 128, "time": 16000, "batch": 1}
 _STRING = 8  # TensorProto's number of texts
 
@@ -53,6 +54,10 @@ def tensors(values: Sequence[onnx.ValueInfoProto], what: str, path: Path) -> lis
         InputError: one is no tensor of numbers, or there are none.
     """
     for value in values:
+        if len(value.type.tensor_type.shape.dim) > _MOST_SIDES:
+            raise InputError(
+                f"The {what} '{shortened(value.name, 60)}' of {path} has too many dimensions; export it again."
+            )
         check_names([value.name, *(dim.dim_param for dim in value.type.tensor_type.shape.dim)], path)
         kind = value.type.WhichOneof("value") or "tensor_type"
         texts = value.type.tensor_type.elem_type == _STRING

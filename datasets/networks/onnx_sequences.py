@@ -96,7 +96,7 @@ def _split(walk: Walk, reader: Reader, names: list[str], out: str, axis: int, ke
         return _refuse(walk, "SplitToSequence")
     axis %= len(shape)
     whole, step = shape[axis], int(sizes) if sizes.ndim == 0 else 0
-    if step and whole > step * MOST_PARTS:
+    if sizes.size > MOST_PARTS or (step and whole > step * MOST_PARTS):
         return _refuse(walk, "SplitToSequence")
     parts = [min(step, whole - start) for start in range(0, whole, step)] if step else [int(n) for n in sizes]
     ends = [f"{out}/{i}" for i in range(len(parts))]

@@ -1,5 +1,6 @@
 """What ONNX files may have: any inputs and outputs, element types, open sizes, branches, loops, links."""
 
+import random
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from datasets.networks.sizes import Sizes
 from datasets.records import InputError
 from predictors.networks.pieces import pieces
 from tests.conftest import run
+from tests.datasets.mutations_networks import mutate
 
 node = helper.make_node
 RNG = np.random.default_rng(0)
@@ -514,7 +516,7 @@ def test_a_loop_counts_so_many_bodies(tmp_path: Path) -> None:
         as_the_runtime_says(path, model)
 
 
-def test_trips_that_depend_on_values_are_asked_for(tmp_path: Path) -> None:
+def test_trips_that_depend_on_values_are_flags(tmp_path: Path) -> None:
     inputs = [value("x", [1, 4]), value("n", [], I64)]
     path = saved(tmp_path / "m.onnx", [loop("n")], inputs, "y", {"yes": np.array(True)})
     assert refused(path).endswith("say it, as in --trips steps=8.")
@@ -571,6 +573,7 @@ def test_faulty_control_flow_is_one_sentence(tmp_path: Path) -> None:
         node("Loop", ["five", "yes", "x"], ["y"], body=nothing),
         node("If", ["yes"], ["y"], then_branch=two, else_branch=nothing),
         node("Scan", ["x"], ["y"], body=nothing, num_scan_inputs=3),
+        node("Scan", ["x"], ["y"], body=nothing, num_scan_inputs=2**40),
     ):
         assert "inputs and outputs that it needs" in refused(saved(tmp_path / "m.onnx", [case], x, tensors=tensors))
     graph = nothing
@@ -627,6 +630,29 @@ def test_a_loop_that_appends_gives_so_many_tensors(tmp_path: Path) -> None:
     model = read_onnx(path)
     assert totals(model.network)["macs"] == 5 * 2 * 16 and model.network.shape(model.network.outputs[0].node) == (20,)
     as_the_runtime_says(path, model)
+
+
+# Damaged files
+
+
+def test_mutated_files_give_numbers_or_one_sentence(tmp_path: Path) -> None:
+    tensors = {"five": np.int64(5), "four": np.int64(4), "one": np.int64(1), "yes": np.array(True)}
+    x, path, read = value("x", ["n", 10, 8]), tmp_path / "m.onnx", 0
+    nodes = [choice("c"), node("Relu", ["z"], ["y"])]
+    made = [(nodes, [value("x", ["n", 4]), value("c", [], B)]), ([loop("five")], [value("x", ["n", 4])]),
+            (SEQUENCES["split and joined"], [x]), (SEQUENCES["rows"], [x])]  # fmt: skip
+    seeds = [saved(path, list(nodes), inputs, tensors=tensors).read_bytes() for nodes, inputs in made]
+    for number in range(300):
+        rng = random.Random(number)
+        path.write_bytes(mutate(rng.choice(seeds), rng))
+        try:
+            network = read_onnx(path, sizes=Sizes(size="sequence=10 time=8")).network
+        except InputError as error:
+            assert "\n" not in str(error) and len(str(error)) < 700, number
+            continue
+        assert pieces(check_network(network)), number
+        read += 1
+    assert read > 30
 
 
 # Weights in other files
