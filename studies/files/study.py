@@ -28,8 +28,15 @@ from studies.files.zoo import NETWORKS
 from studies.parts import run_parts
 from studies.study import ROOT
 
-SIZES = {"height": 320, "width": 320, "sequence": 64, "time": 16000}
-"""What is given for all files alike; a file ignores those that it lacks."""
+SIZES: tuple[dict[str, int], ...] = (
+    {},
+    {"height": 320, "width": 320, "sequence": 64, "time": 16000},
+    {"height": 48, "width": 320, "sequence": 512, "time": 512},
+    {"height": 32, "width": 320},
+    {"height": 224, "width": 224},
+)
+"""What is tried for all files alike, the first that fits counts: the file as it is, then sizes that people give to
+detectors and texts, to readers of lines of text and to voice, to older ones of lines, and to classifiers."""
 SECONDS = 300
 """A network of the second part that takes longer counts as not read."""
 
@@ -79,17 +86,25 @@ def unpacked(package: dict[str, Any], folder: Path) -> Iterator[Path]:
 
 
 def shown(file: Path) -> dict[str, Any]:
-    """What `datasets show` makes of a file: whether it was read, its totals, and the sentence where it was not."""
-    sizes = [word for name, value in SIZES.items() for word in ("--size", f"{name}={value}")]
-    start = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, "-m", "datasets", "show", file, *sizes], capture_output=True, text=True, cwd=ROOT, timeout=600
-    )
-    row = {"bytes": file.stat().st_size, "read": float(done.returncode == 0), "seconds": time.monotonic() - start}
-    words = [line.split() for line in done.stdout.splitlines()]
-    totals = {line[0]: float(line[1].replace(",", "")) for line in words if line[:1] in (["macs"], ["params"])}
-    reason = (done.stderr.strip().splitlines() or [""])[-1] if done.returncode else ""
-    return row | totals | {"traceback": float("Traceback" in done.stderr), "reason": reason[:300]}
+    """What `datasets show` makes of a file with the first of `SIZES` that fits: whether it was read, its totals, and
+    the last sentence where it was not."""
+    row: dict[str, Any] = {}
+    for attempt, sizes in enumerate(SIZES):
+        flags = [word for name, value in sizes.items() for word in ("--size", f"{name}={value}")]
+        start = time.monotonic()
+        command = [sys.executable, "-m", "datasets", "show", str(file), *flags]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600)
+        traceback = max(float("Traceback" in done.stderr), row.get("traceback", 0.0))
+        row = {"bytes": file.stat().st_size, "read": float(done.returncode == 0), "sizes": attempt}
+        row |= {"seconds": time.monotonic() - start, "traceback": traceback, "reason": ""}
+        if done.returncode == 0:
+            words = [line.split() for line in done.stdout.splitlines()]
+            totals = {line[0]: float(line[1].replace(",", "")) for line in words if line[:1] in (["macs"], ["params"])}
+            return row | totals
+        row["reason"] = (done.stderr.strip().splitlines() or [""])[-1][:300]
+        if "open" not in row["reason"] and "sizes" not in row["reason"] and "shapes" not in row["reason"]:
+            break
+    return row
 
 
 def networks(out: Path) -> list[dict]:
