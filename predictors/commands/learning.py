@@ -48,7 +48,7 @@ def layerwise(
     chosen = [name for name in devices.split(",") if name]
     layers = dict(zip(LAYERS, read_tables(tables, LAYERS, chosen), strict=True))
     whole = read_tables(tables, [name for name in networks.split(",") if name], chosen)
-    costs = Learnt.by(layer) if layer else Learnt()
+    costs = Learnt.with_layer(layer) if layer else Learnt()
     costs.tables = tables
     predictor = LayerSum.summing(costs.fit(layers, log))
     if whole:

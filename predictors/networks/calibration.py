@@ -38,7 +38,7 @@ class Calibration:
         return Calibration(source, guess, prior, np.empty(0))
 
     @staticmethod
-    def of(
+    def fitted(
         source: int, costs: np.ndarray, measured: np.ndarray, guess: np.ndarray, prior: np.ndarray, noise: float
     ) -> Calibration:
         """Fit to measured totals; the arguments are those of `calibrate`."""
@@ -123,7 +123,7 @@ def leave_one_out_errors(
     return errors
 
 
-def most_telling(costs: np.ndarray, guess: np.ndarray, prior: np.ndarray, noise: float, n: int) -> list[int]:
+def most_informative(costs: np.ndarray, guess: np.ndarray, prior: np.ndarray, noise: float, n: int) -> list[int]:
     """Indices of the `n` most informative totals to measure: a greedy Bayesian D-optimal design, linearised at the
     guess, where each total has the largest predictive variance given those before it."""
     _, jacobian = _linearised(costs, guess)

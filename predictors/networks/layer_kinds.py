@@ -22,7 +22,7 @@ WORK_GROUPS = ("conv", "depthwise", "dense", "other")
 
 
 @dataclass(frozen=True)
-class Layer:
+class SizedLayer:
     """A layer as its kind and its numbers of channels."""
 
     kind: str
@@ -44,7 +44,7 @@ class Layer:
         return Network.of(filled, [tuple(edge) for edge in edges])
 
 
-def read_layer(network: Network) -> Layer:
+def read_layer(network: Network) -> SizedLayer:
     """Kind and channels of a layer that `datasets.networks.parts.cut` returned.
 
     Raises:
@@ -71,7 +71,7 @@ def read_layer(network: Network) -> Layer:
         attrs["shape"] = (word, *attrs["shape"][1:])
         words.append(word)
         ops.append(Op(op.kind, attrs))
-    return Layer(Network.of(ops, network.edges).key, sizes[IN], sizes.get(OUT, sizes[IN]))
+    return SizedLayer(Network.of(ops, network.edges).key, sizes[IN], sizes.get(OUT, sizes[IN]))
 
 
 def work_group(kind: str) -> str:

@@ -14,7 +14,7 @@ from datasets.networks.network import Network
 from datasets.records import Architectures, Device, InputError, Measurements, Networks, Space
 from predictors.base import Log, Predictor, silent
 from predictors.belief import Belief
-from predictors.networks.calibration import Calibration, most_telling
+from predictors.networks.calibration import Calibration, most_informative
 from predictors.networks.costs import Costs
 from predictors.networks.layer_table import LayerTable
 from predictors.networks.learnt import Learnt
@@ -148,7 +148,7 @@ class LayerSum(Predictor):
             return None
         known_costs, ms = known_costs[known], ms[known]
         factor = np.exp(np.median(np.log(ms / _totals(known_costs, before)))) if speed else 1.0
-        found = Calibration.of(
+        found = Calibration.fitted(
             before.source, known_costs, ms, before.coefficients * factor, self.layers.prior, self.layers.noise
         )
         errors = found.errors if len(found.errors) else np.log(ms / _totals(known_costs, found))
@@ -262,7 +262,7 @@ class LayerSum(Predictor):
             raise InputError(
                 f"Of {len(archs)} networks {len(known)} are made of layers that are known; name {n} such networks."
             )
-        return archs[known[most_telling(costs[known], first.coefficients, prior, noise, n)]]
+        return archs[known[most_informative(costs[known], first.coefficients, prior, noise, n)]]
 
     def check_new_device(self, device: Device, samples: int) -> None:
         """Require at least one sample."""

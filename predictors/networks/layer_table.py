@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from datasets.records import InputError
-from predictors.networks.layer_kinds import Layer
+from predictors.networks.layer_kinds import SizedLayer
 
 OFFSET = 10**7
 """Offset between the axes of grids, larger than any number of channels."""
@@ -78,7 +78,7 @@ class LayerTable:
         self.kinds = {kind: number for number, kind in enumerate(self.grids)}
 
     @classmethod
-    def of(cls, measured: Iterable[tuple[Layer, float]], call_ms: float = 0.0, device: str = "") -> LayerTable:
+    def of(cls, measured: Iterable[tuple[SizedLayer, float]], call_ms: float = 0.0, device: str = "") -> LayerTable:
         """Build a table from layers and their latencies in ms; of equal layers the last one counts.
 
         Raises:

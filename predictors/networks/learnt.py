@@ -101,7 +101,7 @@ class Learnt(Costs):
         check_limits(self)
 
     @staticmethod
-    def by(layer: Regressor) -> Learnt:
+    def with_layer(layer: Regressor) -> Learnt:
         """Costs with an unfitted copy of one predictor for each kind of layer."""
         tree = to_config(replace(layer, metric="exe_ms"))
         return Learnt(**{kind: from_config(tree, Regressor) for kind in LAYERS})  # type: ignore[type-abstract,arg-type]

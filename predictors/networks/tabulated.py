@@ -21,7 +21,7 @@ from datasets.records import Cost, CostModel, Device, InputError, Measurements, 
 from datasets.tabulate import rows
 from predictors.base import Log, devices_of, silent
 from predictors.networks.costs import Costs, best_rates
-from predictors.networks.layer_kinds import WORK_GROUPS, Layer, megabytes, read_layer, work_group
+from predictors.networks.layer_kinds import WORK_GROUPS, SizedLayer, megabytes, read_layer, work_group
 from predictors.networks.layer_table import LayerTable
 
 WIDTHS = {"session": 1.0, "call": 1.0, "conv": 0.5, "depthwise": 0.5, "dense": 0.5, "other": 0.5, "weights": 1.0}
@@ -52,7 +52,7 @@ class _Rows(NamedTuple):
     """Ms of an empty session, of layers and of whole networks on one device."""
 
     call_ms: float
-    layers: list[tuple[Layer, float]]
+    layers: list[tuple[SizedLayer, float]]
     whole: dict[str, float]
 
 
@@ -174,7 +174,7 @@ class Tabulated(Costs, CostModel):
         weigh = dict(zip(self.terms, coefficients.tolist(), strict=True))
         grids = {}
         for kind, grid in self._bare[s].grids.items():
-            weights = [[megabytes(Layer(kind, i, o or i).network()) for o in grid.outs.tolist()]
+            weights = [[megabytes(SizedLayer(kind, i, o or i).network()) for o in grid.outs.tolist()]
                        for i in grid.ins.tolist()]  # fmt: skip
             ms = weigh[work_group(kind)] * grid.ms + weigh["weights"] * np.array(weights)
             grids[kind] = replace(grid, ms=ms + weigh["session"] + weigh["call"])
@@ -258,8 +258,8 @@ class Tabulated(Costs, CostModel):
         """Whole networks of the table and their latencies; None where there are none.
 
         Args:
-            kinds: only networks made of exactly these kinds of layers (`layer_kinds.Layer.kind`), with any channels; by
-                default all.
+            kinds: only networks made of exactly these kinds of layers (`layer_kinds.SizedLayer.kind`), with any
+                channels; by default all.
         """
         keys = list(dict.fromkeys(key for device in self._rows for key in device.whole))
         networks = [Network.from_json(key) for key in keys]

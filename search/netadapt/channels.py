@@ -18,7 +18,7 @@ from datasets.networks.network import Network
 from datasets.networks.ops import FOLDED
 from datasets.networks.parts import cut, entries
 from datasets.records import InputError, Op
-from predictors.networks.layer_kinds import Layer, read_layer
+from predictors.networks.layer_kinds import SizedLayer, read_layer
 
 Widths = np.ndarray
 """Channels of every group [G], integers."""
@@ -111,11 +111,12 @@ class Groups:
         key = self.network.key if (wanted == self.sizes).all() else f"{self.network.key}:{'-'.join(map(str, wanted))}"
         return replace(self.network, key=key, ops=ops)
 
-    def priced(self, widths: Sequence[int] | Widths) -> list[Layer]:
+    def priced(self, widths: Sequence[int] | Widths) -> list[SizedLayer]:
         """The layers of the network with other widths."""
         channels = self.channels(np.asarray(widths))
         return [
-            Layer(layer.kind, int(channels[layer.in_group]), int(channels[layer.out_group])) for layer in self.layers
+            SizedLayer(layer.kind, int(channels[layer.in_group]), int(channels[layer.out_group]))
+            for layer in self.layers
         ]
 
 

@@ -12,7 +12,7 @@ from datasets.files.writing import write_text
 from datasets.networks.network import Network
 from datasets.networks.reading import read_model, split_names
 from datasets.records import InputError
-from predictors.networks.layer_kinds import Layer
+from predictors.networks.layer_kinds import SizedLayer
 from search.netadapt.channels import Groups, find_groups
 
 
@@ -44,7 +44,7 @@ class Grid:
         return sorted({*rounded[rounded < size].tolist(), size})
 
 
-def layers_to_measure(networks: Sequence[Groups], grid: Grid) -> list[Layer]:
+def layers_to_measure(networks: Sequence[Groups], grid: Grid) -> list[SizedLayer]:
     """The layers of the networks with the grid's channels, without duplicates and ordered by kind.
 
     A kind that occurs several times is measured up to its widest occurrence, and at the width of each.
@@ -59,8 +59,8 @@ def layers_to_measure(networks: Sequence[Groups], grid: Grid) -> list[Layer]:
     layers = []
     for kind, sides in widest.items():
         ins, outs = (_axis(side, grid) for side in sides)
-        narrow = Layer(kind, 1, 1).narrow
-        layers += [Layer(kind, i, o) for i in ins for o in ([i] if narrow else outs)]
+        narrow = SizedLayer(kind, 1, 1).narrow
+        layers += [SizedLayer(kind, i, o) for i in ins for o in ([i] if narrow else outs)]
     return layers
 
 

@@ -64,7 +64,7 @@ class Inputs:
         return predictor
 
     def fit(self) -> LayerSum:
-        costs = Learnt.by(self.layer) if self.layer else Learnt()
+        costs = Learnt.with_layer(self.layer) if self.layer else Learnt()
         costs.fit(self.layers, log=lambda message, **numbers: print(message, file=sys.stderr, flush=True))
         new = LayerSum.summing(costs)
         new.save(self.out / "layers_only.pt")

@@ -10,7 +10,7 @@ import numpy as np
 
 from datasets.records import Device
 from predictors.metrics import report
-from predictors.networks.calibration import Calibration, calibrate, most_telling
+from predictors.networks.calibration import Calibration, calibrate, most_informative
 from predictors.networks.layer_sum import LayerSum
 from predictors.networks.learnt import PRIOR
 from studies.perfnetrt.figures import draw_networks
@@ -53,7 +53,7 @@ def networks(inputs: Inputs) -> list[dict]:
 def _corrected(plain: LayerSum, device: Device, costs: np.ndarray, ms: np.ndarray) -> LayerSum:
     """A predictor of one device, calibrated on networks' cost terms [n, K] and latencies in ms [n]."""
     s = plain.calibration(device).source
-    found = Calibration.of(s, costs, ms, plain.layers.guess()[s], PRIOR, plain.layers.noise)
+    found = Calibration.fitted(s, costs, ms, plain.layers.guess()[s], PRIOR, plain.layers.noise)
     return plain.with_devices([device], [found])
 
 
@@ -84,7 +84,7 @@ def partitions(inputs: Inputs) -> list[dict]:
                 rows.append({**about, "set": "13 convnet", "labels": n, **_spread(errors)})
             guess, whole = plain.layers.guess()[s], costs[0][0][:, s]
             noise = plain.layers.noise
-            chosen = [order[most_telling(whole[order[:last]], guess, PRIOR, noise, count)] for order in known]
+            chosen = [order[most_informative(whole[order[:last]], guess, PRIOR, noise, count)] for order in known]
             errors = np.array([errors_of(c, order[last:])[0] for c, order in zip(chosen, known, strict=True)])
             rows.append({**about, "set": "13 convnet", "chosen": count, **_spread(errors)})
         whole_set = [row for row in rows if row["device"] == device.name and row.get("set") == "both"]

@@ -150,7 +150,7 @@ def layerwise(folder: Path) -> Path:
         from predictors.networks.learnt import Learnt
 
         networks = made_up(NETWORKS.sample(6, np.random.default_rng(5)))
-        costs = Learnt.by(_linear()).fit({kind: layers(kind) for kind in BATCHES})
+        costs = Learnt.with_layer(_linear()).fit({kind: layers(kind) for kind in BATCHES})
         LayerSum.summing(costs).fit(networks).save(path)
 
     return once(folder / "layerwise.pt", learn)

@@ -33,7 +33,7 @@ from predictors.commands.answers import predict, score, show
 from predictors.commands.comparing import compare
 from predictors.linear import Linear
 from predictors.metrics import plain
-from predictors.networks.calibration import calibrate, leave_one_out_errors, most_telling
+from predictors.networks.calibration import calibrate, leave_one_out_errors, most_informative
 from predictors.networks.layer_sum import LayerSum
 from predictors.networks.learnt import COEFFICIENTS, PRIOR, Learnt
 from predictors.networks.pieces import KINDS, nearest, pieces
@@ -163,7 +163,9 @@ def test_coefficients_are_found_and_stay_where_nothing_is_told() -> None:
     found = calibrate(costs, costs @ truth, guess, together, 0.01)
     np.testing.assert_allclose(found[3] / guess[3], found[0] / guess[0], rtol=0.02)
     repeated = np.concatenate([np.tile(costs[:1], (20, 1)), costs[1:3]])
-    assert set(most_telling(repeated, guess, prior, 0.1, 3)[:2]) & {20, 21}, "repeats of a network are less informative"
+    assert set(most_informative(repeated, guess, prior, 0.1, 3)[:2]) & {20, 21}, (
+        "repeats of a network are less informative"
+    )
 
 
 def test_no_step_leads_to_totals_below_zero_where_a_cost_is_taken_off() -> None:

@@ -20,7 +20,7 @@ from measure.campaign import Journal, pending, run_campaign
 from measure.lookup import SMALLEST, listed_layers
 from measure.table import quiet_rows, to_table, write_table
 from measure.timing import Timing
-from predictors.networks.layer_kinds import Layer, read_layer
+from predictors.networks.layer_kinds import SizedLayer, read_layer
 from predictors.networks.layer_sum import LayerSum
 from predictors.networks.layer_table import LayerGrid, LayerTable
 from predictors.networks.tabulated import Tabulated
@@ -259,8 +259,10 @@ def figure_6() -> tuple[PricedNetwork, np.ndarray]:
     groups = find_groups(net.finish("test", "figure 6"))
     conv, pool, dense = (one.kind for one in groups.layers)
     ms = dict(zip(range(96, 0, -8), FIGURE_6, strict=True)) | {104: 1.5}
-    measured = [(Layer(conv, 3, width), value) for width, value in ms.items()]
-    measured += [(one, 0.0) for width in (8, 104) for one in (Layer(pool, width, width), Layer(dense, width, 10))]
+    measured = [(SizedLayer(conv, 3, width), value) for width, value in ms.items()]
+    measured += [
+        (one, 0.0) for width in (8, 104) for one in (SizedLayer(pool, width, width), SizedLayer(dense, width, 10))
+    ]
     return PricedNetwork(groups, LayerTable.of(measured)), groups.sizes
 
 
