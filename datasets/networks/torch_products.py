@@ -93,8 +93,9 @@ class TorchProducts(TorchGraph):
         scores = (*full[:-1], self.full(key)[-2])
         read, held = self._parts(query, key)
         x = self.put("MatMul", scores, dtype, read, held, math.prod(scores) * full[-1])
-        if mask in self.nodes:
-            x = self.put("Add", scores, dtype, [x, self.tensor(mask)])
+        if mask:
+            read, held = self._parts(mask)
+            x = self.put("Add", scores, dtype, [x, *read], held)
         x = self.put("Softmax", scores, dtype, [x])
         read, held = self._parts(value)
         out = self.full(call.outputs[0])

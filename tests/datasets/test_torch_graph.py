@@ -166,6 +166,24 @@ def test_an_embedding_reads_its_rows_and_shared_weights_count_once() -> None:
     assert sum(bool(op.attrs.get("tied")) for op in network.ops) > 8  # the layer's second call
 
 
+class Biased(nn.Module):
+    """Attention with a table of biases, and a check that computes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.places = nn.Parameter(torch.zeros(9, 4)), torch.arange(25).reshape(5, 5) % 9
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        torch.ops.aten._assert_tensor_metadata(x, dtype=torch.float32)
+        return F.scaled_dot_product_attention(x, x, x, self.table[self.places].permute(2, 0, 1)[None])
+
+
+def test_parameters_that_only_a_mask_is_made_of_are_counted() -> None:
+    network = read_module(Biased(), torch.zeros(1, 4, 5, 8))
+    assert [op.kind for op in network.ops] == ["input", "MatMul", "Add", "Softmax", "MatMul"]
+    assert totals(network)["params"] == 36
+
+
 def test_einsums_count_the_cheapest_order() -> None:
     assert einsum_macs("bij,bjk->bik", [(2, 10, 30), (2, 30, 10)]) == 6000
     assert einsum_macs("...ij,...jk", [(2, 10, 30), (2, 30, 10)]) == 6000
