@@ -17,6 +17,8 @@ from datasets import public
 from datasets.base import Dataset
 from datasets.files.writing import check_writable, write_text
 from datasets.measured import Measured
+from datasets.networks.network import Network, Port
+from datasets.networks.sizes import Sizes
 from datasets.opening import with_datasets
 from datasets.public.fetch import MIRROR, Source
 from datasets.public.fetch import fetch as download
@@ -24,14 +26,14 @@ from datasets.records import InputError, Measurements
 
 
 def sources() -> dict[str, Source]:
-    """Every public source: a module of `datasets.public` that has a `SOURCE`."""
+    """Public sources by name: the `SOURCE` of each module of `datasets.public` that has one."""
     modules = (importlib.import_module(f"{public.__name__}.{m.name}") for m in pkgutil.iter_modules(public.__path__))
     found = [module.SOURCE for module in modules if hasattr(module, "SOURCE")]
     return {source.name: source for source in found}
 
 
 def list_() -> None:
-    """List the bundled tables and the public sources with how many of their files are here."""
+    """List the bundled tables, and the public sources with the number of their files that are present."""
     for path in _bundled():
         print(f"bundled   {path.name:24} measured by this project")
     for source in sources().values():
@@ -40,11 +42,11 @@ def list_() -> None:
 
 
 def fetch(name: str, mirror: str = MIRROR) -> None:
-    """Download a public source at its pinned commit; what is already here and whole is left alone.
+    """Download a public source at its pinned commit; intact files are not downloaded again.
 
     Args:
-        name: of the source, as `list` shows it.
-        mirror: a server with the same paths.
+        name: name of the source, from `list`.
+        mirror: a server with equal paths.
     """
     known = sources()
     if name not in known:
@@ -54,16 +56,16 @@ def fetch(name: str, mirror: str = MIRROR) -> None:
 
 
 def describe(data: Dataset | Literal["bundled"], metric: str | None = None, out: Path | None = None) -> None:
-    """Print what a data set holds, and how alike its devices rank architectures.
+    """Print a summary of a data set and rank correlations of its devices.
 
-    Of each device the range, ties and gaps, and how repeatable its values are; then Spearman between devices, and with
-    MACs, bytes and kernels.
+    Per device the range, ties, gaps and repeatability of values; then Spearman's rank correlation between devices, and
+    with MACs, bytes and kernels.
 
     Args:
         data: the data set: a .yaml of configs/datasets, a .parquet of `measure table`, a .csv, or several of these
-            separated by commas; or bundled: every table that Gnomon measured itself.
-        metric: which of its metrics; by default latency_ms, exe_ms or the first that it has.
-        out: a folder to draw it in too: distributions.png, and rank_correlation.png where there are two devices.
+            separated by commas; or bundled: all tables that Gnomon measured itself.
+        metric: name of the metric; by default latency_ms, exe_ms or the first one.
+        out: folder for figures: distributions.png, and rank_correlation.png for two devices or more.
     """
     if isinstance(data, Dataset):
         _describe(data.measurements(), metric, out)
@@ -105,9 +107,9 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
         print(rho.to_string(float_format="%.3f"))
     totals = m.architectures.space.totals(m.architectures).drop(columns="flops")  # twice the MACs
     against = spearman(np.column_stack([matrix, totals]))[: len(names), len(names) :]
-    print(f"\nSpearman with what the networks are made of, {metric}:")
-    told = pd.DataFrame(against, index=names, columns=totals.columns)
-    print(told.to_string(float_format="%.3f"))
+    print(f"\nSpearman with totals of the networks, {metric}:")
+    table = pd.DataFrame(against, index=names, columns=totals.columns)
+    print(table.to_string(float_format="%.3f"))
     if out is None:
         return
     figures = {"distributions.png": distributions}
@@ -120,12 +122,12 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
 
 
 def enumerate_(space: str, out: Path | None = None, hash: bool = False, totals: bool = False) -> None:
-    """Write all architectures of a space to a Parquet file, one a row; the row's number is its place in the space.
+    """Write all architectures of a space to a Parquet file, one per row, in the order of the space.
 
     Args:
-        space: with its skeleton: nasbench101 or nasbench201(cells=1,channels=16).
+        space: the space with its skeleton: nasbench101 or nasbench201(cells=1,channels=16).
         out: the file, by default runs/<space>.parquet.
-        hash: add the benchmark's own MD5 (NAS-Bench-101 has one).
+        hash: add the benchmark's hash (MD5, NAS-Bench-101 only).
         totals: add MACs, FLOPs, parameters, bytes and kernels of the expanded networks.
     """
     from tqdm import tqdm
@@ -141,32 +143,53 @@ def enumerate_(space: str, out: Path | None = None, hash: bool = False, totals: 
     print(f"{len(archs):,} architectures of {archs.space} in {out}")
 
 
-def show(file: str, batch: int | None = None) -> None:
-    """Print what a network is made of and what it costs in theory.
+def show(file: str, batch: int | None = None, sizes: Sizes = Sizes()) -> None:
+    """Print what a network is made of and what it costs in theory; of several sizes, its totals for each.
+
+    What ops it has, totals, element types, inputs and outputs. The totals are `macs`, `flops`, `params`, `peak_bytes`
+    (the most bytes of activations that are alive at once), `moved_bytes`, `kernels`, `weight_bytes`, and
+    `inplace_peak`: the peak where elementwise ops overwrite what they read.
 
     Args:
         file: the .onnx file (weights beside it are read where they stand), .keras or .tflite file; or
             SPACE:ARCHITECTURE as zoo:resnet18; or torch:MODULE:CALLABLE, which imports that module.
         batch: images a run, where the network leaves them open; by default 1.
+        sizes: of what else an ONNX file leaves open.
     """
     import pandas as pd
 
     from datasets.networks.analysis import totals, uncounted
-    from datasets.networks.ops import VOCABULARY, macs, params
+    from datasets.networks.memory import memory
+    from datasets.networks.ops import ITEM, VOCABULARY, macs, params
     from datasets.networks.reading import of_batch, read_model
 
-    model = read_model(file, batch, weights=False, modules=True)
+    if len(curve := list(sizes.each())) > 1:
+        counted = []
+        for one in curve:
+            network = of_batch(read_model(file, batch, weights=False, modules=True, sizes=one).network, batch)
+            counted.append(one.sizes() | totals(network))
+        print(f"{file}\n\n{pd.DataFrame(counted).to_string(index=False)}")
+        return
+    model = read_model(file, batch, weights=False, modules=True, sizes=sizes)
     network = of_batch(model.network, batch)
     size = network.batch or 1
     rows = []
-    for op, sources in zip(network.ops[1:], network.sources()[1:], strict=True):
-        shape = network.ops[sources[0]].attrs["shape"] if sources else ()
-        rows.append((op.kind, 1, params(op, shape), size * macs(op, shape)))
+    for op, sources in zip(network.ops, network.sources(), strict=True):
+        shape, times = network.shape(sources[0]) if sources else (), op.attrs.get("times", 1)
+        held = 0 if op.attrs.get("tied") else params(op, shape)
+        rows.append((op.kind, times, held, times * (1 if op.attrs.get("whole") else size) * macs(op, shape)))
     table = pd.DataFrame(rows, columns=["op", "count", "parameters", "MACs"]).groupby("op").sum()
-    print(f"{network.key}: input {'x'.join(map(str, (size, *network.ops[0].attrs['shape'])))}\n")
+    table = table.drop(["input", ITEM], errors="ignore")
+    print(f"{network.key}: input {', '.join(_shape(network, port) for port in network.inputs)}\n")
     print(table.sort_values("MACs", ascending=False, kind="stable").to_string(), "\n")
-    for name, value in totals(network).items():
+    needed = memory(network)
+    more = {"weight_bytes": needed.weights, "inplace_peak": needed.in_place}
+    for name, value in (totals(network) | more).items():
         print(f"{name:12} {value:>16,}")
+    print(f"{'types':12} {', '.join(sorted({op.attrs.get('dtype', 'float32') for op in network.ops}))}")
+    for what, ports in (("input", network.inputs), ("output", network.outputs)):
+        for port in ports:
+            print(f"{what:12} {port.name} {_shape(network, port)} {port.dtype}")
     for note in model.notes:
         print(f"\nNote: {note}")
     foreign = sorted(set(table.index) - VOCABULARY)
@@ -175,13 +198,19 @@ def show(file: str, batch: int | None = None) -> None:
     print(f"\nOutside the vocabulary, so only counted: {', '.join(foreign)}" if foreign else "\nAll ops are known.")
 
 
+def _shape(network: Network, port: Port) -> str:
+    """Of a whole run, as 1x3x224x224."""
+    a = network.ops[port.node].attrs
+    return "x".join(map(str, a["shape"] if a.get("whole") else (network.batch or 1, *a["shape"])))
+
+
 def leti(data: Dataset, out: Path, metric: str = "latency_ms") -> None:
-    """Write measurements of NAS-Bench-101 cells as LETI stores them; `datasets.leti.Leti` reads them back.
+    """Write measurements of NAS-Bench-101 cells in LETI's format, which `datasets.leti.Leti` reads.
 
     Args:
-        data: the data set, as in `describe`.
+        data: the data set: a .yaml of configs/datasets, a .parquet, a .csv, or several of these separated by commas.
         out: the JSON file.
-        metric: which of its metrics.
+        metric: name of the metric.
     """
     from datasets.leti import to_leti
 

@@ -8,7 +8,9 @@ from datasets.architectures import InputError, Op
 from datasets.files.reading import shortened
 from datasets.networks.memory import alive
 from datasets.networks.network import Network
-from datasets.networks.ops import BITS, ITEM, PRODUCTS, VOCABULARY, macs, pads, pair, param_bytes, params, tensor_bytes
+from datasets.networks.onnx_counts import UNCOUNTED, WEIGHTS
+from datasets.networks.onnx_macs import MACS
+from datasets.networks.ops import BITS, ITEM, VOCABULARY, macs, pads, pair, param_bytes, params, tensor_bytes
 
 TOTALS = ("macs", "flops", "params", "peak_bytes", "moved_bytes", "kernels")
 """Names of what `totals` gives, in its order."""
@@ -96,7 +98,7 @@ _COUNTS = ("macs", "params", "param_bytes", "read_bytes", "times", "whole", "tie
 
 
 def uncounted(network: Network) -> Counter[str]:
-    """Ops of a file whose MACs are unknown and taken for none, and how many: recurrent layers, and whatever is no op of
-    ONNX itself."""
+    """Ops of a file whose MACs are unknown and taken for none, and how many: products whose inputs are not those of
+    their kind, and ops of domains that are not known here."""
     ops = (op.kind for op in network.ops if op.kind not in VOCABULARY and not op.attrs.get("macs"))
-    return Counter(kind for kind in ops if kind in PRODUCTS or "." in kind)
+    return Counter(kind for kind in ops if kind in MACS or kind in UNCOUNTED or ("." in kind and kind not in WEIGHTS))

@@ -1,46 +1,82 @@
-"""What an einsum multiplies."""
+"""What an Einsum costs in the cheapest order of products of two operands each."""
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections import Counter
+from functools import cache, lru_cache
+
+_EXACT = 6  # operands whose best order is looked for among all
+_MOST = 32  # operands that are looked at
 
 
-def einsum_macs(equation: str, shapes: Sequence[tuple[int, ...]]) -> int:
-    """Multiply-accumulates of an einsum, its operands contracted two at a time in the cheapest order.
+@lru_cache
+def contraction(equation: str, shapes: tuple[tuple[int, ...], ...]) -> int:
+    """Multiply-accumulates of an Einsum in the cheapest order of products of two operands each.
+
+    What only one of two operands has and nothing later needs is summed before they are multiplied. The order is the
+    best of all of up to six operands; of more, always the next product that costs least.
 
     Args:
-        equation: with or without `...` and `->`.
+        equation: with or without an ellipsis and a right side.
         shapes: of the operands.
+
+    Raises:
+        ValueError: they do not fit.
     """
     left, arrow, right = equation.replace(" ", "").partition("->")
+    terms = [_letters(term, len(shape)) for term, shape in zip(left.split(","), shapes, strict=True)]
+    if len(terms) > _MOST:
+        raise ValueError("too many operands")
     sizes: dict[str, int] = {}
-    terms = []
-    for term, shape in zip(left.split(","), shapes, strict=True):
-        before, dots, after = term.partition("...")
-        more = len(shape) - len(before) - len(after)
-        labels = [*before, *(f".{i}" for i in range(more, 0, -1) if dots), *after]
-        for label, size in zip(labels, shape, strict=True):
-            sizes[label] = max(size, sizes.get(label, 1))
-        terms.append(frozenset(labels))
-    written = left.replace(",", "")
-    once = {label for label in sizes if written.count(label) == 1 and "." not in label}
-    kept = ({*right.replace("...", "")} if arrow else once) | {label for label in sizes if "." in label}
-    return _cheapest(terms, frozenset(kept), sizes)
+    for term, shape in zip(terms, shapes, strict=True):
+        for letter, size in zip(term, shape, strict=True):
+            if 1 not in (size, sizes.get(letter, 1)) and size != sizes[letter]:
+                raise ValueError(f"{letter} has two sizes")
+            sizes[letter] = max(sizes.get(letter, 1), size)
+    often = Counter(itertools.chain(*terms))
+    kept = set(right) - {"."} if arrow else {letter for letter, count in often.items() if count == 1}
+    if "..." in right or not arrow:
+        kept |= {letter for letter in often if letter.isdigit()}
+    sets = [
+        frozenset(letter for letter, size in zip(term, shape, strict=True) if size > 1)  # of one: it is repeated
+        for term, shape in zip(terms, shapes, strict=True)
+    ]
+    every = frozenset(range(len(sets)))
+
+    @cache
+    def left_of(group: frozenset[int]) -> frozenset[str]:
+        """The letters of what some operands' product is."""
+        others = kept.union(*(sets[i] for i in every - group))
+        return frozenset().union(*(sets[i] for i in group)) & others
+
+    def price(one: frozenset[int], other: frozenset[int]) -> int:
+        return math.prod(sizes[letter] for letter in left_of(one) | left_of(other))
+
+    @cache
+    def best(group: frozenset[int]) -> int:
+        if len(group) == 1:
+            return 0
+        first, *rest = sorted(group)
+        halves = (frozenset((first, *more)) for n in range(len(rest)) for more in itertools.combinations(rest, n))
+        return min(best(half) + best(group - half) + price(half, group - half) for half in halves)
+
+    if len(sets) <= _EXACT:
+        return best(every)
+    groups, total = [frozenset((i,)) for i in every], 0
+    while len(groups) > 1:
+        cost, one, other = min(
+            ((price(a, b), a, b) for a, b in itertools.combinations(groups, 2)), key=lambda found: found[0]
+        )
+        groups, total = [g for g in groups if g not in (one, other)] + [one | other], total + cost
+    return total
 
 
-def _cheapest(terms: list[frozenset[str]], kept: frozenset[str], sizes: dict[str, int]) -> int:
-    """Of what is left; an index that one operand alone has and the result has not is summed over first."""
-    if len(terms) < 2:
-        return 0
-    terms = [term & kept.union(*terms[:i], *terms[i + 1 :]) for i, term in enumerate(terms)]
-    pairs = [(i, j) for i in range(len(terms)) for j in range(i + 1, len(terms))]
-    pairs = pairs if len(terms) <= 5 else pairs[:1]  # there are 2,700 orders of six operands
-    best = -1
-    for i, j in pairs:
-        rest = [term for k, term in enumerate(terms) if k not in (i, j)]
-        both = terms[i] | terms[j]
-        result = both & kept.union(*rest)
-        cost = math.prod(sizes[label] for label in both) + _cheapest([*rest, result], kept, sizes)
-        best = cost if best < 0 else min(best, cost)
-    return best
+def _letters(term: str, rank: int) -> list[str]:
+    """One name a dimension; those of the ellipsis are numbers, counted from the last."""
+    before, dots, behind = term.partition("...")
+    more = rank - len(before) - len(behind)
+    if more < 0 or (more and not dots):
+        raise ValueError(f"{term} has not {rank} dimensions")
+    return [*before, *(str(n) for n in range(more, 0, -1)), *behind]

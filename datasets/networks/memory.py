@@ -12,7 +12,8 @@ _IN_PLACE = """
 bn relu relu6 hswish hsigmoid sigmoid tanh silu softmax add mul
 Add Sub Mul Div Neg Abs Relu LeakyRelu PRelu Elu Selu Celu Clip Sigmoid HardSigmoid Tanh Softplus Softsign Erf Exp Log
 Sqrt Reciprocal Floor Ceil Round Sign Not And Or Xor Pow Min Max Sum Mean Sin Cos Gelu HardSwish Mish Softmax
-LogSoftmax BatchNormalization InstanceNormalization LayerNormalization RMSNormalization Where"""
+LogSoftmax BatchNormalization InstanceNormalization LayerNormalization RMSNormalization Where
+com.microsoft.Gelu com.microsoft.BiasGelu com.microsoft.FastGelu com.microsoft.QuickGelu"""
 IN_PLACE = frozenset(_IN_PLACE.split())
 """Ops that may write where their first input was, where nothing else reads that."""
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from datasets.architectures import InputError, Op, ordered_sources
+from datasets.networks.ops import BITS
 
 KEYED_BY_JSON = "layers"
 """What `Network.space` is where the key is the network's own JSON form."""
@@ -141,6 +142,8 @@ def _check(network: Network) -> None:
     for port in (*network.inputs, *network.outputs):
         if type(port.node) is not int or not 0 <= port.node < size or not isinstance(port.name, str):
             raise ValueError("a port points nowhere")
+        if port.dtype not in BITS:
+            raise ValueError("a port has an unknown element type")
 
 
 SMALLEST = Network(

@@ -116,6 +116,12 @@ class Constants:
         """A constant whose numbers are known, such as the shape of a tensor."""
         self.shapes[name], self.values[name] = value.shape, value
 
+    def same(self, new: str, old: str) -> None:
+        """Another name for a constant."""
+        self.shapes[new], self.values[new] = self.shapes[old], self.get(old)
+        if old in self.floating:
+            self.floating.add(new)
+
     def size(self, name: str) -> int:
         """Elements of a constant."""
         return math.prod(self.shapes[name])
@@ -219,9 +225,12 @@ def stored_tensor(proto: onnx.TensorProto, path: Path) -> Stored:
 
 
 def _beside(path: Path, location: str) -> Path:
-    """A regular file in the folder of another: the folder that was named, or the one that a link leads to."""
+    """A regular file of the tree that another belongs to: the folder that was named, the one that a link leads to, or
+    the folder `blobs` beside `snapshots`, in which that folder is: so model hubs store what several versions share."""
     file = (path.parent / location).resolve(strict=True)
-    folders = (path.parent.resolve(), path.resolve().parent)
+    named = path.parent.resolve()
+    folders = [named, path.resolve().parent]
+    folders += [up.parent / "blobs" for up in named.parents if up.name == "snapshots"][:1]
     parts = Path(location).parts
     if not location or ".." in parts or Path(location).is_absolute() or not any(map(file.is_relative_to, folders)):
         raise ValueError

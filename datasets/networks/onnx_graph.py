@@ -1,138 +1,140 @@
 """What has been read of an ONNX graph so far: tensors, shapes, weights, and nodes that stay what they are.
 
-A node that has no equivalent in the vocabulary keeps its own name and says its `params` (elements of its constant
-tensors; those that several nodes share count for each) and, where it multiplies matrices, its `macs`.
+A node that has no equivalent in the vocabulary keeps its own name and says its `params` and, where it multiplies
+matrices, its `macs` (`onnx_counts`, `onnx_macs`); weights that several ops share are the first one's.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from datasets.files.reading import shortened
 from datasets.networks.analysis import totals
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.model import Weights
-from datasets.networks.network import Network
-from datasets.networks.onnx_constants import Constants
-from datasets.networks.ops import params
-from datasets.records import InputError
+from datasets.networks.network import Network, Port
+from datasets.networks.onnx_counts import Held, held_by, read_bytes
+from datasets.networks.onnx_macs import MS, macs_of
+from datasets.networks.onnx_tensors import Node, Tensors
+from datasets.networks.ops import BYTES, ITEM, params, tensor_bytes
+from datasets.records import InputError, Op
 
 _POINTWISE = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hswish"}
+_FUSED = MS + "FusedConv"
 _ALIASES = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
 MOST = 2**62
 """Most of any total of a network, such as its MACs; int64 ends at twice as much."""
 
-_WEIGHT = {"Conv": 1, "ConvInteger": 1, "QLinearConv": 3}  # which input is a convolution's kernel
 
-
-@dataclass(frozen=True)
-class Node:
-    """A node of the file; optional inputs and outputs that are not there are ''."""
-
-    kind: str
-    inputs: list[str]
-    outputs: list[str]
-    attrs: dict[str, Any] = field(default_factory=dict)
-
-
-class Graph:
+class Graph(Tensors):
     """Collects the network; nodes come in the file's (topological) order. What a kind of node is in the vocabulary a
     subclass says, in methods `_read_<kind>`.
 
-    Args:
-        constants: the tensors that do not depend on the input.
-        shapes: of all tensors, batch dimension included.
-        uses: how often each tensor is read.
-        batch: first dimension of the input.
-        opset: of the file.
-        path: of the file, for sentences.
+    Attributes:
+        times: how often what is added runs in one run of the network, as ops of a loop do.
+        ties: op -> others that run whenever it does, though it reads nothing of them.
     """
 
-    def __init__(self, constants: Constants, shapes: dict[str, tuple[int, ...]], uses: Counter[str],
-                 batch: int, opset: int, path: str) -> None:  # fmt: skip
-        self.constants, self.shapes, self.uses = constants, shapes, uses
-        self.batch, self.opset, self.path = batch, opset, path
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.times = 1
+        self.ports: list[Port] = []
+        self.ties: dict[int, set[int]] = {}
         self.net = NetworkBuilder()
         self.weights = Weights()
         self.nodes: dict[str, int] = {}  # tensor -> what computes it, maybe in another shape of as many elements
         self.sources: dict[int, tuple[int, ...]] = {}
         self.foreign: dict[int, Node] = {}
         self.own: dict[int, str] = {}  # op -> its own output, which other tensors may be views of
+        self.held: dict[int, list[Held]] = {}  # op -> its parameters
+        # what `onnx_counts` knows of constants: what they are other forms of, whether they are learnt, or masks
+        self.forms: dict[tuple[str, ...], dict[str, str]] = {}
+        self.learnt: dict[str, bool] = {}
+        self.masks: dict[tuple[str, bool], bool] = {}
 
     def input(self, name: str) -> None:
-        """The network's input."""
-        self.nodes[name] = self.net.add("input", self.shape(name))
+        """An input of the network; `whole` where its first dimension is not the batch."""
+        if self.full(name)[:1] != (self.batch,):
+            self.apart.add(name)
+        dtype = self.number(name)
+        attrs: dict[str, Any] = {"dtype": dtype} if dtype != "float32" else {}
+        attrs |= {"whole": 1} if name in self.apart else {}
+        self.nodes[name] = self.net.add("input", self.shape(name), **attrs)
+        self.ports.append(Port(name, self.nodes[name], dtype))
+        self.own[self.nodes[name]] = name
 
     def add(self, node: Node) -> None:
         """Any other node."""
+        start = len(self.net.ops)
         if not any(name in self.nodes for name in node.inputs):
             x: int | None = None  # of constants, in a way that is not known here
         elif node.kind in _POINTWISE:
             x = self._pointwise(_POINTWISE[node.kind], self.nodes[node.inputs[0]])
         else:
-            kind = "Reshape" if node.kind in _ALIASES else node.kind
+            kind = "Reshape" if node.kind in _ALIASES else "FusedConv" if node.kind == _FUSED else node.kind
             equivalent = getattr(self, f"_read_{kind.lower()}", None)
             x = equivalent(node) if equivalent else None
-        if x is None:
+        if x is None or (x < start and self.net.ops[x].attrs.get("dtype", "float32") != self.element(node.outputs[0])):
             self._foreign(node)
         else:
             self.nodes[node.outputs[0]] = x
             self.own.setdefault(x, node.outputs[0])
+            if x in self.weights and x not in self.held:
+                self.held[x] = held_by(node, self)
+        for name in node.outputs:
+            if self.nodes.get(name, -1) >= start:
+                self._describe(self.nodes[name], name)
 
-    def finish(self, output: str, key: str) -> tuple[Network, Weights]:
-        """What reaches the output, and its weights."""
-        if output not in self.nodes:
+    def placed(self, kind: str, name: str, inputs: Sequence[int], **attrs: Any) -> int:
+        """An op that no node stands for, which gives a tensor."""
+        x = self._put(kind, self.shape(name), inputs, None, **attrs)
+        self._describe(x, name)
+        return x
+
+    def _describe(self, x: int, name: str) -> None:
+        """Write into an op what its tensor is: element type, and whether it is one of a whole run."""
+        attrs, dtype = dict(self.net.ops[x].attrs), self.number(name)
+        attrs |= {"dtype": dtype, "whole": int(self.batch > 1 and self.whole(name))}
+        for default, value in (("dtype", "float32"), ("whole", 0)):
+            if attrs[default] == value:
+                del attrs[default]
+        self.net.ops[x] = Op(self.net.ops[x].kind, attrs)
+
+    def finish(self, outputs: Sequence[str], key: str) -> tuple[Network, Weights]:
+        """What reaches the outputs, all inputs, and the weights; outputs that are constants are left out."""
+        if not any(name in self.nodes for name in outputs):
+            for name in outputs:
+                self.shape(name)
             raise InputError(f"The output of {self.path} is a constant, so there is no network to look at.")
-        needed = {self._tensor(output)}
-        for node in reversed(range(len(self.net.ops))):
-            if node in needed:
-                needed.update(self.sources.get(node, ()))
-        if 0 not in needed or len(needed) == 1:
+        ends = [Port(name, self._tensor(name), self.number(name)) for name in outputs if name in self.nodes]
+        inputs, waiting, needed = {port.node for port in self.ports}, [port.node for port in ends], set[int]()
+        while waiting:
+            node = waiting.pop()
+            if node not in needed:
+                needed.add(node)
+                waiting += [*self.sources.get(node, ()), *self.ties.get(node, ())]
+        if not needed & inputs or needed <= inputs:
             raise InputError(
                 f"The output of {self.path} does not depend on its input, so there is no network to look at."
             )
-        number = {old: new for new, old in enumerate(sorted(needed))}
-        ops = tuple(self.net.ops[old] for old in number)
+        number = {old: new for new, old in enumerate(sorted(needed | inputs))}
+        ops = self._counted(number)
         edges = tuple((number[s], number[t], port) for s, t, port in self.net.edges if t in number)
-        network = Network("onnx", key, ops, edges, self.batch)
+        starts, stops = (tuple(replace(p, node=number[p.node]) for p in ports) for ports in (self.ports, ends))
+        network = Network("onnx", key, ops, edges, self.batch, starts, stops)
         return network, {number[n]: w for n, w in self.weights.items() if n in number}
 
     # Shapes and tensors
-
-    def full(self, name: str) -> tuple[int, ...]:
-        """Shape of a tensor, batch dimension included."""
-        if name not in self.shapes:
-            raise InputError(
-                f"The shape of '{shortened(name, 60)}' in {self.path} cannot be inferred; run the file through onnxsim "
-                "or `python -m onnxruntime.tools.symbolic_shape_infer` first."
-            )
-        return self.shapes[name]
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        """Without the batch: the first dimension where that is the batch, else a share of it or of all elements."""
-        full = self.full(name) or (1,)
-        if 0 in full:
-            raise InputError(f"The tensor '{shortened(name, 60)}' of {self.path} has no elements; export it again.")
-        if math.prod(full) % self.batch:
-            raise InputError(
-                f"The elements of '{shortened(name, 60)}' in {self.path} cannot be split into {self.batch} images; "
-                "read it with batch 1."
-            )
-        if full[0] == self.batch:
-            return full[1:] or (1,)
-        return (full[0] // self.batch, *full[1:]) if full[0] % self.batch == 0 else (math.prod(full) // self.batch,)
 
     def _tensor(self, name: str) -> int:
         """The node that computes a tensor in the file's shape ((channels, 1, 1) for (channels,) will do)."""
         x, shape = self.nodes[name], self.shape(name)
         if self.net.shape(x) not in (shape, (*shape, 1, 1)):
             x = self.nodes[name] = self._put("Reshape", shape, [x])
+            self._describe(x, name)
         return x
 
     def _images(self, node: Node) -> list[int] | None:
@@ -150,14 +152,6 @@ class Graph:
         """Whether nothing but one reader of this tensor needs an op, so that both may become one."""
         return self.own.get(x) == name and self.uses[name] == 1
 
-    def _constant(self, node: Node, index: int) -> np.ndarray | None:
-        return self.constants.get(node.inputs[index]) if len(node.inputs) > index else None
-
-    def _constants(self, node: Node) -> list[np.ndarray] | None:
-        """All inputs but the first; None if one of them is computed."""
-        values = [self.constants.get(name) for name in node.inputs[1:] if name]
-        return None if any(value is None for value in values) else values  # type: ignore[return-value]
-
     # Adding ops
 
     def _put(
@@ -168,6 +162,10 @@ class Graph:
         weights: dict[str, np.ndarray] | None = None,
         **attrs: Any,
     ) -> int:
+        if self.times > 1:
+            attrs["times"] = self.times
+        if inputs and shape == self.net.shape(inputs[0]):
+            attrs = {n: v for n, v in self.net.ops[inputs[0]].attrs.items() if n in ("dtype", "whole")} | attrs
         x = self.net.add(kind, shape, *inputs, **attrs)
         self.sources[x] = tuple(inputs)
         if weights:
@@ -181,38 +179,44 @@ class Graph:
         return self._put(kind, self.net.shape(x), [x, *others], **attrs)
 
     def _foreign(self, node: Node) -> None:
-        """One op for each output that is read; what it needs is said by the first."""
-        inputs = [self._tensor(name) for name in node.inputs if name in self.nodes]
-        told = {name: value for name, value in (("params", self._params(node)), ("macs", self._macs(node))) if value}
-        for name in node.outputs:
-            if self.uses[name]:
-                x = self._put(node.kind, self.shape(name), inputs, None, **told)
-                self.nodes[name], self.foreign[x], told = x, node, {}
+        """One op, and an item for each further output that is read."""
+        inputs, first = [self._tensor(name) for name in node.inputs if name in self.nodes], None
+        counts = {"macs": macs_of(node, self) or None, "read_bytes": read_bytes(node, self)}
+        samples = self.samples(next(filter(self.uses.get, node.outputs), ""))
+        shares = {name: -(-count // samples) for name, count in counts.items() if count is not None}
+        for name in filter(self.uses.get, node.outputs):
+            if first is None:
+                x = first = self._put(node.kind, self.shape(name), inputs, None, **shares)
+                self.foreign[x], self.held[x] = node, held_by(node, self)
+            else:
+                x = self._put(ITEM, self.shape(name), [first])
+            self.nodes[name], self.own[x] = x, name
 
-    def _params(self, node: Node) -> int:
-        names = node.inputs[:3] if node.kind == "BatchNormalization" else node.inputs
-        c = self.constants
-        return sum(c.size(n) for n in names if n in c and (len(c.shapes[n]) > 1 or (c.size(n) > 1 and n in c.floating)))
+    # What ops hold
 
-    def _macs(self, node: Node) -> int:
-        """Of one image."""
-        out = math.prod(self.full(node.outputs[0])) if node.outputs[0] else 0
-        if node.kind in ("MatMul", "Gemm", "MatMulInteger", "QLinearMatMul"):
-            inner = -2 if node.attrs.get("transA") else -1
-            return out * self.full(node.inputs[0])[inner] // self.batch
-        if node.kind in _WEIGHT:
-            return out * math.prod(self.full(node.inputs[_WEIGHT[node.kind]])[1:]) // self.batch
-        if node.kind == "ConvTranspose":
-            return math.prod(self.full(node.inputs[0])) * math.prod(self.full(node.inputs[1])[1:]) // self.batch
-        if node.kind == "Einsum" and len(node.inputs) == 2 and "." not in node.attrs["equation"]:
-            terms = node.attrs["equation"].replace(" ", "").split("->")[0].split(",")
-            sizes = {
-                i: n
-                for term, name in zip(terms, node.inputs, strict=True)
-                for i, n in zip(term, self.full(name), strict=True)
-            }
-            return math.prod(sizes.values()) // self.batch
-        return 0
+    def _counted(self, nodes: Iterable[int]) -> tuple[Op, ...]:
+        """Ops with their parameters; what an op before them holds is not theirs."""
+        made, known = dict[int, Op](), set[str]()
+        for x in nodes:
+            op, sources, all_ = self.net.ops[x], self.sources.get(x, ()), self.held.get(x, [])
+            own = [part for part in all_ if part.name not in known]
+            told = self._parameters(x, own or all_, partly=0 < len(own) < len(all_))
+            if all_ and not own:
+                told["tied"] = 1
+            elif len(own) < len(all_) and "read_bytes" not in op.attrs:  # it reads what is another's, too
+                read = sum(part.bytes for part in all_) + sum(
+                    tensor_bytes(made[source], self.batch) for source in sources
+                )
+                told["read_bytes"] = -(-read // (1 if op.attrs.get("whole") else self.batch))
+            made[x] = Op(op.kind, {**op.attrs, **told})
+            known.update(part.name for part in own)
+        return tuple(made.values())
+
+    def _parameters(self, x: int, held: Sequence[Held], partly: bool) -> dict[str, Any]:
+        """What an op says of its parameters, where its kind and shapes do not say as much."""
+        elements, taken = sum(part.elements for part in held), sum(part.bytes for part in held)
+        told = {"params": elements} if elements and (partly or x not in self.weights) else {}
+        return told | ({"param_bytes": taken} if partly or taken != BYTES * elements else {})
 
 
 def check_totals(network: Network, path: str) -> None:

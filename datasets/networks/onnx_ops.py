@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from datasets.networks.onnx_counts import held, held_by
 from datasets.networks.onnx_graph import Graph, Node
 from datasets.networks.ops import BN_EPSILON, window
 from datasets.records import InputError, Op
 
 _FLOATS = (1, 10, 11, 16)  # TensorProto's numbers of float, float16, double, bfloat16
 _LARGEST = 2**20  # kernel, stride, dilation, padding or groups
+_ACTIVATIONS = {"": "", "Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh"}
 _GATED = {"sigmoid": "silu", "hsigmoid": "hswish"}
 
 
@@ -31,6 +34,19 @@ class Reader(Graph):
         weights = dict(zip(("weight", "bias"), constants, strict=False))
         groups, bias = node.attrs.get("group", 1), int("bias" in weights)
         return self._windowed("conv", node, x, weights["weight"].shape[2:], weights, groups=groups, bias=bias)
+
+    def _read_fusedconv(self, node: Node) -> int | None:
+        """A convolution, what it adds, and its activation, which runtimes fuse again."""
+        kind = _ACTIVATIONS.get(node.attrs.get("activation", ""))
+        added = self.nodes.get(node.inputs[3]) if len(node.inputs) > 3 else None
+        if kind is None or (len(node.inputs) > 3 and added is None):
+            return None
+        x = self._read_conv(replace(node, inputs=node.inputs[:3]))
+        if x is None or (added is not None and self.net.shape(added) != self.net.shape(x)):
+            return None
+        self.held[x] = held_by(node, self)
+        x = x if added is None else self._pointwise("add", x, added)
+        return self._pointwise(kind, x) if kind else x
 
     def _read_maxpool(self, node: Node) -> int | None:
         x = self._image(node)
@@ -112,17 +128,17 @@ class Reader(Graph):
         for name, other in (node.inputs, node.inputs[::-1]):
             if other in self.constants:
                 value = self.constants.get(other)
-                return None if value is None else self._add_constant(node, name, value)
+                return None if value is None else self._add_constant(node, name, other, value)
         xs = self._images(node)
         same = xs and len({self.net.shape(x) for x in xs}) == 1
         return self._pointwise("add", *xs) if xs and same else None
 
-    def _add_constant(self, node: Node, name: str, value: np.ndarray) -> int | None:
-        """Nothing where it is zero, a bias where it follows a layer that has none."""
+    def _add_constant(self, node: Node, name: str, other: str, value: np.ndarray) -> int | None:
+        """Nothing where it is one zero, a bias where it follows a layer that has none."""
         x, shape = self.nodes[name], self.shape(node.outputs[0])
         if self.full(node.outputs[0]) != self.full(name):
             return None
-        if not value.any():
+        if value.size == 1 and not value.any():
             return x
         op = self.net.ops[x]
         channel = (shape[0], *[1] * (len(shape) - 1))
@@ -131,6 +147,7 @@ class Reader(Graph):
             return None
         self.net.ops[x] = Op(op.kind, {**op.attrs, "bias": 1})
         self.weights[x]["bias"] = value.reshape(-1).astype(np.float32)
+        self.held[x].append(held(other, self))
         return x
 
     def _read_sum(self, node: Node) -> int | None:

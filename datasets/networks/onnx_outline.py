@@ -20,12 +20,14 @@ MOST_OUTLINE = 8 * 2**20
 MOST_FIELDS = 500_000
 """Most fields that are looked at to find the tensors."""
 
+_DEEPEST = 100  # levels of messages, as protobuf reads them
 _LONG = 1024  # bytes of what is looked into, or left out
 _INSIDE = {
-    "model": {7: "graph"},
+    "model": {7: "graph", 25: "function"},
     "graph": {1: "node", 5: "tensor"},
+    "function": {7: "node"},
     "node": {5: "attribute"},
-    "attribute": {5: "tensor"},
+    "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph"},
 }
 _NUMBERS = {4: "float_data", 9: "raw_data", 10: "double_data"}  # of a tensor: as many bytes in memory as in the file
 _TEXTS = {"model": (6, 14), "graph": (10, 16), "node": (6, 9), "attribute": (13,), "tensor": (12, 16)}  # for people
@@ -71,8 +73,10 @@ class _Walk:
     def __init__(self, buffer: mmap.mmap, name: str) -> None:
         self.buffer, self.name, self.fields = buffer, name, 0
 
-    def stripped(self, at: int, end: int, kind: str) -> bytes:
-        """The message that stands between two places."""
+    def stripped(self, at: int, end: int, kind: str, depth: int = 0) -> bytes:
+        """The message that stands between two places, so many levels below the file's own."""
+        if depth > _DEEPEST:
+            raise _Malformed
         parts: list[bytes] = []
         numbers: list[tuple[int, int]] = []
         while at < end:
@@ -97,7 +101,7 @@ class _Walk:
             if wire == 2 and field in _TEXTS.get(kind, ()):
                 continue
             if wire == 2 and inside and size > _LONG:
-                parts.append(_message(field, self.stripped(first, at, inside)))
+                parts.append(_message(field, self.stripped(first, at, inside, depth + 1)))
             elif wire == 2 and kind == "tensor" and field in _NUMBERS and size > _LONG and not numbers:
                 numbers.append((first, size))
             else:

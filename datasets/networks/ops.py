@@ -15,13 +15,14 @@ The ops, with `shape` = output shape without the batch dimension, (channels, hei
   `groups`).
 
 An op read from a file that is none of these keeps the file's name for it, and has its counts as attributes: `params`,
-`macs` (of one sample) and, where it reads less than its inputs and weights, `read_bytes`. It can be counted and priced,
-and only the file's own runtime can run it. `item` is a further output of the op that it follows, and computes nothing.
+`macs` and, where it does not read its inputs and weights once, `read_bytes` (of one sample). It can be counted and
+priced, and only the file's own runtime can run it. `item` is a further output of the op that it follows, and computes
+nothing.
 
 Attributes that any op of a file may have:
 
 - dtype: element type of the output by numpy's name, float32 where it is not there; param_bytes: of its weights, where
-  they are not fp32;
+  they are not fp32; params: where it holds some weights of its own and some of another;
 - whole: 1 where shape and counts are of a whole run, whatever its batch;
 - times: how often it runs in one run, as ops of a loop do;
 - tied: 1 where its weights are those of an op before it, which counts them.
@@ -63,10 +64,6 @@ VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
 BN_EPSILON = 1e-5
 """What every bn adds to its variance."""
 
-PRODUCTS = frozenset(("LSTM", "GRU", "RNN", "Attention", "Einsum", "DeformConv", "MatMul", "Gemm", "Conv", "DFT",
-                      "STFT", "ConvTranspose", "QLinearMatMul"))  # fmt: skip
-"""Ops of files that multiply matrices: where they do not state their MACs, those are not counted."""
-
 
 def pair(value: Any) -> tuple[int, int]:
     """A kernel, stride or dilation as (height, width)."""
@@ -100,6 +97,8 @@ def macs(op: Op, in_shape: tuple[int, ...]) -> int:
 
 def params(op: Op, in_shape: tuple[int, ...]) -> int:
     """Trainable parameters (batch norm: scale and shift, unless `scale` or `shift` is 0)."""
+    if "params" in op.attrs:
+        return op.attrs["params"]
     out = op.attrs["shape"][0]
     if op.kind == "conv":
         kernel = in_shape[0] // op.attrs.get("groups", 1) * math.prod(pair(op.attrs["kernel"]))
@@ -108,7 +107,7 @@ def params(op: Op, in_shape: tuple[int, ...]) -> int:
         return out * (math.prod(in_shape) + op.attrs.get("bias", 1))
     if op.kind == "bn":
         return out * (op.attrs.get("scale", 1) + op.attrs.get("shift", 1))
-    return op.attrs.get("params", 0)
+    return 0
 
 
 def param_bytes(op: Op, in_shape: tuple[int, ...]) -> int:

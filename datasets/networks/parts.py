@@ -25,7 +25,9 @@ def entries(network: Network) -> list[list[int]]:
     for node in reversed(range(len(network.ops))):
         if node in needed:
             needed.update(inputs[node])
-    idle = {node for node, op in enumerate(network.ops) if op.kind in ("input", ITEM)}
+    items = {node for node, op in enumerate(network.ops) if op.kind == ITEM}
+    idle = items | {node for node, op in enumerate(network.ops) if op.kind == "input"}
+    ends |= {source for node in items for source in inputs[node]}  # an op with several outputs takes nothing in
     real = [node for node in range(len(network.ops)) if node in needed and node not in constant | idle]
     readers: dict[int, list[int]] = {node: [] for node in range(len(network.ops))}
     for node in real:
@@ -66,7 +68,9 @@ def cut(network: Network, nodes: Sequence[int]) -> Network:
                 other = add(Op("zero", {"shape": shape(source)}))
                 gate = network.ops[node].kind == "mul"  # times zero would be nothing; a half is something
                 sources.append(add(Op("hsigmoid", {"shape": shape(source)}), other) if gate else other)
-        new[node] = add(network.ops[node], *sources)
+        op = network.ops[node]
+        alone = Op(op.kind, {name: value for name, value in op.attrs.items() if name != "tied"})
+        new[node] = add(alone, *sources)
     return Network.of(ops, edges)
 
 

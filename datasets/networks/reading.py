@@ -13,14 +13,22 @@ from datasets.networks.analysis import check_network
 from datasets.networks.collection import AnyNetwork, Networks
 from datasets.networks.model import Model
 from datasets.networks.network import KEYED_BY_JSON, Network, of_key
+from datasets.networks.sizes import Sizes
 
 SUFFIXES = (".onnx", ".keras", ".tflite", ".pt2")
+OTHERS = tuple(suffix for suffix in SUFFIXES if suffix != ".onnx")
+"""Files whose sizes are fixed, except for the batch."""
 TORCH = "torch:"
 """What names of torch modules begin with: `torch:torchvision.models:resnet50`."""
 
 
 def read_model(
-    name: str | Path, batch: int | None = None, weights: bool = True, space: str = "", modules: bool = False
+    name: str | Path,
+    batch: int | None = None,
+    weights: bool = True,
+    space: str = "",
+    modules: bool = False,
+    sizes: Sizes = Sizes(),
 ) -> Model:
     """The network that a text names.
 
@@ -32,11 +40,17 @@ def read_model(
         space: text form of the space of which a name without a space is an architecture.
         modules: whether `torch:module:callable` is a name too. It imports the module, which runs its code: for texts of
             a command line only, never for those that stand in a file.
+        sizes: of dimensions that an ONNX file leaves open, and trips of its loops; other networks have none, and for
+            them only what a dimension is for may be given, which is ignored.
 
     Raises:
-        InputError: there is no such file or space, or the network cannot be read.
+        InputError: there is no such file or space, the network cannot be read, or has no such sizes.
     """
     text = str(name)
+    if not is_file(text) or text.endswith(OTHERS):
+        if flag := sizes.foreign():
+            raise InputError(f"{shortened(text)} leaves no sizes open, as ONNX files may; leave {flag} out.")
+        batch = batch or sizes.sizes().get("batch")
     if text.startswith(TORCH) and modules:
         from datasets.networks.torch_module import read_torch
 
@@ -56,9 +70,9 @@ def read_model(
     if is_file(text):
         from datasets.networks.onnx_file import read_onnx
 
-        return read_onnx(Path(text), batch)
+        return read_onnx(Path(text), batch, sizes)
     archs = read_architectures([text], space)
-    return Model(archs.space.expand(archs[0]))
+    return Model(of_batch(archs.space.expand(archs[0]), sizes.sizes().get("batch")))
 
 
 def of_batch(network: Network, batch: int | None) -> Network:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from datasets.networks.einsum import einsum_macs
+from datasets.networks.einsum import contraction
 from datasets.networks.torch_graph import TorchGraph
 from datasets.networks.torch_program import Call, Ref
 
@@ -83,8 +83,8 @@ class TorchProducts(TorchGraph):
         return self.foreign(call, "", out * left * right + out * right)
 
     def _read_einsum(self, call: Call) -> int:
-        shapes = [self.program.shapes[ref.name] for ref in call.args["tensors"]]
-        return self.foreign(call, "Einsum", einsum_macs(call.args["equation"], shapes))
+        shapes = tuple(self.program.shapes[ref.name] for ref in call.args["tensors"])
+        return self.foreign(call, "Einsum", contraction(call.args["equation"], shapes))
 
     def _read_scaled_dot_product_attention(self, call: Call) -> int:
         query, key, value = (name_of(call.args[part]) for part in ("query", "key", "value"))

@@ -7,6 +7,8 @@ costs
   above 512, images that are not square, more work than the space has) of the nearest layer that is one (`nearest`),
   times the ratio of their roofline times. Grouped convolutions are ungrouped ones of as much work; depthwise ones have
   no channels to sum over and no table, and are priced by their roofline;
+- or, where it multiplies matrices in another way (recurrent layers, attention, quantised products), what its roofline
+  says of its multiply-accumulates and bytes;
 - or, all else, by the bytes that it moves;
 - what its activations add that are no ReLU, by the element.
 """
@@ -20,14 +22,17 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from datasets.blocks.layers import Layer
+from datasets.blocks.layers import LayerSpace
 from datasets.networks.network import Network
+from datasets.networks.onnx_counts import WEIGHTS
+from datasets.networks.onnx_macs import MACS, MS
 from datasets.networks.ops import BYTES, ITEM, VIEWS, VOCABULARY, macs, pads, pair, param_bytes, tensor_bytes
 from datasets.networks.parts import entries, label
 from datasets.records import Architectures, Op
 
 SMOOTH = ("sigmoid", "tanh", "silu", "softmax", "Softmax", "Erf", "Exp", "Gelu", "Elu", "Selu", "Softplus", "Mish",
-          "Log", "Pow", "Sqrt", "RSQRT", "Sin", "Cos", "LogSoftmax", "Sigmoid", "Tanh")  # fmt: skip
+          "Log", "Pow", "Sqrt", "RSQRT", "Sin", "Cos", "LogSoftmax", "Sigmoid", "Tanh",
+          *(MS + kind for kind in ("Gelu", "BiasGelu", "FastGelu", "QuickGelu")))  # fmt: skip
 """Functions that take tens of instructions an element."""
 
 TANH = ("tanh", "Tanh")
@@ -40,14 +45,17 @@ _MOVERS = """
 Add Sub Mul Div Neg Abs Relu Min Max Mean Sum Reciprocal Floor Ceil Round Sign Not And Or Equal Greater Less Where
 BatchNormalization InstanceNormalization LayerNormalization GroupNormalization LpNormalization RMSNormalization LRN
 MeanVarianceNormalization ReduceMean ReduceSum ReduceMax ReduceMin ReduceL2 ReduceProd ArgMax ArgMin TopK CumSum
-GlobalAveragePool GlobalMaxPool AveragePool MaxPool LpPool Concat Split Slice Gather GatherElements Pad Transpose
-Expand Tile Resize Upsample DepthToSpace SpaceToDepth QuantizeLinear DequantizeLinear DynamicQuantizeLinear
-GreaterOrEqual LessOrEqual Mod OneHot NonZero ReverseSequence SQUARE SQUARED_DIFFERENCE NOT_EQUAL REVERSE_V2 FILL
-READ_VARIABLE BATCH_TO_SPACE_ND SPACE_TO_BATCH_ND DYNAMIC_UPDATE_SLICE ZEROS_LIKE COMPLEX_ABS Range LSTM RNN SVDF
-MatMul Gemm MatMulInteger Einsum Conv ConvInteger QLinearConv QLinearMatMul ConvTranspose"""
+GlobalAveragePool GlobalMaxPool AveragePool MaxPool LpPool Concat Split Slice Gather GatherElements GatherND Compress
+ScatterElements ScatterND Pad Transpose Expand Tile Resize Upsample DepthToSpace SpaceToDepth GridSample Shape Size
+QuantizeLinear DequantizeLinear DynamicQuantizeLinear GreaterOrEqual LessOrEqual Mod OneHot NonZero ReverseSequence
+SQUARE SQUARED_DIFFERENCE NOT_EQUAL REVERSE_V2 FILL READ_VARIABLE BATCH_TO_SPACE_ND SPACE_TO_BATCH_ND
+DYNAMIC_UPDATE_SLICE ZEROS_LIKE COMPLEX_ABS Range SVDF"""
 
-KNOWN = VOCABULARY | {"truncate", *SMOOTH, *STEPPED, *VIEWS, "Cast", *_MOVERS.split()}
+KNOWN = VOCABULARY | {"truncate", *SMOOTH, *STEPPED, *VIEWS, "Cast", *_MOVERS.split(), *MACS}
+KNOWN |= {kind for kind in WEIGHTS if "." in kind}
 """Ops that move as many bytes as they read and write, or say their multiply-accumulates; others are told by name."""
+
+_DENSE = ("MatMul", "Gemm", "Einsum", *(MS + kind for kind in ("FusedMatMul", "FusedGemm", "GemmFastGelu")))
 
 KINDS = ("convolution", "depthwise", "pooling", "dense", "moved")
 """What prices a piece."""
@@ -102,14 +110,15 @@ def _piece(network: Network, inputs: Sequence[Sequence[int]], nodes: Sequence[in
     weights = sum(param_bytes(op, shape) for op in ops if op.kind != "bn" or kind == "moved")
     read = sum(tensor_bytes(op, batch) for op in before) + weights
     if "read_bytes" in head.attrs:
-        read, weights = samples * head.attrs["read_bytes"], 0
-    moved = read + sum(tensor_bytes(network.ops[node], batch) for node in (nodes[-1], *_items(network, nodes[-1])))
+        read = samples * head.attrs["read_bytes"]
+        weights = weights if weights <= read else 0  # a row of a table is no cold weight
+    moved = read + sum(tensor_bytes(network.ops[node], batch) for node in (nodes[-1], *_items(network, nodes[0])))
     if kind not in ("convolution", "depthwise", "dense"):  # nothing is folded into what has no sums in registers
-        moved += 2 * BYTES * sum(elements[1:])
+        moved += 2 * sum(tensor_bytes(op, batch) for op in ops[1:])
     if head.kind in VIEWS:
         moved = weights
     count = {
-        name: sum(n for op, n in zip(ops, elements, strict=True) if op.kind in kinds)
+        name: times * sum(n for op, n in zip(ops, elements, strict=True) if op.kind in kinds)
         for name, kinds in (("smooth", set(SMOOTH) - set(TANH)), ("tanh", TANH), ("stepped", STEPPED))
     }
     work = times * samples * macs(head, shape)
@@ -130,9 +139,7 @@ def _layer(ops: Sequence[Op], shape: tuple[int, ...], batch: int) -> tuple[str, 
     if op.kind == "dense":
         bias = int(bool(a.get("bias", 1)))
         return "dense", {"batch": batch, "in": math.prod(shape), "out": a["shape"][0], "act": act, "bias": bias}
-    if (
-        op.kind in ("MatMul", "Gemm") and a.get("params") and a.get("macs")
-    ):  # rows of tokens, each a dense layer's input
+    if op.kind in _DENSE and a.get("params") and a.get("macs"):  # rows of tokens, each a dense layer's input
         inner, bias = max(a["macs"] // max(math.prod(a["shape"]), 1), 1), int(bool(a.get("bias")))
         out = max(a["params"] // (inner + bias), 1)
         rows = max(batch * math.prod(a["shape"]) // out, 1)
@@ -153,7 +160,7 @@ def _layer(ops: Sequence[Op], shape: tuple[int, ...], batch: int) -> tuple[str, 
     return "convolution", {**values, "in": channels // groups, "out": a["shape"][0], "bias": bias}
 
 
-def nearest(space: Layer, rows: Sequence[dict[str, int]]) -> tuple[Architectures, np.ndarray, np.ndarray]:
+def nearest(space: LayerSpace, rows: Sequence[dict[str, int]]) -> tuple[Architectures, np.ndarray, np.ndarray]:
     """The layers of a space that are nearest to some values of its features.
 
     Features are clipped to their ranges; then, as long as a layer needs more work or memory than the space allows, its

@@ -16,6 +16,7 @@ from datasets.files.reading import listed
 from datasets.networks.analysis import uncounted
 from datasets.networks.network import Network, Port
 from datasets.networks.ops import tensor_bytes
+from datasets.networks.sizes import Sizes
 from datasets.records import Device
 from predictors.metrics import plain
 from predictors.networks.layer_sum import LayerSum
@@ -139,11 +140,11 @@ def _warnings(
     return tuple(sentences)
 
 
-def read_network(name: str | Path, batch: int | None = None) -> Network:
+def read_network(name: str | Path, batch: int | None = None, sizes: Sizes = Sizes()) -> Network:
     """The network that a command line names (`read_model`), torch modules among them."""
     from datasets.networks.reading import of_batch, read_model
 
-    return of_batch(read_model(name, batch, weights=False, modules=True).network, batch)
+    return of_batch(read_model(name, batch, weights=False, modules=True, sizes=sizes).network, batch)
 
 
 def draw(told: Price) -> Figure:

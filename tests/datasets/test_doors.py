@@ -22,6 +22,7 @@ from datasets.networks.network import Network
 from datasets.networks.onnx_file import read_onnx
 from datasets.networks.parts import cut, entries
 from datasets.networks.reading import read_architectures, read_model, split_names
+from datasets.networks.sizes import Sizes
 from datasets.opening import Joined, open_dataset, open_measurements, with_datasets
 from datasets.records import InputError, Networks
 from datasets.spaces.convnet import ConvNet
@@ -30,6 +31,7 @@ from encoders.flat import Totals
 from measure.builders.onnx_graph import build_onnx
 from measure.builders.weights import make_weights
 from measure.campaign import networks, read_journal
+from measure.commands.flags import Subjects
 from measure.commands.tables import table
 from measure.rows import check_row
 from measure.table import to_table, write_table
@@ -439,6 +441,31 @@ def test_a_batch_counts_for_networks_of_spaces_too(pricer: Path, capsys: pytest.
     assert prices[4] > prices[1]
     with pytest.raises(InputError, match="fixes its batch at 4; leave the batch 1 out"):
         read_network("pooling:batch=4,size=8,kernel=2,in=8,stride=2,pad=valid,act=none", 1)
+
+
+def test_open_sizes_are_flags_wherever_networks_are_named(
+    pricer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = save(
+        tmp_path / "m.onnx", [("Conv", "x w", {})], ["n", 3, "h", "w"], {"w": np.ones((4, 3, 3, 3), np.float32)}
+    )
+    predict(pricer, device="fast_1", network=str(path), batch=2, sizes=Sizes(size="height=34,66 w=34"))
+    title, _, header, *rows = capsys.readouterr().out.splitlines()
+    assert title.endswith("m.onnx on fast_1, batch 2") and header.split()[:4] == ["height", "w", "macs", "ms"]
+    small, large = ([float(word) for word in row.split()] for row in rows)
+    assert small[:3] == [34, 34, 2 * 32 * 32 * 108] and large[2] == 2 * small[2] and large[3] > small[3]
+    predict(pricer, device="fast_1", network=str(path), sizes=Sizes(size="height=34 w=34"))
+    assert (told := LINE.match(capsys.readouterr().out)) and told[1].endswith("(height=34,w=34)")
+    for more, sentence in (({"out": tmp_path / "p.png"}, "draws the layers of one"), ({}, "wdth is no size of")):
+        with pytest.raises(InputError, match=sentence):
+            predict(pricer, device="fast_1", network=str(path), sizes=Sizes(size="h=34,66 wdth=34"), **more)
+    with pytest.raises(InputError, match="are of a network's; name its file"):
+        predict(pricer, device="fast_1", arch="x", sizes=Sizes(size="h=34"))
+    (subject,), prepare = networks([str(path)], sizes=Sizes(shape="x=1x3x34x34"))
+    network = prepare(subject, 1).network
+    assert subject.key == network.key and subject.key.endswith("(x=1x3x34x34)") and network.shape(1) == (4, 32, 32)
+    with pytest.raises(InputError, match="are of networks' files; name those with --onnx"):
+        Subjects(sizes=Sizes(trips="loop=3"))
 
 
 @pytest.mark.parametrize(

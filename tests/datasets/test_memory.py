@@ -6,7 +6,7 @@ from datasets.networks.analysis import check_network, totals
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.memory import Memory, alive, memory
 from datasets.networks.network import Network
-from datasets.networks.parts import entries
+from datasets.networks.parts import cut, entries
 from datasets.records import InputError
 
 
@@ -47,6 +47,11 @@ def test_outputs_of_one_op_are_there_at_once_and_are_one_kernel() -> None:
     assert alive(network) == [32, 64, 32, 48] and totals(network)["kernels"] == 2
     assert totals(network)["moved_bytes"] == 32 + 32 + 32 + 16
     assert entries(network) == [[1], [3]]
+    net = NetworkBuilder()
+    split = net.add("Split", (4,), net.add("input", (8,)))
+    other = net.add("item", (4,), split)
+    net.add("add", (4,), net.add("relu", (4,), split), other)
+    assert entries(net.finish("", "")) == [[1], [3], [4]], "no activation is folded into one of its outputs"
 
 
 def test_loops_multiply_and_shared_weights_count_once() -> None:
@@ -58,6 +63,7 @@ def test_loops_multiply_and_shared_weights_count_once() -> None:
     found = totals(network)
     assert (found["macs"], found["params"], found["kernels"]) == (96, 16, 6)
     assert found["moved_bytes"] == 6 * (16 + 16 + 64) and memory(network).weights == 64
+    assert totals(cut(network, [2]))["params"] == 16, "alone it has them"
 
 
 def test_an_op_that_reads_less_than_it_could_says_so() -> None:

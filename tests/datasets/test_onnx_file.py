@@ -97,6 +97,8 @@ def networks(draw: st.DrawFn) -> Architecture:
         channels, *sides = net.shape(x)
         if min(sides) < 3:
             break
+        if kind == "max_pool" and net.ops[x].kind == "pad":
+            continue  # onnxruntime's optimiser makes one of the two, as if zeros were the least numbers
         if kind in ("conv", "max_pool", "avg_pool"):
             shape = {"kernel": draw(st.tuples(*[st.integers(2, 3)] * 2)), "stride": draw(small), "pad": draw(pads)}
             if kind == "conv":
@@ -140,10 +142,9 @@ Nodes = list[tuple[str, str, dict]]
 
 
 def save(path: Path, nodes: Nodes, shape: list, tensors: dict[str, np.ndarray] | None = None, **options: int) -> Path:
-    """A file of such nodes with an input of that shape (or several `inputs`) and the tensors as initialisers."""
+    """A file of such nodes with an input of that shape and the tensors as initialisers."""
     protos = [helper.make_node(op, ins.split(), [f"t{i}"], **attrs) for i, (op, ins, attrs) in enumerate(nodes, 1)]
-    names = ["x", "x1"][: options.get("inputs", 1)]
-    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in names]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
     output = helper.make_tensor_value_info(
         f"t{len(nodes)}", TensorProto.FLOAT, ["any"] * options.get("rank", len(shape))
     )
@@ -222,7 +223,7 @@ COUNTED = {"pads": [1, 1, 0, 0], "ceil_mode": 1, "count_include_pad": 1}
 NORM = [("Transpose", "x", {"perm": [0, 2, 1]}), ("LayerNormalization", "t1 s s", {}), ("MatMul", "t2 w", {})]
 FOREIGN = {  # nodes, shape of x, tensors; the ops that they are, parameters, MACs of one image
     "layer norm of tokens": (NORM, [2, 8, 5], {"s": normal(8), "w": normal(8, 3)},
-                             "Transpose LayerNormalization MatMul", 8 + 8 + 24, 5 * 8 * 3),
+                             "Transpose LayerNormalization MatMul", 8 + 24, 5 * 8 * 3),
     "what is rounded up is no padding": ([("AveragePool", "x", {"kernel_shape": [2, 2], **EVERY_SECOND, **COUNTED})],
                                          [2, 3, 6, 6], {}, "AveragePool", 0, 0),
     "transposed convolution": ([("ConvTranspose", "x w", EVERY_SECOND)], [2, 3, 4, 4], {"w": normal(3, 5, 2, 2)},
@@ -333,18 +334,13 @@ def test_a_free_batch_is_fixed_and_a_fixed_one_stays(tmp_path: Path) -> None:
 
 def faults(folder: Path) -> dict[str, Path]:
     relu: Nodes = [("Relu", "x", {})]
-    node, output = helper.make_node("Relu", ["x"], ["y"]), helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3])
-    graph = helper.make_graph([node], "branch", [], [output])
-    choice: Nodes = [("If", "flag", {"then_branch": graph, "else_branch": graph})]
-    values: Nodes = [("NonZero", "x", {}), ("Cast", "t1", {"to": 1}), ("Tanh", "t2", {})]
+    values: Nodes = [("Squeeze", "x", {}), ("Cast", "t1", {"to": 7}), ("Reshape", "x t2", {}), ("Tanh", "t3", {})]
     conv: Nodes = [("Conv", "x w", {})]
     w = {"w": TENSORS["w"]}
     sound = save(folder / "sound.onnx", conv, [1, 4, 9, 7], w).read_bytes()
     made = {
         "There is no file": folder / "nothing.onnx",
-        "2 inputs (x, x1), and one is needed": save(folder / "1", [("Add", "x x1", {})], [1, 3], inputs=2),
-        "open besides the batch (height, number 3)": save(folder / "2", relu, [1, 3, "height", None]),
-        "has control flow (If)": save(folder / "3", choice, [1, 3], {"flag": np.array(True)}),
+        "height ('height' of 'x'), width (number 3 of 'x')": save(folder / "2", relu, [1, 3, "height", None]),
         "has opset 99; export it with": save(folder / "4", relu, [1, 3], opset=99),
         "is not a sound ONNX model": save(folder / "5", [("Frobnicate", "x", {})], [1, 3]),
         "has no elements": save(folder / "50", relu, [1, 0, 3]),

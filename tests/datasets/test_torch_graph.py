@@ -15,7 +15,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from datasets.networks.analysis import check_network, totals
-from datasets.networks.einsum import einsum_macs
 from datasets.networks.onnx_file import read_onnx
 from datasets.networks.pt2_file import read_pt2
 from datasets.networks.reading import read_model
@@ -182,13 +181,6 @@ def test_parameters_that_only_a_mask_is_made_of_are_counted() -> None:
     network = read_module(Biased(), torch.zeros(1, 4, 5, 8))
     assert [op.kind for op in network.ops] == ["input", "MatMul", "Add", "Softmax", "MatMul"]
     assert totals(network)["params"] == 36
-
-
-def test_einsums_count_the_cheapest_order() -> None:
-    assert einsum_macs("bij,bjk->bik", [(2, 10, 30), (2, 30, 10)]) == 6000
-    assert einsum_macs("...ij,...jk", [(2, 10, 30), (2, 30, 10)]) == 6000
-    assert einsum_macs("ij,jk,kl->il", [(2, 50), (50, 50), (50, 3)]) == 50 * 50 * 2 + 2 * 50 * 3
-    assert einsum_macs("ij,kl->l", [(2, 50), (50, 3)]) == 3
 
 
 def test_what_cannot_be_exported_is_one_sentence() -> None:

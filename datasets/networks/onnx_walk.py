@@ -1,0 +1,211 @@
+"""The nodes of an ONNX graph one after the other: their shapes, whether they are constants, and what they are."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from datasets.files.reading import listed, shortened
+from datasets.networks.onnx_constants import FOLDED, Constants, type_of
+from datasets.networks.onnx_graph import Node
+from datasets.networks.onnx_microsoft import DOMAINS, UNNAMED
+from datasets.networks.onnx_ops import Reader
+from datasets.networks.onnx_shapes import bounded, checked_shape, output_types
+from datasets.records import InputError
+
+if TYPE_CHECKING:
+    import onnx
+
+MOST_STEPS = 30_000
+"""Most nodes that are looked at, those of branches each time that they are."""
+MOST_NOTES = 10
+"""Most notes of one network."""
+_SMALL = 1024  # elements of constants from which other constants' shapes are computed
+
+
+class Walk:
+    """What is known of the tensors of one file.
+
+    Args:
+        constants: the tensors that do not depend on an input.
+        declared: types that the file declares; inputs have shapes.
+        uses: how often each tensor is read.
+        imports: versions of operators.
+        batch: samples per run.
+        trips: how often loops run, by name.
+        path: of the file, for sentences.
+
+    Attributes:
+        notes: sentences on what was assumed.
+    """
+
+    def __init__(
+        self,
+        constants: Constants,
+        declared: Iterable[onnx.ValueInfoProto],
+        uses: Counter[str],
+        imports: list[onnx.OperatorSetIdProto],
+        batch: int,
+        trips: dict[str, int],
+        path: Path,
+    ) -> None:
+        self.constants, self.uses, self.imports = constants, uses, imports
+        self.batch, self.trips, self.path = batch, trips, path
+        self.types: dict[str, onnx.TypeProto] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.notes: dict[str, None] = {}
+        self.loops: list[str] = []  # names of loops that were met
+        self.taken: dict[str, str] = {}  # first output of an If -> the branch that is counted
+        self.lists: dict[str, list[str]] = {}  # sequences of tensors
+        self.bounded: Counter[str] = Counter()
+        self.steps = 0
+        for value in declared:
+            if not any(dim.dim_value < 0 for dim in value.type.tensor_type.shape.dim):
+                self.know(value.name, value.type)
+
+    @property
+    def opset(self) -> int:
+        """Version of ONNX's own operators."""
+        return max((entry.version for entry in self.imports if entry.domain in ("", "ai.onnx")), default=0)
+
+    def reader(self) -> Reader:
+        """An empty network of this file."""
+        return Reader(self.constants, self.shapes, self.uses, self.batch, self.opset, str(self.path), self.types)
+
+    def know(self, name: str, type_: onnx.TypeProto) -> None:
+        """The type of a tensor, and its shape where that is whole."""
+        self.types[name] = type_
+        shape = checked_shape(name, type_, str(self.path))
+        if shape is not None:
+            self.shapes[name] = shape
+
+    def same(self, reader: Reader, new: str, old: str) -> None:
+        """Another name for a tensor."""
+        if old in self.types:
+            self.know(new, self.types[old])
+        if old in self.lists:
+            self.lists[new] = self.lists[old]
+        elif old in self.constants:
+            self.constants.same(new, old)
+        elif old in reader.nodes:
+            reader.nodes[new] = reader.nodes[old]
+
+    def read(self, protos: Iterable[onnx.NodeProto], reader: Reader) -> None:
+        """Nodes in the file's order."""
+        from datasets.networks.onnx_flow import FLOW, read_flow
+        from datasets.networks.onnx_sequences import SEQUENCES, read_sequence
+
+        for proto in protos:
+            self.steps += 1
+            if self.steps > MOST_STEPS:
+                raise InputError(f"{self.path} has branches in branches of too many nodes; export it without them.")
+            ours = proto.domain in ("", "ai.onnx")
+            if ours and proto.op_type in SEQUENCES:
+                read_sequence(self, proto, reader)
+            elif ours and proto.op_type == "Identity" and proto.input[0] in self.lists:
+                self.same(reader, proto.output[0], proto.input[0])
+            elif ours and proto.op_type in FLOW:
+                read_flow(self, proto, reader)
+            else:
+                self._node(proto, reader)
+
+    def _node(self, proto: onnx.NodeProto, reader: Reader) -> None:
+        node, constants = read_node(proto), self.constants
+        fixed = all(name in constants for name in node.inputs if name)
+        if node.kind in ("Shape", "Size") and not fixed and node.inputs[0] in self.shapes:
+            shape = np.array(self.shapes[node.inputs[0]], np.int64)
+            sides = shape[node.attrs.get("start", 0) : node.attrs.get("end")]
+            self.fix(node.outputs[0], sides if node.kind == "Shape" else np.array(shape.prod()))
+            return
+        for name, type_ in output_types(proto, self.types, constants, self.imports, str(self.path)).items():
+            self.know(name, type_)
+        missing = [name for name in node.outputs if name and name not in self.shapes]
+        if missing and fixed and node.kind in FOLDED and self._small(node):
+            for name, value in constants.compute(proto).items():
+                self.know(name, type_of(value))
+        elif missing and not fixed:
+            most = bounded(proto, self.types, constants)
+            for name in missing:
+                if name in most:
+                    self.know(name, most[name])
+                    self.bounded[node.kind] += 1
+        if node.kind == "Reshape" and not fixed and not self.bounded:
+            self._check_reshape(node)
+        empty = [name for name in node.outputs if name and 0 in self.shapes.get(name, ())]
+        if fixed and all(name in self.shapes for name in node.outputs if name):
+            self._fold(proto)
+        elif len(empty) == len([name for name in node.outputs if name]):
+            self._empty(empty)
+        else:
+            self._empty(empty)
+            reader.add(node)
+
+    def _check_reshape(self, node: Node) -> None:
+        """Refuse sizes that a file was not made for: exporters write what they saw into shapes."""
+        before, after = (self.shapes.get(name) for name in (node.inputs[0], node.outputs[0]))
+        if before is not None and after is not None and math.prod(before) != math.prod(after):
+            sides = ["x".join(map(str, shape)) for shape in (before, after)]
+            raise InputError(
+                f"The shapes in {self.path} do not fit (a Reshape makes {sides[0]} to {sides[1]}); choose sizes that "
+                "the file was made for, or export it again."
+            )
+
+    def _empty(self, names: list[str]) -> None:
+        """Tensors without elements are constants, whatever gives them."""
+        from onnx import helper
+
+        for name in names:
+            dtype = helper.tensor_dtype_to_np_dtype(self.types[name].tensor_type.elem_type or 1)
+            self.constants.know(name, np.empty(self.shapes[name], dtype))
+            self.uses[name] = 0
+
+    def fix(self, name: str, value: np.ndarray) -> None:
+        """A tensor whose numbers are known."""
+        self.constants.know(name, value)
+        self.know(name, type_of(value))
+
+    def _small(self, node: Node) -> bool:
+        names = [name for name in node.inputs if name]
+        return all(self.constants.size(n) <= _SMALL and self.constants.get(n) is not None for n in names)
+
+    def _fold(self, proto: onnx.NodeProto) -> None:
+        constants = self.constants
+        constants.add(proto, self.types, self.shapes)
+        for name in filter(None, proto.output):
+            if constants.size(name) > constants.largest:
+                raise InputError(
+                    f"{self.path} computes a constant '{shortened(name, 60)}' of {constants.size(name):,} elements by "
+                    f"{proto.op_type}, more than the {constants.largest:,} that a runtime should hold; simplify the "
+                    "file."
+                )
+
+    def sentences(self) -> tuple[str, ...]:
+        """What was assumed."""
+        if unknown := [name for name in self.trips if name not in self.loops]:
+            known = f"its loops are {listed(list(dict.fromkeys(self.loops)))}" if self.loops else "it has no loops"
+            raise InputError(f"--trips {shortened(unknown[0], 60)} is no loop of {self.path}; {known}.")
+        kinds = listed(list(self.bounded))
+        most = f"Sizes that depend on values are taken as the most that they can be ({kinds})."
+        notes = [*self.notes, *([most] if self.bounded else [])]
+        more = f"And {len(notes) - MOST_NOTES:,} more such things were assumed."
+        return (*notes[:MOST_NOTES], more) if len(notes) > MOST_NOTES else tuple(notes)
+
+
+def read_node(proto: onnx.NodeProto) -> Node:
+    """A node as the network's reader takes it; inner graphs are left out."""
+    from onnx import helper
+
+    attrs: dict[str, Any] = {
+        a.name: helper.get_attribute_value(a) for a in proto.attribute if not (a.HasField("g") or a.graphs)
+    }
+    attrs = {
+        name: value.decode(errors="replace") if isinstance(value, bytes) else value for name, value in attrs.items()
+    }
+    bare = proto.domain in ("", "ai.onnx") or (proto.op_type in UNNAMED and proto.domain == DOMAINS[0])
+    kind = proto.op_type if bare else f"{proto.domain}.{proto.op_type}"
+    return Node(kind, list(proto.input), list(proto.output), attrs)
