@@ -116,7 +116,7 @@ def test_macs_and_parameters_are_those_that_torch_counts(name: str) -> None:
     assert total["params"] == sum(parameter.numel() for parameter in module.parameters())
 
 
-@pytest.mark.parametrize("name", ["mlp", "sequences", "attention", "one side"])
+@pytest.mark.parametrize("name", ["mlp", "sequences", "attention", "one side", "lstm", "gru"])
 def test_macs_and_parameters_are_those_of_the_exported_file(name: str, tmp_path: Path) -> None:
     module, inputs, _ = CASES[name]
     torch.onnx.export(module.eval(), (inputs,), tmp_path / "m.onnx", dynamo=False)
