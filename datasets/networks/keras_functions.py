@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from datasets.networks.einsum import contraction
 from datasets.networks.keras_layer import Layer, Tensor, broadcast
 from datasets.networks.keras_shapes import ShapeReader
 from datasets.networks.ops import ITEM
@@ -60,7 +59,12 @@ class FunctionReader(ShapeReader):
         if it.kind in _PRODUCTS:
             y = self.put("MatMul", first, *xs, macs=math.prod(first) * shapes[0][-1])
         elif it.kind == "Einsum":
-            y = self.put(kind, first, *xs, macs=self._einsum(it, shapes))
+            y = self.put(
+                kind,
+                first,
+                *xs,
+                macs=self.einsum(it, str(it.fields.get("subscripts")), [(1, *shape) for shape in shapes]),
+            )
         else:
             y = self.moved(kind, first, xs[0]) if kind in _MOVES and len(xs) == 1 else self.put(kind, first, *xs)
         if not all(0 <= i < MOST_OUTPUTS for i in declared):
@@ -83,12 +87,3 @@ class FunctionReader(ShapeReader):
             return broadcast(*shapes)
         except ValueError:
             raise it.fault("has inputs of different shapes") from None
-
-    def _einsum(self, it: Layer, shapes: list[tuple[int, ...]]) -> int:
-        equation = it.fields.get("subscripts")
-        try:
-            if not isinstance(equation, str) or len(equation) > 200:
-                raise ValueError(equation)
-            return contraction(equation, tuple((1, *shape) for shape in shapes))
-        except ValueError:
-            raise it.fault("has subscripts that do not fit its inputs") from None

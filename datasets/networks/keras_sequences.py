@@ -46,9 +46,16 @@ class SequenceReader(LayerReader):
         if not {*second, *last, *bias} <= set(ends):
             raise it.fault("leaves a size of its kernel open")
         out, kernel = tuple(ends[name] for name in last[1:]), tuple(ends[name] for name in second)
-        macs = contraction(f"{first},{second}->{last}", (full, kernel))
+        macs = self.einsum(it, f"{first},{second}->{last}", [full, kernel])
         y = self.put("Einsum", out, x, params=math.prod(kernel), macs=macs)
         return self.put("Add", out, y, params=math.prod(ends[name] for name in bias)) if bias else y
+
+    def einsum(self, it: Layer, equation: str, shapes: list[tuple[int, ...]]) -> int:
+        """Multiply-accumulates of an einsum."""
+        try:
+            return contraction(equation, tuple(shapes))
+        except ValueError:
+            raise it.fault("has an equation that does not fit its inputs") from None
 
     # Recurrent layers
 

@@ -83,8 +83,8 @@ class TorchProducts(TorchGraph):
         return self.foreign(call, "", out * left * right + out * right)
 
     def _read_einsum(self, call: Call) -> int:
-        shapes = [self.program.shapes[ref.name] for ref in call.args["tensors"]]
-        return self.foreign(call, "Einsum", contraction(call.args["equation"], tuple(shapes)))
+        shapes = tuple(self.program.shapes[ref.name] for ref in call.args["tensors"])
+        return self.foreign(call, "Einsum", contraction(call.args["equation"], shapes))
 
     def _read_scaled_dot_product_attention(self, call: Call) -> int:
         query, key, value = (name_of(call.args[part]) for part in ("query", "key", "value"))
@@ -93,8 +93,9 @@ class TorchProducts(TorchGraph):
         scores = (*full[:-1], self.full(key)[-2])
         read, held = self._parts(query, key)
         x = self.put("MatMul", scores, dtype, read, held, math.prod(scores) * full[-1])
-        if mask in self.nodes:
-            x = self.put("Add", scores, dtype, [x, self.tensor(mask)])
+        if mask:
+            read, held = self._parts(mask)
+            x = self.put("Add", scores, dtype, [x, *read], held)
         x = self.put("Softmax", scores, dtype, [x])
         read, held = self._parts(value)
         out = self.full(call.outputs[0])

@@ -121,14 +121,16 @@ def program_of(exported: ExportedProgram) -> Program:
         value = node.meta.get("val")
         several = isinstance(value, list | tuple)
         names[node] = [f"{node.name}.{i}" for i in range(len(value))] if several else [node.name]
-        found = [_declare(program, n, v) for n, v in zip(names[node], value if several else [value], strict=True)]
-        if node.op == "call_function" and all(found):
+        for name, tensor in zip(names[node], value if several else [value], strict=True):
+            _declare(program, name, tensor)
+        outputs = [name for name in names[node] if name in program.shapes]
+        if node.op == "call_function" and outputs:
             schema = getattr(node.target, "_schema", None)
             if schema is None:
                 raise InputError(f"The module has control flow ({node.target}); export it without.")
             args = dict(zip((argument.name for argument in schema.arguments), node.args, strict=False)) | node.kwargs
             op = schema.name.replace("::", ".")
-            program.calls.append(Call(op, {k: _argument(v, names) for k, v in args.items()}, names[node]))
+            program.calls.append(Call(op, {k: _argument(v, names) for k, v in args.items()}, outputs))
     (last,) = (node for node in exported.graph.nodes if node.op == "output")
     user = set(signature.user_outputs)
     ends = [node for node in last.args[0] if getattr(node, "name", None) in user]
@@ -137,13 +139,11 @@ def program_of(exported: ExportedProgram) -> Program:
     return program
 
 
-def _declare(program: Program, name: str, value: Any) -> bool:
-    """Note shape and type of a tensor; whether it is one, or nothing."""
-    if not hasattr(value, "dtype") or not hasattr(value, "shape"):
-        return value is None
-    program.shapes[name] = tuple(_size(size) for size in value.shape)
-    program.dtypes[name] = element_type(str(value.dtype))
-    return True
+def _declare(program: Program, name: str, value: Any) -> None:
+    """Note shape and type of a tensor, if it is one."""
+    if hasattr(value, "dtype") and hasattr(value, "shape"):
+        program.shapes[name] = tuple(_size(size) for size in value.shape)
+        program.dtypes[name] = element_type(str(value.dtype))
 
 
 def _size(size: Any) -> int:

@@ -17,7 +17,7 @@ from predictors.base import Predictor
 class LatencyLogger(lightning.Callback):
     """Logs `METRIC/DEVICE` (for example `latency_ms/pi5`) at the end of epochs of training, as predicted.
 
-    The module is exported in memory each time, since pruned or grown modules change, and priced.
+    The module is exported in memory each time, since pruned or grown modules change.
 
     Args:
         predictor: of networks (a `LayerSum`), or its file.

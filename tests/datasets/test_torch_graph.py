@@ -15,7 +15,6 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from datasets.networks.analysis import check_network, totals
-from datasets.networks.einsum import contraction
 from datasets.networks.onnx_file import read_onnx
 from datasets.networks.pt2_file import read_pt2
 from datasets.networks.reading import read_model
@@ -117,7 +116,7 @@ def test_macs_and_parameters_are_those_that_torch_counts(name: str) -> None:
     assert total["params"] == sum(parameter.numel() for parameter in module.parameters())
 
 
-@pytest.mark.parametrize("name", ["mlp", "sequences", "attention", "one side"])
+@pytest.mark.parametrize("name", ["mlp", "sequences", "attention", "one side", "lstm", "gru"])
 def test_macs_and_parameters_are_those_of_the_exported_file(name: str, tmp_path: Path) -> None:
     module, inputs, _ = CASES[name]
     torch.onnx.export(module.eval(), (inputs,), tmp_path / "m.onnx", dynamo=False)
@@ -166,11 +165,22 @@ def test_an_embedding_reads_its_rows_and_shared_weights_count_once() -> None:
     assert sum(bool(op.attrs.get("tied")) for op in network.ops) > 8  # the layer's second call
 
 
-def test_einsums_count_the_cheapest_order() -> None:
-    assert contraction("bij,bjk->bik", ((2, 10, 30), (2, 30, 10))) == 6000
-    assert contraction("...ij,...jk", ((2, 10, 30), (2, 30, 10))) == 6000
-    assert contraction("ij,jk,kl->il", ((2, 50), (50, 50), (50, 3))) == 50 * 50 * 2 + 2 * 50 * 3
-    assert contraction("ij,kl->l", ((2, 50), (50, 3))) == 3
+class Biased(nn.Module):
+    """Attention with a table of biases, and a check that computes nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table, self.places = nn.Parameter(torch.zeros(9, 4)), torch.arange(25).reshape(5, 5) % 9
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        torch.ops.aten._assert_tensor_metadata(x, dtype=torch.float32)
+        return F.scaled_dot_product_attention(x, x, x, self.table[self.places].permute(2, 0, 1)[None])
+
+
+def test_parameters_that_only_a_mask_is_made_of_are_counted() -> None:
+    network = read_module(Biased(), torch.zeros(1, 4, 5, 8))
+    assert [op.kind for op in network.ops] == ["input", "MatMul", "Add", "Softmax", "MatMul"]
+    assert totals(network)["params"] == 36
 
 
 def test_what_cannot_be_exported_is_one_sentence() -> None:
