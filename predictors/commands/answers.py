@@ -124,7 +124,7 @@ def _predict_curve(
     predictor = load_predictor(file)
     where = _device(predictor, device, file)
     _check_networks(predictor, file)
-    unit, rows = UNITS.get(predictor.metric, "") or "value", []
+    unit, rows = UNITS.get(predictor.metric, "") or "value", list[dict[str, float]]()
     for sizes in curve:
         found = Networks([read_network(network, batch, sizes, notes=not rows)])
         row = sizes.sizes() | {
