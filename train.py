@@ -31,11 +31,11 @@ from predictors.run_folder import Run, files_of, named, run_once
 
 @dataclass(frozen=True)
 class Logging:
-    """Where a run tells its progress, besides the terminal.
+    """Destinations of a run's progress beside the terminal.
 
     Attributes:
-        wandb: tell Weights & Biases (WANDB_MODE=offline keeps it on this machine).
-        project: of Weights & Biases.
+        wandb: log to Weights & Biases (WANDB_MODE=offline keeps the log on this machine).
+        project: project of Weights & Biases.
     """
 
     wandb: bool = False
@@ -60,22 +60,21 @@ def train(
     predictions.parquet and report.html.
 
     Args:
-        data: measurements to learn from and to be tested on: a .yaml of configs/datasets, a .parquet of `python -m
+        data: measurements for training and test: a .yaml of configs/datasets, a .parquet of `python -m
             measure table`, a .csv (key, device, value), or several of these separated by commas.
-        split: which part is learnt, chosen by and tested on (a file of configs/splits).
-        predictor: what is fitted (a file of configs/predictors; fields as --predictor.FIELD after it).
-        out: the run folder to write; it appears when everything in it is finished. One process at a time writes it.
-        study: instead of --out, a folder of runs; the run is named by its settings there, and skipped if complete.
-        name: what rows and reports call the predictor; by default the name of its file. Runs of one predictor with
+        split: split into training, validation and test (a file of configs/splits).
+        predictor: predictor to fit (a file of configs/predictors, then fields as --predictor.FIELD).
+        out: run folder to write, complete or not at all. One process at a time writes it.
+        study: instead of --out, a folder of runs, in which the run is named by its settings and skipped if complete.
+        name: name of the predictor in rows and reports; by default the name of its file. Runs of one predictor with
             several seeds share a name.
-        seed: of the split; a predictor has a seed of its own.
-        overwrite: replace a run folder that is already there; what is no run folder is never replaced.
-        log: where else progress is told.
-        sweep: alone, instead of all other flags: run every combination of a W&B sweep file that is
-            not complete yet.
+        seed: seed of the split; a predictor has a seed of its own.
+        overwrite: replace an existing run folder; other folders are never replaced.
+        log: destinations of progress beside the terminal.
+        sweep: instead of all other flags, run all combinations of a W&B sweep file that are not complete yet.
 
     Returns:
-        Whether the run is done now, was complete before, or is being trained by another process.
+        Whether the run was done now, was complete before, or is being trained by another process.
     """
     if (out is None) == (study is None):
         raise InputError("Name the run folder to write with --out, or a folder of runs with --study.")
@@ -94,27 +93,27 @@ def train(
 
 
 def _train(data: Dataset, split: Split, predictor: Predictor, config: dict[str, Any], out: Path, log: Logging) -> Run:
-    """Fit and score; `out` is the run folder, which no other process is at."""
-    from predictors.evaluation import check_answers, evaluate, new_devices  # scipy: a --help does not wait for it
+    """Fit and score; `out` is the run folder, which no other process uses."""
+    from predictors.evaluation import check_new_devices, evaluate, new_devices  # scipy, which --help does not need
 
     for needed in ("onnx", "onnxruntime", "pyarrow", "matplotlib"):
-        importlib.import_module(needed)  # what is missing is said before the fit, not after it
+        importlib.import_module(needed)  # a missing package is found before the fit
     name, seed = config["name"], config["seed"]
     m = data.measurements()
     parts = split(m, np.random.default_rng(seed))
-    check_answers(predictor, parts)
-    for which in ("train", "val", "test"):
-        part = getattr(parts, which)
-        print(f"{which:5} {len(part.architectures):6} architectures x {max(1, len(part.devices))} devices")
+    check_new_devices(predictor, parts)
+    for set_ in ("train", "val", "test"):
+        part = getattr(parts, set_)
+        print(f"{set_:5} {len(part.architectures):6} architectures x {max(1, len(part.devices))} devices")
     board = _wandb_run(log, out, config) if log.wandb else None
 
-    def tell(message: str, **numbers: float) -> None:
+    def progress(message: str, **numbers: float) -> None:
         print(f"  {message}", end="\r" if sys.stdout.isatty() else "\n", flush=True)
         if board is not None and numbers:
             board.log(numbers)
 
     start = time.process_time()
-    predictor.fit(parts.train, parts.val, log=tell)
+    predictor.fit(parts.train, parts.val, log=progress)
     about: dict[str, Any] = {"dataset": m.name, "predictor": name, "draw": 0, "seed": seed}
     about["fit_cpu_s"] = time.process_time() - start
     about["shots"] = len(parts.train.architectures) + len(parts.val.architectures)
@@ -124,12 +123,14 @@ def _train(data: Dataset, split: Split, predictor: Predictor, config: dict[str, 
 
     rows, predictions = evaluate(predictor, parts, about)
     if not np.isfinite(predictions["predicted"]).all():
-        raise InputError(f"{name} predicts what is no number: its fit diverged; fit it with other settings.")
+        raise InputError(
+            f"{name} predicts values that are no finite numbers: its fit diverged; fit it with other settings."
+        )
     predictor.metadata_ = {"dataset": m.name, "fingerprint": m.fingerprint(), "split": config["split"], "scores": rows}
     if board is not None:
         for row in rows:
-            where = f"{row['set']}/{row['device']}/{row['cells']}"
-            board.summary.update({f"{where}/{k}": v for k, v in row.items() if isinstance(v, float)})
+            prefix = f"{row['set']}/{row['device']}/{row['cells']}"
+            board.summary.update({f"{prefix}/{k}": v for k, v in row.items() if isinstance(v, float)})
         board.finish()
     return Run(config, predictor, rows, predictions)
 
@@ -141,7 +142,7 @@ def _wandb_run(log: Logging, out: Path, config: dict[str, Any]) -> Any:
 
 
 def command(arguments: list[str]) -> Outcome:
-    """One command line: a run, or a sweep of them."""
+    """Run one command line: a run, or a sweep of runs."""
     if sweep := _value(arguments, "--sweep"):
         from predictors.sweep import run_sweep
 
@@ -156,7 +157,7 @@ def command(arguments: list[str]) -> Outcome:
 
 
 def _value(arguments: list[str], flag: str) -> str:
-    """What follows a flag, in either spelling; empty where it is not there."""
+    """The value of a flag, after a space or an equals sign; empty where the flag is absent."""
     for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
         if argument == flag:
             return following

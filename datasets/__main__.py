@@ -26,14 +26,14 @@ from datasets.records import InputError, Measurements
 
 
 def sources() -> dict[str, Source]:
-    """Every public source: a module of `datasets.public` that has a `SOURCE`."""
+    """Public sources by name: the `SOURCE` of each module of `datasets.public` that has one."""
     modules = (importlib.import_module(f"{public.__name__}.{m.name}") for m in pkgutil.iter_modules(public.__path__))
     found = [module.SOURCE for module in modules if hasattr(module, "SOURCE")]
     return {source.name: source for source in found}
 
 
 def list_() -> None:
-    """List the bundled tables and the public sources with how many of their files are here."""
+    """List the bundled tables, and the public sources with the number of their files that are present."""
     for path in _bundled():
         print(f"bundled   {path.name:24} measured by this project")
     for source in sources().values():
@@ -42,11 +42,11 @@ def list_() -> None:
 
 
 def fetch(name: str, mirror: str = MIRROR) -> None:
-    """Download a public source at its pinned commit; what is already here and whole is left alone.
+    """Download a public source at its pinned commit; intact files are not downloaded again.
 
     Args:
-        name: of the source, as `list` shows it.
-        mirror: a server with the same paths.
+        name: name of the source, from `list`.
+        mirror: a server with equal paths.
     """
     known = sources()
     if name not in known:
@@ -56,16 +56,16 @@ def fetch(name: str, mirror: str = MIRROR) -> None:
 
 
 def describe(data: Dataset | Literal["bundled"], metric: str | None = None, out: Path | None = None) -> None:
-    """Print what a data set holds, and how alike its devices rank architectures.
+    """Print a summary of a data set and rank correlations of its devices.
 
-    Of each device the range, ties and gaps, and how repeatable its values are; then Spearman between devices, and with
-    MACs, bytes and kernels.
+    Per device the range, ties, gaps and repeatability of values; then Spearman's rank correlation between devices, and
+    with MACs, bytes and kernels.
 
     Args:
         data: the data set: a .yaml of configs/datasets, a .parquet of `measure table`, a .csv, or several of these
-            separated by commas; or bundled: every table that Gnomon measured itself.
-        metric: which of its metrics; by default latency_ms, exe_ms or the first that it has.
-        out: a folder to draw it in too: distributions.png, and rank_correlation.png where there are two devices.
+            separated by commas; or bundled: all tables that Gnomon measured itself.
+        metric: name of the metric; by default latency_ms, exe_ms or the first one.
+        out: folder for figures: distributions.png, and rank_correlation.png for two devices or more.
     """
     if isinstance(data, Dataset):
         _describe(data.measurements(), metric, out)
@@ -107,9 +107,9 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
         print(rho.to_string(float_format="%.3f"))
     totals = m.architectures.space.totals(m.architectures).drop(columns="flops")  # twice the MACs
     against = spearman(np.column_stack([matrix, totals]))[: len(names), len(names) :]
-    print(f"\nSpearman with what the networks are made of, {metric}:")
-    told = pd.DataFrame(against, index=names, columns=totals.columns)
-    print(told.to_string(float_format="%.3f"))
+    print(f"\nSpearman with totals of the networks, {metric}:")
+    table = pd.DataFrame(against, index=names, columns=totals.columns)
+    print(table.to_string(float_format="%.3f"))
     if out is None:
         return
     figures = {"distributions.png": distributions}
@@ -122,12 +122,12 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
 
 
 def enumerate_(space: str, out: Path | None = None, hash: bool = False, totals: bool = False) -> None:
-    """Write all architectures of a space to a Parquet file, one a row; the row's number is its place in the space.
+    """Write all architectures of a space to a Parquet file, one per row, in the order of the space.
 
     Args:
-        space: with its skeleton: nasbench101 or nasbench201(cells=1,channels=16).
+        space: the space with its skeleton: nasbench101 or nasbench201(cells=1,channels=16).
         out: the file, by default runs/<space>.parquet.
-        hash: add the benchmark's own MD5 (NAS-Bench-101 has one).
+        hash: add the benchmark's hash (MD5, NAS-Bench-101 only).
         totals: add MACs, FLOPs, parameters, bytes and kernels of the expanded networks.
     """
     from tqdm import tqdm
@@ -205,12 +205,12 @@ def _shape(network: Network, port: Port) -> str:
 
 
 def leti(data: Dataset, out: Path, metric: str = "latency_ms") -> None:
-    """Write measurements of NAS-Bench-101 cells as LETI stores them; `datasets.leti.Leti` reads them back.
+    """Write measurements of NAS-Bench-101 cells in LETI's format, which `datasets.leti.Leti` reads.
 
     Args:
-        data: the data set, as in `describe`.
+        data: the data set: a .yaml of configs/datasets, a .parquet, a .csv, or several of these separated by commas.
         out: the JSON file.
-        metric: which of its metrics.
+        metric: name of the metric.
     """
     from datasets.leti import to_leti
 

@@ -1,4 +1,4 @@
-"""Architectures and the spaces they belong to; everybody imports them from `datasets.records`, the whole vocabulary."""
+"""Architectures and their search spaces; other packages import them from `datasets.records`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
 
 
 class InputError(Exception):
-    """A fault in what the user gave us; its text is the one sentence that the user sees, and says what to do.
+    """A fault in the user's input; its text is the single sentence that the user sees, and states a remedy.
 
-    No ValueError: what guards against damaged files must not swallow the sentence that a file is missing.
+    It is no ValueError, so that handlers of damaged files do not catch the sentence about a missing file.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """One operation; `attrs` holds what its kind needs (in a network: its output `shape`, kernel, stride, ...)."""
+    """One operation; `attrs` holds the attributes of its kind (in a network: output `shape`, kernel, stride, ...)."""
 
     kind: str
     attrs: Mapping[str, Any] = field(default_factory=dict)
@@ -36,11 +36,11 @@ class Op:
 class Architecture:
     """A point of a search space, as a directed acyclic graph of ops without sizes, in topological order.
 
-    `Space.expand` gives the whole network that it stands for.
+    `Space.expand` gives its whole network.
 
     Attributes:
-        space: text form of the space it belongs to.
-        key: its text form within that space.
+        space: text form of its space.
+        key: its text form within the space.
         ops: the nodes; every edge goes from a lower to a higher index.
         edges: (source, target, port): the output of `source` is input number `port` of `target`.
     """
@@ -51,12 +51,12 @@ class Architecture:
     edges: tuple[tuple[int, int, int], ...]
 
     def sources(self) -> list[list[int]]:
-        """The sources of every op, in the order of their ports."""
+        """Sources of each op, in the order of their ports."""
         return ordered_sources(len(self.ops), self.edges)
 
 
 def ordered_sources(size: int, edges: Sequence[tuple[int, int, int]]) -> list[list[int]]:
-    """The sources of each of `size` nodes, in the order of their ports, from edges (source, target, port)."""
+    """Sources of `size` nodes, in the order of their ports, from edges (source, target, port)."""
     sources: list[list[tuple[int, int]]] = [[] for _ in range(size)]
     for source, target, port in edges:
         sources[target].append((port, source))
@@ -68,7 +68,11 @@ MOST_CHARACTERS = 2000
 
 
 def texts(keys: Sequence[str]) -> Sequence[str]:
-    """Texts of architectures; raises `InputError` where one is no text, or longer than `MOST_CHARACTERS`."""
+    """Check texts of architectures and return them.
+
+    Raises:
+        InputError: an item is no text, or is longer than `MOST_CHARACTERS`.
+    """
     for key in keys:
         if not isinstance(key, str):
             raise InputError(f"An architecture is written as text, not as a {type(key).__name__}; look at its table.")
@@ -78,14 +82,14 @@ def texts(keys: Sequence[str]) -> Sequence[str]:
 
 
 class Space(ABC):
-    """A codec between texts, integer decisions and graphs; it knows the skeleton that cells are stacked in.
+    """A codec between texts, integer decisions and graphs, with the skeleton in which cells are stacked.
 
-    `str(space)` is its text form (it stands in the `space` column of every row) and `datasets.spaces.parse_space`
-    reads it back. Spaces compare by value.
+    `str(space)` is its text form (the column `space` of tables), which `datasets.spaces.parse_space` reads. Spaces
+    compare by value.
     """
 
     num_choices: ClassVar[tuple[int, ...]]
-    """How many values each decision takes."""
+    """Number of values of each decision."""
     kinds: ClassVar[tuple[str, ...]] = ()
     """Names of the node kinds of `graph`."""
 
@@ -100,63 +104,80 @@ class Space(ABC):
 
     @abstractmethod
     def parse(self, keys: Sequence[str]) -> Architectures:
-        """Read texts; a malformed one raises `InputError`."""
+        """Read texts of architectures.
+
+        Raises:
+            InputError: a text is malformed.
+        """
 
     @abstractmethod
     def format(self, archs: Architectures) -> list[str]:
-        """Texts that `parse` reads back to the same decisions."""
+        """Texts of architectures, the inverse of `parse`."""
 
     @abstractmethod
     def canonical(self, archs: Architectures) -> list[str]:
-        """Texts that are equal where two architectures do the same work on paths that reach the output."""
+        """Texts that are equal if architectures do the same work on paths that reach the output."""
 
     @abstractmethod
     def connected(self, archs: Architectures) -> np.ndarray:
-        """Whether a path of ops leads from input to output [A]; without one the output is a constant."""
+        """Whether there is a path of ops from input to output [A]; without one the output is a constant."""
 
     def live(self, archs: Architectures) -> Architectures:
-        """These architectures without what no path from input to output visits, which compilers leave out."""
+        """The architectures without nodes on no path from input to output, which compilers remove."""
         return archs
 
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
-        """Unsized cell graphs with ops on nodes: kinds [A, N] (indices into `kinds`), adjacency [A, N, N] (bool,
-        row = source). A space whose architectures differ in sizes only has none, and raises `InputError`."""
+        """Cell graphs without sizes, with ops on nodes: kinds [A, N] (indices into `kinds`) and adjacency [A, N, N]
+        (bool, row = source).
+
+        Raises:
+            InputError: the space's architectures differ in sizes alone, so they have no graphs.
+        """
         if self.kinds:
             raise NotImplementedError(f"{type(self).__name__} names kinds of nodes, so it needs the method graph.")
         raise InputError(f"{self} has no graphs that differ; choose an encoder or a predictor that reads no graph.")
 
     @abstractmethod
     def expand(self, arch: Architecture) -> Network:
-        """The whole network with the shape of every op, batch dimension left out."""
+        """The whole network with the output shape of each op, without the batch dimension."""
 
     def block(self, arch: Architecture) -> Network:
-        """The cell alone as a shaped network, with the input it has where it stands first in the whole network."""
+        """The cell alone as a network, with the input of the first cell of the whole network.
+
+        Raises:
+            InputError: the space has no cell.
+        """
         raise InputError(f"{self} is not made of one cell that is stacked, so it has no block; use the whole network.")
 
     @abstractmethod
     def totals(self, archs: Architectures) -> pd.DataFrame:
-        """Physical totals of the expanded networks, the columns of `networks.analysis.totals`: at batch 1, or at the
-        batch that the network fixes."""
+        """Physical totals of the expanded networks, with the columns of `networks.analysis.totals`, for batch 1 or the
+        network's fixed batch."""
 
     @abstractmethod
     def architecture(self, decisions: np.ndarray) -> Architecture:
         """The `Architecture` view of one row of decisions."""
 
     def valid(self, decisions: np.ndarray) -> np.ndarray:
-        """Which rows of decisions in range [A, n] are architectures [A]: all, unless decisions depend on each other."""
+        """Whether rows of decisions in range [A, n] are architectures [A]: all, unless decisions depend on each
+        other."""
         return np.ones(len(decisions), dtype=bool)
 
     def repair(self, decisions: np.ndarray) -> np.ndarray:
-        """Decisions [A, n] of architectures, near any others in range: for optimizers that take decisions for free."""
+        """Valid decisions [A, n] near any decisions in range, for optimizers that treat decisions as independent."""
         return decisions
 
     def feasible(self, archs: Architectures) -> np.ndarray:
-        """Whether a network can exist and keeps the space's own limits [A]. Where that is not always so, `sample` gives
-        such ones only; `mutate` and `neighbours` do everywhere."""
+        """Whether a network exists and is within the space's limits [A]; `sample`, `mutate` and `neighbours` give
+        feasible architectures only."""
         return np.ones(len(archs), dtype=bool)
 
     def all(self) -> Architectures:
-        """Every architecture of the space, last decision fastest; a space too large to list raises `InputError`."""
+        """All architectures of the space, with the last decision fastest.
+
+        Raises:
+            InputError: there are more than 10,000,000.
+        """
         if (size := math.prod(self.num_choices)) > 10_000_000:
             raise InputError(f"{self} has {size:.0e} architectures, too many to list: sample some.")
         grids: tuple[np.ndarray, ...] = np.meshgrid(
@@ -176,14 +197,14 @@ class Space(ABC):
         while len(rows):
             columns = rng.integers(0, len(self.num_choices), len(rows))
             choices = np.asarray(self.num_choices)[columns]
-            shift = rng.integers(1, choices)  # never 0: something must change
+            shift = rng.integers(1, choices)  # never 0, so the decision changes
             decisions[rows] = archs.decisions[rows]
             decisions[rows, columns] = (decisions[rows, columns] + shift) % choices
             rows = rows[~self.feasible(Architectures(self, decisions[rows]))]
         return Architectures(self, decisions)
 
     def neighbours(self, arch: Architectures) -> Architectures:
-        """All architectures that differ from the only one of `arch` in exactly one decision."""
+        """All feasible architectures that differ from a single one in exactly one decision."""
         (row,) = arch.decisions
         rows = []
         for i, choices in enumerate(self.num_choices):
@@ -200,7 +221,7 @@ def _dtype(space: Space) -> type:
 
 
 class Architectures(Sequence[Architecture]):
-    """Many architectures of one space as integer decisions [A, n]; items are views made only when asked for."""
+    """Architectures of one space as integer decisions [A, n]; items are views that are made on access."""
 
     def __init__(self, space: Space, decisions: np.ndarray) -> None:
         choices = np.asarray(space.num_choices)
@@ -245,12 +266,12 @@ class Architectures(Sequence[Architecture]):
 
     @property
     def keys(self) -> list[str]:
-        """Their text forms."""
+        """Text forms of the architectures."""
         return self.space.format(self)
 
     def positions(self, archs: Architectures) -> np.ndarray:
-        """Where each of `archs` stands among these [len(archs)]; -1 where it does not. Decisions are compared and no
-        skeletons: a cell of `nasbench201` is the same one in `nasbench201(cells=1)`."""
+        """Positions of `archs` among these [len(archs)], -1 for missing ones. Decisions are compared without skeletons:
+        a cell of `nasbench201` equals that of `nasbench201(cells=1)`."""
         return np.array([self._places.get(row.tobytes(), -1) for row in archs.decisions], dtype=int)
 
     @cached_property

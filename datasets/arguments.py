@@ -1,8 +1,8 @@
-"""jsonargparse with the rules of Gnomon: which classes may be named, how large a configuration may be.
+"""jsonargparse with Gnomon's rules: classes that may be named, and limits of configurations.
 
-Four settings do it, each for everything that jsonargparse reads: its list of packages that values may be imported from,
-checked before an import; a parser that makes instances of nothing but classes; a loader of YAML text with limits; and
-the reading of files. Whatever else its parsing stumbles over is an `ArgumentError`.
+Four settings apply to all input of jsonargparse: its list of packages that may be imported, checked before an import; a
+parser that instantiates classes only; a loader of YAML text with limits; and the reading of files. Other errors of its
+parsing are `ArgumentError`s.
 """
 
 from __future__ import annotations
@@ -45,28 +45,31 @@ SHORT = (
     *("accuracy", "latency", "budget_ms", "device", "metric", "seed", "shots", "draws", "sampler"),
     *("shape", "size", "trips"),
 )
-"""Flags that have these names on every command, also where they are fields of a dataclass that a command takes:
-`--space` is `--subjects.space`."""
+"""Names of flags that are short on all commands, also for fields of a dataclass: `--space` is `--subjects.space`."""
 
 
 class Parser(ArgumentParser):
-    """A parser that instantiates classes only, of the packages that may be named."""
+    """A parser that instantiates only classes, of packages that may be named."""
 
     def __init__(self, *arguments: Any, exit_on_error: bool = False, **options: Any) -> None:
         super().__init__(*arguments, exit_on_error=exit_on_error, **options)
 
     def add_function_arguments(self, *arguments: Any, **options: Any) -> list[str]:
-        """A function's parameters as flags; those fields of its dataclasses that are `SHORT` have short ones."""
+        """A function's parameters as flags; fields of its dataclasses in `SHORT` have short flags."""
         added: list[str] = super().add_function_arguments(*arguments, **options)
         for action in self._actions:
             _, _, name = action.dest.rpartition(".")
             if "." in action.dest and name in SHORT and (flag := f"--{name}") not in self._option_string_actions:
-                action.option_strings = [flag]  # what the help shows; the long one is taken too
+                action.option_strings = [flag]  # the help shows this one; the long one is accepted too
                 self._option_string_actions[flag] = action
         return added
 
     def parse_args(self, *arguments: Any, **options: Any) -> Namespace:
-        """Parse a command line; every fault in it is an `ArgumentError` or an `InputError`."""
+        """Parse a command line.
+
+        Raises:
+            ArgumentError, InputError: the command line is faulty.
+        """
         try:
             parsed = super().parse_args(*arguments, **options)
         except ArgumentError as error:
@@ -84,30 +87,30 @@ class Parser(ArgumentParser):
         return parsed
 
     def _known(self, words: Sequence[str]) -> list[str]:
-        """The flags of the command that a command line names."""
+        """Flags of the command that a command line names."""
         for action in self._actions:
             if isinstance(action.choices, dict):  # its commands
-                return [flag for word in words if (one := action.choices.get(word)) for flag in one._known(())]
+                return [flag for word in words if (command := action.choices.get(word)) for flag in command._known(())]
         return [flag for flag in self._option_string_actions if flag.startswith("--")]
 
     def instantiate(self, namespace: Namespace, *arguments: Any, **options: Any) -> Namespace:
-        """Make the objects, after a look at what they are: jsonargparse would also call functions that return one."""
+        """Make the objects after checking their classes: jsonargparse would also call functions that return one."""
         for described in described_in(namespace.as_dict()):
             _check_nulls(class_named(described["class_path"], object), described.get("init_args"))
         try:
             return super().instantiate(namespace, *arguments, **options)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:  # of values that its parsing let through
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # of values that its parsing accepted
             raise ArgumentError(None, str(error)) from error
 
 
 def _meant(name: str, known: list[str]) -> str:
-    """The flag that is likeliest meant by a name; empty where none is like it."""
+    """The flag that is most similar to a name; empty where none is similar."""
     fields = [flag for flag in known if flag.endswith(f".{name}")]
     return next(iter(fields or difflib.get_close_matches(f"--{name}", known, 1)), "")
 
 
 def _check_nulls(cls: type, given: Any) -> None:
-    """Refuse a field that is null where its type hint is of something: jsonargparse takes null as not given."""
+    """Refuse null for a field whose type hint excludes it; jsonargparse treats null as missing."""
     hints = get_type_hints(cls)
     for name, value in given.items() if isinstance(given, dict) else ():
         hint = hints.get(name, Any)
@@ -116,7 +119,7 @@ def _check_nulls(cls: type, given: Any) -> None:
 
 
 def install() -> None:
-    """Have jsonargparse follow the rules, with the packages that GNOMON_PLUGINS names now."""
+    """Apply the rules to jsonargparse, with the packages that GNOMON_PLUGINS names now."""
     programs = [f"{package}.__main__" for package in PACKAGES]
     jsonargparse.set_parsing_settings(
         import_path_denylist=["*", *programs],
@@ -139,7 +142,7 @@ _jsonargparse_read = NamedFile.read_text
 
 
 def _read_text(self: Any) -> str:
-    """The text of a configuration file, all of whose class paths may be imported."""
+    """The text of a configuration file, after checking its class paths."""
     path = Path(self.absolute)
     if self.relative == "-" or path.is_fifo():
         return str(_jsonargparse_read(self))
@@ -147,7 +150,7 @@ def _read_text(self: Any) -> str:
     tree = parse_yaml(text, str(path))
     try:
         for named in named_in(tree):
-            if "." in str(named):  # others are short names of classes that are there already
+            if "." in str(named):  # others are short names of imported classes
                 class_named(named, object)
     except InputError as error:
         raise InputError(f"{path}: {error}") from None

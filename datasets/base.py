@@ -1,4 +1,4 @@
-"""A data set: something that has `Measurements`."""
+"""Data sets, which give `Measurements`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from datasets.records import Architectures, Cost, CostModel, Device, InputError,
 
 
 class Dataset(CostModel):
-    """Where measurements come from; its fields say which, and nothing is read before it is asked for."""
+    """A source of measurements, specified by its fields; data are read on the first call of `measurements`."""
 
     @abstractmethod
     def measurements(self) -> Measurements:
-        """Everything that was measured."""
+        """All measurements of the data set."""
 
     def on(self, device: Device | None, metric: str = "latency_ms") -> Cost:
-        """The table as a cost: it knows what was measured and refuses the rest with `InputError`."""
+        """The table as a cost, which raises `InputError` for architectures that were not measured."""
         measured = self.measurements()
         column = 0 if device is None else measured.devices.index(measured.device(device.name))
-        values = np.append(measured.matrix(metric)[:, column], np.nan)  # the last one for what is not there
+        values = np.append(measured.matrix(metric)[:, column], np.nan)  # the last entry is for missing architectures
 
         def cost(archs: Architectures) -> np.ndarray:
             out = values[measured.architectures.positions(archs)]

@@ -1,4 +1,4 @@
-"""Classes that files and command lines name: of our own packages and of those that GNOMON_PLUGINS allows, no others."""
+"""Classes that files and command lines may name: those of our packages and of packages that GNOMON_PLUGINS allows."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from datasets.architectures import InputError
 from datasets.files.reading import shortened
 
 PACKAGES = ("datasets", "encoders", "predictors", "measure", "search")
-"""Whose classes a file may name; the environment variable GNOMON_PLUGINS adds others, separated by commas."""
+"""Packages whose classes may be named; the environment variable GNOMON_PLUGINS adds others, separated by commas."""
 
 T = TypeVar("T")
 
 
 def packages() -> tuple[str, ...]:
-    """Names of the packages whose classes may be named: ours, and those that who runs the command allows.
+    """Names of the packages whose classes may be named.
 
     Raises:
-        InputError: GNOMON_PLUGINS holds something else than names of packages.
+        InputError: GNOMON_PLUGINS does not list names of packages.
     """
     added = [name.strip() for name in os.environ.get("GNOMON_PLUGINS", "").split(",") if name.strip()]
     if wrong := [name for name in added if not name.isidentifier()]:
@@ -31,7 +31,7 @@ def packages() -> tuple[str, ...]:
 
 
 def check_path(path: object) -> str:
-    """The text of a class path that may be imported. Nothing is imported to find out.
+    """Check, without importing anything, that a class path may be imported, and return it.
 
     Raises:
         InputError: it is no dotted path, is of another package, or has a private part (`__main__` is a program).
@@ -52,7 +52,7 @@ def class_named(path: object, kind: type[T]) -> type[T]:
 
     Args:
         path: `package.module.Class`.
-        kind: what it must be a subclass of.
+        kind: required base class.
 
     Raises:
         InputError: `check_path` refuses it, there is no such class, or it is of another kind.
@@ -75,7 +75,7 @@ def class_named(path: object, kind: type[T]) -> type[T]:
 
 
 def described_in(tree: Any) -> Iterator[dict[str, Any]]:
-    """Every mapping with a class path that stands in a tree of plain containers."""
+    """All mappings with a class path in a tree of plain containers."""
     for value in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list | tuple) else ():
         yield from described_in(value)
     if isinstance(tree, dict) and "class_path" in tree:
@@ -83,5 +83,5 @@ def described_in(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 def named_in(tree: Any) -> Iterator[object]:
-    """Every class path that stands in a tree of plain containers."""
+    """All class paths in a tree of plain containers."""
     return (described["class_path"] for described in described_in(tree))

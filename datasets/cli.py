@@ -1,4 +1,4 @@
-"""The one way our commands start: flags from signatures, faults as one sentence."""
+"""Start and end of all commands: flags from signatures, and faults as one sentence."""
 
 from __future__ import annotations
 
@@ -23,7 +23,18 @@ def main(
     positional: bool = False,
     defaults: dict[str, Any] | None = None,
 ) -> Any:
-    """Run a command line made of functions: their arguments are the flags, their docstrings the help."""
+    """Run a command line made of functions: their parameters are the flags, their docstrings the help.
+
+    Args:
+        components: a function, or the functions of subcommands.
+        prog: name of the program in messages.
+        arguments: words of the command line; by default those of the process.
+        positional: whether parameters without a default are positional.
+        defaults: values of flags that are not given.
+
+    Returns:
+        The function's value.
+    """
     for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(pool, "1")  # two threads are ten times slower than one on small graphs and busy cores
     with one_sentence(prog):
@@ -39,7 +50,7 @@ def main(
 
 
 def _underscored(argument: str) -> str:
-    """A flag as its signature spells it: --budget-ms is --budget_ms."""
+    """A flag with underscores, which signatures have: --budget_ms for --budget-ms."""
     flag, equals, value = argument.partition("=")
     return flag[:2] + flag[2:].replace("-", "_") + equals + value if flag.startswith("--") else argument
 
@@ -62,7 +73,11 @@ def _gathered(arguments: list[str]) -> list[str]:
 
 
 def _text(argument: str) -> str:
-    """An argument, if it can be written into files and to terminals."""
+    """An argument that can be written to files and terminals.
+
+    Raises:
+        InputError: it is no text in UTF-8.
+    """
     from datasets.records import InputError
 
     if any("\ud800" <= character <= "\udfff" for character in argument):
@@ -72,20 +87,19 @@ def _text(argument: str) -> str:
 
 @contextmanager
 def one_sentence(prog: str) -> Iterator[None]:
-    """An `InputError`, a bad flag or a failing file operation becomes one sentence on stderr and exit status 2; Ctrl-C
-    exits with 130; a pipe that nobody reads any more (`| head`) ends the command well. Anything else is a bug of
-    ours and keeps its traceback."""
+    """Turn an `InputError`, a wrong flag or a failing file operation into one sentence on stderr and exit status 2.
+    Ctrl-C exits with 130, and a closed pipe (`| head`) with 0. Any other exception is a bug and keeps its traceback."""
     try:
         try:
             yield
         finally:
             if sys.exc_info()[0] in (None, SystemExit) and sys.stdout is not None:
-                sys.stdout.flush()  # here, since a full disk or a closed pipe is not caught any more at the very end
+                sys.stdout.flush()  # here, since a full disk or a closed pipe cannot be handled later
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         unread = isinstance(error, BrokenPipeError) and _unread()
         _drop_output()
-        if unread:  # nobody is left who could read a sentence
+        if unread:  # no reader is left
             sys.exit(0)
         _stop(f"{where}{error.strerror or error}. What was finished before is safe; mend this and run again.", 2)
     except KeyboardInterrupt:
@@ -103,7 +117,7 @@ INTERRUPTED = "Interrupted; run the same command again to go on."
 
 
 def _explained(error: Exception, prog: str) -> str:
-    """The sentence for a fault in the input; any other exception is raised again."""
+    """The sentence for a fault in the input; other exceptions are raised again."""
     from jsonargparse import ArgumentError
 
     from datasets.packages import EXTRAS, not_installed
@@ -113,7 +127,7 @@ def _explained(error: Exception, prog: str) -> str:
         return str(error)
     if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
         return f"This cannot be done here, because {not_installed(error.name)}."
-    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):  # how torch words it
+    if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):  # torch's wording
         return OUT_OF_MEMORY
     if not isinstance(error, ArgumentError):
         raise error
@@ -124,7 +138,7 @@ def _explained(error: Exception, prog: str) -> str:
 
 
 def _unread() -> bool:
-    """Whether stdout is a pipe whose reader has gone."""
+    """Whether stdout is a pipe without a reader."""
     try:
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
@@ -134,7 +148,7 @@ def _unread() -> bool:
 
 
 def _drop_output() -> None:
-    """Where stdout takes nothing any more, what is left for it goes nowhere; Python would complain at its end."""
+    """Discard output that stdout does not accept; Python would otherwise report it on exit."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()
@@ -143,24 +157,24 @@ def _drop_output() -> None:
 
 
 def _stop(sentence: str, status: int) -> None:
-    """Print one line, in which long words of the user's are shortened and control characters do nothing."""
+    """Print one line, with long words shortened and control characters replaced, and exit with a status."""
     from datasets.files.reading import shortened
 
     words = [shortened(word, 200) for word in sentence.split()]
     line = "".join(character if character.isprintable() else "?" for character in " ".join(words))
     if len(line) > MOST_CHARACTERS:
         line = f"{line[: MOST_CHARACTERS // 2]} ... {line[-MOST_CHARACTERS // 2 :]}"
-    with suppress(OSError):  # nobody reads it any more
+    with suppress(OSError):  # stderr has no reader
         print(f"error: {line}", file=sys.stderr, flush=True)
     sys.exit(status)
 
 
 MOST_CHARACTERS = 1500
-"""Longest sentence that is printed; of a longer one the middle is left out."""
+"""Longest sentence that is printed; the middle of a longer one is omitted."""
 
 
 def _interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Ctrl-C while a command is still importing ends it as everywhere else."""
+    """End with 130 on Ctrl-C during imports."""
     if not issubclass(kind, KeyboardInterrupt):
         sys.__excepthook__(kind, error, trace)
         return
@@ -173,15 +187,15 @@ sys.excepthook = _interrupted
 
 
 def _sentence(message: str) -> str:
-    """jsonargparse's indented account of a parsing error as one sentence, with the likely spelling of a typo."""
+    """jsonargparse's indented message of a parsing error as one sentence, with the likely correction of a typo."""
     from datasets.classes import class_named
 
-    if message.startswith("the following arguments are required"):  # each as its command's name, a group and a name
+    if message.startswith("the following arguments are required"):  # prefixed with the command and a group
         message = re.sub(r"[\w.]+\.(\w+)", r"\1", message)
-    if loop := re.search(r"Config file loop detected: (\S+)", message):  # how it words any fault inside of a file
+    if loop := re.search(r"Config file loop detected: (\S+)", message):  # its wording for any fault inside of a file
         message = f"{loop[1]}: {_fault_in(loop[1])}"
     if denied := re.search(r"Importing '([\w.]+)' is not allowed", message):
-        class_named(denied[1], object)  # says why not
+        class_named(denied[1], object)  # raises with the reason
     if typo := re.search(
         r"class_path '([\w.]+)':\s*(?:Validation failed: )?Option '(\w+)[\w.]*' is not accepted", message
     ):
@@ -196,10 +210,10 @@ def _sentence(message: str) -> str:
         return f"{missing[1]} is not valid YAML." if broken else f"There is no file {missing[1]}."
     if union := re.search(r'"([\w.]+)":.*Subtypes: (\[.*?\])\s.*Given value: (\S+)', message, re.DOTALL):
         kinds = re.findall(r"Literal\['(\w+)'\]|(\w+)'>", union[2])
-        asked = [
+        expected = [
             word or _PLAIN.get(kind, f"a file that describes a {kind}") for word, kind in kinds if kind != "NoneType"
         ]
-        return f"--{union[1]}: '{union[3]}' is {'neither ' if asked[1:] else 'not '}{' nor '.join(asked)}."
+        return f"--{union[1]}: '{union[3]}' is {'neither ' if expected[1:] else 'not '}{' nor '.join(expected)}."
     lines = [line.strip(" -") for line in message.splitlines() if line.strip() and "Expected a path" not in line]
     text = " ".join(line if line.endswith(":") else line.rstrip(".") + "." for line in lines)
     text = re.sub(r'Parser key "([\w.]+)":', r"--\1:", text, count=1)
@@ -210,7 +224,7 @@ _PLAIN = {"float": "a finite number", "int": "a whole number", "bool": "true or 
 
 
 def _fault_in(path: str) -> str:
-    """What is wrong with the object that a YAML file describes."""
+    """The fault in the object that a YAML file describes."""
     from datasets.arguments import HINT, Parser
     from datasets.classes import class_named
     from datasets.files.reading import read_yaml

@@ -1,4 +1,4 @@
-"""Measured values that somebody wrote into a .csv, as a data set."""
+"""Measured values of a .csv as a data set."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from datasets.records import Device, InputError, Measurements
 
 @dataclass
 class CsvTable(Dataset):
-    """A .csv with the columns `key` (or `network`), `device` and `value`, and `metric`, `unit`, `space` and `batch`
-    where they are there (`datasets.files.csv_file.read_rows`).
+    """A .csv with the columns `key` (or `network`), `device` and `value`, and optionally `metric`, `unit`, `space` and
+    `batch` (`datasets.files.csv_file.read_rows`).
 
-    A key is an architecture of the row's space, or names a network as `read_model` takes it: a file (looked for here,
-    then beside the .csv), or `space:key`.
+    A key is an architecture of the row's space, or a name of a network for `read_model`: a file (relative to the
+    working directory, then to the .csv), or `space:key`.
 
     Attributes:
         path: the file.
-        space: text form of the space of keys that name none; '' where all do.
-        metric: of rows without one.
+        space: text form of the space of keys without one; '' where all keys have one.
+        metric: metric of rows without one.
     """
 
     path: Path
@@ -52,7 +52,7 @@ class CsvTable(Dataset):
 
 
 def _device(name: str, rows: list[dict[str, Any]], path: Path) -> Device:
-    """The device of some rows, of which nothing but the name and the batch is known: its family is its own."""
+    """The device of some rows, with its name as family."""
     batches = list(dict.fromkeys(row.get("batch") or "1" for row in rows))
     name = name or path.stem
     if len(batches) > 1:
@@ -61,8 +61,8 @@ def _device(name: str, rows: list[dict[str, Any]], path: Path) -> Device:
 
 
 def named_in_row(row: dict[str, Any], space: str, path: Path) -> tuple[str, str]:
-    """The space and the key of a row of the .csv `path`, as `datasets.networks.reading.space_and_key` gives them;
-    `space` is that of keys of rows that name none."""
+    """The space and the key of a row of the .csv `path` (`datasets.networks.reading.space_and_key`); `space` is the
+    default of rows without one."""
     own, key = row.get("space", ""), row["key"]
     if own not in ("", *FILES):
         return own, key

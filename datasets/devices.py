@@ -1,14 +1,13 @@
-"""What vendors publish about the devices of the public tables: one entry a chip, its numbers and where they stand.
+"""Published numbers of the chips of public tables, with their sources.
 
     cores       CUDA cores of a GPU, CPU cores of everything else (fast and slow ones together)
-    clock_ghz   the highest that the vendor states without overclocking (boost; Intel: Turbo Boost 2.0), of the fastest
-                cores
-    memory_gbs  peak bandwidth of the main memory, 10^9 bytes a second
+    clock_ghz   highest clock of the vendor without overclocking (boost; Intel: Turbo Boost 2.0), of the fastest cores
+    memory_gbs  peak bandwidth of the main memory, 10^9 bytes per second
     peak_gflops fp32, a multiply-add as two: 2 x CUDA cores x clock for GPUs
     l2_mb       second-level cache of a GPU, 2^20 bytes
 
-They describe the whole chip, whatever part of it a benchmark used. A number that is not public, or that sources
-disagree about (the clock of Xeons under AVX-512, and so their peak), stays away.
+They describe the whole chip, even if a benchmark used a part of it. Numbers that are not public, or on which sources
+disagree (the clock of Xeons under AVX-512, and so their peak), are absent.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from datasets.records import Device, InputError
 
 @dataclass(frozen=True)
 class Chip:
-    """Hardware, whatever runs on it.
+    """Hardware without runtime, precision and batch.
 
     Attributes:
-        family: the chip generation, since its members rank networks alike (titan_rtx_256 and 2080ti_256: Spearman
+        family: the chip generation, whose members rank networks similarly (titan_rtx_256 and 2080ti_256: Spearman
             0.9995).
         kind: one of `KINDS`.
-        source: where the numbers stand.
-        features: the numbers, as above; only what is known.
+        source: source of the numbers.
+        features: the known numbers, with the names above.
     """
 
     family: str
@@ -83,8 +82,8 @@ CHIPS: Mapping[str, Chip] = {
     "titanxp": _gpu("pascal", _LIST, cores=3840, clock_ghz=1.582, memory_gbs=547.7, peak_gflops=12150, l2_mb=3),
     "2080ti": _gpu("turing", _LIST, cores=4352, clock_ghz=1.545, memory_gbs=616, peak_gflops=13448, l2_mb=5.5),
     "titan_rtx": _gpu("turing", _LIST, cores=4608, clock_ghz=1.770, memory_gbs=672, peak_gflops=16312, l2_mb=6),
-    # Clocks and bandwidths as mlpredict's and NeuSight's descriptors tell them; one of the two GPUs of a K80. The
-    # V100 of Justus et al. is told with 1455 MHz, NeuSight's PCIe card with 1370 MHz.
+    # Clocks and bandwidths of mlpredict's and NeuSight's descriptors; one of the two GPUs of a K80. The V100 of Justus
+    # et al. has 1455 MHz there, NeuSight's PCIe card 1370 MHz.
     "k40": _gpu("kepler", _MLPREDICT, cores=2880, clock_ghz=0.875, memory_gbs=288, peak_gflops=5040, l2_mb=1.5),
     "k80": _gpu("kepler", _MLPREDICT, cores=2496, clock_ghz=0.875, memory_gbs=240, peak_gflops=4368, l2_mb=1.5),
     "p100": _gpu("pascal-hpc", _MLPREDICT, cores=3584, clock_ghz=1.303, memory_gbs=732, peak_gflops=9340, l2_mb=4),
@@ -115,7 +114,7 @@ CHIPS: Mapping[str, Chip] = {
         memory_gbs=29.8,
     ),
     "samsung_a50": _chip("exynos-9610", "mobile-cpu", "Samsung's Exynos 9610 page", cores=8, clock_ghz=2.3),
-    "samsung_s7": _chip("samsung-s7", "mobile-cpu"),  # sold with two different chips; nobody says which this was
+    "samsung_s7": _chip("samsung-s7", "mobile-cpu"),  # sold with two different chips; the source does not state which
     "raspi4": _chip(
         "bcm2711",
         "embedded-cpu",
@@ -162,7 +161,7 @@ CHIPS: Mapping[str, Chip] = {
 
 
 def device_on(name: str, chip: str, runtime: str = "", precision: str = "fp32", batch: int = 1) -> Device:
-    """The `Device` that runs on a chip of the table.
+    """The `Device` of a chip of the table with a runtime, precision and batch.
 
     Raises:
         InputError: the chip is not in the table.
@@ -174,10 +173,10 @@ def device_on(name: str, chip: str, runtime: str = "", precision: str = "fp32", 
 
 
 def read_device(path: Path) -> Device:
-    """The hardware that `python -m measure host` described: name, family, kind, features.
+    """The hardware in a file of `python -m measure host`: name, family, kind, features.
 
     Raises:
-        InputError: the file is missing or says something else.
+        InputError: the file is missing, or describes no device.
     """
     content = read_yaml(path, "`python -m measure host` writes one for the machine it runs on")
     content = content if isinstance(content, dict) else {}

@@ -1,4 +1,4 @@
-"""Architectures as a Parquet file, written in pieces so that memory stays flat."""
+"""Architectures as a Parquet file, written in pieces so that memory stays constant."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ ROW_GROUP = 1 << 14
 
 
 Columns = Callable[[Architectures], Mapping[str, Any]]
-"""What is written of some architectures: columns by name."""
+"""Function from architectures to the written columns by name."""
 
 
 def write_parquet(archs: Architectures, out: Path, columns: Columns) -> Iterator[int]:
-    """Write architectures, one a row; yields how many rows each piece has. The file appears when it is whole; stopped
-    before that, it does not."""
+    """Write architectures, one per row; yields the number of rows of each piece. The file is written whole or not at
+    all.
+
+    Raises:
+        InputError: there are no architectures, or the file cannot be written.
+    """
     if not len(archs):
         raise InputError(f"There are no architectures to write to {out}.")
     with whole_file(out) as part, ExitStack() as opened:
@@ -37,8 +41,8 @@ def write_parquet(archs: Architectures, out: Path, columns: Columns) -> Iterator
 
 
 def described(space: Space, hash: bool = False, totals: bool = False) -> Columns:
-    """Columns that tell what architectures are: the key; vertices, edges and how many vertices there are of each kind
-    of op; the benchmark's hash and the totals of the expanded network if asked.
+    """Columns that describe architectures: the key, numbers of vertices, of edges and of vertices per kind of op, and
+    optionally the benchmark's hash and the totals of the expanded network.
 
     Raises:
         InputError: the space has no hash of its own.
@@ -52,9 +56,9 @@ def described(space: Space, hash: bool = False, totals: bool = False) -> Columns
 def _columns(archs: Architectures, digest: Callable[[Architectures], list[str]] | None, totals: bool) -> dict[str, Any]:
     space = archs.space
     kinds, adjacency = space.graph(archs)
-    there = np.array(space.kinds)[kinds] != "none"
-    edges = adjacency & there[:, :, None] & there[:, None, :]
-    table: dict[str, Any] = {"key": archs.keys, "vertices": there.sum(1, dtype=np.int8)}
+    present = np.array(space.kinds)[kinds] != "none"
+    edges = adjacency & present[:, :, None] & present[:, None, :]
+    table: dict[str, Any] = {"key": archs.keys, "vertices": present.sum(1, dtype=np.int8)}
     table["edges"] = edges.sum((1, 2), dtype=np.int16)
     for kind, name in enumerate(space.kinds):
         if name not in ("input", "output", "none"):

@@ -1,5 +1,4 @@
-"""Figures of `python -m datasets describe`; each function returns a matplotlib figure and looks at nothing but the
-measurements that it is given."""
+"""Figures of `python -m datasets describe`; each function returns a matplotlib figure of given measurements."""
 
 from __future__ import annotations
 
@@ -20,14 +19,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".eps")
-"""Suffixes of pictures that are written."""
+"""Suffixes of pictures that can be written."""
 BLUE, DARK, GREY = "#2f6db3", "#1d3f66", "#888888"
 BINS = 120
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure that no window shows. Names in it are drawn as they are, dollar signs too; only the beginning of
-    those that are longer than a title."""
+    """An empty figure without a window, of a width and height in inches. Texts are drawn literally, including dollar
+    signs, and shortened where they are longer than a title."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.text import Text
@@ -35,7 +34,7 @@ def new_figure(width: float, height: float) -> Figure:
 
     class Plain(Figure):
         def draw(self, renderer: Any) -> None:
-            axes = [side for one in self.axes for side in (one.xaxis, one.yaxis)]
+            axes = [side for axis in self.axes for side in (axis.xaxis, axis.yaxis)]
             powers = [side for side in axes if isinstance(side.get_major_formatter(), LogFormatter)]
             numbers = {label for side in powers for label in side.get_ticklabels(which="both")}  # 10 with an exponent
             for text in set(self.findobj(Text)) - numbers:
@@ -55,7 +54,11 @@ def _drawable(line: str) -> str:
 
 
 def check_picture(path: Path) -> None:
-    """Raise `InputError` where a picture's suffix is not known, or it cannot be written: before the work it shows."""
+    """Check, before long work, that a picture can be written.
+
+    Raises:
+        InputError: the suffix is not known, or `path` cannot be written.
+    """
     if path.suffix.lower() not in PICTURES:
         raise InputError(
             f"{shortened(path)} has no suffix of a picture; end its name with one of {', '.join(PICTURES)}."
@@ -75,7 +78,7 @@ def write_figure(figure: Figure, path: Path, **options: Any) -> None:
 
 
 def grid(panels: int, width: float = 4.0, height: float = 3.6, columns: int = 3) -> tuple[Figure, np.ndarray]:
-    """A figure and its axes [panels or more] in rows; those beyond `panels` are empty."""
+    """A figure and its axes [panels or more], row by row; those beyond `panels` are empty."""
     columns = min(panels, columns)
     rows = math.ceil(panels / columns)
     figure = new_figure(width * columns, height * rows)
@@ -88,33 +91,33 @@ def grid(panels: int, width: float = 4.0, height: float = 3.6, columns: int = 3)
 
 
 def distributions(m: Measurements, metric: str) -> Figure:
-    """How the values of each device are distributed: one ridge of shares a device, on a common axis (logarithmic for
-    times and energies, linear for percentages).
+    """Distributions of values per device: one ridge per device on a common axis (logarithmic for times and energies,
+    linear for percentages).
 
-    The tick marks the median, the thin line leads from the smallest value to the largest, the thick one from the 5th
-    percentile to the 95th. Devices of a family stand together, families in the order of their medians. The axis is cut
-    where it would show but a few far outliers; their number and the farthest one stand at its end.
+    The tick is the median, the thin line the range, and the thick line the 5th to 95th percentile. Devices are grouped
+    by family, and families are ordered by their medians. The axis omits a few far outliers; their number and the
+    farthest one are written at its end.
     """
     values = m.matrix(metric)
     labels, order = _by_family(m, values)
     columns = [values[:, i][np.isfinite(values[:, i])] for i in order]
-    logarithmic = min(one.min() for one in columns) > 0 and UNITS.get(metric) != "%"
+    logarithmic = min(column.min() for column in columns) > 0 and UNITS.get(metric) != "%"
     edges = _logarithmic_edges(columns) if logarithmic else _linear_edges(columns)
     figure = new_figure(9, 1.3 + 0.42 * len(order))
     axis = figure.subplots()
-    for row, one in enumerate(columns):
-        share = np.histogram(one, edges)[0]
+    for row, column in enumerate(columns):
+        share = np.histogram(column, edges)[0]
         ridge = row + 0.65 * np.append(share, 0) / max(share.max(), 1)
         axis.fill_between(edges, row, ridge, step="post", color=BLUE, alpha=0.6, lw=0)
-        p5, median, p95 = np.percentile(one, [5, 50, 95])
-        axis.plot([one.min(), one.max()], [row, row], color=DARK, lw=0.7)
+        p5, median, p95 = np.percentile(column, [5, 50, 95])
+        axis.plot([column.min(), column.max()], [row, row], color=DARK, lw=0.7)
         axis.plot([p5, p95], [row, row], color=DARK, lw=2.2, solid_capstyle="butt")
         axis.plot([median, median], [row - 0.14, row + 0.14], color=DARK, lw=1.6)
         note: dict[str, Any] = {"va": "top", "fontsize": 7, "color": GREY}
-        if below := int((one < edges[0]).sum()):
-            axis.text(edges[0], row - 0.07, f" ‹ {below} more, down to {one.min():.2g}", ha="left", **note)
-        if above := int((one > edges[-1]).sum()):
-            axis.text(edges[-1], row - 0.07, f"{above} more, up to {one.max():.3g} › ", ha="right", **note)
+        if below := int((column < edges[0]).sum()):
+            axis.text(edges[0], row - 0.07, f" ‹ {below} more, down to {column.min():.2g}", ha="left", **note)
+        if above := int((column > edges[-1]).sum()):
+            axis.text(edges[-1], row - 0.07, f"{above} more, up to {column.max():.3g} › ", ha="right", **note)
     if logarithmic:
         axis.set_xscale("log")
         plain_ticks(axis.xaxis)
@@ -128,10 +131,10 @@ def distributions(m: Measurements, metric: str) -> Figure:
 
 
 def rank_correlation(m: Measurements, metric: str) -> Figure:
-    """Spearman between devices, in numbers and colours; clusters of devices that rank alike stand together.
+    """Spearman's rank correlation between devices as numbers and colours, clustered by similarity.
 
-    Devices that were not measured are left out; pairs that share fewer than three architectures, or where a device has
-    one number for all, show a dash.
+    Devices without values are omitted; pairs with fewer than three common architectures, or with a constant device,
+    have a dash.
 
     Raises:
         InputError: fewer than two devices.
@@ -163,36 +166,37 @@ def rank_correlation(m: Measurements, metric: str) -> Figure:
     axis.tick_params(length=0)
     axis.spines[:].set_visible(False)
     figure.colorbar(image, ax=axis, shrink=0.6, label="Spearman")
-    figure.suptitle(f"{m.name}: how alike devices rank {quantity(metric).partition(',')[0]}", x=0.01, ha="left")
+    figure.suptitle(f"{m.name}: rank correlation of devices, {quantity(metric).partition(',')[0]}", x=0.01, ha="left")
     return figure
 
 
 def spearman(values: np.ndarray) -> np.ndarray:
-    """Rank correlation [D, D] of columns [A, D], ties sharing their mean rank, over what both of a pair measured."""
+    """Spearman's rank correlation [D, D] of columns [A, D], with mean ranks for ties, over rows without NaN in a
+    pair."""
     import pandas as pd
 
     return pd.DataFrame(values).corr(method="spearman", min_periods=3).to_numpy()
 
 
 def _logarithmic_edges(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Bins over all values, but for the lowest 3 % and highest 0.1 % of a column that reaches far beyond the others
-    of its values (cells that compute a constant; one hiccup of a phone)."""
+    """Edges of bins over all values, without the lowest 3 % and highest 0.1 % of a column where these are far outliers
+    (cells that compute a constant; a disturbance of a phone)."""
     low, high = [], []
-    for one in columns:
-        p3, p999 = np.percentile(one, [3, 99.9])
-        low.append(one.min() if one.min() > p3 / 3 else p3 / 1.3)
-        high.append(one.max() if one.max() < 1.5 * p999 else 1.3 * p999)
+    for column in columns:
+        p3, p999 = np.percentile(column, [3, 99.9])
+        low.append(column.min() if column.min() > p3 / 3 else p3 / 1.3)
+        high.append(column.max() if column.max() < 1.5 * p999 else 1.3 * p999)
     return np.geomspace(min(low) / 1.02, max(high) * 1.02, BINS + 1)
 
 
 def _linear_edges(columns: Sequence[np.ndarray]) -> np.ndarray:
-    low, high = min(one.min() for one in columns), max(one.max() for one in columns)
+    low, high = min(column.min() for column in columns), max(column.max() for column in columns)
     margin = 0.02 * (high - low) or 0.5
     return np.linspace(low - margin, high + margin, BINS + 1)
 
 
 def _clustered(rho: np.ndarray) -> np.ndarray:
-    """An order [D] that puts devices with like ranks side by side: the leaves of average linkage on 1 - rho."""
+    """An order [D] of devices by similarity of ranks: the leaves of average linkage on 1 - rho."""
     from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
     from scipy.spatial.distance import squareform
 
@@ -203,12 +207,12 @@ def _clustered(rho: np.ndarray) -> np.ndarray:
 
 
 def _by_family(m: Measurements, values: np.ndarray) -> tuple[list[str], list[int]]:
-    """Labels of the columns, and those that hold a value in the order of their family's median, then of their own."""
+    """Labels of the columns, and positions of columns with values, by the median of their family, then by their own."""
     if not m.devices or values.shape[1] != len(m.devices):
         return ["no device"], [0]
     labels = [_label(device.name, device.family) for device in m.devices]
     families = [device.family for device in m.devices]
-    median = {i: np.nanmedian(one) for i, one in enumerate(values.T) if np.isfinite(one).any()}
+    median = {i: np.nanmedian(column) for i, column in enumerate(values.T) if np.isfinite(column).any()}
     middle = {f: np.median([median[i] for i in median if families[i] == f]) for f in {families[i] for i in median}}
     return labels, sorted(median, key=lambda i: (middle[families[i]], families[i], median[i]))
 
@@ -218,14 +222,14 @@ def _label(name: str, family: str) -> str:
 
 
 def quantity(metric: str) -> str:
-    """`latency_ms` as "latency, ms"."""
+    """The name of a metric with its unit: "latency, ms" for `latency_ms`."""
     unit = UNITS.get(metric, "")
     name = metric.removesuffix(f"_{unit.lower()}").replace("_", " ")
     return f"{name}, {unit}" if unit else name
 
 
 def plain_ticks(axis: Axis) -> None:
-    """Write 0.5, 1, 2 on a logarithmic axis, or 0.1, 1, 10 where it spans more than four decades; no powers of ten."""
+    """Label a logarithmic axis with plain numbers: 0.5, 1, 2, or 0.1, 1, 10 where it spans more than four decades."""
     from math import log10
 
     from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter

@@ -1,5 +1,6 @@
-"""Measurements as LETI stores them (section 1.2): a sequence of networks, each with its hash, list of layers, adjacency
-matrix, timings in ms a device, FLOPs and peak memory; in and out."""
+"""Measurements in LETI's format: networks with hash, list of layers, adjacency matrix, timings in ms per device, FLOPs
+and peak memory (section 1.2 of "LETI: Latency Estimation Tool and Investigation of Neural Networks Inference on Mobile
+GPU", Ponomarev et al., 2020)."""
 
 from __future__ import annotations
 
@@ -18,12 +19,12 @@ from datasets.triple import from_triple, to_triple
 
 
 def to_leti(measurements: Measurements, metric: str = "latency_ms") -> dict[str, Any]:
-    """Plain containers that JSON can hold.
+    """Measurements as plain containers for JSON.
 
     Returns:
-        config: of the skeleton, by the benchmark's names. devices: what the timings were measured on. networks: hash
-        (MD5, isomorphic cells share it), layers [V], matrix [V, V], latency_ms {device: ms}, flops, peak_memory in
-        bytes; devices that did not measure a network are left out of its timings.
+        config: the skeleton by the benchmark's names. devices: descriptions of the devices. networks: hash (MD5, equal
+        for isomorphic cells), layers [V], matrix [V, V], latency_ms {device: ms} of the measured devices, flops, and
+        peak_memory in bytes.
 
     Raises:
         InputError: the architectures are no NAS-Bench-101 cells.
@@ -50,8 +51,8 @@ def to_leti(measurements: Measurements, metric: str = "latency_ms") -> dict[str,
 
 
 def from_leti(content: Any, name: str, metric: str = "latency_ms") -> Measurements:
-    """The inverse of `to_leti`. FLOPs and memory are computed anew; `config` and `devices` may be missing, then the
-    skeleton is the benchmark's and a device is no more than its name; so may be hashes, which are checked otherwise.
+    """The inverse of `to_leti`. FLOPs and memory are computed anew. Without `config` the skeleton is the benchmark's,
+    without `devices` a device has its name only; hashes are checked where they are given.
 
     Raises:
         InputError: the content is malformed, or a hash is not that of its cell.
@@ -69,16 +70,16 @@ def from_leti(content: Any, name: str, metric: str = "latency_ms") -> Measuremen
     if not isinstance(config, dict) or not isinstance(listed, list):
         raise InputError(f"{name} is not as LETI stores measurements: `config` is a mapping and `devices` a list.")
     cells = [from_triple(item["matrix"], item["layers"], config) for item in networks]
-    timings, told = [item[metric] for item in networks], [item.get("hash", "") for item in networks]
+    timings, hashes = [item[metric] for item in networks], [item.get("hash", "") for item in networks]
     described = [device_of(device, f"{name}, device {number}") for number, device in enumerate(listed)]
     known = {device.name: device for device in described}
     space = cells[0].space
     archs = Architectures(space, np.concatenate([cell.decisions for cell in cells]))
     assert isinstance(space, NasBench101)
-    for position, (said, digest) in enumerate(zip(told, space.hash(archs), strict=True)):
-        if said and said != digest:
+    for position, (stated, digest) in enumerate(zip(hashes, space.hash(archs), strict=True)):
+        if stated and stated != digest:
             raise InputError(
-                f"Network {position} of {name} says that its hash is {shortened(said)}, but its cell's is {digest}."
+                f"Network {position} of {name} states the hash {shortened(stated)}, but its cell's is {digest}."
             )
     devices = list(dict.fromkeys(device for row in timings for device in row))
     table = pd.DataFrame(
@@ -110,7 +111,7 @@ class Leti(Dataset):
     """A JSON file of `python -m datasets leti`.
 
     Attributes:
-        path: of the file.
+        path: the file.
     """
 
     path: Path = Path("leti.json")

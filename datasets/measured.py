@@ -1,4 +1,4 @@
-"""Tables that `python -m measure table` wrote, the bundled one among them."""
+"""Tables written by `python -m measure table`, including the bundled ones."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @dataclass
 class Measured(Dataset):
-    """A Parquet table of one row a measurement: space, key, device, metric, value and what spread was seen.
+    """A Parquet table with one row per measurement: space, key, device, metric, value and columns of spread.
 
     Attributes:
-        path: the file; a relative one is looked for here, then in Gnomon's own folder.
+        path: the file; a relative path is searched in the working directory, then in Gnomon's folder.
     """
 
     path: Path = Path("datasets/bundled/nasbench201.parquet")

@@ -1,4 +1,4 @@
-"""Data sets by what people name: a YAML of configs/datasets, a table of `measure table`, a .csv, or several."""
+"""Data sets by name: a YAML of configs/datasets, a table of `measure table`, a .csv, or several of these."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from datasets.files.reading import existing, read_yaml, shortened
 from datasets.records import InputError, Measurements
 
 KINDS = {".parquet": "datasets.measured.Measured", ".csv": "datasets.csv_table.CsvTable"}
-"""The classes that read files of measurements, by suffix; a field `path` of each is the file."""
+"""Classes that read files of measurements, by suffix; their field `path` is the file."""
 HINT = (
     "measurements are a .yaml of configs/datasets, a .parquet of `python -m measure table` or a .csv with the columns "
     "key, device and value"
@@ -23,7 +23,7 @@ HINT = (
 
 @dataclass
 class Joined(Dataset):
-    """Several data sets as one; where they are of different spaces it is a data set of networks.
+    """Concatenation of several data sets; with different spaces it is a data set of networks.
 
     Attributes:
         parts: the data sets, at least one.
@@ -47,12 +47,16 @@ def open_dataset(names: str | Path) -> Dataset:
 
 
 def open_measurements(names: str | Path) -> Measurements:
-    """What `open_dataset` holds."""
+    """The measurements of the data set that `open_dataset` gives.
+
+    Raises:
+        InputError: `open_dataset` raises it, or the data are missing or malformed.
+    """
     return open_dataset(names).measurements()
 
 
 def described(names: str) -> dict[str, Any]:
-    """`{class_path, init_args}` of what `open_dataset` opens."""
+    """`{class_path, init_args}` of the data set that `open_dataset` gives."""
     words = [name.strip() for name in names.split(",")]
     if "" in words:
         raise InputError(f"'{shortened(names)}' names no file before or after one of its commas; {HINT}.")
@@ -71,11 +75,11 @@ def _described(name: str) -> dict[str, Any]:
 
 
 def with_datasets(arguments: Sequence[str], flags: Sequence[str] = ("--data",)) -> list[str]:
-    """A command line in which data sets are described as jsonargparse reads them, where they are named as above.
+    """A command line with names of data sets replaced by descriptions that jsonargparse reads.
 
     Args:
-        arguments: words.
-        flags: whose values are data sets, as `--flag value` or `--flag=value`; '' for words that follow no flag.
+        arguments: words of the command line.
+        flags: flags whose values are data sets (`--flag value` or `--flag=value`); '' for words without a flag.
     """
     found, before = list[str](), ""
     for word in arguments:
@@ -88,7 +92,7 @@ def with_datasets(arguments: Sequence[str], flags: Sequence[str] = ("--data",)) 
 
 
 def _rewritten(value: str) -> str:
-    """JSON in place of the names of tables, or of several files; what jsonargparse reads itself stays as it is."""
+    """JSON instead of names of tables or of several files; other values, which jsonargparse reads, are unchanged."""
     suffixes = {Path(name.strip()).suffix.lower() for name in value.split(",") if name.strip()}
     named = suffixes <= {*KINDS, ".yaml", ".yml"} and (len(value.split(",")) > 1 or suffixes <= set(KINDS))
     return json.dumps(described(value)) if named and not value.lstrip().startswith(("{", "[")) else value

@@ -1,7 +1,7 @@
-"""The vocabulary: an `Architecture` runs on a `Device`, and `Measurements` say what was measured.
+"""Vocabulary of all packages: an `Architecture` runs on a `Device`, and `Measurements` hold the measured values.
 
-Only the standard library and numpy are imported here (tables are pandas', but a `--help` should not wait for it), so
-that everybody, a Raspberry Pi that measures included, may import it.
+Only the standard library and numpy are imported here (pandas inside of functions, so that `--help` is fast), so that
+any machine, including a Raspberry Pi that measures, can import it.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Device:
-    """Hardware x runtime x precision x batch, as the field's tables name them (`1080ti_32`).
+    """Hardware x runtime x precision x batch, such as `1080ti_32`.
 
     Attributes:
         name: unique within a table.
-        family: devices of one family rank networks alike; splits by device never separate them.
+        family: devices of one family rank networks similarly; splits by device never separate them.
         kind: gpu, server-cpu, mobile-cpu, asic, fpga, ...
-        runtime: what executes the network (onnxruntime, pytorch-eager, ...); empty where nobody recorded it.
+        runtime: software that executes the network (onnxruntime, pytorch-eager, ...); empty if not recorded.
         precision: fp32, int8, ...
-        batch: images a run; latencies are per run, not per image.
-        features: numbers that device encoders read (cores, clock, bandwidth, ...).
+        batch: images per run; latencies are per run, not per image.
+        features: numbers for device encoders (cores, clock, bandwidth, ...).
     """
 
     name: str
@@ -59,7 +59,7 @@ class Device:
     features: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain dictionary; `Device(**d)` reads it back."""
+        """The fields as a plain dictionary `d`; `Device(**d)` is the device."""
         return {**asdict(self), "features": dict(self.features)}
 
 
@@ -76,22 +76,22 @@ UNITS = {
     "accuracy_imagenet16_120": "%",
     "accuracy_digits": "%",
 }
-"""Unit of every metric we know; a name that is not here is taken to have none."""
+"""Units of known metrics; other metrics have none."""
 
 MOST_DEVICES = 1000
-"""Of a data set: what compares devices with each other takes the square of it."""
+"""Largest number of devices of a data set; comparisons of devices take its square."""
 
 
 class Measurements:
-    """What was measured, columnar and immutable.
+    """Measured values as an immutable table.
 
     Attributes:
         architectures: the A distinct architectures of one space, or networks of any kinds.
         devices: the D devices.
-        table: one row a measurement: `arch` and `device` (positions; device -1 = belongs to none), `metric`, `value`
-            in the metric's unit, and whatever else the source recorded (`spread`, quantiles, ...; a `batch` must be
-            that of the row's device).
-        name: what the data set is called in reports.
+        table: one row per measurement: `arch` and `device` (positions; device -1: none), `metric`, `value` in the
+            metric's unit, and further columns of the source (`spread`, quantiles, ...; a `batch` must be that of the
+            row's device).
+        name: name of the data set in reports.
     """
 
     def __init__(self, architectures: Architectures, devices: Sequence[Device], table: pd.DataFrame, name: str) -> None:
@@ -127,11 +127,13 @@ class Measurements:
         return f"<{self.name}: {len(self.table)} values, {archs} architectures, {devices} devices>"
 
     def matrix(self, metric: str) -> np.ndarray:
-        """Values [A, D] of a metric, NaN where nothing was measured; a metric of no device is one column.
+        """Values [A, D] of a metric, NaN for missing ones; a metric without devices has one column.
 
-        Rows of one architecture, device and metric are repeats of one measurement: their median counts, however many
-        they are and in whichever order. A learner that adapts to few measurements also refuses repeats that contradict
-        each other (`predictors.new_devices.few_shot`).
+        Rows of one architecture, device and metric are repeats of one measurement, and their median is the value.
+        Predictors that adapt to few measurements also refuse contradictory repeats (`predictors.new_devices.few_shot`).
+
+        Raises:
+            InputError: there is no such metric.
         """
         rows = self.table[self.table["metric"] == metric]
         if rows.empty:
@@ -148,7 +150,11 @@ class Measurements:
         return out
 
     def device(self, name: str) -> Device:
-        """The device of that name; an unknown one raises `InputError` with the known names."""
+        """The device of a name.
+
+        Raises:
+            InputError: there is none.
+        """
         return find_device(self.devices, name)
 
     def where(
@@ -158,7 +164,7 @@ class Measurements:
         devices: Sequence[str] | None = None,
         metrics: Sequence[str] | None = None,
     ) -> Measurements:
-        """The part about these architectures (positions), devices (names) and metrics; positions are made anew."""
+        """The measurements of some architectures (positions), devices (names) and metrics, with new positions."""
         table, architectures, kept = self.table, self.architectures, self.devices
         if metrics is not None:
             table = table[table["metric"].isin(list(metrics))]
@@ -172,7 +178,7 @@ class Measurements:
         return Measurements(architectures, kept, table, self.name)
 
     def distinct(self) -> Measurements:
-        """These measurements with each architecture once: rows of equal ones become repeats of one (see `matrix`)."""
+        """Measurements with distinct architectures: rows of equal ones become repeats (`matrix`)."""
         archs, position = _distinct(self.architectures)
         if len(archs) == len(self.architectures):
             return self
@@ -181,11 +187,11 @@ class Measurements:
 
     @staticmethod
     def concat(parts: Sequence[Measurements], name: str = "") -> Measurements:
-        """Several tables as one; tables of different spaces become a table of networks.
+        """Concatenation of several tables; tables of different spaces become a table of networks.
 
         Args:
-            parts: at least one; what two of them measured of one architecture stands there twice.
-            name: what the whole is called; by default the names of the parts with + between them.
+            parts: at least one; measurements of one architecture in two parts become repeats.
+            name: name of the whole; by default the names of the parts with + between them.
 
         Raises:
             InputError: two parts describe a device of one name differently.
@@ -218,7 +224,7 @@ class Measurements:
         return Measurements(distinct, list(devices.values()), table, name)
 
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits that change when an architecture, a device or a value does."""
+        """Sixteen hexadecimal digits that depend on architectures, names of devices and values."""
         digest = hashlib.sha256(str(self.architectures.space).encode())
         archs = self.architectures
         digest.update(
@@ -247,7 +253,7 @@ def _check_batch(table: pd.DataFrame, devices: Sequence[Device], name: str) -> N
 
 
 def _distinct(archs: Architectures) -> tuple[Architectures, np.ndarray]:
-    """Those of equal keys once, in their order, and the new position of each [A]."""
+    """Architectures with distinct keys in order, and the new position of each [A]."""
     spaces = [n.space for n in archs.networks] if isinstance(archs, Networks) else [""] * len(archs)
     first: dict[tuple[str, str], int] = {}
     position = [first.setdefault(key, len(first)) for key in zip(spaces, archs.keys, strict=True)]
@@ -256,16 +262,20 @@ def _distinct(archs: Architectures) -> tuple[Architectures, np.ndarray]:
 
 
 def _renumber(table: pd.DataFrame, column: str, positions: Sequence[int] | np.ndarray, size: int) -> pd.DataFrame:
-    """Keep the rows at `positions` of `column` (and those of no device) and count them from 0 in that order."""
+    """Rows whose `column` is in `positions`, or -1 (no device), with new numbers from 0 in the order of `positions`."""
     new = np.full(size + 1, -2)
     new[np.asarray(positions, dtype=int)] = np.arange(len(positions))
-    new[-1] = -1  # position -1: belongs to no device
+    new[-1] = -1  # position -1: no device
     numbers = new[table[column].to_numpy()]
     return table[numbers > -2].assign(**{column: numbers[numbers > -2]}).reset_index(drop=True)
 
 
 def find_device(devices: Sequence[Device], name: str) -> Device:
-    """The device of that name among these; an unknown one raises `InputError` with the known names."""
+    """The device of a name.
+
+    Raises:
+        InputError: there is none.
+    """
     for device in devices:
         if device.name == name:
             return device
@@ -273,11 +283,11 @@ def find_device(devices: Sequence[Device], name: str) -> Device:
 
 
 Cost = Callable[[Architectures], np.ndarray]
-"""Numbers [A] for architectures: a table of measurements, a predictor and a live device all give one."""
+"""Function from architectures to numbers [A]: of a table, of a predictor or of live measurements."""
 
 
 class CostModel(ABC):
-    """Whatever can say what an architecture costs on a device."""
+    """Source of costs of architectures on devices."""
 
     @abstractmethod
     def on(self, device: Device | None, metric: str = "latency_ms") -> Cost:

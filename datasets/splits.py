@@ -1,4 +1,4 @@
-"""Splits: which measurements a predictor learns from, is chosen by, and is tested on."""
+"""Splits of measurements into training, validation and test."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from datasets.records import InputError, Measurements
 
 @dataclass(frozen=True)
 class Parts:
-    """The three parts; no measurement is in two of them.
+    """Three disjoint parts of measurements.
 
     Attributes:
-        train: what is learnt.
-        val: what settings are chosen by.
-        test: what is scored once.
-        samples: how many architectures may be learnt from of each test device that `train` does not have; they are not
-            scored there.
-        sampler: `own`: the predictor's `choose` names them; or `random`.
+        train: training measurements.
+        val: measurements by which settings are chosen.
+        test: measurements that are scored once.
+        samples: number of architectures for adaptation to each test device that is not in `train`; they are not scored.
+        sampler: `own`: the predictor's `choose` takes them; or `random`.
     """
 
     train: Measurements
@@ -33,7 +32,7 @@ class Parts:
 
 
 class Split(ABC):
-    """Parts measurements; the same generator state gives the same parts."""
+    """Splits measurements; equal generator states give equal parts."""
 
     @classmethod
     def examples(cls, m: Measurements) -> list[Self]:
@@ -42,18 +41,22 @@ class Split(ABC):
 
     @abstractmethod
     def __call__(self, m: Measurements, rng: np.random.Generator) -> Parts:
-        """Split; a split that leaves a part empty raises `InputError`."""
+        """Split measurements.
+
+        Raises:
+            InputError: a part would be empty.
+        """
 
 
 @dataclass(frozen=True)
 class Random(Split):
-    """Architectures at random. Two that do the same work may fall into different parts: where a source measured one
-    and copied the number, use `HeldOutArchitectures`.
+    """Random split of architectures. Architectures that do the same work may be in different parts; for sources that
+    measured one of them and copied its value, use `HeldOutArchitectures`.
 
     Attributes:
-        train: how many architectures to learn from: a number, or a share below 1.
-        val: likewise, to choose by (early stopping, which predictor is best).
-        test: likewise; 0 means all others.
+        train: number of training architectures, or their share below 1.
+        val: number or share of validation architectures (early stopping, choice of a predictor).
+        test: number or share of test architectures; 0: all others.
     """
 
     train: float = 0.7
@@ -82,14 +85,14 @@ class HeldOutArchitectures(Random):
 
 @dataclass(frozen=True)
 class HeldOutDevices(Split):
-    """Whole devices for the test. No device of their families is learnt from: near-twins would give the answer away.
+    """Split by devices. Devices of the test devices' families are not in the training part, since they are too similar.
 
     Attributes:
         devices: names of the test devices.
-        val: share (or number) of the architectures kept for validation on the training devices.
-        samples: how many architectures of each test device may be learnt from; all others of it are scored. 0: none, so
-            that its published numbers have to do.
-        sampler: `own` (the predictor chooses which) or `random`.
+        val: share (or number) of validation architectures on the training devices.
+        samples: number of architectures for adaptation to each test device; the others are scored. 0: adaptation by
+            its published numbers alone.
+        sampler: `own` (the predictor chooses the samples) or `random`.
     """
 
     devices: tuple[str, ...] = ()
@@ -136,7 +139,7 @@ def _sizes(split: Random, n: int) -> tuple[int, int, int]:
 
 
 def _parts(m: Measurements, groups: Sequence[np.ndarray], sizes: tuple[int, int, int]) -> Parts:
-    """Deal whole groups out to train, then val; the rest, or its first `test`, is the test."""
+    """Assign whole groups to train, then val; the rest, or its first `test` architectures, is the test part."""
     ends = np.cumsum([len(group) for group in groups])
     train, val, test = sizes
     first, second = np.searchsorted(ends, [train, train + val]) + 1

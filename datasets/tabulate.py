@@ -1,4 +1,4 @@
-"""From what files hold (matrices, tables of texts) to `Measurements`."""
+"""`Measurements` from matrices and from tables of texts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from datasets.spaces import parse_space
 
 
 def rows(values: np.ndarray, metric: str = "latency_ms", measured: np.ndarray | None = None) -> pd.DataFrame:
-    """The table of a matrix [A, D], device after device; what was not `measured` [A, D] becomes no row."""
+    """The table of a matrix [A, D], device after device, without entries that were not `measured` [A, D]."""
     device, arch = np.nonzero(np.ones(values.T.shape, bool) if measured is None else measured.T)
     return pd.DataFrame({"arch": arch, "device": device, "metric": metric, "value": values[arch, device]})
 
 
 def tabulate(table: pd.DataFrame, devices: list[Device], name: str) -> Measurements:
-    """`Measurements` from a table whose architectures and devices stand as texts; a row without device is of none.
+    """`Measurements` from a table with architectures and devices as texts; a row may have no device.
 
     Rows of one search space are its architectures. Rows of layers, of files or of several spaces are networks; those
     of files are read from the column `network`, their JSON forms.
@@ -45,15 +45,15 @@ def tabulate(table: pd.DataFrame, devices: list[Device], name: str) -> Measureme
 
 
 NETWORKS = (KEYED_BY_JSON, *FILES)
-"""What the column `space` holds for networks that are no architectures of a space."""
+"""Values of the column `space` for networks that are no architectures of a space."""
 
 
 def _networks(table: pd.DataFrame, distinct: list[tuple[str, str]], name: str) -> list[Network]:
     """The networks of (space, key) pairs."""
     known: dict[tuple[str, str], str] = {}
     if "network" in table:
-        told = table.dropna(subset=["network"]).drop_duplicates(["space", "key"])
-        known = {(s, k): text for s, k, text in zip(told["space"], told["key"], told["network"], strict=True)}
+        given = table.dropna(subset=["network"]).drop_duplicates(["space", "key"])
+        known = {(s, k): text for s, k, text in zip(given["space"], given["key"], given["network"], strict=True)}
     found = []
     for space, key in distinct:
         if (space, key) in known:

@@ -1,5 +1,6 @@
-"""LETI's parametrisation of a network (section 1.1) in the format of NAS-Bench-101: adjacency matrix, list of layers,
-configuration."""
+"""LETI's parametrisation of a network in the format of NAS-Bench-101: adjacency matrix, list of layers, configuration
+(section 1.1 of "LETI: Latency Estimation Tool and Investigation of Neural Networks Inference on Mobile GPU", Ponomarev
+et al., 2020)."""
 
 from __future__ import annotations
 
@@ -25,13 +26,13 @@ _CONFIG = {
 
 
 def from_triple(matrix: Any, layers: Sequence[str], config: Mapping[str, int]) -> Architectures:
-    """The one cell of LETI's parametrisation (section 1.1), pruned as the benchmark prunes it.
+    """The cell of LETI's parametrisation, pruned by the benchmark's rule.
 
     Args:
         matrix: adjacency [V, V] of zeros and ones, upper triangular: row x, column y is the edge from x to y.
         layers: `input`, ops by the benchmark's names, `output` [V].
         config: the skeleton by the benchmark's names: stem_filter_size, num_stacks, num_modules_per_stack, num_labels,
-            and image_size; what is left out is as in the benchmark.
+            and image_size; missing ones have the benchmark's values.
 
     Raises:
         InputError: it is malformed, has no path from input to output, or is too large after pruning.
@@ -54,7 +55,7 @@ def from_triple(matrix: Any, layers: Sequence[str], config: Mapping[str, int]) -
 
 
 def to_triple(arch: Architecture) -> tuple[np.ndarray, list[str], dict[str, int]]:
-    """Adjacency matrix [V, V] (int8), layers [V] and configuration of a cell: what `from_triple` takes."""
+    """Adjacency matrix [V, V] (int8), layers [V] and configuration of a cell, the inverse of `from_triple`."""
     matrix = np.zeros((len(arch.ops), len(arch.ops)), np.int8)
     for source, target, _ in arch.edges:
         matrix[source, target] = 1
@@ -63,7 +64,7 @@ def to_triple(arch: Architecture) -> tuple[np.ndarray, list[str], dict[str, int]
 
 
 def prune(matrix: Any, layers: Sequence[str]) -> tuple[np.ndarray, list[str]]:
-    """Adjacency [V', V'] (bool) and layers [V'] without what lies on no path from input to output.
+    """Adjacency [V', V'] (bool) and layers [V'] without vertices on no path from input to output.
 
     Raises:
         InputError: they are malformed, or there is no such path.

@@ -1,1 +1,1 @@
-"""Encoders: pure functions from a noun (architectures, devices) to numpy arrays."""
+"""Encoders: pure functions from architectures or devices to numpy arrays."""

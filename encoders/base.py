@@ -1,5 +1,5 @@
-"""What encoders give. Graphs and vectors are different types on purpose: a GCN asks for the first, trees for the
-second, and a configuration that mixes them up is refused before anything is read."""
+"""Types of encoders. Graphs and vectors are different types on purpose: a GCN needs graphs, trees need vectors, and a
+configuration with the wrong type is refused before any data is read."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class GraphBatch(NamedTuple):
     """Dense, padded graphs, float32.
 
     Attributes:
-        nodes: features [batch, nodes, features]; zero where there is no node.
+        nodes: features [batch, nodes, features]; zero for padding.
         adjacency: [batch, nodes, nodes], 1 where an edge leads from row to column; a global node's row is all ones.
-        mask: [batch, nodes], 1 where there is a node.
+        mask: [batch, nodes], 1 for nodes and 0 for padding.
     """
 
     nodes: np.ndarray
@@ -35,25 +35,25 @@ def require_graph(space: Space) -> None:
 class _Encoder:
     @classmethod
     def examples(cls) -> list[Self]:
-        """What the contract tests try: the usual one first. Each field that is not a bool needs an example with
-        another value, which shows that it matters."""
+        """Encoders for contract tests, the usual one first. Each field that is not a bool needs an example with another
+        value, which shows that it matters."""
         return [cls()]
 
 
 class GraphEncoder(_Encoder, ABC):
-    """Architectures to graphs."""
+    """Encodes architectures as graphs."""
 
     @abstractmethod
     def num_features(self, space: Space) -> int:
-        """Features of a node; raises `InputError` where the encoder does not suit the space."""
+        """Number of features per node; raises `InputError` where the encoder does not suit the space."""
 
     @abstractmethod
     def __call__(self, archs: Architectures) -> GraphBatch:
-        """Encode a batch."""
+        """Encode a batch of architectures."""
 
 
 class VectorEncoder(_Encoder, ABC):
-    """Architectures to vectors."""
+    """Encodes architectures as vectors."""
 
     @abstractmethod
     def num_features(self, space: Space) -> int:
@@ -65,10 +65,14 @@ class VectorEncoder(_Encoder, ABC):
 
 
 class DeviceEncoder(_Encoder, ABC):
-    """Devices to vectors."""
+    """Encodes devices as vectors."""
 
     num_features: int
 
     @abstractmethod
     def __call__(self, devices: Sequence[Device]) -> np.ndarray:
-        """Vectors [devices, features], float32; a device it cannot encode raises `InputError`."""
+        """Vectors [devices, features], float32.
+
+        Raises:
+            InputError: a device cannot be encoded.
+        """

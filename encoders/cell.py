@@ -13,13 +13,14 @@ from encoders.base import GraphBatch, GraphEncoder, VectorEncoder, require_graph
 
 @dataclass
 class CellGraph(GraphEncoder):
-    """One node an op (one-hot kind), as BRP-NAS (Dudziak et al., NeurIPS 2020) encodes NAS-Bench-201.
+    """Graphs with one node per op and its kind one-hot, the encoding of NAS-Bench-201 in "BRP-NAS: Prediction-based NAS
+    using GCNs" (Dudziak et al., NeurIPS 2020).
 
     Attributes:
-        pruned: drop `none`, join the neighbours of `skip_connect` and drop what lies on no path from input to
-            output. Right where the measured program had been pruned so; where dead branches ran (HELP's tables),
-            cells that differ in latency become one graph.
-        global_node: put a node first that sees all others, for read-out.
+        pruned: remove `none`, join the neighbours of `skip_connect` and remove nodes on no path from input to output.
+            Right if the measured program was pruned in this way; where dead branches were run (HELP's tables), cells
+            with different latencies become one graph.
+        global_node: add a first node with edges to all others, for read-out.
     """
 
     pruned: bool = False
@@ -73,11 +74,11 @@ def _prune(kinds: np.ndarray, adjacency: np.ndarray, space: Space) -> tuple[np.n
 
 @dataclass
 class CellOneHot(VectorEncoder):
-    """Every decision one-hot (NAS-Bench-201: 6 edges x 5 ops = 30).
+    """All decisions one-hot (NAS-Bench-201: 6 edges x 5 ops = 30).
 
     Attributes:
-        live: of the architecture without what no path from input to output visits.
-        counts: then also how many nodes of its graph are of each kind.
+        live: encode the architecture without nodes on no path from input to output.
+        counts: append the number of nodes of each kind in its graph.
     """
 
     live: bool = False
@@ -89,7 +90,7 @@ class CellOneHot(VectorEncoder):
         return size + self.counts * len(space.kinds)
 
     def __call__(self, archs: Architectures) -> np.ndarray:
-        self.num_features(archs.space)  # says so where they are too many
+        self.num_features(archs.space)  # raises where there are too many
         archs = archs.space.live(archs) if self.live else archs
         tables = [np.eye(n, dtype=np.float32)[archs.decisions[:, i]] for i, n in enumerate(archs.space.num_choices)]
         if self.counts:
@@ -99,6 +100,10 @@ class CellOneHot(VectorEncoder):
 
 
 def require_one_hot(encoder: object) -> None:
-    """Refuse an encoder of which relaxed decisions are not the input: only plain `CellOneHot` can say what they are."""
+    """Refuse encoders other than plain `CellOneHot`, whose vectors are relaxed decisions.
+
+    Raises:
+        InputError: it is another encoder.
+    """
     if encoder != CellOneHot():
         raise InputError(f"Relaxed architectures need the encoder CellOneHot() as it is, not {encoder}.")

@@ -15,14 +15,14 @@ from encoders.base import DeviceEncoder
 
 @dataclass
 class DeviceSpecs(DeviceEncoder):
-    """What is published about devices: log10 of each number beside whether it is known, then a one-hot of the kind.
+    """Published numbers of devices: log10 of each number and whether it is known, then the kind one-hot.
 
-    A number that is not known is 0 and its indicator too; `batch` is the device's own and always known. Devices that
-    differ in nothing of this (runtime, precision) get one vector.
+    An unknown number and its indicator are 0; `batch` is the device's own and always known. Devices that differ in
+    other respects alone (runtime, precision) have equal vectors.
 
     Attributes:
         numbers: names in `Device.features`, or batch.
-        kinds: the known kinds; a device of another one is refused.
+        kinds: the known kinds; devices of others are refused.
     """
 
     numbers: tuple[str, ...] = (*NUMBERS, "batch")
@@ -42,7 +42,7 @@ class DeviceSpecs(DeviceEncoder):
         for row, device in zip(out, devices, strict=True):
             if device.kind not in self.kinds:
                 raise InputError(
-                    f"Device '{device.name}' is of kind '{device.kind}'; this encoder knows {', '.join(self.kinds)}."
+                    f"Device '{device.name}' is of kind '{device.kind}'; this encoder has {', '.join(self.kinds)}."
                 )
             known = {**device.features, "batch": device.batch}
             for place, name in enumerate(self.numbers):

@@ -16,8 +16,9 @@ PHYSICAL = ("flops", "params", "moved_bytes", "peak_bytes", "kernels")
 
 @dataclass
 class FlatVector(VectorEncoder):
-    """LETI's input of XGBoost (section 3.3): FLOPs, peak activation memory, the flattened adjacency matrix and the
-    list of layers; 2 + n^2 + n numbers for n nodes (58 for NAS-Bench-101's 7, 74 for NAS-Bench-201's 8)."""
+    """LETI's input of XGBoost (section 3.3 of "LETI: Latency Estimation Tool and Investigation of Neural Networks
+    Inference on Mobile GPU", Ponomarev et al., 2020): FLOPs, peak activation memory, the flattened adjacency matrix and
+    the list of layers; 2 + n^2 + n numbers for n nodes (58 for NAS-Bench-101's 7, 74 for NAS-Bench-201's 8)."""
 
     def num_features(self, space: Space) -> int:
         n = space.graph(space.sample(1, np.random.default_rng(0)))[0].shape[1]
@@ -35,8 +36,8 @@ class Totals(VectorEncoder):
     """Physical totals of the expanded network, each divided by a million.
 
     Attributes:
-        columns: of macs, flops, params, peak_bytes, moved_bytes, kernels.
-        live: of the network without what no path from input to output visits.
+        columns: names among macs, flops, params, peak_bytes, moved_bytes, kernels.
+        live: totals of the network without nodes on no path from input to output.
     """
 
     columns: tuple[str, ...] = ("flops",)
@@ -63,10 +64,10 @@ def _decisions_and_totals() -> list[VectorEncoder]:
 
 @dataclass
 class Joined(VectorEncoder):
-    """Several vectors, one behind the other.
+    """Concatenation of several vectors.
 
     Attributes:
-        parts: what gives them; by default decisions and physical totals, with and without what compilers leave out.
+        parts: encoders; by default decisions and physical totals, with and without nodes that compilers remove.
     """
 
     parts: list[VectorEncoder] = field(default_factory=_decisions_and_totals)
@@ -76,7 +77,7 @@ class Joined(VectorEncoder):
         return [cls(), cls([Totals()])]
 
     def sizes(self, space: Space) -> list[int]:
-        """Numbers that each part gives."""
+        """Number of features of each part."""
         return [part.num_features(space) for part in self.parts]
 
     def num_features(self, space: Space) -> int:

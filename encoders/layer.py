@@ -1,4 +1,4 @@
-"""Single layers as vectors: PerfNetRT's features, and what a runtime sees of them."""
+"""Single layers as vectors: PerfNetRT's features, and quantities that determine the time of kernels."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from datasets.blocks.layers import Layer
+from datasets.blocks.layers import LayerSpace
 from datasets.records import Architectures, InputError, Space
 from encoders.base import VectorEncoder
 
 BLOCKS = (4, 8, 16)
-"""Channels that CPU kernels take at once (SSE, AVX2, AVX-512); GPUs' warps are multiples of the last."""
+"""Numbers of channels per vector of CPU kernels (SSE, AVX2, AVX-512); GPUs' warps are multiples of the last."""
 TILES = ((128, 32), (128, 64), (128, 128), (64, 64), (32, 32))
-"""Rows x columns of the output that one block of a GPU's matrix product makes (cuDNN's kernels bear these in their
-names)."""
+"""Rows x columns of the output tile of one block of a GPU's matrix product (from names of cuDNN's kernels)."""
 
 Columns = dict[str, np.ndarray]
 
 
 @dataclass
 class LayerFeatures(VectorEncoder):
-    """PerfNetRT's features (Tables I to III), as they are.
+    """The features of Tables I to III of "PerfNetRT: Platform-Aware Performance Modeling for Optimized Deep Neural
+    Networks" (Liao et al., 2020).
 
     Attributes:
-        log: logarithms of the features with a wide range (sizes, channels, batch).
+        log: use logarithms of the features with a wide range (sizes, channels, batch).
     """
 
     log: bool = False
@@ -41,8 +41,8 @@ class LayerFeatures(VectorEncoder):
 
 @dataclass
 class LayerWork(VectorEncoder):
-    """What a roofline is made of: millions of multiply-accumulates (pooling: elements under a window) and megabytes
-    moved, an activation's among them."""
+    """Inputs of a roofline: millions of multiply-accumulates (pooling: elements under a window) and megabytes moved,
+    including an activation's."""
 
     def num_features(self, space: Space) -> int:
         _layer(space)
@@ -57,21 +57,20 @@ class LayerWork(VectorEncoder):
 
 @dataclass
 class LayerPhysics(VectorEncoder):
-    """Logarithms of what a layer is and needs (sizes, elements read and written, parameters, operations, intensity, the
-    matrices of its product), its switches (stride, padding, activation, whether Winograd's or a pointwise kernel
-    fits), the loops that a pooling kernel may have, and where asked for, how its sizes fall into the blocks and tiles
-    that kernels are written for.
+    """Logarithms of a layer's sizes and work (elements read and written, parameters, operations, intensity, sizes of
+    its matrix product), its switches (stride, padding, activation, whether a Winograd or pointwise kernel applies),
+    loop counts of pooling kernels, and optionally remainders of its sizes by the blocks and tiles of kernels.
 
     Attributes:
-        blocks: remainders and shares of padding of the channels, and work on padded channels.
-        tiles: blocks of a GPU's matrix product, and the share of them that is waste.
+        blocks: add remainders and padding of the channels, and work on padded channels.
+        tiles: add the number of blocks of a GPU's matrix product, and their wasted share.
     """
 
     blocks: bool = True
     tiles: bool = True
 
     def names(self, space: Space) -> list[str]:
-        """Of the features, in their order."""
+        """Names of the features in order."""
         return list(self._columns(_layer(space).sample(1, np.random.default_rng(0))))
 
     def num_features(self, space: Space) -> int:
@@ -86,11 +85,11 @@ class LayerPhysics(VectorEncoder):
         values = space.values(archs)
         work, moved = space.work(values), space.totals(archs)["moved_bytes"].to_numpy()
         windowed, weighted = "kernel" in values, "out" in values
-        one = np.ones(len(archs), np.int64)
-        kernel, stride = values.get("kernel", one), values.get("stride", one)
-        side = space.side(values) if windowed else one  # type: ignore[attr-defined]
+        ones = np.ones(len(archs), np.int64)
+        kernel, stride = values.get("kernel", ones), values.get("stride", ones)
+        side = space.side(values) if windowed else ones  # type: ignore[attr-defined]
         into, out = values["in"], values.get("out", values["in"])
-        pixels, depth = values["batch"] * side**2, kernel**2 * (into if weighted else one)
+        pixels, depth = values["batch"] * side**2, kernel**2 * (into if weighted else ones)
         columns = {f.name: _log(values[f.name]) if f.log else values[f.name] for f in space.features}
         columns |= {
             "operations": _log(work.operations),
@@ -131,8 +130,8 @@ class LayerPhysics(VectorEncoder):
 
 
 def _pooled(values: Columns, side: np.ndarray) -> Columns:
-    """What the loops of a pooling kernel do: rows before columns (onnxruntime), or a vector of channels at every place
-    of the window (LiteRT, OpenVINO); one element under the window is a copy, or nothing."""
+    """Loop counts of pooling kernels: rows before columns (onnxruntime), or a vector of channels at each position of
+    the window (LiteRT, OpenVINO); a window of one element is a copy, or nothing."""
     batch, channels, kernel, size = (values[name] for name in ("batch", "in", "kernel", "size"))
     columns = {
         "lines": _log(batch * channels * side),
@@ -155,8 +154,8 @@ def _pooled(values: Columns, side: np.ndarray) -> Columns:
 
 
 def _convolved(values: Columns, side: np.ndarray) -> Columns:
-    """How the matrix products of an image fall into registers, and what they keep in a cache: im2col for onnxruntime
-    (6 x 16 of channels by pixels), the other way round in LiteRT, blocks of 8 channels in OpenVINO, all with AVX2."""
+    """Sizes of an image's matrix products in blocks of registers, and their data in a cache: im2col in onnxruntime (6 x
+    16 of channels by pixels), pixels by channels in LiteRT, blocks of 8 channels in OpenVINO, all with AVX2."""
     batch, into, out, kernel, size = (values[name] for name in ("batch", "in", "out", "kernel", "size"))
     pixels, depth = side**2, kernel**2 * into
     blocks_in, blocks_out = _up(into, 8), _up(out, 8)
@@ -201,16 +200,16 @@ def _blocks(
 
 
 def _up(value: np.ndarray, block: int) -> np.ndarray:
-    """To the next multiple."""
+    """The next multiple of `block`."""
     return -(-value // block) * block
 
 
 def _log(value: np.ndarray) -> np.ndarray:
-    """Of what may be zero where there is nothing; counts are 1 or more otherwise."""
+    """Logarithms of counts; a count of 0 is taken as 1."""
     return np.log(np.maximum(value, 1))
 
 
-def _layer(space: Space) -> Layer:
-    if not isinstance(space, Layer):
+def _layer(space: Space) -> LayerSpace:
+    if not isinstance(space, LayerSpace):
         raise InputError(f"{space} is no space of single layers, which this encoder reads; use another encoder.")
     return space

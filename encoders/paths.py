@@ -16,11 +16,12 @@ _ENDS = ("input", "output")
 
 @dataclass
 class CellPaths(VectorEncoder):
-    """How many paths from input to output spell each sequence of ops (path encoding: White et al., AAAI 2021); a path
-    with a `none` on it is no path. NAS-Bench-201: at most three ops of four kinds, 4 + 16 + 64 = 84 numbers.
+    """Number of paths from input to output with each sequence of ops, without paths through a `none`. It is the path
+    encoding of "BANANAS: Bayesian Optimization with Neural Architectures for Neural Architecture Search" (White et al.,
+    AAAI 2021). NAS-Bench-201: at most three ops of four kinds, 4 + 16 + 64 = 84 numbers.
 
     Attributes:
-        length: the longest sequence that is told apart; longer paths count as what they begin with.
+        length: length of the longest sequences; longer paths count as their first `length` ops.
     """
 
     length: int = 3
@@ -44,12 +45,12 @@ class CellPaths(VectorEncoder):
         ops = _ops(archs.space)
         digit = np.array([ops.index(kind) if kind in ops else -1 for kind in archs.space.kinds])[kinds]
         for path in _paths(np.any(adjacency, axis=0), archs.space, kinds) if len(archs) else []:
-            there = np.all([adjacency[:, a, b] for a, b in pairwise(path)], axis=0)
+            present = np.all([adjacency[:, a, b] for a, b in pairwise(path)], axis=0)
             inner = digit[:, path[1:-1]][:, : self.length]
-            there &= (inner >= 0).all(axis=1)
+            present &= (inner >= 0).all(axis=1)
             weights = len(ops) ** np.arange(inner.shape[1])[::-1]
             first = sum(len(ops) ** n for n in range(1, inner.shape[1]))  # where sequences of this length begin
-            rows = np.flatnonzero(there)
+            rows = np.flatnonzero(present)
             out[rows, first + inner[rows] @ weights] += 1
         return out
 
@@ -59,7 +60,7 @@ def _ops(space: Space) -> list[str]:
 
 
 def _paths(edges: np.ndarray, space: Space, kinds: np.ndarray) -> list[list[int]]:
-    """All node paths from input to output over edges [N, N] that any of the graphs has."""
+    """All paths of nodes from input to output over edges [N, N] of any of the graphs."""
     (start,) = np.flatnonzero((kinds == space.kinds.index("input")).any(axis=0))
     (end,) = np.flatnonzero((kinds == space.kinds.index("output")).any(axis=0))
     found, open_ = [], [[int(start)]]

@@ -1,4 +1,4 @@
-"""One measurement and the row that it becomes: here (`Bench`), or in a process of its own (`Worker`)."""
+"""One measurement and its journal row: in this process (`Bench`), or in a child process (`Worker`)."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ from datasets.records import Architecture, InputError, Space
 from measure.base import Backend, Built, Session, reference_network
 from measure.host import machine
 from measure.rows import Row
-from measure.silence import deaf_children
+from measure.silence import children_ignore_interrupts
 
 
 @dataclass(frozen=True)
 class NetworkFile:
-    """A network that stands in a file, which is read when its turn comes.
+    """A network in a file, which is read only when it is measured.
 
     Attributes:
         space: the file's suffix, `onnx`, `keras` or `tflite`.
-        key: the file's name and what its bytes hash to.
-        path: of the file.
-        sizes: of what it leaves open; they stand in the key.
+        key: the file's name and a digest of its bytes.
+        path: path of the file.
+        sizes: sizes that the file leaves open; the key contains them.
     """
 
     space: str
@@ -51,16 +51,16 @@ class NetworkFile:
 
 
 Subject = Architecture | Network | NetworkFile
-"""What a row is of; a journal calls it by its `space` and `key`."""
+"""What a row measures; journals identify it by its `space` and `key`."""
 
 Prepare = Callable[[Any, int], Model]
-"""From a subject of one kind, and a batch, to the model that is measured."""
+"""A function of a subject and a batch that gives the model to measure."""
 
 Measure = Callable[[Backend, Subject, Prepare], Row]
-"""What a measurement adds to its row: `Bench`, `Worker` or `measure.remote.machine.Remote`."""
+"""A function that measures a subject and gives fields of its row: `Bench`, `Worker` or `remote.machine.Remote`."""
 
 Build = Callable[[Path], Built]
-"""Builds one network into a folder."""
+"""A function that builds one network into a folder."""
 
 
 def whole(space: Space, arch: Architecture, batch: int) -> Model:
@@ -69,17 +69,17 @@ def whole(space: Space, arch: Architecture, batch: int) -> Model:
 
 
 def block(space: Space, arch: Architecture, batch: int) -> Model:
-    """LETI's basic block of an architecture, alone."""
+    """The basic block of an architecture alone, as LETI measures it."""
     return Model(space.block(arch))
 
 
 def shaped(network: Network, batch: int) -> Model:
-    """A network that is one already."""
+    """The model of a network, with seeded weights."""
     return Model(network)
 
 
 def name_file(path: Path, sizes: Sizes = Sizes()) -> NetworkFile:
-    """What a campaign calls a network's file, as the readers do: its name and what its bytes hash to."""
+    """A network's file under the key that its reader gives it: its name, a digest of its bytes, and given sizes."""
     from datasets.networks.onnx_file import file_key
 
     suffix = path.suffix.removeprefix(".")
@@ -88,8 +88,10 @@ def name_file(path: Path, sizes: Sizes = Sizes()) -> NetworkFile:
 
 
 def read_subject(subject: NetworkFile | Network, batch: int) -> Model:
-    """The model in an ONNX file, which onnxruntime runs as it is; other runtimes run what was read from it. A Keras or
-    TFLite file is always read. A network is a model already, whose weights are seeded.
+    """The model of a file, or of a network with seeded weights.
+
+    Onnxruntime runs an ONNX file unchanged; of Keras and TFLite files, and on other runtimes, the network that was read
+    from the file is run.
 
     Raises:
         InputError: the file cannot be read, or is a TFLite file that cannot be built again from what was read.
@@ -104,7 +106,7 @@ def read_subject(subject: NetworkFile | Network, batch: int) -> Model:
 
 
 def _check_rebuilt(network: Network) -> None:
-    """Refuse a network that is not run from its own file, where the vocabulary of ops does not say all of it."""
+    """Refuse a network that is not run from its own file, and has parts that builders do not support."""
     others = {op.kind for op in network.ops} - VOCABULARY - {ITEM}
     others |= {op.attrs["dtype"] for op in network.ops if "dtype" in op.attrs}
     if others or (len(network.inputs), len(network.outputs)) != (1, 1):
@@ -117,25 +119,25 @@ def _check_rebuilt(network: Network) -> None:
 
 
 def _check_memory(network: Network) -> None:
-    """Refuse a file whose network this machine cannot hold; a runtime would take all of its memory first."""
+    """Refuse a network that does not fit into this machine's memory, before a runtime takes all of it."""
     needs = memory(network)
     needed = needs.weights + needs.activations
-    held = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > held:
+    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > available:
         raise InputError(
             f"{network.key} needs {needed / 2**30:.3g} GiB for weights and activations, and this machine has "
-            f"{held / 2**30:.3g} GiB; choose a smaller batch or input."
+            f"{available / 2**30:.3g} GiB; choose a smaller batch or input."
         )
 
 
 @dataclass
 class Bench:
-    """Measures in this process; keeps one reference session a device.
+    """Measures in this process; keeps one reference session per device.
 
     Attributes:
         phases: whether the phases of an inference are measured as well.
-        energy: whether the energy of a run is, too. Where that fails the row still tells the latency, and its field
-            `energy` says why.
+        energy: whether the energy per run is measured as well. If that fails the row still has the latency, and its
+            field `energy` has the reason.
     """
 
     phases: bool = False
@@ -143,7 +145,7 @@ class Bench:
     references: dict[str, Session] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, backend: Backend, subject: Subject, prepare: Prepare) -> Row:
-        """What one measurement adds to its row; a failure is a row that says why."""
+        """The measured fields of a row; those of a failed measurement have an `error`."""
 
         found = Row()
 
@@ -155,8 +157,8 @@ class Bench:
         return self.row(backend, build, partial(backend.built, reference_network())) | found
 
     def row(self, backend: Backend, build: Build, build_reference: Build) -> Row:
-        """Measure what `build` produces; used where the network is built elsewhere."""
-        row = about(backend)
+        """Measure the network that `build` gives; called directly where it was built elsewhere."""
+        row = provenance(backend)
         try:
             row["versions"] = {"python": platform.python_version(), **backend.versions()}
             name = backend.device().name
@@ -191,7 +193,7 @@ class Bench:
 
 
 def _energy(backend: Backend, session: Session) -> Row:
-    """The fields `energy_mj` and `energy`; without a meter only the latter, which says why."""
+    """The fields `energy_mj` and `energy`; without a meter only the latter, with the reason."""
     from measure.meters import choose_meter
     from measure.power import Unmetered, measure_energy
 
@@ -202,22 +204,22 @@ def _energy(backend: Backend, session: Session) -> Row:
 
 
 def network_of(subject: Subject, model: Model) -> Row:
-    """The field `network`, the JSON form of what was read from a file, so that the row means something without it."""
+    """The field `network` of a row of a file: its JSON form, so that the row can be used without the file."""
     return {"network": model.network.to_json()} if subject.space in FILES else {}
 
 
-def about(backend: Backend) -> Row:
-    """When, where and how; known before anything runs."""
-    return {**here(), "protocol": backend.timing.to_dict()}
+def provenance(backend: Backend) -> Row:
+    """Date, host and protocol of a row, known before anything runs."""
+    return {**date_and_host(), "protocol": backend.timing.to_dict()}
 
 
-def here() -> Row:
-    """When and where."""
+def date_and_host() -> Row:
+    """Date and host of a row."""
     return {"date": datetime.now(UTC).isoformat(timespec="seconds"), "host": this_host()}
 
 
 def this_host() -> Row:
-    """The machine that this process runs on, and the cores that it may use, for every row."""
+    """The machine that this process runs on, and the cores that it may use."""
     host: Row = dict(machine())
     if hasattr(os, "sched_getaffinity"):
         host["cores"] = sorted(os.sched_getaffinity(0))
@@ -225,13 +227,13 @@ def this_host() -> Row:
 
 
 class Worker:
-    """A `Bench` in a process of its own: what crashes or hangs in a runtime costs one row, not the campaign.
+    """A `Bench` in a child process: a crash or a hang of a runtime costs one row, not the campaign.
 
-    The process leaves with this one, however this one ends. Used as a context.
+    The child ends with this process, however this one ends. Use it as a context manager.
 
     Attributes:
-        timeout: seconds that one row may take; then the process is killed and the next row gets a new one.
-        bench: what runs there.
+        timeout: limit of seconds per row; then the child is killed, and the next row gets a new one.
+        bench: the bench in the child process.
     """
 
     def __init__(self, timeout: float, bench: Callable[..., Row] | None = None) -> None:
@@ -240,12 +242,12 @@ class Worker:
         self.process: Any = None
         self.pipe: Connection
 
-    def __call__(self, backend: Backend, *what: Any) -> Row:
-        """Measure as `Bench` does; a crash or a timeout is a failed row too."""
+    def __call__(self, backend: Backend, *arguments: Any) -> Row:
+        """Measure like `Bench`; a crash or a timeout is also a failed row."""
         try:
             if self.process is None:
                 self._start()
-            self.pipe.send((backend, *what))
+            self.pipe.send((backend, *arguments))
             if self.pipe.poll(self.timeout):
                 return self.pipe.recv()
             why = f"Timeout: not measured within {self.timeout:g} s"
@@ -255,14 +257,14 @@ class Worker:
             how = signal.Signals(-code).name if code < 0 else f"exit status {code}"
             why = f"Crash: the process that measured ended with {how}"
         self._stop()
-        return {**about(backend), "error": why}
+        return {**provenance(backend), "error": why}
 
     def unavailable(self, backend: Backend) -> str:
-        """Why a backend cannot run here, in one sentence; nothing where it can."""
+        """Why a backend cannot run here, in one sentence; empty if it can."""
         return backend.unavailable()
 
     def kill(self) -> None:
-        """End what is being measured, from any thread; to who waits for its row, that is a crash."""
+        """End the running measurement, from any thread; its row becomes a crash."""
         process = self.process
         if process is not None and process.pid is not None:
             with contextlib.suppress(ProcessLookupError):
@@ -272,7 +274,7 @@ class Worker:
         context = multiprocessing.get_context("spawn")  # a fork would share the journal's lock and loaded runtimes
         self.pipe, far_end = context.Pipe()
         self.process = context.Process(target=_serve, args=(far_end, os.getpid(), self.bench))
-        with deaf_children():
+        with children_ignore_interrupts():
             self.process.start()
         far_end.close()
 
@@ -295,7 +297,7 @@ class Worker:
 
 
 def kill_group(pid: int) -> None:
-    """A process and what it started, where it leads a group; one that has just begun does not yet."""
+    """Kill a process with its group; a process that has just started leads none yet, and is killed alone."""
     try:
         os.killpg(pid, signal.SIGKILL)
     except ProcessLookupError:
@@ -303,7 +305,7 @@ def kill_group(pid: int) -> None:
 
 
 def _serve(pipe: Connection, parent: int, bench: Callable[..., Row]) -> None:
-    """What a worker's process does until the pipe closes."""
+    """Measure in a worker's process until the pipe closes."""
     os.setsid()  # Ctrl-C is for the campaign, which then ends this one
     if sys.platform == "linux":
         import ctypes

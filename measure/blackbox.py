@@ -1,4 +1,4 @@
-"""A live device as a black box: decisions in, a number to minimise out; `measure.objective` makes one."""
+"""A live device as a black box for optimizers: decisions in, a number to minimise out (`measure.objective`)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from measure.campaign import Journal, pending, run_campaign
 from measure.rows import device_name
 
 FAILED = 1e6
-"""What an architecture costs that cannot be run."""
+"""The objective of an architecture that cannot be run."""
 
 
 def parameters(archs: Architectures) -> np.ndarray:
@@ -26,15 +26,16 @@ def parameters(archs: Architectures) -> np.ndarray:
 
 @dataclass
 class Live:
-    """Latencies of a live device as a cost, each architecture measured once, when it is asked for: what the journal
-    holds is taken from there, so a search that was killed goes on with its measurements. They are corrected for drift:
-    ratio to the reference network x the median time of the reference in all rows up to then.
+    """Latencies of a live device as a cost; every architecture is measured once, on its first evaluation.
+
+    Measurements are kept in the journal, so that an interrupted search continues with them. They are corrected for
+    drift: ratio to the reference network x median time of the reference in all rows up to then.
 
     Attributes:
-        space: of the architectures.
-        backend: where they run.
-        journal: of the measurements.
-        bench: where it runs; by default in this process.
+        space: space of the architectures.
+        backend: the runtime.
+        journal: file of the measurements.
+        bench: measures; by default in this process.
     """
 
     space: Space
@@ -46,38 +47,38 @@ class Live:
         self.measured = 0
 
     def __call__(self, archs: Architectures) -> np.ndarray:
-        """Corrected milliseconds [A]; NaN for what cannot be run."""
+        """Corrected milliseconds [A]; NaN for architectures that cannot be run."""
         tasks = pending(archs, [self.backend], self.journal)
         for _ in run_campaign(archs, tasks, self.journal, partial(whole, self.space), self.bench):
             self.measured += 1
-        return np.array([self._of(key) for key in archs.keys])
+        return np.array([self._latency(key) for key in archs.keys])
 
-    def _of(self, key: str) -> float:
+    def _latency(self, key: str) -> float:
         device, references = self.backend.device().name, list[float]()
         for row in self.journal.rows:
             if device_name(row) == device and "error" not in row:
                 references.append(row["reference_ms"])
-                if self._is(row, key):
+                if self._measures(row, key):
                     return row["ratio"] * float(np.median(references))
         return float("nan")
 
-    def _is(self, row: Row, key: str) -> bool:
+    def _measures(self, row: Row, key: str) -> bool:
         return (row["space"], row["key"], row["metric"]) == (str(self.space), key, "latency_ms")
 
 
 @dataclass
-class Objective:
-    """Minus the quality of what keeps within a latency budget; beyond it, how far beyond (times `penalty`).
+class BlackBox:
+    """The objective: minus the quality of architectures within a latency budget, and a penalty beyond it.
 
-    So whatever keeps the budget is better than whatever does not, of the first the better one wins and of the others
-    the faster one (Deb's rule, 2000). No architecture's latency is asked for twice.
+    Architectures within the budget are ranked by quality, before all others, which are ranked by latency (Deb, "An
+    efficient constraint handling method for genetic algorithms", 2000). Every latency is evaluated once.
 
     Attributes:
-        space: of the decisions.
-        latency_ms: of architectures, NaN where it is none: a live device's (`Live`), a table's, a predictor's.
-        budget_ms: latency that must not be exceeded.
+        space: space of the decisions.
+        latency_ms: cost in ms, NaN for failures: a live device (`Live`), a table or a predictor.
+        budget_ms: largest latency allowed.
         quality: positive numbers for architectures; parameters by default.
-        penalty: slope beyond the budget, a unit for each time that it is exceeded by.
+        penalty: factor of the relative excess over the budget.
     """
 
     space: Space
@@ -92,8 +93,10 @@ class Objective:
         self.evaluated: dict[str, float] = {}
 
     def __call__(self, decisions: Sequence[int] | Mapping[Any, int]) -> float:
-        """The number to minimise, for one row of decisions (a mapping: its values in their order). Where decisions
-        depend on each other, those that are no architecture stand for one near them."""
+        """The number to minimise, for one row of decisions, or a mapping whose values are the decisions in order.
+
+        Decisions that are no architecture of the space are replaced by a similar one that is (`Space.repair`).
+        """
         values = list(decisions.values() if isinstance(decisions, Mapping) else decisions)
         archs = Architectures(self.space, self.space.repair(np.array([values], dtype=int)))
         (key,) = archs.keys
@@ -110,15 +113,15 @@ class Objective:
         return -float(self.quality(archs)[0]) if ms <= self.budget_ms else self.penalty * (ms / self.budget_ms - 1)
 
     def best(self) -> str | None:
-        """The key of the best architecture so far; None where nothing keeps the budget."""
+        """Key of the best architecture so far; None if none keeps the budget."""
         key = min(self.evaluated, key=self.evaluated.__getitem__, default=None)
         return key if key is not None and self.evaluated[key] < 0 else None
 
 
 def minimise(
-    objective: Objective, evaluations: int, seed: int, tell: Callable[[float], Any] = lambda value: None
+    objective: BlackBox, evaluations: int, seed: int, progress: Callable[[float], Any] = lambda value: None
 ) -> None:
-    """Let Nevergrad minimise an objective; the same seed asks the same questions as long as answers are the same."""
+    """Minimise an objective with Nevergrad; equal seeds propose equal architectures while values are equal."""
     import nevergrad as ng
 
     # without an order, which did better on other seeds than those that studies/leti/study.py reports
@@ -126,15 +129,17 @@ def minimise(
     choices.random_state.seed(seed)
     optimizer = ng.optimizers.DiscreteOnePlusOne(parametrization=choices, budget=evaluations)
     start = objective.space.sample(1, np.random.default_rng(seed)).decisions[0]
-    optimizer.suggest(tuple(start.tolist()))  # an architecture that exists, wherever the space has some that do not
+    optimizer.suggest(tuple(start.tolist()))  # valid, where not all decisions of the space are
     for _ in range(evaluations):
-        asked = optimizer.ask()
-        value = objective(asked.value)
-        optimizer.tell(asked, value)
-        tell(value)
+        candidate = optimizer.ask()
+        value = objective(candidate.value)
+        optimizer.tell(candidate, value)
+        progress(value)
 
 
-def draw(objective: Objective, evaluations: int, seed: int, tell: Callable[[float], Any] = lambda value: None) -> None:
-    """Random search: what an optimizer has to beat with as many evaluations."""
+def random_search(
+    objective: BlackBox, evaluations: int, seed: int, progress: Callable[[float], Any] = lambda value: None
+) -> None:
+    """Evaluate random architectures, the baseline for optimizers with as many evaluations."""
     for row in objective.space.sample(evaluations, np.random.default_rng(seed)).decisions:
-        tell(objective(row.tolist()))
+        progress(objective(row.tolist()))

@@ -1,4 +1,4 @@
-"""Campaigns: many architectures on many backends, an append-only journal that survives `kill -9`."""
+"""Campaigns: many networks on many backends, with an append-only journal that survives `kill -9`."""
 
 from __future__ import annotations
 
@@ -28,16 +28,19 @@ from measure.bench import Bench, Measure, Prepare, Subject, block, name_file, re
 from measure.rows import Machines, Row, check_row, identity, sound
 
 MOST_LINE = 16 * 2**20
-"""Longest line of a journal in bytes; a row has about 10,000."""
+"""Longest line of a journal that is read, in bytes; a row has about 10,000."""
 MOST_JOURNAL = 2**30
-"""Largest journal in bytes."""
+"""Largest journal that is read, in bytes."""
 
 
 class Journal:
-    """One JSON object a line, flushed to disk as soon as it is known. A line torn by a crash is cut off on opening.
+    """A file with one JSON object per line, each written through to the disk.
 
-    Only one process may hold a journal open at a time; a second one raises `InputError`. So does a file that is no
-    journal, which is left as it is, and a row of another machine under a device name that the journal holds already.
+    A last line that a crash left incomplete is cut off on opening. Only one process may hold a journal open at a time.
+
+    Raises:
+        InputError: another process holds the journal; the file is no journal, and is left unchanged; or a row belongs
+            to another machine under a device name that the journal already contains.
     """
 
     def __init__(self, path: Path) -> None:
@@ -55,19 +58,19 @@ class Journal:
             raise InputError(f"Another process is writing {path}; wait for it or name another journal.") from error
         self.machines = Machines(path)
         try:
-            self.rows, whole, torn = _read(path)
+            self.rows, complete, torn = _read(path)
             for row in self.rows:
                 self.machines.add(row)
         except InputError:
             self.file.close()
             raise
         if torn:
-            self.file.truncate(whole)
-        elif whole and os.pread(self.file.fileno(), 1, whole - 1) != b"\n":
+            self.file.truncate(complete)
+        elif complete and os.pread(self.file.fileno(), 1, complete - 1) != b"\n":
             self.file.write(b"\n")
 
     def append(self, row: Row) -> None:
-        """Write one row through to the disk."""
+        """Append one row and write it through to the disk."""
         self.machines.add(row)
         line = json.dumps(row).encode() + b"\n"
         start = self.file.seek(0, os.SEEK_END)
@@ -86,11 +89,11 @@ class Journal:
 
 
 def read_journal(path: Path) -> list[Row]:
-    """The rows of a journal, also while a campaign is still writing it.
+    """Read the rows of a journal, also while a campaign is writing it.
 
     Raises:
-        InputError: there is no such file, a line is no row (`measure.rows.check_row`), or rows of two machines stand
-            under one device name.
+        InputError: there is no such file, a line is no row (`measure.rows.check_row`), or rows of two machines have
+            the same device name.
     """
     rows, _, _ = _read(existing(path, f"`python -m measure run --journal {path}` makes one"))
     machines = Machines(path)
@@ -100,16 +103,15 @@ def read_journal(path: Path) -> list[Row]:
 
 
 def _read(path: Path) -> tuple[list[Row], int, bool]:
-    """The rows of a journal, the bytes of its whole lines, and whether a line torn by a crash comes behind them.
+    """The rows of a journal, the bytes of its complete lines, and whether an incomplete one follows.
 
-    The rows come without `clocks`, every reading of a measurement: nine tenths of a row that nothing here needs.
-
-    A last line without its end that is a row counts; what is the beginning of one is torn; all else is no journal.
+    Rows are read without `clocks`, the readings of a measurement: nine tenths of a row, and not needed here.
+    A last line without a newline is complete if it is a row; any other line that is no row is refused.
     """
     if path.stat().st_size > MOST_JOURNAL:
         raise InputError(f"{path} has more than the {MOST_JOURNAL:,} bytes that are read; split the journal.")
     rows: list[Row] = []
-    whole = number = 0
+    complete = number = 0
     with path.open("rb") as file:
         while line := file.readline(MOST_LINE):
             number += 1
@@ -118,27 +120,27 @@ def _read(path: Path) -> tuple[list[Row], int, bool]:
             except (ValueError, RecursionError):
                 ours = rows or line.startswith(_START) or _START.startswith(line)
                 if ours and not line.endswith(b"\n") and len(line) < MOST_LINE:
-                    return rows, whole, True
+                    return rows, complete, True
                 raise InputError(f"{path}, line {number} is not a row of a journal; is it the right file?") from None
             rows.append(check_row(row, f"{path}, line {number}"))
             rows[-1].pop("clocks", None)
-            whole += len(line)
-    return rows, whole, False
+            complete += len(line)
+    return rows, complete, False
 
 
 _START = b'{"space": '
-"""How every row begins that we write."""
+"""The beginning of every row that is written here."""
 
 
 SMALL = 100
-"""A space of at most so many architectures is taken in its own order."""
+"""Largest number of architectures of a space that is taken in its own order."""
 
 
 def distinct_sample(space: Space, n: int, seed: int) -> Architectures:
-    """`n` random architectures, no two of which do the same work (by `canonical`); a larger `n` only adds to them.
+    """Draw `n` random architectures that differ in their `canonical` form; a larger `n` only adds to a smaller one.
 
-    Those that compute a constant are left out: a runtime folds them away, and there is nothing to measure. Of a space
-    that is `SMALL` the first `n` are taken, and where `n` is as large as the space, all.
+    Architectures that compute a constant are left out: runtimes fold them, and there is nothing to measure. Of a
+    `SMALL` space the first `n` are taken in its own order, and all if `n` is the size of the space or more.
     """
     listed = math.prod(space.num_choices) <= max(n, SMALL)
     for tries in (2 * n, 50 * n):  # the second begins with the first
@@ -150,35 +152,35 @@ def distinct_sample(space: Space, n: int, seed: int) -> Architectures:
         if len(first) >= n or listed:
             break
     if len(first) < n and not listed:
-        raise InputError(f"Only {len(first)} distinct architectures were found in {space}; ask for fewer than {n}.")
+        raise InputError(f"Only {len(first)} distinct architectures were found in {space}; choose fewer than {n}.")
     return draws[np.array(list(first.values())[:n], dtype=int)]
 
 
 Chosen = tuple[Sequence[Subject], Prepare]
-"""What a campaign measures, and how it becomes a network."""
+"""The subjects of a campaign, and the function that prepares them."""
 
 
 def of_space(space: str, limit: int, archs: Path | None, seed: int, block_only: bool) -> Chosen:
-    """Architectures of a space, from a file of texts or as `distinct_sample` draws them; whole or the block alone."""
-    where = parse_space(space)
-    if block_only and type(where).block is Space.block:
-        raise InputError(f"The networks of {where} are not stacks of a basic block; leave --subjects.block out.")
+    """Architectures of a space, read from a file of texts or drawn by `distinct_sample`; whole or the block alone."""
+    searched = parse_space(space)
+    if block_only and type(searched).block is Space.block:
+        raise InputError(f"The networks of {searched} are not stacks of a basic block; leave --subjects.block out.")
     chosen = (
-        where.parse(read_words(archs, "it should hold one architecture a line"))
+        searched.parse(read_words(archs, "it should hold one architecture per line"))
         if archs
-        else distinct_sample(where, limit, seed)
+        else distinct_sample(searched, limit, seed)
     )
-    return chosen, partial(block if block_only else whole, where)
+    return chosen, partial(block if block_only else whole, searched)
 
 
 def networks(names: Sequence[str], modules: bool = False, sizes: Sizes = Sizes()) -> Chosen:
-    """Networks as `read_model` takes them; each file is read when its turn comes.
+    """Networks by the names that `read_model` accepts; each file is read only when it is measured.
 
     Args:
-        names: files, or architectures behind their space's text form and a colon.
-        modules: whether `torch:module:callable` is a name too; what it gives is exported into a folder that lasts as
-            long as this process.
-        sizes: of what the files leave open besides the batch.
+        names: files, or `space:architecture`.
+        modules: whether `torch:module:callable` is accepted too; its module is exported into a temporary folder of
+            this process.
+        sizes: sizes that the files leave open besides the batch.
 
     Raises:
         InputError: there is no such file or space, or an architecture is malformed.
@@ -198,8 +200,8 @@ def _subject(name: str, modules: bool, sizes: Sizes) -> Subject:
     return read_model(name, weights=False, sizes=sizes).network
 
 
-Task = tuple[int, int, Backend]
-"""Number of the repeat, position of the architecture, backend."""
+PendingRow = tuple[int, int, Backend]
+"""Number of the repeat, position of the subject, backend."""
 
 
 def pending(
@@ -210,11 +212,11 @@ def pending(
     retry: bool = False,
     metric: str = "latency_ms",
     energy: bool = False,
-) -> list[Task]:
-    """What the journal does not hold yet. Failed and unstable rows count as held unless `retry`; those that tell
-    nothing of the energy do not, where `energy` is asked for.
+) -> list[PendingRow]:
+    """The rows that a journal does not contain yet.
 
-    The order is repeat, architecture, backend, so that repeats lie apart in time and all devices advance together.
+    Failed and unstable rows are pending again with `retry`, and rows without energy with `energy`. The order is repeat,
+    subject, backend, so that repeats are separated in time and all devices advance together.
     """
     done = {identity(row) for row in journal.rows if _counts(row, retry, energy)}
     names = [backend.device().name for backend in backends]
@@ -240,23 +242,23 @@ def _counts(row: Row, retry: bool, energy: bool) -> bool:
 
 def run_campaign(
     archs: Sequence[Subject],
-    tasks: Sequence[Task],
+    tasks: Sequence[PendingRow],
     journal: Journal,
     prepare: Prepare | None = None,
     bench: Measure | None = None,
     metric: str = "latency_ms",
     features: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Iterator[Row]:
-    """Measure every task; yields each row after it is on disk.
+    """Measure pending rows; yields each row after it is on disk.
 
     Args:
-        archs: what tasks point into.
-        tasks: from `pending`.
-        journal: where rows go.
-        prepare: how an architecture becomes what runs; by default it is the whole network of its space.
-        bench: where it runs; by default in this process.
-        metric: what the row's latency is called.
-        features: numbers of the hardware by its host's name, for device encoders.
+        archs: the subjects, by position.
+        tasks: pending rows, from `pending`.
+        journal: the journal of the rows.
+        prepare: gives the model of a subject; by default the whole network of an architecture.
+        bench: measures; by default in this process.
+        metric: name of the latency in rows.
+        features: features of the hardware by the host's name, for device encoders.
     """
     if prepare is None:
         assert isinstance(archs, Architectures)
@@ -264,13 +266,13 @@ def run_campaign(
     bench = bench or Bench()
     for repeat, position, backend in tasks:
         arch, more = archs[position], (features or {}).get(backend.host, {})
-        row = sound(named(arch, backend, repeat, metric, more) | bench(backend, arch, prepare))
+        row = sound(identifying_fields(arch, backend, repeat, metric, more) | bench(backend, arch, prepare))
         journal.append(row)
         yield row
 
 
-def named(arch: Subject, backend: Backend, repeat: int, metric: str, features: Mapping[str, float]) -> Row:
-    """What a row is of; the rest of it is measured."""
+def identifying_fields(arch: Subject, backend: Backend, repeat: int, metric: str, features: Mapping[str, float]) -> Row:
+    """The fields of a row that identify it; the others are measured."""
     device = backend.device().to_dict()
     device["features"] |= features
     return {"space": arch.space, "key": arch.key, "device": device, "repeat": repeat, "metric": metric}

@@ -1,4 +1,4 @@
-"""What this host can measure, how well, and what to do about the rest."""
+"""Findings about this host: what it can measure, how well, and how to improve it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from measure.power import Meter, Trace, stretch
 from measure.remote import adb
 
 Finding = dict[str, str]
-"""`what`, `found`, and `todo`: what to do about it, empty where nothing is."""
+"""Fields `what`, `found` and `todo`, the recommended action, which is empty if there is none."""
 
 GOVERNOR = CPUFREQ / "scaling_governor"
 TURBO = (Path("/sys/devices/system/cpu/intel_pstate/no_turbo"), Path("/sys/devices/system/cpu/cpufreq/boost"))
@@ -56,8 +56,8 @@ def _cores() -> Finding:
 
 
 def _clock() -> Finding:
-    told = clock_ghz()
-    return _finding("clock", "the system does not tell it" if told is None else f"{told[0]:.3g} GHz ({told[1]})")
+    clock = clock_ghz()
+    return _finding("clock", "the system does not report it" if clock is None else f"{clock[0]:.3g} GHz ({clock[1]})")
 
 
 def _governor() -> Finding:
@@ -75,7 +75,7 @@ def _turbo() -> Finding:
             on = (path.read_text().strip() == "1") != (path.name == "no_turbo")
             off = f"for less drift: echo {int(path.name == 'no_turbo')} | sudo tee {path}"
             return _finding("turbo", "on" if on else "off", off if on else "")
-    return _finding("turbo", "the system does not tell it")
+    return _finding("turbo", "the system does not report it")
 
 
 def _load() -> Finding:
@@ -91,23 +91,25 @@ def _memory() -> Finding:
     lines = path.read_text().splitlines() if path.exists() else []
     sizes = {line.split(":")[0]: int(line.split()[1]) / 2**20 for line in lines}
     if "MemAvailable" not in sizes:
-        return _finding("memory", "the system does not tell it")
+        return _finding("memory", "the system does not report it")
     return _finding("memory", f"{sizes['MemAvailable']:.1f} of {sizes['MemTotal']:.1f} GiB free")
 
 
 def _clock_cost(name: str, clock: Callable[[], int], reads: int = 20_000) -> Finding:
-    """The smallest step that two readings show, and what one reading costs."""
+    """The smallest step between two readings, and the cost of one reading."""
     ticks = np.array([clock() for _ in range(reads)])
     steps = np.diff(ticks)
     cost = (ticks[-1] - ticks[0]) / (reads - 1)
     step = int(steps[steps > 0].min())
     coarse = "runs below 0.1 ms need loops around them" if step > 1000 else ""
-    return _finding(name, f"steps of {step} ns, {cost:.0f} ns a reading", coarse)
+    return _finding(name, f"steps of {step} ns, {cost:.0f} ns per reading", coarse)
 
 
 def noise_floor(blocks: int = 8) -> Finding:
-    """How much medians of the reference network on onnxruntime vary over `blocks` of a third of a second: against a
-    second copy of itself in the same pairs (corrected), and raw."""
+    """Variation of medians of the reference network on onnxruntime, over `blocks` of a third of a second.
+
+    Corrected: relative to a second copy of the network in the same pairs; raw: of its milliseconds.
+    """
     from measure.backends.ort import OnnxRuntime
 
     backend = OnnxRuntime()
@@ -115,15 +117,14 @@ def noise_floor(blocks: int = 8) -> Finding:
         return _finding("onnxruntime", why)
     session, reference = (backend.session(reference_network()) for _ in range(2))
     timing = replace(backend.timing, max_rounds=1)
-    told = []
+    medians = []
     for _ in range(blocks):
         repeats = timing(session.run, reference.run)
-        told.append((repeats.raw_ms, repeats.ratio))
+        medians.append((repeats.raw_ms, repeats.ratio))
         time.sleep(0.2)
-    raw, corrected = 100 * np.std(told, axis=0, ddof=1) / np.mean(told, axis=0)
-    found = (
-        f"{np.mean(told, axis=0)[0]:.3f} ms, varies by {raw:.1f} % raw, {corrected:.1f} % corrected ({blocks} medians)"
-    )
+    raw, corrected = 100 * np.std(medians, axis=0, ddof=1) / np.mean(medians, axis=0)
+    ms = np.mean(medians, axis=0)[0]
+    found = f"{ms:.3f} ms, varies by {raw:.1f} % raw, {corrected:.1f} % corrected ({blocks} medians)"
     return _finding(
         "onnxruntime",
         found,
@@ -139,8 +140,8 @@ def _meter(meter: Meter) -> Finding:
     return _finding(meter.name, f"available: {joules / seconds:.1f} W now ({meter.scope})")
 
 
-def _ask(*command: str) -> str | None:
-    """What a command says, None where it is not installed or fails."""
+def _output(*command: str) -> str | None:
+    """The output of a command; None if it is not installed or fails."""
     if shutil.which(command[0]) is None:
         return None
     try:
@@ -150,9 +151,9 @@ def _ask(*command: str) -> str | None:
 
 
 def _gpus() -> Finding:
-    told = _ask("nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader")
-    if told:
-        return _finding("GPUs", told.replace("\n", "; "))
+    gpus = _output("nvidia-smi", "--query-gpu=name,driver_version,memory.total,clocks.max.sm", "--format=csv,noheader")
+    if gpus:
+        return _finding("GPUs", gpus.replace("\n", "; "))
     todo = "where there is one: install NVIDIA's driver, then the CUDA builds of torch and onnxruntime"
     return _finding("GPUs", "none, because nvidia-smi is not here or finds no GPU", todo)
 
@@ -180,7 +181,7 @@ def _runtimes() -> list[Finding]:
 
 
 def as_text(sections: dict[str, list[Finding]]) -> str:
-    """The findings, aligned; what is to be done stands below what was found."""
+    """The findings as aligned text, with recommended actions below them."""
     width = max(len(finding["what"]) for findings in sections.values() for finding in findings)
     lines: list[Any] = []
     for section, findings in sections.items():

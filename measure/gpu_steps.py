@@ -12,13 +12,13 @@ from measure.timing import clock
 
 
 def measure_steps(session: Session, x: np.ndarray, init_ms: float, runs: int = 101) -> dict[str, float]:
-    """Mean milliseconds of the six steps; it takes torch with CUDA, whatever runtime the session is of.
+    """Mean milliseconds of the six steps; needs torch with CUDA for a session of any runtime.
 
     Returns:
-        initialization: of `init_ms`, what is not the engine. trt_engine_op: reading TensorRT's engine (0 without one).
-        memcpy_h2d, memcpy_d2h: the copies, as the GPU tells them. inference: `run` between two CUDA events, which
-        counts the gaps between kernels; kernels: their own times, as the GPU tells them. return_value: what `fetch`
-        takes besides its copy.
+        initialization: `init_ms` without the engine. trt_engine_op: reading TensorRT's engine (0 without one).
+        memcpy_h2d, memcpy_d2h: the copies, by the GPU's own times. inference: `run` between two CUDA events, which
+        includes the gaps between kernels; kernels: sum of their own times. return_value: duration of `fetch` without
+        its copy.
     """
     import torch
     from torch.profiler import ProfilerActivity, profile
@@ -42,7 +42,7 @@ def measure_steps(session: Session, x: np.ndarray, init_ms: float, runs: int = 1
 def steps(
     on_gpu: Iterable[Any], runs: int, initialization: float, engine: float, inference: float, fetch: float
 ) -> dict[str, float]:
-    """The steps from the profiler's events on the GPU (microseconds, of all runs) and what was clocked (ms)."""
+    """The steps, from the profiler's events on the GPU (microseconds over all runs) and from clocks (ms per run)."""
     spent = {"memcpy_h2d": 0.0, "memcpy_d2h": 0.0, "kernels": 0.0}
     for event in on_gpu:
         copies = [name for name, text in _COPIES.items() if text in event.name]

@@ -1,4 +1,4 @@
-"""This machine as a device: its numbers, each with where it comes from, for encoders that read devices."""
+"""This machine as a device: its features for device encoders, each with its source."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from datasets.files.reading import shortened
 from datasets.files.writing import check_writable, write_text
 from datasets.records import InputError
 
-Told = tuple[float, str]
-"""A number and where it comes from."""
+SourcedNumber = tuple[float, str]
+"""A number and its source."""
 
 CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
 
 
 def cpuinfo(field: str) -> str:
-    """The first value of a field of /proc/cpuinfo, empty where there is none."""
+    """The first value of a field of /proc/cpuinfo, empty if there is none."""
     path = Path("/proc/cpuinfo")
     lines = path.read_text().splitlines() if path.exists() else []
     values = [line.partition(":")[2].strip() for line in lines if line.split(":")[0].strip() == field]
@@ -34,7 +34,7 @@ def cpuinfo(field: str) -> str:
 
 
 def cpu_model() -> str:
-    """The processor's name, as Linux tells it; elsewhere what `platform` knows."""
+    """The processor's name by Linux, elsewhere by Python's `platform`."""
     board = Path("/proc/device-tree/model")  # a Raspberry Pi's cpuinfo names no model
     names = (cpuinfo("model name"), board.read_text().strip("\0") if board.exists() else "", platform.processor())
     return next((name for name in names if name), platform.machine())
@@ -46,16 +46,16 @@ NAMES_OF_FIELDS = {
     "model": ("model", "CPU part"),
     "stepping": ("stepping", "CPU revision"),
 }
-"""What identifies a processor, and how /proc/cpuinfo names it on x86 and on Arm."""
+"""Fields that identify a processor, by their names in /proc/cpuinfo on x86 and on Arm."""
 
 
 @cache
 def machine() -> dict[str, str | float]:
-    """What identifies this machine, however its processes are pinned: architecture, operating system, processor
-    (name, vendor, family, model, stepping, a digest of its flags) and memory in GiB; what the system does not say is
-    left out.
+    """Fields that identify this machine, independent of how processes are pinned.
 
-    The kernel reserves some of the memory, and not always as much: it is rounded up to a quarter of a power of two.
+    They are architecture, operating system, processor (name, vendor, family, model, stepping, a digest of its flags)
+    and memory in GiB; those that the system does not report are left out. Memory is rounded up to a quarter of a power
+    of two, since the kernel reserves a varying amount of it.
     """
     path = Path("/proc/meminfo")
     found = re.search(r"MemTotal: *(\d+) kB", path.read_text()) if path.exists() else None
@@ -76,13 +76,15 @@ def machine() -> dict[str, str | float]:
 
 @cache
 def machine_name() -> str:
-    """A short name of this machine for tables, made from its processor's: `epyc-7b13`, `xeon-platinum-8481c`; with
-    the processor's family and model where that name has no number (`epyc-25-17`)."""
+    """A short name of this machine for tables, from its processor's name: `epyc-7b13`, `xeon-platinum-8481c`.
+
+    If that name has no number, the processor's family and model are appended (`epyc-25-17`).
+    """
     return name_of(cpu_model(), cpuinfo("cpu family"), cpuinfo("model"))
 
 
 def name_of(model: str, family: str = "", number: str = "") -> str:
-    """The short name of a processor; `family` and `number` are those of /proc/cpuinfo."""
+    """The short name of a processor; `family` and `number` (model) are fields of /proc/cpuinfo."""
     model = re.sub(r"\((r|tm|c)\)|@.*|\bwith .*|\b\d+(th|rd|nd|st) gen\b|\b\S+-core\b", " ", model.lower())
     words = re.findall(r"[a-z0-9]+", re.sub(r"\b(amd|intel|cpu|processor|apu|rev [\d.]+)\b", " ", model))
     if not re.search(r"\d", " ".join(words)):
@@ -91,14 +93,14 @@ def name_of(model: str, family: str = "", number: str = "") -> str:
 
 
 def checked_name(name: str) -> str:
-    """The name of a machine, which becomes part of devices' and files' names; raises `InputError` where it cannot."""
+    """The name of a machine, part of the names of devices and files; raises `InputError` if it is malformed."""
     if not re.fullmatch(r"[\w.-]{1,100}", name) or name.strip(".") == "":
         raise InputError(f"{shortened(repr(name), 60)} cannot be a name; use letters, digits, '.', '-' and '_'.")
     return name
 
 
 def kind_of(model: str) -> str:
-    """Which kind of device a processor's name speaks of; a guess that the user may overrule."""
+    """The kind of device, guessed from a processor's name."""
     if re.search(r"xeon|epyc|opteron|ampere|graviton|neoverse|power\d", model, re.IGNORECASE):
         return "server-cpu"
     if re.search(r"raspberry|jetson|cortex|bcm2", model, re.IGNORECASE):
@@ -106,13 +108,13 @@ def kind_of(model: str) -> str:
     return "desktop-cpu"
 
 
-def cores() -> Told:
-    """Logical processors of the machine, whatever part of them this process may use."""
+def cores() -> SourcedNumber:
+    """Number of logical processors of the machine, including those that this process may not use."""
     return float(os.cpu_count() or 1), "read: logical processors that the system has"
 
 
-def clock_ghz() -> Told | None:
-    """The highest clock that the system tells."""
+def clock_ghz() -> SourcedNumber | None:
+    """The highest clock that the system reports, in GHz."""
     top = CPUFREQ / "cpuinfo_max_freq"
     if top.exists():
         return int(top.read_text()) / 1e6, f"read: {top}"
@@ -124,7 +126,7 @@ def clock_ghz() -> Told | None:
 
 
 def best_seconds(work: Callable[[], object], rounds: int = 7) -> float:
-    """The least CPU time of several rounds, after one that does not count: what the machine can do undisturbed."""
+    """The least CPU time in seconds of several rounds after a warm-up, which is that of an undisturbed machine."""
     work()
     seconds = []
     for _ in range(rounds):
@@ -134,27 +136,27 @@ def best_seconds(work: Callable[[], object], rounds: int = 7) -> float:
     return min(seconds)
 
 
-def peak_gflops(size: int = 1024) -> Told:
-    """fp32 Gflop/s of all cores, were each as fast as one: numpy's matrix product on one thread."""
+def peak_gflops(size: int = 1024) -> SourcedNumber:
+    """fp32 Gflop/s of all cores: that of numpy's matrix product on one thread, times the number of cores."""
     a = np.random.default_rng(0).standard_normal((size, size), dtype=np.float32)
-    one = 2 * size**3 / best_seconds(lambda: a @ a) / 1e9
-    how = f"numpy's fp32 product of {size}x{size} matrices on one thread, best of 7: {one:.4g}, times the cores"
-    return one * cores()[0], f"measured: {how}"
+    single = 2 * size**3 / best_seconds(lambda: a @ a) / 1e9
+    how = f"numpy's fp32 product of {size}x{size} matrices on one thread, best of 7: {single:.4g}, times the cores"
+    return single * cores()[0], f"measured: {how}"
 
 
-def memory_gbs(megabytes: int = 256) -> Told:
-    """10^9 bytes a second, read and written, of a copy too large for caches."""
+def memory_gbs(megabytes: int = 256) -> SourcedNumber:
+    """Memory bandwidth in 10^9 bytes per second, read and written, of a copy that is too large for caches."""
     source, target = np.ones(megabytes << 17), np.ones(megabytes << 17)
     rate = 2 * source.nbytes / best_seconds(lambda: np.copyto(target, source)) / 1e9
     return rate, f"measured: a copy of {megabytes} MiB on one thread, bytes read plus bytes written, best of 7"
 
 
 def describe_host(name: str, kind: str = "") -> dict[str, Any]:
-    """What `datasets.devices.read_device` reads: name, family, kind, features, and of each where it comes from."""
+    """Name, family, kind and features of this machine, with their sources, in the form that `read_device` reads."""
     model = cpu_model()
     family = re.sub(r"[^a-z0-9]+", "-", model.lower()).strip("-")
     numbers = {"cores": cores(), "clock_ghz": clock_ghz(), "memory_gbs": memory_gbs(), "peak_gflops": peak_gflops()}
-    known = {key: told for key, told in numbers.items() if told is not None}
+    known = {key: number for key, number in numbers.items() if number is not None}
     return {
         "name": name,
         "family": family,
@@ -175,13 +177,13 @@ def write_host(
     """Measure this machine (or the one that `describe` measures) and write `<folder>/<name>.yaml`.
 
     Raises:
-        InputError: the name is no file name, the file is there already, or the folder cannot be written.
+        InputError: the name is malformed, the file exists, or the folder cannot be written.
     """
     import yaml
 
     path = folder / f"{checked_name(name)}.yaml"
     if path.exists() and not overwrite:
-        raise InputError(f"{path} is already there; name another --name or say --overwrite true.")
+        raise InputError(f"{path} is already there; choose another --name or give --overwrite true.")
     check_writable(path)  # before what takes seconds
     write_text(path, yaml.safe_dump(describe(name, kind), sort_keys=False, width=120))
     return path

@@ -1,4 +1,4 @@
-"""Timelines of kernels: what a runtime itself says about where the time of a run goes."""
+"""Timelines of kernels, by the runtimes' own profilers."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 def timeline(
     backend: Backend, network: Network | Model, runs: int = 20, warmup: int = 5, seed: int = 0
 ) -> pd.DataFrame:
-    """The kernels of a shaped network in the order of execution, every time the median over runs (OpenVINO: over
-    means of four, each in a model compiled anew).
+    """The kernels of a network in the order of execution; times are medians over runs.
 
-    The runtime's own clocks count, whole microseconds in onnxruntime and OpenVINO, and profiling costs time itself: a
-    timeline says which kernels matter, `Timing` says how long a run takes. Runtimes fuse and add nodes, so kernels are
-    not the network's ops.
+    For OpenVINO they are medians of means over four runs, each of a newly compiled model. Times are those of the
+    runtime's own clock (whole microseconds in onnxruntime and OpenVINO), and profiling itself takes time: a timeline
+    shows which kernels matter, `Timing` measures how long a run takes. Runtimes fuse and add nodes, so kernels are not
+    the network's ops.
 
     Returns:
-        name, kind (the runtime's own terms), start_us, duration_us, cpu_us (nan where the runtime does not tell).
+        name, kind (the runtime's own terms), start_us, duration_us, cpu_us (NaN where the runtime does not report it).
 
     Raises:
-        InputError: the backend keeps no timeline.
+        InputError: the backend has no profiler.
     """
     import pandas as pd
 
@@ -38,9 +38,9 @@ def timeline(
     backend = backend.for_network(model.network)
     with tempfile.TemporaryDirectory() as folder:
         artefact = backend.artefact(model, Path(folder))
-        kept = backend.profile(artefact, make_input(model.network, backend.batch, seed), warmup, runs)
-    names = pd.DataFrame([kernel[:2] for kernel in kept[-1]], columns=["name", "kind"])
-    same = [run for run in kept if [kernel.kind for kernel in run] == list(names["kind"])]
+        profiled = backend.profile(artefact, make_input(model.network, backend.batch, seed), warmup, runs)
+    names = pd.DataFrame([kernel[:2] for kernel in profiled[-1]], columns=["name", "kind"])
+    same = [run for run in profiled if [kernel.kind for kernel in run] == list(names["kind"])]
     times = np.array([[kernel[2:] for kernel in run] for run in same])  # [runs, kernels, 3]
     middle = np.median(times, axis=0)
     middle[:, 0] = np.maximum.accumulate(middle[:, 0])  # medians of starts may overtake each other by a fraction

@@ -1,10 +1,10 @@
-"""The phases of an inference (PerfNetRT, section III), alike on every runtime by what the caller does with a session.
+"""The phases of an inference (PerfNetRT, section III), defined by the calls of a session, so equal on every runtime.
 
-- init: loading the artefact. PerfNetRT counts it in its preprocessing, so both are told: `pre_ms` without it and
+- init: loading the artefact. PerfNetRT counts it as preprocessing, so both are reported: `pre_ms` without it and
   `init_pre_ms` with it.
-- pre: `bind`, the input is copied in (to the GPU, where the network runs there); exe: `run`; post: `fetch`, the output
+- pre: `bind`, the input is copied in (to the GPU, if the network runs there); exe: `run`; post: `fetch`, the output
   is copied out.
-- total: the three in a row, timed as one. By how much the phases' sum differs from it is told beside it.
+- total: the three in a row, timed as one. The difference between it and the phases' sum is reported as well.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from measure.timing import Repeats, clock, garbage_kept, repeated
 
 
 def clock_ns(readings: int = 1001) -> dict[str, float]:
-    """What the clocks of this machine resolve and cost, in nanoseconds.
+    """Resolution and overhead of this machine's clocks, in nanoseconds.
 
     Returns:
-        wall_step, cpu_step: the smallest difference other than zero between two readings; wall_overhead, cpu_overhead:
-        what an empty call seems to take (median), which is part of every reading.
+        wall_step, cpu_step: smallest nonzero difference between two readings; wall_overhead, cpu_overhead: median
+        duration of an empty call, which is part of every reading.
     """
     empty = np.array([clock(lambda: None) for _ in range(readings)])
     wall, cpu = (np.median(empty, axis=0) * 1e6).tolist()
@@ -46,20 +46,19 @@ def _step(read: Callable[[], int], readings: int) -> int:
 
 
 def measure_phases(backend: Backend, network: Loaded, reference: Session) -> tuple[Repeats, dict[str, Any]]:
-    """How long each phase of a loaded network takes: `run` against the reference, as `Timing` tells it, and fields of a
-    journal row about the phases.
+    """Time each phase of a loaded network: `run` against the reference, like `Timing`, and fields of a journal row.
 
-    A round reads the clocks for every phase, for the three in a row, and for a run of the reference after either, so
-    that all see the same moment of the machine and both find its caches as the reference left them. As many rounds as
-    the protocol has pairs; where the ratios of `run` are unstable, all over again. Load a session of this backend
-    before (the reference is one): the first loads the runtime itself, which is not part of init.
+    A round reads the clocks for every phase, for the three in a row, and for a run of the reference after each of these
+    two, so that all are measured at the same speed of the machine and with the caches that the reference leaves. There
+    are as many rounds as the protocol has pairs; if the ratios of `run` are unstable, they are repeated. A session of
+    this backend has to be loaded before (the reference is one): the first loads the runtime, which is not part of init.
 
     Returns:
         init_ms (one wall time); pre_ms, exe_ms, post_ms, total_ms: medians of wall times; init_pre_ms: init + pre.
         phases: for pre, exe, post, total and the two references the median and mean wall and CPU ms, the median
-        ratio to the reference, and how many calls one reading of the clock holds. sum_error: median of (pre + exe +
-        post) / total - 1, round by round; it and total only where the protocol reads phases `in_a_row`. clock_ns: see
-        `clock_ns`. On a GPU also gpu_steps_ms: see `gpu_steps`.
+        ratio to the reference, and the number of calls per reading of the clock. sum_error: median of (pre + exe +
+        post) / total - 1 over rounds; it and total only if the protocol times phases `in_a_row`. clock_ns: result of
+        `clock_ns`. On a GPU also gpu_steps_ms: result of `gpu_steps`.
     """
     session, x = network.session, network.x
 
@@ -89,8 +88,8 @@ def measure_phases(backend: Backend, network: Loaded, reference: Session) -> tup
             clocks = _read(batches, reference, pairs)
             kept = timing.undisturbed(clocks[..., 0], clocks[..., 1])
             clocks /= counts[:, None]
-            exe, beside = (clocks[:, list(calls).index(name)] for name in ("exe", "reference"))
-            repeats = Repeats(np.hstack([exe, beside]), kept, rounds, timing.by)
+            exe, reference_clocks = (clocks[:, list(calls).index(name)] for name in ("exe", "reference"))
+            repeats = Repeats(np.hstack([exe, reference_clocks]), kept, rounds, timing.by)
             if repeats.deviation <= timing.max_deviation:
                 break
     times = dict(zip(calls, np.moveaxis(clocks[kept], 1, 0), strict=True))  # each [rounds, 2]
@@ -106,15 +105,15 @@ def measure_phases(backend: Backend, network: Loaded, reference: Session) -> tup
         }
         for (name, t), count in zip(times.items(), counts, strict=True)
     }
-    told = {f"{name}_ms": phases[name]["median_ms"] for name in calls if not name.startswith("reference")}
+    medians = {f"{name}_ms": phases[name]["median_ms"] for name in calls if not name.startswith("reference")}
     if timing.in_a_row:
         parts = times["pre"] + times["exe"] + times["post"]
-        told["sum_error"] = float(np.median(parts[:, by] / times["total"][:, by])) - 1
+        medians["sum_error"] = float(np.median(parts[:, by] / times["total"][:, by])) - 1
     return repeats, {
         "init_ms": network.init_ms,
         "init_cpu_ms": network.init_cpu_ms,
-        "init_pre_ms": network.init_ms + told["pre_ms"],
-        **told,
+        "init_pre_ms": network.init_ms + medians["pre_ms"],
+        **medians,
         "phases": phases,
         "clock_ns": tick,
         **({"gpu_steps_ms": measure_steps(session, x, network.init_ms, pairs)} if backend.kind == "gpu" else {}),
@@ -123,12 +122,12 @@ def measure_phases(backend: Backend, network: Loaded, reference: Session) -> tup
 
 def _read(batches: Mapping[str, Callable[[], object]], reference: Session, rounds: int) -> np.ndarray:
     """Wall and CPU ms [rounds, calls, 2]."""
-    found = []
+    clocks = []
     for _ in range(rounds):
         readings = []
         for name, batch in batches.items():
             if name.startswith("reference"):
-                reference.run()  # behind a large network its caches are cold
+                reference.run()  # after a large network its caches are cold
             readings.append(clock(batch))
-        found.append(readings)
-    return np.array(found)
+        clocks.append(readings)
+    return np.array(clocks)

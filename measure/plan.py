@@ -1,4 +1,4 @@
-"""Campaigns that stand in files: what a table holds and in which order it is measured."""
+"""Plans of campaigns in files: the contents of a table, and the order in which they are measured."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Protocol = Literal["server", "mobile", "quick", "layer"]
 
 @dataclass(frozen=True)
 class Part:
-    """Some architectures, each on some runtimes; the fields are those of `python -m measure run`.
+    """Architectures of one space on some runtimes; the fields are those of `python -m measure run`.
 
     Attributes:
-        space: of the architectures, with its skeleton.
+        space: space of the architectures, with its skeleton.
         backend: runtimes, separated by commas.
-        limit: how many distinct random architectures.
-        layers: whether their layers are measured, each alone and once (`measure.lookup`), instead of the whole.
-        protocol: how many runs.
+        limit: number of distinct random architectures.
+        layers: whether each of their layers is measured once and alone (`measure.lookup`) instead of the whole.
+        protocol: name of the timing protocol.
         phases: whether phases are measured.
-        seed: of the random architectures.
+        seed: seed of the random architectures.
     """
 
     space: str
@@ -39,20 +39,22 @@ class Part:
 
 @dataclass(frozen=True)
 class Plan:
-    """One table.
+    """The plan of one table.
 
     Attributes:
-        parts: what it holds.
-        again: so many architectures of each part are measured three times, twice before all others and once after
-            them, so that the table tells its own repeatability.
+        parts: the parts of the table.
+        again: number of architectures per part that are measured three times, twice before all others and once after
+            them, so that the table contains its own repeatability.
     """
 
     parts: list[Part]
     again: int = 20
 
     def stages(self, limit: int | None = None) -> Iterator[tuple[Part, int, int]]:
-        """Part, number of architectures and number of passes, in the order in which they are measured; with a `limit`
-        that many of each part, once."""
+        """Part, number of architectures and number of passes, in the order in which they are measured.
+
+        With a `limit`, at most that many architectures of each part, once.
+        """
         if limit is not None:
             yield from ((part, min(limit, part.limit), 1) for part in self.parts)
             return
@@ -63,7 +65,7 @@ class Plan:
 
 
 def read_plan(path: Path) -> Plan:
-    """A file of configs/campaigns.
+    """Read a file of configs/campaigns.
 
     Raises:
         InputError: there is no such file, or it is no plan.

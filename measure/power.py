@@ -1,10 +1,10 @@
-"""The energy of one run: what a `Meter` tells while a network runs again and again, net of what it tells at rest.
+"""The energy per run: the reading of a `Meter` while a network runs repeatedly, net of the reading at rest.
 
-What this is and is not: meters tell of a whole processor package, GPU or board, so whatever else runs there is in it;
-rest and load take turns, so that what is slow (temperature, other work) cancels. Rest is this host as it stands, with
-its runtime loaded: a GPU that has just worked keeps its clocks and takes more than one that has slept for minutes. On
-a CPU one core works and the others rest, but waking the package costs too: the energy of one busy core is more than
-its share of a package of which all cores are busy.
+Meters read a whole processor package, GPU or board, including other work on it; rest and load alternate, so that slow
+changes (temperature, other work) cancel. Rest is the state of this host with its runtime loaded: a GPU that has just
+worked keeps its clocks and takes more power than one that was idle for minutes. On a CPU one core works and the others
+rest, but waking the package costs energy too: one busy core takes more than its share of a package whose cores are all
+busy.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from typing import Any, ClassVar
 import numpy as np
 
 PATIENCE = 5.0
-"""Seconds without a new reading after which a meter is given up."""
+"""Seconds without a new reading after which a meter counts as failed."""
 UPDATES = 20
-"""New readings under load that an energy needs at least."""
+"""Smallest number of new readings under load per energy."""
 
 
 class Unmetered(RuntimeError):
-    """There is no energy to tell; the text, a part of a sentence, says why."""
+    """The energy cannot be measured; the text, a part of a sentence, is the reason."""
 
 
 class Meter(ABC):
-    """Something that tells joules so far, or watts now. Implementations are dataclasses in `measure.meters`.
+    """A meter of cumulative energy (joules) or of power (watts). Implementations are dataclasses in `measure.meters`.
 
     Attributes:
-        interval: seconds between two readings; at most so often is what it tells new.
-        name: what rows and `doctor` call it.
-        scope: what its energy is of.
-        kinds: backends whose energy it tells: "gpu", "cpu".
-        paced: whether a reading waits for the meter; otherwise it tells at once and is asked every `interval`.
+        interval: seconds between two readings, at least the meter's own period.
+        name: name in rows and in `doctor`.
+        scope: the hardware whose energy is read.
+        kinds: kinds of backends that it applies to: "gpu", "cpu".
+        paced: whether a reading waits for the meter; otherwise it returns at once, and is read every `interval`.
     """
 
     interval: float
@@ -51,23 +51,23 @@ class Meter(ABC):
     @property
     @abstractmethod
     def counts(self) -> bool:
-        """Whether readings are joules so far; otherwise they are watts."""
+        """Whether readings are cumulative joules; otherwise they are watts."""
 
     @property
     def settle(self) -> float:
-        """Seconds after a change of load until readings tell of nothing that was before."""
+        """Seconds after a change of load until readings no longer depend on the load before."""
         return 2 * self.interval
 
     @abstractmethod
     def open(self) -> AbstractContextManager[Callable[[], float]]:
-        """A function that gives the next reading, for as long as the context lasts.
+        """A function that returns the next reading, valid within the context.
 
         Raises:
-            Unmetered, OSError: this host has no such meter, or does not let us read it; of the function too.
+            Unmetered, OSError: this host has no such meter or permits no reading; raised by the function too.
         """
 
     def unavailable(self) -> str:
-        """Why this meter cannot be read here, in one sentence; nothing where one reading came."""
+        """Why this meter cannot be read here, in one sentence; empty if it can."""
         try:
             with Trace(self):
                 return ""
@@ -76,12 +76,14 @@ class Meter(ABC):
 
 
 class Trace:
-    """The readings of a meter, taken by a thread for as long as this context lasts; of a counter only those that are
-    new, since one that moves ten times a second is late by a tenth of a second just before it moves.
+    """The readings of a meter, taken by a thread within this context.
+
+    Of a counter only new values are kept: one that changes ten times per second is late by a tenth of a second just
+    before a change.
 
     Attributes:
-        times: seconds of `time.perf_counter`, one a reading.
-        values: joules so far, or watts.
+        times: seconds of `time.perf_counter`, one per reading.
+        values: cumulative joules, or watts.
     """
 
     def __init__(self, meter: Meter) -> None:
@@ -125,63 +127,62 @@ class Trace:
             self._why = error
 
     def check(self) -> float:
-        """The moment of the last reading; `Unmetered` where no new one will come any more."""
+        """Time of the last reading; raises `Unmetered` if no further one can be expected."""
         if self._why is not None:
             raise Unmetered(str(self._why)) from self._why
         last = self.times[-1] if self.times else self._begun
         if time.perf_counter() > last + PATIENCE:
-            raise Unmetered(f"it has told nothing new for {PATIENCE:g} s")
+            raise Unmetered(f"it has reported nothing new for {PATIENCE:g} s")
         return last
 
     def joules(self, start: float, end: float) -> float:
-        """Energy from one moment to another, both within the readings."""
+        """Energy between two times within the readings."""
         n = len(self.times)  # the thread appends to `values` first
         return (difference if self.meter.counts else integral)(self.times[:n], self.values[:n], start, end)
 
 
 def difference(times: Any, joules: Any, start: float, end: float) -> float:
-    """Joules between two moments, of readings [n] of a counter; it is taken to rise evenly between two readings."""
+    """Joules between two times, from readings [n] of a counter, interpolated linearly."""
     before, after = np.interp([start, end], times, joules)
     return float(after - before)
 
 
 def integral(times: Any, watts: Any, start: float, end: float) -> float:
-    """Joules between two moments, of readings [n] of a power; it is taken to change evenly between two readings
-    (trapezoids, at the readings' own times)."""
+    """Joules between two times, from readings [n] of a power, by the trapezoidal rule at the readings' own times."""
     times = np.asarray(times)
     moments = np.concatenate([[start], times[(times > start) & (times < end)], [end]])
     return float(np.trapezoid(np.interp(moments, times, watts), moments))
 
 
 def measure_energy(run: Callable[[], object], meter: Meter, seconds: float = 2.0, rounds: int = 3) -> dict[str, Any]:
-    """What one run takes net of rest, by rounds of rest and load of equal length.
+    """Energy per run net of rest, in rounds of rest and load of equal length.
 
-    In each round joules under load, less the watts at rest times the seconds under load, are shared by its runs. A
-    stretch begins when the meter has settled and lasts until there are enough new readings; its load goes on until the
-    meter has told of all of it.
+    In each round, the joules under load minus the watts at rest times the seconds under load are divided by the number
+    of runs. A stretch begins when the meter has settled and lasts until there are enough new readings; its load
+    continues until readings cover all of it.
 
     Args:
-        run: what is metered.
-        meter: one that is available.
-        seconds: under load, all rounds together; more where the meter has fewer than `UPDATES` new readings by then.
-        rounds: of which the median counts.
+        run: one run.
+        meter: an available meter.
+        seconds: duration of load over all rounds; longer if the meter has fewer than `UPDATES` new readings by then.
+        rounds: number of rounds; the median is reported.
 
     Returns:
-        energy_mj: net, a run (median). energy: meter, scope; rounds_mj (net, a run), spread (standard deviation of
-        these over their mean); gross_mj a run; idle_watts, busy_watts; seconds, runs, updates (under load).
+        energy_mj: median net energy per run. energy: meter, scope; rounds_mj (net, per run), spread (standard deviation
+        of these over their mean); gross_mj per run; idle_watts, busy_watts; seconds, runs, updates (under load).
 
     Raises:
-        Unmetered: the meter failed, or a round took no more than rest does.
+        Unmetered: the meter failed, or a round took no more power than rest.
     """
     rest, length, enough = partial(time.sleep, meter.interval / 2), seconds / rounds, math.ceil(UPDATES / rounds)
     with Trace(meter) as trace:
-        told = [[stretch(trace, call, length, enough) for call in (rest, run)] for _ in range(rounds)]
-    (rest_j, rest_s, _, _), (load_j, load_s, runs, updates) = np.array(told).transpose(1, 2, 0)
+        stretches = [[stretch(trace, call, length, enough) for call in (rest, run)] for _ in range(rounds)]
+    (rest_j, rest_s, _, _), (load_j, load_s, runs, updates) = np.array(stretches).transpose(1, 2, 0)
     net = 1000 * (load_j - rest_j / rest_s * load_s) / runs
     if not net.min() > 0:
         raise Unmetered(
-            f"{meter.name} told no more under load than at rest in at least one round "
-            f"(net mJ a run: {', '.join(f'{mj:.3g}' for mj in net)}); stop what else runs there"
+            f"{meter.name} read no more under load than at rest in at least one round "
+            f"(net mJ per run: {', '.join(f'{mj:.3g}' for mj in net)}); stop what else runs there"
         )
     return {
         "energy_mj": float(np.median(net)),
@@ -203,7 +204,7 @@ def measure_energy(run: Callable[[], object], meter: Meter, seconds: float = 2.0
 def stretch(
     trace: Trace, call: Callable[[], object], seconds: float, updates: int = 1
 ) -> tuple[float, float, int, int]:
-    """Call again and again, once the meter has settled, for at least so many seconds and new readings.
+    """Call a function repeatedly, once the meter has settled, for at least the given seconds and new readings.
 
     Returns:
         Joules, seconds, calls and new readings of the stretch.
@@ -216,7 +217,7 @@ def stretch(
         call()
         trace.check()
         calls, end = calls + 1, time.perf_counter()
-    told = len(trace.times) - before
+    readings = len(trace.times) - before
     while trace.check() < end:
         call()
-    return trace.joules(start, end), end - start, calls, told
+    return trace.joules(start, end), end - start, calls, readings

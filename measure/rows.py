@@ -1,4 +1,4 @@
-"""Rows of journals: what they must hold, and which machine they come from."""
+"""Rows of journals: their required fields, and the machine that they come from."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ from datasets.records import InputError
 Row = dict[str, Any]
 
 PHASES = ("init_ms", "pre_ms", "post_ms", "total_ms")
-"""Beside `exe_ms`, which is what such a row is named by; phones report `init_ms` beside `latency_ms`."""
+"""Phases beside `exe_ms`, which is the metric of such a row; phones report `init_ms` beside `latency_ms`."""
 
 ENERGY = "energy_mj"
 
 _POSITIVE = ("ratio", "raw_ms", "reference_ms")
-_ABOUT = {"date": str, "host": dict, "protocol": dict, "versions": dict}
+_PROVENANCE = {"date": str, "host": dict, "protocol": dict, "versions": dict}
 _KINDS: Mapping[type, str] = {str: "text", dict: "a mapping", list: "a list", bool: "true or false"}
 
 
 def identity(row: Row) -> tuple[str, str, str | None, int, str]:
-    """Space, key, device, repeat and metric: what a row is a measurement of."""
+    """Space, key, device, repeat and metric, which identify a row."""
     return row["space"], row["key"], device_name(row), row["repeat"], row.get("metric", "latency_ms")
 
 
 def device_name(row: Row) -> str | None:
-    """Name of the device that a row is about; none of what belongs to none."""
+    """Name of a row's device; None for rows of no device."""
     return row["device"] and row["device"]["name"]
 
 
 def check_row(row: Any, where: str) -> Row:
-    """A row of a journal, with the metric that old rows leave out.
+    """Check a row of a journal, and add the metric that old rows leave out.
 
-    Every row has space, key, device (None: of none), and repeat. A failed one has the text `error`. One of no device
-    has a finite `value`. All others have positive finite ratio, raw_ms and reference_ms, a deviation, four quantiles,
-    and whether they are `stable`; phases and energy, where they were measured, are positive, too. A row of a file holds
-    its `network` as JSON.
+    Every row has space, key, device (None if it has no device) and repeat. Failed rows have the text `error`. Rows of
+    no device have a finite `value`. All others have positive finite ratio, raw_ms and reference_ms, a deviation, four
+    quantiles and the flag `stable`; measured phases and energies are positive as well. Rows of files contain their
+    `network` as JSON.
 
     Args:
-        row: what stood in the journal.
-        where: it begins the sentence of an `InputError`.
+        row: a parsed line of the journal.
+        where: the file and line, which begin the sentence of an `InputError`.
 
     Raises:
-        InputError: the first field that is missing or not as above, or that `device_of` refuses.
+        InputError: names the first field that is missing, malformed, or refused by `device_of`.
     """
     if not isinstance(row, dict) or not {"space", "key", "device"} <= row.keys():
         raise InputError(f"{where} is not a row of a journal; is it the right file?")
@@ -73,7 +73,7 @@ def check_row(row: Any, where: str) -> Row:
     if failed:
         _typed(row, "error", str, where)
         return row
-    for name, kind in _ABOUT.items():
+    for name, kind in _PROVENANCE.items():
         _typed(row, name, kind, where)
     if device is None:
         _number(row, "value", where)
@@ -99,7 +99,7 @@ def check_row(row: Any, where: str) -> Row:
     return row
 
 
-@lru_cache(1000)  # repeats, and rows of other devices, hold it too
+@lru_cache(1000)  # repeats and rows of other devices contain the same text
 def _check_network(text: str) -> None:
     check_network(Network.from_json(text, key="of a row"))
 
@@ -112,7 +112,7 @@ def _typed(row: Row, name: str, kind: type, where: str) -> None:
 
 
 def _number(row: Row, name: str, where: str, above: float | None = None, whole: bool = False) -> None:
-    """A finite number of 0 or more; more than `above`, where that is given."""
+    """Check that a field is a finite number of 0 or more, or greater than `above` if that is given."""
     if name not in row:
         raise InputError(f"{where} has no field '{name}'; delete that line and measure it again.")
     value = row[name]
@@ -123,8 +123,10 @@ def _number(row: Row, name: str, where: str, above: float | None = None, whole: 
 
 
 def sound(row: Row) -> Row:
-    """A row that was just measured; a failed one in its place, where a journal would not take its numbers (a clock
-    that read 0, a meter that reported NaN)."""
+    """The measured row, or a failed row in its place if a journal would refuse its numbers.
+
+    Examples are a clock that read 0 and a meter that reported NaN.
+    """
     try:
         return check_row(row, "the measurement")
     except InputError as error:
@@ -133,7 +135,7 @@ def sound(row: Row) -> Row:
 
 
 def distinct(rows: Iterable[Row]) -> Iterator[Row]:
-    """The rows without those that stand there twice: a journal appended to itself holds no repeats."""
+    """The rows without duplicates: a journal that was appended to itself contains no repeats."""
     seen = set()
     for row in rows:
         numbers = [row.get(name) for name in ("date", "ratio", "raw_ms", "value", "stable", "error")]
@@ -143,10 +145,10 @@ def distinct(rows: Iterable[Row]) -> Iterator[Row]:
 
 
 class Machines:
-    """Which machine and which configuration stands behind each device name of a journal.
+    """The machine and the configuration of each device name of a journal.
 
-    Two rows come from one machine unless a field that both record differs: architecture, system, processor, memory
-    (`measure.host.machine`), GPU, phone. On which cores a process was pinned does not count.
+    Two rows come from the same machine unless a field that both record differs: architecture, system, processor, memory
+    (`measure.host.machine`), GPU or phone. The cores that a process was pinned to are not compared.
     """
 
     def __init__(self, path: object) -> None:
@@ -154,7 +156,7 @@ class Machines:
         self.known: dict[str, dict[str, Any]] = {}
 
     def add(self, row: Row) -> None:
-        """Take a row in; failed ones and those of no device do not count.
+        """Add a row; failed rows and rows of no device are ignored.
 
         Raises:
             InputError: rows of this device name come from another machine, or describe the device otherwise.
@@ -163,10 +165,10 @@ class Machines:
             self.check(device_name(row) or "", machine_of(row) | _configuration(row["device"]))
 
     def check(self, device: str, machine: Mapping[str, Any]) -> None:
-        """Whether rows of a machine may stand under this device name; from now on others may not.
+        """Check a machine against the device name, and bind the name to it.
 
         Raises:
-            InputError: they may not.
+            InputError: the name belongs to another machine or configuration.
         """
         known = self.known.setdefault(device, {})
         for name, value in machine.items():
@@ -189,7 +191,7 @@ _CONFIGURATION = ("kind", "runtime", "precision", "batch")
 
 
 def machine_of(row: Row) -> dict[str, Any]:
-    """What a measured row records of the machine that it ran on: of a phone, not of the computer beside it."""
+    """The fields of a row that identify the machine that ran the network: for phones, the phone and not the host."""
     versions = row.get("versions", {})
     if phone := versions.get("device"):
         return {"phone": phone}

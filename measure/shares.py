@@ -1,4 +1,4 @@
-"""True latencies as shares of one network's own, measured in turns with it: no drift between days or hours shows."""
+"""Measured latencies relative to one network's, measured in turns with it, so that drift over hours cancels."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from measure.base import Backend, Session, reference_network
 
 @dataclass
 class Shares:
-    """Latencies over a whole network's.
+    """Latencies divided by that of a whole network.
 
     Attributes:
-        backend: where they run.
-        whole: the network whose latency counts one.
-        passes: how often both are measured, in turns; the median counts.
+        backend: the runtime.
+        whole: the network whose latency is 1.
+        passes: number of times that both networks are measured, in turns; the median is taken.
     """
 
     backend: Backend
@@ -28,18 +28,18 @@ class Shares:
     _sessions: list[Session] = field(default_factory=list, init=False, repr=False)
 
     def __call__(self, network: Network, weights: Weights | None = None) -> float:
-        """The network's latency over the whole one's; networks of one key are measured once."""
+        """Relative latency of a network; networks with the same key are measured once."""
         if network.key not in self.known:
             self.known[network.key] = self.anew(network, weights)
         return self.known[network.key]
 
     def anew(self, network: Network, weights: Weights | None = None) -> float:
-        """The network's latency over the whole one's, measured again even if it is known."""
+        """Relative latency of a network, measured again even if it is known."""
         if not self._sessions:
             self._sessions = [self.backend.session(reference_network()), self.backend.session(self.whole)]
-        (reference, whole), one = self._sessions, self.backend.session(Model(network, weights))
+        (reference, whole), session = self._sessions, self.backend.session(Model(network, weights))
         pairs = [
-            (self.backend.timed(whole, reference).ratio, self.backend.timed(one, reference).ratio)
+            (self.backend.timed(whole, reference).ratio, self.backend.timed(session, reference).ratio)
             for _ in range(self.passes)
         ]
-        return float(np.median([ratio / of for of, ratio in pairs]))
+        return float(np.median([ratio / whole_ratio for whole_ratio, ratio in pairs]))

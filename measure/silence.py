@@ -1,5 +1,4 @@
-"""Libraries that print to the terminal whatever Python's settings say, or take all cores unless told before; children
-that would print a traceback on Ctrl-C."""
+"""Silences libraries that write to the terminal directly or take all cores, and child processes on Ctrl-C."""
 
 from __future__ import annotations
 
@@ -15,18 +14,18 @@ from datasets.records import InputError
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing written to standard output or error inside is seen, unless an exception leaves it."""
+    """Discard all writes to standard output and error, unless an exception is raised."""
     sys.stdout.flush()
     sys.stderr.flush()
     saved = os.dup(1), os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 1)
-        os.dup2(said.fileno(), 2)
+    with tempfile.TemporaryFile() as captured:
+        os.dup2(captured.fileno(), 1)
+        os.dup2(captured.fileno(), 2)
         try:
             yield
         except BaseException:
-            said.seek(0)
-            os.write(saved[1], said.read()[-5000:])
+            captured.seek(0)
+            os.write(saved[1], captured.read()[-5000:])
             raise
         finally:
             sys.stdout.flush()
@@ -37,8 +36,8 @@ def quiet() -> Iterator[None]:
 
 
 @contextmanager
-def deaf_children() -> Iterator[None]:
-    """Processes that are started inside do not hear Ctrl-C, which is for the one that started them and ends them."""
+def children_ignore_interrupts() -> Iterator[None]:
+    """Processes that are started within ignore Ctrl-C; it is for their parent, which then ends them."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -50,14 +49,16 @@ XLA_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_thread
 
 
 def one_xla_thread() -> None:
-    """Tell XLA to use one thread; JAX reads that only once, and Keras loads JAX where it is installed.
+    """Restrict XLA to one thread; JAX reads the setting only once, and Keras imports JAX where it is installed.
 
     Raises:
-        InputError: JAX is there already and was told otherwise.
+        InputError: JAX was imported before with other settings.
     """
     flags = os.environ.get("XLA_FLAGS", "")
     if XLA_ONE_THREAD not in flags:
         if "jax" in sys.modules:
-            raise InputError(f"JAX was loaded before it was told to use one thread; set XLA_FLAGS='{XLA_ONE_THREAD}'.")
+            raise InputError(
+                f"JAX was imported before it was restricted to one thread; set XLA_FLAGS='{XLA_ONE_THREAD}'."
+            )
         os.environ["XLA_FLAGS"] = f"{flags} {XLA_ONE_THREAD}".strip()
         os.environ.setdefault("JAX_PLATFORMS", "cpu")

@@ -1,4 +1,4 @@
-"""From journals to tables: drift-corrected milliseconds and accuracies, and how repeatable they are."""
+"""Tables of journals: drift-corrected milliseconds and accuracies, and their repeatability."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from measure.rows import ENERGY, PHASES, Row, device_name, distinct, identity
 
 
 def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """Columns of a measured table and what goes with it.
+    """The columns and the metadata of a measured table.
 
-    A device's reference time is the median over all its rows; value = ratio x that time, so every cell is told as if
-    it had run at the moment when the machine had its median speed. Failed and unstable rows are left out (`unstable`:
-    unstable ones count where none is stable), and counted where measuring again did not help. Repeats become their
-    median; a row that stands in the journal twice counts once. A row's phases are metrics of their own, which have no
-    spread; so is its energy, as it was measured: net of rest measured beside it, in mJ, with the spread of its rounds.
+    A device's reference time is the median over all its rows, and value = ratio x that time: the latency at the
+    machine's median speed. Failed and unstable rows are left out (with `unstable`, unstable rows are used for cells
+    without a stable one), and counted unless the cell was measured by another row. Repeats become their median;
+    duplicate rows count once. Phases of a row are metrics of their own, without spread. So is the energy, uncorrected:
+    net of rest measured beside it, in mJ, with the spread of its rounds.
 
     Returns:
         The table (space, key, device, metric; value, p10, p25, p75, p90, raw_ms: ms; spread: standard deviation of the
         ratios over their mean; repeats; cv and raw_cv: coefficient of variation of value and raw_ms over repeats; where
-        files were measured, network: the JSON form of what stood in the file, in the first row of each key)
+        files were measured, network: the JSON form of the network, in the first row of each key)
         and the metadata (devices, reference_ms, protocol, versions, hosts, dates, left_out).
     """
     rows = list(distinct(rows))
@@ -42,7 +42,7 @@ def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dic
         )
     measured = {identity(row) for row in stable}
     left = {identity(row): row for row in rows if identity(row) not in measured}.values()
-    good = [one for row in stable for one in (row, *_phases(row), *_energy(row))]
+    good = [part for row in stable for part in (row, *_phases(row), *_energy(row))]
     frame = pd.DataFrame(
         {
             **{name: [row[name] for row in good] for name in ("space", "key", "metric", "ratio", "raw_ms")},
@@ -83,11 +83,11 @@ def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dic
 
 
 def quiet_rows(rows: list[Row], limit: float) -> list[Row]:
-    """The rows that were measured while the machine was fast: whose reference took at most `limit` times what it takes
-    in the fastest tenth of its device's rows. Of what has none of these, the row with the fastest reference.
+    """Rows that were measured while the machine was fast.
 
-    Where neighbours slow a shared machine down, they do not slow everything as much as the reference, and ratios of
-    hours with them and without do not compare.
+    Their reference took at most `limit` times its time in the fastest tenth of the device's rows. Of cells without such
+    a row, the row with the fastest reference is kept. Other work on a shared machine slows networks and the reference
+    differently, so that ratios of hours with and without it do not compare.
     """
     good = pd.DataFrame(
         [(device_name(row), row["space"], row["key"], row["metric"], row["reference_ms"]) for row in rows
@@ -99,7 +99,7 @@ def quiet_rows(rows: list[Row], limit: float) -> list[Row]:
 
 
 def _timed(row: Row) -> bool:
-    """Whether a row holds milliseconds: it did not fail, and belongs to a device."""
+    """Whether a row contains milliseconds: it did not fail, and has a device."""
     return "error" not in row and row["device"] is not None
 
 
@@ -117,16 +117,16 @@ def _phases(row: Row) -> list[Row]:
 def _energy(row: Row) -> list[Row]:
     if ENERGY not in row:
         return []
-    told = {"metric": ENERGY, "ratio": row[ENERGY], "raw_ms": np.nan, "deviation": row["energy"]["spread"]}
-    return [{**row, **UNKNOWN, **told}]
+    energy = {"metric": ENERGY, "ratio": row[ENERGY], "raw_ms": np.nan, "deviation": row["energy"]["spread"]}
+    return [{**row, **UNKNOWN, **energy}]
 
 
 def to_accuracies(rows: list[Row]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The table of a journal of accuracies, which belong to no device, and what goes with it.
+    """The columns and the metadata of a table of accuracies, which have no device.
 
     Returns:
-        The table (space, key, device: none, metric; value: percent, the mean over the seeds; repeats: how many seeds;
-        sd: standard deviation over them; seed_0, seed_1, ...: each alone, missing where it was not trained) and the
+        The table (space, key, device: none, metric; value: percent, the mean over the seeds; repeats: number of seeds;
+        sd: standard deviation over them; seed_0, seed_1, ...: accuracy per seed, missing if not trained) and the
         metadata (no devices; protocol, versions, hosts, dates, left_out; seed_spearman: see `seed_spearman`).
     """
     rows = list(distinct(rows))
@@ -153,11 +153,10 @@ def to_accuracies(rows: list[Row]) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def seed_spearman(table: pd.DataFrame) -> dict[str, float]:
-    """Rank correlation of the accuracies with seed 0 and with seed 1, over the `cells` that were trained with both;
-    empty where fewer than three were."""
-    if "seed_1" not in table or (both := table.dropna(subset=["seed_0", "seed_1"])).shape[0] < 3:
+    """Rank correlation of accuracies between seeds 0 and 1, over the `cells` trained with both; empty below three."""
+    if "seed_1" not in table or (common := table.dropna(subset=["seed_0", "seed_1"])).shape[0] < 3:
         return {}
-    return {"spearman": both["seed_0"].rank().corr(both["seed_1"].rank()), "cells": len(both)}
+    return {"spearman": common["seed_0"].rank().corr(common["seed_1"].rank()), "cells": len(common)}
 
 
 def _distinct(items: Any) -> list[dict]:
@@ -165,7 +164,7 @@ def _distinct(items: Any) -> list[dict]:
 
 
 def write_table(table: pd.DataFrame, meta: dict[str, Any], path: Path) -> None:
-    """Write Parquet with the metadata in the schema, under the key `gnomon`. Six digits are kept (fp32)."""
+    """Write Parquet with the metadata in the schema, under the key `gnomon`; values are stored in fp32."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -179,14 +178,14 @@ def write_table(table: pd.DataFrame, meta: dict[str, Any], path: Path) -> None:
 def differences(
     table: pd.DataFrame, meta: dict[str, Any], again: pd.DataFrame, again_meta: dict[str, Any]
 ) -> pd.DataFrame:
-    """How far what was measured again lies from a table, one row a device and metric that both have.
+    """Differences between a table and a second measurement, one row per device and metric that both have.
 
-    Both are taken as multiples of the reference's time in their own campaign, so the machine's speed on either day
-    does not count. Columns: cells; median and worst difference in percent of the table's; stated: the table's own
+    Values are compared as multiples of the reference's time in their own campaign, so that the machine's speed on
+    either day cancels. Columns: cells; median and worst difference in percent of the table's; stated: the table's own
     repeatability (median coefficient of variation over its repeats, percent).
     """
     merged = table.merge(again, on=["space", "key", "device", "metric"], suffixes=("", "_again"))
-    then, now = (merged["device"].map(one["reference_ms"]) for one in (meta, again_meta))
+    then, now = (merged["device"].map(data["reference_ms"]) for data in (meta, again_meta))
     ratio = (merged["value_again"] / now) / (merged["value"] / then)
     groups = (100 * (ratio - 1).abs()).groupby([merged["device"], merged["metric"]], sort=False)
     columns = {"cells": groups.size(), "median": groups.median(), "worst": groups.max()}
@@ -195,14 +194,14 @@ def differences(
 
 
 def repeatability(table: pd.DataFrame) -> pd.DataFrame:
-    """How much the medians of repeats vary, in percent (coefficient of variation), one row a device and metric.
+    """Coefficient of variation of the medians of repeats, in percent, one row per device and metric.
 
-    Columns: cells that were measured more than once, most repeats, and the median and the worst over these cells of
-    the drift-corrected and of the raw milliseconds.
+    Columns: cells that were measured more than once, largest number of repeats, and the median and the worst over these
+    cells, for drift-corrected and for raw milliseconds.
     """
     if any(name not in table or table[name].dtype.kind not in "iuf" for name in ("repeats", "cv", "raw_cv")):
         raise InputError(
-            "This is no table of milliseconds; of accuracies, `python -m measure table` tells how seeds agree."
+            "This is no table of milliseconds; of accuracies, `python -m measure table` reports how seeds agree."
         )
     repeated = table[table["repeats"] > 1]
     if repeated.empty:

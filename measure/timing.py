@@ -1,9 +1,9 @@
 """The timing protocol: a network's runs interleaved with a fixed reference network's.
 
-The speed of a shared machine drifts by ten percent over minutes, and more repeats do not average a drift away. A ratio
-of two runs a few milliseconds apart does not see it. So every run of the network is paired with one run of the
-reference, and what is reported is the median of the ratios. The reference runs once untimed before it is timed: behind
-a network that fills the caches it would take twice its time, and ratios of large and small networks would not compare.
+The speed of a shared machine drifts by ten percent over minutes, and more repeats do not average a drift away. The
+ratio of two runs within a few milliseconds is not affected. So every run of the network is paired with one run of the
+reference, and the median of the ratios is reported. The reference runs once untimed before it is timed: after a network
+that fills the caches it would take twice its time, and ratios of large and small networks would not compare.
 """
 
 from __future__ import annotations
@@ -23,25 +23,26 @@ from datasets.records import InputError
 
 @dataclass(frozen=True)
 class Timing:
-    """How something that runs is timed; calling it does it.
+    """The protocol by which runs are timed; call it to time a function against a reference.
 
     Attributes:
-        warmup: untimed runs of each network first.
-        pairs: (network, reference) pairs that count, a round; see `PROTOCOLS`.
+        warmup: number of untimed runs of each network at the start.
+        pairs: number of undisturbed (network, reference) pairs per round; see `PROTOCOLS`.
         max_deviation: a round is stable if the standard deviation of its ratios is at most this share of their mean
-            (LETI: 1/10); an unstable round is thrown away and repeated.
-        max_rounds: how often at most; the last round is then kept and marked unstable.
+            (LETI: 1/10); an unstable round is discarded and repeated.
+        max_rounds: largest number of rounds; the last one is kept, and marked unstable if it is.
         preempted: a pair is dropped if the wall time of either run exceeds its CPU time by more than this share and
-            20 microseconds: something else ran meanwhile. What is dropped is measured again, up to twice `pairs`; where
-            even then fewer than half are undisturbed, all count.
-        by: the clock that ratios take: cpu, or wall where the CPU only waits for what computes; then no pair is
+            20 microseconds, since something else ran meanwhile. Dropped pairs are measured again, up to twice `pairs`;
+            if fewer than half are undisturbed even then, all pairs count.
+        by: the clock of the ratios: cpu, or wall where the CPU only waits for an accelerator; then no pair is
             dropped.
-        flush_mb: so much memory is written over before each run of the network, so that its caches are cold.
-        floor_ms: what is shorter than this is repeated inside one reading of the clock: a shared machine's disturbances
-            take tens of microseconds each.
-        budget_s: where `pairs` would take longer than so many seconds there are fewer, but a third of them at least;
-            0: no limit. Of a long run, each reading says more.
-        in_a_row: whether the three phases are also read in a row, which shows that they add up and takes as long again.
+        flush_mb: MiB of memory that are overwritten before each run of the network, so that its caches are cold.
+        floor_ms: shorter runs are repeated within one reading of the clock: disturbances on a shared machine take tens
+            of microseconds each.
+        budget_s: seconds that `pairs` may take; if they would take longer there are fewer, at least a third. 0: no
+            limit. Long runs need fewer readings.
+        in_a_row: whether the three phases are also timed in a row, which shows that they add up and takes as long
+            again.
     """
 
     warmup: int = 5
@@ -56,7 +57,7 @@ class Timing:
     in_a_row: bool = True
 
     def __call__(self, run: Callable[[], None], reference: Callable[[], None]) -> Repeats:
-        """Time what `run` executes against what `reference` does."""
+        """Time `run` against `reference`."""
         with garbage_kept():
             counts = self.calls_a_reading(run), self.calls_a_reading(reference)
             readings = repeated(run, counts[0]), repeated(reference, counts[1])
@@ -70,15 +71,17 @@ class Timing:
         return repeats
 
     def affordable(self, *calls: Callable[[], object]) -> int:
-        """How many pairs there are if these calls make one."""
+        """Number of pairs within the budget of time, if these calls make one pair."""
         if not self.budget_s:
             return self.pairs
         ms = sum(clock(call)[0] for call in calls)
         return min(self.pairs, max(-(-self.pairs // 3), int(1e3 * self.budget_s / ms)))
 
     def calls_a_reading(self, call: Callable[[], object], floor_ms: float = 0) -> int:
-        """How often, a power of two, something must be called for one reading of the clock to exceed `floor_ms`, or
-        the argument where that is more. Warms it up first; where memory is written over before each run, once."""
+        """Number of calls, a power of two, for which one reading of the clock exceeds both floors in ms.
+
+        The function is warmed up first. With `flush_mb` it is called once per reading.
+        """
         for _ in range(self.warmup):
             call()
         floor_ms, count = max(self.floor_ms, floor_ms), 1
@@ -89,23 +92,22 @@ class Timing:
     def _round(
         self, run: Callable[[], object], reference: Callable[[], object], before: Callable[[], object], pairs: int
     ) -> np.ndarray:
-        """Readings [pairs or more, 4], as `Repeats` has them; `before` runs before each of the reference."""
-        scratch, clocks = np.zeros(self.flush_mb << 17), np.empty((0, 4))  # 8 bytes a number
+        """Readings [pairs or more, 4] with the columns of `Repeats.clocks`; `before` runs before each `reference`."""
+        scratch, clocks = np.zeros(self.flush_mb << 17), np.empty((0, 4))  # 8 bytes per number
         missing = pairs
         while missing and len(clocks) < 2 * pairs:
             more = []
             for _ in range(min(missing, 2 * pairs - len(clocks))):
                 scratch += 1
                 network = clock(run)
-                before()  # what ran before has left none of its data in the caches
+                before()  # so that the reference finds its own data in the caches
                 more.append((*network, *clock(reference)))
             clocks = np.concatenate([clocks, more])
             missing = pairs - int(self._alone(clocks[:, [0, 2]], clocks[:, [1, 3]]).sum())
         return clocks
 
     def undisturbed(self, wall: np.ndarray, cpu: np.ndarray) -> np.ndarray:
-        """The rounds [n] in which nothing else ran, from what each reading [n, readings] took in ms; all of them if
-        they are fewer than half."""
+        """Which rounds [n] were undisturbed, by wall and CPU ms [n, readings]; all, if these are fewer than half."""
         alone = self._alone(wall, cpu)
         return alone if alone.sum() >= len(alone) // 2 else np.ones(len(alone), dtype=bool)
 
@@ -119,7 +121,7 @@ class Timing:
 
 @contextlib.contextmanager
 def garbage_kept() -> Iterator[None]:
-    """Without Python's garbage collector, which would run in the middle of something."""
+    """Disable Python's garbage collector, which would run in the middle of a reading."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -135,15 +137,15 @@ PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
     "quick": {"pairs": 31, "warmup": 2, "budget_s": 0.5},
     "layer": {"pairs": 11, "warmup": 2, "max_rounds": 3, "floor_ms": 0.2, "budget_s": 0.15, "in_a_row": False},
 }
-"""What LETI asks for: more than 100 runs on servers, at least 300 on mobile devices; and fewer for thousands of
-networks or tens of thousands of layers, whose medians are then two to three times as uncertain."""
+"""Fields of `Timing` by protocol. LETI requires more than 100 runs on servers and at least 300 on mobile devices; for
+thousands of networks or tens of thousands of layers there are fewer, with medians two to three times as uncertain."""
 
 
 def pin(core: int) -> None:
-    """Keep this process, and those that it starts, on one processor core.
+    """Pin this process, and those that it starts, to one processor core.
 
     Raises:
-        InputError: there is no such core, or this system cannot pin.
+        InputError: there is no such core, or this system cannot pin processes.
     """
     if not hasattr(os, "sched_setaffinity"):
         raise InputError("This system cannot pin a process to a core; leave --core out.")
@@ -161,7 +163,7 @@ def clock(run: Callable[[], object]) -> tuple[float, float]:
 
 
 def repeated(call: Callable[[], object], count: int) -> Callable[[], object]:
-    """A call that is `count` of them."""
+    """A function that makes `count` calls."""
 
     def many() -> None:
         for _ in range(count):
@@ -177,9 +179,9 @@ class Repeats:
     Attributes:
         clocks: milliseconds [pairs, 4]: wall and CPU of the network, wall and CPU of the reference.
         kept: which pairs count [pairs].
-        rounds: rounds that were needed.
-        by: the clock that ratios take.
-        more: what else this measurement told, as fields of its journal row.
+        rounds: number of rounds that were needed.
+        by: the clock of the ratios.
+        more: further results, as fields of the journal row.
     """
 
     clocks: np.ndarray
@@ -191,12 +193,12 @@ class Repeats:
     @property
     def ratios(self) -> np.ndarray:
         """Network / reference of the kept pairs."""
-        of = 1 if self.by == "cpu" else 0
-        return self.clocks[self.kept, of] / self.clocks[self.kept, of + 2]
+        column = 1 if self.by == "cpu" else 0
+        return self.clocks[self.kept, column] / self.clocks[self.kept, column + 2]
 
     @property
     def ratio(self) -> float:
-        """Median of the ratios: what is reported."""
+        """Median of the ratios, which is reported."""
         return float(np.median(self.ratios))
 
     @property

@@ -1,4 +1,4 @@
-"""`Predictor`: fit measurements, predict numbers, save what was learnt; and what some can do besides."""
+"""`Predictor`: fits measurements, predicts, saves and loads; and protocols that some predictors add."""
 
 from __future__ import annotations
 
@@ -24,37 +24,37 @@ if TYPE_CHECKING:
 FORMAT = 2
 """Version of `predictor.pt` and `predictor.onnx`; from 2 on they hold a digest of their content."""
 SCORED = {"set", "device", "cells", "n", "spearman", "within_10"}
-"""What is shown of each of a file's scores."""
+"""Columns of a saved score that `show` prints."""
 KNOWN = {"format", "predictor", "unit", "space", "devices", "scale", "versions", "state"}
-"""What files say besides `Predictor.metadata_`."""
+"""Entries of saved files beside those of `Predictor.metadata_`."""
 MOST_DEVICES = 10_000
-"""Most devices that a file may answer for."""
+"""Largest number of devices of one saved predictor."""
 
 
 class Log(Protocol):
-    """Takes progress: a message for people, numbers for whoever draws curves."""
+    """Receives progress: a message, and named numbers for curves."""
 
     def __call__(self, message: str, **numbers: float) -> None: ...
 
 
 def silent(message: str, **numbers: float) -> None:
-    """A log that says nothing."""
+    """Discards progress."""
 
 
 class Predictor(CostModel):
     """Predicts one metric of architectures or networks on the devices that it was fitted on.
 
-    What inherits is a dataclass: its fields are its YAML file, its flags and its entry in a saved file.
+    Subclasses are dataclasses; their fields are their YAML file, their flags and their entry in a saved file.
 
     Attributes:
         metric: what it predicts; predictions are in the metric's unit.
-        space_: of what it was fitted on; `networks` where that are networks of any kinds.
-        devices_: what it answers for; none for a metric of no device.
-        metadata_: what else stands in saved files (data set, split, scores).
+        space_: search space of the training architectures; `networks` for networks of any kinds.
+        devices_: devices that it predicts, one column each; empty for a metric of no device.
+        metadata_: further entries of saved files (data set, split, scores).
     """
 
     learns_to: ClassVar[float] = 0.02
-    """Mean relative error to which it can learn thirty cells by heart: the contract tests hold it to that."""
+    """Mean relative error that it reaches on thirty training cells; the contract tests check it."""
 
     metric: str
     space_: Space
@@ -63,51 +63,50 @@ class Predictor(CostModel):
 
     @classmethod
     def examples(cls) -> list[Self]:
-        """What the contract tests try. The first takes about a second for 200 cells and the last can learn thirty cells
-        by heart; a field whose effect shows with no value near its default needs an example with another one."""
+        """Instances for the contract tests. The first fits 200 cells in about a second and the last can overfit thirty
+        cells; a field that has no effect near its default needs an example with another value."""
         return [cls()]
 
     @abstractmethod
     def fit(self, train: Measurements, val: Measurements | None = None, log: Log = silent) -> Self:
-        """Learn from `train`; `val`, of the same devices, gives what must not come from training labels. An earlier fit
-        is forgotten."""
+        """Learn from `train`; `val`, of the same devices, is for choices that training labels must not make. Replaces
+        an earlier fit."""
 
     @abstractmethod
     def predict_all(self, archs: Architectures, chunk: int = 0) -> np.ndarray:
-        """Predictions [A, D] on every device it was fitted on, in the metric's unit, `chunk` architectures at once."""
+        """Predictions [A, D] on all fitted devices, in the metric's unit, `chunk` at once (0: its default)."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """What was learnt, as plain containers and arrays."""
+        """Learnt parameters as plain containers and arrays."""
 
     @abstractmethod
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over what `state` gave; what does not fit the configuration raises one of `checkpoint.DAMAGE`."""
+        """Set the learnt parameters from `state()`; raises one of `checkpoint.DAMAGE` where they do not fit."""
 
     def predict(self, archs: Architectures, device: Device | None = None) -> np.ndarray:
-        """Predictions [A] on one device it was fitted on, in the metric's unit; it may be left out where there is one
-        or none."""
+        """Predictions [A] on one fitted device, in the metric's unit; with at most one, `device` may be omitted."""
         return self.predict_all(archs)[:, self.column(device)]
 
     def column(self, device: Device | None) -> int:
-        """Which output answers for a device; an unknown one raises `InputError`."""
+        """Index of a device's column in `predict_all`; an unknown device raises `InputError`."""
         names = [d.name for d in self.devices_]
         if device is None and len(names) < 2:
             return 0
         if device is None or device.name not in names:
-            asked = "no device" if device is None else f"device '{device.name}'"
-            raise InputError(f"This predictor was not fitted on {asked}; it answers for: {', '.join(names)}.")
+            requested = "no device" if device is None else f"device '{device.name}'"
+            raise InputError(f"This predictor was not fitted on {requested}; it answers for: {', '.join(names)}.")
         return names.index(device.name)
 
     def on(self, device: Device | None, metric: str = "latency_ms") -> Cost:
-        """The prediction as a cost."""
+        """The predictions on one device as a cost."""
         if metric != self.metric:
             raise InputError(f"This predictor predicts {self.metric}, not {metric}.")
         self.column(device)
         return lambda archs: self.predict(archs, device)
 
     def metadata(self) -> dict[str, Any]:
-        """All that makes the numbers mean something; it stands in both artefacts."""
+        """Description that both saved and exported files hold: configuration, unit, space, devices, versions."""
         return {
             "format": FORMAT,
             "predictor": to_config(self),
@@ -120,7 +119,7 @@ class Predictor(CostModel):
         }
 
     def describe(self, meta: Mapping[str, Any]) -> None:
-        """Take over what `metadata` gave."""
+        """Set space, devices and metadata from `metadata()`."""
         self.space_ = parse_space(meta["space"])
         self.devices_ = devices_of(meta["devices"])
         scores = meta.get("scores", [])
@@ -129,7 +128,7 @@ class Predictor(CostModel):
         self.metadata_ = {key: value for key, value in meta.items() if key not in KNOWN}
 
     def check(self) -> None:
-        """Predict two architectures; raises a ValueError where the answer has another shape, or is no number."""
+        """Predict two architectures; raises ValueError where predictions have another shape or are NaN."""
         archs = self.space_.sample(2, np.random.default_rng(0))
         with np.errstate(all="ignore"):
             y = self.predict_all(archs)
@@ -145,74 +144,72 @@ class Predictor(CostModel):
         """Read `predictor.pt`; nothing in the file is executed.
 
         Raises:
-            InputError: no such file, a truncated, damaged, foreign or edited one, one with more than plain data in it.
+            InputError: the file is missing, truncated, damaged, foreign or edited, or holds more than plain data.
         """
         return restored(read_checkpoint(path), str(path))
 
 
 @runtime_checkable
 class Adaptable(Protocol):
-    """Fitted on source devices, it learns a new device from a few measurements, or from its published numbers."""
+    """A predictor of source devices that learns new ones from few measurements or published specifications."""
 
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
-        """Which `n` of `archs` to measure on the new device."""
+        """Select `n` of `archs` to measure on the new device."""
         ...
 
     def check_new_device(self, device: Device, samples: int) -> None:
-        """Check, before or after `fit`, that so many measured architectures suffice to learn a device.
+        """Check, before or after `fit`, that a number of measured architectures suffices to learn a device.
 
         Args:
-            device: the new one.
-            samples: how many of its architectures are measured; 0: its published numbers (`Device.features`) only.
+            device: the new device.
+            samples: number of its measured architectures; 0: its published specifications (`Device.features`) only.
 
         Raises:
-            InputError: it needs more samples, or numbers that are not published.
+            InputError: more samples, or specifications that are missing, are needed.
         """
         ...
 
-    def adapt(self, few: Measurements | None, device: Device | None = None) -> Predictor:
-        """A new predictor, which answers for one new device; this one stays as it was. What learns on the source
-        devices was given by `fit`; a device among them counts as new when it is adapted to.
+    def adapt(self, measurements: Measurements | None, device: Device | None = None) -> Predictor:
+        """Return a new predictor of one new device; this one is unchanged. A source device counts as new too.
 
         Args:
-            few: what was measured on the device; None: nothing, its published numbers have to do.
-            device: the new one; may be left out where `few` has one device only.
+            measurements: of the new device; None: only its published specifications are used.
+            device: the new device; may be omitted where `measurements` has one device only.
 
         Raises:
-            InputError: `few` has another space, or nothing of the metric on the device, or several devices of which
-                none is chosen; or see `check_new_device`.
+            InputError: `measurements` has another space, none of the metric on the device, or several devices of which
+                none is chosen; or for the reasons of `check_new_device`.
         """
         ...
 
 
 @runtime_checkable
 class Uncertain(Protocol):
-    """It knows how sure it is."""
+    """A predictor that gives distributions instead of point predictions only."""
 
     def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
-        """Distributions [A] of new measurements on one device, made as those that it learnt from were (with as many
-        repeats); `belief(...).interval(0.9)` gives the ends of the intervals that hold nine of ten."""
+        """Predictive distributions [A] of new measurements on one device, with as many repeats as the training
+        measurements have; `belief(...).interval(0.9)` gives 90 % prediction intervals."""
         ...
 
 
 @runtime_checkable
 class Relaxable(Protocol):
-    """It answers for relaxed architectures too, and differentiably: what is optimized by gradients needs that."""
+    """A predictor of relaxed architectures that is differentiable, for optimization by gradients."""
 
     def predict_relaxed(self, p: Tensor, device: Tensor) -> Tensor:
         """Predictions [B] in the metric's unit.
 
         Args:
-            p: [B, F]; each decision's probabilities of its choices, one decision after the other. Where each is certain
-                it is what `CellOneHot` says.
-            device: vectors of devices [B, K]; what depends on no device does not look at them.
+            p: [B, F]; per decision the probabilities of its choices. Where all are 0 or 1 it equals the encoding of
+                `CellOneHot`.
+            device: vectors of devices [B, K]; predictors of one device ignore them.
         """
         ...
 
 
 def restored(saved: Mapping[str, Any], where: str) -> Predictor:
-    """The predictor that metadata describe, with what it had learnt; it answers for two architectures before it is
-    returned.
+    """Rebuild a predictor with its learnt parameters, and try it on two architectures.
 
     Raises:
         InputError: the parts do not fit together.
@@ -225,10 +222,10 @@ def restored(saved: Mapping[str, Any], where: str) -> Predictor:
 
 
 def devices_of(described: Any) -> tuple[Device, ...]:
-    """Devices from their plain dictionaries.
+    """Build devices from their plain dictionaries.
 
     Raises:
-        ValueError, TypeError: they describe no devices, the same one twice, or too many.
+        ValueError, TypeError: not devices, a duplicate name, or too many.
     """
     if type(described) is not list or len(described) > MOST_DEVICES:
         raise ValueError("devices are a list of dictionaries")
@@ -246,10 +243,10 @@ def devices_of(described: Any) -> tuple[Device, ...]:
 
 
 def rebuild(meta: Any, where: str) -> Predictor:
-    """The predictor that metadata describe, without what it had learnt.
+    """Rebuild the unfitted predictor that metadata describe.
 
     Raises:
-        InputError: they are not metadata of ours.
+        InputError: the metadata are not those of a predictor of this version.
     """
     if not isinstance(meta, Mapping) or meta.get("format") != FORMAT:
         raise InputError(f"{where} is no predictor of Gnomon, or of another version (this one reads format {FORMAT}).")

@@ -1,4 +1,4 @@
-"""How sure a prediction is: one distribution an architecture, with two methods of scipy.stats' frozen distributions."""
+"""`Belief`: predictive distributions, one per architecture, with `interval` and `cdf` like those of scipy.stats."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from predictors.scaling import Scale
 
 @dataclass(frozen=True)
 class Belief:
-    """Distributions of new measurements [A]: Student's t on the scale of the labels.
+    """Student-t distributions [A] of new measurements, on the label scale.
 
     Attributes:
-        location: [A], on the scale of the labels.
-        deviation: what a deviate of Student's t is multiplied by there [A], above zero.
-        scale: of the labels of the one device or metric that this is about.
-        degrees: degrees of freedom; infinite for a normal distribution.
-        least: no measurement is less, in the metric's unit: 0 for times and energies.
+        location: [A], on the label scale.
+        deviation: scale parameter [A] of Student's t on the label scale, above zero.
+        scale: label scale of one device.
+        degrees: degrees of freedom; infinite for normal distributions.
+        least: lower bound of measurements in the metric's unit, for example 0 for times.
     """
 
     location: np.ndarray
@@ -29,8 +29,7 @@ class Belief:
     least: float = -np.inf
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
-        """Lower and upper ends [A], in the metric's unit, of central intervals that a new measurement falls into with
-        probability `level`, which lies between 0 and 1."""
+        """Lower and upper ends [A], in the metric's unit, of the central intervals of probability `level` (0 to 1)."""
         from scipy.special import stdtrit
 
         if not 0 < level < 1:
@@ -40,7 +39,7 @@ class Belief:
         return np.maximum(low, self.least), np.maximum(high, self.least)
 
     def cdf(self, value: float) -> np.ndarray:
-        """P(a new measurement is at most `value`) [A], for a number in the metric's unit."""
+        """Probabilities [A] that a new measurement is at most `value`, in the metric's unit."""
         from scipy.special import stdtr
 
         if value < self.least or (self.scale.kind == "log" and value <= 0):

@@ -1,4 +1,4 @@
-"""A blend of different predictors, weighted by validation."""
+"""`Blend`: a weighted mean of different predictors, with weights fitted to the validation set."""
 
 from __future__ import annotations
 
@@ -26,13 +26,15 @@ def _line_and_graph() -> list[Regressor]:
 
 @dataclass
 class Blend(Regressor):
-    """Convex combination of its members' predictions, one set of weights a device, by least squares on the validation
-    set (stacking: Wolpert, Neural Networks 1992; non-negative weights: Breiman, Machine Learning 1996). A line wins
-    where a device is noisy, a net where ops interact; a hundred labels suffice to tell which.
+    """Convex combination of predictions with weights per device, by least squares on the validation set (Wolpert,
+    "Stacked Generalization", 1992; with non-negative weights: Breiman, "Stacked Regressions", 1996).
+
+    Linear members are better on noisy devices, networks where ops interact; a hundred labels suffice for the weights.
+    Without a validation set, weights are equal.
 
     Attributes:
-        members: each with its own scale and encoder; their own tolerance is not looked at.
-        relative: weigh by the squared relative error, where labels span orders of magnitude.
+        members: each with its own scale and encoder; their tolerance is ignored.
+        relative: minimise squared relative errors, for labels that span orders of magnitude.
     """
 
     scale: Scale = field(default_factory=lambda: Scale("linear"), init=False)
@@ -46,38 +48,39 @@ class Blend(Regressor):
 
     @classmethod
     def examples(cls) -> list[Self]:
-        few, many = XGBoost.examples()
-        return [cls(members=[Linear(encoder=FlatVector()), few]), cls(members=[Linear(), few]), cls(members=[many])]
+        quick, thorough = XGBoost.examples()
+        linear = [Linear(encoder=FlatVector()), Linear()]
+        return [*(cls(members=[line, quick]) for line in linear), cls(members=[thorough])]
 
     def arrays(self, archs: Architectures) -> Inputs:
         return {f"m{i}_{k}": v for i, member in enumerate(self.members) for k, v in member.arrays(archs).items()}
 
     def _parts(self, x: Inputs) -> Iterator[tuple[Regressor, Inputs]]:
-        """Every member and its own inputs."""
+        """Members with their inputs."""
         for i, member in enumerate(self.members):
             prefix = f"m{i}_"
             yield member, {k.removeprefix(prefix): v for k, v in x.items() if k.startswith(prefix)}
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
-        y, held = self.scale.inverse(z), None if val is None else self.scale.inverse(val[1])
-        seen = [None] * len(self.members) if val is None else [part for _, part in self._parts(val[0])]
-        for i, ((member, part), one) in enumerate(zip(self._parts(x), seen, strict=True), 1):
+        y, y_val = self.scale.inverse(z), None if val is None else self.scale.inverse(val[1])
+        x_val = [None] * len(self.members) if val is None else [part for _, part in self._parts(val[0])]
+        for i, ((member, part), held_out) in enumerate(zip(self._parts(x), x_val, strict=True), 1):
             log(f"member {i} of {len(self.members)}: {type(member).__name__}")
             member.scale.fit(y)
-            told = None if one is None or held is None else (one, member.scale.transform(held))
-            member.learn(part, member.scale.transform(y), told, log)
+            own = None if held_out is None or y_val is None else (held_out, member.scale.transform(y_val))
+            member.learn(part, member.scale.transform(y), own, log)
         self.weights_ = np.full((len(self.members), y.shape[1]), 1 / len(self.members))
-        if val is not None and held is not None:
+        if val is not None and y_val is not None:
             each = self._each(val[0])
             for device in range(y.shape[1]):
-                known = ~np.isnan(held[:, device])
+                known = ~np.isnan(y_val[:, device])
                 if known.any():
-                    predicted, measured = each[:, known, device].T, held[known, device]
+                    predicted, measured = each[:, known, device].T, y_val[known, device]
                     unit = measured if self.relative else np.ones_like(measured)
                     self.weights_[:, device] = convex_weights(predicted / unit[:, None], measured / unit)
 
     def _each(self, x: Inputs) -> np.ndarray:
-        """Predictions [members, A, D] in the metric's unit."""
+        """Predictions of all members [members, A, D] in the metric's unit."""
         return np.stack([member.scale.inverse(member.forward(part)) for member, part in self._parts(x)])
 
     def forward(self, x: Inputs) -> np.ndarray:
@@ -107,10 +110,10 @@ class Blend(Regressor):
 
 
 def convex_weights(predicted: np.ndarray, measured: np.ndarray) -> np.ndarray:
-    """Weights [M], none negative, that sum to 1 and minimise the squared error of predictions [A, M]."""
+    """Non-negative weights [M] that sum to 1 and minimise the squared error of predictions [A, M]."""
     from scipy.optimize import nnls
 
-    sum_to_one = 1e4 * np.abs(predicted).max()  # as a row of its own, heavy enough to hold
+    sum_to_one = 1e4 * np.abs(predicted).max()  # weight of a further row for this constraint
     rows = np.vstack([predicted, np.full((1, predicted.shape[1]), sum_to_one)])
     weights, _ = nnls(rows, np.append(measured, sum_to_one))
     return weights / weights.sum()

@@ -1,5 +1,5 @@
-"""What XGBoost saved of a booster (its UBJSON, https://ubjson.org), looked at before XGBoost reads it: its own reader
-and its trees believe every number, and a child that lies outside of its tree ends the process."""
+"""Checks of saved boosters (UBJSON, https://ubjson.org) before XGBoost reads them: it trusts every number, and an index
+outside of a tree ends the process."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 
 MOST_FEATURES = 1_000_000
 MOST_VALUES = 1_000_000
-"""Some 20 a tree."""
+"""Largest number of values in a booster; a tree has about 20."""
 MOST_NESTED = 12
 
 _NUMBERS = {"i": ">i1", "U": ">u1", "I": ">i2", "l": ">i4", "L": ">i8", "d": ">f4", "D": ">f8"}
-_LOOKED_AT = ("left_children", "right_children", "split_conditions", "split_indices", "split_type")
-_OF_NODES = (*_LOOKED_AT, "base_weights", "default_left", "loss_changes", "parents", "sum_hessian")
+_CHECKED = ("left_children", "right_children", "split_conditions", "split_indices", "split_type")
+_OF_NODES = (*_CHECKED, "base_weights", "default_left", "loss_changes", "parents", "sum_hessian")
 _EMPTY = ("categories", "categories_nodes", "categories_segments", "categories_sizes")
 
 
 def check_booster(content: bytes) -> None:
-    """Raise ValueError, KeyError, TypeError or AttributeError where content is no booster of trees of one output."""
+    """Raise one of `checkpoint.DAMAGE` unless content is a valid booster of trees of one output."""
     reader = _Reader(content)
     booster = reader.value()
     learner = booster["learner"]
@@ -28,7 +28,7 @@ def check_booster(content: bytes) -> None:
     trees, features = model["trees"], int(shape["num_feature"])
     counts = int(model["gbtree_model_param"]["num_trees"]), int(model["gbtree_model_param"]["num_parallel_tree"])
     if reader.at != len(content) or learner["gradient_booster"]["name"] != "gbtree" or counts != (len(trees), 1):
-        raise ValueError("no trees, or others than it says")
+        raise ValueError("no trees, or another number than stated")
     if (shape["num_class"], shape["num_target"]) != ("0", "1") or not 0 < features <= MOST_FEATURES:
         raise ValueError("another number of outputs or features")
     if list(model["iteration_indptr"]) != list(range(len(trees) + 1)) or np.any(np.array(model["tree_info"]) != 0):
@@ -36,23 +36,23 @@ def check_booster(content: bytes) -> None:
     if len(model["tree_info"]) != len(trees) or any(len(part) for part in model["cats"].values()):
         raise ValueError("trees of other outputs, or categories")
     for number, tree in enumerate(trees):
-        size, told = len(tree["left_children"]), tree["tree_param"]
+        size, stated = len(tree["left_children"]), tree["tree_param"]
         if not size or any(len(tree[name]) != size for name in _OF_NODES) or any(len(tree[name]) for name in _EMPTY):
             raise ValueError(f"tree {number} has parts of different sizes")
-        if tree["id"] != number or (told["num_nodes"], told["size_leaf_vector"]) != (str(size), "1"):
-            raise ValueError(f"tree {number} says that it has {told} nodes")
+        if tree["id"] != number or (stated["num_nodes"], stated["size_leaf_vector"]) != (str(size), "1"):
+            raise ValueError(f"tree {number} has another number of nodes than stated")
     if trees:
-        _check_nodes({name: np.concatenate([tree[name] for tree in trees]) for name in _LOOKED_AT},
+        _check_nodes({name: np.concatenate([tree[name] for tree in trees]) for name in _CHECKED},
                      np.array([len(tree["left_children"]) for tree in trees]), features)  # fmt: skip
 
 
 def _check_nodes(nodes: dict[str, np.ndarray], sizes: np.ndarray, features: int) -> None:
-    """Every node of every tree has no child, or two which come after it and have no other parent.
+    """Check that every node has no child, or two that follow it and have no other parent.
 
     Args:
-        nodes: their numbers, of one tree after the other.
-        sizes: nodes of each tree.
-        features: that may be asked for.
+        nodes: arrays of all trees, concatenated.
+        sizes: number of nodes per tree.
+        features: number of features.
     """
     first, size = np.repeat(np.cumsum(sizes) - sizes, sizes), np.repeat(sizes, sizes)
     left, right, feature = nodes["left_children"], nodes["right_children"], nodes["split_indices"]
@@ -61,26 +61,26 @@ def _check_nodes(nodes: dict[str, np.ndarray], sizes: np.ndarray, features: int)
     if (right[~inner] != -1).any() or (children <= place[inner]).any() or (children >= size[inner]).any():
         raise ValueError("a node has children that are not among those after it")
     if len(np.unique(children + first[inner])) != children.size or not ((feature >= 0) & (feature < features)).all():
-        raise ValueError("a node has two parents, or asks for a feature that there is not")
+        raise ValueError("a node has two parents, or an unknown feature")
     if nodes["split_type"].any() or not np.isfinite(nodes["split_conditions"]).all():
-        raise ValueError("a node asks for a category, or a number that is not finite")
+        raise ValueError("a node splits by a category, or by a number that is not finite")
 
 
 class _Reader:
-    """Reads nested values from bytes, in their order; arrays of numbers of one type become numpy's."""
+    """Reads nested UBJSON values in order; typed arrays become numpy arrays."""
 
     def __init__(self, content: bytes) -> None:
         self.content, self.at, self.left = content, 0, MOST_VALUES
 
     def take(self, size: int) -> bytes:
-        """So many bytes."""
+        """Read the next `size` bytes."""
         if not 0 <= size <= len(self.content) - self.at:
             raise ValueError(f"a value at {self.at} ends after the file")
         self.at += size
         return self.content[self.at - size : self.at]
 
     def value(self, depth: int = 0) -> Any:
-        """The next value, whatever it is."""
+        """Read the next value."""
         kind, self.left = chr(self.take(1)[0]), self.left - 1
         if self.left < 0 or depth > MOST_NESTED:
             raise ValueError("too many values, or nested too deeply")

@@ -1,4 +1,4 @@
-"""Comparing runs: one table, one report, the best one by validation."""
+"""Comparison of runs: a ranking, a report, and the best predictor by validation."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ SHOWN = ("spearman", "kendall", "mape", "within_1", "within_5", "within_10")
 
 
 def read_runs(folder: Path) -> dict[Path, list[dict[str, Any]]]:
-    """The rows of every run folder inside `folder`.
+    """Read the rows of all run folders inside `folder`, by run folder.
 
     Raises:
-        InputError: there is none, one is damaged, or they are of different data sets.
+        InputError: there is no run, one is damaged, or they are of different data sets.
     """
     runs = {}
     for file in run_files(folder, HOW.format(folder)):
@@ -41,15 +41,18 @@ def read_runs(folder: Path) -> dict[Path, list[dict[str, Any]]]:
     return runs
 
 
-def of_new_devices(folder: Path) -> bool:
-    """Whether the runs in `folder` are of `transfer`, as their first one tells."""
+def is_transfer(folder: Path) -> bool:
+    """Whether the runs in `folder` are of `transfer`, judged by the first."""
     return "device_set" in read_rows(run_files(folder, HOW.format(folder))[0], {}, AGAIN)[0]
 
 
 def ranking(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """One line a predictor and number of labels (validation included), means over devices and seeds on all cells:
-    validation Spearman (which ranks; undefined is last), then the metrics of the test set and CPU seconds. Devices with
-    fewer than `metrics.LEAST` cells in a set are left out of its means; `test_cells` is the least of the others."""
+    """Means over devices and seeds, one line per predictor and number of labels (validation included), on all cells.
+
+    Columns: validation Spearman, by which lines are sorted (undefined last), metrics of the test set, CPU seconds, and
+    `test_cells`, the least number of test cells of a device. Devices with fewer than `metrics.LEAST` cells in a set are
+    excluded from its means.
+    """
     table = pd.DataFrame(rows)
     table[list(METRICS)] = table[list(METRICS)].astype(float)
     table = table[table["cells"] == "all"]
@@ -58,7 +61,7 @@ def ranking(rows: list[dict[str, Any]]) -> pd.DataFrame:
     for (name, shots), part in table.groupby(["predictor", "shots"], sort=False):
         counted = kept.loc[kept.index.intersection(part.index)]
         val, test = counted[counted["set"] == "val"], counted[counted["set"] == "test"]
-        # skipna=False: a correlation that is undefined on one device is undefined in the mean
+        # skipna=False: the mean is undefined where a correlation is undefined on a device
         line = {"predictor": name, "labels": shots, "seeds": part["seed"].nunique()}
         line |= {"val_spearman": val["spearman"].mean(skipna=False)}
         line |= {metric: test[metric].mean(skipna=False) for metric in SHOWN} | {"test_cells": test["n"].min()}
@@ -66,18 +69,17 @@ def ranking(rows: list[dict[str, Any]]) -> pd.DataFrame:
     return pd.DataFrame(lines).sort_values("val_spearman", ascending=False, na_position="last", ignore_index=True)
 
 
-def left_out(rows: list[dict[str, Any]]) -> list[str]:
-    """Devices with too few cells to be ranked by, and how many they have, one text a device and set."""
-    few = {(row["device"], row["set"]): row["n"] for row in rows if row["cells"] == "all" and row["n"] < LEAST}
-    return [f"{device or 'the metric'}: {n} {part} cells" for (device, part), n in few.items()]
+def excluded(rows: list[dict[str, Any]]) -> list[str]:
+    """Devices with fewer than `metrics.LEAST` cells, and their number, one text per device and set."""
+    small = {(row["device"], row["set"]): row["n"] for row in rows if row["cells"] == "all" and row["n"] < LEAST}
+    return [f"{device or 'the metric'}: {n} {part} cells" for (device, part), n in small.items()]
 
 
 def compare(folder: Path) -> tuple[pd.DataFrame, Path]:
-    """Compare the runs in `folder`; writes summary.json, report.html, best.pt and best.onnx (where the
-    best predictor has that form) there.
+    """Compare the runs in `folder`; write summary.json, report.html, best.pt and, if it exists, best.onnx there.
 
     Returns:
-        The ranking and the best run: of the predictor that leads it, the seed with the highest validation Spearman.
+        The ranking, and the best run: the seed of the first predictor with the highest validation Spearman.
     """
     from predictors.figures import device_bars, errors, learning_curves, scatter
     from predictors.report import Section, page
@@ -86,12 +88,12 @@ def compare(folder: Path) -> tuple[pd.DataFrame, Path]:
     rows = [row for run in runs.values() for row in run]
     ranked = ranking(rows)
     first = ranked.iloc[0]
-    alike = {
+    candidates = {
         r: part
         for r, part in runs.items()
         if (part[0]["predictor"], part[0]["shots"]) == (first.predictor, first.labels)
     }
-    best = _best_run(alike)
+    best = _best_run(candidates)
     models = [existing(best / "predictor.pt", AGAIN), *best.glob("predictor.onnx")]
     table = pd.DataFrame(rows)
     tested = table[(table["set"] == "test") & (table["cells"] == "all")]
@@ -122,7 +124,7 @@ def compare(folder: Path) -> tuple[pd.DataFrame, Path]:
 
 
 def _predictions(run: Path) -> pd.DataFrame:
-    """What a run predicted on its test set."""
+    """Read the predictions of a run on its test set."""
     path = existing(run / "predictions.parquet", AGAIN)
     names = ["metric", "set", "key", "device", "measured", "predicted"]
     try:
@@ -132,10 +134,10 @@ def _predictions(run: Path) -> pd.DataFrame:
         raise InputError(f"{path} is damaged or of another version of Gnomon; {AGAIN}.") from error
     texts = table[["metric", "device"]].map(lambda value: isinstance(value, str)).all(axis=None)
     if table.empty or not texts or not np.isfinite(table[["measured", "predicted"]]).all(axis=None):
-        raise InputError(f"{path} has no predictions of the test set, or such that are no numbers; {AGAIN}.")
+        raise InputError(f"{path} has no predictions of the test set, or some that are not finite; {AGAIN}.")
     return table
 
 
 def _best_run(runs: dict[Path, list[dict[str, Any]]]) -> Path:
     scores = {run: ranking(rows)["val_spearman"][0] for run, rows in runs.items()}
-    return max(scores, key=lambda run: (scores[run] == scores[run], scores[run]))  # NaN is below every number
+    return max(scores, key=lambda run: (scores[run] == scores[run], scores[run]))  # NaN ranks below all numbers

@@ -1,4 +1,4 @@
-"""Dataclasses to class-path trees and back: what stands in a YAML file, and what stands in a checkpoint."""
+"""Dataclasses to class-path trees and back, as YAML files and checkpoints hold them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datasets.files.described import from_config as from_config
 
 
 def to_config(thing: Any) -> dict[str, Any]:
-    """`{class_path, init_args}` of a dataclass, nested ones alike; values are plain."""
+    """Convert a dataclass, with nested ones, to `{class_path, init_args}` of plain values."""
     cls = type(thing)
     args = {f.name: _plain(getattr(thing, f.name)) for f in fields(thing) if f.init}
     return {"class_path": f"{cls.__module__}.{cls.__qualname__}", "init_args": args}

@@ -1,4 +1,4 @@
-"""Several predictors of one kind, different in their seeds only."""
+"""`Ensemble`: the mean of predictors that differ in their seeds only."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class Ensemble(Regressor):
-    """The mean of several members' predictions, taken on the label scale; how far they differ is their uncertainty
-    (deep ensembles: Lakshminarayanan et al., NeurIPS 2017).
+    """Mean of several members' predictions on the label scale (Lakshminarayanan et al., "Simple and Scalable Predictive
+    Uncertainty Estimation using Deep Ensembles", NeurIPS 2017).
 
     Attributes:
-        member: what is repeated; metric, scale and encoder are its own, its seed is counted up.
-        size: how many members.
+        member: the first member, with its metric, scale and encoder; the others have the seeds after its seed.
+        size: number of members.
     """
 
     metric: str = field(init=False)
@@ -44,8 +44,8 @@ class Ensemble(Regressor):
 
     @classmethod
     def examples(cls) -> list[Self]:
-        few, many = XGBoost.examples()
-        return [cls(member=few, size=3), cls(member=MLP.examples()[0], size=3), cls(member=many, size=2)]
+        quick, thorough = XGBoost.examples()
+        return [cls(member=quick, size=3), cls(member=MLP.examples()[0], size=3), cls(member=thorough, size=2)]
 
     def _members(self) -> list[Regressor]:
         first = self.member.seed  # type: ignore[attr-defined]
@@ -69,14 +69,14 @@ class Ensemble(Regressor):
 
         if not isinstance(self.member, Relaxable):
             raise InputError(f"{type(self.member).__name__} has no answers for relaxed architectures; MLP has.")
-        said = torch.stack([member.predict_relaxed(p, device) for member in self.members_])  # type: ignore[attr-defined]
-        return said.log().mean(dim=0).exp() if self.scale.kind == "log" else said.mean(dim=0)
+        predicted = torch.stack([member.predict_relaxed(p, device) for member in self.members_])  # type: ignore[attr-defined]
+        return predicted.log().mean(dim=0).exp() if self.scale.kind == "log" else predicted.mean(dim=0)
 
     def state(self) -> dict[str, Any]:
         return {"members": [member.state() for member in self.members_]}
 
     def restore(self, state: dict[str, Any]) -> None:
-        if self.size != len(state["members"]):  # before so many are made
+        if self.size != len(state["members"]):  # before members are built
             raise ValueError(f"{len(state['members'])} members, not {self.size}")
         self.members_ = self._members()
         for member, part in zip(self.members_, state["members"], strict=True):

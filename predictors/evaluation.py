@@ -1,4 +1,4 @@
-"""Scoring a fitted predictor on the parts of a split: rows of metrics, and every prediction."""
+"""Scores of a fitted predictor on the parts of a split: rows of metrics, and a table of all predictions."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from predictors.metrics import LEAST, report
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a predictor says of one device of a table.
+class DevicePredictions:
+    """Predictions of one device beside its measurements.
 
     Attributes:
-        predictor: what said it: the fitted one, or that adapted to the device.
-        device: whose; None for a metric of no device.
-        measured: [A], NaN where unknown.
-        predicted: [A].
-        scored: [A], False for what was learnt from.
-        columns: how long that took; they join each row.
+        predictor: the fitted predictor, or the one that was adapted to the device.
+        device: None for a metric of no device.
+        measured: [A] in the metric's unit, NaN where unknown.
+        predicted: [A] in the metric's unit.
+        scored: [A], False for samples that the predictor was adapted by.
+        columns: durations, added to each row: `adapt_ms`, `predict_cpu_s`.
     """
 
     predictor: Predictor
@@ -38,45 +38,45 @@ class Answer:
 
 
 def evaluate(predictor: Predictor, parts: Parts, about: dict[str, Any]) -> tuple[list[dict], pd.DataFrame]:
-    """Score `val` and `test`. To test devices that it was not fitted on, the predictor is adapted first, by
-    `parts.samples` architectures of each, on which it is then not scored.
+    """Score a predictor on `val` and `test`. On test devices that it was not fitted on, it is adapted first, by
+    `parts.samples` architectures per device, which are excluded from the scores.
 
     Args:
-        predictor: a fitted one.
-        parts: of the split it was fitted on.
-        about: columns that every row repeats (dataset, predictor, seed, fit_cpu_s, ...); `seed` draws samples.
+        predictor: fitted on `parts.train`.
+        parts: of a split.
+        about: columns that every row repeats (dataset, predictor, seed, fit_cpu_s, ...); `seed` draws the samples.
 
     Returns:
-        Rows, one for each set, device and cells (`all`, and `connected`: only those with a path from input to
-        output), and a table of metric, set, key, device, measured and predicted values. Over fewer than
-        `metrics.LEAST` cells, `n`, correlations and r2 are undefined (None).
+        Rows, one per set, device and selection of cells (`all`, and `connected`: those with a path from input to
+        output), and a table of metric, set, key, device, measured and predicted values. With `n` below
+        `metrics.LEAST`, correlations and r2 are undefined (None).
     """
     rows: list[dict] = []
     tables = []
     for name, part in (("val", parts.val), ("test", parts.test)):
         connected = part.architectures.space.connected(part.architectures)
-        for answer in _answers(predictor, part, parts, about["seed"]):
-            device = answer.device.name if answer.device else ""
-            rows += score({**about, "set": name, "device": device}, answer, connected)
-            kept = {"measured": answer.measured, "predicted": answer.predicted}
+        for result in _predictions(predictor, part, parts, about["seed"]):
+            device = result.device.name if result.device else ""
+            rows += score_rows({**about, "set": name, "device": device}, result, connected)
+            kept = {"measured": result.measured, "predicted": result.predicted}
             table = pd.DataFrame({"set": name, "key": part.architectures.keys, "device": device, **kept})
-            tables.append(table[answer.scored].dropna(subset="measured"))
+            tables.append(table[result.scored].dropna(subset="measured"))
     return rows, pd.concat(tables, ignore_index=True).assign(metric=predictor.metric)
 
 
-def score(about: dict[str, Any], answer: Answer, connected: np.ndarray) -> list[dict[str, Any]]:
-    """Rows of one device: of all its cells that are scored, and of the connected ones [A] among them."""
+def score_rows(about: dict[str, Any], result: DevicePredictions, connected: np.ndarray) -> list[dict[str, Any]]:
+    """Two rows of one device: over all scored cells, and over those of them that are connected (mask [A])."""
     rows = []
-    for cells, chosen in (("all", answer.scored), ("connected", answer.scored & connected)):
-        scores = report(answer.measured[chosen], answer.predicted[chosen])
+    for cells, chosen in (("all", result.scored), ("connected", result.scored & connected)):
+        scores = report(result.measured[chosen], result.predicted[chosen])
         if (scores["n"] or 0) < LEAST:
             scores |= dict.fromkeys(("spearman", "kendall", "r2"))
-        rows.append({**about, "cells": cells, **answer.columns, **scores})
+        rows.append({**about, "cells": cells, **result.columns, **scores})
     return rows
 
 
-def _answers(predictor: Predictor, part: Measurements, parts: Parts, seed: int) -> Iterator[Answer]:
-    """What it says of each device of a part; of those that it was fitted on, in one go."""
+def _predictions(predictor: Predictor, part: Measurements, parts: Parts, seed: int) -> Iterator[DevicePredictions]:
+    """Predictions per device of a part; those of all fitted devices are computed at once."""
     measured, every = part.matrix(predictor.metric), np.ones(len(part.architectures), bool)
     new = [device.name for device in new_devices(parts)]
     if len(new) < max(1, len(part.devices)):
@@ -85,8 +85,8 @@ def _answers(predictor: Predictor, part: Measurements, parts: Parts, seed: int) 
         columns = {"predict_cpu_s": time.process_time() - start}
     for j, device in enumerate(part.devices or (None,)):
         if device is None or device.name not in new:
-            said = predicted[:, predictor.column(device)]
-            yield Answer(predictor, device, measured[:, j], said, every, columns)
+            column = predicted[:, predictor.column(device)]
+            yield DevicePredictions(predictor, device, measured[:, j], column, every, columns)
         else:
             rng = np.random.default_rng([seed, 0, parts.samples])
             yield learn_device(predictor, part.where(devices=[device.name]), parts.samples, parts.sampler, rng)
@@ -96,20 +96,20 @@ def _answers(predictor: Predictor, part: Measurements, parts: Parts, seed: int) 
 
 
 def new_devices(parts: Parts) -> list[Device]:
-    """The devices of the test that nothing is learnt of."""
+    """Test devices without training measurements."""
     known = {device.name for device in parts.train.devices}
     return [device for device in parts.test.devices if device.name not in known]
 
 
-def check_answers(predictor: Predictor, parts: Parts) -> None:
-    """Check before the fit that a predictor can answer for each device of the test.
+def check_new_devices(predictor: Predictor, parts: Parts) -> None:
+    """Check before the fit that a predictor can be adapted to each new device of the test set.
 
     Raises:
-        InputError: it cannot learn a device that it is not fitted on; or it needs more samples or other numbers of it;
-            or no architecture would be left to score.
+        InputError: the predictor has no `adapt`, or needs more samples or other specifications of a device; or no
+            architecture would be left to score.
     """
     for device in new_devices(parts):
-        check_learns(predictor, device, parts.samples)
+        adaptable(predictor, device, parts.samples)
         part = parts.test.where(devices=[device.name])
         count = int((~np.isnan(part.matrix(predictor.metric))).sum())
         if count <= parts.samples:
@@ -119,16 +119,16 @@ def check_answers(predictor: Predictor, parts: Parts) -> None:
             )
 
 
-def check_learns(predictor: Predictor, device: Device, samples: int) -> Adaptable:
-    """The predictor, if it can learn a device that it is not fitted on from so many samples.
+def adaptable(predictor: Predictor, device: Device, samples: int) -> Adaptable:
+    """The predictor itself, if `samples` measurements of a new device suffice to adapt it.
 
     Raises:
-        InputError: it cannot.
+        InputError: they do not, or it has no `adapt`.
     """
     if not isinstance(predictor, Adaptable):
         raise InputError(
             f"{type(predictor).__name__} answers only for devices that it is fitted on, not for {device.name}: it has "
-            "no `adapt`; take one that learns new devices, as configs/predictors/conditioned.yaml does."
+            "no `adapt`; choose one that learns new devices, such as configs/predictors/conditioned.yaml."
         )
     predictor.check_new_device(device, samples)
     return predictor
@@ -136,21 +136,21 @@ def check_learns(predictor: Predictor, device: Device, samples: int) -> Adaptabl
 
 def learn_device(
     predictor: Predictor, table: Measurements, samples: int, sampler: str, rng: np.random.Generator
-) -> Answer:
-    """Adapt to a new device, and predict all its architectures.
+) -> DevicePredictions:
+    """Adapt to a new device and predict all architectures of a table.
 
     Args:
         predictor: fitted on other devices.
-        table: of the one device; nothing but its samples reaches the predictor.
-        samples: how many measured architectures to learn from; 0: none, the device's published numbers only.
+        table: measurements of one device; only the samples reach the predictor.
+        samples: number of measured architectures to adapt by; 0: the device's published specifications only.
         sampler: `random`, else the predictor's own `choose`.
-        rng: draws them.
+        rng: draws the samples.
 
     Raises:
-        InputError: it asks for samples that were not measured; or it cannot learn the device.
+        InputError: it chooses architectures that were not measured, or cannot learn the device.
     """
     (device,), archs = table.devices, table.architectures
-    learner = check_learns(predictor, device, samples)
+    learner = adaptable(predictor, device, samples)
     truth = table.matrix(predictor.metric)[:, 0]
     known = np.flatnonzero(~np.isnan(truth))
     chosen = known[:0]
@@ -171,4 +171,4 @@ def learn_device(
     columns["predict_cpu_s"] = time.process_time() - start
     scored = np.ones(len(truth), bool)
     scored[chosen] = False
-    return Answer(new, device, truth, predicted, scored, columns)
+    return DevicePredictions(new, device, truth, predicted, scored, columns)

@@ -1,4 +1,4 @@
-"""ONNX in and out: a file that answers in the metric's unit with nothing but onnxruntime and our encoders."""
+"""Export of predictors to ONNX, and `OnnxPredictor`, which runs such files without torch."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from datasets.files.checkpoint import MOST_BYTES, digest
+from datasets.files.digest import MOST_BYTES, digest
 from datasets.files.reading import existing
 from datasets.files.writing import write_bytes
 from datasets.records import Architectures, Cost, CostModel, Device, InputError
 from predictors.base import Predictor, rebuild
-from predictors.onnx_check import check_graph, digest_of, with_digest
+from predictors.onnx_check import check_graph, digest_matches, with_digest
 from predictors.regressor import Inputs, Regressor
 
 OPSET = 18
 IR_VERSION = 10
 TOLERANCE = 1e-4
-"""Largest difference between a predictor and its export that passes the check, relative to the prediction, or to a
-hundredth of the mean prediction where that is larger: a line may cross zero."""
+"""Largest accepted difference between a predictor and its export, relative to the prediction, or to a hundredth of the
+mean prediction where that is larger (linear predictors may be near zero)."""
 
 
 def export(predictor: Predictor, path: Path, checked: int = 200) -> None:
@@ -30,13 +30,13 @@ def export(predictor: Predictor, path: Path, checked: int = 200) -> None:
     Inputs are the encoder's arrays with a free batch dimension; the output is `<metric>` [batch, devices].
 
     Args:
-        predictor: a fitted one.
+        predictor: fitted.
         path: of the file.
-        checked: random architectures whose predictions are compared before the file is written.
+        checked: number of random architectures whose predictions are compared before the file is written.
 
     Raises:
-        InputError: this kind of predictor has no ONNX form.
-        RuntimeError: the exported file does not compute what the predictor does; nothing is written.
+        InputError: this class of predictor has no ONNX form.
+        RuntimeError: predictions of the exported model differ; nothing is written.
     """
     if not isinstance(predictor, Regressor):
         raise InputError(f"A {type(predictor).__name__} has no ONNX form; keep its predictor.pt.")
@@ -46,22 +46,22 @@ def export(predictor: Predictor, path: Path, checked: int = 200) -> None:
     entry = model.metadata_props.add()
     entry.key, entry.value = "gnomon", json.dumps(predictor.metadata())
     content = with_digest(model.SerializeToString(deterministic=True))
-    got = OnnxPredictor(content, "the export").predict_all(archs)
-    wanted = predictor.predict_all(archs)
-    floor = np.abs(wanted).mean(axis=0) / 100
-    error = float(np.max(np.abs(got - wanted) / np.maximum(np.abs(wanted), floor)))
+    exported = OnnxPredictor(content, "the export").predict_all(archs)
+    reference = predictor.predict_all(archs)
+    floor = np.abs(reference).mean(axis=0) / 100
+    error = float(np.max(np.abs(exported - reference) / np.maximum(np.abs(reference), floor)))
     if not error <= TOLERANCE:
         raise RuntimeError(f"The ONNX export differs from the predictor by {error:.2g} relative; it was not written.")
     write_bytes(path, content)
 
 
 def vector_model(nodes: Sequence[Any], tensors: Mapping[str, np.ndarray], x: Inputs) -> Any:
-    """A model from `x` [batch, features] to `z` [batch, D].
+    """Build an ONNX model from `x` [batch, features] to `z` [batch, D].
 
     Args:
         nodes: in order; the last one writes `z`.
         tensors: constants by name.
-        x: an example input.
+        x: example inputs.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -77,7 +77,7 @@ def vector_model(nodes: Sequence[Any], tensors: Mapping[str, np.ndarray], x: Inp
 
 
 def append_inverse_scale(model: Any, predictor: Regressor) -> None:
-    """Put the inverse of a predictor's label scale behind its network; the output is then called as the metric is."""
+    """Append the inverse of a predictor's label scale to its model; the output is then named after the metric."""
     from onnx import TensorProto, helper, numpy_helper
 
     graph = model.graph
@@ -95,8 +95,7 @@ def append_inverse_scale(model: Any, predictor: Regressor) -> None:
 
 
 def joined(models: Sequence[Any], share_inputs: bool) -> Any:
-    """One model with the outputs of all, whose names start with m0_, m1_, ...; those of the inputs too unless they are
-    shared."""
+    """Merge models side by side. Names get the prefixes m0_, m1_, ...; those of inputs only if they are not shared."""
     from onnx import compose, helper
 
     parts = [compose.add_prefix(model, f"m{i}_", rename_inputs=not share_inputs) for i, model in enumerate(models)]
@@ -116,7 +115,7 @@ def joined(models: Sequence[Any], share_inputs: bool) -> Any:
 
 
 def weighted_sum(model: Any, weights: np.ndarray, bias: np.ndarray) -> Any:
-    """Make `z` = sum of the model's outputs [batch, D], weighted [M, D], plus a bias [D] its only output."""
+    """Replace the M outputs [batch, D] of a model by `z`, their sum with weights [M, D] plus a bias [D]."""
     from onnx import TensorProto, helper, numpy_helper
 
     graph, terms = model.graph, []
@@ -136,22 +135,22 @@ class OnnxPredictor(CostModel):
 
     Args:
         content: of the file.
-        where: it stands, for the sentences.
+        where: name of the file, for error messages.
 
     Raises:
-        InputError: a truncated, damaged, foreign or edited file, or one that would take too much memory.
+        InputError: the file is truncated, damaged, foreign or edited, or would take too much memory.
     """
 
     def __init__(self, content: bytes, where: str) -> None:
         import onnx
 
-        right = digest_of(content)
-        if right is None:
+        intact = digest_matches(content)
+        if intact is None:
             raise InputError(
                 f"{where} is truncated, or no ONNX file that this version of Gnomon exported: no digest of its content "
                 "stands at its end; export it again."
             )
-        if not right:
+        if not intact:
             raise InputError(f"{where} is damaged, its content does not match its digest; copy or export it again.")
         try:
             model = onnx.load_model_from_string(content)
@@ -169,7 +168,7 @@ class OnnxPredictor(CostModel):
         self.metric = self._description.metric
         self.space_ = self._description.space_
         self.devices_ = self._description.devices_
-        self._wanted = [i.name for i in model.graph.input]
+        self._inputs = [i.name for i in model.graph.input]
         try:
             inputs = self.encode(self.space_.sample(2, np.random.default_rng(0)))
             check_graph(model, inputs, self.metric, max(1, len(self.devices_)), self._description.chunk)
@@ -178,33 +177,33 @@ class OnnxPredictor(CostModel):
                 raise ValueError("predictions are no numbers")
         except InputError:
             raise
-        except Exception as error:  # nor do those of shapes and onnxruntime's
+        except Exception as error:  # likewise those of onnx and onnxruntime
             raise InputError(f"The graph in {where} does not fit its description; was it edited?") from error
 
     @staticmethod
     def load(path: Path) -> OnnxPredictor:
-        """Read an exported file; a damaged or foreign one raises `InputError`."""
+        """Read an exported file; raises `InputError` where it is missing, damaged or foreign."""
         path = existing(path, "name a predictor that was exported")
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{path} has {path.stat().st_size:,} bytes, more than the {MOST_BYTES:,} that are read.")
         return OnnxPredictor(path.read_bytes(), str(path))
 
     def run(self, inputs: Inputs) -> np.ndarray:
-        """The network alone: predictions [A, D] from encoded architectures."""
-        return self._session.run(None, {name: inputs[name] for name in self._wanted})[0]
+        """Predictions [A, D] from encoded architectures."""
+        return self._session.run(None, {name: inputs[name] for name in self._inputs})[0]
 
     def predict_all(self, archs: Architectures, chunk: int = 0) -> np.ndarray:
-        """Predictions [A, D] on every device, in the metric's unit."""
+        """Predictions [A, D] on all devices, in the metric's unit."""
         size = chunk or self._description.chunk
         parts = [self.run(self.encode(archs[i : i + size])) for i in range(0, len(archs), size)]
         return np.concatenate(parts) if parts else np.empty((0, max(1, len(self.devices_))))
 
     def predict(self, archs: Architectures, device: Device | None = None) -> np.ndarray:
-        """Predictions [A] on one device it was fitted on."""
+        """Predictions [A] on one fitted device, in the metric's unit."""
         return self.predict_all(archs)[:, self._description.column(device)]
 
     def on(self, device: Device | None, metric: str = "latency_ms") -> Cost:
-        """The prediction as a cost."""
+        """The predictions on one device as a cost."""
         if metric != self.metric:
             raise InputError(f"This predictor predicts {self.metric}, not {metric}.")
         self._description.column(device)
@@ -212,15 +211,15 @@ class OnnxPredictor(CostModel):
 
 
 def session(content: bytes) -> Any:
-    """An onnxruntime session of a serialised model that was looked at, on one thread of the CPU."""
+    """Open an onnxruntime session of a checked, serialised model, on one thread of the CPU."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    options.log_severity_level = 4  # what it has to say comes as an exception
+    options.log_severity_level = 4  # errors are raised as exceptions too
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def load_predictor(path: Path) -> Predictor | OnnxPredictor:
-    """A saved (`.pt`) or exported (`.onnx`) predictor."""
+    """Load a saved (`.pt`) or exported (`.onnx`) predictor."""
     return OnnxPredictor.load(path) if Path(path).suffix == ".onnx" else Predictor.load(path)

@@ -1,4 +1,4 @@
-"""Figures of reports; each function returns a matplotlib figure and looks at nothing but the table it is given."""
+"""Figures of reports, as functions from tables to matplotlib figures."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ COLOURS = (BLUE, ORANGE, "#3a9a5b", "#8a5bb5", "#c2453c", "#6b6f76", "#d9b52b", 
 
 
 def scatter(predictions: pd.DataFrame, unit: str, panel: str = "device") -> Figure:
-    """Measured against predicted, one panel a device (or what another column tells apart), with the diagonal and the
-    band of +-10 %."""
+    """Measured against predicted values, one panel per value of column `panel`, with the diagonal and a band of +-10
+    %."""
     devices = list(dict.fromkeys(predictions[panel]))
     figure, axes = grid(len(devices))
     for axis, device in zip(axes, devices, strict=False):
@@ -41,7 +41,7 @@ def scatter(predictions: pd.DataFrame, unit: str, panel: str = "device") -> Figu
 
 
 def errors(predictions: pd.DataFrame) -> Figure:
-    """Distribution of the relative error, one panel a device; the outermost bins hold all beyond 30 %."""
+    """Histograms of relative errors, one panel per device; the outermost bins hold all errors beyond 30 %."""
     devices = list(dict.fromkeys(predictions["device"]))
     figure, axes = grid(len(devices), height=2.8)
     bins = np.linspace(-30, 30, 61)
@@ -56,7 +56,7 @@ def errors(predictions: pd.DataFrame) -> Figure:
 
 
 def device_bars(rows: pd.DataFrame) -> Figure:
-    """Spearman and the share within +-10 %, one group of bars a device, one colour a predictor."""
+    """Spearman and the share within +-10 %, one group of bars per device, one colour per predictor."""
     devices, names = list(dict.fromkeys(rows["device"])), list(dict.fromkeys(rows["predictor"]))
     bars = len(devices) * len(names)
     many = bars > 24
@@ -88,8 +88,8 @@ def device_bars(rows: pd.DataFrame) -> Figure:
 
 
 def learning_curves(rows: pd.DataFrame) -> Figure:
-    """Spearman and the share within +-10 % over the number of labels, one line a predictor; bars reach from the worst
-    to the best seed."""
+    """Spearman and the share within +-10 % over the number of labels, one line per predictor; error bars span the
+    seeds."""
     figure, axes = grid(2, width=5.2, height=3.4)
     for axis, column, title in zip(axes, ("spearman", "within_10"), ("Spearman", "share within ±10 %"), strict=True):
         for i, name in enumerate(dict.fromkeys(rows["predictor"])):

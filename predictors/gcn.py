@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class GCN(NeuralPredictor):
-    """Our default: narrower than BRP-NAS's, with residual convolutions that look along the edges both ways.
+    """Graph convolutional network, narrower than BRP-NAS's, with residual convolutions along both directions of edges.
 
     Attributes:
         encoder: architectures to graphs.
         hidden: width of the convolutions.
-        layers: how many of them.
+        layers: number of convolutions.
         dropout: share of activations dropped while training.
     """
 
@@ -39,8 +39,9 @@ class GCN(NeuralPredictor):
 
 @dataclass
 class BrpGCN(GCN):
-    """The GCN of BRP-NAS (Dudziak et al., NeurIPS 2020): four layers of 600, read out at the global node, which must be
-    node 0; trained by our loop. Its encoding prunes dead branches; ours keeps them unless `encoder.pruned` is set."""
+    """The GCN of BRP-NAS (Dudziak et al., "BRP-NAS: Prediction-based NAS using GCNs", NeurIPS 2020), trained here by
+    `TrainingLoop`: four layers of width 600, read out at the global node, which must be node 0. BRP-NAS prunes dead
+    branches of cells; here they are kept unless `encoder.pruned` is set."""
 
     learning_rate: float = 4e-4
     weight_decay: float = 5e-4

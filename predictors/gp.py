@@ -1,4 +1,4 @@
-"""Gaussian processes: the most that few labels tell, and how sure that is."""
+"""Gaussian-process regression, for few labels and predictive distributions."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 PRIOR = 3.0
-"""Standard deviation of the logarithms of hyperparameters around where their search starts: keeps those sane that the
-labels tell nothing about."""
+"""Prior standard deviation of the logarithms of hyperparameters, for those that labels do not determine."""
 
 
 @dataclass
 class GaussianProcess(Regressor):
-    """Exact Gaussian-process regression, one a device (Rasmussen and Williams, 2006, chapters 2 and 5).
+    """Exact Gaussian-process regression, one per device (Rasmussen and Williams, "Gaussian Processes for Machine
+    Learning", 2006, chapters 2 and 5).
 
-    The kernel is a constant plus, for each block of the vector (what `Joined` joins; else the whole is one), a linear
-    and a squared exponential one, plus noise. Their weights and length scales maximise the marginal likelihood.
+    The kernel is a constant plus a linear and a squared exponential kernel per block of features (a part of a `Joined`
+    encoder, or the whole vector), plus noise. Variances and length scales maximise the marginal likelihood.
 
     Attributes:
-        encoder: the vector; by default decisions and physical totals, as `Joined` has them.
-        most: hyperparameters are found on at most so many labels a device; predictions rest on all.
-        floor: the least variance of the noise, as a share of the labels'.
+        encoder: gives the features; by default those of `Joined`: decisions and physical totals.
+        most: largest number of labels per device that hyperparameters are fitted to; predictions use all labels.
+        floor: least variance of the noise, relative to that of the labels.
     """
 
     encoder: VectorEncoder = field(default_factory=Joined)
@@ -58,8 +58,8 @@ class GaussianProcess(Regressor):
         self.theta_, self.alpha_ = np.empty((z.shape[1], 2 + 3 * blocks)), np.zeros(z.shape)
         for device, known in enumerate(self.known_.T):
             rows = np.flatnonzero(known)
-            few = rng.permutation(rows)[: self.most]
-            self.theta_[device] = maximise_evidence(self._blocks(self.x_[few]), z[few, device], self.floor)
+            subset = rng.permutation(rows)[: self.most]
+            self.theta_[device] = maximise_evidence(self._blocks(self.x_[subset]), z[subset, device], self.floor)
             log(f"hyperparameters of device {device}: {np.round(self.theta_[device], 1).tolist()}")
             self.alpha_[rows, device] = cho_solve((self._cholesky(device), True), z[rows, device])
 
@@ -91,7 +91,7 @@ class GaussianProcess(Regressor):
         return np.stack(columns, axis=1)
 
     def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
-        """Normal distributions [A] of new measurements on one device, on the scale of its labels."""
+        """Normal distributions [A], on the label scale, of new measurements on one device."""
         column = self.column(device)
         encoded = self.encode(archs)
         x, a = self.x_[self.known_[:, column]], (encoded["x"] - self.center_) / self.width_
@@ -134,7 +134,7 @@ class GaussianProcess(Regressor):
             raise ValueError("blocks or hyperparameters are out of range")
 
     def to_onnx(self, x: Inputs) -> Any:
-        """Linear kernels become one line a device; each squared exponential one a device and block."""
+        """ONNX model: linear kernels become one linear model per device; squared exponential ones remain."""
         from onnx import TensorProto, helper, numpy_helper
 
         from predictors.export import vector_model
@@ -188,11 +188,11 @@ class GaussianProcess(Regressor):
 
 
 def maximise_evidence(blocks: list[np.ndarray], y: np.ndarray, floor: float) -> np.ndarray:
-    """Hyperparameters under which standardised labels [n] are most likely, a weak prior on their logarithms added.
+    """Maximise the marginal likelihood of standardised labels [n] under a weak prior on the hyperparameters.
 
     Returns:
-        Logarithms: of the constant's variance, of the noise, and of each block's linear variance, squared-exponential
-        variance and length scale.
+        Logarithms of: the variance of the constant, that of the noise, and per block the variance of the linear kernel,
+        the variance of the squared exponential kernel and its length scale.
     """
     import torch
     from scipy.optimize import minimize

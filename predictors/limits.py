@@ -1,4 +1,4 @@
-"""The least and the most that a hyperparameter may be: beyond, nothing is learnt, or memory and patience end first."""
+"""Ranges of hyperparameters; values outside learn nothing, or exhaust memory and time."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "floor": (0, 1_000),
     "divergence": (0, 1_000),
 }
-"""By the names of fields; both ends are allowed."""
+"""Inclusive ranges by name of the field."""
 
 
 def check_limits(predictor: Any) -> None:
-    """Raise an `InputError` where a field of a predictor is outside of `LIMITS`, or no number at all."""
+    """Raise `InputError` where a field of a predictor is outside of `LIMITS`, or NaN."""
     for f in fields(predictor):
         if f.name not in LIMITS or not f.init:
             continue

@@ -1,4 +1,4 @@
-"""The baselines that everything else has to beat: a constant, a line on FLOPs, and LETI's two lines."""
+"""Linear baselines: the mean, least squares on FLOPs, and LETI's two clusters."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from predictors.scaling import Scale
 
 @dataclass
 class Linear(Regressor):
-    """Least squares on a vector, one line a device.
+    """Least squares on encoded vectors, one model per device.
 
     Attributes:
-        encoder: the vector; by default FLOPs, LETI's first baseline.
+        encoder: gives the features; by default FLOPs, LETI's first baseline.
     """
 
     scale: Scale = field(default_factory=lambda: Scale("linear"))
@@ -54,10 +54,10 @@ class Linear(Regressor):
 
 @dataclass
 class Mean(Linear):
-    """The mean of the training labels, whatever the architecture: the floor of every comparison.
+    """Predicts the mean of the training labels per device.
 
     Attributes:
-        encoder: any; it is not looked at.
+        encoder: ignored.
     """
 
     learns_to: ClassVar[float] = float("inf")
@@ -68,20 +68,20 @@ class Mean(Linear):
 
 @dataclass
 class BetterFlops(Regressor):
-    """LETI's "Better FLOPs" (section 3.2): two clusters by peak memory, and a line on FLOPs in each.
+    """LETI's "Better FLOPs" (section 3.2): two clusters by peak memory, with least squares on FLOPs in each.
 
-    The threshold, one a device, minimises the sum of the labels' variances in the clusters, as the paper says, over all
-    that leave each cluster at least `least` architectures; where there is none, one line serves all.
+    The threshold of each device minimises the sum of the variances of labels in the clusters, as in the paper, with at
+    least `least` architectures per cluster; without such a threshold there is one cluster.
 
     Attributes:
-        least: training architectures a cluster.
+        least: smallest number of training architectures per cluster.
     """
 
     scale: Scale = field(default_factory=lambda: Scale("linear"))
     encoder: VectorEncoder = field(init=False, default_factory=lambda: Totals(("flops", "peak_bytes")))
     least: int = 3
 
-    learns_to: ClassVar[float] = 0.15  # of labels that are not of FLOPs alone
+    learns_to: ClassVar[float] = 0.15  # labels do not depend on FLOPs only
 
     @classmethod
     def examples(cls) -> list[Self]:
@@ -109,7 +109,7 @@ class BetterFlops(Regressor):
 
     def restore(self, state: dict[str, Any]) -> None:
         devices = len(self.scale.mean_)
-        self.thresholds_ = array(state["thresholds"], devices, finite=False)  # infinity: one line serves all
+        self.thresholds_ = array(state["thresholds"], devices, finite=False)  # infinity: one cluster
         self.lines_ = array(state["lines"], 2, 3, devices)
 
     def to_onnx(self, x: Inputs) -> Any:
@@ -131,11 +131,11 @@ class BetterFlops(Regressor):
 
 
 def best_threshold(peak: np.ndarray, y: np.ndarray, least: int) -> float:
-    """The number between two peaks that minimises the sum of the variances of `y` on either side; infinity where none
-    leaves `least` on both."""
+    """Threshold of `peak` [n] that minimises the sum of the variances of `y` [n] on both sides, with at least `least`
+    values on each; infinity where there is none."""
     order = np.argsort(peak, kind="stable")
     peak, y = peak[order], y[order] - y.mean()
-    counts = np.arange(1, len(y))  # on the low side
+    counts = np.arange(1, len(y))  # below the threshold
     possible = (np.diff(peak) > 0) & (counts >= least) & (len(y) - counts >= least)
     if not possible.any():
         return float("inf")
@@ -148,6 +148,6 @@ def best_threshold(peak: np.ndarray, y: np.ndarray, least: int) -> float:
 
 
 def _line(a: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Least squares over the labels that are known; all zeros if there are none."""
+    """Least squares over known labels; zeros without any."""
     known = ~np.isnan(y)
     return np.linalg.lstsq(a[known], y[known], rcond=None)[0]

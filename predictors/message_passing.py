@@ -1,4 +1,4 @@
-"""Networks of torch-geometric's layers: batches of its `Data` in, padded graphs where they are exported to ONNX."""
+"""`MessagePassingPredictor`: base class of networks with torch-geometric's layers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class MessagePassingPredictor(NeuralPredictor):
-    """A network whose `forward(x, edge_index, batch)` is made of torch-geometric's layers; `_network` gives it.
+    """A network of torch-geometric's layers, called as `forward(x, edge_index, batch)`; subclasses define `_network`.
+
+    ONNX files hold it as a network over padded graphs (`padded_graphs.py`).
 
     Attributes:
         encoder: architectures to graphs.
@@ -46,7 +48,7 @@ class MessagePassingPredictor(NeuralPredictor):
 
 
 class GraphBatches:
-    """Batches of `Data` from torch-geometric's loader, each with its labels; an epoch is one pass over it."""
+    """Batches of torch-geometric's `Data` with labels; each iteration is one epoch."""
 
     def __init__(self, x: Inputs, z: np.ndarray, size: int, shuffle: bool) -> None:
         from torch_geometric.loader import DataLoader

@@ -1,4 +1,4 @@
-"""How good predictions are, and how a number is written."""
+"""Metrics of predictions, and the format of numbers."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 METRICS = ("spearman", "kendall", "mae", "rmse", "r2", "mape", "within_1", "within_5", "within_10")
 
 LEAST = 10
-"""Fewest pairs over which a rank correlation, or the r2 of a device, is reported and ranked."""
+"""Least number of pairs over which rank correlations and r2 are reported."""
 
 
 def report(measured: np.ndarray, predicted: np.ndarray) -> dict[str, float | int | None]:
-    """One row of metrics for measured and predicted values [n]; pairs with a NaN measurement do not count.
+    """Metrics of measured and predicted values [n]; pairs with a NaN measurement are ignored.
 
     Returns:
-        n; spearman; kendall (tau-b: ties allowed); mae and rmse in the metric's unit; r2; mape and within_1, within_5,
-        within_10 (shares of predictions at most that many percent off) as fractions. What is undefined, such as the
-        rank correlation of a constant prediction, is None.
+        n; spearman; kendall (tau-b); mae and rmse in the metric's unit; r2; mape as a fraction; within_1, within_5 and
+        within_10, the shares of predictions with relative errors of at most 1, 5 and 10 %, as fractions. Undefined
+        metrics, such as the rank correlation of a constant prediction, are None.
     """
     from scipy.stats import kendalltau, spearmanr
 
@@ -28,7 +28,7 @@ def report(measured: np.ndarray, predicted: np.ndarray) -> dict[str, float | int
         return {"n": 0, **dict.fromkeys(METRICS)}
     error = p - y
     with warnings.catch_warnings(), np.errstate(divide="ignore", invalid="ignore"):
-        warnings.simplefilter("ignore")  # constant inputs: the correlation is NaN, and said to be undefined below
+        warnings.simplefilter("ignore")  # of constant inputs; the correlation is NaN, reported as None
         relative = np.abs(error) / np.abs(y)
         row = {
             "spearman": spearmanr(y, p).statistic if len(y) > 1 else np.nan,
@@ -37,12 +37,12 @@ def report(measured: np.ndarray, predicted: np.ndarray) -> dict[str, float | int
             "rmse": np.sqrt((error**2).mean()),
             "r2": 1 - (error**2).sum() / ((y - y.mean()) ** 2).sum() if len(y) > 1 else np.nan,
             "mape": relative.mean(),
-            # Half a billionth more than the bound: 1.1 is 10 % off 1.0, whatever binary fractions say.
+            # Tolerance for rounding: 1.1 is 10 % off 1.0.
             **{f"within_{k}": (relative <= k / 100 + 5e-10).mean() for k in (1, 5, 10)},
         }
     return {"n": len(y), **{name: float(row[name]) if np.isfinite(row[name]) else None for name in METRICS}}
 
 
 def plain(value: float, digits: int = 4) -> str:
-    """A number with so many significant digits, as a plain decimal."""
+    """Format a number with `digits` significant digits, without an exponent."""
     return np.format_float_positional(float(f"{value:.{digits}g}"), trim="-")

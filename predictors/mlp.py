@@ -1,4 +1,4 @@
-"""A multilayer perceptron on vectors."""
+"""Multilayer perceptron on encoded vectors."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 @dataclass
 class MLP(NeuralPredictor):
-    """Dense layers with ReLU on standardised features; several devices share all but the last layer.
+    """Dense layers with ReLU on standardised features; devices share all but the last layer.
 
     Attributes:
         encoder: architectures to vectors.
         hidden: width of the layers.
-        layers: how many of them before the output.
+        layers: number of hidden layers.
         dropout: share of activations dropped while training.
     """
 

@@ -1,4 +1,4 @@
-"""Neural predictors: what all nets share. Lightning trains them and shows nowhere else."""
+"""Base classes of neural predictors; Lightning trains them (`training.py`)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from predictors.regressor import Inputs, Regressor
 if TYPE_CHECKING:
     from torch import nn
 
-    from predictors.training import Batches, Training
+    from predictors.training import Batches, TrainingLoop
 
 MOST_INPUTS = 10_000_000
-"""Most numbers that one architecture may be for a network; a cell is a few hundred."""
+"""Largest number of inputs per architecture; a cell has a few hundred."""
 
 
 @dataclass
 class TorchPredictor(Regressor):
-    """A torch network from the encoder's arrays to one scaled label a device, however it was trained."""
+    """A torch network from the encoder's arrays to one scaled label per device; subclasses train it."""
 
     chunk: ClassVar[int] = 256  # graphs stay in the cache: 1.4 times as fast as 4,096
 
     @abstractmethod
     def _network(self, x: Inputs, outputs: int) -> nn.Module:
-        """A fresh network for such inputs; its `forward` takes them by name."""
+        """An untrained network for inputs like `x`; its `forward` takes them by name."""
 
     def forward(self, x: Inputs) -> np.ndarray:
         import torch
@@ -50,7 +50,7 @@ class TorchPredictor(Regressor):
         self.network_ = module(lambda: self._network(example, outputs), state["network"])
 
     def _example(self) -> Inputs:
-        """Inputs of one architecture, all zeros."""
+        """Zeros in the shape of the inputs of one architecture."""
         if any(math.prod(shape) > MOST_INPUTS for shape in self._shapes_.values()):
             raise ValueError(f"an architecture is more than {MOST_INPUTS:,} numbers")
         return {name: np.zeros((1, *shape), np.float32) for name, shape in self._shapes_.items()}
@@ -59,7 +59,7 @@ class TorchPredictor(Regressor):
         return self._exported(self.network_, x)
 
     def _exported(self, network: nn.Module, x: Inputs) -> Any:
-        """An ONNX model of a network that takes such inputs by name."""
+        """ONNX model of a network that takes inputs like `x` by name."""
         import logging
         import warnings
 
@@ -86,13 +86,13 @@ class TorchPredictor(Regressor):
 
 @dataclass
 class NeuralPredictor(TorchPredictor):
-    """A torch network that the one training loop trains.
+    """A torch network that is trained by `TrainingLoop`.
 
     Attributes:
         epochs: passes over the training set.
-        batch_size: architectures a step.
-        learning_rate: AdamW's peak; it warms up and then falls to zero along a cosine.
-        weight_decay: AdamW's.
+        batch_size: architectures per step.
+        learning_rate: peak of AdamW's learning rate, which warms up and then falls to zero along a cosine.
+        weight_decay: of AdamW.
         loss: between scaled labels and predictions.
         seed: of weights, dropout and the order of batches.
     """
@@ -112,17 +112,16 @@ class NeuralPredictor(TorchPredictor):
         return [cls(**{k: v for k, v in args.items() if k in known}) for args in (quick, thorough)]  # type: ignore[arg-type]
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
-        self.network_ = self._training()(lambda: self._network(x, z.shape[1]), x, z, val, log, self._batches)
+        self.network_ = self._training_loop()(lambda: self._network(x, z.shape[1]), x, z, val, log, self._batches)
         self._shapes_ = {name: list(value.shape[1:]) for name, value in x.items()}
 
     def _batches(self, x: Inputs, z: np.ndarray, size: int, shuffle: bool) -> Batches:
-        """Inputs and labels in batches of a size."""
+        """Divide inputs and labels into batches."""
         from predictors.training import Slices
 
         return Slices(x, z, size, shuffle)
 
-    def _training(self) -> Training:
-        """How it is trained."""
-        from predictors.training import Training
+    def _training_loop(self) -> TrainingLoop:
+        from predictors.training import TrainingLoop
 
-        return Training(**{f.name: getattr(self, f.name) for f in fields(Training)})
+        return TrainingLoop(**{f.name: getattr(self, f.name) for f in fields(TrainingLoop)})

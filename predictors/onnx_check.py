@@ -1,7 +1,7 @@
-"""What an exported file must be before onnxruntime reads it: whole, made of what we write, small in all it computes.
+"""Checks of exported files before onnxruntime reads them: intact, of known ops, and bounded in size.
 
-onnxruntime works out what depends on no input as it opens a file, whatever size that has, and believes the nodes of
-trees. So ops, types and sizes are checked first, with shapes worked out for a batch of known size.
+onnxruntime folds constants of any size when it opens a file, and trusts the nodes of trees. So ops, types and sizes are
+checked first, with shapes inferred for a batch of known size.
 """
 
 from __future__ import annotations
@@ -18,50 +18,52 @@ OPS = frozenset(
     Mul Pad ReduceMax ReduceMean ReduceSum ReduceSumSquare Relu Reshape Shape Sigmoid Slice Softmax Split Squeeze Sub
     Sum Tanh Transpose TreeEnsembleRegressor Unsqueeze Where""".split()  # noqa: SIM905
 )
-"""All that exports of ours are made of."""
+"""Ops of exported predictors."""
 MOST_NODES = 100_000
 MOST_CONSTANT = 2**25
-"""Most numbers that depend on no input, all together."""
+"""Largest total size of folded constants, in elements."""
 MOST_NUMBERS = 2**27
-"""Most numbers that any op may give for one batch."""
-MOST_FOLLOWED = 1_000_000
-"""Most numbers of a list that onnx follows."""
+"""Largest output of an op for one batch, in elements."""
+MOST_PROPAGATED = 1_000_000
+"""Longest list of integers that onnx propagates when it infers shapes."""
 MOST_LEVELS = 500
-"""Deepest tree."""
+"""Largest depth of a tree."""
 
-_NOT_FOLLOWED = frozenset(
+_NOT_PROPAGATED = frozenset(
     """Exp Gemm LayerNormalization LeakyRelu Log MatMul ReduceSum ReduceSumSquare Relu Sigmoid Softmax
     TreeEnsembleRegressor""".split()  # noqa: SIM905
 )
-_TYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 11: np.float64}
+"""Ops whose values onnx does not propagate when it infers shapes."""
+_NUMPY_TYPES = {1: np.float32, 6: np.int32, 7: np.int64, 9: np.bool_, 11: np.float64}
+"""By the numbers of ONNX's data types."""
 _PLAIN = (1, 2, 3, 6, 7, 8)
-"""Attributes that are numbers or texts, one or several: no tensors and no graphs."""
-_START = b"\x72\x51\x0a\x0dgnomon_digest\x12\x40"
-"""An entry of a model's `metadata_props` in protobuf, up to the 64 letters of its value."""
+"""Types of attributes that are numbers or texts, or lists of them: no tensors and no graphs."""
+_DIGEST_ENTRY = b"\x72\x51\x0a\x0dgnomon_digest\x12\x40"
+"""Protobuf encoding of an entry of `metadata_props`, up to the 64 letters of its value."""
 
 
 def with_digest(content: bytes) -> bytes:
-    """A serialised model with one more entry of metadata at its end, `gnomon_digest`: SHA-256 of all before it."""
-    return content + _START + hashlib.sha256(content).hexdigest().encode()
+    """Append an entry of metadata to a serialised model: `gnomon_digest`, the SHA-256 of all bytes before it."""
+    return content + _DIGEST_ENTRY + hashlib.sha256(content).hexdigest().encode()
 
 
-def digest_of(content: bytes) -> bool | None:
-    """Whether the digest at the end of a serialised model is right; None where there is none."""
-    size = len(_START) + 64
-    if content[-size:-64] != _START:
+def digest_matches(content: bytes) -> bool | None:
+    """Whether the digest at the end of a serialised model matches; None where there is none."""
+    size = len(_DIGEST_ENTRY) + 64
+    if content[-size:-64] != _DIGEST_ENTRY:
         return None
     return with_digest(content[:-size]) == content
 
 
 def check_graph(model: Any, inputs: Mapping[str, np.ndarray], output: str, devices: int, batch: int) -> None:
-    """Raise ValueError where a parsed model is not what `export` writes; onnx's own errors come from its shapes.
+    """Raise ValueError, or an error of onnx, unless a model is one that `export` could have written.
 
     Args:
         model: an onnx.ModelProto.
-        inputs: examples of all that it may take, by their names.
-        output: the name of the only thing it gives.
-        devices: columns of that.
-        batch: most architectures at once.
+        inputs: example inputs by name; a model may use a subset.
+        output: name of the only output.
+        devices: number of columns of the output.
+        batch: largest number of architectures at once.
     """
     graph = model.graph
     if model.functions or model.training_info or graph.sparse_initializer or len(graph.node) > MOST_NODES:
@@ -80,10 +82,10 @@ def check_graph(model: Any, inputs: Mapping[str, np.ndarray], output: str, devic
     if [value.name for value in graph.output] != [output] or shapes[output] != (batch, devices):
         raise ValueError(f"it gives {[(value.name, shapes[value.name]) for value in graph.output]}")
     for value in graph.value_info:
-        of = value.type.tensor_type.shape.dim
-        right = zip(of, shapes.get(value.name, [0] * len(of)), strict=True)
-        if value.name in shapes and any(d.HasField("dim_value") and d.dim_value != n for d, n in right):
-            raise ValueError(f"{value.name} has another shape than is said of it")
+        dims = value.type.tensor_type.shape.dim
+        pairs = zip(dims, shapes.get(value.name, [0] * len(dims)), strict=True)
+        if value.name in shapes and any(d.HasField("dim_value") and d.dim_value != n for d, n in pairs):
+            raise ValueError(f"{value.name} has another shape than stated")
     fixed = 0
     for node in graph.node:
         sizes = [math.prod(shapes[name]) for name in node.output if name]
@@ -97,36 +99,36 @@ def check_graph(model: Any, inputs: Mapping[str, np.ndarray], output: str, devic
 
 
 def _checked(tensor: Any) -> tuple[int, ...]:
-    """The shape of a constant that stands in the file, whole and without NaN."""
-    kind, shape = _TYPES.get(tensor.data_type), tuple(tensor.dims)
+    """Shape of a constant; raises ValueError unless it is inside of the file, complete and without NaN."""
+    kind, shape = _NUMPY_TYPES.get(tensor.data_type), tuple(tensor.dims)
     if kind is None or tensor.data_location or tensor.external_data or min(shape, default=0) < 0:
         raise ValueError(f"constant {tensor.name} is of another type, or not in the file")
     if len(tensor.raw_data) != math.prod(shape) * np.dtype(kind).itemsize:
         raise ValueError(f"constant {tensor.name} has another size than its shape {shape}")
     if np.issubdtype(kind, np.floating) and np.isnan(np.frombuffer(tensor.raw_data, kind)).any():
-        raise ValueError(f"constant {tensor.name} has numbers that are none")
+        raise ValueError(f"constant {tensor.name} contains NaN")
     return shape
 
 
 def _check_order(graph: Any, constants: Mapping[str, tuple[int, ...]], free: set[str]) -> None:
-    """Nodes come after what they read; no list of numbers, which onnx follows to learn shapes, becomes long as it is
-    joined to itself."""
+    """Check that nodes follow their inputs, and that no list of integers, which onnx propagates to infer shapes, grows
+    by repeated concatenation."""
     lengths = dict.fromkeys(free, 0) | {name: math.prod(shape) for name, shape in constants.items() if len(shape) < 2}
     known = free | set(constants) | {""}
     for node in graph.node:
         if not known.issuperset(node.input) or not known.isdisjoint(node.output):
-            raise ValueError(f"{node.op_type} reads what is not there, or writes what is")
+            raise ValueError(f"{node.op_type} reads an unknown value, or writes a known one")
         known.update(node.output)
         parts = [lengths.get(name, 0) for name in node.input]
         length = sum(parts) if node.op_type == "Concat" else max([*parts, 0])
-        length = {"Shape": 8, **dict.fromkeys(_NOT_FOLLOWED, 0)}.get(node.op_type, length)
-        if length > MOST_FOLLOWED:
-            raise ValueError("a list of numbers is joined to itself again and again")
+        length = {"Shape": 8, **dict.fromkeys(_NOT_PROPAGATED, 0)}.get(node.op_type, length)
+        if length > MOST_PROPAGATED:
+            raise ValueError("a list of integers is concatenated again and again")
         lengths.update(dict.fromkeys(node.output, length))
 
 
 def _shapes(model: Any, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
-    """Of all that is computed, worked out from those of the inputs alone, which must be numbers in single precision."""
+    """Infer the shapes of all values from those of the inputs, which must be in single precision."""
     from onnx import ModelProto, helper, shape_inference
 
     copied = ModelProto()
@@ -141,14 +143,14 @@ def _shapes(model: Any, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, tupl
     inferred = shape_inference.infer_shapes(copied, check_type=True, strict_mode=True, data_prop=True).graph
     found = dict(inputs)
     for value in (*inferred.value_info, *inferred.output):
-        of = value.type.tensor_type.shape.dim
-        if value.type.tensor_type.HasField("shape") and all(d.HasField("dim_value") for d in of):
-            found[value.name] = tuple(d.dim_value for d in of)
+        dims = value.type.tensor_type.shape.dim
+        if value.type.tensor_type.HasField("shape") and all(d.HasField("dim_value") for d in dims):
+            found[value.name] = tuple(d.dim_value for d in dims)
     return found
 
 
 def _check_trees(attributes: Mapping[str, Any], features: int) -> None:
-    """Nodes of each tree are numbered from 0, reached from there at most once and within `MOST_LEVELS` steps."""
+    """Check that nodes of each tree are numbered from 0, with one parent each and at most `MOST_LEVELS` deep."""
     ints = {name: np.array(attributes[f"nodes_{name}"].ints, np.int64) for name in
             ("treeids", "nodeids", "truenodeids", "falsenodeids", "featureids")}  # fmt: skip
     values, modes = attributes["nodes_values"].floats, np.array(attributes["nodes_modes"].strings)
@@ -167,7 +169,7 @@ def _check_trees(attributes: Mapping[str, Any], features: int) -> None:
     children = np.stack([ints["truenodeids"], ints["falsenodeids"]])
     good = (children > 0) & (children < np.repeat(sizes, sizes))
     if not good[:, inner].all() or not ((ints["featureids"] >= 0) & (ints["featureids"] < features)).all():
-        raise ValueError("a node has a child or a feature that there is not")
+        raise ValueError("a node has an unknown child or feature")
     if len({len(part) for part in (*targets, attributes["target_weights"].floats)}) > 1 or targets[2].any():
         raise ValueError("leaves have parts of different sizes")
     at = targets[0].clip(0, len(starts) - 1)

@@ -1,9 +1,8 @@
-"""Networks of torch-geometric's layers over padded graphs.
+"""Conversion of networks with torch-geometric's layers to padded graphs, for export to ONNX.
 
-ONNX files want graphs of one size: node lists of any length and the sums over their edges become ops whose results'
-sizes nobody knows before they run. So each convolution and each read-out is replaced by a module with the weights of
-the first that takes nodes [B, N, F], adjacency [B, N, N] (1 from row to column) and mask [B, N] in the place of nodes
-[n, F], edges [2, E] and each node's graph [n].
+In ONNX, sums over node lists of any length give tensors whose sizes are unknown before they run. So each convolution
+and each read-out is replaced by a module with the same weights that takes nodes [B, N, F], adjacency [B, N, N] (1 from
+row to column) and mask [B, N] instead of nodes [n, F], edges [2, E] and the graph of each node [n].
 """
 
 from __future__ import annotations
@@ -20,10 +19,10 @@ from datasets.records import InputError
 
 
 def padded(network: nn.Module) -> nn.Module:
-    """The network over padded graphs: its `forward` takes nodes, adjacency and mask.
+    """Copy of a network whose `forward` takes nodes, adjacency and mask of padded graphs.
 
     Raises:
-        InputError: a layer has no such form.
+        InputError: a layer has no form over padded graphs.
     """
     return _Padded(_replaced(copy.deepcopy(network))).eval()
 
@@ -52,7 +51,7 @@ def _replaced(module: nn.Module) -> nn.Module:
 
 
 def _check(layer: nn.Module) -> None:
-    """Raise `InputError` where a layer has settings that its padded form does not follow."""
+    """Raise `InputError` where a layer has settings that its padded form lacks."""
     if isinstance(layer, SAGEConv) and (layer.aggr not in ("mean", "sum") or layer.normalize or layer.project):
         raise InputError("SAGEConv has an ONNX form without normalize and project, and with aggr='mean' or 'sum' only.")
     if isinstance(layer, GraphConv | GINConv) and layer.aggr != "add":
@@ -76,7 +75,7 @@ def _form(layer: nn.Module, x: Tensor, graphs: Tensor) -> Tensor:
 
 
 def _sum(x: Tensor, adjacency: Tensor) -> Tensor:
-    """Sums over the nodes from which edges lead to each."""
+    """Sum over the predecessors of each node."""
     return adjacency.transpose(1, 2) @ x
 
 
@@ -96,7 +95,7 @@ def _gin(layer: GINConv, x: Tensor, adjacency: Tensor) -> Tensor:
     return layer.nn((1 + layer.eps) * x + _sum(x, adjacency))
 
 
-def _both_ways(layer: DirGNNConv, x: Tensor, adjacency: Tensor) -> Tensor:
+def _directed(layer: DirGNNConv, x: Tensor, adjacency: Tensor) -> Tensor:
     out = layer.alpha * _form(layer.conv_out, x, adjacency.transpose(1, 2))
     out = out + (1 - layer.alpha) * _form(layer.conv_in, x, adjacency)
     return out + layer.lin(x) if layer.root_weight else out
@@ -118,7 +117,7 @@ _FORMS: dict[type, Callable[..., Tensor]] = {
     SAGEConv: _sage,
     GraphConv: _graph,
     GINConv: _gin,
-    DirGNNConv: _both_ways,
+    DirGNNConv: _directed,
     SumAggregation: _total,
     MeanAggregation: _mean,
     MaxAggregation: _largest,

@@ -1,4 +1,4 @@
-"""Polynomial regression, PerfNetRT's own baseline (its Table V)."""
+"""Polynomial regression, the baseline of PerfNetRT (its Table V)."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from predictors.scaling import Scale
 
 @dataclass
 class Polynomial(Regressor):
-    """Least squares on all monomials of the standardised features up to a degree, one polynomial a device.
+    """Least squares on all monomials of the standardised features up to a degree, one polynomial per device.
 
-    The degree is the one with the least validation error (squared, on the label scale), each device's own; without a
-    validation set it is the highest that leaves ten rows to a monomial, or 1.
+    The degree of each device minimises the squared validation error on the label scale; without a validation set it is
+    the highest with at least ten rows per monomial, or 1.
 
     Attributes:
-        encoder: the features; by default PerfNetRT's, raw.
-        degree: the highest that is tried.
+        encoder: gives the features; by default PerfNetRT's.
+        degree: highest degree that is tried.
     """
 
     scale: Scale = field(default_factory=lambda: Scale("linear"))
@@ -42,7 +42,7 @@ class Polynomial(Regressor):
         self.mean_, self.std_ = x["x"].mean(axis=0), np.where(std > 0, std, 1).astype(np.float32)
         terms = {degree: _terms(x["x"].shape[1], degree) for degree in range(1, self.degree + 1)}
         candidates = {degree: self._monomials(x["x"], t) for degree, t in terms.items()}
-        held = {} if val is None else {degree: self._monomials(val[0]["x"], t) for degree, t in terms.items()}
+        validation = {} if val is None else {degree: self._monomials(val[0]["x"], t) for degree, t in terms.items()}
         self.terms_, self.weights_ = [], []
         for device, target in enumerate(z.T):
             known = ~np.isnan(target)
@@ -52,14 +52,14 @@ class Polynomial(Regressor):
             else:
                 truth = val[1][:, device]
                 seen = ~np.isnan(truth)
-                errors = {d: ((held[d][seen] @ w - truth[seen]) ** 2).mean() for d, w in weights.items()}
+                errors = {d: ((validation[d][seen] @ w - truth[seen]) ** 2).mean() for d, w in weights.items()}
                 best = min(errors, key=errors.__getitem__)
             log(f"device {device + 1} of {z.shape[1]}: degree {best}")
             self.terms_.append(terms[best])
             self.weights_.append(weights[best].astype(np.float32))
 
     def _monomials(self, x: np.ndarray, terms: np.ndarray) -> np.ndarray:
-        """[A, M] in double precision: products of up to `degree` features, 1 among these."""
+        """Monomials [A, M] of features [A, F], in double precision; `terms` as from `_terms`."""
         ones = np.ones((len(x), 1))
         columns = np.concatenate([ones, (x - self.mean_) / self.std_], axis=1)
         out = columns[:, terms[0]]
@@ -80,10 +80,10 @@ class Polynomial(Regressor):
         self.terms_ = [array(terms, None, None, kind="i") for terms in state["terms"]]
         self.weights_ = [array(weights, None) for weights in state["weights"]]
         if not len(self.terms_) == len(self.weights_) == len(self.scale.mean_):
-            raise ValueError(f"{len(self.terms_)} polynomials, not one a device")
+            raise ValueError(f"{len(self.terms_)} polynomials, not one per device")
 
     def to_onnx(self, x: Inputs) -> Any:
-        """In double precision: monomials of large features cancel."""
+        """ONNX model in double precision, since large monomials cancel."""
         from onnx import TensorProto, helper, numpy_helper
 
         from predictors.export import vector_model
@@ -114,10 +114,10 @@ class Polynomial(Regressor):
 
 
 def _terms(features: int, degree: int) -> np.ndarray:
-    """Factors [degree, M] of every monomial up to the degree; 0 is the constant 1, i the i-th feature."""
+    """Indices [degree, M] of the factors of all monomials up to a degree; 0: the constant 1, i: the i-th feature."""
     return np.array(list(combinations_with_replacement(range(features + 1), degree))).T
 
 
 def _solve(a: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """The shortest of the least-squares solutions."""
+    """Least-squares solution of minimum norm."""
     return np.linalg.lstsq(a, y, rcond=None)[0]

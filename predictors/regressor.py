@@ -1,5 +1,4 @@
-"""`Regressor`: a predictor that maps arrays to arrays; it owns its encoder and its label scale, so a saved one needs
-nothing else."""
+"""`Regressor`: a predictor over arrays. It holds its encoder and its label scale, so saved ones are self-contained."""
 
 from __future__ import annotations
 
@@ -14,21 +13,21 @@ from datasets.records import Architectures, Device, InputError, Measurements, Sp
 from encoders.base import GraphEncoder, VectorEncoder
 from predictors.base import Log, Predictor, silent
 from predictors.limits import check_limits
-from predictors.scaling import Scale, centring
+from predictors.scaling import Scale, tolerance_factors
 
 Inputs = dict[str, np.ndarray]
-"""What a network takes: `nodes`, `adjacency` and `mask` of a graph encoder, or `x` of a vector encoder."""
+"""Arrays of encoded architectures: `nodes`, `adjacency` and `mask` of a graph encoder, or `x` of a vector encoder."""
 
 
 @dataclass
 class Regressor(Predictor):
-    """Predicts one metric on the devices it was fitted on, one output per device.
+    """Predicts one metric on the fitted devices, one output per device.
 
     Attributes:
         metric: what it predicts; predictions are in the metric's unit.
         scale: of the labels.
-        tolerance: 0, or the relative error to stay within (0.1 for +-10 %): one factor a device, found on the
-            validation set, then moves predictions so that most do, which leaves the order as it is and costs some MAPE.
+        tolerance: 0, or a relative error (0.1 for +-10 %): predictions are multiplied by one factor per device that
+            maximises the share within it on the validation set. Ranks are unchanged; MAPE rises a little.
     """
 
     metric: str = "latency_ms"
@@ -41,29 +40,28 @@ class Regressor(Predictor):
     metadata_: dict[str, Any] = field(init=False, repr=False, compare=False)
 
     chunk: ClassVar[int] = 4096
-    """Architectures that are predicted at once."""
+    """Number of architectures that are predicted at once."""
 
     def __post_init__(self) -> None:
         check_limits(self)
 
-    # What a kind has to supply, beside `state` and `restore`: arrays in, arrays out; scaled labels [A, D], NaN where
-    # unknown.
+    # Subclasses implement these, `state` and `restore`. Scaled labels are [A, D], NaN where unknown.
 
     @abstractmethod
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
-        """Learn from inputs and scaled labels; `val` is what must not be learnt from."""
+        """Learn from inputs and scaled labels [A, D]; `val`: those of the validation set."""
 
     @abstractmethod
     def forward(self, x: Inputs) -> np.ndarray:
-        """Predictions [A, D] on the scale of the labels."""
+        """Predictions [A, D] on the label scale."""
 
     @abstractmethod
     def to_onnx(self, x: Inputs) -> Any:
-        """An ONNX model from inputs like `x` to `forward`'s output `z`, with a free batch dimension."""
+        """ONNX model of `forward`, from example inputs `x` to output `z`, with a free batch dimension."""
 
     def fit(self, train: Measurements, val: Measurements | None = None, log: Log = silent) -> Self:
-        """Learn from `train`; `val`, of the same devices, gives what must not come from training labels. An earlier fit
-        is forgotten."""
+        """Learn from `train`; `val`, of the same devices, is for choices that training labels must not make. Replaces
+        an earlier fit."""
         if not 0 <= self.tolerance < 1 or (self.tolerance and val is None):
             raise InputError(f"tolerance = {self.tolerance} must lie in [0, 1), and needs a validation set if above 0.")
         y = train.matrix(self.metric)
@@ -80,17 +78,17 @@ class Regressor(Predictor):
                 f"{self.metric} of {train.name} has values that are not above zero: set scale.kind=linear."
             )
         self.scale.fit(y[rows])
-        held = None
+        encoded_val = None
         if val is not None:
-            held = self.encode(val.architectures), self.scale.transform(val.matrix(self.metric))
-        self.learn(self.encode(archs), self.scale.transform(y[rows]), held, log)
+            encoded_val = self.encode(val.architectures), self.scale.transform(val.matrix(self.metric))
+        self.learn(self.encode(archs), self.scale.transform(y[rows]), encoded_val, log)
         if self.tolerance and val is not None:
             predicted = self.predict_all(val.architectures)
-            self.scale.multiply(centring(predicted, val.matrix(self.metric), self.tolerance))
+            self.scale.multiply(tolerance_factors(predicted, val.matrix(self.metric), self.tolerance))
         return self
 
     def encode(self, archs: Architectures) -> Inputs:
-        """The network's inputs for architectures of the space it was fitted on."""
+        """Encode architectures; raises `InputError` unless they are of the space of the fit."""
         if archs.space != self.space_:
             raise InputError(f"This predictor was fitted on {self.space_}; it cannot predict for {archs.space}.")
         return self.arrays(archs)
@@ -100,22 +98,22 @@ class Regressor(Predictor):
         return {"x": batch} if isinstance(batch, np.ndarray) else batch._asdict()
 
     def predict_all(self, archs: Architectures, chunk: int = 0) -> np.ndarray:
-        """Predictions [A, D] on every device it was fitted on; memory stays flat in A but for the answer."""
+        """Predictions [A, D] on all fitted devices, in chunks, so memory beside the result does not grow with A."""
         size = chunk or self.chunk
         parts = [self.forward(self.encode(archs[i : i + size])) for i in range(0, len(archs), size)]
         return self.scale.inverse(np.concatenate(parts)) if parts else np.empty((0, max(1, len(self.devices_))))
 
     def metadata(self) -> dict[str, Any]:
-        """All that makes the numbers mean something, the label scale among it."""
+        """Description that both saved and exported files hold, with the label scale."""
         return {**super().metadata(), "scale": self.scale.state()}
 
     def describe(self, meta: Mapping[str, Any]) -> None:
-        """Take over what `metadata` gave."""
+        """Set space, devices, metadata and label scale from `metadata()`."""
         super().describe(meta)
         self.scale.restore(meta["scale"], max(1, len(self.devices_)))
 
     def check(self) -> None:
-        """Predict two architectures; raises a ValueError where the answer has another shape, or is no number."""
+        """Predict two architectures; raises ValueError where predictions have another shape or are NaN."""
         super().check()
         with np.errstate(all="ignore"):
             z = self.forward(self.encode(self.space_.sample(2, np.random.default_rng(0))))

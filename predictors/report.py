@@ -1,4 +1,4 @@
-"""One HTML file that opens offline: tables that sort by a click, figures inside it."""
+"""HTML reports as single files: tables that sort on click, and embedded figures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Section = tuple[str, "str | pd.DataFrame | Figure | Callable[[], Figure]"]
-"""A heading, and a text, a table, a figure or what draws one."""
+"""A heading with a text, a table, a figure or a function that draws one."""
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
@@ -50,7 +50,7 @@ for (const head of document.querySelectorAll("th")) head.addEventListener("click
 
 
 def run_report(config: dict[str, Any], rows: list[dict], predictions: pd.DataFrame | None) -> str:
-    """The report of one run: its scores and, where predictions were kept, what it said on the test set."""
+    """HTML report of one run: its scores and, if given, predictions on the test set."""
     import yaml
 
     from predictors.figures import device_bars, errors, scatter
@@ -72,7 +72,7 @@ def run_report(config: dict[str, Any], rows: list[dict], predictions: pd.DataFra
 
 
 def page(title: str, sections: Sequence[Section]) -> str:
-    """The HTML of a report: a heading and a text, table or figure each."""
+    """HTML page of sections."""
     parts = []
     for heading, content in sections:
         parts.append(f"<h2>{html.escape(heading)}</h2>")
@@ -86,7 +86,7 @@ def page(title: str, sections: Sequence[Section]) -> str:
 
 
 def _image(heading: str, content: Figure | Callable[[], Figure]) -> str:
-    """A figure inside of the page. Numbers are not lost where one cannot be drawn: the page says so in its place."""
+    """Embedded image; a figure that cannot be drawn is replaced by a message, so the rest of the report is kept."""
     image = io.BytesIO()
     try:
         figure = content() if callable(content) else content

@@ -1,4 +1,5 @@
-"""The roofline (Williams et al., Communications of the ACM 2009), fitted to a device."""
+"""`Roofline`: the roofline model with rates fitted to each device (Williams et al., "Roofline: An Insightful Visual
+Performance Model for Multicore Architectures", Communications of the ACM 2009)."""
 
 from __future__ import annotations
 
@@ -17,21 +18,21 @@ from predictors.scaling import Scale
 
 @dataclass
 class Roofline(Regressor):
-    """Overhead + max(work / rate): whichever of computing and moving bytes takes longer, one set of rates a device.
+    """Predicts overhead + max(work / rate) over kinds of work, with separate rates and overhead per device.
 
-    Rates and overhead, all positive, minimise the mean absolute difference of logarithms, since a table of layers spans
+    Rates and overhead, all positive, minimise the mean absolute difference of logarithms, since tables of layers span
     four orders of magnitude.
 
     Attributes:
-        encoder: amounts of work, each with a rate of its own; by default multiply-accumulates and bytes moved.
-        steps: of the search for rates.
+        encoder: gives the amounts of work, each with its rate; by default multiply-accumulates and bytes moved.
+        steps: of the Nelder-Mead search for rates.
     """
 
     scale: Scale = field(init=False, default_factory=lambda: Scale("linear"))
     encoder: VectorEncoder = field(default_factory=lambda: Totals(("macs", "moved_bytes")))
     steps: int = 2000
 
-    learns_to: ClassVar[float] = 0.2  # of labels that are a sum, not a maximum
+    learns_to: ClassVar[float] = 0.2  # labels are sums, not maxima
 
     @classmethod
     def examples(cls) -> list[Self]:
@@ -40,8 +41,8 @@ class Roofline(Regressor):
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         y, work = self.scale.inverse(z), x["x"].astype(float)
         known = [~np.isnan(column) for column in y.T]
-        lines = [learn(work[rows], y[rows, device], self.steps) for device, rows in enumerate(known)]
-        self.times_ = np.array(lines, dtype=np.float32).T  # [amounts + 1, D]: ms for one unit, and the overhead
+        lines = [fit_rates(work[rows], y[rows, device], self.steps) for device, rows in enumerate(known)]
+        self.times_ = np.array(lines, dtype=np.float32).T  # [amounts + 1, D]: ms per unit of work, and overhead
 
     def forward(self, x: Inputs) -> np.ndarray:
         longest = (x["x"][:, :, None] * self.times_[:-1]).max(axis=1)
@@ -72,11 +73,11 @@ class Roofline(Regressor):
         return vector_model(nodes, tensors, x)
 
 
-def learn(work: np.ndarray, y: np.ndarray, steps: int) -> np.ndarray:
-    """Milliseconds for a unit of each amount, and of overhead."""
+def fit_rates(work: np.ndarray, y: np.ndarray, steps: int) -> np.ndarray:
+    """Fit ms per unit of each amount of work, and the overhead [amounts + 1], to work [n, amounts] and ms [n]."""
     from scipy.optimize import minimize
 
-    used = work.max(axis=0) > 0  # a pooling layer multiplies nothing
+    used = work.max(axis=0) > 0  # poolings have no multiply-accumulates
 
     def loss(logs: np.ndarray) -> float:
         times = np.exp(logs)

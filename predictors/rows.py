@@ -1,4 +1,4 @@
-"""Rows of scores in the files of runs, checked before anything is computed from them: files are cut off or edited."""
+"""Rows of scores in the files of runs; truncated and edited files are refused before anything is computed from them."""
 
 from __future__ import annotations
 
@@ -11,58 +11,59 @@ from datasets.records import InputError
 from predictors.metrics import METRICS
 
 Columns = Mapping[str, Callable[[Any], bool]]
-"""What each column of a row has to hold."""
+"""Columns of a row, each with the check of its values."""
 
 
-def text(value: Any) -> bool:
-    """Whether it is text."""
+def is_text(value: Any) -> bool:
+    """Whether a value is text."""
     return isinstance(value, str)
 
 
-def whole(value: Any) -> bool:
-    """Whether it is a whole number."""
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer that JSON holds exactly."""
     return type(value) is int and abs(value) < 2**53
 
 
-def number(value: Any) -> bool:
-    """Whether it is a finite number."""
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number."""
     return type(value) in (int, float) and abs(value) < 1e300
 
 
-def score(value: Any) -> bool:
-    """Whether it is a finite number, or None where a score is undefined."""
-    return value is None or number(value)
+def is_score(value: Any) -> bool:
+    """Whether a value is a finite number, or None for an undefined score."""
+    return value is None or is_number(value)
 
 
-def share(value: Any) -> bool:
-    """Whether it is a number from -1 to 1, as correlations and shares are, or None where it is undefined."""
-    return value is None or (number(value) and -1 <= value <= 1)
+def is_fraction(value: Any) -> bool:
+    """Whether a value is from -1 to 1, like correlations and shares, or None where undefined."""
+    return value is None or (is_number(value) and -1 <= value <= 1)
 
 
 def one_of(*values: object) -> Callable[[Any], bool]:
-    """What tells whether a value is one of these."""
-    return lambda value: any(value is one or (type(value) is type(one) and value == one) for one in values)
+    """Check that a value is one of these, of the same type."""
+    return lambda value: any(value is v or (type(value) is type(v) and value == v) for v in values)
 
 
 SCORES: Columns = {
-    **dict.fromkeys(("dataset", "predictor", "device"), text),
-    **{"set": one_of("val", "test"), "cells": one_of("all", "connected"), "shots": whole, "seed": whole, "n": whole},
-    **dict.fromkeys(("fit_cpu_s", "predict_cpu_s"), number),
-    **{name: score if name in ("mae", "rmse", "r2", "mape") else share for name in METRICS},
+    **dict.fromkeys(("dataset", "predictor", "device"), is_text),
+    **{"set": one_of("val", "test"), "cells": one_of("all", "connected")},
+    **dict.fromkeys(("shots", "seed", "n"), is_integer),
+    **dict.fromkeys(("fit_cpu_s", "predict_cpu_s"), is_number),
+    **{name: is_score if name in ("mae", "rmse", "r2", "mape") else is_fraction for name in METRICS},
 }
-"""What every row of scores must have, whatever command made it."""
+"""Columns that every row of scores has, whichever command wrote it."""
 
 
 def read_rows(file: Path, columns: Columns, remedy: str) -> list[dict[str, Any]]:
-    """The rows of a JSON file.
+    """Read the rows of a JSON file.
 
     Args:
-        file: a list of rows.
-        columns: that every row must have; others may be there too.
-        remedy: what to do where the file is damaged; it ends the sentence.
+        file: holds a list of rows.
+        columns: required of every row; further ones are allowed.
+        remedy: end of the error message, what to do where the file is damaged.
 
     Raises:
-        InputError: it is missing, damaged, edited or of another version.
+        InputError: the file is missing, damaged, edited or of another version.
     """
     rows = read_json(file, remedy)
     damaged = f"{file} is damaged or of another version of Gnomon"
@@ -76,14 +77,14 @@ def read_rows(file: Path, columns: Columns, remedy: str) -> list[dict[str, Any]]
 
 
 def run_files(folder: Path, how: str) -> list[Path]:
-    """`metrics.json` of every run in a folder; what begins with a dot or ends with `.part` was never finished.
+    """Paths of `metrics.json` of every run in a folder; unfinished runs (hidden or `.part`) are skipped.
 
     Args:
-        folder: of runs.
-        how: the command that makes one.
+        folder: holds run folders.
+        how: the command that makes a run, for the error message.
 
     Raises:
-        InputError: it is no folder, or holds no run.
+        InputError: the folder is missing, or holds no run.
     """
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}; name one that holds run folders.")

@@ -1,4 +1,4 @@
-"""Run folders of `train.py` and of `python -m predictors transfer`: their names, which are skipped, what they hold."""
+"""Run folders of `train.py` and of `python -m predictors transfer`: names, files and when runs are skipped."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SHORT = ("config.yaml", "predictor.pt", "metrics.json", "report.html")
-"""What a run folder holds, of a predictor that is scored as adapted to many new devices."""
+"""Files of a run folder of `transfer`."""
 FILES = ("config.yaml", "predictor.pt", "predictor.onnx", "metrics.json", "predictions.parquet", "report.html")
-"""What a run folder holds, with predictions; of a predictor without an ONNX form, no predictor.onnx."""
+"""Files of a run folder of `train.py`; predictor.onnx only for predictors with an ONNX form."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run folder is written from.
+    """Results that a run folder is written from.
 
     Attributes:
-        config: what made it, as the command's `--config` reads it.
-        predictor: as `fit` left it.
+        config: configuration of the run, as the command's `--config` reads it.
+        predictor: fitted.
         rows: of metrics.
-        predictions: of metric, set, key, device, measured and predicted values; None: not kept.
+        predictions: table of metric, set, key, device, measured and predicted values; None: not written.
     """
 
     config: dict[str, Any]
@@ -56,14 +56,14 @@ class Run:
 
 
 def files_of(predictor: Predictor) -> tuple[str, ...]:
-    """What a run folder of this predictor holds, with predictions."""
+    """Files of a run folder of `train.py` with this predictor."""
     from predictors.regressor import Regressor
 
     return FILES if isinstance(predictor, Regressor) else tuple(name for name in FILES if name != "predictor.onnx")
 
 
 def named(study: Path, name: str, config: dict[str, Any]) -> Path:
-    """The run folder of a study that belongs to a configuration: a name, then a digest of all settings."""
+    """Run folder of a configuration in a study: a name, then a digest of all settings."""
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:10]
     return inside(study, f"{name}-{digest}")
 
@@ -71,27 +71,27 @@ def named(study: Path, name: str, config: dict[str, Any]) -> Path:
 def run_once(
     out: Path, files: tuple[str, ...], work: Callable[[Path], Run], *, study: bool, overwrite: bool = False
 ) -> Outcome:
-    """Do a run and write its folder, which appears when it is whole; one process at a time.
+    """Do a run and write its folder, whole or not at all, in one process at a time.
 
     Args:
         out: the run folder.
-        files: what it holds when it is whole: `files_of` its predictor, or `SHORT`.
-        work: does the run, whose folder is going to be the given one.
-        study: whether the folder is one of many: it is skipped where it is complete, or where another process is at it.
-        overwrite: replace a run folder that is there.
+        files: files of a complete folder: `files_of` its predictor, or `SHORT`.
+        work: does the run, given the path of its folder.
+        study: whether the folder is one of many: it is skipped where it is complete or another process writes it.
+        overwrite: replace an existing run folder.
 
     Returns:
         Whether the run is done now, was complete before, or is being done by another process.
 
     Raises:
-        InputError: the folder may not be written, or another process is at it and it is not one of many.
+        InputError: the folder may not be written, or another process writes it and it is not one of many.
     """
     skips = study and not overwrite
     try:
         if not (skips and complete(out, files)):
             check_replaceable(out, files, overwrite)
             with locked(out) as place:
-                if not (skips and complete(place, files)):  # since another process may have done it meanwhile
+                if not (skips and complete(place, files)):  # another process may have completed it meanwhile
                     check_replaceable(place, files, overwrite)
                     done = work(place)
                     with whole_folder(place, files, overwrite) as part:

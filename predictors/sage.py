@@ -1,4 +1,4 @@
-"""GraphSAGE over cells, of torch-geometric's layers."""
+"""GraphSAGE over cells, with torch-geometric's layers."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ if TYPE_CHECKING:
 
 @dataclass
 class SAGE(MessagePassingPredictor):
-    """GraphSAGE ("Inductive Representation Learning on Large Graphs", Hamilton et al., NeurIPS 2017) that looks along
-    the edges both ways ("Edge Directionality Improves Learning on Heterophilic Graphs", Rossi et al., LoG 2023).
+    """GraphSAGE ("Inductive Representation Learning on Large Graphs", Hamilton et al., NeurIPS 2017) along both
+    directions of edges ("Edge Directionality Improves Learning on Heterophilic Graphs", Rossi et al., LoG 2023).
 
-    On the bundled cells sums over neighbours predicted the validation set better than means and maxima did, both ways
-    better than one, the mean of all nodes better than their sum, and graphs without a global node as well as with one.
+    On the validation set of the bundled cells, sums over neighbours were better than means and maxima, both directions
+    better than one, the mean of all nodes better than their sum; a global node made no difference.
 
     Attributes:
         encoder: architectures to graphs.
         hidden: width of the convolutions.
-        layers: how many of them.
+        layers: number of convolutions.
         dropout: share of activations dropped while training.
     """
 

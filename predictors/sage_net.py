@@ -1,4 +1,4 @@
-"""The network of `SAGE`, of torch-geometric's layers."""
+"""Network of `SAGE`, with torch-geometric's layers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch_geometric.nn.aggr import MeanAggregation
 
 
 class SageNet(nn.Module):
-    """Residual GraphSAGE convolutions along the edges both ways; the mean of all nodes is read out."""
+    """Residual GraphSAGE convolutions along both directions of edges; reads out the mean of all nodes."""
 
     def __init__(self, features: int, hidden: int, layers: int, outputs: int, dropout: float) -> None:
         super().__init__()
@@ -23,7 +23,8 @@ class SageNet(nn.Module):
         self.head = nn.Sequential(nn.Linear(hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
     def forward(self, x: Tensor, edge_index: Tensor, batch: Tensor) -> Tensor:
-        """Args: x [n, features] of the nodes of all graphs; edge_index [2, edges]; batch [n], the graph of each."""
+        """Outputs [graphs, outputs] from nodes x [n, features] of all graphs, edge_index [2, edges] and the graph of
+        each node, batch [n]."""
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
             y = self.dropout(torch.relu(norm(conv(x, edge_index))))
             x = y if i == 0 else x + y

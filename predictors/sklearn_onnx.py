@@ -1,4 +1,4 @@
-"""Fitted estimators of scikit-learn as ONNX graphs, of the few ops that `onnx_check.py` lets pass."""
+"""Conversion of fitted scikit-learn estimators to ONNX graphs of the ops that `onnx_check.py` accepts."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from predictors.export import IR_VERSION, OPSET, joined, session
 from predictors.onnx_check import check_graph
 
 TOLERANCE = 1e-3
-"""Largest difference between an estimator and its graph in single precision, in deviations of the labels."""
+"""Largest accepted difference between an estimator and its graph in single precision, in deviations of the labels."""
 
 
 def converted(fitted: Any, x: np.ndarray, y: np.ndarray) -> Any:
-    """An estimator as an ONNX model from `x` [batch, features] to one number each, compared with it.
+    """Convert an estimator to an ONNX model from `x` [batch, features] to [batch, 1], and compare predictions.
 
     Args:
         fitted: the estimator.
-        x: features that it was fitted on [A, features]; there the two are compared.
-        y: labels that it was fitted on [A].
+        x: features that it was fitted to [A, features]; predictions are compared on them.
+        y: labels that it was fitted to [A].
 
     Raises:
-        InputError: skl2onnx does not convert it, or to ops that are not read, or to what computes something else.
+        InputError: skl2onnx cannot convert it, or converts it to unknown ops or to another function.
     """
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType
@@ -43,8 +43,8 @@ def converted(fitted: Any, x: np.ndarray, y: np.ndarray) -> Any:
         opened_graph = opened(graph, features, 1, len(x))
     except ValueError as error:
         raise _refusal(name, error) from error
-    got = opened_graph.run(None, {"x": x.astype(np.float32)})[0][:, 0]
-    difference = float(np.max(np.abs(got - np.ravel(fitted.predict(x)))) / (np.std(y) or 1))
+    predicted = opened_graph.run(None, {"x": x.astype(np.float32)})[0][:, 0]
+    difference = float(np.max(np.abs(predicted - np.ravel(fitted.predict(x)))) / (np.std(y) or 1))
     if not difference <= TOLERANCE:
         raise InputError(
             f"The ONNX form of {name} differs from it by {difference:.2g} deviations of the labels, more than "
@@ -62,7 +62,7 @@ def _refusal(name: str, error: Exception) -> InputError:
 
 
 def one_graph(models: Sequence[Any], mean: np.ndarray, std: np.ndarray) -> bytes:
-    """A serialised graph from `x` [batch, features] to `z` [batch, D]: every model [batch, 1] on (x - mean) / std."""
+    """Serialised graph from `x` [batch, features] to `z` [batch, D], one model per column on (x - mean) / std."""
     from onnx import TensorProto, helper, numpy_helper
 
     whole = joined(models, share_inputs=True)
@@ -88,16 +88,16 @@ def one_graph(models: Sequence[Any], mean: np.ndarray, std: np.ndarray) -> bytes
 
 
 def opened(graph: bytes, features: int, devices: int, batch: int) -> Any:
-    """An onnxruntime session of a serialised graph, looked at first.
+    """Check a serialised graph and open an onnxruntime session of it.
 
     Args:
-        graph: what `one_graph` gave, or a file holds.
-        features: that it takes.
-        devices: columns that it gives.
-        batch: most rows at once.
+        graph: from `one_graph`, or from a file.
+        features: number of its inputs.
+        devices: number of its output columns.
+        batch: largest number of rows at once.
 
     Raises:
-        ValueError: it is damaged, or no such graph.
+        ValueError: the graph is damaged, or no such graph.
     """
     import onnx
 
@@ -116,7 +116,7 @@ Nodes = tuple[list[Any], dict[str, np.ndarray]]
 
 
 def _without(graph: Any, written: dict[str, Callable[..., Nodes]]) -> None:
-    """Write some kinds of nodes as nodes of plain arithmetic, whose sizes are checked as all others are."""
+    """Replace some kinds of nodes by plain arithmetic, whose sizes can be checked."""
     from onnx import helper, numpy_helper
 
     nodes = []

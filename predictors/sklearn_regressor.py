@@ -1,4 +1,4 @@
-"""Any regressor of scikit-learn that has an ONNX form."""
+"""`SklearnRegressor`: any regressor of scikit-learn that has an ONNX form."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from predictors.base import Log, silent
 from predictors.regressor import Inputs, Regressor
 
 TRIED = 64
-"""Architectures that an estimator is fitted on first, to see that it has an ONNX form."""
+"""Number of architectures that an estimator is fitted to first, to check that it has an ONNX form."""
 
 
 @dataclass
 class SklearnRegressor(Regressor):
-    """An estimator of scikit-learn, one a device, as it is named in `sklearn.utils.discovery.all_estimators`.
+    """Estimators of scikit-learn, one per device, by their name in `sklearn.utils.discovery.all_estimators`.
 
-    What was learnt is kept as the ONNX graph that skl2onnx makes of it, which also answers right after the fit: a saved
-    one holds no pickle and needs no scikit-learn.
+    Fitted estimators are converted to an ONNX graph by skl2onnx, which computes all predictions, so a saved predictor
+    holds no pickle and needs no scikit-learn.
 
     Attributes:
         encoder: architectures to vectors.
         estimator: the name of the class.
-        params: its settings by their names: numbers, texts and lists of such.
-        standardise: subtract the mean of each feature and divide by its deviation first, as distances, kernels,
-            penalties and networks need it; trees do not mind.
-        seed: its `random_state`, where it takes one.
+        params: its parameters by name: numbers, texts and lists of such.
+        standardise: scale features to mean 0 and deviation 1 first, for estimators with distances, kernels, penalties
+            or networks.
+        seed: its `random_state`, if it has one.
     """
 
     encoder: VectorEncoder = field(default_factory=CellOneHot)
@@ -48,8 +48,8 @@ class SklearnRegressor(Regressor):
         super().__post_init__()
         self.params = {name: list(v) if isinstance(v, tuple) else v for name, v in self.params.items()}
         for name, value in self.params.items():
-            for one in value if isinstance(value, list) else [value]:
-                if one is not None and type(one) not in (bool, int, float, str):
+            for item in value if isinstance(value, list) else [value]:
+                if item is not None and type(item) not in (bool, int, float, str):
                     raise InputError(
                         f"The setting '{shortened(name, 60)}' of {shortened(self.estimator, 60)} has to be a number, a "
                         f"text or a list of such, not {shortened(repr(value), 60)}."
@@ -62,10 +62,10 @@ class SklearnRegressor(Regressor):
         return [quick, *others]
 
     def fit(self, train: Measurements, val: Measurements | None = None, log: Log = silent) -> Self:
-        """Learn from `train`; `val` has no part in it but for `tolerance`. An earlier fit is forgotten.
+        """Learn from `train`; `val` is used for `tolerance` only. Replaces an earlier fit.
 
         Raises:
-            InputError: scikit-learn has no such regressor, it takes other settings, or it has no ONNX form.
+            InputError: scikit-learn has no such regressor, it has other parameters, or it has no ONNX form.
         """
         self._unfitted()
         return super().fit(train, val, log)
@@ -84,7 +84,7 @@ class SklearnRegressor(Regressor):
             fitted = self._fitted(features[known], target[known], log)
             parts.append(converted(fitted, features[known], target[known]))
             log(f"device {device + 1} of {z.shape[1]}: {self.estimator}")
-        self._take(one_graph(parts, mean, std), features.shape[1], z.shape[1])
+        self._open(one_graph(parts, mean, std), features.shape[1], z.shape[1])
 
     def forward(self, x: Inputs) -> np.ndarray:
         if x["x"].shape[1] != self._features_:
@@ -95,21 +95,21 @@ class SklearnRegressor(Regressor):
         return {"graph": np.frombuffer(self._graph_, np.uint8).copy(), "features": self._features_}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self._take(array(state["graph"], None, kind="u").tobytes(), state["features"], len(self.scale.mean_))
+        self._open(array(state["graph"], None, kind="u").tobytes(), state["features"], len(self.scale.mean_))
 
     def to_onnx(self, x: Inputs) -> Any:
         import onnx
 
         return onnx.load_model_from_string(self._graph_)
 
-    def _take(self, graph: bytes, features: int, devices: int) -> None:
-        """Look at a serialised graph and open it; one that is not whole, or no such graph, raises ValueError."""
+    def _open(self, graph: bytes, features: int, devices: int) -> None:
+        """Check and open a serialised graph; a damaged one raises ValueError."""
         from predictors.sklearn_onnx import opened
 
         self._session_, self._graph_, self._features_ = opened(graph, features, devices, self.chunk), graph, features
 
     def _unfitted(self) -> Any:
-        """The estimator with its settings; raises `InputError` where there is none, or it takes others."""
+        """The estimator with its parameters; raises `InputError` where it does not exist, or has other parameters."""
         from sklearn.utils.discovery import all_estimators
 
         kinds = dict(all_estimators(type_filter="regressor"))
@@ -137,16 +137,16 @@ class SklearnRegressor(Regressor):
             except (ValueError, TypeError) as error:
                 why = shortened(error, 300)
                 raise InputError(f"{self.estimator} cannot be fitted with these settings and labels: {why}") from error
-        for text in {str(one.message).split("\n")[0] for one in caught}:
+        for text in {str(warning.message).split("\n")[0] for warning in caught}:
             log(f"{self.estimator}: {text}")
         return estimator
 
     def _tried(self, features: np.ndarray, target: np.ndarray) -> None:
-        """Refuse an estimator without an ONNX form before the time of a whole fit is spent."""
+        """Refuse an estimator without an ONNX form, before a full fit."""
         from predictors.sklearn_onnx import converted
 
         try:
             fitted = self._fitted(features, target, silent)
-        except InputError:  # so few may not suffice where all do
+        except InputError:  # a full fit may succeed where this one fails
             return
         converted(fitted, features, target)

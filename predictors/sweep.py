@@ -18,10 +18,10 @@ from datasets.records import InputError
 KEYS = {"program", "method", "parameters", "name", "description", "project", "entity", "metric", "command", "run_cap"}
 
 MOST_RUNS = 100_000
-"""Most combinations of one sweep."""
+"""Largest number of runs of a sweep."""
 
 PROGRAMS = ("train.py", "predictors")
-"""`predictors` stands for `python -m predictors transfer`, as the sweep's `command` tells W&B's agents."""
+"""`predictors` stands for `python -m predictors transfer`, which the sweep's `command` names for W&B's agents."""
 
 
 @dataclass(frozen=True)
@@ -29,15 +29,15 @@ class Sweep:
     """A grid of runs.
 
     Attributes:
-        parameters: flag -> the values it takes.
-        program: what runs one of them: one of `PROGRAMS`.
+        parameters: values by flag.
+        program: one of `PROGRAMS`.
     """
 
     parameters: dict[str, list[Any]]
     program: str = "train.py"
 
     def flags(self) -> Iterator[list[str]]:
-        """The command line of every run, last parameter fastest."""
+        """Flags of every run; the last parameter varies fastest."""
         for values in itertools.product(*self.parameters.values()):
             yield [f"--{key}={_text(value)}" for key, value in zip(self.parameters, values, strict=True)]
 
@@ -53,7 +53,8 @@ def read_sweep(path: Path) -> Sweep:
     """Read a sweep file.
 
     Raises:
-        InputError: no such file, no grid, another program, an unknown key, a parameter without `value` or `values`.
+        InputError: the file is missing, has no grid, another program, an unknown key, or a parameter without `value`
+            or `values`.
     """
     tree = read_yaml(path, "name a sweep as studies/help_gold/sweep.yaml")
     if (
@@ -64,13 +65,13 @@ def read_sweep(path: Path) -> Sweep:
         raise InputError(f"{path} is no sweep: it needs program, method and parameters.")
     if unknown := [key for key in tree if key not in KEYS]:
         raise InputError(
-            f"{path} has the unknown key '{shortened(unknown[0])}'; a sweep knows {', '.join(sorted(KEYS))}."
+            f"{path} has the unknown key '{shortened(unknown[0])}'; a sweep has {', '.join(sorted(KEYS))}."
         )
     method, program = tree["method"], tree["program"]
     if method != "grid" or program not in PROGRAMS:
         raise InputError(
-            f"{path} asks for method {shortened(method)} of {shortened(program)}; "
-            f"here runs the method grid of {PROGRAMS[0]}."
+            f"{path} has method {shortened(method)} of {shortened(program)}; "
+            f"only the method grid of {PROGRAMS[0]} is run here."
         )
     grid = {}
     for name, entry in tree["parameters"].items():
@@ -81,25 +82,25 @@ def read_sweep(path: Path) -> Sweep:
             raise InputError(f"{path}: the `values` of '{shortened(name)}' are no list of one value or more.")
         grid[name] = values
     if (runs := math.prod(map(len, grid.values()))) > MOST_RUNS:
-        raise InputError(f"{path} asks for {runs:.3g} runs, more than the {MOST_RUNS:,} of a sweep; split it.")
+        raise InputError(f"{path} has {runs:.3g} runs, more than the {MOST_RUNS:,} of a sweep; split it.")
     return Sweep(grid, program)
 
 
 def run_sweep(
-    path: Path, run: Callable[[list[str]], Outcome], say: Callable[[str], None] = print, program: str = "train.py"
+    path: Path, run: Callable[[list[str]], Outcome], report: Callable[[str], None] = print, program: str = "train.py"
 ) -> Outcome:
-    """Run whatever of the grid is not complete yet; stopped at any moment, the same command goes on.
+    """Do all runs of a grid that are not complete; a sweep that was stopped continues.
 
-    Runs that another process is at are tried once more in the end.
+    Runs that another process is doing are tried again at the end.
 
     Args:
         path: of the sweep file.
-        run: does one command line.
-        say: where progress goes.
-        program: what `run` runs; a sweep of another one is refused.
+        run: does the run with given flags.
+        report: receives lines of progress.
+        program: the program that `run` runs; sweeps of another one are refused.
 
     Returns:
-        "busy" where another process was still at a run in the end, else "done".
+        "busy" if another process is still doing a run at the end, else "done".
     """
     sweep, spent, done = read_sweep(path), 0.0, 0
     busy: list[list[str]] = []
@@ -108,7 +109,7 @@ def run_sweep(
         raise InputError(f"{path} is run by another command: {how[sweep.program]} {path}")
     for number, flags in enumerate(sweep.flags(), 1):
         left = f", about {(len(sweep) - number + 1) * spent / done / 60:.0f} min left" if done else ""
-        say(f"[{number}/{len(sweep)}{left}] {' '.join(flags)}")
+        report(f"[{number}/{len(sweep)}{left}] {' '.join(flags)}")
         started = time.monotonic()
         outcome = run(flags)
         if outcome == "done":
@@ -119,7 +120,7 @@ def run_sweep(
     done, others = done + again.count("done"), again.count("busy")
     if others:
         before = len(sweep) - done - others
-        say(f"sweep NOT complete: another process is at {others} runs; {done} runs now, {before} before")
+        report(f"sweep NOT complete: another process is at {others} runs; {done} runs now, {before} before")
         return "busy"
-    say(f"sweep complete: {done} runs now, {len(sweep) - done} before")
+    report(f"sweep complete: {done} runs now, {len(sweep) - done} before")
     return "done"

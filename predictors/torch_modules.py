@@ -1,5 +1,5 @@
-"""Torch modules over dense, padded graphs (nodes [B, N, F], adjacency [B, N, N] from row to column, mask [B, N]) and
-over vectors (x [B, F])."""
+"""Torch modules over padded graphs (nodes [B, N, F], adjacency [B, N, N] from row to column, mask [B, N]) and over
+vectors (x [B, F])."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class BidirectionalConv(nn.Module):
-    """x W0 + A x W1 + A^T x W2 + b: a node hears from those it feeds and from those that feed it."""
+    """Graph convolution x W0 + A x W1 + A^T x W2 + b over successors and predecessors."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class BidirectionalConv(nn.Module):
 
 
 class GraphNet(nn.Module):
-    """Residual bidirectional convolutions; read-out of the first node (the global one) and the mean of all nodes."""
+    """Residual bidirectional convolutions; reads out the first node (the global node) and the mean of all nodes."""
 
     def __init__(self, features: int, hidden: int, layers: int, outputs: int, dropout: float) -> None:
         super().__init__()
@@ -44,7 +44,8 @@ class GraphNet(nn.Module):
 
 
 class BrpConv(nn.Module):
-    """(A + I) x W + b, the adjacency not normalised (Dudziak et al., NeurIPS 2020)."""
+    """Graph convolution (A + I) x W + b with the adjacency A not normalised (Dudziak et al., "BRP-NAS: Prediction-based
+    NAS using GCNs", NeurIPS 2020)."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -52,14 +53,14 @@ class BrpConv(nn.Module):
         self.weight = nn.Parameter(torch.empty(inputs, outputs).uniform_(-bound, bound))
         self.bias = nn.Parameter(torch.empty(outputs).uniform_(-bound, bound))
 
-    def forward(self, x: Tensor, hears: Tensor) -> Tensor:
-        """Args: x [B, N, inputs]; hears [B, M, N]: A + I, or those rows of it whose nodes are wanted."""
-        return (hears @ x) @ self.weight + self.bias
+    def forward(self, x: Tensor, reach: Tensor) -> Tensor:
+        """Outputs [B, M, outputs] from x [B, N, inputs] and reach [B, M, N]: A + I, or M rows of it."""
+        return (reach @ x) @ self.weight + self.bias
 
 
 class BrpNet(nn.Module):
-    """BRP-NAS's latency predictor: convolutions, LayerNorm, ReLU, dropout; the global node is read out, so the last
-    convolution is done for that node only."""
+    """BRP-NAS's latency predictor: convolutions, LayerNorm, ReLU, dropout; reads out the global node, the only one that
+    the last convolution computes."""
 
     def __init__(self, features: int, hidden: int, layers: int, outputs: int, dropout: float) -> None:
         super().__init__()
@@ -71,15 +72,15 @@ class BrpNet(nn.Module):
 
     def forward(self, nodes: Tensor, adjacency: Tensor, mask: Tensor) -> Tensor:
         x, present = nodes, mask.unsqueeze(-1)
-        hears = adjacency + torch.eye(adjacency.shape[-1])
+        reach = adjacency + torch.eye(adjacency.shape[-1])
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True), 1):
             read = slice(1 if i == len(self.convs) else None)
-            x = self.dropout(torch.relu(norm(conv(x, hears[:, read])))) * present[:, read]
+            x = self.dropout(torch.relu(norm(conv(x, reach[:, read])))) * present[:, read]
         return self.head(x[:, 0])
 
 
 class DenseNet(nn.Module):
-    """Dense layers with ReLU; the mean and deviation of the training features are part of it."""
+    """Dense layers with ReLU on features standardised by mean and deviation of the training features `x`."""
 
     mean: Tensor
     std: Tensor

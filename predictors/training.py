@@ -1,5 +1,7 @@
-"""Trains `NeuralPredictor`s with Lightning. What has no batches of labels is fitted by `predictors.descent`: HELP, a
-GCN on a few labels, the device network and the optimizer network."""
+"""Training of `NeuralPredictor`s with Lightning.
+
+Models without batches of labels (HELP, fine-tuned GCNs, device and optimizer networks) use `predictors.descent`.
+"""
 
 from __future__ import annotations
 
@@ -24,8 +26,8 @@ Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Training:
-    """How a net is trained; the fields are those of `NeuralPredictor`."""
+class TrainingLoop:
+    """Trains networks; the fields are those of `NeuralPredictor`."""
 
     epochs: int
     batch_size: int
@@ -43,10 +45,10 @@ class Training:
         log: Log,
         batches: Callable[[Inputs, np.ndarray, int, bool], Batches],
     ) -> nn.Module:
-        """Make a network and train it on inputs [A, ...] and scaled labels [A, D]; NaN labels do not count.
+        """Make a network and train it on inputs [A, ...] and scaled labels [A, D]; NaN labels are ignored.
 
-        `batches` divides inputs and labels into batches of a size, shuffled or not. The global random state of torch is
-        left as it was.
+        `batches` divides inputs and labels into batches of a size, shuffled or not. Torch's global random state is
+        restored afterwards.
         """
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
         with torch.random.fork_rng(), warnings.catch_warnings():
@@ -65,29 +67,29 @@ class Training:
                 num_sanity_val_steps=0,
                 check_val_every_n_epoch=10,
             )
-            held = None if val is None else batches(*val, 4096, False)
+            validation = None if val is None else batches(*val, 4096, False)
             before = signal.getsignal(signal.SIGINT)
             try:
-                trainer.fit(module, train, held)
-            except SystemExit:  # Lightning's answer to Ctrl-C, which it ignores from then on
+                trainer.fit(module, train, validation)
+            except SystemExit:  # Lightning raises it on Ctrl-C, and ignores Ctrl-C from then on
                 signal.signal(signal.SIGINT, before)
                 raise KeyboardInterrupt from None
         return module.network.eval()
 
     def criterion(self) -> nn.Module:
-        """The loss between predictions and scaled labels, both [n, D], these NaN where unknown."""
+        """Loss between predictions and scaled labels, both [n, D]; labels are NaN where unknown."""
         if self.loss in ("hinge", "mixed_hinge"):
-            return PairHinge(mixed=self.loss == "mixed_hinge")  # no pair of an unknown label has an order
-        return _OfKnown({"l1": nn.L1Loss, "mse": nn.MSELoss, "huber": nn.HuberLoss}[self.loss]())
+            return PairHinge(mixed=self.loss == "mixed_hinge")  # comparisons with NaN are False
+        return _MaskedLoss({"l1": nn.L1Loss, "mse": nn.MSELoss, "huber": nn.HuberLoss}[self.loss]())
 
     def optimizer(self, parameters: Iterator[nn.Parameter], steps: int) -> tuple[Any, Any]:
-        """The optimizer, and the schedule that it follows step by step (so many an epoch)."""
+        """Optimizer, and its schedule per step; `steps`: number of them per epoch."""
         optimizer = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay)
         return optimizer, one_cycle(optimizer, self.learning_rate, self.epochs * steps)
 
 
 class Batches(Protocol):
-    """Gives batches anew each time it is iterated over."""
+    """Iterable of batches; each iteration is one epoch."""
 
     def __len__(self) -> int: ...
 
@@ -95,7 +97,7 @@ class Batches(Protocol):
 
 
 class Slices:
-    """Slices tensors that are in memory anyway; a DataLoader would touch every row in Python."""
+    """Batches as slices of tensors in memory; a DataLoader would collate every row in Python."""
 
     def __init__(self, x: Inputs, z: np.ndarray, size: int, shuffle: bool) -> None:
         self.x = {name: torch.from_numpy(np.ascontiguousarray(value)) for name, value in x.items()}
@@ -111,8 +113,8 @@ class Slices:
             yield {name: value[rows] for name, value in self.x.items()}, self.z[rows]
 
 
-class _OfKnown(nn.Module):
-    """A loss over the labels that are known."""
+class _MaskedLoss(nn.Module):
+    """A loss over all labels that are not NaN."""
 
     def __init__(self, loss: nn.Module) -> None:
         super().__init__()
@@ -124,10 +126,10 @@ class _OfKnown(nn.Module):
 
 
 class PairHinge(nn.Module):
-    """Mean over all pairs of labels of how far scores fall short of a margin in the pair's order.
+    """Pairwise hinge loss: mean over all ordered pairs of labels of max(0, margin - difference of their scores).
 
     Args:
-        mixed: whether labels of different devices are pairs too.
+        mixed: whether pairs may be of different devices.
     """
 
     margin = 0.1
@@ -145,10 +147,10 @@ class PairHinge(nn.Module):
 
 
 class _Regression(lightning.LightningModule):
-    def __init__(self, training: Training, network: nn.Module, steps: int, log: Log) -> None:
+    def __init__(self, loop: TrainingLoop, network: nn.Module, steps: int, log: Log) -> None:
         super().__init__()
-        self.settings, self.network, self.steps, self.tell = training, network, steps, log
-        self.loss = training.criterion()
+        self.loop, self.network, self.steps, self.report = loop, network, steps, log
+        self.loss = loop.criterion()
 
     def _loss(self, batch: Batch) -> torch.Tensor:
         x, z = batch
@@ -159,8 +161,8 @@ class _Regression(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, index: int) -> None:
         loss, epoch = float(self._loss(batch)), self.current_epoch + 1
-        self.tell(f"epoch {epoch} of {self.settings.epochs}: validation loss {loss:.4f}", epoch=epoch, val_loss=loss)
+        self.report(f"epoch {epoch} of {self.loop.epochs}: validation loss {loss:.4f}", epoch=epoch, val_loss=loss)
 
     def configure_optimizers(self) -> dict:  # type: ignore[override]
-        optimizer, schedule = self.settings.optimizer(self.parameters(), self.steps)
+        optimizer, schedule = self.loop.optimizer(self.parameters(), self.steps)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

@@ -1,4 +1,4 @@
-"""Boosted trees (XGBoost), one booster a device."""
+"""Gradient-boosted trees (XGBoost), one booster per device."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from predictors.regressor import Inputs, Regressor
 
 @dataclass
 class XGBoost(Regressor):
-    """Gradient-boosted trees on a vector (LETI section 3.3 feeds them `encoders.flat.FlatVector`).
+    """Gradient-boosted trees on encoded vectors (LETI, section 3.3, uses `encoders.flat.FlatVector`).
 
     Attributes:
-        encoder: the vector.
-        trees: boosting rounds.
-        depth: of a tree.
+        encoder: gives the features.
+        trees: number of boosting rounds.
+        depth: largest depth of a tree.
         learning_rate: shrinkage of each tree.
-        subsample: share of the rows that each tree sees.
-        columns: share of the features that each tree sees.
+        subsample: share of the rows per tree.
+        columns: share of the features per tree.
         min_child_weight: least weight of a leaf.
-        seed: of the draws.
+        seed: of subsampling.
     """
 
     encoder: VectorEncoder = field(default_factory=CellOneHot)
@@ -52,7 +52,7 @@ class XGBoost(Regressor):
             log(f"device {device + 1} of {z.shape[1]}: {self.trees} trees")
 
     def _boost(self, x: np.ndarray, target: np.ndarray) -> Any:
-        """A booster for labels that lie about zero."""
+        """Train a booster on features [n, F] and labels [n] of mean about zero."""
         import xgboost
 
         parameters = {
@@ -81,7 +81,8 @@ class XGBoost(Regressor):
         self.boosters_ = boosters(state["boosters"], len(self.scale.mean_))
 
     def to_onnx(self, x: Inputs) -> Any:
-        """One ensemble a device side by side: onnxmltools converts a booster of several outputs wrongly, silently."""
+        """ONNX model with one tree ensemble per device: onnxmltools silently converts boosters of several outputs
+        wrongly."""
         from onnx import helper
 
         from predictors.export import vector_model
@@ -93,7 +94,7 @@ class XGBoost(Regressor):
 
 
 def boosters(saved: Sequence[Any], count: int) -> list[Any]:
-    """So many boosters from XGBoost's own bytes, as tensors; what is not whole raises ValueError or TypeError."""
+    """Load `count` boosters from arrays of XGBoost's bytes; damaged ones raise one of `checkpoint.DAMAGE`."""
     import xgboost
 
     if len(saved) != count:
@@ -108,7 +109,7 @@ def boosters(saved: Sequence[Any], count: int) -> list[Any]:
 
 
 def tree_node(booster: Any, width: int, source: str, target: str) -> Any:
-    """A booster of one output as an ONNX node from `source` [batch, width] to `target` [batch, 1]."""
+    """Convert a booster of one output to an ONNX node from `source` [batch, width] to `target` [batch, 1]."""
     from onnxmltools import convert_xgboost
     from onnxmltools.convert.common.data_types import FloatTensorType
 

@@ -1,1 +1,1 @@
-"""Searches: which architecture is best under a budget; they know numbers, `Cost` and the predictors' interface."""
+"""Searches for the best architecture under a budget; they use numbers, `Cost` and the predictors' interface."""

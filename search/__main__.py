@@ -10,11 +10,11 @@ from datasets.cli import main
 from datasets.records import Cost, InputError
 from search.base import Search
 from search.evolution import Evolution, Exhaustive
-from search.task import Pool, Requirements, Searching, Task, run
+from search.task import MakeSearch, Pool, Requirements, SearchTask, run
 
 JOURNAL = Path("runs/search/live.jsonl")
 SAMPLES = 4
-"""Of several proxies, so many measurements choose one."""
+"""Number of measurements by which one of several proxies is chosen."""
 
 
 def bisect(
@@ -28,36 +28,38 @@ def bisect(
     seed: int = 0,
     journal: Path = JOURNAL,
 ) -> None:
-    """Reuse other devices' latencies, with a few true measurements on the target (Algorithm 1).
+    """Search with other devices' latencies and a few true measurements on the target.
+
+    Algorithm 1 of "Scaling up Deep Neural Network Optimization for Edge Inference" (Lu et al., 2020).
 
     Args:
-        problem: what is searched for.
+        problem: the requirements.
         proxy: table or predictor of the proxy's latencies, which cost nothing; for `adapted` a predictor (.pt) that
-            learns new devices.
-        proxy_device: name of the proxy. Of several, separated by commas, or where it is left out of all but the target,
-            four of the measurements choose the one that ranks most alike.
-        equation: what is bisected: the weight of the proxy's latency beside accuracy (weighted, equation 6), or the
-            proxy's budget (budget, equation 5). adapted: equation 5 on a predictor that is adapted to the target after
-            each measurement, so nothing is left to bisect.
-        refine: half of the measurements go where the proxy, corrected by what was measured, promises most.
-        measurements: the most that are spent on a target.
-        delta: stop where the latency is at most this share of the budget below it.
-        seed: of what is drawn where a space is too large to list.
-        journal: of live measurements; the same command goes on with what it holds.
+            can be adapted to new devices.
+        proxy_device: name of the proxy. Of several, separated by commas (by default all devices but the target), four
+            of the measurements choose the one whose ranking agrees best with the target's.
+        equation: the parameter that is bisected: the weight of the proxy's latency beside accuracy (weighted, equation
+            6), or the proxy's budget (budget, equation 5). adapted: equation 5 on a predictor that is adapted to the
+            target after each measurement, so nothing is left to bisect.
+        refine: spend half of the measurements on the largest expected gain by the proxy, corrected by measurements.
+        measurements: largest number of true measurements on a target.
+        delta: stop when the latency is below the budget by at most this share of it.
+        seed: of the random candidates of a space that is too large to list.
+        journal: file of live measurements; the command continues with those that it holds.
     """
     from search.bisection import BestProxy
 
     bisected: Literal["weighted", "budget"] = "budget" if equation == "adapted" else equation
     bisection = BestProxy(measurements, SAMPLES, equation=bisected, delta=delta, refine=refine)
     if equation == "adapted":
-        _run("bisect", _adapting(Path(proxy), measurements), problem, seed=seed, journal=journal)
+        _run("bisect", _adaptive(Path(proxy), measurements), problem, seed=seed, journal=journal)
         return
 
-    def searching(task: Task, pool: Pool) -> Search:
+    def make_search(task: SearchTask, pool: Pool) -> Search:
         return replace(bisection, samples=SAMPLES if len(pool) > 1 else 0, pool=pool)
 
     proxies = {"proxy": proxy, "proxy_device": proxy_device}
-    _run("bisect", searching, problem, seed=seed, journal=journal, **proxies)
+    _run("bisect", make_search, problem, seed=seed, journal=journal, **proxies)
 
 
 def evolve(
@@ -71,43 +73,45 @@ def evolve(
     """Regularised evolution under a latency budget.
 
     Args:
-        problem: what is searched for.
-        measurements: the most latencies that may be asked for.
-        population: architectures alive at once.
-        contenders: drawn for each tournament.
-        seed: of what is drawn.
-        journal: of live measurements; the same command goes on with what it holds.
+        problem: the requirements.
+        measurements: largest number of true measurements.
+        population: number of architectures that are kept.
+        contenders: number of architectures drawn for each tournament.
+        seed: of the random numbers.
+        journal: file of live measurements; the command continues with those that it holds.
     """
     evolution = Evolution(measurements, population, contenders)
     _run("evolve", lambda task, pool: evolution, problem, seed=seed, journal=journal)
 
 
 def exhaustive(problem: Requirements) -> None:
-    """The best of all architectures that a table or a predictor of latencies knows.
+    """Find the best of all architectures of a table or a predictor of latencies.
 
     Args:
-        problem: what is searched for; latencies are those of a table or a predictor.
+        problem: the requirements; latencies are those of a table or a predictor.
     """
     if not Path(problem.latency).suffix:
         raise InputError(f"Measuring every architecture on {problem.latency} takes days; use bisect or evolve.")
     _run("exhaustive", lambda task, pool: Exhaustive(), problem)
 
 
-def _run(command: str, searching: Searching, problem: Requirements, **more: Any) -> None:
-    """Search, with costs that are measured live where the task names runtimes and no files."""
-    task = Task(**vars(problem) | {"out": problem.out or Path(f"runs/search/{command}.png")}, **more)
+def _run(command: str, make_search: MakeSearch, problem: Requirements, **more: Any) -> None:
+    """Search, with costs that are measured live where the requirements name runtimes and not files."""
+    task = SearchTask(**vars(problem) | {"out": problem.out or Path(f"runs/search/{command}.png")}, **more)
     runtimes = {name for name in (task.latency, task.proxy) if name and not Path(name).suffix}
-    run(searching, replace(task, live={name: _live(name, task) for name in runtimes}))
+    run(make_search, replace(task, live={name: _live(name, task) for name in runtimes}))
 
 
-def _adapting(proxy: Path, measurements: int) -> Searching:
+def _adaptive(proxy: Path, measurements: int) -> MakeSearch:
     """Equation 5 on a predictor that is adapted to the target after each measurement."""
     from predictors.base import Adaptable, Predictor
 
     if proxy.suffix != ".pt" or not isinstance(model := Predictor.load(proxy), Adaptable):
-        raise InputError(f"{proxy} learns no new devices; train one (--predictor configs/predictors/conditioned.yaml).")
+        raise InputError(
+            f"{proxy} cannot learn a new device; train one that can (--predictor configs/predictors/conditioned.yaml)."
+        )
 
-    def searching(task: Task, pool: Pool) -> Search:
+    def make_search(task: SearchTask, pool: Pool) -> Search:
         from search.gain import ExpectedGain
         from search.proxies import adapting
 
@@ -116,10 +120,10 @@ def _adapting(proxy: Path, measurements: int) -> Searching:
         device = replace(model.devices_[0], name=task.device or "target", family="", features={})
         return ExpectedGain(measurements, fits={model.metric: adapting(model, device)}, choose=model.choose)
 
-    return searching
+    return make_search
 
 
-def _live(runtime: str, task: Task) -> Cost:
+def _live(runtime: str, task: SearchTask) -> Cost:
     """Latencies of a runtime of this host."""
     from datasets.spaces import parse_space
     from measure.blackbox import Live
@@ -131,7 +135,7 @@ def _live(runtime: str, task: Task) -> Cost:
 
 
 def commands() -> list[Any]:
-    """Everything that this command line offers."""
+    """All commands of this command line."""
     from search.netadapt.__main__ import netadapt
     from search.netadapt.grids import layers
     from search.optimizer.__main__ import optimize

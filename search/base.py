@@ -13,11 +13,11 @@ import numpy as np
 from datasets.records import Architectures, Cost, InputError, Space
 
 Progress = Callable[[str], None]
-"""Takes a line for people."""
+"""Receives one line of progress for people."""
 
 
 def silent(line: str) -> None:
-    """A progress that says nothing."""
+    """Discard the line."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Problem:
 
     Attributes:
         space: of the architectures.
-        quality: to be maximised, an accuracy say; asking it is free.
-        costs: what each budget is about, on the target device; asking one about an architecture is a true measurement.
-        budgets: the most that each cost may be, under the same names; in the costs' units.
-        proxies: what another device or a predictor says of costs, under the same names; asking is free.
-        candidates: the architectures to choose among, where that is not the whole space.
+        quality: is maximised, such as an accuracy; evaluating it is free.
+        costs: the costs on the target device by name; evaluating one for an architecture is a true measurement.
+        budgets: upper limits of the costs, under the same names and in the costs' units.
+        proxies: costs on another device or by a predictor, under the same names; evaluating them is free.
+        candidates: the architectures to choose among; by default the whole space.
     """
 
     space: Space
@@ -55,7 +55,7 @@ class Problem:
         """The candidates, or the whole space; one too large to list raises `InputError`."""
         return self.space.all() if self.candidates is None else self.candidates
 
-    def draw(self, n: int, rng: np.random.Generator) -> Architectures:
+    def sample(self, n: int, rng: np.random.Generator) -> Architectures:
         """At most `n` different architectures at random."""
         if self.candidates is not None:
             return self.candidates[rng.permutation(len(self.candidates))[:n]]
@@ -63,23 +63,23 @@ class Problem:
         return drawn[np.sort(np.unique(drawn.decisions, axis=0, return_index=True)[1])[:n]]
 
     def excess(self, costs: np.ndarray) -> np.ndarray:
-        """By what share the worst cost of [A, C] exceeds its budget [A]: 0 where all are kept, infinite where a cost is
-        unknown (NaN)."""
+        """Largest relative excess [A] of costs [A, C] over their budgets: 0 where all are kept, infinite where a cost
+        is unknown (NaN)."""
         over = np.maximum(costs / np.array([self.budgets[name] for name in self.costs]) - 1, 0).max(axis=1)
         return np.where(np.isnan(over), np.inf, over)
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a search found.
+    """The result of a search.
 
     Attributes:
-        arch: the only one: the best that keeps all budgets, or, where none does, the one nearest to them.
-        quality: of it.
-        costs: of it, as measured.
+        arch: one architecture: the best that keeps all budgets, or, where none does, the one nearest to them.
+        quality: of the architecture.
+        costs: measured costs of the architecture.
         met: whether all budgets are kept.
-        measured: every architecture whose costs were truly measured, in that order; each once.
-        measured_costs: what was measured [queries, C].
+        measured: all architectures whose costs were truly measured, each once, in that order.
+        measured_costs: their costs [queries, C].
         seconds: wall time of the search, measuring included.
     """
 
@@ -93,17 +93,17 @@ class Decision:
 
     @property
     def queries(self) -> int:
-        """True measurements that were spent; all costs of one architecture are one."""
+        """Number of true measurements; all costs of one architecture count as one."""
         return len(self.measured)
 
 
 class Ledger:
-    """Measures for a search: nothing twice, nothing beyond the limit, everything written down.
+    """Measures for a search: no architecture twice, none beyond the limit, and keeps all results.
 
     Args:
-        problem: whose costs are asked.
-        limit: of true measurements.
-        progress: is told each of them.
+        problem: whose costs are measured.
+        limit: largest number of true measurements.
+        progress: receives a line per measurement.
     """
 
     def __init__(self, problem: Problem, limit: int, progress: Progress = silent) -> None:
@@ -118,8 +118,8 @@ class Ledger:
         """Measurements that may still be spent."""
         return self.limit - len(self.costs)
 
-    def knows(self, archs: Architectures) -> np.ndarray:
-        """Which were measured already [A]."""
+    def is_measured(self, archs: Architectures) -> np.ndarray:
+        """Whether each architecture was measured already [A]."""
         return np.array([tuple(row) in self.costs for row in archs.decisions.tolist()], dtype=bool)
 
     def measure(self, archs: Architectures) -> np.ndarray:
@@ -127,37 +127,37 @@ class Ledger:
         rows = [tuple(row) for row in archs.decisions.tolist()]
         new = list(dict.fromkeys(row for row in rows if row not in self.costs))[: self.left]
         if new:
-            asked = Architectures(archs.space, np.array(new))
-            values = np.stack([np.asarray(cost(asked), float) for cost in self.problem.costs.values()], axis=1)
+            queries = Architectures(archs.space, np.array(new))
+            values = np.stack([np.asarray(cost(queries), float) for cost in self.problem.costs.values()], axis=1)
             self.costs |= dict(zip(new, values, strict=True))
-            self._tell(values)
+            self._report(values)
         unknown = np.full(len(self.problem.costs), np.nan)
         return np.array([self.costs.get(row, unknown) for row in rows]).reshape(len(rows), len(unknown))
 
     def measured(self) -> tuple[Architectures, np.ndarray]:
-        """What was measured, in that order, and its costs [n, C]."""
+        """The measured architectures in order, and their costs [n, C]."""
         rows = np.array(list(self.costs)).reshape(len(self.costs), len(self.problem.space.num_choices))
         costs = np.array(list(self.costs.values())).reshape(len(self.costs), len(self.problem.costs))
         return Architectures(self.problem.space, rows), costs
 
-    def _tell(self, values: np.ndarray) -> None:
-        """The last measurements [n, C], one a line; many at once in one line."""
+    def _report(self, values: np.ndarray) -> None:
+        """Report the last measurements [n, C], one per line; more than 50 in one line."""
         if len(values) > 50:
             self.progress(f"{len(self.costs)}/{self.limit} measured")
             return
         for i, row in enumerate(values, len(self.costs) - len(values) + 1):
-            told = ", ".join(f"{name} {value:.4g}" for name, value in zip(self.problem.costs, row, strict=True))
-            self.progress(f"{i}/{self.limit}: {told}")
+            costs = ", ".join(f"{name} {value:.4g}" for name, value in zip(self.problem.costs, row, strict=True))
+            self.progress(f"{i}/{self.limit}: {costs}")
 
     def decide(self) -> Decision:
-        """The best of what was measured; of equals the first."""
+        """The best measured architecture; of equal ones the first."""
         measured, costs = self.measured()
         quality = np.asarray(self.problem.quality(measured), float)
         best = int(np.lexsort((np.where(np.isnan(quality), np.inf, -quality), self.problem.excess(costs)))[0])
         met = bool(self.problem.excess(costs)[best] == 0)
-        told = {name: float(value) for name, value in zip(self.problem.costs, costs[best], strict=True)}
+        best_costs = {name: float(value) for name, value in zip(self.problem.costs, costs[best], strict=True)}
         seconds = time.monotonic() - self.started
-        return Decision(measured[[best]], float(quality[best]), told, met, measured, costs, seconds)
+        return Decision(measured[[best]], float(quality[best]), best_costs, met, measured, costs, seconds)
 
 
 @dataclass
@@ -165,7 +165,7 @@ class Search(ABC):
     """Finds a `Decision` for a `Problem`.
 
     Attributes:
-        measurements: the most true measurements it may spend; 0: its own bound, or as many as there are candidates.
+        measurements: largest number of true measurements; 0: the search's own bound, or all candidates.
     """
 
     measurements: int = 0
@@ -177,16 +177,16 @@ class Search(ABC):
 
     @abstractmethod
     def __call__(self, problem: Problem, rng: np.random.Generator, progress: Progress = silent) -> Decision:
-        """Search; the same generator finds the same as long as costs stay the same."""
+        """Search; equal generators and costs give equal decisions."""
 
 
 POOL = 20_000
-"""Of a space too large to list, so many architectures are drawn once and chosen among."""
+"""Number of random candidates of a space that is too large to list."""
 
 
-def listed(problem: Problem, rng: np.random.Generator) -> Architectures:
-    """All candidates, or `POOL` of them where they are too many to list."""
+def candidates_of(problem: Problem, rng: np.random.Generator) -> Architectures:
+    """All candidates, or `POOL` random ones where the space is too large to list."""
     try:
         return problem.all()
     except InputError:
-        return problem.draw(POOL, rng)
+        return problem.sample(POOL, rng)

@@ -1,4 +1,4 @@
-"""What the command line makes costs of: columns of tables, limits that are free."""
+"""Costs of the command line: columns of tables, and limits that need no measurement."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from search.base import Decision
 
 @lru_cache(maxsize=4)
 def read_measurements(file: Path) -> Measurements:
-    """The measurements that `open_measurements` opens, of one space; asked for again, they are not read again.
+    """The measurements of one space that `open_measurements` opens; files are read once.
 
     Raises:
-        InputError: they are of files, or of several spaces, of which nothing can be drawn.
+        InputError: they are of files or of several spaces, which cannot be sampled.
     """
     measured = open_measurements(file)
     if isinstance(measured.architectures, Networks):
@@ -26,26 +26,33 @@ def read_measurements(file: Path) -> Measurements:
     return measured
 
 
-def lookup(archs: Architectures, values: np.ndarray) -> tuple[Cost, Architectures]:
-    """A column of a table as a cost that says NaN where it knows nothing, and the architectures that it knows."""
+def table_cost(archs: Architectures, values: np.ndarray) -> tuple[Cost, Architectures]:
+    """A table's column [A] as a cost that is NaN for architectures without a value, and those that have one."""
     known = np.flatnonzero(~np.isnan(values))
-    extended = np.append(values, np.nan)  # the last one for what is not there
-    return lambda asked: extended[archs.positions(asked)], archs[known]
+    extended = np.append(values, np.nan)  # the last entry is for missing architectures
+    return lambda queries: extended[archs.positions(queries)], archs[known]
 
 
-def both(one: Architectures | None, other: Architectures | None) -> Architectures | None:
-    """The architectures that both know; None knows all."""
-    if one is None or other is None:
-        return one if other is None else other
-    shared = np.flatnonzero(other.positions(one) >= 0)
+def in_common(first: Architectures | None, second: Architectures | None) -> Architectures | None:
+    """The architectures that are in both; None stands for all architectures.
+
+    Raises:
+        InputError: there are none.
+    """
+    if first is None or second is None:
+        return first if second is None else second
+    shared = np.flatnonzero(second.positions(first) >= 0)
     if not len(shared):
         raise InputError("The accuracies and the latencies have no architecture in common; name tables of one space.")
-    return Architectures(other.space, one.decisions[shared])
+    return Architectures(second.space, first.decisions[shared])
 
 
 def within_memory(archs: Architectures, most_mb: float) -> Architectures:
-    """Those whose activations that are alive at once (batch 1, fp32; `networks.memory`) take at most so many MB: a
-    limit that nothing has to be measured for."""
+    """The architectures whose peak memory of activations (batch 1, fp32; `networks.memory`) is at most `most_mb` MB.
+
+    Raises:
+        InputError: there are none.
+    """
     peak = archs.space.totals(archs)["peak_bytes"].to_numpy(float) / 1e6
     if not (peak <= most_mb).any():
         raise InputError(f"Nothing runs in {most_mb:g} MB of activations; the least is {peak.min():.4g} MB.")
@@ -53,11 +60,11 @@ def within_memory(archs: Architectures, most_mb: float) -> Architectures:
 
 
 def best_of(decisions: Mapping[str, Decision]) -> str:
-    """The name of the best decision of problems with the same budgets (one for each precision, say): one that keeps
-    them before one that does not, then by quality, then by the first cost."""
+    """The name of the best decision of problems with the same budgets, such as one per precision: decisions that keep
+    them come first, then the higher quality, then the lower first cost."""
 
     def rank(name: str) -> tuple[float, ...]:
-        one = decisions[name]
-        return not one.met, -one.quality, next(iter(one.costs.values()))
+        decision = decisions[name]
+        return not decision.met, -decision.quality, next(iter(decision.costs.values()))
 
     return min(decisions, key=rank)

@@ -1,4 +1,5 @@
-"""Searches that need no proxy: random, exhaustive, regularised evolution (Real et al., AAAI 2019)."""
+"""Searches without a proxy: random, exhaustive, and regularised evolution ("Regularized Evolution for Image Classifier
+Architecture Search", Real et al., AAAI 2019)."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from datasets.records import Architectures, InputError
 from search.base import Decision, Ledger, Problem, Progress, Search, silent
 
 NEAREST = 12
-"""Among listed candidates a mutation goes to one of so many nearest ones."""
+"""Number of nearest candidates among which a mutation chooses where candidates are listed."""
 
 
 @dataclass
@@ -23,13 +24,13 @@ class RandomSearch(Search):
 
     def __call__(self, problem: Problem, rng: np.random.Generator, progress: Progress = silent) -> Decision:
         ledger = Ledger(problem, self.measurements, progress)
-        ledger.measure(problem.draw(self.measurements, rng))
+        ledger.measure(problem.sample(self.measurements, rng))
         return ledger.decide()
 
 
 @dataclass
 class Exhaustive(Search):
-    """Measure all candidates: for tables and predictors, and to know what the others miss."""
+    """Measure all candidates: for tables and predictors, and as a reference for other searches."""
 
     def __call__(self, problem: Problem, rng: np.random.Generator, progress: Progress = silent) -> Decision:
         archs = problem.all()
@@ -40,14 +41,16 @@ class Exhaustive(Search):
 
 @dataclass
 class Evolution(Search):
-    """Regularised evolution: the best of a few drawn ones is mutated, the oldest dies.
+    """Regularised evolution: the best contender of a tournament is mutated, and the oldest of the population is
+    removed.
 
-    Whatever keeps the budgets is better than what does not; of the first the higher quality wins, of the others the
-    smaller excess (Deb, 2000).
+    Architectures that keep the budgets rank above those that do not; among the former by quality, among the latter by
+    excess ("An efficient constraint handling method for genetic algorithms", Deb, 2000).
 
     Attributes:
-        population: alive at once.
-        contenders: drawn for each tournament.
+        measurements: largest number of true measurements.
+        population: number of architectures that are kept.
+        contenders: number of architectures drawn for each tournament.
     """
 
     measurements: int = 100
@@ -64,16 +67,16 @@ class Evolution(Search):
             excess = problem.excess(ledger.measure(archs))
             return list(zip(-excess, problem.quality(archs), strict=True))
 
-        first = problem.draw(min(self.population, max(1, self.measurements // 2)), rng)
+        first = problem.sample(min(self.population, max(1, self.measurements // 2)), rng)
         alive = deque(zip(range(len(first)), rank(first), strict=True), maxlen=self.population)
         seen = [first[[i]] for i in range(len(first))]
-        listed = np.inf if problem.candidates is None else len(set(map(bytes, problem.candidates.decisions)))
-        for _ in range(20 * self.measurements):  # a small space runs out of what is new
-            if not ledger.left or len(ledger.costs) == listed:
+        available = np.inf if problem.candidates is None else len(set(map(bytes, problem.candidates.decisions)))
+        for _ in range(20 * self.measurements):  # a small space has no new architectures left at some point
+            if not ledger.left or len(ledger.costs) == available:
                 break
             drawn = [alive[i] for i in rng.integers(0, len(alive), self.contenders)]
-            parent = max(drawn, key=lambda one: one[1])[0]
-            child = mutated(problem, seen[parent], ledger.knows, rng)
+            parent = max(drawn, key=lambda member: member[1])[0]
+            child = mutated(problem, seen[parent], ledger.is_measured, rng)
             seen.append(child)
             alive.append((len(seen) - 1, rank(child)[0]))
         return ledger.decide()
@@ -85,18 +88,18 @@ def mutated(
     known: Callable[[Architectures], np.ndarray],
     rng: np.random.Generator,
 ) -> Architectures:
-    """One architecture near the only one of `arch`, where possible one that is not known yet."""
+    """A neighbour of a single architecture, where possible one that is not `known` yet."""
     if problem.candidates is None:
         for _ in range(8):
             child = problem.space.mutate(arch, rng)
             if not known(child)[0]:
                 break
         return child
-    listed = problem.candidates.decisions
-    distance = rng.random(len(listed)) / 2  # of equally near ones any
-    for column, decision in zip(listed.T, arch.decisions[0], strict=True):
+    candidates = problem.candidates.decisions
+    distance = rng.random(len(candidates)) / 2  # breaks ties at random
+    for column, decision in zip(candidates.T, arch.decisions[0], strict=True):
         distance += column != decision
-    near = np.argpartition(distance, min(4 * NEAREST, len(listed)) - 1)[: 4 * NEAREST]
+    near = np.argpartition(distance, min(4 * NEAREST, len(candidates)) - 1)[: 4 * NEAREST]
     near = near[np.argsort(distance[near])]
     new = near[~known(problem.candidates[near])][:NEAREST]
     return problem.candidates[[int(rng.choice(new if len(new) else near))]]

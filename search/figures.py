@@ -1,4 +1,4 @@
-"""Figures of searches; they look at nothing but a problem and its decision."""
+"""Figures of searches, drawn from a problem and its decision alone."""
 
 from __future__ import annotations
 
@@ -16,32 +16,33 @@ if TYPE_CHECKING:
 
 ORANGE, RED = "#d9822b", "#c2453c"
 DEPTH = 12
-"""Points of accuracy below the decision that a picture shows; one bad sample must not squeeze the rest."""
+"""Range of accuracy below the decision that a picture shows, so that one bad sample does not squeeze the axis."""
 
 
 def picture(problem: Problem, decision: Decision, cost: str, table: Decision | None = None) -> Figure:
-    """Quality against a cost: what was measured, numbered in its order where it is few, its front, budget, decision;
-    behind them, where a `table` tells, all that there is (an exhaustive search's decision), and then its front."""
+    """Quality over a cost: measured architectures (numbered in order where they are at most 40), their front, the
+    budget and the decision; with a `table` (an exhaustive search's decision) also all architectures and the true
+    front."""
     column = list(problem.costs).index(cost)
     x = decision.measured_costs[:, column]
     y = np.asarray(problem.quality(decision.measured), float)
     figure = new_figure(7, 4.6)
     axis = figure.subplots()
-    few = len(x) <= 40
+    numbered = len(x) <= 40
     style: dict[str, Any] = (
-        {"s": 26, "color": BLUE} if few else {"s": 3, "color": GREY, "alpha": 0.4, "lw": 0, "rasterized": True}
+        {"s": 26, "color": BLUE} if numbered else {"s": 3, "color": GREY, "alpha": 0.4, "lw": 0, "rasterized": True}
     )
     axis.scatter(x, y, label=f"measured: {len(x)}", zorder=3, **style)
-    if few:
+    if numbered:
         axis.plot(x, y, color=BLUE, lw=0.6, alpha=0.5, label="path")
         for i, (a, b) in enumerate(zip(x, y, strict=True)):
             axis.annotate(str(i + 1), (a, b), xytext=(4, 4), textcoords="offset points", fontsize=8)
-    told = "front of what was measured"
+    label = "front of the measured"
     if table is not None:
-        x, y, told = table.measured_costs[:, column], np.asarray(problem.quality(table.measured), float), "true front"
+        x, y, label = table.measured_costs[:, column], np.asarray(problem.quality(table.measured), float), "true front"
         axis.scatter(x, y, s=3, color=GREY, alpha=0.25, lw=0, rasterized=True, label=f"all {len(x)}", zorder=1)
     front = pareto(y, x[:, None])
-    axis.step(x[front], y[front], where="post", color=ORANGE, lw=1.2, label=told)
+    axis.step(x[front], y[front], where="post", color=ORANGE, lw=1.2, label=label)
     axis.axvline(problem.budgets[cost], color=GREY, ls="--", lw=1, label=f"budget {problem.budgets[cost]:g}")
     end = (decision.costs[cost], decision.quality)
     axis.scatter(*end, marker="*", s=160, color=RED, zorder=4, label=f"decision: {end[0]:.4g}, {end[1]:.4g} %")
@@ -56,9 +57,9 @@ def regret_bars(rows: Sequence[dict[str, Any]], names: dict[str, str], aim: floa
     """Mean regret of searches with its 95 % interval, the smallest first, and the share of budgets that were kept.
 
     Args:
-        rows: one a search: `search`, `regret`, `regret_half`, `met`, `measurements`.
-        names: what the searches are called.
-        aim: regret that is aimed at.
+        rows: one per search: `search`, `regret`, `regret_half`, `met`, `measurements`.
+        names: labels of the searches.
+        aim: target regret, drawn as a line.
     """
     ordered = sorted(rows, key=lambda row: -row["regret"])
     figure = new_figure(7.5, 0.8 + 0.42 * len(ordered))
@@ -66,9 +67,9 @@ def regret_bars(rows: Sequence[dict[str, Any]], names: dict[str, str], aim: floa
     for y, row in enumerate(ordered):
         axis.barh(y, row["regret"], color=BLUE, height=0.6)
         axis.errorbar(row["regret"], y, xerr=row["regret_half"], color="black", lw=1, capsize=3)
-        told = f"{row['regret']:.2f};  {row['met']:.0%} kept, {row['measurements']:.1f} measured"
+        label = f"{row['regret']:.2f};  {row['met']:.0%} kept, {row['measurements']:.1f} measured"
         end = row["regret"] + row["regret_half"]
-        axis.annotate(told, (end, y), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8)
+        axis.annotate(label, (end, y), xytext=(8, 0), textcoords="offset points", va="center", fontsize=8)
     axis.axvline(aim, color=RED, ls="--", lw=1)
     axis.text(aim, len(ordered) - 0.45, f"aim {aim:g}", color=RED, fontsize=8, ha="center", va="bottom")
     axis.set_yticks(range(len(ordered)), [names.get(row["search"], row["search"]) for row in ordered])
@@ -79,12 +80,13 @@ def regret_bars(rows: Sequence[dict[str, Any]], names: dict[str, str], aim: floa
 
 
 def growth(rows: Sequence[dict[str, Any]], names: dict[str, str]) -> Figure:
-    """True measurements and seconds of computing over the number of devices, both axes logarithmic. A filled mark was
-    run on all of its devices, a hollow one on some and multiplied.
+    """True measurements and seconds of computing over the number of devices, on logarithmic axes. Filled marks were run
+    on all devices, hollow ones on some of them and extrapolated.
 
     Args:
-        rows: `search`, `devices`, `run` (on how many), `measurements`, `fixed_measurements` (once, before), `seconds`.
-        names: what the searches are called.
+        rows: `search`, `devices`, `run` (number of devices that were run), `measurements`, `fixed_measurements` (made
+            once, beforehand), `seconds`.
+        names: labels of the searches.
     """
     figure = new_figure(9.5, 4)
     axes = figure.subplots(1, 2)

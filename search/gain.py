@@ -1,8 +1,9 @@
-"""Expected gain: each measurement goes where better quality is likeliest to keep the budgets.
+"""Expected gain: each measurement is the architecture with the largest expected improvement within the budgets.
 
-Gardner et al. (ICML 2014) do so where quality and constraints are learnt; here only the costs are. What is believed of
-a cost comes from its few measurements: by a predictor that is adapted to them (the paper's own way out where no proxy
-is monotone, section 4.3), or by a proxy that is corrected by them.
+The rule is that of "Bayesian Optimization with Inequality Constraints" (Gardner et al., ICML 2014), where quality and
+constraints are learnt; here only the costs are. A cost is learnt from its measurements: by a predictor that is adapted
+to them (section 4.3 of "Scaling up Deep Neural Network Optimization for Edge Inference", Lu et al., 2020, for targets
+without a monotone proxy), or by a proxy that is corrected by them.
 """
 
 from __future__ import annotations
@@ -15,33 +16,33 @@ import numpy as np
 from datasets.records import Architectures, Cost, InputError
 from predictors.belief import Belief
 from predictors.scaling import Scale
-from search.base import Decision, Ledger, Problem, Progress, Search, listed, silent
-from search.proxies import Fit, Unsure
+from search.base import Decision, Ledger, Problem, Progress, Search, candidates_of, silent
+from search.proxies import Fit, UncertainCost
 
 Choose = Callable[[Architectures, int, np.random.Generator], Architectures]
-"""Which architectures tell most when they are measured: some of those given."""
+"""Chooses a number of informative architectures to measure among those given."""
 
 NEAR = 0.5
-"""Length, in logarithms of the proxy's cost, over which corrections of it are alike."""
+"""Length scale of the corrections, in logarithms of the proxy's cost."""
 SPREAD = 0.05
-"""What corrections of a good proxy are expected to differ by, as a logarithm, before anything is measured."""
+"""Prior standard deviation of a good proxy's corrections, as a logarithm."""
 NOISE = 0.3
-"""The share of their variance that is independent noise (the nugget)."""
+"""Share of the corrections' variance that is independent noise (the nugget)."""
 LEVEL = 100.0
-"""Variance of the level of all corrections, in units of their variance: it is not known beforehand."""
+"""Prior variance of the mean of all corrections, in units of their variance; large, since it is unknown."""
 
 
 @dataclass
 class ExpectedGain(Search):
-    """A few samples, then one measurement after the other where the expected gain is largest; all costs are learnt
-    afresh after each.
+    """A few samples, then one measurement at a time where the expected gain is largest; all costs are fitted again
+    after each.
 
     Attributes:
-        measurements: the most that are spent.
-        samples: the first of them, which `choose` takes without knowing the budget. Of 2, 3, 5 and 7, two did best on
-            HELP's source devices, each left out once.
-        fits: cost -> what learns it; one that is missing is learnt by correcting the problem's proxy.
-        choose: the samples; by default at random.
+        measurements: largest number of true measurements.
+        samples: number of first measurements, chosen without the budget. Of 2, 3, 5 and 7, two did best on HELP's
+            source devices, each held out once.
+        fits: cost name -> function that fits it; a missing one is fitted by correcting the problem's proxy.
+        choose: chooses the samples; by default at random.
     """
 
     measurements: int = 10
@@ -51,7 +52,7 @@ class ExpectedGain(Search):
 
     def __call__(self, problem: Problem, rng: np.random.Generator, progress: Progress = silent) -> Decision:
         fits = fits_for(problem, self.fits)
-        archs = listed(problem, rng)
+        archs = candidates_of(problem, rng)
         ledger = Ledger(problem, self.measurements, progress)
         n = min(self.samples, self.measurements, len(archs))
         ledger.measure(self.choose(archs, n, rng) if self.choose else archs[rng.permutation(len(archs))[:n]])
@@ -60,18 +61,22 @@ class ExpectedGain(Search):
 
 
 def fits_for(problem: Problem, fits: Mapping[str, Fit]) -> dict[str, Fit]:
-    """What learns each cost of a problem: the fit that is given, else a correction of the proxy."""
+    """Functions that fit each cost of a problem: the given ones, else corrections of the proxies.
+
+    Raises:
+        InputError: a cost has neither.
+    """
     if missing := set(problem.costs) - set(fits) - set(problem.proxies):
-        raise InputError(f"Nothing foretells {min(missing)}: give a proxy of it, or a predictor that adapts.")
+        raise InputError(f"Nothing predicts {min(missing)}: give a proxy of it, or a predictor that can be adapted.")
     return {name: fits[name] if name in fits else correct(problem.proxies[name]) for name in problem.costs}
 
 
 def spend(ledger: Ledger, archs: Architectures, fits: Mapping[str, Fit], rng: np.random.Generator) -> None:
-    """Measure, of `archs`, what promises most until nothing is left or nothing can be better."""
+    """Measure the largest expected gains among `archs` until no measurement is left or no gain is possible."""
     problem = ledger.problem
     quality = np.nan_to_num(np.asarray(problem.quality(archs), float), nan=-np.inf)
     worst = quality[np.isfinite(quality)].min(initial=0) - 1
-    known = ledger.knows(archs)
+    known = ledger.is_measured(archs)
     while ledger.left:
         measured, costs = ledger.measured()
         kept = problem.excess(costs) == 0
@@ -79,7 +84,7 @@ def spend(ledger: Ledger, archs: Architectures, fits: Mapping[str, Fit], rng: np
         gain = np.where(known, 0, np.maximum(quality - best, 0))
         if not gain.any():
             break
-        if np.isfinite(costs).all(axis=1).sum() < 2:  # nothing can be learnt from what cannot run
+        if np.isfinite(costs).all(axis=1).sum() < 2:  # failed measurements teach nothing
             next_ = int(rng.choice(np.flatnonzero(gain)))
         else:
             next_ = _most(problem, archs, gain, measured, costs, fits)
@@ -95,17 +100,17 @@ def _most(
     costs: np.ndarray,
     fits: Mapping[str, Fit],
 ) -> int:
-    """Position of the largest expected gain; where nothing seems to keep the budgets, of what exceeds them least."""
+    """Position of the largest expected gain; where nothing seems to keep the budgets, of the smallest excess."""
     chance, over = np.ones(len(archs)), np.zeros(len(archs))
     for column, name in enumerate(problem.costs):
         rows = np.flatnonzero(np.isfinite(costs[:, column]))
         cost, most = fits[name](measured[rows], costs[rows, column]), problem.budgets[name]
-        if isinstance(cost, Unsure):
+        if isinstance(cost, UncertainCost):
             chance *= np.nan_to_num(cost.belief(archs).cdf(most))
         else:
-            said = np.asarray(cost(archs), float)
-            chance *= said <= most
-            over = np.maximum(over, np.nan_to_num(said / most, nan=np.inf))
+            predicted = np.asarray(cost(archs), float)
+            chance *= predicted <= most
+            over = np.maximum(over, np.nan_to_num(predicted / most, nan=np.inf))
     expected = gain * chance
     if expected.any():
         return int(expected.argmax())
@@ -114,14 +119,14 @@ def _most(
 
 @dataclass(frozen=True)
 class Corrected:
-    """A proxy times what the measurements nearby say of its ratio to the target: a Gaussian process of the logarithm of
-    that ratio over the logarithm of the proxy (Rasmussen and Williams, 2006, chapter 2), the variance by its
-    conjugate prior.
+    """A proxy times its predicted ratio to the target: a Gaussian process of the logarithm of that ratio over the
+    logarithm of the proxy ("Gaussian Processes for Machine Learning", Rasmussen and Williams, 2006, chapter 2), with a
+    conjugate prior of the variance.
 
     Attributes:
-        proxy: of the cost, above zero.
-        at: logarithms of the proxy where the target was measured [n].
-        ratios: logarithms of the target over the proxy there [n].
+        proxy: another device's or a predicted cost, above zero.
+        at: logarithms of the proxy for the measured architectures [n].
+        ratios: logarithms of the target's cost over the proxy's for them [n].
     """
 
     proxy: Cost
@@ -133,30 +138,30 @@ class Corrected:
         return np.exp(self.belief(archs).location)
 
     def belief(self, archs: Architectures) -> Belief:
-        """Distributions [A] of new measurements: Student's t of their logarithms."""
+        """Distributions [A] of new measurements: Student-t distributions of their logarithms."""
         x = np.log(np.asarray(self.proxy(archs), float))
-        own = _alike(self.at, self.at) + NOISE * np.eye(len(self.at))
+        own = _covariance(self.at, self.at) + NOISE * np.eye(len(self.at))
         level = np.average(self.ratios)
-        weights = np.linalg.solve(own, np.c_[self.ratios - level, _alike(self.at, x)])
+        weights = np.linalg.solve(own, np.c_[self.ratios - level, _covariance(self.at, x)])
         degrees = 4 + len(self.ratios)  # the prior counts as four measurements
         scale = (4 * SPREAD**2 + (self.ratios - level) @ weights[:, 0]) / degrees
-        mean = x + level + _alike(x, self.at) @ weights[:, 0]
-        left = 1 + LEVEL + NOISE - (_alike(self.at, x) * weights[:, 1:]).sum(axis=0)
-        return Belief(mean, np.sqrt(scale * np.maximum(left, 1e-12)), Scale.of("log"), degrees)
+        mean = x + level + _covariance(x, self.at) @ weights[:, 0]
+        left = 1 + LEVEL + NOISE - (_covariance(self.at, x) * weights[:, 1:]).sum(axis=0)
+        return Belief(mean, np.sqrt(scale * np.maximum(left, 1e-12)), Scale.known("log"), degrees)
 
 
 def correct(proxy: Cost) -> Fit:
-    """Learns a cost as a proxy that its measurements correct."""
+    """A function that fits a cost by correcting a proxy with measurements."""
 
     def fit(archs: Architectures, costs: np.ndarray) -> Cost:
-        said = np.asarray(proxy(archs), float)
-        if not (np.minimum(said, costs) > 0).all():
+        values = np.asarray(proxy(archs), float)
+        if not (np.minimum(values, costs) > 0).all():
             raise InputError("A proxy is corrected by ratios, so it and the cost must be above zero.")
-        return Corrected(proxy, np.log(said), np.log(costs / said))
+        return Corrected(proxy, np.log(values), np.log(costs / values))
 
     return fit
 
 
-def _alike(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+def _covariance(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Covariance of corrections, in units of their variance [n, m]."""
-    return LEVEL + np.exp(-((one[:, None] - other[None]) ** 2) / (2 * NEAR**2))
+    return LEVEL + np.exp(-((x[:, None] - y[None]) ** 2) / (2 * NEAR**2))

@@ -1,5 +1,6 @@
-"""Proxies of a target device: which ranks architectures most like it (performance monotonicity, Lu et al., section 4.3:
-"Scaling up DNN optimization for edge inference", 2020), and predictors that are adapted to it."""
+"""Proxies of a target device, ranked by how well their order of architectures agrees with the target's (performance
+monotonicity, section 4.3 of "Scaling up Deep Neural Network Optimization for Edge Inference", Lu et al., 2020), and
+predictors that are adapted to the target."""
 
 from __future__ import annotations
 
@@ -15,31 +16,35 @@ from predictors.belief import Belief
 
 
 def ranked(proxies: Mapping[str, Cost], archs: Architectures, costs: np.ndarray) -> dict[str, float]:
-    """Spearman's correlation of each proxy with a target, from the target's costs [n] of a few architectures; the best
-    first, of equal ranks the one whose logarithms are straighter. Four samples at least."""
+    """Spearman's rank correlation of each proxy with the target's costs [n] of some architectures, the best first; ties
+    are broken by the correlation of logarithms.
+
+    Raises:
+        InputError: there are fewer than four samples.
+    """
     from scipy.stats import spearmanr
 
     if len(costs) < 4:
-        raise InputError(f"{len(costs)} samples tell nothing about monotonicity; measure four or more.")
-    said = {name: np.asarray(proxy(archs), float) for name, proxy in proxies.items()}
+        raise InputError(f"{len(costs)} samples are too few to compare rankings; measure four or more.")
+    predicted = {name: np.asarray(proxy(archs), float) for name, proxy in proxies.items()}
 
     def scores(values: np.ndarray) -> tuple[float, float]:
         if np.ptp(values) == 0 or np.ptp(costs) == 0:
             return 0.0, -1.0
-        straight = float(np.corrcoef(np.log(values), np.log(costs))[0, 1])
-        return float(spearmanr(values, costs).statistic), straight
+        linear = float(np.corrcoef(np.log(values), np.log(costs))[0, 1])
+        return float(spearmanr(values, costs).statistic), linear
 
-    found = {name: scores(values) for name, values in said.items()}
+    found = {name: scores(values) for name, values in predicted.items()}
     return {name: found[name][0] for name in sorted(found, key=lambda name: found[name], reverse=True)}
 
 
 Fit = Callable[[Architectures, np.ndarray], Cost]
-"""Makes a predictor of a target from a few of its measurements; best an `Unsure` one."""
+"""Fits a cost to measurements [n] of a target; an `UncertainCost` where possible."""
 
 
 @runtime_checkable
-class Unsure(Protocol):
-    """A cost that knows how sure it is."""
+class UncertainCost(Protocol):
+    """A cost with a predictive distribution."""
 
     def __call__(self, archs: Architectures) -> np.ndarray:
         """Expected costs [A]."""
@@ -51,8 +56,8 @@ class Unsure(Protocol):
 
 
 @dataclass(frozen=True)
-class Adapted:
-    """An `Uncertain` predictor of one device, as a cost that knows how sure it is."""
+class AdaptedCost:
+    """An `Uncertain` predictor of one device as a cost with a predictive distribution."""
 
     model: Any
     device: Device
@@ -67,14 +72,14 @@ class Adapted:
 
 
 def adapting(model: Adaptable, device: Device, metric: str = "latency_ms") -> Fit:
-    """Learns a target as a predictor of other devices that is adapted to its measurements; one that is not `Uncertain`
-    is believed as it is."""
+    """A function that fits a cost by adapting a predictor of other devices to the target's measurements; predictions of
+    one that is not `Uncertain` count as certain."""
 
     def fit(archs: Architectures, costs: np.ndarray) -> Cost:
         import pandas as pd
 
         rows = pd.DataFrame({"arch": range(len(archs)), "device": 0, "metric": metric, "value": costs})
         adapted = model.adapt(Measurements(archs, [device], rows, device.name))
-        return Adapted(adapted, device) if isinstance(adapted, Uncertain) else adapted.on(device, metric)
+        return AdaptedCost(adapted, device) if isinstance(adapted, Uncertain) else adapted.on(device, metric)
 
     return fit

@@ -8,7 +8,7 @@ from datasets.cli import main
 
 
 def list_() -> None:
-    """Print the name of every study, what it shows, what it needs and how long it takes."""
+    """Print the name of each study, its results, requirements and duration."""
     from studies.study import about, names
 
     for name in names():
@@ -16,10 +16,10 @@ def list_() -> None:
 
 
 def run(name: str) -> None:
-    """Run a study, going on where it was stopped, and check what it claims.
+    """Run a study, continuing where it was stopped, and check its claims.
 
     Args:
-        name: one that `list` prints.
+        name: name of the study, from `list`.
     """
     from studies.study import find
 
@@ -28,11 +28,11 @@ def run(name: str) -> None:
 
 
 def claims(name: str, file: Path | None = None) -> None:
-    """Check a study's claims against the rows that its last run left; written to claims.json with their values.
+    """Check a study's claims against the rows of its last run; writes them with their values to claims.json.
 
     Args:
-        name: one that `list` prints; with `file`, the folder of another study's summary.json.
-        file: claims of that other study, a YAML list as every claims.yaml of studies/ holds.
+        name: name of the study, from `list`; with `file`, a folder that holds a summary.json.
+        file: claims about that summary, a YAML list with the fields of the claims.yaml files of studies/.
     """
     from studies.claims import check_claims, verdict
     from studies.study import STUDIES, find

@@ -1,4 +1,4 @@
-"""What a study must show, checked against its rows: targets stand in a file, values come from the summary."""
+"""Claims of a study, checked against its rows: targets are in a file, values come from the summary."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from predictors.rows import SCORES, Columns, read_rows
 
 @dataclass(frozen=True)
 class Claim:
-    """A mean over rows, and what it is to reach.
+    """A mean over rows, and its target.
 
     Attributes:
-        claim: in words.
+        claim: the claim in words.
         metric: column that is averaged.
-        target: what the mean has to reach.
-        where: columns and the values that rows must have; predictor `best` is the one that ranks first by validation
-            among the rows that the other columns leave.
-        study: folder whose `summary.json` has the rows; by default the one that is judged.
-        better: whether the target is a least (`higher`) or a most (`lower`).
-        command: that makes the rows.
-        note: why it is missed, where it is.
+        target: value that the mean has to reach.
+        where: values that rows must have, by column; predictor `best` is the one that ranks first by validation among
+            the rows selected by the other columns.
+        study: folder whose `summary.json` has the rows; by default the study's own.
+        better: whether the target is a lower (`higher`) or an upper (`lower`) limit.
+        command: command that writes the rows.
+        note: reason why the target is missed, where it is.
     """
 
     claim: str
@@ -42,12 +42,12 @@ class Claim:
     note: str = ""
 
     def columns(self) -> Columns:
-        """What every row must hold beside the columns that the claim names: those that `best` ranks by."""
+        """Columns that all rows must have beside those that the claim names: those by which `best` is ranked."""
         ranks = self.where.get("predictor") == "best"
         return {name: fits for name, fits in SCORES.items() if ranks and name != "dataset"}
 
     def check(self, rows: list[dict[str, Any]]) -> dict[str, Any]:
-        """The claim as it stands in claims.json: claim, value, target, met, command (and rows: how many were averaged).
+        """The entry of claims.json: claim, value, target, met, command, and rows (the number that was averaged).
 
         Raises:
             InputError: a column is unknown, or no row fits.
@@ -58,7 +58,7 @@ class Claim:
                 raise InputError(f"'{self.claim}': rows have no column '{column}'; they have {list(table.columns)}.")
             wanted = _best(rows, table) if (column, value) == ("predictor", "best") else value
             values = wanted if isinstance(wanted, list) else [wanted]
-            table = table[[one in values for one in table[column].tolist()]]
+            table = table[[entry in values for entry in table[column].tolist()]]
         if table.empty or self.metric not in table:
             raise InputError(f"'{self.claim}': no row has {self.metric} where {self.where}; is the study complete?")
         try:
@@ -66,12 +66,12 @@ class Claim:
         except (ValueError, TypeError) as error:
             raise InputError(f"'{self.claim}': {self.metric} is not a number in all rows ({error}).") from None
         met = bool(value >= self.target if self.better == "higher" else value <= self.target)
-        told = {"claim": self.claim, "value": float(value), "target": self.target, "met": met, "command": self.command}
-        return told | {"rows": len(table)} | ({"note": self.note} if self.note else {})
+        entry = {"claim": self.claim, "value": float(value), "target": self.target, "met": met, "command": self.command}
+        return entry | {"rows": len(table)} | ({"note": self.note} if self.note else {})
 
 
 def _best(rows: list[dict[str, Any]], chosen: pd.DataFrame) -> str:
-    """Which predictor ranks first by validation, with as many labels as the chosen rows have."""
+    """The predictor that ranks first by validation among rows with the chosen rows' number of labels."""
     from predictors.compare import ranking
 
     labels = set(chosen["shots"])
@@ -95,19 +95,19 @@ def check_claims(path: Path, folder: Path) -> list[dict[str, Any]]:
     """Check the claims of a file, and write `claims.json` into the study's folder.
 
     Raises:
-        InputError: the file is no list of claims, or rows are missing; what was written before stays.
+        InputError: the file is no list of claims, or rows are missing; an existing claims.json is kept.
     """
-    told = []
+    checked = []
     for claim in read_claims(path):
         summary = (Path(claim.study) if claim.study else folder) / "summary.json"
         if not summary.is_file():
             raise InputError(f"'{claim.claim}' needs {summary}, which is not there; run: {claim.command}.")
-        told.append(claim.check(read_rows(summary, claim.columns(), f"run: {claim.command}")))
-    write_text(folder / "claims.json", json.dumps(told, indent=1))
-    return told
+        checked.append(claim.check(read_rows(summary, claim.columns(), f"run: {claim.command}")))
+    write_text(folder / "claims.json", json.dumps(checked, indent=1))
+    return checked
 
 
-def verdict(told: dict[str, Any]) -> str:
-    """A checked claim as a line for people."""
-    state = "met" if told["met"] else "NOT MET"
-    return f"{state}: {told['claim']}: {told['value']:.4g} (target {told['target']:g})"
+def verdict(entry: dict[str, Any]) -> str:
+    """An entry of claims.json as a line for people."""
+    state = "met" if entry["met"] else "NOT MET"
+    return f"{state}: {entry['claim']}: {entry['value']:.4g} (target {entry['target']:g})"

@@ -1,4 +1,4 @@
-"""Studies that have parts: each finds rows, and one summary holds the rows of all."""
+"""Parts of studies: each returns rows, and one summary holds the rows of all parts."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -9,8 +9,12 @@ from datasets.records import InputError
 
 
 def run_parts(parts: Mapping[str, Callable[[], list[dict]]], chosen: str, out: Path) -> None:
-    """Run the chosen parts (names, separated by commas), write their rows to summary.json, where rows of parts that are
-    not run stay as they are."""
+    """Run the chosen parts (names, separated by commas) and write their rows to summary.json, where rows of other parts
+    are kept.
+
+    Raises:
+        InputError: there is no part of that name.
+    """
     if unknown := set(chosen.split(",")) - set(parts):
         raise InputError(f"There is no part {sorted(unknown)}; parts are {', '.join(parts)}.")
     out.mkdir(parents=True, exist_ok=True)

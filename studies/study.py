@@ -1,4 +1,4 @@
-"""What a study is: commands that leave rows, and claims about them."""
+"""Studies: commands that write rows, and claims about the rows."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ STUDIES = ROOT / "studies"
 
 @dataclass(frozen=True)
 class Study:
-    """Commands that run one after another, and the folder of the rows that they leave.
+    """Commands that run one after another, and the folder of the rows that they write.
 
     Attributes:
-        steps: what Python runs, each a script or `-m module` with its flags. Each goes on where it was stopped.
-        folder: of `summary.json`, whose rows the claims are about unless they name another folder, and of
-            `claims.json`.
+        steps: arguments of Python, each a script or `-m module` with its flags. A stopped step continues.
+        folder: folder of `summary.json`, whose rows the claims are checked against unless they name another folder,
+            and of `claims.json`.
     """
 
     steps: tuple[str, ...]
@@ -42,7 +42,7 @@ class Study:
 
 
 def names() -> list[str]:
-    """Names of all studies, which are the folders beside this file that hold claims."""
+    """Names of all studies, which are the folders beside this file with claims."""
     return sorted(path.parent.name for path in STUDIES.glob("*/claims.yaml"))
 
 
@@ -60,5 +60,5 @@ def find(name: str) -> Study:
 
 
 def about(name: str) -> str:
-    """What a study shows, what it needs and how long it takes, as its package's docstring says it."""
+    """Description of a study from its package's docstring: results, requirements and duration."""
     return " ".join((import_module(f"studies.{name}").__doc__ or "").split())

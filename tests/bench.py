@@ -35,7 +35,7 @@ from predictors.networks.price import price
 from predictors.new_devices.conditioned import Conditioned
 from predictors.regressor import Regressor
 from predictors.trees import XGBoost
-from search.netadapt.widths import Exact, Priced, Sequential
+from search.netadapt.widths import Exact, PricedNetwork, Sequential
 from studies.netadapt.study import fitted, groups_of, walk
 from studies.perfnetrt.networks import layers_200
 
@@ -152,7 +152,7 @@ def _pricing() -> dict:
         1,
         lambda: price(predictor, network, predictor.devices_[0]),
         "its layers one by one",
-        lambda: [layers.of_pieces([piece]) for piece in found],
+        lambda: [layers.piece_terms([piece]) for piece in found],
     )
 
 
@@ -188,8 +188,8 @@ def _new_device() -> list[dict]:
 def _narrowing() -> dict:
     """All proposals of NetAdapt without training, AlexNet, delta 0.05, by our search for widths and by the sequential
     one, both from one table."""
-    model = Priced(groups := groups_of("zoo", "alexnet"), fitted(groups, "zoo"))
-    proposals = len(walk(Exact(model), 0.05).asked)
+    model = PricedNetwork(groups := groups_of("zoo", "alexnet"), fitted(groups, "zoo"))
+    proposals = len(walk(Exact(model), 0.05).queries)
     return side_by_side("AlexNet's proposals, exact search", proposals, lambda: walk(Exact(model), 0.05),
                         "sequential search, same table", lambda: walk(Sequential(model), 0.05))  # fmt: skip
 

@@ -38,7 +38,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.name not in LONG)
 
 
-LONG = ("test_predictors.py", "test_measure.py", "test_sweeps.py", "test_commands.py", "test_campaign.py")
+LONG = ("test_backends.py", "test_predictors.py", "test_sweeps.py", "test_commands.py", "test_campaign.py")
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

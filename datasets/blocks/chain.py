@@ -1,4 +1,4 @@
-"""Spaces whose architectures are chains of blocks: their graphs, and totals that add up over blocks."""
+"""Spaces of chains of blocks: their graphs, and totals as sums over blocks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Chain(Space):
     """A space whose architectures are chains of blocks."""
 
     def connected(self, archs: Architectures) -> np.ndarray:
-        """Always: a chain has no dead ends."""
+        """True for all chains [A], which have no dead ends."""
         return np.ones(len(archs), dtype=bool)
 
     def architecture(self, decisions: np.ndarray) -> Architecture:
@@ -37,9 +37,9 @@ class Chain(Space):
 
 
 def block_totals(shape: tuple[int, ...], build: Callable[[NetworkBuilder, int], int]) -> np.ndarray:
-    """Totals [6] (the order of `networks.analysis.totals`) of what `build` puts behind a tensor.
+    """Totals [6] (in the order of `networks.analysis.totals`) of the block that `build` appends to a tensor of a shape.
 
-    The peak counts that tensor for as long as the block needs it, and what the block gives.
+    The peak counts that tensor while the block needs it, and the block's output.
     """
     net = NetworkBuilder()
     build(net, net.add("input", shape))
@@ -47,9 +47,9 @@ def block_totals(shape: tuple[int, ...], build: Callable[[NetworkBuilder, int], 
 
 
 def chain_totals(blocks: np.ndarray) -> pd.DataFrame:
-    """Totals of chains of blocks, from those of the blocks [A, blocks, 6].
+    """Totals of chains from totals of their blocks [A, blocks, 6].
 
-    Only one tensor lives between two blocks, so the chain's peak is the largest of theirs; all else adds up.
+    Only one tensor is alive between two blocks, so the peak is the largest of the blocks'; the others are sums.
     """
     import pandas as pd
 

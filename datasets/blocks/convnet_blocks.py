@@ -1,7 +1,7 @@
-"""What the random networks of `datasets.spaces.convnet` are made of, as shaped ops.
+"""Parts of the random networks of `datasets.spaces.convnet` as ops with shapes.
 
-Every part takes the network so far, the node that it reads, the activation of the whole network and its own numbers,
-and returns the node that it gives. Paddings are TensorFlow's "same": sides are divided by the stride, rounded up.
+A part takes the network so far, its input node, the activation of the whole network and its own numbers, and returns
+its output node. Paddings are TensorFlow's "same": sides are divided by the stride and rounded up.
 """
 
 from __future__ import annotations
@@ -12,31 +12,31 @@ from collections.abc import Callable
 from datasets.networks.builder import NetworkBuilder, same
 
 Part = Callable[..., int]
-"""(network, node, activation, numbers...) to node."""
+"""Appends a part: (network, node, activation, numbers...) to node."""
 
 MOST_FEATURES = 4096
-"""Of an image that is read flat: the most inputs of a dense layer in PerfNetRT's Table III."""
+"""Most features of a flattened image: the largest input of a dense layer in PerfNetRT's Table III."""
 
 
 def conv_bn(
     net: NetworkBuilder, x: int, act: str | None, channels: int, kernel: int, stride: int = 1, groups: int = 1
 ) -> int:
-    """A convolution, batch norm, and the activation unless it is None."""
+    """Append a convolution, batch norm, and the activation unless it is None."""
     return net.conv_bn(x, channels, kernel, stride, groups, act, same(net.shape(x), kernel, stride))
 
 
 def conv_bias(net: NetworkBuilder, x: int, act: str, channels: int, kernel: int, stride: int = 1) -> int:
-    """A convolution with a bias, and the activation."""
+    """Append a convolution with a bias, and the activation."""
     return net.pointwise(act, net.conv(x, channels, kernel, stride, bias=1, pad=same(net.shape(x), kernel, stride)))
 
 
 def max_pool(net: NetworkBuilder, x: int, act: str, kernel: int, stride: int) -> int:
-    """Pooling has no activation of its own."""
+    """Append a pooling, which has no activation."""
     return net.pool("max_pool", x, kernel, stride, same(net.shape(x), kernel, stride))
 
 
 def avg_pool(net: NetworkBuilder, x: int, act: str, kernel: int, stride: int) -> int:
-    """Pooling has no activation of its own."""
+    """Append a pooling, which has no activation."""
     return net.pool("avg_pool", x, kernel, stride, same(net.shape(x), kernel, stride))
 
 
@@ -101,16 +101,16 @@ BLOCKS: dict[str, Part] = {
     "fire": _fire,
     "branched": _branched,
 }
-"""Each takes its width (channels it gives), its kernel and its stride."""
+"""Blocks by name; each takes its width (output channels), kernel and stride."""
 
 
 def gap(net: NetworkBuilder, x: int, act: str) -> int:
-    """The mean of every channel."""
+    """Append the mean of each channel."""
     return net.add("global_avg_pool", net.shape(x)[:1], x)
 
 
 def flat(net: NetworkBuilder, x: int, act: str) -> int:
-    """The image itself, pooled until it has `MOST_FEATURES` or fewer; the dense layer behind it reads it flat."""
+    """Pool the image until it has at most `MOST_FEATURES` elements, which the next dense layer reads flattened."""
     while math.prod(net.shape(x)) > MOST_FEATURES:
         x = max_pool(net, x, act, 2, 2)
     return x
@@ -120,10 +120,10 @@ HEADS: dict[str, Part] = {"gap": gap, "flat": flat}
 
 
 def hidden(net: NetworkBuilder, x: int, act: str, width: int) -> int:
-    """A dense layer and the activation."""
+    """Append a dense layer and the activation."""
     return net.pointwise(act, net.add("dense", (width,), x))
 
 
 def classifier(net: NetworkBuilder, x: int, act: str, classes: int) -> int:
-    """A dense layer up to its logits."""
+    """Append the dense layer that gives the logits."""
     return net.add("dense", (classes,), x)

@@ -1,9 +1,9 @@
-"""NAS-Bench-101's cells as numbers: which are valid, which are the same cell, all that there are, and their hash.
+"""NAS-Bench-101's cells as numbers: validity, canonical forms, enumeration and hashes.
 
 A cell is a directed acyclic graph of at most seven vertices and nine edges. Its matrix is one number: bit
 x + y (y - 1) / 2 stands for the edge from vertex x to vertex y > x, the order of bits in which the benchmark's
-authors enumerated their graphs. Vertex 0 is the input and vertex 6 the output, whatever lies between; of the five
-between them a smaller cell uses the first ones. An op is 1, 2 or 3, and 0 at a vertex that is not used.
+authors enumerated their graphs. Vertex 0 is the input and vertex 6 the output; of the five vertices between them a
+smaller cell uses the first ones. An op is 1, 2 or 3, and 0 at an unused vertex.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ MAX_EDGES = 9
 CHOICES = (1, 2, 3)
 """The ops."""
 PAIRS = tuple((x, y) for y in range(VERTICES) for x in range(y))
-"""(source, target) of every bit of a matrix."""
+"""(source, target) of each bit of a matrix."""
 INNER = range(1, VERTICES - 1)
 _OUT = VERTICES - 1
 _BIT = {pair: bit for bit, pair in enumerate(PAIRS)}
@@ -30,11 +30,11 @@ _NO_MATRIX = np.uint32(1 << len(PAIRS))  # larger than any
 _PERMUTATIONS = [(0, *order, _OUT) for order in permutations(INNER)]
 """All renumberings of the inner vertices: vertex v becomes number v of one of these."""
 WEIGHTS = 4 ** np.arange(len(INNER) - 1, -1, -1)
-"""The ops of vertices 1 to 5 as digits of one number, so that labellings compare as numbers do."""
+"""Weights by which the ops of vertices 1 to 5 become one number, so that labellings can be compared."""
 
 
 def adjacency(matrices: np.ndarray) -> np.ndarray:
-    """Whether there is an edge from x to y [A, 7, 7], of matrices [A]."""
+    """Whether there is an edge from x to y [A, 7, 7] in matrices [A]."""
     edges = np.zeros((len(matrices), VERTICES, VERTICES), bool)
     for bit, (x, y) in enumerate(PAIRS):
         edges[:, x, y] = matrices >> bit & 1
@@ -42,8 +42,8 @@ def adjacency(matrices: np.ndarray) -> np.ndarray:
 
 
 def valid(matrices: np.ndarray) -> np.ndarray:
-    """Whether all used vertices lie on a path from input to output, the first ones are used, and the edges are not too
-    many [A]."""
+    """Whether all used vertices are the first ones and lie on a path from input to output, with at most `MAX_EDGES`
+    edges [A]."""
     reads = [matrices & mask != 0 for mask in _READS]
     feeds = [matrices & mask != 0 for mask in _FEEDS]
     ok = feeds[0] & reads[_OUT] & (np.bitwise_count(matrices) <= MAX_EDGES)
@@ -54,19 +54,19 @@ def valid(matrices: np.ndarray) -> np.ndarray:
 
 
 def size(matrices: np.ndarray) -> np.ndarray:
-    """Vertices, input and output among them [A]."""
+    """Number of vertices, including input and output [A]."""
     return 2 + sum((matrices & _READS[vertex] != 0).astype(np.int8) for vertex in INNER)
 
 
 def square(matrix: int) -> np.ndarray:
-    """Adjacency [V, V] of one cell, without the vertices that it does not use."""
+    """Adjacency [V, V] of one cell without unused vertices."""
     matrices = np.array([matrix])
     used = [*range(size(matrices)[0] - 1), _OUT]
     return adjacency(matrices)[0][np.ix_(used, used)]
 
 
 def number(edges: np.ndarray) -> int:
-    """The matrix of an upper triangular adjacency [V, V] of at most seven vertices: `square` the other way."""
+    """The matrix of an upper triangular adjacency [V, V] of at most seven vertices, the inverse of `square`."""
     place = [*range(len(edges) - 1), _OUT]
     return sum(1 << _BIT[place[x], place[y]] for x, y in np.argwhere(edges).tolist())
 
@@ -79,12 +79,13 @@ def all_matrices() -> np.ndarray:
 
 
 def canonical(matrices: np.ndarray, ops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of all cells isomorphic to each, the one with the least matrix, and of these the one with the least ops.
+    """The isomorphic cell with the smallest matrix, and of these the one with the smallest ops: matrices [A], ops [A,
+    5].
 
-    It is the one that the benchmark holds: its authors tried matrices, then ops, in this order and kept the first.
+    It is the benchmark's cell: its authors enumerated matrices, then ops, in this order and kept the first.
 
     Args:
-        matrices: valid ones [A].
+        matrices: valid matrices [A].
         ops: of vertices 1 to 5 [A, 5].
     """
     images, least = _images()
@@ -100,23 +101,24 @@ def canonical(matrices: np.ndarray, ops: np.ndarray) -> tuple[np.ndarray, np.nda
 
 @cache
 def _images() -> tuple[np.ndarray, np.ndarray]:
-    """Every valid matrix under every renumbering [120, 6472], `_NO_MATRIX` where the result is not valid; the least."""
+    """All valid matrices under all renumberings [120, 6472], `_NO_MATRIX` where the result is not valid, and the
+    smallest per matrix [6472]."""
     matrices = all_matrices()
     images = np.zeros((len(_PERMUTATIONS), len(matrices)), np.uint32)
     for image, places in zip(images, _PERMUTATIONS, strict=True):
         for bit, (x, y) in enumerate(PAIRS):
-            there = matrices >> np.uint32(bit) & np.uint32(1)
-            image |= there * np.uint32(1 << _BIT[places[x], places[y]] if places[x] < places[y] else _NO_MATRIX)
+            edge = matrices >> np.uint32(bit) & np.uint32(1)
+            image |= edge * np.uint32(1 << _BIT[places[x], places[y]] if places[x] < places[y] else _NO_MATRIX)
         image[(image >= _NO_MATRIX) | ~valid(image)] = _NO_MATRIX
     return images, images.min(0)
 
 
 @cache
 def unique_cells() -> tuple[np.ndarray, np.ndarray]:
-    """All cells, no two of them isomorphic: matrices [423624] and ops [423624, 5], by vertices, matrix and ops.
+    """All cells up to isomorphism: matrices [423624] and ops [423624, 5], ordered by vertices, matrix and ops.
 
-    Graphs come first: only the least matrix of a class is labelled, and of its labellings those stay that none of its
-    automorphisms makes smaller.
+    Only the smallest matrix of an isomorphism class is labelled, and of its labellings those are kept that no
+    automorphism makes smaller.
     """
     _, least = _images()
     graphs = all_matrices()[all_matrices() == least]
@@ -125,16 +127,16 @@ def unique_cells() -> tuple[np.ndarray, np.ndarray]:
         inner = vertices - 2
         labels = np.zeros((len(CHOICES) ** inner, len(INNER)), np.int8)
         labels[:, :inner] = np.indices((len(CHOICES),) * inner).reshape(inner, len(CHOICES) ** inner).T + 1
-        some = graphs[size(graphs) == vertices]
-        matrices, ops = np.repeat(some, len(labels)), np.tile(labels, (len(some), 1))
+        selected = graphs[size(graphs) == vertices]
+        matrices, ops = np.repeat(selected, len(labels)), np.tile(labels, (len(selected), 1))
         first = (canonical(matrices, ops)[1] == ops).all(1)
         cells.append((matrices[first], ops[first]))
     return np.concatenate([matrices for matrices, _ in cells]), np.concatenate([ops for _, ops in cells])
 
 
 def steps(edges: np.ndarray, ops: list[int]) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """Adjacency and ops of what is one step from a cell: another op, an edge more or less, a vertex with one edge in
-    and one out more or less, at any place in the order. Not all of it is valid, and some comes twice."""
+    """Adjacencies and ops one step from a cell: another op, an added or removed edge, or an added or removed vertex
+    with one edge in and one out, at any position. Some are invalid, and some are repeated."""
     last = len(edges) - 1
     for x, y in combinations(range(last + 1), 2):
         flipped = edges.copy()
@@ -154,8 +156,8 @@ def steps(edges: np.ndarray, ops: list[int]) -> Iterator[tuple[np.ndarray, list[
 
 
 def repaired(edges: np.ndarray, ops: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """Adjacency [V, V] and ops of a valid cell near an adjacency [7, 7] and five ops (0: none): what has no op or lies
-    on no path from input to output goes, and so do the last edges beyond nine."""
+    """Adjacency [V, V] and ops of a valid cell near an adjacency [7, 7] and five ops (0: none): vertices without an op
+    or on no path from input to output are removed, and so are the last edges beyond nine."""
     labels = np.array([1, *ops, 1])
     edges = edges & (labels > 0) & (labels > 0)[:, None]
     while True:
@@ -171,7 +173,7 @@ def repaired(edges: np.ndarray, ops: np.ndarray) -> tuple[np.ndarray, list[int]]
 
 
 def hashes(matrices: np.ndarray, ops: np.ndarray) -> np.ndarray:
-    """The benchmark's own MD5 of every cell [A], 32 hexadecimal digits; isomorphic cells have the same."""
+    """The benchmark's MD5 hash of each cell [A], 32 hexadecimal digits, equal for isomorphic cells."""
     out = np.empty(len(matrices), "S32")
     order = np.argsort(matrices, kind="stable")
     for rows in np.split(order, np.flatnonzero(np.diff(matrices[order])) + 1) if len(order) else []:
@@ -183,7 +185,7 @@ def hashes(matrices: np.ndarray, ops: np.ndarray) -> np.ndarray:
 def _hash_labellings(edges: np.ndarray, ops: np.ndarray) -> np.ndarray:
     """Hashes [L] of one graph [V, V] under many labellings [L, V - 2].
 
-    A vertex begins with the MD5 of its degrees and label, and V times over takes up those of its neighbours, sorted.
+    A vertex starts with the MD5 of its degrees and label, and is V times hashed with its neighbours' sorted hashes.
     """
     labels = [np.full(len(ops), -1), *(ops.T - 1), np.full(len(ops), -2)]
     digests = []
@@ -201,7 +203,7 @@ def _hash_labellings(edges: np.ndarray, ops: np.ndarray) -> np.ndarray:
 
 
 def _joined(parts: list[np.ndarray | bytes]) -> list[bytes]:
-    """Texts [L] joined row by row, from columns of texts [L] and what stands in all rows."""
+    """Texts [L] joined row by row, from columns of texts [L] and constant texts."""
     length = next(len(part) for part in parts if isinstance(part, np.ndarray))
     table = np.empty(length, [(f"f{i}", part.dtype if isinstance(part, np.ndarray) else f"S{len(part)}")
                               for i, part in enumerate(parts)])  # fmt: skip

@@ -1,9 +1,10 @@
-"""Single layers with the features of PerfNetRT (Tables I to III): what the spaces of one kind of layer share.
+"""Base of the spaces of single layers, one per kind, with the features of Tables I to III of "PerfNetRT:
+Platform-Aware Performance Modeling for Optimized Deep Neural Networks" (Liao et al., 2020).
 
-The paper fixes each feature's name and range and does not say how it drew its 25,000 layers of a kind. Here a wide
-range (batch, sizes, channels) is drawn log-uniformly, so that small layers, which networks are made of, are not crowded
-out; a narrow one uniformly. What needs more memory or work than its space allows is drawn again: at the tables' far
-corner a convolution has 8 * 10^16 multiply-accumulates.
+The paper gives each feature's name and range but not the distribution of its 25,000 layers per kind. Here wide ranges
+(batch, sizes, channels) are sampled log-uniformly, so that small layers, which are common in networks, are frequent,
+and narrow ones uniformly. Layers beyond the space's limits of memory or work are sampled again: the largest
+convolution of the tables has 8 * 10^16 multiply-accumulates.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ from datasets.records import Architecture, Architectures, InputError, Op, Space
 if TYPE_CHECKING:
     import pandas as pd
 
-_BLOCK = 1024  # draws at a time, whatever is asked for: more layers of one seed only add to fewer
+_BLOCK = 1024  # samples at a time for any n, so that the first layers of a seed do not depend on n
 
 
 class Feature(NamedTuple):
-    """One decision: its name in texts, PerfNetRT's name for it, its range, whether draws are log-uniform, and the words
-    that texts write for the values 0, 1..."""
+    """One decision: its name in texts, PerfNetRT's name, its range, whether samples are log-uniform, and the words for
+    the values 0, 1, ... in texts."""
 
     name: str
     column: str
@@ -53,7 +54,7 @@ SIZE = Feature("size", "matrix_size", 1, 512, log=True)
 CHANNELS = Feature("in", "channel_input", 1, 9999, log=True)
 STRIDE = Feature("stride", "strides", 1, 4)
 PAD = Feature("pad", "padding", 0, 1, words=("valid", "same"))
-"""TensorFlow's: `same` gives size / stride outputs, rounded up, and puts an odd row of padding at the bottom."""
+"""Padding of TensorFlow: `same` gives size / stride outputs, rounded up, with an odd row of padding at the bottom."""
 ACT = Feature("act", "activate_function", 0, 1, words=("none", "relu"))
 ANY_ACT = Feature("act", "activate_function", 0, 3, words=("none", "relu", "tanh", "sigmoid"))
 BIAS = Feature("bias", "bias", 0, 1)
@@ -63,8 +64,8 @@ Values = Mapping[str, Any]
 
 
 class Work(NamedTuple):
-    """What layers need [A], all images of a batch together: elements in and out, parameters, multiply-accumulates, and
-    operations under a window (a pooling layer has those and no multiply-accumulates)."""
+    """Work of layers [A] for all images of a batch: input and output elements, parameters, multiply-accumulates, and
+    operations under a window (a pooling layer has these and no multiply-accumulates)."""
 
     inputs: np.ndarray
     outputs: np.ndarray
@@ -74,16 +75,16 @@ class Work(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Layer(Space):
+class LayerSpace(Space):
     """All layers of one kind.
 
-    A layer carries its own batch; its network is an input, the layer and, where it has one, its activation. `feasible`
-    are those with an output (without padding, a kernel has to fit in its input) that stay within the two limits, and
-    `sample` draws no others; `parse` reads those beyond the limits too.
+    A layer has its own batch; its network is an input, the layer and, where it has one, its activation. Layers with an
+    output (without padding, a kernel has to fit in its input) and within the two limits are `feasible`; `sample` gives
+    only these, and `parse` reads all.
 
     Attributes:
         megabytes: limit on activations and weights alive at once (10^6 bytes, fp32).
-        megamacs: limit on work, in 10^6 multiply-accumulates (pooling: elements under a window) a run.
+        megamacs: limit on work, in 10^6 multiply-accumulates (pooling: elements under a window) per run.
     """
 
     megabytes: int = 256
@@ -102,17 +103,18 @@ class Layer(Space):
 
     @abstractmethod
     def work(self, values: Values) -> Work:
-        """In closed form."""
+        """Work [A] of layers with these values, in closed form."""
 
     @abstractmethod
     def build(self, net: NetworkBuilder, values: Values) -> int:
-        """Add input and layer."""
+        """Add the input and the layer; the layer's node."""
 
     def __str__(self) -> str:
         return f"{self.kind}(megabytes={self.megabytes},megamacs={self.megamacs})"
 
     def parse(self, keys: Sequence[str]) -> Architectures:
-        """Every feature by its name, in the order of PerfNetRT's table: `batch=1,in=4096,out=10,act=none,bias=1`."""
+        """Read features with their names, in the order of PerfNetRT's table:
+        `batch=1,in=4096,out=10,act=none,bias=1`."""
         rows = np.array([self._parse(key) for key in texts(keys)], np.int32).reshape(len(keys), len(self.features))
         archs = Architectures(self, rows - self._low())
         if (without := np.flatnonzero(self._work(archs).outputs == 0)).size:
@@ -127,18 +129,18 @@ class Layer(Space):
         return [",".join(row) for row in zip(*([f.text(v) for v in column] for f, column in columns), strict=True)]
 
     def table(self, archs: Architectures) -> pd.DataFrame:
-        """PerfNetRT's features, one column each, for predictors: sizes as they are; padding 0 valid, 1 same; activation
-        0 none, 1 ReLU (2 tanh, 3 sigmoid where a space has them)."""
+        """PerfNetRT's features, one column each: plain sizes; padding 0 valid, 1 same; activation 0 none, 1 ReLU (2
+        tanh, 3 sigmoid where a space has them)."""
         import pandas as pd
 
         return pd.DataFrame(self._columns(archs), columns=[f.column for f in self.features])
 
     def canonical(self, archs: Architectures) -> list[str]:
-        """Their texts: no two do the same work."""
+        """Keys of the layers; no two layers do the same work."""
         return archs.keys
 
     def connected(self, archs: Architectures) -> np.ndarray:
-        """Always."""
+        """True for all layers [A]."""
         return np.ones(len(archs), dtype=bool)
 
     def feasible(self, archs: Architectures) -> np.ndarray:
@@ -147,7 +149,7 @@ class Layer(Space):
         return (work.outputs > 0) & (bytes_ <= 1e6 * self.megabytes) & (work.operations <= 1e6 * self.megamacs)
 
     def sample(self, n: int, rng: np.random.Generator) -> Architectures:
-        """`n` feasible layers, drawn as this module's text says (repeats are possible)."""
+        """`n` random feasible layers, wide ranges log-uniform (repeats are possible)."""
         low, high = (np.array([getattr(f, end) for f in self.features]) for end in ("low", "high"))
         log = np.array([f.log for f in self.features])
         kept = [np.zeros((0, len(low)), np.int32)]
@@ -174,7 +176,7 @@ class Layer(Space):
         return net.finish(str(self), arch.key)
 
     def totals(self, archs: Architectures) -> pd.DataFrame:
-        """In closed form, for each layer's own batch."""
+        """Totals in closed form, for each layer's own batch."""
         import pandas as pd
 
         act = (self.values(archs)["act"] > 0).astype(int)
@@ -195,7 +197,7 @@ class Layer(Space):
         return archs.decisions + self._low()
 
     def values(self, archs: Architectures) -> dict[str, np.ndarray]:
-        """The features [A] by their names in texts."""
+        """Values [A] of the features by their names in texts."""
         return {
             f.name: column.astype(np.int64) for f, column in zip(self.features, self._columns(archs).T, strict=True)
         }
@@ -214,11 +216,11 @@ class Layer(Space):
         return row
 
 
-class WindowLayer(Layer):
+class WindowLayer(LayerSpace):
     """A layer whose kernel moves over an image."""
 
     def canonical(self, archs: Architectures) -> list[str]:
-        """The text with pad=valid wherever pad=same adds nothing."""
+        """Keys with pad=valid where pad=same adds no padding."""
         decisions = archs.decisions.copy()
         decisions[_padding(self.values(archs)) == 0, self.features.index(PAD)] = 0
         return self.format(Architectures(self, decisions))
@@ -231,12 +233,12 @@ class WindowLayer(Layer):
 
     @staticmethod
     def pads(values: Values) -> tuple[int, int, int, int]:
-        """What is added at the top, left, bottom and right of one layer's input."""
+        """Padding at the top, left, bottom and right of one layer's input."""
         total = int(_padding(values)) * values["pad"]
         return total // 2, total // 2, total - total // 2, total - total // 2
 
 
 def _padding(values: Values) -> np.ndarray:
-    """How many rows pad=same adds."""
+    """Number of rows that pad=same adds."""
     size, stride = values["size"], values["stride"]
     return np.maximum((-(-size // stride) - 1) * stride + values["kernel"] - size, 0)

@@ -1,4 +1,4 @@
-"""One cell of NAS-Bench-101 as shaped ops, and what it costs in parts that add up for any choice of ops."""
+"""One cell of NAS-Bench-101 as ops with shapes, and its totals as sums over vertices for any ops."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from datasets.networks.memory import alive
 from datasets.networks.ops import BYTES
 
 CONV3, CONV1, POOL = 1, 2, 3
-"""Numbers of the ops; 0 is a vertex that is not used."""
+"""Numbers of the ops; 0 is an unused vertex."""
 
 
 def cell(net: NetworkBuilder, x: int, channels: int, sources: Sequence[Sequence[int]], ops: Sequence[int]) -> int:
-    """One cell behind `x`; a sum takes its terms one at a time (LETI: a sum of more than two runs on no mobile GPU)."""
+    """Append a cell to `x`; sums have two terms each, since mobile GPUs run no others (LETI)."""
     nodes = [x]
 
     def project(width: int) -> int:
@@ -52,7 +52,7 @@ def op(net: NetworkBuilder, x: int, kind: int, width: int) -> int:
 
 
 def _widths(sources: Sequence[Sequence[int]], channels: int) -> list[int]:
-    """Channels of the vertices between input and output."""
+    """Number of channels of the vertices between input and output."""
     *inner, last = sources
     outputs = [vertex for vertex in last if vertex]
     share, rest = divmod(channels, max(1, len(outputs)))
@@ -65,13 +65,13 @@ def _widths(sources: Sequence[Sequence[int]], channels: int) -> list[int]:
 
 
 class CellParts(NamedTuple):
-    """Totals, in the order of `analysis.totals`, in parts.
+    """Totals of cells, in the order of `analysis.totals`, as sums over vertices.
 
     Attributes:
-        pools: of the cell with pools at all vertices [6].
-        more: what each op at each vertex adds to them [5, 4, 6]; nothing to the peak.
-        conv_peak: bytes alive when batch norm and ReLU at a vertex run beside what the vertex has read because that is
-            needed later too [5]; 0 where it is not, since then they need no more than a pool.
+        pools: totals of the cell with pools at all vertices [6].
+        more: differences by each op at each vertex [5, 4, 6]; zero for the peak.
+        conv_peak: bytes alive while batch norm and ReLU of a vertex run, where its input is needed later too [5]; 0
+            elsewhere, since then they need no more than a pool.
     """
 
     pools: np.ndarray
@@ -80,7 +80,7 @@ class CellParts(NamedTuple):
 
 
 def cell_parts(shape: tuple[int, ...], channels: int, sources: Sequence[Sequence[int]]) -> CellParts:
-    """The parts of a cell that is put behind a tensor."""
+    """The parts of a cell whose input has a shape."""
     net = NetworkBuilder()
     cell(net, net.add("input", shape), channels, sources, [POOL] * 5)
     network = net.finish("", "")
@@ -96,7 +96,7 @@ def cell_parts(shape: tuple[int, ...], channels: int, sources: Sequence[Sequence
 
 @cache
 def _more_than_a_pool(shape: tuple[int, ...]) -> np.ndarray:
-    """What each op adds to the totals [4, 6] where it takes the place of a pool."""
+    """Differences of totals [4, 6] of each op to a pool."""
     ops = [block_totals(shape, partial(op, kind=kind, width=shape[0])) for kind in (POOL, CONV3, CONV1, POOL)]
     more = np.array(ops) - ops[0]
     more[:, TOTALS.index("peak_bytes")] = 0

@@ -1,5 +1,5 @@
-"""NAS-Bench-101 cells as texts (`conv3x3+maxpool3x3:0.01.2`) and as numbers: the 26 decisions of the space, and the
-matrices and ops of `dags`."""
+"""NAS-Bench-101 cells as texts (`conv3x3+maxpool3x3:0.01.2`), as the 26 decisions of the space, and as the matrices and
+ops of `dags`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,19 @@ from datasets.blocks import dags
 from datasets.records import InputError
 
 OPS = ("conv3x3-bn-relu", "conv1x1-bn-relu", "maxpool3x3")
-"""The benchmark's names, in its order; decision 1 is the first, and 0 a vertex that is not used."""
+"""The benchmark's names in its order; decision 1 is the first op, and 0 an unused vertex."""
 _SHORT = tuple(op.split("-")[0] for op in OPS)
 BITS, INNER = len(dags.PAIRS), dags.VERTICES - 2
-"""Decisions that are edges; vertices between input and output, each a decision too."""
+"""Number of decisions that are edges, and of vertices between input and output, which are decisions too."""
 _KEY = re.compile(r"((?:\w+\+)*\w+|):(\d+(?:\.\d+)*)", re.ASCII)
 
 
 def parse_cell(key: str) -> tuple[int, tuple[int, ...]]:
-    """Matrix and ops, 0 where no vertex is; it need not be a valid cell."""
+    """Matrix and ops (0: no vertex) of a text, whose cell may be invalid.
+
+    Raises:
+        InputError: it is no cell's text, or an op is unknown.
+    """
     match = _KEY.fullmatch(key)
     names = match[1].split("+") if match and match[1] else []
     matrix = _parse_edges(match[2], len(names)) if match else None
@@ -36,7 +40,8 @@ def parse_cell(key: str) -> tuple[int, tuple[int, ...]]:
 
 @lru_cache(10_000)
 def _parse_edges(text: str, inner: int) -> int | None:
-    """The matrix; None where a vertex is missing, reads itself or a later one, or sources are not in order."""
+    """The matrix; None where a vertex is missing, has itself or a later vertex as a source, or sources are
+    unordered."""
     sources = [[int(digit) for digit in reads] for reads in text.split(".")]
     if len(sources) != inner + 1 or inner > INNER:
         return None
@@ -49,7 +54,7 @@ def _parse_edges(text: str, inner: int) -> int | None:
 
 
 def to_numbers(decisions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Matrices [A] and ops [A, 5], as `dags` has them."""
+    """Matrices [A] and ops [A, 5] of `dags`."""
     packed = np.packbits(decisions[:, :BITS].astype(bool), axis=1, bitorder="little").astype(np.uint32)
     return packed @ (np.uint32(256) ** np.arange(3, dtype=np.uint32)), decisions[:, BITS:]
 
@@ -63,18 +68,18 @@ def to_decisions(matrices: np.ndarray, ops: np.ndarray) -> np.ndarray:
 
 @lru_cache(10_000)
 def sources_of(matrix: int) -> tuple[tuple[int, ...], ...]:
-    """What vertices 1, 2, ... and the output read."""
+    """Sources of vertices 1, 2, ... and of the output."""
     edges = dags.square(matrix)
     return tuple(tuple(np.flatnonzero(column).tolist()) for column in edges.T[1:])
 
 
 @lru_cache(10_000)
 def edges_text(matrix: int) -> str:
-    """What comes after the colon."""
+    """The text after the colon."""
     return ".".join("".join(map(str, reads)) for reads in sources_of(matrix))
 
 
 @lru_cache(2_000)
 def ops_text(number: int) -> str:
-    """What comes before the colon, of ops as one number (`dags.WEIGHTS`)."""
+    """The text before the colon, from ops as one number (`dags.WEIGHTS`)."""
     return "+".join(_SHORT[op - 1] for op in number // dags.WEIGHTS % 4 if op)

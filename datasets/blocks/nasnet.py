@@ -1,7 +1,8 @@
-"""NASNet-A for mobile devices (Zoph et al., CVPR 2018), "4 @ 1056", as keras.applications builds it.
+"""NASNet-A (4 @ 1056) for mobile devices, with the graph of keras.applications: "Learning Transferable Architectures
+for Scalable Image Recognition" (Zoph et al., CVPR 2018).
 
-A cell sees the two outputs before it, here `x` and the older `p`. Its separable convolutions are applied twice, and a
-`p` of twice the height and width is halved by two shifted subsamplings side by side ("factorised reduction").
+The inputs of a cell are the two previous outputs, here `x` and the older `p`. Separable convolutions are applied twice,
+and a `p` of twice the height and width is halved by two shifted subsamplings in parallel ("factorised reduction").
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from datasets.networks.builder import NetworkBuilder, same
 
 
 def nasnet_mobile(net: NetworkBuilder, x: int, classes: int) -> int:
-    """Two reduction cells behind the stem, then three times four normal cells with a reduction between them."""
+    """Append a stem, two reduction cells, then three times four normal cells with a reduction cell in between."""
     filters, blocks = 44, 4
     x = net.conv_bn(x, 32, 3, 2, pad=0)
     x, p = _reduction(net, x, None, filters // 4)

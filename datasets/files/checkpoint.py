@@ -1,13 +1,12 @@
-"""Saved predictors: plain containers, numbers, texts and tensors as `torch.save` writes them, with a digest of it all.
+"""Saved predictors: plain containers, numbers, texts and tensors in the format of `torch.save`, with a digest.
 
-`torch.load(path, weights_only=True)` reads such a file too, but it believes what a file says of its sizes: a record
-shorter than its tensor is read beyond its end, and a byte array of any length is made. So files are read by the few
-lines here, which know the instructions and the four names that `torch.save` uses and compare every size with the file.
+`torch.load(path, weights_only=True)` reads such a file too, but trusts the sizes in it: a record shorter than its
+tensor is read beyond its end, and a byte array of any length is allocated. This module reads the instructions and the
+four names that `torch.save` uses, and compares all sizes with the file.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import math
 import mmap
@@ -24,7 +23,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from datasets.architectures import InputError
-from datasets.files.reading import MOST_DEPTH, existing, shortened
+from datasets.files.digest import MOST_BYTES, digest
+from datasets.files.reading import existing, shortened
 from datasets.files.writing import write_bytes
 
 if TYPE_CHECKING:
@@ -32,15 +32,11 @@ if TYPE_CHECKING:
 
     Module = TypeVar("Module", bound=nn.Module)
 
-MOST_BYTES = 3 * 2**27
-"""Largest file; the boosted trees of three kinds of layers on a dozen devices take a third of it."""
 MOST_STRUCTURE = 2**21
-"""Most bytes of the part that says how values are nested: about 20,000 tensors."""
-MOST_VALUES = 500_000
-"""Most values that are nested in a file."""
+"""Largest part with the nesting of values in bytes: about 20,000 tensors."""
 
 DAMAGE = (KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError, ArithmeticError, MemoryError)
-"""What restoring from edited values raises, in our code and in torch, numpy and XGBoost."""
+"""Exceptions that restoring from edited values raises, in our code and in torch, numpy and XGBoost."""
 
 _TYPES = {
     "DoubleStorage": "<f8", "FloatStorage": "<f4", "LongStorage": "<i8", "IntStorage": "<i4",
@@ -69,11 +65,11 @@ def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
 
 
 def read_checkpoint(path: Path, what: str = "a predictor") -> dict[str, Any]:
-    """What `write_checkpoint` wrote, arrays as tensors; nothing in the file is executed.
+    """Read a file of `write_checkpoint`, with arrays as tensors; nothing in the file is executed.
 
     Args:
-        path: of the file.
-        what: it should hold, for the sentences.
+        path: the file.
+        what: what the file should hold, for messages.
 
     Raises:
         InputError: no such file, a truncated, damaged or foreign one, one without a digest, or one that holds anything
@@ -97,50 +93,8 @@ def read_checkpoint(path: Path, what: str = "a predictor") -> dict[str, Any]:
     return content
 
 
-def digest(content: Any) -> str:
-    """SHA-256 of plain containers, numbers, texts and tensors: their types, order, keys, shapes and values.
-
-    Raises:
-        ValueError: too many values or too much nesting, for files may refer to one value again and again.
-        TypeError: anything else is among them.
-    """
-    hashed, left = hashlib.sha256(), [MOST_VALUES, MOST_BYTES]
-    _feed(content, hashed.update, left, 0)
-    return hashed.hexdigest()
-
-
-def _feed(value: Any, update: Callable[[Any], object], left: list[int], depth: int) -> None:
-    left[0] -= 1
-    kind = type(value).__name__
-    if left[0] < 0 or depth > MOST_DEPTH:
-        raise ValueError("too many values, or nested too deeply")
-    if value is None or type(value) in (bool, int, float, str):
-        text = (value if isinstance(value, str) else repr(value)).encode()
-        update(f"{kind} {len(text)}:".encode() + text)
-    elif type(value) in (list, tuple):
-        update(f"{kind} {len(value)}:".encode())
-        for item in value:
-            _feed(item, update, left, depth + 1)
-    elif type(value) is dict:
-        update(f"{kind} {len(value)}:".encode())
-        for key, item in value.items():
-            if not isinstance(key, str):
-                raise TypeError(f"a key is {shortened(key)}, no text")
-            _feed(key, update, left, depth + 1)
-            _feed(item, update, left, depth + 1)
-    elif kind == "Tensor":
-        array = value.numpy()
-        left[1] -= array.nbytes
-        if left[1] < 0:
-            raise ValueError("too many bytes")
-        update(f"{array.dtype.str} {array.shape}:".encode())
-        update(np.ascontiguousarray(array).reshape(-1))
-    else:
-        raise TypeError(f"{kind} is no plain data")
-
-
 def _tensors(state: Any) -> Any:
-    """Nested state as plain data: arrays become tensors that own exactly their numbers."""
+    """Nested state as plain data: arrays become tensors with their own memory."""
     import torch
 
     if isinstance(state, Mapping):
@@ -155,7 +109,7 @@ def _tensors(state: Any) -> Any:
 
 
 class _Records(pickle.Unpickler):
-    """Reads the records of a file: one says how values are nested, and each tensor's numbers stand in one."""
+    """Reads the records of a file: one with the nesting of values, and one per tensor with its numbers."""
 
     def __init__(self, path: Path) -> None:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
@@ -170,11 +124,11 @@ class _Records(pickle.Unpickler):
         structure = self._record("data.pkl", min(self.zip.getinfo(name).file_size, MOST_STRUCTURE))
         for number, (code, argument, _) in enumerate(pickletools.genops(structure)):
             if code.name not in _INSTRUCTIONS or ("PUT" in code.name and int(argument or 0) > number):
-                raise ValueError(f"{code.name} is not among what such files say")
+                raise ValueError(f"{code.name} is not an instruction of such files")
         super().__init__(io.BytesIO(structure))
 
     def content(self) -> dict[str, Any]:
-        """What is nested in the file."""
+        """The values of the file."""
         with self.zip:
             content = self.load()
         if type(content) is not dict:
@@ -199,7 +153,7 @@ class _Records(pickle.Unpickler):
             return _tensor
         if (module, name) == ("collections", "OrderedDict"):  # of hooks, of which tensors here have none
             return lambda: None
-        raise ValueError(f"{module}.{name} is not among what such files name")
+        raise ValueError(f"{module}.{name} is not a name of such files")
 
     def persistent_load(self, pid: Any) -> np.ndarray:
         word, kind, key, _, count = pid
@@ -228,7 +182,7 @@ def _tensor(numbers: np.ndarray, offset: int, shape: tuple, stride: tuple, *_: A
 
 @contextmanager
 def restoring(sentence: str) -> Iterator[None]:
-    """Have whatever restoring from edited values raises end with this sentence, and what it warns of with nothing.
+    """Turn exceptions of restoring from edited values into a sentence, and suppress warnings.
 
     Raises:
         InputError: the values do not fit together.
@@ -242,13 +196,13 @@ def restoring(sentence: str) -> Iterator[None]:
 
 
 def array(tensor: Any, *shape: int | None, kind: str = "f", finite: bool = True) -> np.ndarray:
-    """A tensor of what was read, as an array.
+    """A tensor of a file as an array, after checks.
 
     Args:
-        tensor: of a file.
-        shape: it must have; None is any length.
-        kind: of its numbers, numpy's letter.
-        finite: infinity is refused, as NaN always is.
+        tensor: a value of the file.
+        shape: required shape; None is any length.
+        kind: required kind of numbers, numpy's letter.
+        finite: whether infinity is refused; NaN always is.
 
     Raises:
         ValueError: another shape or kind, or a number that is not finite.
@@ -265,14 +219,18 @@ def array(tensor: Any, *shape: int | None, kind: str = "f", finite: bool = True)
 
 
 def number(value: Any) -> float:
-    """A finite number of what was read; anything else raises ValueError."""
+    """A value of a file as a finite number.
+
+    Raises:
+        ValueError: it is none.
+    """
     if type(value) not in (int, float) or not math.isfinite(value):
         raise ValueError(f"{shortened(value)} is no finite number")
     return float(value)
 
 
 def module(make: Callable[[], Module], state: Mapping[str, Tensor]) -> Module:
-    """The network that `make` makes, with the parameters of a state; no memory is taken before names and shapes agree.
+    """The network of `make` with the parameters of a state; no memory is allocated before names and shapes agree.
 
     Raises:
         ValueError, RuntimeError: the state is of another network, or not finite.

@@ -1,7 +1,8 @@
-"""CIFAR-10 from a folder of its python version (Krizhevsky 2009), which everybody downloads from its own page.
+"""CIFAR-10 ("Learning Multiple Layers of Features from Tiny Images", Krizhevsky 2009) from a folder of its python
+version, which users download from its page.
 
-Its files are pickles, which are programs; they are compared with their published checksums, and read without running
-anything of theirs.
+Its files are pickles, which may contain code; they are compared with published checksums, and read without executing
+anything.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ CHECKSUMS: Mapping[str, str] = {
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
-"""MD5 of the files, as torchvision states them; the last is what is tested on."""
+"""MD5 of the files, from torchvision; the last one is the test set."""
 
 _REMEDY = "Unpack cifar-10-python.tar.gz from https://www.cs.toronto.edu/~kriz/cifar.html and name its folder."
 _KNOWN = {

@@ -1,4 +1,4 @@
-"""Measured values in a .csv: its columns, its unit, what spreadsheets do to numbers."""
+"""Measured values in a .csv: columns, units, and number formats of spreadsheets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FACTORS = {
     "ms": {"ns": 1e-6, "us": 1e-3, "ms": 1.0, "s": 1e3, "fps": math.nan},  # fps: 1000 x batch / value
     "mJ": {"uJ": 1e-3, "mJ": 1.0, "J": 1e3},
 }
-"""Units that files may have, by the unit of the metric: what values are multiplied by."""
+"""Factors of the units that files may have, by the unit of the metric."""
 _OTHER_NAMES = {
     "µs": "us", "μs": "us", "usec": "us", "microsecond": "us", "microseconds": "us", "nanoseconds": "ns", "nsec": "ns",
     "msec": "ms", "millisecond": "ms", "milliseconds": "ms", "sec": "s", "second": "s", "seconds": "s",
@@ -24,30 +24,30 @@ _OTHER_NAMES = {
     "samples/s": "fps", "frames/s": "fps",
 }  # fmt: skip
 _VALUES = ("value", "latency", "time", "energy", "throughput", "runtime")
-"""First words of the header of a column of values that is not called `value`."""
+"""First words of headers of columns of values besides `value`."""
 MOST_BYTES, MOST_ROWS = 16 * 2**20, 100_000
-"""Of a .csv."""
+"""Largest size of a .csv in bytes, and largest number of its rows."""
 CSV_HINT = "a .csv of measured values has the columns key (or network) and value"
 
 
 def read_rows(path: Path, metric: str, hint: str = CSV_HINT) -> tuple[list[dict[str, Any]], str]:
     """The rows of a .csv of measured values.
 
-    The file begins with a line of headers; fields are separated by commas, semicolons (then decimal commas are fine) or
-    tabs. Columns are found by their names: `key` or `network`, a column of values (`value`, `value_us`, `latency [s]`,
-    `fps`), and `space`, `device`, `metric`, `batch`, `unit` where they are there; others are not read.
+    The file begins with a header; fields are separated by commas, semicolons (with decimal commas allowed) or tabs.
+    Columns are found by name: `key` or `network`, a column of values (`value`, `value_us`, `latency [s]`, `fps`), and
+    optionally `space`, `device`, `metric`, `batch` and `unit`; others are ignored.
 
     Args:
         path: the file.
-        metric: of the values, which says in which units they may be.
-        hint: what the file should be; it ends the sentence of an `InputError`.
+        metric: metric of the values, which determines the possible units.
+        hint: description of the expected file; it ends the sentence of an `InputError`.
 
     Returns:
-        A mapping for each line: texts under the names above (the network under `key`), and the value as `number`; and
-        the unit that the header states, or ''.
+        One mapping per line: texts under the names above (the network under `key`), and the value as `number`; and the
+        unit of the header, or ''.
 
     Raises:
-        InputError: a missing or doubled column, a line with too few fields, no key, or a value that is no number.
+        InputError: a column is missing or repeated, a line has too few fields or no key, or a value is no number.
     """
     text = read_text(path, hint, MOST_BYTES).lstrip("\ufeff")
     first = text.lstrip().partition("\n")[0]
@@ -79,7 +79,7 @@ def read_rows(path: Path, metric: str, hint: str = CSV_HINT) -> tuple[list[dict[
 
 
 def _columns(header: list[str], metric: str, path: Path) -> tuple[dict[str, int], str]:
-    """Where the columns that are read stand, and the unit that the header of the values states, or ''."""
+    """Positions of columns by name, and the unit in the header of the values, or ''."""
     names = [name.strip() for name in header]
     words = [re.findall(r"[a-zµμ]+(?:/s)?", name.lower()) for name in names]
     columns = {}
@@ -123,7 +123,11 @@ def _number(text: str, separator: str, where: str) -> float:
 
 
 def unit_of(text: str, metric: str, where: str) -> str:
-    """The unit that a text names, of those that the metric may have; `where` begins the sentence of an `InputError`."""
+    """The unit of a text, among those that the metric may have; `where` begins the sentence of an `InputError`.
+
+    Raises:
+        InputError: it is no unit of the metric.
+    """
     if text == UNITS.get(metric):
         return text
     known = FACTORS.get(UNITS.get(metric, ""), {})
@@ -137,13 +141,17 @@ def unit_of(text: str, metric: str, where: str) -> str:
 
 
 def converted(value: Any, unit: str, metric: str, batch: int) -> Any:
-    """Numbers of a unit that `unit_of` gave in the metric's own, of runs of so many images."""
+    """Numbers in the metric's unit, from a unit of `unit_of`, for runs of `batch` images."""
     wanted = UNITS.get(metric, "")
     return value if unit == wanted else 1000 * batch / value if unit == "fps" else value * FACTORS[wanted][unit]
 
 
 def batch_of(text: str, path: Path) -> int:
-    """The number of images per run that a field of a .csv holds; raises `InputError`."""
+    """The number of images per run in a field of a .csv.
+
+    Raises:
+        InputError: it is no whole number above zero.
+    """
     if not text.isdecimal() or len(text) > 6 or int(text) < 1:
         raise InputError(f"{path} has the batch '{shortened(text, 40)}'; write a whole number of images above zero.")
     return int(text)

@@ -1,4 +1,4 @@
-"""Objects that files describe: mappings as dataclasses, every value checked against the type hint of its field."""
+"""Objects described in files: mappings as dataclasses, with values checked against the type hints of fields."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from datasets.files.reading import listed, shortened
 T = TypeVar("T")
 
 _PLAIN: Mapping[Any, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,)}
-"""The types of values that a plain type hint accepts: True is no number."""
+"""Types of values that plain type hints accept; a bool is no number."""
 
 
 def from_config(tree: Mapping[str, Any], kind: type[T]) -> T:
-    """The object that `{class_path, init_args}` describes, nested ones alike.
+    """The object that `{class_path, init_args}` describes, with nested objects.
 
     Args:
         tree: the configuration.
-        kind: what its class must be a subclass of.
+        kind: required base class.
 
     Raises:
         InputError: a class outside of our packages, an unknown class or field, or a value of the wrong kind.
@@ -40,12 +40,12 @@ def from_config(tree: Mapping[str, Any], kind: type[T]) -> T:
 
 
 def from_fields(given: Any, cls: type[T], where: str) -> T:
-    """A dataclass of a mapping from its fields to their values.
+    """A dataclass from a mapping of its fields to values.
 
     Args:
         given: the mapping.
         cls: the dataclass.
-        where: what the mapping is, for the sentence of an `InputError`.
+        where: name of the mapping in the sentence of an `InputError`.
 
     Raises:
         InputError: it is no mapping, lacks a field, has an unknown one, or a value does not fit its type hint.
@@ -65,7 +65,7 @@ def from_fields(given: Any, cls: type[T], where: str) -> T:
 
 
 def fitting(value: Any, hint: Any, where: str) -> Any:
-    """A value of plain containers as a type hint wants it; lists become tuples.
+    """A value of plain containers, checked against a type hint; lists become tuples.
 
     Raises:
         InputError: it does not fit.

@@ -1,4 +1,4 @@
-"""Folders that appear whole or not at all, written by one process at a time: runs of `train.py` and `transfer`."""
+"""Folders that are written whole or not at all, by one process at a time: runs of `train.py` and `transfer`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from datasets.files.reading import listed, shortened
 from datasets.files.writing import cannot_write, flush, real, umask
 
 Outcome = Literal["done", "complete", "busy"]
-"""Of a run: done now, complete before, or being done by another process."""
+"""Outcome of a run: done now, complete before, or being done by another process."""
 
 LONGEST = 150
-"""Bytes that the name of a folder may have; what stands beside it while it is written has a longer one."""
+"""Largest length of a folder's name in bytes; temporary names beside it are longer."""
 
 
 class Busy(InputError):
@@ -31,11 +31,12 @@ def inside(folder: Path, name: str) -> Path:
     """The path of a folder inside of another one.
 
     Args:
-        folder: the outer one.
-        name: of the inner one.
+        folder: the outer folder.
+        name: name of the inner folder.
 
     Raises:
-        InputError: `name` leads elsewhere, begins with a dot, is too long, or holds what cannot be in a file's name.
+        InputError: `name` leads elsewhere, begins with a dot, is too long, or has characters that names of files cannot
+            have.
     """
     wrong = name.startswith(".") or name.endswith(".part") or "/" in name or not name.isprintable()
     if not name or wrong or len(os.fsencode(name)) > LONGEST:
@@ -47,29 +48,33 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def complete(out: Path, files: Collection[str]) -> bool:
-    """Whether a folder is there; raises `InputError` where it lacks one of its files."""
+    """Whether a folder exists.
+
+    Raises:
+        InputError: it exists without one of its files.
+    """
     if missing := [name for name in files if out.exists() and not (out / name).is_file()]:
         raise InputError(f"{out} lacks {listed(missing)}, so it is no whole run: delete it, and run this again.")
     return out.exists()
 
 
 def check_replaceable(out: Path, files: Collection[str], overwrite: bool) -> None:
-    """Check that a folder may be written, or be replaced where it is there.
+    """Check that a folder may be written or replaced.
 
     Args:
         out: the folder.
-        files: names of what it holds when it is whole.
+        files: names of the files of a complete folder.
         overwrite: whether it may be replaced.
 
     Raises:
-        InputError: it is there already; or it may be replaced, but holds anything other than `files`.
+        InputError: it exists and may not be replaced, or has other content than `files`.
     """
     if not os.path.lexists(out):
         return
     if not overwrite:
         raise InputError(f"{out} is already there; name another --out, or replace it with --overwrite true.")
-    there = {path.name: path.is_file() for path in out.iterdir()} if out.is_dir() else {"": False}
-    if there and (there.keys() != set(files) or not all(there.values())):
+    content = {path.name: path.is_file() for path in out.iterdir()} if out.is_dir() else {"": False}
+    if content and (content.keys() != set(files) or not all(content.values())):
         raise InputError(
             f"{out} is not replaced, because it is no run folder, or holds more or less than one ({', '.join(files)}); "
             "name another --out, or delete it yourself."
@@ -78,14 +83,14 @@ def check_replaceable(out: Path, files: Collection[str], overwrite: bool) -> Non
 
 @contextmanager
 def locked(out: Path) -> Iterator[Path]:
-    """Keep other processes away from a folder that is going to be written; yields its path with links followed.
+    """Lock a folder that is going to be written; yields its path with links followed.
 
-    A file beside it is locked, and is gone afterwards. The system gives the lock back when the process ends, however
-    it ends. Folders on the way are made.
+    The lock is on a file beside it, which is removed afterwards. The system releases the lock whenever the process
+    ends. Missing folders are made.
 
     Raises:
-        Busy: another process has it.
-        InputError: nothing can be written there.
+        Busy: another process has the lock.
+        InputError: the folder cannot be written.
     """
     out = real(out)
     inside(out.parent, out.name)
@@ -109,7 +114,7 @@ def locked(out: Path) -> Iterator[Path]:
 
 
 def _lock(path: Path) -> int:
-    """A descriptor of a locked file, which is still the one of that name: the last holder deletes it."""
+    """A descriptor of a locked file that still has this name, since the last holder deletes it."""
     while True:
         handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
         try:
@@ -125,18 +130,18 @@ def _lock(path: Path) -> int:
 
 @contextmanager
 def whole_folder(out: Path, files: Collection[str], overwrite: bool = False) -> Iterator[Path]:
-    """A temporary folder beside `out` to write to; it takes the place of `out` when the block ends well.
+    """A temporary folder beside `out` to write to; it replaces `out` when the block ends without error.
 
-    Its name begins with a dot and ends with `.part`; one that a killed process left stays. A folder that was there
-    before is deleted after the new one has its name. To be used inside of `locked`.
+    Its name begins with a dot and ends with `.part`; folders of killed processes stay. An existing folder is deleted
+    after the new one has its name. To be used inside of `locked`.
 
     Args:
         out: the folder.
-        files: names of what it holds when it is whole.
-        overwrite: whether one that is there may be replaced.
+        files: names of the files of a complete folder.
+        overwrite: whether an existing folder may be replaced.
 
     Raises:
-        InputError: see `check_replaceable`; or it cannot be written.
+        InputError: `check_replaceable` raises it, or the folder cannot be written.
     """
     try:
         part = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".part", dir=out.parent))
@@ -153,11 +158,11 @@ def whole_folder(out: Path, files: Collection[str], overwrite: bool = False) -> 
     except OSError as error:
         raise cannot_write(out, error) from error
     finally:
-        shutil.rmtree(part, ignore_errors=True)  # the new one if the block failed; the old one after `_put`
+        shutil.rmtree(part, ignore_errors=True)  # the new folder if the block failed, else the old one
 
 
 def _put(part: Path, out: Path) -> None:
-    """Give a folder its name; what had the name before is then called `part`."""
+    """Rename `part` to `out`; an existing `out` becomes `part`."""
     if not out.exists():
         part.rename(out)
     elif not _exchange(part, out):
@@ -167,8 +172,8 @@ def _put(part: Path, out: Path) -> None:
         aside.rename(part)
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Let two paths change their names at once; False where the system or its files cannot do that."""
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange the names of two paths atomically; False where the system cannot do that."""
     with suppress(AttributeError, OSError):  # glibc since 2.28; not every file system
-        return ctypes.CDLL(None).renameat2(-100, os.fsencode(one), -100, os.fsencode(other), 2) == 0
+        return ctypes.CDLL(None).renameat2(-100, os.fsencode(first), -100, os.fsencode(second), 2) == 0
     return False

@@ -1,4 +1,4 @@
-"""Columns of Parquet files that users name: sizes are checked before anything is decoded, then types."""
+"""Columns of Parquet files that users name: sizes are checked before decoding, then types."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 MOST_BYTES = 256 * 2**20
-"""Most bytes of a table's pages once they are decompressed; our largest has 2.2 million."""
+"""Largest size of a table's decompressed pages in bytes; our largest has 2.2 million."""
 MOST_VALUES = 30_000_000
-"""Most rows times columns; our largest table has 1.1 million."""
+"""Largest number of rows times columns; our largest table has 1.1 million."""
 MOST_TEXT = 256 * 2**20
-"""Most bytes of text in a column, with repeated texts counted as often as they occur."""
+"""Largest size of text in a column in bytes, with repeated texts counted each time."""
 MOST_PARTS = 1000
-"""Most columns, and most row groups."""
+"""Largest number of columns, and of row groups."""
 
 
 def read_parquet(
@@ -30,10 +30,10 @@ def read_parquet(
     """Columns of a Parquet file, and the metadata of its schema.
 
     Args:
-        path: of the file.
+        path: the file.
         texts: columns that must hold texts.
         numbers: columns that must hold numbers.
-        hint: what the file should be; it ends the sentence of an `InputError`.
+        hint: description of the expected file; it ends the sentence of an `InputError`.
         others: read all other columns of texts and numbers, too.
 
     Raises:
@@ -51,9 +51,9 @@ def read_parquet(
         raise damaged(path, error, hint) from error
     for name in (*texts, *numbers):
         _check_column(schema, name, name in texts, path, hint)
-    more = [one for one in schema if others and one.name not in (*texts, *numbers)]
-    texts = [*texts, *(one.name for one in more if _is_text(one.type))]
-    chosen = [*texts, *numbers, *(one.name for one in more if _is_number(one.type))]
+    more = [field for field in schema if others and field.name not in (*texts, *numbers)]
+    texts = [*texts, *(field.name for field in more if _is_text(field.type))]
+    chosen = [*texts, *numbers, *(field.name for field in more if _is_number(field.type))]
     _check_size(held, chosen, path)
     try:
         options = {"read_dictionary": list(texts), "page_checksum_verification": True}
@@ -70,7 +70,6 @@ def read_parquet(
 
 
 def _check_column(schema: pa.Schema, name: str, text: bool, path: Path, hint: str) -> None:
-
     if (count := schema.names.count(name)) != 1:
         has = f"{count} columns" if count else "no column"
         raise InputError(f"{path} has {has} '{name}'; it has {listed(schema.names)}; {hint}.")
@@ -95,7 +94,7 @@ def _is_number(kind: pa.DataType) -> bool:
 
 
 def _check_size(meta: pq.FileMetaData, names: Sequence[str], path: Path) -> None:
-    """Refuse a file by what its metadata says, before a page of it is read."""
+    """Refuse a file that is too large by its metadata, before a page is read."""
     if meta.num_columns > MOST_PARTS or meta.num_row_groups > MOST_PARTS:
         raise InputError(
             f"{path} has {meta.num_columns:,} columns in {meta.num_row_groups:,} row groups, more than the "
@@ -105,7 +104,7 @@ def _check_size(meta: pq.FileMetaData, names: Sequence[str], path: Path) -> None
     rows = max(meta.num_rows, sum(part.num_rows for part in parts))
     if not rows:
         raise InputError(f"{path} has no rows; measure something first.")
-    size = sum(part.total_byte_size for part in parts)  # of columns alone pyarrow aborts where they are damaged
+    size = sum(part.total_byte_size for part in parts)  # sizes of single columns abort pyarrow where they are damaged
     if rows * len(names) > MOST_VALUES or size > MOST_BYTES:
         raise InputError(
             f"{path} would expand to {rows:,} rows of {len(names)} columns ({size:,} bytes), more than the "
@@ -114,7 +113,7 @@ def _check_size(meta: pq.FileMetaData, names: Sequence[str], path: Path) -> None
 
 
 def _check_text(column: pa.ChunkedArray, name: str, path: Path) -> None:
-    """Refuse a column whose texts, each row with its own copy, would fill the memory."""
+    """Refuse a column whose texts would need too much memory as one copy per row."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -131,6 +130,6 @@ def _check_text(column: pa.ChunkedArray, name: str, path: Path) -> None:
 
 
 def damaged(path: Path, error: Exception, hint: str) -> InputError:
-    """The sentence for a file that is not what it should be."""
+    """The error for a file that is damaged or of another kind."""
     why = shortened(" ".join(str(error).split()) or type(error).__name__)
     return InputError(f"{path} is damaged or no such table ({why}); {hint}.")

@@ -1,4 +1,4 @@
-"""Reading files that users name: what is missing, damaged, too large or hostile becomes an `InputError`."""
+"""Reading files that users name: missing, damaged, too large or hostile files raise `InputError`."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def existing(path: Path, hint: str) -> Path:
     """The path of a regular file.
 
     Args:
-        path: of the file.
-        hint: what the file should be, or how to make one; it ends the sentence.
+        path: the file.
+        hint: description of the expected file, or how to make one; it ends the sentence.
 
     Raises:
         InputError: there is no such file, or it is a folder.
@@ -37,7 +37,7 @@ def existing(path: Path, hint: str) -> Path:
             raise InputError(f"{shortened(path)} is a folder, not a file; {hint}.")
         if Path(path).is_file():
             return Path(path)
-    except (OSError, ValueError):  # a name that is too long, or holds a zero byte
+    except (OSError, ValueError):  # the name is too long, or has a zero byte
         pass
     raise InputError(f"There is no file {shortened(path)}; {hint}.")
 
@@ -62,10 +62,10 @@ def read_text(path: Path, hint: str, most: int = MOST_BYTES) -> str:
 
 
 def read_words(path: Path, hint: str) -> list[str]:
-    """The words of a text file, such as one architecture a line.
+    """The words of a text file, such as one architecture per line.
 
     Raises:
-        InputError: as `read_text`; the file holds no word.
+        InputError: `read_text` raises it, or the file has no words.
     """
     words = read_text(path, hint).split()
     if not words:
@@ -74,8 +74,11 @@ def read_words(path: Path, hint: str) -> list[str]:
 
 
 def read_json(path: Path, hint: str, most: int = MOST_BYTES) -> Any:
-    """The content of a JSON file; raises `InputError` where it is missing, larger than `most` bytes, no text or no
-    JSON."""
+    """The content of a JSON file.
+
+    Raises:
+        InputError: the file is missing, larger than `most` bytes, no text or no JSON.
+    """
     try:
         return json.loads(read_text(path, hint, most))
     except (ValueError, RecursionError) as error:
@@ -104,12 +107,12 @@ def parse_yaml(text: str, where: str) -> Any:
         check_yaml(text, where)
         return yaml.safe_load(text)
     except (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-        # of tags whose value does not fit them (`!!timestamp x`, `!!bool x`, `!!int ''`), dates as 2001-99-99
+        # values that do not fit their tags (`!!timestamp x`, `!!bool x`, `!!int ''`), dates such as 2001-99-99
         raise InputError(f"{where} is not valid YAML ({_short(error)}).") from None
 
 
 def check_yaml(text: str, where: str) -> None:
-    """Refuse what grows when aliases are followed, and what nests too deeply, before anything is built from it.
+    """Check the size of YAML text with aliases followed, and its depth, before anything is built from it.
 
     Raises:
         InputError: it is too large or too deep.
@@ -117,8 +120,8 @@ def check_yaml(text: str, where: str) -> None:
     """
     import yaml
 
-    sizes: dict[str, int] = {}  # of anchored values, aliases inside of them followed
-    open_: list[list] = [["", 0]]  # anchor and size of each collection that has not ended
+    sizes: dict[str, int] = {}  # sizes of anchored values, with aliases followed
+    open_: list[list] = [["", 0]]  # anchor and size of each open collection
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.CollectionStartEvent):
             open_.append([event.anchor, 0])
@@ -144,13 +147,13 @@ def check_yaml(text: str, where: str) -> None:
 
 
 def shortened(text: object, most: int = 200) -> str:
-    """Text of a user's for a sentence, in one line: its beginning, where it is long."""
+    """A user's text in one line of a sentence; of a long one the beginning."""
     text = " ".join(str(text).splitlines())
     return text if len(text) <= most else f"{text[:most]}... ({len(text):,} characters)"
 
 
 def listed(names: Sequence[object], most: int = 10) -> str:
-    """Names for a sentence, separated by commas: the first ones, where there are many."""
+    """Names for a sentence, separated by commas; of many the first ones."""
     more = f", ... ({len(names):,} in all)" if len(names) > most else ""
     return ", ".join(shortened(name, 60) for name in names[:most]) + more
 

@@ -1,4 +1,4 @@
-"""Tables of `python -m measure table`, with the devices that they describe."""
+"""Tables of `python -m measure table` with descriptions of their devices."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 IDENTITY = ("space", "key", "device", "metric")
-"""The columns that say what a row is a measurement of."""
+"""Columns that identify the measured quantity of a row."""
 
 _NUMBERS = ("repeats", "cv", "raw_cv", "spread", "sd", "raw_ms", "p10", "p25", "p75", "p90")
 """Columns of numbers that a table may lack."""
@@ -30,13 +30,13 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     """A table of `python -m measure table` and its metadata.
 
     Returns:
-        The columns space, key, device (missing where a row belongs to none), metric (texts), value (numbers), and
-        whatever other columns of texts and numbers there are; rows of one space, key, device and metric are merged as
-        `merge_rows` says. The metadata: `devices` (dictionaries that `Device(**d)` reads) and what else stands there.
+        The columns space, key, device (missing for rows without one), metric (texts), value (numbers), and other
+        columns of texts and numbers; rows of one space, key, device and metric are merged by `merge_rows`. The
+        metadata: `devices` (dictionaries of fields of `Device`) and others.
 
     Raises:
         InputError: the file is missing, no Parquet, too large, has no metadata, lacks a column, or a column, a value
-            or a device is not as above.
+            or a device is malformed.
     """
     table, meta = read_parquet(path, IDENTITY, ("value",), _HINT, others=True)
     _check_keys(table, path)
@@ -46,11 +46,11 @@ def read_table(path: Path) -> tuple[pd.DataFrame, dict[str, Any]]:
 
 
 def read_values(path: Path) -> tuple[pd.DataFrame, list[Device]]:
-    """The columns space, key, device, metric and value of a table, whether it has metadata or not, and its devices by
-    their names; one that no metadata describe has nothing but its name.
+    """The columns space, key, device, metric and value of a table with or without metadata, and its devices ordered by
+    name; devices without a description have a name only.
 
     Raises:
-        InputError: as `read_table`'s, and for a value that is not finite or not positive.
+        InputError: the file is malformed as for `read_table`, or a value is not finite or not positive.
     """
     table, meta = read_parquet(path, IDENTITY, ("value",), _HINT)
     _check_keys(table, path)
@@ -76,8 +76,8 @@ def _check_keys(table: pd.DataFrame, path: Path) -> None:
 
 
 def merge_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """One row for each space, key, device and metric: rows that are equal in every column count once, and the values
-    of the others become their median (`repeats`: their sum), a text the first one."""
+    """One row per space, key, device and metric: duplicates are dropped, numbers of other rows become their median
+    (`repeats`: their sum), and texts the first one."""
     if not table.duplicated(list(IDENTITY)).any():
         return table
     groups = table.drop_duplicates().groupby(list(IDENTITY), sort=False, dropna=False)
@@ -109,7 +109,7 @@ def device_of(content: Any, where: str) -> Device:
 
     Args:
         content: fields of `Device`.
-        where: it begins the sentence of an `InputError`.
+        where: beginning of the sentence of an `InputError`.
 
     Raises:
         InputError: a field is missing, unknown or of another type, or the name ends with another batch than `batch`.
@@ -142,7 +142,11 @@ _KINDS: Mapping[type, str] = {str: "text", int: "whole number", dict: "mapping"}
 
 
 def check_numbers(content: Any, name: str, where: str, positive: bool = False) -> None:
-    """Raise `InputError` unless a field is a mapping of texts to finite numbers, positive ones if that is asked."""
+    """Check that a field is a mapping of texts to finite numbers, optionally positive ones.
+
+    Raises:
+        InputError: it is none.
+    """
     if not isinstance(content, Mapping):
         raise InputError(f"{where}: field '{name}' must be a mapping of numbers, not {shortened(repr(content), 60)}.")
     for key, value in content.items():
@@ -152,7 +156,7 @@ def check_numbers(content: Any, name: str, where: str, positive: bool = False) -
 
 
 def is_finite(value: Any) -> bool:
-    """Whether a value from JSON is a number that a float can hold: no text, no truth value, no NaN, no infinity."""
+    """Whether a value from JSON is a finite number within the range of floats, and no bool."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:

@@ -1,4 +1,4 @@
-"""Writing files and folders whole or not at all: whoever reads a path finds the old content or the new, never half."""
+"""Writing files whole or not at all: a reader of a path finds the old content or the new one, never a part."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from datasets.files.reading import shortened
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path` for the block to write to; it takes the place of `path` when the block ends well.
+    """A temporary path beside `path` for the block to write to; it replaces `path` when the block ends without error.
 
-    The temporary file has a unique name that keeps the suffix, since some writers choose their format by it. It is
-    flushed to the disk before it is renamed, and removed when the block fails. Folders on the way are made. What is no
-    regular file (a pipe, /dev/stdout) is written to directly.
+    The temporary file has a unique name with the suffix of `path`, since some writers choose their format by it. It is
+    flushed to the disk before it is renamed, and removed when the block fails. Missing folders are made. Pipes and
+    devices (/dev/stdout) are written to directly.
 
     Raises:
         InputError: `path` cannot be written: a folder, a full disk, no permission.
     """
-    path = real(path)  # a link stays, what it points to is replaced
+    path = real(path)  # a link stays, its target is replaced
     if _is_pipe(path):
         yield path
         return
@@ -42,9 +42,12 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def check_writable(path: Path, *read: str | Path) -> None:
-    """Check, before long work, that a file can be written and is none of those that are `read` for it; raises
-    `InputError` where it is, and as `whole_file` does."""
-    if any(_same(path, one) for one in read):
+    """Check, before long work, that a file can be written and is none of the files that are `read`.
+
+    Raises:
+        InputError: it is read too, or cannot be written.
+    """
+    if any(_same(path, other) for other in read):
         raise InputError(f"{shortened(path)} is itself read for this, and would be lost; name another file to write.")
     path = real(path)
     if not _is_pipe(path):
@@ -54,12 +57,16 @@ def check_writable(path: Path, *read: str | Path) -> None:
 def _same(path: Path, other: str | Path) -> bool:
     try:
         return path.samefile(other)
-    except (OSError, ValueError):  # one of them is not there, or can have no such name
+    except (OSError, ValueError):  # a file is missing, or a name is impossible
         return False
 
 
 def real(path: Path) -> Path:
-    """A path with its links followed; raises `InputError` where there can be none of that name."""
+    """A path with its links followed.
+
+    Raises:
+        InputError: no file can have that name.
+    """
     try:
         place = Path(os.path.realpath(path))
         place.exists()
@@ -73,7 +80,7 @@ def _is_pipe(path: Path) -> bool:
 
 
 def _beside(path: Path) -> Path:
-    """A new, empty file in the folder of a path, which is made if need be."""
+    """A new, empty file in the folder of a path, which is made if it is missing."""
     try:
         if path.is_dir():
             raise IsADirectoryError(0, "it is a folder")
@@ -86,13 +93,21 @@ def _beside(path: Path) -> Path:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all; raises `InputError` where `path` cannot be written."""
+    """Write a text file in UTF-8, whole or not at all.
+
+    Raises:
+        InputError: `path` cannot be written.
+    """
     with whole_file(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all; raises `InputError` where `path` cannot be written."""
+    """Write a file, whole or not at all.
+
+    Raises:
+        InputError: `path` cannot be written.
+    """
     with whole_file(path) as part:
         part.write_bytes(content)
 
@@ -106,7 +121,7 @@ def cannot_write(path: Path, error: OSError | ValueError) -> InputError:
 
 
 def flush(path: Path) -> None:
-    """Have the system put a file's content, or a folder's list of names, on the disk."""
+    """Flush a file's content, or a folder's list of names, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -115,7 +130,7 @@ def flush(path: Path) -> None:
 
 
 def umask() -> int:
-    """The permissions that new files of this process do not get."""
+    """The permission mask of new files of this process."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

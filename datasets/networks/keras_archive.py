@@ -6,8 +6,6 @@ from __future__ import annotations
 import io
 import json
 import re
-import zipfile
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.files.reading import existing
+from datasets.files.zip_entry import UNREADABLE, read_entry
 from datasets.records import InputError
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ MOST_BYTES = 2**30
 """Largest `.keras` file, and most bytes of its weights."""
 MOST_CONFIG = 8 * 2**20
 """Longest configuration in bytes, once it is decompressed."""
-_MOST_ENTRIES = 2**20  # bytes of the zip's list of files
 _REMEDY = "save it again with model.save('m.keras')"
 
 
@@ -55,27 +53,9 @@ class KerasArchive:
         return KerasWeights(self._entry("model.weights.h5", MOST_BYTES), self.path)
 
     def _entry(self, name: str, most: int) -> bytes:
-        """A file of the zip; read only as far as it may go, whatever the zip says of its size."""
         try:
-            with self.path.open("rb") as stream:
-                size = stream.seek(0, io.SEEK_END)
-                stream.seek(max(size - 2**16 - 22, 0))
-                _, _, end = stream.read().rpartition(b"PK\x05\x06")
-                if not end or int.from_bytes(end[8:12], "little") > _MOST_ENTRIES:
-                    raise zipfile.BadZipFile("no list of files, or one that is too long")
-                with zipfile.ZipFile(stream) as archive:
-                    info = archive.getinfo(name)
-                    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) or info.flag_bits & 1:
-                        raise zipfile.BadZipFile("compressed in another way, or encrypted")
-                    with archive.open(info) as entry:
-                        content = entry.read(min(most, info.file_size) + 1)
-                    if len(content) > most:
-                        raise InputError(
-                            f"{name} in {self.path} has more than the {most:,} bytes that are read; export the model "
-                            "to ONNX."
-                        )
-                    return content
-        except (zipfile.BadZipFile, zlib.error, KeyError, ValueError, OSError, EOFError, NotImplementedError) as error:
+            return read_entry(self.path, lambda names: name, most)
+        except UNREADABLE as error:
             raise self._damaged(f"{name} cannot be read") from error
 
     def _damaged(self, why: str) -> InputError:

@@ -1,12 +1,14 @@
-"""A Keras model as a `Model`, layer by layer; channels come first in it.
+"""A Keras model as a `Model`, layer by layer; the channels of images come first in it.
 
-A model is read from its configuration, which is data: neither Keras nor TensorFlow is imported for a file.
+A model is read from its configuration, which is data: neither Keras nor TensorFlow is imported for a file. Layers that
+are called more than once, and models that are, have their weights counted at the first call.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +17,15 @@ import numpy as np
 
 from datasets.files.reading import shortened
 from datasets.networks.keras_archive import KerasArchive, names
-from datasets.networks.keras_layers import LARGEST, Arrays, Layer, LayerReader, Tensor
+from datasets.networks.keras_calls import Call, calls_of, constants, references, takes
+from datasets.networks.keras_functions import FunctionReader
+from datasets.networks.keras_layer import MOST_ELEMENTS, Arrays, Layer, Tensor
+from datasets.networks.keras_sequences import RECURRENT
 from datasets.networks.model import Model
+from datasets.networks.network import Network, Port
 from datasets.networks.onnx_file import file_key
 from datasets.networks.onnx_graph import check_totals
+from datasets.networks.ops import BITS
 from datasets.records import InputError
 
 if TYPE_CHECKING:
@@ -28,10 +35,13 @@ MOST_CALLS = 20_000
 """Most calls of layers in a model, models inside of it written out."""
 _DEEPEST = 20  # models inside of models
 
-_FUNCTIONS = {"Relu": "relu", "Relu6": "relu6", "Sigmoid": "sigmoid", "Tanh": "tanh", "Silu": "silu",
-              "HardSigmoid": "hsigmoid", "HardSilu": "hswish"}  # fmt: skip
-_PASSES = ("Dropout", "SpatialDropout2D", "Identity")
-_MODELS = ("Functional", "Sequential", "Model")
+_INERT = """
+Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D Identity GaussianNoise GaussianDropout AlphaDropout Masking
+ActivityRegularization RandomFlip RandomRotation RandomZoom RandomTranslation RandomContrast RandomBrightness
+RandomHeight RandomWidth RandomShear RandomHue RandomSaturation RandomSharpness RandomGaussianBlur RandomColorJitter
+RandomGrayscale RandomInvert RandomPosterization RandomErasing RandomPerspective RandomElasticTransform"""
+_PASSES = frozenset(_INERT.split())  # at inference
+MODELS = ("Functional", "Sequential", "Model")
 
 
 def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True) -> Model:
@@ -45,7 +55,7 @@ def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True) 
         weights: whether weights are read; without them the file's HDF5 part is not opened.
 
     Raises:
-        InputError: the file is none, or the model has a layer, a shape or several inputs that are not known here.
+        InputError: the file is none, or the model has a layer that is not known here or holds code, or an open size.
     """
     if batch < 1:
         raise InputError(f"A batch has 1 or more images, not {batch}.")
@@ -68,32 +78,45 @@ def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True) 
 
     reader = _Reader(key, batch, find)
     try:
-        end = reader.model(config, None, [])
+        network = reader.network(config)
     except RecursionError as error:  # parts of a configuration may nest as deeply as JSON does
         raise InputError(f"The Keras model {key} is nested too deeply; export it to ONNX.") from error
-    network = reader.net.finish("keras", key, end.node)
     check_totals(network, key)
     return Model(network, reader.weights if weights else None)
 
 
-class _Reader(LayerReader):
+class _Reader(FunctionReader):
     def __init__(self, key: str, batch: int, find: Callable[[Sequence[tuple[str, int]]], Arrays | None]) -> None:
         super().__init__(key, batch)
         self.find = find
         self.calls = 0
         self.used: set[tuple[tuple[str, int], ...]] = set()
+        self.ports: list[Port] = []
+
+    def network(self, config: Any) -> Network:
+        """The whole."""
+        ends = self.model(config, None, [])
+        if all(self.net.ops[end.node].kind == "input" for end in ends):
+            raise InputError(f"The Keras model {self.key} computes nothing of its inputs.")
+        inputs = tuple(self.ports)
+        if len(inputs) == len(ends) == 1:
+            inputs = tuple(Port("x", port.node, port.dtype) for port in inputs)
+        outputs = [Port(f"y{i}" if len(ends) > 1 else "y", end.node) for i, end in enumerate(ends)]
+        ops, types = tuple(self.net.ops), [self.net.ops[port.node].attrs.get("dtype", "float32") for port in outputs]
+        outputs = [Port(port.name, port.node, dtype) for port, dtype in zip(outputs, types, strict=True)]
+        return Network("keras", self.key, ops, tuple(self.net.edges), self.net.batch, inputs, tuple(outputs))
 
     # Models
 
-    def model(self, config: Any, x: Tensor | None, place: list[tuple[str, int]]) -> Tensor:
-        """The output of a model, which stands at `place` in others; `x` is its input, None of the whole."""
-        kind, fields = self._about(config)
+    def model(self, config: Any, xs: list[Tensor] | None, place: list[tuple[str, int]]) -> list[Tensor]:
+        """The outputs of a model, which stands at `place` in others; `xs` are its inputs, None of the whole."""
+        kind, fields = self.about(config)
         layers = fields.get("layers")
-        if kind not in _MODELS or not isinstance(layers, list) or not layers or len(layers) > MOST_CALLS:
+        if kind not in MODELS or not isinstance(layers, list) or not layers or len(layers) > MOST_CALLS:
             raise InputError(f"The Keras model {self.key} has no layers that are known here; export it to ONNX.")
         if len(place) > _DEEPEST:
             raise InputError(f"{self.key} has models in models, more than {_DEEPEST} deep; export it to ONNX.")
-        abouts = [self._about(layer) for layer in layers]
+        abouts = [self.about(layer) for layer in layers]
         kept = [
             i
             for i, layer in enumerate(layers)
@@ -102,116 +125,152 @@ class _Reader(LayerReader):
         called = names([abouts[i][0] for i in kept])
         places = {i: [*place, (name, number)] for number, (i, name) in enumerate(zip(kept, called, strict=True))}
         if kind == "Sequential":
-            return self._sequential(fields, layers, places, x)
-        return self._functional(fields, layers, places, x)
+            return self._sequential(fields, layers, places, xs)
+        return self._functional(fields, layers, places, xs)
 
-    def _sequential(self, fields: Mapping[str, Any], layers: list, places: dict, x: Tensor | None) -> Tensor:
-        if x is None and self._about(layers[0])[0] != "InputLayer":
-            x = self._input(fields.get("build_input_shape"))
+    def _sequential(self, fields: Mapping[str, Any], layers: list, places: dict, xs: Any) -> list[Tensor]:
+        if xs is None and self.about(layers[0])[0] != "InputLayer":
+            xs = [self._input("input", fields.get("build_input_shape"))]
         for i, layer in enumerate(layers):
-            x = self._call(layer, [] if x is None else [x], places.get(i, []))
-        assert x is not None
-        return x
+            xs = xs if xs and self.about(layer)[0] == "InputLayer" else self._call(layer, xs or [], places.get(i, []))
+        return xs
 
-    def _functional(self, fields: Mapping[str, Any], layers: list, places: dict, x: Tensor | None) -> Tensor:
-        """Calls in topological order, of those ready the first in the file first; only what the output needs."""
-        ends = [list(_references(fields.get(end))) for end in ("input_layers", "output_layers")]
-        if len(ends[0]) != 1 or len(ends[1]) != 1:
-            raise InputError(f"The Keras model {self.key} needs one input (an image or features) and one output.")
-        calls: dict[tuple[str, int], tuple[int, Any]] = {}
-        for i, layer in enumerate(layers):
-            nodes = layer.get("inbound_nodes") or [[]]
-            if not isinstance(nodes, list) or len(calls) > MOST_CALLS:
-                raise self._damaged("of its layers' calls")
-            calls |= {(self._name(layer), number): (i, node) for number, node in enumerate(nodes)}
-        (output,) = ends[1]
-        sources: dict[tuple[str, int], list[tuple[str, int]]] = {}
-        waiting = [output]
+    def _functional(self, fields: Mapping[str, Any], layers: list, places: dict, xs: Any) -> list[Tensor]:
+        """Calls in topological order, of those ready the first in the file first; only what the outputs need."""
+        calls = calls_of(layers, self._name, MODELS)
+        if calls is None or len(calls) > MOST_CALLS:
+            raise self._damaged("of its layers' calls")
+        starts, ends = (
+            [self._known(calls, ref) for ref in references(fields.get(end), calls, ends=True)]
+            for end in ("input_layers", "output_layers")
+        )
+        if not starts or not ends or (xs is not None and len(xs) != len(starts)):
+            raise InputError(f"The Keras model {self.key} has an input that nothing gives, or no output.")
+        sources: dict[tuple[str, int], list[tuple[tuple[str, int], int]]] = {}
+        declared: dict[tuple[str, int], dict[int, Any]] = {}
+        waiting = [call for call, _, _ in ends] + [call for call, _, _ in starts]
         while waiting:
             call = waiting.pop()
             if call not in sources:
-                if call not in calls:
-                    raise self._damaged(f"of what calls '{shortened(call[0], 60)}'")
-                sources[call] = list(_references(calls[call][1]))
-                waiting += sources[call]
+                found = [self._known(calls, ref) for ref in references(calls[call].node, calls)]
+                sources[call] = [(source, number) for source, number, _ in found]
+                for source, number, shape in found:
+                    declared.setdefault(source, {})[number] = shape
+                waiting += [source for source, _ in sources[call]]
         readers: dict[tuple[str, int], list[tuple[str, int]]] = {call: [] for call in sources}
-        missing = {call: len(set(before)) for call, before in sources.items()}
+        missing = {call: len({source for source, _ in before}) for call, before in sources.items()}
         for call, before in sources.items():
-            for source in set(before):
+            for source in {source for source, _ in before}:
                 readers[source].append(call)
-        ready = [(calls[call][0], call) for call, count in missing.items() if not count]
+        given = {call: xs[i] for i, (call, _, _) in enumerate(starts)} if xs is not None else {}
+        ready = [(calls[call].layer, call) for call, count in missing.items() if not count]
         heapify(ready)
-        values: dict[tuple[str, int], Tensor] = {}
+        values: dict[tuple[str, int], list[Tensor]] = {}
         while ready:
             i, call = heappop(ready)
-            if call == ends[0][0] and x is not None:
-                values[call] = x
+            if call in given:
+                values[call] = [given[call]]
             else:
-                values[call] = self._call(
-                    layers[i], [values[s] for s in sources[call]], places.get(i, []), calls[call][1]
-                )
+                read = [self._taken(values, source, number) for source, number in sources[call]]
+                shapes = declared.get(call, {})
+                values[call] = self._call(layers[i], read, places.get(i, []), calls[call].node, shapes)
             for after in readers[call]:
                 missing[after] -= 1
                 if not missing[after]:
-                    heappush(ready, (calls[after][0], after))
-        if output not in values or ends[0][0] not in values:
-            raise self._damaged("of a circle among its layers, or of an input that is not used")
-        return values[output]
+                    heappush(ready, (calls[after].layer, after))
+        return [self._taken(values, call, number) for call, number, _ in ends]
 
-    def _call(self, layer: Any, xs: list[Tensor], place: list[tuple[str, int]], node: Any = None) -> Tensor:
-        """A layer with the activation that it may hold."""
-        kind, fields = self._about(layer)
+    def _known(self, calls: Mapping[tuple[str, int], Call], ref: Any) -> Any:
+        if ref[0] not in calls:
+            raise self._damaged(f"of what calls '{shortened(ref[0][0], 60)}'")
+        return ref
+
+    def _taken(self, values: Mapping[tuple[str, int], list[Tensor]], call: tuple[str, int], number: int) -> Tensor:
+        found = values.get(call)
+        if found is None:
+            raise self._damaged("of a circle among its layers, or of an input that is not used")
+        if not 0 <= number < len(found):
+            raise self._damaged(f"of an output that '{shortened(call[0], 60)}' does not have")
+        return found[number]
+
+    def _call(
+        self, layer: Any, xs: list[Tensor], place: list[tuple[str, int]], node: Any = None, declared: Any = None
+    ) -> list[Tensor]:
+        """The outputs of a layer, with the activation that it may hold."""
+        kind, fields = self.about(layer)
         self.calls += 1
         if self.calls > MOST_CALLS:
             raise InputError(f"The Keras model {self.key} calls more than {MOST_CALLS:,} layers; export it to ONNX.")
         if kind == "InputLayer":
-            if xs:
-                return xs[0]
-            return self._input(fields.get("batch_shape", fields.get("batch_input_shape")))
-        if not xs:
-            raise InputError(f"The Keras model {self.key} needs one input (an image or features) and one output.")
+            shape = fields.get("batch_shape", fields.get("batch_input_shape"))
+            return xs[:1] or [self._input(self._name(layer), shape, fields.get("dtype"))]
         it = Layer(kind, self._name(layer), fields, self.key, self.find(place) if place else None)
-        if _numbers(node) or fields.get("data_format", "channels_last") not in ("channels_last", None):
-            raise it.fault("is called in a way that is not known here")
-        if kind in _MODELS:
-            if len(xs) > 1:
-                raise it.fault("has several inputs")
-            return self.model(layer, xs[0], place)
-        if _function(layer):
-            if kind in _FUNCTIONS and len(xs) == 1:
-                return Tensor(self.net.pointwise(_FUNCTIONS[kind], xs[0].node), xs[0].flat)
-            if kind not in ("Add", "Multiply"):
-                raise it.fault("is not known here")
-        read = getattr(self, f"_read_{kind.lower()}", None)
+        if not xs:
+            raise it.fault("has no input")
+        if fields.get("data_format", "channels_last") not in ("channels_last", None):
+            raise it.fault("has its channels first")
+        if kind in MODELS:
+            return self.model(layer, xs, place)
+        if not _function(layer) and (constants(node) or kind == "Lambda"):
+            raise it.fault("holds code, which is never run" if kind == "Lambda" else "is called with numbers")
         if kind in _PASSES:
-            return xs[0]
+            return xs
+        before = len(self.net.ops)
+        if _function(layer):
+            shapes = {
+                number: self._declared(it, shape) for number, shape in (declared or {}).items() if shape is not None
+            }
+            found = self.function(it, xs, shapes)
+        else:
+            found = self._read(it, xs)
+        for op in self.net.ops[before:]:
+            if min(op.attrs["shape"]) < 1 or math.prod(op.attrs["shape"]) > MOST_ELEMENTS:
+                raise it.fault("leaves nothing of its input, or more than any network has")
+        self.finished(it, before, tuple(place) in self.used)
+        self.used.add(tuple(place))
+        return found
+
+    def _read(self, it: Layer, xs: list[Tensor]) -> list[Tensor]:
+        """The outputs of a layer of a kind that is known."""
+        read = getattr(self, f"_read_{it.kind.lower()}", None)
         if read is None:
             raise it.fault("is not known here")
-        before = len(self.net.ops)
-        y = read(it, *xs) if kind in _SEVERAL else read(it, self._only(it, xs))
-        if any(min(op.attrs["shape"]) < 1 or max(op.attrs["shape"]) > LARGEST for op in self.net.ops[before:]):
-            raise it.fault("leaves nothing of its input, or more than any network has")
-        if kind in _WEIGHTED and tuple(place) in self.used:
-            raise it.fault("is used more than once, and its weights would be counted as often")
-        self.used.add(tuple(place))
-        return self.activated(it, y)
+        if not takes(read, len(xs)):
+            raise it.fault(f"has {len(xs)} inputs")
+        made = read(it, *xs)
+        found = made if isinstance(made, list) else [made]
+        return found if it.kind in RECURRENT else [self.activated(it, found[0]), *found[1:]]
 
-    def _only(self, it: Layer, xs: list[Tensor]) -> Tensor:
-        if len(xs) != 1:
-            raise it.fault("has several inputs")
-        return xs[0]
+    def called(self, config: Any, x: Tensor) -> list[Tensor]:
+        """The outputs of a layer in a layer's configuration, without its weights."""
+        find, self.find = self.find, lambda place: None
+        try:
+            return self._call(config, [x], [("inner", self.calls)])
+        finally:
+            self.find = find
 
-    def _input(self, shape: Any) -> Tensor:
-        """The whole network's input: (channels, height, width) of [batch, height, width, channels]."""
-        if self.net.ops or not isinstance(shape, list) or len(shape) not in (2, 4):
-            raise InputError(f"The Keras model {self.key} needs one input (an image or features) and one output.")
+    def _declared(self, it: Layer, shape: Any) -> tuple[int, ...]:
+        """The shape of a function's output, as what reads it says."""
+        if not isinstance(shape, list) or None in shape[1:]:
+            raise it.fault("leaves a size open")
+        sides = it.of(sides=shape[1:])
+        return sides.numbers("sides", len(shape) - 1) if len(shape) > 1 else (1,)
+
+    def _input(self, name: str, shape: Any, dtype: Any = None) -> Tensor:
+        """An input of the whole network: (channels, height, width) of [batch, height, width, channels]."""
+        if not isinstance(shape, list) or not shape:
+            raise InputError(f"The input '{shortened(name, 60)}' of {self.key} has no shape; save the model again.")
         if None in shape[1:]:
             raise InputError(f"An input of shape {tuple(shape[1:])} leaves a size open; give the model a fixed one.")
-        it = Layer("InputLayer", "input", dict(enumerate(shape)), self.key)  # type: ignore[arg-type]
-        sides = [it.number(i) for i in range(1, len(shape))]  # type: ignore[arg-type]
-        return Tensor(self.net.add("input", (sides[-1], *sides[:-1])))
+        it = Layer("InputLayer", name, {"shape": shape[1:]}, self.key)
+        kind = dtype if isinstance(dtype, str) else "float32"
+        if kind not in BITS:
+            raise it.fault(f"reads {shortened(kind, 60)}, no numbers")
+        x = self.put("input", it.numbers("shape", len(shape) - 1), dtype=kind if kind != "float32" else "")
+        self.ports.append(Port(name, x.node, kind))
+        return x
 
-    def _about(self, layer: Any) -> tuple[str, Mapping[str, Any]]:
+    def about(self, layer: Any) -> tuple[str, Mapping[str, Any]]:
         """Class and fields of a layer of Keras's own."""
         if not isinstance(layer, dict) or not isinstance(layer.get("config"), dict):
             raise self._damaged("of a layer without its configuration")
@@ -232,45 +291,6 @@ class _Reader(LayerReader):
         return InputError(f"The configuration of {self.key} is damaged, because {why}; save the model again.")
 
 
-_SEVERAL = ("Add", "Multiply", "Concatenate")
-_WEIGHTED = ("Conv2D", "DepthwiseConv2D", "SeparableConv2D", "Dense", "BatchNormalization")
-
-
 def _function(layer: Any) -> bool:
     """Whether it is a function of keras.ops, which is no layer."""
     return str(layer.get("module")).startswith("keras.src.ops")
-
-
-def _references(value: Any) -> Iterator[tuple[str, int]]:
-    """The calls whose tensors a part of a configuration names: (layer, number of the call)."""
-    if isinstance(value, dict):
-        history = value.get("config", {})
-        if value.get("class_name") == "__keras_tensor__" and isinstance(history, dict):
-            yield from _references(history.get("keras_history"))
-        else:
-            for part in value.values():
-                yield from _references(part)
-    elif isinstance(value, list):
-        if len(value) >= 3 and isinstance(value[0], str) and isinstance(value[1], int):
-            yield value[0], value[1]
-        else:
-            for part in value:
-                yield from _references(part)
-
-
-def _numbers(node: Any) -> bool:
-    """Whether a call has arguments that are neither tensors nor left out."""
-    if isinstance(node, list):  # as Keras 2 writes it
-        return False
-    if not isinstance(node, dict):
-        return node is not None
-    arguments = [*_flat(node.get("args")), *_flat(list((node.get("kwargs") or {}).values()))]
-    return any(not isinstance(a, dict) and a is not None and a is not False for a in arguments)
-
-
-def _flat(value: Any) -> Iterator[Any]:
-    if isinstance(value, list):
-        for part in value:
-            yield from _flat(part)
-    else:
-        yield value

@@ -12,7 +12,7 @@ from datasets.networks.ops import BITS
 
 KEYED_BY_JSON = "layers"
 """What `Network.space` is where the key is the network's own JSON form."""
-FILES = ("onnx", "keras", "tflite")
+FILES = ("onnx", "keras", "tflite", "pt2", "torch")
 """What `Network.space` is where the key is a file's name and what its bytes hash to."""
 
 
@@ -39,7 +39,8 @@ class Network:
 
     Attributes:
         space: what the key is a text of: a search space's text form, `layers` (the key is the network's JSON form),
-            `onnx`, `keras` or `tflite` (a file's name and what its bytes hash to).
+            `onnx`, `keras`, `tflite` or `pt2` (a file's name and what its bytes hash to), `torch` (a module's name and
+            what its network hashes to).
         key: the name, unique within `space`.
         ops: the nodes; every edge goes from a lower to a higher index.
         edges: (source, target, port): the output of `source` is input number `port` of `target`.

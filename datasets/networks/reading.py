@@ -15,7 +15,7 @@ from datasets.networks.model import Model
 from datasets.networks.network import KEYED_BY_JSON, Network, of_key
 from datasets.networks.sizes import Sizes
 
-SUFFIXES = (".onnx", ".keras", ".tflite")
+SUFFIXES = (".onnx", ".keras", ".tflite", ".pt2")
 OTHERS = tuple(suffix for suffix in SUFFIXES if suffix != ".onnx")
 """Files whose sizes are fixed, except for the batch."""
 TORCH = "torch:"
@@ -33,10 +33,10 @@ def read_model(
     """The network that a text names.
 
     Args:
-        name: an ONNX, Keras or TFLite file, or an architecture of a space after the space's text form and a colon:
-            `zoo:resnet18`, `nasbench201(cells=1):|nor_conv_3x3~0|+...`.
+        name: an ONNX, Keras or TFLite file, one of torch.export (.pt2), or an architecture of a space after the space's
+            text form and a colon: `zoo:resnet18`, `nasbench201(cells=1):|nor_conv_3x3~0|+...`.
         batch: samples per run, where a file leaves it open; networks of spaces leave it open still (`of_batch`).
-        weights: whether the weights of a Keras or TFLite file are read too.
+        weights: whether the weights of a Keras or TFLite file or a torch module are read too.
         space: text form of the space of which a name without a space is an architecture.
         modules: whether `torch:module:callable` is a name too. It imports the module, which runs its code: for texts of
             a command line only, never for those that stand in a file.
@@ -54,11 +54,15 @@ def read_model(
     if text.startswith(TORCH) and modules:
         from datasets.networks.torch_module import read_torch
 
-        return read_torch(text.removeprefix(TORCH), batch)
+        return read_torch(text.removeprefix(TORCH), batch, weights)
     if text.endswith(".keras"):
         from datasets.networks.keras_file import read_keras
 
         return read_keras(Path(text), batch or 1, weights)
+    if text.endswith(".pt2"):
+        from datasets.networks.pt2_file import read_pt2
+
+        return read_pt2(Path(text), batch)
     if text.endswith(".tflite"):
         from datasets.networks.tflite_file import read_tflite
 
@@ -143,8 +147,8 @@ def space_and_key(name: str, space: str = "") -> tuple[str, str]:
     if space:
         return space, name
     raise InputError(
-        f"There is no file {shortened(name)}; a network is an .onnx, .keras or .tflite file, or SPACE:ARCHITECTURE as "
-        "in zoo:resnet18."
+        f"There is no file {shortened(name)}; a network is an .onnx, .keras, .tflite or .pt2 file, or "
+        "SPACE:ARCHITECTURE as in zoo:resnet18."
     )
 
 

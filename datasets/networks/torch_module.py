@@ -1,10 +1,15 @@
-"""Torch modules as networks: exported to ONNX as they are at inference, and read back."""
+"""Torch modules as networks, as they are at inference: by torch.export, or as an ONNX file where weights are needed."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
 import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +17,7 @@ from datasets.architectures import InputError
 from datasets.files.reading import shortened
 from datasets.networks.model import Model
 from datasets.networks.network import Network
+from datasets.networks.onnx_graph import check_totals
 
 if TYPE_CHECKING:
     import torch
@@ -20,18 +26,75 @@ INPUT = (3, 224, 224)
 """Shape of the sample for which a module is exported that has no `example_input_array`."""
 
 
-def read_module(module: torch.nn.Module, x: torch.Tensor) -> Network:
-    """The network of a torch module as it is at inference, for batches like `x`; the module is left as it was."""
-    from datasets.networks.onnx_file import read_onnx
-
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "module.onnx"
-        _export(module, x, path)
-        return read_onnx(path).network
+Inputs = Any
+"""A tensor, a tuple of what a module's forward takes, or a dict of that by name."""
 
 
-def read_torch(name: str, batch: int | None = None) -> Model:
-    """The network of a module that a person names: `torchvision.models:resnet50`; see `export_torch`."""
+def read_module(module: torch.nn.Module, example_inputs: Inputs, key: str = "") -> Network:
+    """The network of a torch module as it is at inference; nothing is computed, and the module is left as it was.
+
+    Args:
+        module: with weights, on the meta device, or of fake tensors.
+        example_inputs: a tensor, a tuple of what forward takes, or a dict of that by name; only shapes and types count.
+        key: name of the network; by default that of the module's class.
+
+    Raises:
+        InputError: torch.export cannot export the module for these inputs, or what it gives is no network.
+    """
+    import torch
+
+    from datasets.networks.torch_ops import TorchReader
+    from datasets.networks.torch_program import needs_writing_out, program_of
+
+    what = key or type(module).__name__
+    modes = {part: part.training for part in module.modules()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)  # attention in one op that no other runtime has
+        args, kwargs = _arguments(module.eval(), example_inputs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what a module keeps for itself while it is exported
+            exported = torch.export.export(module, args, kwargs)
+            exported = exported.run_decompositions({}) if needs_writing_out(exported) else exported
+    except (Exception, SystemExit) as error:  # a person's own module runs here, and torch's exporter
+        why = shortened(" ".join(str(error).split()) or type(error).__name__)
+        mend = "set its example_input_array to what its forward takes" if key else "give what its forward takes"
+        raise InputError(
+            f"{what} cannot be exported by torch.export for an input of {_sizes(example_inputs)} ({why}); {mend}, or "
+            "export it to ONNX yourself and name that file."
+        ) from error
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for part, mode in modes.items():
+            part.training = mode
+    network = TorchReader(program_of(exported), what).read("torch", "")
+    check_totals(network, what)
+    digest = hashlib.sha256(network.to_json().encode()).hexdigest()[:12]
+    return replace(network, key=f"{what.rpartition(':')[2].rpartition('.')[2]}:{digest}")
+
+
+def _arguments(module: torch.nn.Module, example: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """What forward is called with, on the module's device."""
+    import torch
+    from torch.utils._pytree import tree_map_only
+
+    device = next((p.device for p in (*module.parameters(), *module.buffers())), None)
+    example = tree_map_only(torch.Tensor, lambda x: x if device in (None, x.device) else x.to(device), example)
+    if isinstance(example, dict):
+        return (), example
+    return (example if isinstance(example, tuple) else (example,)), {}
+
+
+def read_torch(name: str, batch: int | None = None, weights: bool = True) -> Model:
+    """The network of a module that a person names: `torchvision.models:resnet50`; see `export_torch`.
+
+    Args:
+        name: `module:callable`.
+        batch: samples per run; by default those of the example, or 1.
+        weights: whether the weights are read too; without them none are allocated.
+    """
+    if not weights:
+        return Model(_named(name, batch))
     from datasets.networks.onnx_file import read_onnx
 
     with tempfile.TemporaryDirectory() as folder:
@@ -41,6 +104,63 @@ def read_torch(name: str, batch: int | None = None) -> Model:
         except InputError as error:
             raise InputError(str(error).replace(str(path), f"torch:{name}")) from None
         return Model(model.network, model.weights)
+
+
+def _named(name: str, batch: int | None) -> Network:
+    """The network of a module that is made of tensors without numbers, where it can be."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+    from torch.utils._pytree import tree_map_only
+
+    made, module = _found(name), None
+    if not isinstance(made, torch.nn.Module):
+        fake = FakeTensorMode(allow_non_fake_inputs=True)
+        try:
+            with fake, warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of code that looks at what has no numbers
+                module = _called(name, made)
+                x = _example(name, module, batch)
+            x = tree_map_only(torch.Tensor, lambda t: t if hasattr(t, "fake_mode") else fake.from_tensor(t), x)
+        except InputError:  # one that looks at numbers while it is made
+            module = None
+    if module is None:
+        module = _called(name, made)
+        x = _example(name, module, batch)
+    _tell(name, x)
+    return read_module(module, x, f"torch:{name}")
+
+
+def _example(name: str, module: torch.nn.Module, batch: int | None) -> Inputs:
+    """The module's `example_input_array`, or a sample of `INPUT`, in batches."""
+    import torch
+    from torch.utils._pytree import tree_leaves, tree_map_only
+
+    x = getattr(module, "example_input_array", None)
+    x = tuple(x) if isinstance(x, list) else x
+    tensors = [leaf for leaf in tree_leaves(x) if isinstance(leaf, torch.Tensor)]
+    if not tensors or not isinstance(x, torch.Tensor | tuple | dict):
+        return torch.zeros(batch or 1, *INPUT)
+    if batch is None:
+        return x
+    samples, count = tensors[0].shape[:1], batch
+
+    def expanded(t: torch.Tensor) -> torch.Tensor:
+        return t[:1].expand(count, *t.shape[1:]) if t.ndim and t.shape[:1] == samples else t
+
+    return tree_map_only(torch.Tensor, expanded, x)
+
+
+def _sizes(x: Inputs) -> str:
+    """Shapes of tensors, as in 1x3x224x224."""
+    import torch
+    from torch.utils._pytree import tree_leaves
+
+    shapes = ["x".join(map(str, leaf.shape)) or "1" for leaf in tree_leaves(x) if isinstance(leaf, torch.Tensor)]
+    return " and ".join(shapes)
+
+
+def _tell(name: str, x: Inputs) -> None:
+    print(f"torch:{name} is read for an input of {_sizes(x)}.", file=sys.stderr)
 
 
 def export_torch(name: str, folder: Path, batch: int | None = None) -> Path:
@@ -61,51 +181,61 @@ def export_torch(name: str, folder: Path, batch: int | None = None) -> Path:
     import torch
 
     torch.manual_seed(0)
-    module = _called(name)
-    x = getattr(module, "example_input_array", None)
-    if not isinstance(x, torch.Tensor):
-        x = torch.zeros(1, *INPUT)
-    x = x if batch is None else x[:1].expand(batch, *x.shape[1:])
-    print(f"torch:{name} is read for an input of {'x'.join(map(str, x.shape))}.", file=sys.stderr)
+    module = _called(name, _found(name))
+    x = _example(name, module, batch)
+    _tell(name, x)
     path = folder / f"{name.rpartition(':')[2].rpartition('.')[2]}.onnx"
     try:
         _export(module, x, path)
     except (Exception, SystemExit) as error:  # a person's own module runs here, and torch's exporter
         why = shortened(" ".join(str(error).split()) or type(error).__name__)
         raise InputError(
-            f"torch:{name} cannot be exported for an input of {'x'.join(map(str, x.shape))} ({why}); set its "
+            f"torch:{name} cannot be exported for an input of {_sizes(x)} ({why}); set its "
             "example_input_array, or export it to ONNX yourself and name that file."
         ) from error
     return path
 
 
-def _called(name: str) -> torch.nn.Module:
-    """What the callable of `module:callable` returns."""
-    import torch
-
+def _found(name: str) -> Any:
+    """What `module:callable` names."""
     module, _, path = name.partition(":")
     if not path or not all(part.isidentifier() for part in (*module.split("."), *path.split("."))):
         raise InputError(f"torch:{shortened(name)} names no module; write torch:torchvision.models:resnet50.")
-    try:
-        made: Any = importlib.import_module(module)
+    with _own_code(name):
+        found: Any = importlib.import_module(module)
         for part in path.split("."):
-            made = getattr(made, part)
-        made = made if isinstance(made, torch.nn.Module) else made()
-    except (Exception, SystemExit) as error:  # a person's own code runs here
-        why = shortened(" ".join(str(error).split()) or type(error).__name__)
-        raise InputError(f"torch:{name} gives no network ({type(error).__name__}: {why}).") from error
+            found = getattr(found, part)
+    return found
+
+
+def _called(name: str, found: Any) -> torch.nn.Module:
+    """What the callable returns, unless it is a module itself."""
+    import torch
+
+    with _own_code(name):
+        made = found if isinstance(found, torch.nn.Module) else found()
     if not isinstance(made, torch.nn.Module):
         raise InputError(f"torch:{name} gives a {type(made).__name__}, not a torch.nn.Module.")
     return made
 
 
-def _export(module: torch.nn.Module, x: torch.Tensor, path: Path) -> None:
+@contextmanager
+def _own_code(name: str) -> Iterator[None]:
+    """Code of a person's own, whose errors are one sentence."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:
+        why = shortened(" ".join(str(error).split()) or type(error).__name__)
+        raise InputError(f"torch:{name} gives no network ({type(error).__name__}: {why}).") from error
+
+
+def _export(module: torch.nn.Module, x: Inputs, path: Path) -> None:
     import torch
 
     training = module.training
-    device = next((p.device for p in module.parameters()), x.device)
+    args, kwargs = _arguments(module, x)
     try:
         with torch.no_grad():
-            torch.onnx.export(module.eval(), (x.to(device),), path, dynamo=False)
+            torch.onnx.export(module.eval(), args, path, kwargs=kwargs, dynamo=False)
     finally:
         module.train(training)

@@ -1,4 +1,4 @@
-"""Public files: downloaded at a pinned commit, checked against their SHA-256, resumed where cut off."""
+"""Public files: downloaded at a pinned commit, checked by SHA-256, and resumed after interruptions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Source:
     """Files of one public repository at one commit.
 
     Attributes:
-        name: of the folder they are kept in.
+        name: name of their folder.
         repository: owner/name on GitHub.
         commit: forty hexadecimal digits.
-        licence: as the repository states it.
+        licence: licence stated by the repository.
         files: path in the repository -> SHA-256.
     """
 
@@ -36,15 +36,19 @@ class Source:
     files: Mapping[str, str]
 
     def path(self, file: str) -> Path:
-        """Where a file is kept: `$GNOMON_DATA/<name>/<file>`, by default under `~/.cache/gnomon`."""
+        """The path of a file: `$GNOMON_DATA/<name>/<file>`, by default under `~/.cache/gnomon`."""
         return data_folder() / self.name / file
 
     def present(self) -> list[str]:
-        """The files that are there."""
+        """Files that are present."""
         return [file for file in self.files if self.path(file).is_file()]
 
     def need(self, file: str) -> Path:
-        """The path of a file that must be there."""
+        """The path of a file.
+
+        Raises:
+            InputError: the file is missing.
+        """
         path = self.path(file)
         if not path.is_file():
             raise InputError(f"There is no {path}; `python -m datasets fetch {self.name}` downloads it.")
@@ -57,10 +61,10 @@ def data_folder() -> Path:
 
 
 def fetch(source: Source, mirror: str = MIRROR, log: Callable[[str], None] = print) -> list[Path]:
-    """Download what is missing or damaged; whole files are left alone.
+    """Download missing and damaged files.
 
     Raises:
-        InputError: the server cannot be reached, or what it sends is not the file that was pinned.
+        InputError: the server cannot be reached, or sends other content than the pinned file.
     """
     paths = []
     for number, (file, digest) in enumerate(source.files.items(), 1):
@@ -79,12 +83,12 @@ def _download(url: str, path: Path, digest: str) -> None:
     try:
         request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
         with urllib.request.urlopen(request, timeout=60) as answer, part.open("ab") as file:
-            if answer.status != 206:  # the server begins at the beginning: so do we
+            if answer.status != 206:  # the server sends the whole file
                 file.truncate(0)
             while block := answer.read(1 << 16):
                 file.write(block)
     except urllib.error.HTTPError as error:
-        if error.code != 416:  # 416: nothing is left to send, the part is whole
+        if error.code != 416:  # 416: nothing is left to send
             raise InputError(f"{url} answers {error.code} {error.reason}; is the mirror right?") from error
     except (urllib.error.URLError, TimeoutError, ConnectionError, http.client.HTTPException, ValueError) as error:
         raise InputError(f"Cannot reach {url} ({error}); what has come so far is kept, run it again.") from error

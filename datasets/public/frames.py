@@ -1,7 +1,7 @@
-"""Tables that an old pandas pickled, read without pandas' own unpickling and without running anything of theirs.
+"""Tables pickled by an old pandas, read without pandas' unpickling and without executing anything in them.
 
-The reader knows the names that such a file needs and puts in their place classes that hold what they are given, and
-nothing else; numbers become numpy arrays of plain kinds. Any other name is refused before it is looked up.
+The reader accepts the names that such files need and replaces them by classes that only hold their state; numbers
+become numpy arrays of plain types. Other names are refused before they are looked up.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from datasets.public.unpickle import Dtype, Refused, encode
 from datasets.records import InputError
 
 LARGEST = 1 << 24
-"""Rows, and numbers in a block, beyond which a file is taken to be no table of layers."""
+"""Largest number of columns of a block."""
 
 
 def read_frame(source: Source, file: str) -> dict[str, np.ndarray]:
@@ -40,7 +40,7 @@ def read_frame(source: Source, file: str) -> dict[str, np.ndarray]:
 
 
 class _Held:
-    """Stands for a class of pandas: holds the state that it is given."""
+    """Replacement of a class of pandas that holds its state."""
 
     def __init__(self, *_: Any) -> None:
         self.state: Any = None
@@ -68,7 +68,7 @@ def _new_index(kind: type, state: dict[str, Any]) -> _Index:
 
 
 class _Texts(_Held):
-    """Stands for numpy's dtype of objects, which here are texts."""
+    """Replacement of numpy's dtype of objects, which are texts here."""
 
 
 def _dtype(code: str, *arguments: Any) -> Any:
@@ -76,8 +76,8 @@ def _dtype(code: str, *arguments: Any) -> Any:
 
 
 class Array(_Held):
-    """Stands for a numpy array, which its `state` becomes; a pickle gives it version, shape, dtype, Fortran order, and
-    bytes or a list of texts."""
+    """Replacement of a numpy array, which becomes its `state`, from version, shape, dtype, Fortran order, and bytes or
+    a list of texts."""
 
     def __setstate__(self, state: Any) -> None:
         _, shape, dtype, fortran, content = state
@@ -89,7 +89,7 @@ class Array(_Held):
 
 
 def reconstruct(*_: Any) -> Array:
-    """What a pickle begins an array with."""
+    """An empty array, with which a pickle begins each array."""
     return Array()
 
 
@@ -110,8 +110,8 @@ _KNOWN = {
     ("numpy", "dtype"): _dtype,
     ("numpy.core.multiarray", "_reconstruct"): reconstruct,
     ("__builtin__", "slice"): _slice,
-    ("builtins", "slice"): _slice,  # as Python 3 spells it
-    ("_codecs", "encode"): encode,  # as Python 3 writes bytes
+    ("builtins", "slice"): _slice,  # name in Python 3
+    ("_codecs", "encode"): encode,  # bytes in Python 3
 }
 
 

@@ -1,19 +1,20 @@
-"""HELP's latency tables (Lee et al., NeurIPS 2021): NAS-Bench-201, FBNet and OFA, on the devices whose files are here.
+"""HELP's latency tables: NAS-Bench-201, FBNet and OFA, on the devices whose files are present.
 
-Milliseconds a batch. Known traps:
+The tables are of "Hardware-adaptive Efficient Latency Prediction for NAS via Meta-Learning" (Lee et al., NeurIPS 2021),
+in milliseconds per batch. Known traps:
 
 - NAS-Bench-201 (all 15,625 cells, CIFAR skeleton): raspi4, pixel3, eyeriss and fpga are the CIFAR-10 values of
-  HW-NAS-Bench; on raspi4 and pixel3 the 341 cells without a path from input to output take near zero (their relative
-  errors explode: look at the rows `cells = connected`); on gold_6226 one label in eight lies some 10 % above what its
-  like take, in contiguous stretches of the row order (autocorrelation of such labels from row to row: 0.9), so that
-  machine ran slower for a while and no predictor that sees architectures only can know when.
+  HW-NAS-Bench; on raspi4 and pixel3 the 341 cells without a path from input to output take nearly zero time (with
+  large relative errors: use the rows `cells = connected`); on gold_6226 one label in eight is some 10 % above those of
+  similar cells, in contiguous ranges of rows (autocorrelation between rows: 0.9), so that machine was slower for a
+  while, which no predictor can learn from architectures alone.
 - The phones' files hold whole milliseconds with many ties.
-- FBNet: the same four devices are HW-NAS-Bench's too, and there no network ran as a whole: the values are sums over
-  blocks that were timed one by one (a linear model of the 22 choices leaves nothing over). Their index names CIFAR-100
-  and 100 classes, and fpga's blocks of stride 1 cost a millisecond per 2.0 to 2.1 million MACs in every stage if these
-  work on 32, 32, 16, 8, 8, 4 and 4 pixels: stem and second stage kept stride 1. The head is the same in every row and
-  the tables do not tell its width.
-- OFA: its files call titanxp titan_xp; here it has one name.
+- FBNet: these four devices are HW-NAS-Bench's too, where no network was run as a whole: the values are sums over blocks
+  that were timed alone (a linear model of the 22 choices has no residuals). Their index names CIFAR-100 and 100
+  classes, and fpga's blocks of stride 1 take a millisecond per 2.0 to 2.1 million MACs in all stages if these work on
+  32, 32, 16, 8, 8, 4 and 4 pixels: stem and second stage had stride 1. The head is equal in all rows, and its width is
+  not in the tables.
+- OFA: titan_xp of its files is titanxp here.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ _SHA256 = {
         "titan_xp_64": "9b377dc3de2c4ff12c735331762d7f957aa789a41583693082f33abfc4d6e018",
     },
 }
-"""Folder -> file -> SHA-256 of every table of latencies."""
+"""SHA-256 of the tables of latencies: folder -> file -> digest."""
 
 SOURCE = Source(
     name="help",
@@ -116,11 +117,11 @@ SOURCE = Source(
 )
 
 CIFAR_FBNET = FBNet(image=32, classes=100, reduction=8)
-"""What HELP's FBNets were measured as."""
+"""The skeleton with which HELP's FBNets were measured."""
 
 
 def device(name: str) -> Device:
-    """The device of a file name: hardware, and for GPUs the batch size after the last underscore."""
+    """The device of a file name, which is its chip, for GPUs followed by an underscore and the batch size."""
     chip, _, batch = name.rpartition("_")
     if chip not in CHIPS:
         chip, batch = name, "1"
@@ -128,9 +129,9 @@ def device(name: str) -> Device:
 
 
 def index_order() -> Architectures:
-    """All 15,625 cells in the benchmark's own order, the `arch_idx` of everybody's tables.
+    """All 15,625 cells in the benchmark's order, the `arch_idx` of public tables.
 
-    It is a shuffled order that no rule gives back; HELP's file of it is taken since it states a licence.
+    The order is random; it is read from HELP's file, which states a licence.
     """
     index = _load(_INDEX, dict)
     return NasBench201().parse(sorted(index, key=index.__getitem__))
@@ -141,7 +142,7 @@ class HelpNasBench201(Dataset):
     """HELP's NAS-Bench-201 latencies.
 
     Attributes:
-        devices: names of devices; empty means every one whose file is present.
+        devices: names of devices; empty: all devices whose files are present.
     """
 
     devices: tuple[str, ...] = ()
@@ -156,7 +157,7 @@ class HelpFBNet(Dataset):
     """HELP's latencies of 5,000 random FBNets, all distinct, on images and classes of CIFAR-100.
 
     Attributes:
-        devices: names of devices; empty means every one whose file is present.
+        devices: names of devices; empty: all devices whose files are present.
     """
 
     devices: tuple[str, ...] = ()
@@ -172,7 +173,7 @@ class HelpOFA(Dataset):
     """HELP's latencies of 5,000 random sub-networks of OFA-MobileNetV3, all distinct, at resolutions 128 to 224.
 
     Attributes:
-        devices: names of devices; empty means every one whose file is present.
+        devices: names of devices; empty: all devices whose files are present.
     """
 
     devices: tuple[str, ...] = ()
@@ -189,19 +190,19 @@ def _ofa_decisions(row: dict[str, Any]) -> list[int]:
     return [known.index(value) for known, values in choices for value in values]
 
 
-def _names(space: str, asked: Sequence[str]) -> dict[str, str]:
-    """Device -> its file's name: those asked for, or all whose files are here."""
+def _names(space: str, requested: Sequence[str]) -> dict[str, str]:
+    """File names by device: of the requested ones, or of all whose files are present."""
     files = {name.replace("titan_xp", "titanxp"): name for name in _SHA256[space]}
-    if unknown := set(asked) - set(files):
+    if unknown := set(requested) - set(files):
         raise InputError(f"HELP has no device '{min(unknown)}'; it has {', '.join(files)}.")
-    names = list(asked) or [name for name in files if SOURCE.path(_LATENCY.format(space, files[name])).is_file()]
+    names = list(requested) or [name for name in files if SOURCE.path(_LATENCY.format(space, files[name])).is_file()]
     if not names:
         SOURCE.need(_LATENCY.format(space, next(iter(files.values()))))
     return {name: files[name] for name in names}
 
 
 def _decisions(file: str, content: Any, decisions: Callable[[Any], list[int]]) -> np.ndarray:
-    """Decisions [A, n] of the rows of one of their lists."""
+    """Decisions [A, n] of the rows of a list of a file."""
     try:
         return np.array([decisions(row) for row in content], dtype=np.int8)
     except (KeyError, TypeError, ValueError, OverflowError) as error:
@@ -218,7 +219,7 @@ def _measurements(space: str, archs: Architectures, names: dict[str, str]) -> Me
 
 
 def _numpy_scalar() -> list[Any]:
-    """What a pickled numpy integer needs, under the names that numpy 1 gave them."""
+    """Globals of a pickled numpy integer, under their names in numpy 1."""
     import _codecs
 
     scalar = np.int64().__reduce__()[0]
@@ -226,7 +227,7 @@ def _numpy_scalar() -> list[Any]:
 
 
 def _load(file: str, kind: type, allowed: Sequence[Any] = ()) -> Any:
-    """Read one of their pickles; only plain containers, and the few globals allowed, are let in."""
+    """Read a pickle of the source; only plain containers and the `allowed` globals are accepted."""
     import torch
 
     path = SOURCE.need(file)

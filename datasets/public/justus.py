@@ -1,13 +1,14 @@
-"""Layer timings of Justus et al. (IEEE Big Data 2018): convolutions and dense layers, TensorFlow, five NVIDIA GPUs.
+"""Timings of convolutions and dense layers with TensorFlow on five NVIDIA GPUs, of "Predicting the Computational Cost
+of Deep Learning Models" (Justus et al., IEEE Big Data 2018).
 
-Milliseconds a run, medians over some repeats. Known traps:
+Milliseconds per run, medians over repeats. Known traps:
 
-- Layers were drawn for each GPU anew, so nearly no layer was timed on two.
-- Half the rows are forward passes only (`optimizer` none); the others are whole training steps with an optimizer, which
-  is another thing. A data set holds one optimizer.
-- Square inputs and kernels; padding, strides and activations as numbers in TensorFlow's order. The dense table has no
-  column for a bias; ours says there is one.
-- Uniform draws: 99 of 100 convolutions take longer than 0.2 ms, and half have 20 channels or fewer.
+- Layers were sampled for each GPU anew, so nearly no layer was timed on two.
+- Half of the rows are forward passes (`optimizer` none); the others are training steps with an optimizer, which are not
+  comparable. A data set holds one optimizer.
+- Square inputs and kernels; padding, strides and activations are numbers in TensorFlow's order. The dense table has no
+  column for a bias; here all dense layers have one.
+- Uniform sampling: 99 of 100 convolutions take longer than 0.2 ms, and half have at most 20 channels.
 - The files were pickled by Python 2 and pandas 0.23, which pandas 3 does not read; `frames.py` does.
 """
 
@@ -19,7 +20,7 @@ from typing import Literal
 import numpy as np
 
 from datasets.base import Dataset
-from datasets.blocks.layers import Layer
+from datasets.blocks.layers import LayerSpace
 from datasets.devices import device_on
 from datasets.public.fetch import Source
 from datasets.public.frames import read_frame
@@ -103,9 +104,9 @@ SOURCE = Source(
 )
 
 OPTIMIZERS = ("none", "sgd", "adadelta", "adagrad", "momentum", "adam", "rmsprop")
-"""By their numbers in the files."""
+"""Optimizers by their numbers in the files."""
 
-_SPACES: dict[str, Layer] = {"convolution": TfConvolution(), "dense": TfDense()}
+_SPACES: dict[str, LayerSpace] = {"convolution": TfConvolution(), "dense": TfDense()}
 _NAMES = {
     "batch_size": "batchsize",
     "matrix_size": "matsize",
@@ -119,7 +120,7 @@ _NAMES = {
     "activate_function": "activation_fct",
     "bias": "use_bias",
 }
-"""PerfNetRT's name of a feature -> theirs."""
+"""PerfNetRT's name of a feature -> name in the files."""
 
 
 @dataclass
@@ -127,9 +128,9 @@ class Justus(Dataset):
     """Layer timings of one kind on GPUs.
 
     Attributes:
-        kind: of the layers.
-        devices: 1080ti, k40, k80, p100, v100; empty means every one with a file here.
-        optimizer: none for the forward pass alone; otherwise a training step with it.
+        kind: kind of the layers.
+        devices: 1080ti, k40, k80, p100, v100; empty: all devices whose files are present.
+        optimizer: none for the forward pass alone; otherwise training steps with it.
     """
 
     kind: Literal["convolution", "dense"] = "convolution"
@@ -148,7 +149,7 @@ class Justus(Dataset):
                 tables.append(pd.DataFrame(decisions).assign(device=place, value=ms))
         table = pd.concat(tables, ignore_index=True)
         columns = list(range(len(space.features)))
-        # A layer that was drawn twice for a GPU has one time: the median.
+        # A layer that was sampled twice for a GPU has the median of its times.
         table = table.groupby([*columns, "device"], sort=False)["value"].median().reset_index()
         layers, arch = np.unique(table[columns].to_numpy(), axis=0, return_inverse=True)
         table = table[["device", "value"]].assign(arch=arch.ravel(), metric="latency_ms")
@@ -156,7 +157,7 @@ class Justus(Dataset):
         return Measurements(Architectures(space, layers), devices, table, f"justus-{self.kind}")
 
     def _names(self) -> dict[str, list[str]]:
-        """Device -> its files: of those asked for, or of all that have a file here."""
+        """Files of each device: of the requested ones, or of all with a file here."""
         known = {
             gpu.lower(): [_path(self.kind, gpu, file) for file in files] for gpu, files in _SHA256[self.kind].items()
         }
@@ -168,8 +169,8 @@ class Justus(Dataset):
             SOURCE.need(known[gpu][0]) if not here[gpu] else None
         return chosen
 
-    def _rows(self, space: Layer, file: str) -> tuple[np.ndarray, np.ndarray]:
-        """Decisions [rows, n] and milliseconds [rows] of a file's rows with the optimizer."""
+    def _rows(self, space: LayerSpace, file: str) -> tuple[np.ndarray, np.ndarray]:
+        """Decisions [rows, n] and times in ms [rows] of a file's rows with the optimizer."""
         frame = read_frame(SOURCE, file)
         if missing := {"optimizer", "timeUsed_median", *(_NAMES[f.column] for f in space.features)} - set(frame):
             raise InputError(f"{SOURCE.path(file)} has no column {min(missing)}: fetch {SOURCE.name} again.")

@@ -1,7 +1,9 @@
-"""LatBench (Dudziak et al., NeurIPS 2020), the one table of it that stands in a repository: a Core i7-7820X, fp32.
+"""LatBench's table of a Core i7-7820X in fp32, the only one in a public repository.
 
-15,284 NAS-Bench-201 cells, all but the 341 without a path from input to output. The file maps the ops of the six edges
-to SECONDS; here they are milliseconds, as everywhere. OneProxy's eagle_i7 holds the same numbers for 1,999 of them.
+LatBench is of "BRP-NAS: Prediction-based NAS using GCNs" (Dudziak et al., NeurIPS 2020).
+
+It has 15,284 NAS-Bench-201 cells, all but the 341 without a path from input to output. The file maps the ops of the six
+edges to SECONDS; here they are milliseconds. OneProxy's eagle_i7 has these numbers for 1,999 of the cells.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ class LatBench(Dataset):
                 f"{SOURCE.path(_FILE)} is no table of cells and seconds ({error}): delete it and fetch "
                 "latbench-brp-nas again."
             ) from error
-        with np.errstate(over="ignore"):  # `Measurements` refuses what is infinite
+        with np.errstate(over="ignore"):  # `Measurements` refuses infinite values
             ms = 1000 * seconds[:, None]
         archs = Architectures(NasBench201(), decisions)  # their op numbers and order of edges are ours
         return Measurements(archs, [device_on("i7_7820x", "i7_7820x")], rows(ms), "latbench")

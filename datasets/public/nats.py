@@ -1,7 +1,8 @@
-"""Accuracies of NAS-Bench-201 (Dong and Yang, ICLR 2020), as the csv of v-tao/nats-bench-landscape lists them.
+"""Accuracies of NAS-Bench-201 from the csv of v-tao/nats-bench-landscape.
 
-Test accuracy in percent after 200 epochs, the mean over the seeds that were trained, on CIFAR-10, CIFAR-100 and
-ImageNet16-120 (the csv's column ImageNet...). They belong to no device. The repository states no licence: this loader
+They are of "NATS-Bench: Benchmarking NAS Algorithms for Architecture Topology and Size" (Dong et al., 2021): test
+accuracy in percent after 200 epochs, the mean over trained seeds, on CIFAR-10, CIFAR-100 and
+ImageNet16-120 (the csv's column ImageNet...). They have no device. The repository states no licence: this loader
 may fetch the file for its user, and nothing of it is bundled.
 """
 
@@ -33,7 +34,7 @@ SOURCE = Source(
 
 @dataclass
 class Nats(Dataset):
-    """Accuracies of all 15,625 cells, in percent; the rows are in the benchmark's own order."""
+    """Accuracies of all 15,625 cells, in percent; rows are in the benchmark's order."""
 
     def measurements(self) -> Measurements:
         import pandas as pd

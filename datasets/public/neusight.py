@@ -1,7 +1,8 @@
-"""NeuSight's convolution timings (Lee et al., ASPLOS 2025): 4,998 random layers on four NVIDIA GPUs, PyTorch 2.1, fp32.
+"""NeuSight's convolution timings: 4,998 random layers on four NVIDIA GPUs with PyTorch 2.1, fp32.
 
-Milliseconds a run. All kernels are 3 x 3 with stride 1 and padding 1, which is what `same` gives. The GPU kernels that
-they list hold none that adds a bias, so there is none. 4,939 layers were timed on all four GPUs.
+They are of "Forecasting GPU Performance for Deep Learning Training and Inference" (Lee et al., ASPLOS 2025), in
+milliseconds per run. All kernels are 3 x 3 with stride 1 and padding 1, which equals `same`. None of the listed GPU
+kernels adds a bias, so there is none. 4,939 layers were timed on all four GPUs.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ SOURCE = Source(
 )
 
 _SIZES = {"batch": "B", "size": "Input_Size", "in": "Input_Channel", "out": "Output_Channel"}
-_FIXED = {"Kernel_Szie": 3, "Stride": 1, "Padding": 1}  # spelt as they do
+_FIXED = {"Kernel_Szie": 3, "Stride": 1, "Padding": 1}  # names of the files
 
 
 @dataclass
@@ -48,7 +49,7 @@ class NeuSight(Dataset):
     """Convolution timings on GPUs.
 
     Attributes:
-        devices: p100, p4, t4, v100_pcie; empty means every one whose file is here.
+        devices: p100, p4, t4, v100_pcie; empty: all devices whose files are present.
     """
 
     devices: tuple[str, ...] = ()

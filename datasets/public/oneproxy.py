@@ -1,10 +1,11 @@
-"""OneProxy's latency tables (Lu et al., SIGMETRICS 2022): 1,999 NAS-Bench-201 cells on 14 devices.
+"""OneProxy's latency tables: 1,999 NAS-Bench-201 cells on 14 devices.
 
-Milliseconds a run of one image. The names say where the numbers come from: eagle_* is LatBench of BRP-NAS, rice_* is
-HW-NAS-Bench on CIFAR-10. Known traps: the numbers of eagle_gtx are those of eagle_i7, within 5 % everywhere (Spearman
-0.999), and rank nothing like HELP's 1080 Ti (0.3), so it stands here as the processor it was measured on, in its
-family; rice_{eyeriss,fpga,raspi4,pixel3} equal HELP's files of those names number for number and share their families;
--1 marks what is missing (259 of rice_edgetpu) and becomes no row.
+The tables are of "One Proxy Device Is Enough for Hardware-Aware Neural Architecture Search" (Lu et al., SIGMETRICS
+2022), in milliseconds per run of one image. Names give the source of the numbers: eagle_* is LatBench of BRP-NAS,
+rice_* is HW-NAS-Bench on CIFAR-10. Known traps: the numbers of eagle_gtx are those of eagle_i7, within 5 % everywhere
+(Spearman 0.999), and their ranks differ from HELP's 1080 Ti (0.3), so it is listed here as that processor, in its
+family; rice_{eyeriss,fpga,raspi4,pixel3} equal HELP's files of these names exactly and share their families; -1 is a
+missing value (259 of rice_edgetpu), which gives no row.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ SOURCE = Source(
     },
 )
 
-# Chip and precision; LatBench's file names say int8 of the Snapdragon and the Edge TPU, fp32 of the rest.
+# Chip and precision; by LatBench's file names int8 on the Snapdragon and the Edge TPU, fp32 elsewhere.
 _HARDWARE = {
     "eagle_cpu_855": ("snapdragon_855_cpu", "int8"),
     "eagle_dsp_855": ("snapdragon_855_dsp", "int8"),
@@ -82,7 +83,7 @@ class OneProxy(Dataset):
     """OneProxy's NAS-Bench-201 latencies.
 
     Attributes:
-        devices: names of devices; empty means every one whose file is present.
+        devices: names of devices; empty: all devices whose files are present.
     """
 
     devices: tuple[str, ...] = ()
@@ -100,7 +101,8 @@ class OneProxy(Dataset):
 
 
 def _cells() -> Architectures:
-    """Rows of 31 numbers: one of five ops on each of six edges, both in our order, then a constant 1."""
+    """Cells from rows of 31 numbers: one of five ops one-hot on each of six edges, both in our order, then a constant
+    1."""
     width = len(EDGES) * len(OPS)
     try:
         table = np.array(unpickle(SOURCE, _CELLS, list), dtype=float)

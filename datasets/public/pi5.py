@@ -1,14 +1,14 @@
 """HW-NAS-Bench-360: latency and energy of NAS-Bench-201 on a Raspberry Pi 5 with three runtimes, and on a Pixel.
 
-Milliseconds and millijoules a run of one image, one core of the Pi. Known traps: upstream measured one cell of each of
-6,466 classes (equal `UniqueString`) and COPIED its number to the other 9,159, so a random split of all rows would see
-its test set while it learns; by default only what was measured is here. Cells without a path from input to output take
-less than 0.1 ms on LiteRT (look at the rows `cells = connected`). Energy is of the core rail, net of idle, never of the
-Pixel, and nearly latency again (Spearman 0.93-0.99).
+Milliseconds and millijoules per run of one image, with one core of the Pi. Known traps: upstream measured one cell of
+each of 6,466 classes (equal `UniqueString`) and COPIED its number to the other 9,159, so a random split of all rows
+would have copies of test rows in training; by default only measured rows are given. Cells without a path from input to
+output take less than 0.1 ms on LiteRT (use the rows `cells = connected`). Energy is of the core rail without idle, not
+available for the Pixel, and similar to latency (Spearman 0.93-0.99).
 
-A task is a field and not a device: another task is another network (image, classes) on the same device, and the
-devices rank cells alike for all three (Spearman >= 0.994 on the Pi), so three tasks as nine devices would be three
-copies of each. The three runtimes of the Pi are one family. The repository states no licence: this loader may fetch
+A task is a field and not a device: another task is another network (image, classes) on the same device, and devices
+rank cells similarly for all three (Spearman >= 0.994 on the Pi), so three tasks as nine devices would be three copies
+of each. The three runtimes of the Pi are one family. The repository states no licence: this loader may fetch
 the file for its user, and nothing of it is bundled.
 """
 
@@ -38,8 +38,8 @@ SOURCE = Source(
     files={_FILE: "d3ce4198e31564486b7194ba28507bea3867cb16a2587d68d82e3b62cfff4cce"},
 )
 
-# Only the first is exact: NinaPro's input is 1 x 52 x 16 and Darcy's 1 x 88 x 88, and our skeleton takes square RGB.
-# So totals of NinaPro are of an image of 1.23 times the pixels, those of Darcy differ by two channels of the stem.
+# Only the first is exact: inputs are 1 x 52 x 16 for NinaPro and 1 x 88 x 88 for Darcy, and our skeleton has square RGB
+# images. Totals of NinaPro are of an image with 1.23 times the pixels, those of Darcy differ by two input channels.
 _SKELETONS = {
     "cifar100": NasBench201(classes=100),
     "ninapro": NasBench201(classes=18),
@@ -52,9 +52,9 @@ class HwNasBench360(Dataset):
     """Latency and energy on small boards.
 
     Attributes:
-        task: cifar100, ninapro or darcy: which images the networks read.
-        copies: also the cells that upstream did not measure, with the number of the one of their class that it did.
-        devices: names of devices (pi5_onnx, ...); empty means all. To learn energy, leave the Pixel out.
+        task: images of the networks: cifar100, ninapro or darcy.
+        copies: include cells that upstream did not measure, with the value of the measured cell of their class.
+        devices: names of devices (pi5_onnx, ...); empty: all. For energy, leave out the Pixel.
     """
 
     task: str = "cifar100"
@@ -87,7 +87,7 @@ class HwNasBench360(Dataset):
             device_on(f"{board}_{runtime}", _CHIPS.get(board, board), runtime)
             for board, runtime in sorted(set(zip(content["device"], content["framework"], strict=True)))
         ]
-        device = names.map({one.name: place for place, one in enumerate(devices)})
+        device = names.map({known_device.name: place for place, known_device in enumerate(devices)})
         parts = [
             pd.DataFrame({"arch": arch, "device": device, "metric": metric, "value": content[column]})
             for metric, column in _METRICS.items()

@@ -1,8 +1,7 @@
-"""Other people's pickles, read without running anything of theirs.
+"""Reading of untrusted pickles without executing anything in them.
 
-A pickle is a program that may call any function it names. This reader knows four names, the ones that numpy needs to
-write a scalar, and puts functions of its own in their place, which do nothing but decode numbers; any other name is
-refused before it is looked up.
+A pickle is a program that may call any function by name. This reader accepts four names, those of numpy's scalars, and
+replaces them by functions that decode numbers only; other names are refused before they are looked up.
 """
 
 from __future__ import annotations
@@ -24,12 +23,12 @@ def unpickle(source: Source, file: str, kind: type[T]) -> T:
     """The content of a pickled file of a source: plain containers and plain numbers.
 
     Args:
-        source: where the file belongs.
+        source: source of the file.
         file: its path in the repository.
-        kind: what the file must hold (list, dict).
+        kind: required type of the content (list, dict).
 
     Raises:
-        InputError: the file is missing, damaged, holds another kind of thing or names a function to call.
+        InputError: the file is missing, damaged, holds another type or names a function to call.
     """
     path = source.need(file)
     content = _read(path, f"Delete it and run `python -m datasets fetch {source.name}`.")
@@ -41,11 +40,11 @@ def unpickle(source: Source, file: str, kind: type[T]) -> T:
 
 
 class Refused(Exception):
-    """A pickle names a function that we do not know."""
+    """A pickle names a function that is not accepted."""
 
 
 class Dtype:
-    """What stands for numpy's dtype while a pickle is read: a letter, a size and a byte order."""
+    """Replacement of numpy's dtype while a pickle is read: a letter, a size and a byte order."""
 
     def __init__(self, code: str, *_: Any) -> None:
         if not isinstance(code, str) or code[:1] not in tuple("fiub") or not code[1:].isdecimal():
@@ -62,7 +61,7 @@ def _scalar(dtype: Dtype, content: bytes) -> float | int:
 
 
 def encode(text: str, encoding: str) -> bytes:
-    """Protocols before 3 write bytes as text in Latin-1."""
+    """Bytes of a text in Latin-1, which is how pickle protocols before 3 store bytes."""
     if encoding != "latin1":
         raise Refused(f"_codecs.encode to {encoding!r}")
     return text.encode("latin1")
@@ -71,7 +70,7 @@ def encode(text: str, encoding: str) -> bytes:
 _KNOWN = {
     ("numpy", "dtype"): Dtype,
     ("numpy.core.multiarray", "scalar"): _scalar,
-    ("numpy._core.multiarray", "scalar"): _scalar,  # as numpy 2 spells it
+    ("numpy._core.multiarray", "scalar"): _scalar,  # name in numpy 2
     ("_codecs", "encode"): encode,
 }
 

@@ -23,12 +23,12 @@ LIMITS: Mapping[str, tuple[int, int]] = {
     "megamacs": (1, 1_000_000),
     "megabytes": (1, 1_000_000),
 }
-"""The least and the most that a parameter of a space may be, whatever the space: with more, a single network takes
-seconds to write down. What a parameter is by default, as a zoo's image of 0, is allowed too."""
+"""Limits of a parameter of any space, beyond which a single network would take seconds to expand. A parameter's
+default, such as a zoo's image of 0, is allowed too."""
 
 
 def parse_space(text: str) -> Space:
-    """The space whose text form this is: `nasbench201` or `nasbench201(channels=16,cells=5)`.
+    """The space of a text such as `nasbench201` or `nasbench201(channels=16,cells=5)`.
 
     Raises:
         InputError: the module, a parameter or a value is unknown, or a value is outside of `LIMITS`.

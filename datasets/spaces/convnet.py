@@ -1,20 +1,21 @@
-"""Random convolutional networks, unlike one another and unlike the zoo, for testing predictions of whole networks.
+"""Random convolutional networks that differ from each other and from the zoo, for testing predictions of networks.
 
-A stem, up to five stages of equal blocks, and a head; kinds of blocks, widths, depths, kernels, strides or pooling, the
-activation and the classifier's layers are all decisions. A stage reduces its image first (`max3`: pooling of 3 with
-stride 2; `s2`: the stride of its first block; `s1`: not at all) and then has 0 to 4 blocks of one kind and width:
+A network has a stem, up to five stages of equal blocks, and a head; kinds of blocks, widths, depths, kernels, strides
+or pooling, the activation and the classifier's layers are decisions. A stage reduces its image first (`max3`: pooling
+of size 3 with stride 2; `s2`: the stride of its first block; `s1`: not) and then has 0 to 4 blocks of one kind and
+width:
 
 - plain, biased: one convolution, with batch norm, or with a bias instead (VGG);
 - basic, bottleneck: residual blocks of two 3x3 convolutions, or of 1x1 to a quarter of the width, 3x3 and 1x1 (ResNet);
 - separable: a depthwise and a 1x1 convolution (MobileNetV1);
 - inverted, excited: residual blocks of a 1x1 convolution to four times the input's width, a depthwise and a linear 1x1
   one (V2), with squeeze-and-excitation (V3);
-- fire: 1x1 to a quarter, then 1x1 beside 3x3, with biases (SqueezeNet);
-- branched: 1x1, 1x1 and 3x3, pooling and 1x1 side by side (Inception).
+- fire: 1x1 to a quarter, then 1x1 and 3x3 in parallel, with biases (SqueezeNet);
+- branched: 1x1; 1x1 and 3x3; pooling and 1x1, in parallel (Inception).
 
-Instead of 3x3 the kernel may be 5x5 or 7x7. A stage of no blocks does not exist; its other decisions are kept in texts
-and mean nothing. Of images up to 512 pixels, every ungrouped convolution, maximum pooling and dense layer is one of
-PerfNetRT's tables (`datasets.blocks.layers`).
+The kernel may be 5x5 or 7x7 instead of 3x3. A stage without blocks does not exist; its other decisions are in texts
+but have no effect. For images up to 512 pixels, all ungrouped convolutions, maximum poolings and dense layers are
+layers of PerfNetRT's tables (`datasets.blocks.layers`).
 """
 
 from __future__ import annotations
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STAGES, DEPTH = 5, 4
-"""The most stages, and the most blocks in one."""
+"""Largest number of stages, and of blocks per stage."""
 WIDTHS = (8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512)
-"""Four an octave, so that they are drawn log-uniformly."""
+"""Four widths per octave, so that random ones are log-uniform."""
 LEAST_MACS = 1_000_000
 
 _WIDTH, _HIDDEN = tuple(f"w{n}" for n in WIDTHS), ("d0", "d128", "d512", "d2048")
@@ -50,25 +51,25 @@ _STAGE = (("s1", "s2", *_POOLS), tuple(BLOCKS), ("k3", "k5", "k7"), _WIDTH,
           tuple(f"x{n}" for n in range(DEPTH + 1)))  # fmt: skip
 _HEAD = (tuple(HEADS), _HIDDEN, _HIDDEN)
 _WORDS = (*_STEM, *_STAGE * STAGES, *_HEAD)
-"""What texts write for the values of every decision; `d0` and `x0` are layers that do not exist."""
+"""Words for the values of each decision; `d0` and `x0` are absent layers."""
 _WIDTHS_AT = [place for place, words in enumerate(_WORDS) if words is _WIDTH]
 _SKIP = "skip_connect"
 _KINDS = ("input", "output", _SKIP, *dict.fromkeys(word for words in (*_STEM, _STAGE[0], *_HEAD) for word in words),
           *(f"{block}_{kernel}" for block in BLOCKS for kernel in _STAGE[2]))  # fmt: skip
 _KIND_OF = {kind: number for number, kind in enumerate(_KINDS)}
-_DRAWS = 32  # at a time, whatever is asked for: more networks of one seed only add to fewer
+_DRAWS = 32  # samples at a time for any n, so that the first networks of a seed do not depend on n
 _NODES = len(_STEM) + STAGES * (2 + DEPTH) + len(_HEAD)
 
 
 @dataclass(frozen=True)
 class ConvNet(Chain):
-    """All of these networks; `feasible` are those of one to `megamacs` million multiply-accumulates, and `parse` reads
-    the others too.
+    """All networks of this module; those of one to `megamacs` million multiply-accumulates are `feasible`, and `parse`
+    reads all.
 
     Attributes:
         image: height and width of the RGB input.
-        classes: of the classifier.
-        megamacs: limit on work, in 10^6 multiply-accumulates an image.
+        classes: number of classes.
+        megamacs: limit on work, in 10^6 multiply-accumulates per image.
     """
 
     image: int = 128
@@ -86,7 +87,7 @@ class ConvNet(Chain):
         return f"convnet(image={self.image},classes={self.classes},megamacs={self.megamacs})"
 
     def parse(self, keys: Sequence[str]) -> Architectures:
-        """Stem, five stages (reduction, block, kernel, width, depth) and head (hidden dense layers):
+        """Read stem, five stages (reduction, block, kernel, width, depth) and head (hidden dense layers):
         `k3s2_w32_relu|s1_plain_k3_w64_x1|...|gap_d0_d0`."""
         return Architectures(
             self, np.array([_parse(key) for key in texts(keys)], np.int8).reshape(len(keys), len(_WORDS))
@@ -96,7 +97,7 @@ class ConvNet(Chain):
         return [_text(*_parts(row)) for row in archs.decisions.tolist()]
 
     def canonical(self, archs: Architectures) -> list[str]:
-        """The text without the stages and layers that do not exist; which of the five they are does not matter."""
+        """Keys without absent stages and layers, whose position has no effect."""
         return [_text(*_existing(row)) for row in archs.decisions.tolist()]
 
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
@@ -132,7 +133,7 @@ class ConvNet(Chain):
         return net.finish(str(self), arch.key)
 
     def totals(self, archs: Architectures) -> pd.DataFrame:
-        """Sums over the parts of the chain, each of which is counted once for all networks where it reads the same."""
+        """Totals as sums over the parts of the chain, each computed once per input shape."""
         parts = np.zeros((len(archs), 2 + STAGES * (1 + DEPTH) + len(_HEAD), len(TOTALS)), np.int64)
         for i, row in enumerate(archs.decisions.tolist()):
             shape: tuple[int, ...] = (3, self.image, self.image)
@@ -141,7 +142,7 @@ class ConvNet(Chain):
         return chain_totals(parts)
 
     def _chain(self, row: list[int]) -> list[tuple[Part, tuple[int, ...]]]:
-        """Everything between input and output, each with its numbers."""
+        """The parts between input and output with their numbers."""
         (stem, width, _), *stages, (head, *dense) = _existing(row)
         chain: list[tuple[Part, tuple[int, ...]]] = [(conv_bn, (_number(width), int(stem[1]), int(stem[3])))]
         for reduction, block, kernel, width, depth in stages:
@@ -155,7 +156,7 @@ class ConvNet(Chain):
 
 @cache
 def _count(part: Part, numbers: tuple[int, ...], shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[int, ...]]:
-    """Totals [6] of a part behind a tensor of this shape, and the shape that it gives; the same for any activation."""
+    """Totals [6] of a part with this input shape, and its output shape; they do not depend on the activation."""
     net = NetworkBuilder()
     x = part(net, net.add("input", shape), "relu", *numbers)
     return np.array(list(totals(net.finish("", "")).values())), net.shape(x)
@@ -166,20 +167,20 @@ def _number(word: str) -> int:
 
 
 def _parts(row: list[int]) -> list[list[str]]:
-    """The words of the stem, of every stage and of the head."""
+    """Words of the stem, of each stage and of the head."""
     words = [choices[choice] for choices, choice in zip(_WORDS, row, strict=True)]
     bounds = range(len(_STEM), len(words) - len(_HEAD), len(_STAGE))
     return [words[: len(_STEM)], *(words[i : i + len(_STAGE)] for i in bounds), words[-len(_HEAD) :]]
 
 
 def _existing(row: list[int]) -> list[list[str]]:
-    """`_parts` without what does not exist."""
+    """`_parts` without absent stages and layers."""
     stem, *stages, head = _parts(row)
     return [stem, *(stage for stage in stages if stage[-1] != "x0"), [word for word in head if word != "d0"]]
 
 
 def _nodes(row: list[int]) -> list[str]:
-    """The kinds of a graph's nodes between input and output."""
+    """Kinds of a graph's nodes between input and output."""
     stem, *stages, head = _parts(row)
     nodes = [*stem]
     for reduction, block, kernel, width, depth in stages:

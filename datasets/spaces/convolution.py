@@ -1,7 +1,7 @@
 """Convolution layers with the features and ranges of PerfNetRT's Table I: 7.33 * 10^14 layers.
 
 The layer is `tensorflow.layers.conv2d`'s: a square image, one kernel size and stride for both directions, padding valid
-or same, bias and ReLU if wanted.
+or same, optional bias and ReLU.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Convolution(WindowLayer):
 
     Attributes:
         megabytes: limit on activations and weights alive at once (10^6 bytes, fp32).
-        megamacs: limit on a run's multiply-accumulates (10^6).
+        megamacs: limit on multiply-accumulates per run (10^6).
     """
 
     kind: ClassVar[str] = "convolution"

@@ -8,17 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from datasets.blocks.layers import ACT, BATCH, BIAS, Feature, Layer, Values, Work
+from datasets.blocks.layers import ACT, BATCH, BIAS, Feature, LayerSpace, Values, Work
 from datasets.networks.builder import NetworkBuilder
 
 
 @dataclass(frozen=True)
-class Dense(Layer):
+class Dense(LayerSpace):
     """All dense layers of Table III.
 
     Attributes:
         megabytes: limit on activations and weights alive at once (10^6 bytes, fp32).
-        megamacs: limit on a run's multiply-accumulates (10^6).
+        megamacs: limit on multiply-accumulates per run (10^6).
     """
 
     kind: ClassVar[str] = "dense"

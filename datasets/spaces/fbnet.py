@@ -1,10 +1,11 @@
-"""FBNet (Wu et al., CVPR 2019): a chain of 22 blocks in a fixed macro-architecture, one of nine blocks at each place.
+"""FBNet: chains of 22 blocks in a fixed macro-architecture, with one of nine blocks at each position.
 
-Seven stages of inverted residual blocks (Table 1) behind a 3x3 stem; a 1x1 convolution, pooling and a classifier
-behind them. A block `k5_e6` is a 1x1 convolution to six times its input channels, a depthwise 5x5 and a linear 1x1,
+The space is of "FBNet: Hardware-Aware Efficient ConvNet Design via Differentiable Neural Architecture Search" (Wu et
+al., CVPR 2019): a 3x3 stem, seven stages of inverted residual blocks (Table 1), a 1x1 convolution, pooling and a
+classifier. A block `k5_e6` is a 1x1 convolution to six times its input channels, a depthwise 5x5 and a linear 1x1,
 with a residual where shapes allow; `_g2` groups both 1x1 convolutions in two and shuffles the channels after the
-first (Figure 3). A `skip` passes its input on; where stride or channels change it is a 1x1 convolution with batch norm
-and ReLU, as in the authors' code.
+first (Figure 3). A `skip` is the identity; where stride or channels change it is a 1x1 convolution with batch norm and
+ReLU, as in the authors' code.
 """
 
 from __future__ import annotations
@@ -27,16 +28,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OPS = ("k3_e1", "k3_e1_g2", "k3_e3", "k3_e6", "k5_e1", "k5_e1_g2", "k5_e3", "k5_e6", "skip")
-"""In the order of HW-NAS-Bench's and HELP's op numbers."""
+"""Ops in the order of the op numbers of HW-NAS-Bench and HELP."""
 STAGES = ((16, 1, 1), (24, 4, 2), (32, 4, 2), (64, 4, 2), (112, 4, 1), (184, 4, 2), (352, 1, 1))
 """(channels, blocks, stride of the first block)."""
 _BLOCKS = ((3, 1, 1), (3, 1, 2), (3, 3, 1), (3, 6, 1), (5, 1, 1), (5, 1, 2), (5, 3, 1), (5, 6, 1))
-"""(kernel, expansion, groups) of every op but skip."""
+"""(kernel, expansion, groups) of each op but skip."""
 _SKIP = OPS.index("skip")
 _STEM = 16
 _OUT = [channels for channels, blocks, _ in STAGES for _ in range(blocks)]
 _WIDTHS = list(zip([_STEM, *_OUT], _OUT, strict=False))
-"""(input, output channels) of every place."""
+"""(input, output channels) of each position."""
 _BOUNDS = [0, *accumulate(blocks for _, blocks, _ in STAGES)]
 _KINDS = ("input", "output", "skip_connect", *(f"{op}:{a}-{b}" for a, b in dict.fromkeys(_WIDTHS)
           for op in OPS if op != "skip" or a != b))  # fmt: skip
@@ -50,10 +51,10 @@ class FBNet(Chain):
 
     Attributes:
         image: height and width of the RGB input.
-        classes: of the classifier.
+        classes: number of classes.
         head: channels of the last 1x1 convolution: 1984 in the authors' FBNet-B and -C, 1504 in FBNet-A.
-        reduction: how much smaller than the image the last features are: 32, or 8 where the stem and the second stage
-            keep stride 1, for images of 32 pixels.
+        reduction: ratio of the image's side to that of the last features: 32, or 8 where the stem and the second stage
+            have stride 1, for images of 32 pixels.
     """
 
     image: int = 224
@@ -72,7 +73,7 @@ class FBNet(Chain):
         return f"fbnet(image={self.image},classes={self.classes},head={self.head},reduction={self.reduction})"
 
     def parse(self, keys: Sequence[str]) -> Architectures:
-        """Stages between `|`, the blocks of a stage between commas: `k3_e1|k3_e6,skip,k3_e1,k3_e1|...`."""
+        """Read stages separated by `|` with blocks separated by commas: `k3_e1|k3_e6,skip,k3_e1,k3_e1|...`."""
         return Architectures(
             self, np.array([_parse(key) for key in texts(keys)], np.int8).reshape(len(keys), len(_OUT))
         )
@@ -81,14 +82,14 @@ class FBNet(Chain):
         return [_text(row, keep=True) for row in archs.decisions.tolist()]
 
     def canonical(self, archs: Architectures) -> list[str]:
-        """The text without the skips that pass their input on: where in its stage one stands does not matter."""
+        """Keys without skips that are the identity, whose position in a stage has no effect."""
         return [_text(row, keep=False) for row in archs.decisions.tolist()]
 
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
         """A chain of 24 nodes: input, the 22 blocks, output.
 
-        A block's kind names its op and its input and output channels, since the same op does other work in another
-        stage; a skip that passes its input on is `skip_connect` everywhere.
+        A block's kind names its op and its input and output channels, since an op's work differs
+        between stages; a skip that is the identity is `skip_connect` everywhere.
         """
         return chain_graph(_KIND_OF[np.arange(len(_OUT)), archs.decisions])
 
@@ -101,13 +102,13 @@ class FBNet(Chain):
         return net.finish(str(self), arch.key)
 
     def totals(self, archs: Architectures) -> pd.DataFrame:
-        """Vectorised: every place has the same input whatever stands before it."""
+        """Totals, vectorised: the input of a position does not depend on the blocks before it."""
         ends, blocks = _parts(self)
         chosen = blocks[np.arange(len(_OUT)), archs.decisions]
         return chain_totals(np.concatenate([np.broadcast_to(ends, (len(archs), *ends.shape)), chosen], axis=1))
 
     def _strides(self) -> list[int]:
-        """Stride of every place."""
+        """Stride of each position."""
         strides = [stride if i == 0 else 1 for _, blocks, stride in STAGES for i in range(blocks)]
         return strides if self.reduction == 32 else [1, 1, *strides[2:]]
 
@@ -135,7 +136,7 @@ def _block(net: NetworkBuilder, x: int, op: int, channels: int, stride: int) -> 
 
 @cache
 def _parts(space: FBNet) -> tuple[np.ndarray, np.ndarray]:
-    """Totals of stem and head [2, 6] and of every op at every place [22, 9, 6]."""
+    """Totals of stem and head [2, 6] and of each op at each position [22, 9, 6]."""
     net = NetworkBuilder()
     x = net.add("input", (3, space.image, space.image))
     ends = [block_totals(net.shape(x), space._stem)]

@@ -1,10 +1,11 @@
-"""NAS-Bench-101 (Ying et al., ICML 2019): cells of up to seven vertices and nine edges, one of three ops a vertex.
+"""NAS-Bench-101: cells of up to seven vertices and nine edges, with one of three ops per vertex.
 
-The network is theirs: a 3x3 stem, three stacks of three cells, a 2x2 max pool and twice the channels between stacks,
-global pooling and a classifier. In a cell, what feeds the output is concatenated and shares its channels, the first
-ones taking one more where they do not divide; every other vertex is as wide as the widest that reads it. A vertex adds
-up what it reads: of other vertices as many channels as it has itself, of the input a 1x1 projection. The output adds a
-projected input too. Every convolution is followed by batch norm and ReLU.
+The space is of "NAS-Bench-101: Towards Reproducible Neural Architecture Search" (Ying et al., ICML 2019), and so is the
+network: a 3x3 stem, three stacks of three cells, a 2x2 max pool and twice the channels between stacks,
+global pooling and a classifier. In a cell, sources of the output are concatenated and share its
+channels, the first ones with one more where the division has a remainder; any other vertex is as wide as the widest of
+its targets. A vertex is the sum of its sources: of other vertices the first channels, of the input a 1x1 projection. A
+projected input is added to the output too. Batch norm and ReLU follow each convolution.
 """
 
 from __future__ import annotations
@@ -45,17 +46,19 @@ _OUT = dags.VERTICES - 1
 
 @dataclass(frozen=True)
 class NasBench101(Space):
-    """All cells whose vertices all lie on paths from input to output, in one skeleton: 423,624 and their isomorphs.
+    """All cells with all vertices on paths from input to output, in one skeleton: 423,624 and their isomorphs.
 
     The 26 decisions are the bits of the upper triangle of the adjacency matrix, column by column, and the ops of the
-    five vertices between input and output. They are not free: `Architectures` refuses what is not a cell.
+    five vertices between input and output. They depend on each other: `Architectures` refuses invalid ones.
 
     Attributes:
-        channels: of the stem and the first stack; five at least, since five vertices may feed the output.
-        stacks: of cells, each with twice the channels and half the height and width of the one before.
-        cells: a stack.
+        channels: channels of the stem and the first stack; at least five, since five vertices may be sources of the
+            output.
+        stacks: number of stacks of cells, each with twice the channels and half the height and width of the previous
+            one.
+        cells: cells per stack.
         image: height and width of the RGB input.
-        classes: of the classifier.
+        classes: number of classes.
     """
 
     channels: int = 128
@@ -69,7 +72,7 @@ class NasBench101(Space):
 
     def __post_init__(self) -> None:
         if self.channels < INNER or min(self.stacks, self.cells, self.image, self.classes) < 1:
-            raise InputError(f"{self} is no skeleton; give it {INNER} channels and one of all else at least.")
+            raise InputError(f"{self} is no skeleton; give it {INNER} channels and at least one of all others.")
 
     def __str__(self) -> str:
         return (
@@ -83,15 +86,16 @@ class NasBench101(Space):
         return dags.valid(matrices) & ((ops > 0) == used).all(1)
 
     def repair(self, decisions: np.ndarray) -> np.ndarray:
-        """Vertices without an op and what lies on no path from input to output go; so do the last edges beyond nine."""
+        """Valid decisions without vertices that have no op or lie on no path, and without the last edges beyond
+        nine."""
         matrices, ops = to_numbers(decisions)
         return self.from_squares(
             dags.repaired(edges, row) for edges, row in zip(dags.adjacency(matrices), ops, strict=True)
         )
 
     def parse(self, keys: Sequence[str]) -> Architectures:
-        """Texts like `conv3x3+maxpool3x3:0.01.2`: vertex 1 is a convolution of vertex 0, the input; vertex 2 pools the
-        sum of both; the output, which comes last, is vertex 2."""
+        """Read texts such as `conv3x3+maxpool3x3:0.01.2`: vertex 1 is a convolution of vertex 0, the input; vertex 2
+        pools the sum of both; the output, which is last, is vertex 2."""
         cells = [parse_cell(key) for key in texts(keys)]
         matrices = np.array([matrix for matrix, _ in cells], np.uint32)
         decisions = to_decisions(matrices, np.array([ops for _, ops in cells], np.int8).reshape(-1, INNER))
@@ -109,7 +113,7 @@ class NasBench101(Space):
         return [f"{ops_text(label)}:{edges_text(matrix)}" for label, matrix in pairs]
 
     def architecture(self, decisions: np.ndarray) -> Architecture:
-        """Only the vertices that are used."""
+        """The architecture of used vertices."""
         (key,) = self.format(Architectures(self, decisions[None]))
         (matrix,), (ops,) = to_numbers(decisions[None])
         sources = sources_of(int(matrix))
@@ -118,7 +122,7 @@ class NasBench101(Space):
         return Architecture(str(self), key, tuple(Op(kind) for kind in kinds), tuple(edges))
 
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
-        """Seven nodes: the input, five places for vertices, of which those not used are `none`, and the output."""
+        """Seven nodes: the input, five vertices, of which unused ones are `none`, and the output."""
         matrices, ops = to_numbers(archs.decisions)
         kinds = np.zeros((len(archs), dags.VERTICES), np.int8)
         kinds[:, 1:_OUT] = np.where(ops > 0, ops + 1, self.kinds.index("none"))
@@ -126,25 +130,25 @@ class NasBench101(Space):
         return kinds, dags.adjacency(matrices)
 
     def canonical(self, archs: Architectures) -> list[str]:
-        """Text of the isomorphic cell that `all` holds. The benchmark takes isomorphic cells for one, though where
-        channels do not divide, which vertex has one more depends on their order."""
+        """Key of the isomorphic cell in `all`. The benchmark treats isomorphic cells as equal, though the vertex with
+        one more channel, where the division has a remainder, depends on their order."""
         return self.format(Architectures(self, to_decisions(*dags.canonical(*to_numbers(archs.decisions)))))
 
     def hash(self, archs: Architectures) -> list[str]:
-        """The benchmark's own name of every cell, an MD5 that isomorphic cells share."""
+        """The benchmark's hash of each cell, an MD5 that is equal for isomorphic cells."""
         return [digest.decode() for digest in dags.hashes(*to_numbers(archs.decisions)).tolist()]
 
     def connected(self, archs: Architectures) -> np.ndarray:
-        """Always: a cell without a path is none."""
+        """True for all cells [A]; graphs without a path are invalid."""
         return np.ones(len(archs), dtype=bool)
 
     def all(self) -> Architectures:
-        """The 423,624 cells of the benchmark, no two isomorphic, in the order in which its authors found them: by
-        vertices, then matrix, then ops."""
+        """The benchmark's 423,624 cells up to isomorphism, in its authors' order: by vertices, then matrix, then
+        ops."""
         return Architectures(self, _all_decisions())
 
     def sample(self, n: int, rng: np.random.Generator) -> Architectures:
-        """`n` of the cells of `all`, each as likely as any other (repeats are possible)."""
+        """`n` cells of `all`, uniformly at random (repeats are possible)."""
         every = _all_decisions()
         return Architectures(self, every[rng.integers(len(every), size=n)])
 
@@ -154,14 +158,14 @@ class NasBench101(Space):
         return to_decisions(np.array([matrix for matrix, _ in pairs]), np.array([ops for _, ops in pairs]))
 
     def neighbours(self, arch: Architectures) -> Architectures:
-        """The cells one step (`dags.steps`) from the only one of `arch`; every step can be taken back."""
+        """The cells one step (`dags.steps`) from a single cell; steps are symmetric."""
         (matrix,), (ops,) = to_numbers(arch.decisions)
         near = self.from_squares(dags.steps(dags.square(int(matrix)), ops[ops > 0].tolist()))
         near = np.unique(near[self.valid(near)], axis=0)
         return Architectures(self, near)
 
     def mutate(self, archs: Architectures, rng: np.random.Generator) -> Architectures:
-        """One of the neighbours of each, all as likely."""
+        """One neighbour of each cell, uniformly at random."""
         rows = []
         for i in range(len(archs)):
             near = self.neighbours(archs[i : i + 1]).decisions
@@ -187,8 +191,8 @@ class NasBench101(Space):
         return net.finish(str(self), arch.key)
 
     def totals(self, archs: Architectures) -> pd.DataFrame:
-        """Vectorised: each matrix is expanded once, with pools alone, and what a convolution adds at each vertex is
-        added up; it raises the peak only where what it reads is still needed after it."""
+        """Totals, vectorised: each matrix is expanded once with pools, plus the differences by convolutions per vertex.
+        A convolution raises the peak only where its input is needed later."""
         import pandas as pd
 
         matrices, ops = to_numbers(archs.decisions)
@@ -219,7 +223,7 @@ def _halve(net: NetworkBuilder, x: int) -> int:
 
 
 def _places(space: NasBench101) -> Iterator[tuple[tuple[int, ...], int, int]]:
-    """Cells that differ by their shapes: shape of the input, channels of the output, how many there are."""
+    """Cells by their shapes: input shape, output channels, and number of cells."""
     channels, side = space.channels, space.image
     yield (channels, side, side), channels, space.cells
     for _ in range(1, space.stacks):
@@ -231,7 +235,7 @@ def _places(space: NasBench101) -> Iterator[tuple[tuple[int, ...], int, int]]:
 
 @cache
 def _ends(space: NasBench101) -> list[np.ndarray]:
-    """Totals [6] of all that is no cell: stem, pools between stacks, head."""
+    """Totals [6] of each part outside of cells: stem, pools between stacks, head."""
     blocks = [block_totals((3, space.image, space.image), space._stem)]
     side = space.image
     for stack in range(1, space.stacks):
@@ -242,7 +246,7 @@ def _ends(space: NasBench101) -> list[np.ndarray]:
 
 @cache
 def _parts(space: NasBench101, matrix: int) -> CellParts:
-    """The parts of all cells of a network, its stem, pools and head with those of the cells."""
+    """The parts of all cells of a network, with its stem, pools and head."""
     places = [(cell_parts(shape, channels, sources_of(matrix)), count) for shape, channels, count in _places(space)]
     blocks = _ends(space) + [part.pools for part, count in places for _ in range(count)]
     pools = np.sum(blocks, axis=0)

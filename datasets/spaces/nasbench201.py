@@ -1,9 +1,10 @@
-"""NAS-Bench-201 (Dong and Yang, ICLR 2020): cells of four nodes, one of five ops on each of six edges.
+"""NAS-Bench-201: cells of four nodes with one of five ops on each of six edges.
 
-The network is theirs: a 3x3 stem, three stages of `cells` cells (C, 2C, 4C channels) with a residual block of stride 2
-between stages, batch norm, global pooling and a classifier. An op `none` contributes no term to its node's sum; a node
-without terms is a constant zero. Dead branches (what never reaches the output) are part of the network, as in the
-published counts of parameters and FLOPs.
+The space is of "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search" (Dong and Yang, ICLR
+2020), and so is the network: a 3x3 stem, three stages of `cells` cells (C, 2C, 4C channels) with a residual block of
+stride 2 between stages, batch norm, global pooling and a classifier. An op `none` contributes no term to its node's
+sum; a node without terms is a constant zero. Dead branches, which do not reach the output, are part of the network, as
+in the published counts of parameters and FLOPs.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 OPS = ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
 EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
-"""(source, target) of every decision, in the order of the arch string."""
+"""(source, target) of each decision, in the order of the architecture's text."""
 _NONE, _SKIP, _CONV1, _CONV3, _POOL = range(5)
 _KEY = re.compile(r"\|(\w+)~0\|\+\|(\w+)~0\|(\w+)~1\|\+\|(\w+)~0\|(\w+)~1\|(\w+)~2\|")
 
@@ -38,10 +39,10 @@ class NasBench201(Space):
     """All 15,625 cells in one skeleton.
 
     Attributes:
-        channels: of the first stage.
-        cells: a stage (N in the paper).
+        channels: channels of the first stage.
+        cells: cells per stage (N in the paper).
         image: height and width of the RGB input.
-        classes: of the classifier.
+        classes: number of classes.
     """
 
     channels: int = 16
@@ -54,7 +55,7 @@ class NasBench201(Space):
 
     def __post_init__(self) -> None:
         if self.image < 4 or min(self.channels, self.cells, self.classes) < 1:
-            raise InputError(f"{self} is no skeleton; give it an image of 4 and one of all else at least.")
+            raise InputError(f"{self} is no skeleton; give it an image of at least 4 and at least one of all others.")
 
     def __str__(self) -> str:
         return f"nasbench201(channels={self.channels},cells={self.cells},image={self.image},classes={self.classes})"
@@ -69,7 +70,7 @@ class NasBench201(Space):
     def architecture(self, decisions: np.ndarray) -> Architecture:
         (key,) = self.format(Architectures(self, decisions[None]))
         kinds, adjacency = self.graph(Architectures(self, decisions[None]))
-        # The output stands at position 1 of `graph`; an Architecture is in topological order, so it goes last.
+        # The output has position 1 in `graph`; an Architecture is in topological order, so it is last here.
         order = [0, 2, 3, 4, 5, 6, 7, 1]
         edges = []
         for target in range(8):
@@ -78,18 +79,18 @@ class NasBench201(Space):
         return Architecture(str(self), key, tuple(Op(self.kinds[kinds[0, i]]) for i in order), tuple(edges))
 
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
-        """Eight nodes: input, output, then the six edge ops in the order of the arch string."""
+        """Eight nodes: input, output, then the six edge ops in the order of the architecture's text."""
         a = len(archs)
         kinds = np.concatenate([np.tile(np.array([0, 1], np.int8), (a, 1)), archs.decisions + 2], axis=1)
         return kinds, np.broadcast_to(_LINE_GRAPH, (a, 8, 8))
 
     def canonical(self, archs: Architectures) -> list[str]:
-        """Text of the function with zero terms dropped, recursively, and a skipped sum merged into the sum it joins
-        (4,930 classes, each a union of the benchmark's own 6,466); the cells without a path are all `#`."""
+        """Text of a cell's function without zero terms, recursively, and with skipped sums merged into their target
+        (4,930 classes, each a union of the benchmark's 6,466); cells without a path are `#`."""
         return [_canonical(tuple(row)) for row in archs.decisions.tolist()]
 
     def connected(self, archs: Architectures) -> np.ndarray:
-        """True for 15,284 of the 15,625 cells [A]."""
+        """Whether there is a path from input to output [A]: 15,284 of the 15,625 cells."""
         return np.array([key != "#" for key in self.canonical(archs)])
 
     def live(self, archs: Architectures) -> Architectures:
@@ -122,7 +123,11 @@ class NasBench201(Space):
         return net.finish(str(self), arch.key)
 
     def block(self, arch: Architecture) -> Network:
-        """The first cell; what comes after its output, which no path leads to, is left out."""
+        """The first cell, up to its output.
+
+        Raises:
+            InputError: the cell's output is its input.
+        """
         net = NetworkBuilder()
         out = _cell(net, net.add("input", (self.channels, self.image, self.image)), _parse(arch.key))
         if out == 0:
@@ -130,7 +135,7 @@ class NasBench201(Space):
         return net.finish(str(self), arch.key, out)
 
     def totals(self, archs: Architectures) -> pd.DataFrame:
-        """Vectorised: counts add up over ops; the peak is found once for each of the 4^6 patterns of liveness."""
+        """Totals, vectorised: counts are sums over ops; the peak is computed once per pattern of liveness (4^6)."""
         import pandas as pd
 
         skeleton, ops, add = _parts(self)
@@ -157,7 +162,7 @@ def _residual_block(net: NetworkBuilder, x: int, channels: int) -> int:
 
 
 def _cell(net: NetworkBuilder, x: int, ops: Sequence[int]) -> int:
-    """Terms are added up as they come, two at a time (LETI: a sum of more than two runs on no mobile GPU)."""
+    """Append a cell; sums have two terms each, since mobile GPUs run no others (LETI)."""
     shape, nodes = net.shape(x), [x]
     for target in (1, 2, 3):
         total: int | None = None
@@ -189,7 +194,7 @@ def _parse(key: str) -> tuple[int, ...]:
 
 @cache
 def _canonical(ops: tuple[int, ...]) -> str:
-    nodes = [["0"]]  # a node is the sorted list of the terms that it sums; no terms: zero
+    nodes = [["0"]]  # a node is the sorted list of its terms; without terms it is zero
     for target in (1, 2, 3):
         terms = []
         for (source, end), op in zip(EDGES, ops, strict=True):
@@ -201,7 +206,7 @@ def _canonical(ops: tuple[int, ...]) -> str:
 
 
 def _line_graph() -> np.ndarray:
-    """Adjacency [8, 8] of edge ops: input -> ops that leave node 0; op -> op where one ends and the next begins."""
+    """Adjacency [8, 8] of edge ops: from the input to ops that leave node 0, and from ops to ops that follow them."""
     adjacency = np.zeros((8, 8), dtype=bool)
     for i, (source, target) in enumerate(EDGES):
         adjacency[0, 2 + i] = source == 0
@@ -216,15 +221,15 @@ _LINE_GRAPH = _line_graph()
 
 def _num_adds(decisions: np.ndarray) -> np.ndarray:
     """Two-operand additions of one cell [A]."""
-    some = decisions != _NONE
+    terms = decisions != _NONE
     return sum(
-        np.maximum(some[:, [e for e, (_, end) in enumerate(EDGES) if end == t]].sum(1) - 1, 0) for t in (1, 2, 3)
+        np.maximum(terms[:, [e for e, (_, end) in enumerate(EDGES) if end == t]].sum(1) - 1, 0) for t in (1, 2, 3)
     )
 
 
 @cache
 def _parts(space: NasBench201) -> tuple[dict[str, int], dict[str, np.ndarray], dict[str, int]]:
-    """Totals of the skeleton alone, of each op on one edge [5], and of one addition; all cells of all stages."""
+    """Totals of the skeleton, of each op on one edge [5], and of one addition, in all cells of all stages."""
 
     def whole(*ops: int) -> dict[str, int]:
         return totals(space.expand(space.architecture(np.array(ops, dtype=np.int8))))
@@ -232,20 +237,20 @@ def _parts(space: NasBench201) -> tuple[dict[str, int], dict[str, np.ndarray], d
     none = whole(*[_NONE] * 6)
     single = [whole(_NONE, _NONE, _NONE, op, _NONE, _NONE) for op in range(5)]
     two = whole(_NONE, _NONE, _NONE, _POOL, _POOL, _NONE)
-    ops = {name: np.array([one[name] - none[name] for one in single]) for name in none}
+    ops = {name: np.array([counts[name] - none[name] for counts in single]) for name in none}
     add = {name: two[name] - 2 * single[_POOL][name] + none[name] for name in none}
     return none, ops, add
 
 
 @cache
 def _peak_tensors() -> np.ndarray:
-    """The most tensors alive at once in a cell, for each of the 4^6 patterns of none / skip / conv / pool [4096]."""
+    """Peak number of tensors alive in a cell, per pattern of none, skip, conv and pool [4096]."""
     tensor = (1, 1, 1)
 
     def peak(ops: Sequence[int]) -> int:
         net = NetworkBuilder()
         out = _cell(net, net.add("input", tensor), ops)
-        net.add("output", tensor, out)  # keeps the cell's own output alive; its copy is not counted
+        net.add("output", tensor, out)  # keeps the cell's output alive; the copy itself is not counted
         return totals(net.finish("", ""))["peak_bytes"] // BYTES
 
     kinds = (_NONE, _SKIP, _CONV1, _POOL)

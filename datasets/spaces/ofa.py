@@ -1,9 +1,11 @@
-"""Once-for-All's MobileNetV3 space (Cai et al., ICLR 2020), width 1.0: elastic kernel, expansion, depth, resolution.
+"""Once-for-All's MobileNetV3 space of width 1.0 with elastic kernel, expansion, depth and resolution.
+
+The space is of "Once-for-All: Train One Network and Specialize it for Efficient Deployment" (Cai et al., ICLR 2020).
 
 Five stages of two to four inverted residual blocks, each with a kernel of 3, 5 or 7 and an expansion of 3, 4 or 6,
 between a fixed stem with its first block and a fixed head; widths, strides, activations and the stages with
 squeeze-and-excitation are those of the authors' network. A block beyond its stage's depth does not exist; its
-decisions are kept in texts and mean nothing. h-swish and h-sigmoid are one op each, as runtimes have them.
+decisions are in texts but have no effect. h-swish and h-sigmoid are one op each, as in runtimes.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ KERNELS = (3, 5, 7)
 EXPANDS = (3, 4, 6)
 DEPTHS = (2, 3, 4)
 RESOLUTIONS = tuple(range(128, 225, 4))
-"""Those it was trained with."""
+"""Resolutions of the training."""
 STAGES = ((24, 2, "relu", False), (40, 2, "relu", True), (80, 2, "hswish", False), (112, 1, "hswish", True),
           (160, 2, "hswish", True))  # fmt: skip
 """(channels, stride of the first block, activation, squeeze-and-excitation)."""
@@ -37,7 +39,7 @@ _STEM, _EXPAND, _LAST = 16, 960, 1280
 _PLACES = [(stage, block) for stage in range(len(STAGES)) for block in range(max(DEPTHS))]
 _BLOCK = re.compile(r"k([357])e([346])")
 _WIDTHS = list(zip([_STEM, *(STAGES[s][0] for s, _ in _PLACES)], (STAGES[s][0] for s, _ in _PLACES), strict=False))
-"""(input, output channels) of every place."""
+"""(input, output channels) of each position."""
 _KINDS = ("input", "output", "skip_connect", *(f"r{r}" for r in RESOLUTIONS), *(f"k{k}e{e}:{a}-{b}"
           for a, b in dict.fromkeys(_WIDTHS) for k in KERNELS for e in EXPANDS))  # fmt: skip
 _KIND_OF = np.array([[[_KINDS.index(f"k{k}e{e}:{a}-{b}") for e in EXPANDS] for k in KERNELS] for a, b in _WIDTHS])
@@ -47,10 +49,11 @@ _KIND_OF = np.array([[[_KINDS.index(f"k{k}e{e}:{a}-{b}") for e in EXPANDS] for k
 class OFA(Chain):
     """All sub-networks of OFA-MobileNetV3.
 
-    Decisions: 20 kernels, 20 expansions (four a stage), five depths, the resolution; positions in the constants above.
+    Decisions: 20 kernels, 20 expansions (four per stage), five depths and the resolution, as positions in the constants
+    above.
 
     Attributes:
-        classes: of the classifier.
+        classes: number of classes.
     """
 
     classes: int = 1000
@@ -64,7 +67,7 @@ class OFA(Chain):
         return f"ofa(classes={self.classes})"
 
     def parse(self, keys: Sequence[str]) -> Architectures:
-        """Resolution, then stages: `r224|k3e6,k5e4;k7e3,k3e3|...`; blocks behind a `;` are beyond the depth."""
+        """Read resolution and stages: `r224|k3e6,k5e4;k7e3,k3e3|...`; blocks after a `;` are beyond the depth."""
         rows = np.array([_parse(key) for key in texts(keys)], np.int8).reshape(len(keys), len(self.num_choices))
         return Architectures(self, rows)
 
@@ -72,14 +75,14 @@ class OFA(Chain):
         return [_text(row, keep=True) for row in archs.decisions.tolist()]
 
     def canonical(self, archs: Architectures) -> list[str]:
-        """The text without the blocks that do not exist."""
+        """Keys without absent blocks."""
         return [_text(row, keep=False) for row in archs.decisions.tolist()]
 
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
-        """A chain of 23 nodes: input, the resolution it is scaled to, 20 blocks, output.
+        """A chain of 23 nodes: input, resolution, 20 blocks, output.
 
         A block's kind names its kernel, expansion, input and output channels; one beyond its stage's depth is
-        `skip_connect`, since its input passes.
+        `skip_connect`.
         """
         kernels, expands, exists, resolution = _columns(archs.decisions)
         blocks = np.where(exists, _KIND_OF[np.arange(len(_PLACES)), kernels, expands], _KINDS.index("skip_connect"))
@@ -96,7 +99,7 @@ class OFA(Chain):
         return net.finish(str(self), arch.key)
 
     def totals(self, archs: Architectures) -> pd.DataFrame:
-        """Vectorised: a block's input depends on its place and on the resolution only."""
+        """Totals, vectorised: a block's input depends on its position and on the resolution alone."""
         kernels, expands, exists, resolution = _columns(archs.decisions)
         sides, which = np.unique(resolution, return_inverse=True)
         parts = [_parts(self, RESOLUTIONS[side]) for side in sides] or [_parts(self, RESOLUTIONS[0])]
@@ -111,7 +114,8 @@ class OFA(Chain):
 
 
 def _columns(decisions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Kernels, expansions [A, 20], whether a block exists [A, 20] and resolutions [A]; all but the third positions."""
+    """Kernels, expansions [A, 20], whether a block exists [A, 20] and resolutions [A]; all but the third are
+    positions."""
     n = len(_PLACES)
     depths = np.array(DEPTHS)[decisions[:, 2 * n : -1]]
     exists = np.arange(max(DEPTHS)) < depths[:, :, None]
@@ -119,7 +123,7 @@ def _columns(decisions: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray,
 
 
 def _stem(net: NetworkBuilder, x: int) -> int:
-    """The first convolution and the first block, which neither expands nor varies."""
+    """Append the first convolution and the first block, which is fixed and has no expansion."""
     x = net.conv_bn(x, _STEM, 3, stride=2, act="hswish")
     y = net.conv_bn(x, _STEM, 3, groups=_STEM, act="relu")
     return net.pointwise("add", net.conv_bn(y, _STEM, 1), x)
@@ -140,7 +144,7 @@ def _block(net: NetworkBuilder, x: int, place: int, kernel: int, expand: int) ->
 
 
 def _squeezed(channels: int) -> int:
-    """A quarter, rounded to a multiple of eight, never below nine tenths of it (MobileNet's rule)."""
+    """A quarter of the channels, rounded to a multiple of eight but not below nine tenths of it (MobileNet's rule)."""
     quarter = channels // 4
     rounded = max(8, (quarter + 4) // 8 * 8)
     return rounded + 8 * (rounded < 0.9 * quarter)
@@ -148,14 +152,14 @@ def _squeezed(channels: int) -> int:
 
 @cache
 def _parts(space: OFA, side: int) -> tuple[np.ndarray, np.ndarray]:
-    """At one resolution: totals of stem and head [2, 6], of every kernel and expansion at every place [20, 3, 3, 6]."""
+    """Totals at one resolution: stem and head [2, 6], and blocks by position, kernel and expansion [20, 3, 3, 6]."""
     net = NetworkBuilder()
     x = net.add("input", (3, side, side))
     ends = [block_totals(net.shape(x), _stem)]
     x = _stem(net, x)
     blocks = np.zeros((len(_PLACES), len(KERNELS), len(EXPANDS), ends[0].size), np.int64)
     for place, (_, block) in enumerate(_PLACES):
-        if block > 1:  # the same as the one before it
+        if block > 1:  # equal to the previous block
             blocks[place] = blocks[place - 1]
             continue
         for i, kernel in enumerate(KERNELS):
@@ -182,17 +186,17 @@ def _parse(key: str) -> list[int]:
     resolution, *stages = key.split("|")
     pairs, depths = [], []
     for stage in stages:
-        there, semicolon, absent = stage.partition(";")
-        names = [*there.split(","), *(absent.split(",") if semicolon else [])]
+        present, semicolon, absent = stage.partition(";")
+        names = [*present.split(","), *(absent.split(",") if semicolon else [])]
         matches = [match for name in names if (match := _BLOCK.fullmatch(name))]
         if len(matches) == len(names) == max(DEPTHS):
-            depths.append(there.count(",") + 1)
+            depths.append(present.count(",") + 1)
             pairs += [(int(kernel), int(expand)) for kernel, expand in (match.groups() for match in matches)]
     whole = len(stages) == len(depths) == len(STAGES) and set(depths) <= set(DEPTHS)
     if not whole or resolution not in {f"r{r}" for r in RESOLUTIONS}:
         raise InputError(
             f"'{key}' is not an OFA network; write a resolution from r128 to r224 in steps of four and five stages of "
-            "four blocks, those beyond its depth of 2 to 4 behind a semicolon: r224|k3e6,k5e4;k7e3,k3e3|..."
+            "four blocks, those beyond its depth of 2 to 4 after a semicolon: r224|k3e6,k5e4;k7e3,k3e3|..."
         )
     kernels, expands = [KERNELS.index(k) for k, _ in pairs], [EXPANDS.index(e) for _, e in pairs]
     return [*kernels, *expands, *(DEPTHS.index(d) for d in depths), RESOLUTIONS.index(int(resolution[1:]))]

@@ -1,6 +1,6 @@
 """Pooling layers with the features and ranges of PerfNetRT's Table II.
 
-The layer is `tensorflow.layers.max_pooling2d`'s, with the ReLU behind it that the table has a feature for. The ranges
+The layer is `tensorflow.layers.max_pooling2d`'s, followed by the ReLU that is a feature of the table. The ranges
 allow 3.67 * 10^10 layers; the paper says twice as many.
 """
 
@@ -21,7 +21,7 @@ class Pooling(WindowLayer):
 
     Attributes:
         megabytes: limit on activations alive at once (10^6 bytes, fp32).
-        megamacs: limit on a run's elements under a window (10^6).
+        megamacs: limit on elements under a window per run (10^6).
     """
 
     kind: ClassVar[str] = "pooling"

@@ -1,12 +1,12 @@
-"""Four networks of the zoo's kinds for images of 32 x 32 that are trained in minutes on one core.
+"""Four networks of the zoo's kinds for images of 32 x 32 that can be trained in minutes on one core.
 
-Each keeps what makes its model what it is and has fewer channels and strides, as is usual for small images:
+Each keeps its model's structure with fewer channels and strides, which is usual for small images:
 
 - alexnet: five convolutions, three poolings, three dense layers, no normalisation; the first kernel is 5 x 5;
 - mobilenet_v1: all 13 pairs of depthwise and pointwise convolutions, width 0.5;
-- resnet: three stages of one basic block (ResNet-8) behind a convolution of stride 2;
-- resnet_even: the same with 32 channels in every stage, so that the first takes most of the time, as in networks whose
-  widths nobody has balanced.
+- resnet: a convolution of stride 2 and three stages of one basic block (ResNet-8);
+- resnet_even: resnet with 32 channels in all stages, so that the first takes most of the time, as in networks with
+  unbalanced widths.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class SmallZoo(Zoo):
 
     Attributes:
         image: height and width of the input; 0: 32.
-        classes: of the classifier; 0: 10.
+        classes: number of classes; 0: 10.
     """
 
     num_choices: ClassVar[tuple[int, ...]] = (4,)

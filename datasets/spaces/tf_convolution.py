@@ -1,5 +1,5 @@
-"""Convolution layers as Justus et al. (IEEE Big Data 2018) drew them for TensorFlow: PerfNetRT's Table I with four
-activations."""
+"""Convolution layers of "Predicting the Computational Cost of Deep Learning Models"
+(Justus et al., IEEE Big Data 2018) for TensorFlow: the features of PerfNetRT's Table I with four activations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class TfConvolution(convolution.Convolution):
 
     Attributes:
         megabytes: limit on activations and weights alive at once (10^6 bytes, fp32).
-        megamacs: limit on a run's multiply-accumulates (10^6).
+        megamacs: limit on multiply-accumulates per run (10^6).
     """
 
     kind: ClassVar[str] = "tf_convolution"

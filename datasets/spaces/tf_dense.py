@@ -1,5 +1,6 @@
-"""Dense layers as Justus et al. (IEEE Big Data 2018) drew them for TensorFlow: PerfNetRT's Table III with four
-activations, and always with a bias, for their tables do not tell."""
+"""Dense layers of "Predicting the Computational Cost of Deep Learning Models"
+(Justus et al., IEEE Big Data 2018) for TensorFlow: the features of PerfNetRT's Table III with four activations, and
+always with a bias, which their tables do not contain."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ class TfDense(dense.Dense):
 
     Attributes:
         megabytes: limit on activations and weights alive at once (10^6 bytes, fp32).
-        megamacs: limit on a run's multiply-accumulates (10^6).
+        megamacs: limit on multiply-accumulates per run (10^6).
     """
 
     kind: ClassVar[str] = "tf_dense"

@@ -1,12 +1,13 @@
-"""The zoo: nine published networks as one space whose only decision is which.
+"""The zoo: nine published networks as one space whose single decision is the network.
 
-Each is one published variant, up to its logits and as it runs at inference (no dropout, no auxiliary heads):
+Each is one published variant for inference, up to its logits (no dropout, no auxiliary heads):
 
 - lenet5: LeCun et al. 1998, tanh, plain average pooling, all of C3's connections (61,706 parameters);
-- alexnet: torchvision's, that is "One weird trick" (Krizhevsky 2014) with five convolutions and no normalisation;
+- alexnet: torchvision's, of "One weird trick for parallelizing convolutional neural networks" (Krizhevsky 2014) with
+five convolutions and no normalisation;
 - vgg16: Simonyan and Zisserman's configuration D, without batch norm;
 - resnet18, resnet50: torchvision's, where the 3x3 convolution of a bottleneck has the stride ("v1.5");
-- mobilenet_v1: width 1.0, ReLU6 and TensorFlow's padding, as in keras.applications;
+- mobilenet_v1: width 1.0, ReLU6 and TensorFlow's padding, of keras.applications;
 - mobilenet_v2: width 1.0, torchvision's;
 - nasnet_mobile: NASNet-A (4 @ 1056), keras.applications' graph;
 - squeezenet: 1.0, the paper's, torchvision's.
@@ -43,7 +44,7 @@ class Zoo(Chain):
     Attributes:
         image: height and width of the input; 0: each network's own, 224 and LeNet-5's 32. In AlexNet, VGG16 and LeNet-5
             the first dense layer grows with it.
-        classes: of the classifier; 0: each network's own, 1000 and LeNet-5's 10.
+        classes: number of classes; 0: each network's own, 1000 and LeNet-5's 10.
     """
 
     image: int = 0
@@ -52,13 +53,13 @@ class Zoo(Chain):
     num_choices: ClassVar[tuple[int, ...]] = (9,)
     kinds: ClassVar[tuple[str, ...]]
     builders: ClassVar[Mapping[str, Builder]]
-    """What adds a network of each name behind its input, with so many classes."""
+    """Functions by name that append a network to its input: (builder, input node, classes) to output node."""
 
     def __str__(self) -> str:
         return f"zoo(image={self.image},classes={self.classes})"
 
     def parse(self, keys: Sequence[str]) -> Architectures:
-        """Names of networks."""
+        """Read names of networks."""
         names = list(self.builders)
         if unknown := [key for key in texts(keys) if key not in names]:
             raise InputError(f"'{unknown[0]}' is not a zoo network; write one of {', '.join(names)}.")
@@ -66,10 +67,10 @@ class Zoo(Chain):
 
     def format(self, archs: Architectures) -> list[str]:
         names = list(self.builders)
-        return [names[which] for which in archs.decisions[:, 0]]
+        return [names[choice] for choice in archs.decisions[:, 0]]
 
     def canonical(self, archs: Architectures) -> list[str]:
-        """Their names."""
+        """Names of the networks."""
         return archs.keys
 
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
@@ -93,7 +94,7 @@ class Zoo(Chain):
         return 1 if lenet else 3, self.image or (32 if lenet else 224), self.classes or (10 if lenet else 1000)
 
     def totals(self, archs: Architectures) -> pd.DataFrame:
-        """Found once for each network."""
+        """Totals, computed once per network."""
         import pandas as pd
 
         rows = [_totals(self, name) for name in self.format(archs)]
@@ -110,7 +111,7 @@ def conv_act(net: NetworkBuilder, x: int, channels: int, kernel: int, stride: in
 
 
 def classifier(net: NetworkBuilder, x: int, *widths: int) -> int:
-    """Dense layers with ReLU between them."""
+    """Append dense layers with ReLU in between."""
     for width in widths[:-1]:
         x = net.pointwise("relu", net.add("dense", (width,), x))
     return net.add("dense", widths[-1:], x)
@@ -170,7 +171,7 @@ def _residual(net: NetworkBuilder, x: int, y: int, stride: int) -> int:
 
 
 def mobilenet_v1(net: NetworkBuilder, x: int, classes: int, width: float = 1, first: int = 2) -> int:
-    """With a share of the channels, and another first stride for small images."""
+    """Append MobileNetV1 with a share of the channels, and its first stride, which is 1 for small images."""
 
     def conv(x: int, channels: int, kernel: int, stride: int = 1, groups: int = 1) -> int:
         pad = same(net.shape(x), kernel, stride)
@@ -218,7 +219,7 @@ def _squeezenet(net: NetworkBuilder, x: int, classes: int) -> int:
 
 
 def _rounded_up(side: int) -> tuple[int, int, int, int]:
-    """The padding with which a pool of 3 and stride 2 gives outputs rounded up."""
+    """Padding of a pool of size 3 and stride 2 by which its output sizes are rounded up."""
     return (0, 0, (side - 3) % 2, (side - 3) % 2)
 
 

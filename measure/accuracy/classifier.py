@@ -1,4 +1,4 @@
-"""Classifiers of images, learnt from random weights (trials.py) or from those that they have (tuning.py)."""
+"""Trains classifiers of images, from random weights (trials.py) or from given ones (tuning.py)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 
-def learn(
+def train_classifier(
     module: nn.Module,
     logits: Callable[[torch.Tensor], torch.Tensor],
     images: torch.Tensor,
@@ -20,13 +20,14 @@ def learn(
     decay: float,
     smoothing: float,
 ) -> None:
-    """Train a module in place: AdamW and label smoothing; the learning rate rises for a quarter of the steps and falls
-    for the rest, linearly.
+    """Train a module in place with AdamW and label smoothing.
+
+    The learning rate rises linearly for a quarter of the steps, and falls linearly for the rest.
 
     Args:
-        module: what is trained.
-        logits: its class scores [n, classes] of images [n, ...].
-        images: all of them.
+        module: the module.
+        logits: gives class scores [n, classes] of images [n, ...].
+        images: all training images [images, ...].
         labels: their classes [images].
         batches: positions of the images of each step.
         rate: the highest learning rate.
@@ -54,7 +55,7 @@ def learn(
 
 
 def batches_of(images: int, batch: int, steps: int, seed: int) -> list[torch.Tensor]:
-    """Positions of the images of every step: one random order after another; what is left over of each waits."""
+    """Positions of the images of every step: one random order after another, each without its incomplete batch."""
     rng = np.random.default_rng(seed)
     passes = max(1, -(-steps // max(1, images // batch)))
     orders = [torch.from_numpy(rng.permutation(images))[: images // batch * batch or images] for _ in range(passes)]
@@ -62,7 +63,9 @@ def batches_of(images: int, batch: int, steps: int, seed: int) -> list[torch.Ten
 
 
 def pixels(images: np.ndarray, fold: int) -> torch.Tensor:
-    """Images [n, 3, 32, 32] of bytes as what a network reads, k x k pixels folded into channels: [n, 3 k^2, 32 / k,
-    32 / k], -2 to 2, bfloat16."""
+    """Images [n, 3, 32, 32] of bytes as inputs [n, 3 k^2, 32 / k, 32 / k] from -2 to 2 in bfloat16.
+
+    With k = `fold`, k x k pixels are folded into channels.
+    """
     x = nn.functional.pixel_unshuffle(torch.from_numpy(images), fold)
     return (x.to(torch.float32) / 63.75 - 2).to(torch.bfloat16)

@@ -1,10 +1,11 @@
-"""A classification task composed from scikit-learn's handwritten digits: hard enough to tell architectures apart, made
-in seconds, nothing to download.
+"""A classification task composed from scikit-learn's handwritten digits: hard enough to distinguish architectures, made
+in seconds, without a download.
 
 Every image is 32 x 32 RGB. Its label is the class of its largest digit, which is turned, sheared, stretched, scaled and
 shifted, and lies on top. Under it lie smaller whole digits of any class (so the class has to be read from the digit of
 the right size) and clutter: fragments of digits of about the large one's size, as in the cluttered MNIST of Mnih et al.
-(NeurIPS 2014). Each piece has a colour of its own; half of the images are dark on light; noise lies over all of it.
+("Recurrent Models of Visual Attention", NeurIPS 2014). Each piece has a colour of its own; half of the images are dark
+on light; noise lies over all of it.
 
 Training and test images are composed from different source digits, test sources a third of each class.
 """
@@ -20,11 +21,11 @@ from datasets.records import InputError
 
 SIDE, CLASSES = 32, 10
 _SOURCE = 8  # height and width of scikit-learn's digits
-_CHUNK = 500  # images that are composed at once
+_CHUNK = 500  # number of images that are composed at once
 
 
-class Task(NamedTuple):
-    """Images [n, 3, 32, 32] (uint8) and labels [n] (int64) to learn from and to be tested on."""
+class LabelledImages(NamedTuple):
+    """Images [n, 3, 32, 32] (uint8) and labels [n] (int64) for training and for testing."""
 
     train_images: np.ndarray
     train_labels: np.ndarray
@@ -37,11 +38,11 @@ class Digits:
     """The digits task: equal fields give equal bytes.
 
     Attributes:
-        seed: of every draw.
-        train: how many training images.
-        test: how many test images.
-        distractors: smaller whole digits an image.
-        clutter: fragments of digits an image.
+        seed: seed of the random generator.
+        train: number of training images.
+        test: number of test images.
+        distractors: number of smaller whole digits per image.
+        clutter: number of fragments of digits per image.
         turn: largest angle of any piece, degrees.
         noise: standard deviation of the noise, as a share of the range of a pixel.
     """
@@ -56,15 +57,13 @@ class Digits:
 
     def __post_init__(self) -> None:
         if min(self.train, self.test) < 1 or min(self.distractors, self.clutter, self.noise, self.turn) < 0:
-            raise InputError(
-                f"{self} cannot be drawn: ask for one training and one test image or more, nothing negative."
-            )
+            raise InputError(f"{self} cannot be drawn: give one training and one test image or more, nothing negative.")
 
-    def draw(self) -> Task:
+    def labelled_images(self) -> LabelledImages:
         """Compose all images; a few CPU-seconds for the default sizes."""
         train, test = self.sources()
         of_train, of_test = np.random.default_rng(self.seed).spawn(2)
-        return Task(*self._compose(*train, self.train, of_train), *self._compose(*test, self.test, of_test))
+        return LabelledImages(*self._compose(*train, self.train, of_train), *self._compose(*test, self.test, of_test))
 
     def sources(self) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """Digits [n, 8, 8] (0 to 1) and classes [n] that training and test images are composed from."""
@@ -87,7 +86,7 @@ class Digits:
         return np.concatenate(images), classes[chosen].astype(np.int64)
 
     def _images(self, digits: np.ndarray, largest: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Images [n, 3, 32, 32] with these digits [n, 8, 8] on top of what is drawn from all of them."""
+        """Images [n, 3, 32, 32] with `largest` digits [n, 8, 8] on top of pieces of random `digits`."""
         n = len(largest)
         canvas = rng.uniform(0.0, 0.3, (n, 3, 1, 1)) * np.ones((SIDE, SIDE))
         for _ in range(self.clutter):
@@ -130,9 +129,9 @@ def _fragments(digits: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _warp(
     pieces: np.ndarray, scale: np.ndarray, angle: np.ndarray, shear: np.ndarray, stretch: np.ndarray, centre: np.ndarray
 ) -> np.ndarray:
-    """Pieces [n, 8, 8] in images [n, 32, 32], bilinear; what lies outside of a piece is empty.
+    """Pieces [n, 8, 8] transformed into images [n, 32, 32] bilinearly, with zeros outside.
 
-    Double precision, so that another processor's last bit does not show in 256 levels of grey.
+    In double precision, so that differences between processors do not show in 256 levels of grey.
     """
     n = len(pieces)
     padded = np.zeros((n, _SOURCE + 2, _SOURCE + 2))

@@ -1,7 +1,8 @@
-"""How architectures are trained on the digits task, each in a reduced skeleton of its space.
+"""The training of architectures on the digits task, each in a reduced skeleton of its space.
 
 A skeleton may read images of a smaller side than the task's: k x k pixels are then folded into channels, so that it
-sees every pixel of 32 x 32 at a k-squared-th of the cost. (No torch here: these are flags of a command.)
+sees every pixel of 32 x 32 at a k-squared-th of the cost. This module does not import torch, since its classes are
+flags of a command.
 """
 
 from __future__ import annotations
@@ -15,14 +16,16 @@ from measure.accuracy.digits import CLASSES, SIDE, Digits
 
 
 @dataclass(frozen=True)
-class Training:
-    """AdamW and label smoothing; the learning rate rises for a quarter of the steps and falls for the rest, linearly.
+class DigitsTraining:
+    """Training with AdamW and label smoothing.
+
+    The learning rate rises linearly for a quarter of the steps, and falls linearly for the rest.
 
     Attributes:
-        task: what is learnt.
+        task: the task.
         skeleton: text of the space in whose networks architectures are trained.
         epochs: passes over the training images.
-        batch: images a step; what is left over of an epoch waits for the next one.
+        batch: images per step; the incomplete batch of an epoch is left out.
         rate: the highest learning rate.
         decay: AdamW's weight decay.
         smoothing: share of a label that is spread over all classes.
@@ -44,7 +47,7 @@ class Training:
             )
 
     def network(self, key: str) -> tuple[Network, int]:
-        """The shaped network of an architecture, and how many pixels a side it folds into channels."""
+        """The network of an architecture, and the number of pixels per side that are folded into channels."""
         space = parse_space(self.skeleton)
         network = space.expand(space.parse([key])[0])
         start, shape = network.ops[0], network.ops[0].attrs["shape"]

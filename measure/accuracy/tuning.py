@@ -1,7 +1,7 @@
-"""Networks that already have weights, trained some more and scored: what adaptation asks of a trainer.
+"""Trains and scores networks that already have weights: the trainer of NetAdapt's search.
 
-A network reads images in its own size: where that is smaller than the task's, k x k pixels are folded into channels, so
-that it sees all of them; where it is larger, images are enlarged.
+Images are given in the size that a network reads: if that is smaller than the task's, k x k pixels are folded into
+channels, so that none is lost; if it is larger, images are enlarged.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from datasets.files.cifar10 import read_cifar10
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
 from datasets.records import InputError
-from measure.accuracy.classifier import batches_of, learn, pixels
-from measure.accuracy.digits import CLASSES, SIDE, Digits, Task
+from measure.accuracy.classifier import batches_of, pixels, train_classifier
+from measure.accuracy.digits import CLASSES, SIDE, Digits, LabelledImages
 from measure.builders.torch_module import NetworkModule
 
 
@@ -30,32 +30,33 @@ class Cifar10:
     """CIFAR-10 as a task.
 
     Attributes:
-        folder: of its python version, unpacked (cifar-10-batches-py).
+        folder: folder of its unpacked Python version (cifar-10-batches-py).
     """
 
     folder: Path
 
-    def draw(self) -> Task:
-        """All 50,000 training and 10,000 test images; a folder that does not hold them raises `InputError`."""
-        return Task(*read_cifar10(self.folder))
+    def labelled_images(self) -> LabelledImages:
+        """All 50,000 training and 10,000 test images; a folder without them raises `InputError`."""
+        return LabelledImages(*read_cifar10(self.folder))
 
 
 @dataclass(frozen=True)
 class Tuning:
-    """A trainer: AdamW and label smoothing; the learning rate rises for a quarter of the steps and falls for the rest,
-    linearly.
+    """A trainer with AdamW and label smoothing.
+
+    The learning rate rises linearly for a quarter of the steps, and falls linearly for the rest.
 
     Attributes:
-        task: what is learnt.
-        holdout: training images, the last ones, that are not learnt from: what adaptation chooses by.
-        batch: images a step.
+        task: the task.
+        holdout: number of last training images that are held out, by which adaptation chooses.
+        batch: images per step.
         rate: the highest learning rate.
-        ramp: steps that the rate takes to get there; tunings of fewer than four times as many go less high, in
-            proportion, for a few steps at a high rate would only undo what was learnt.
+        ramp: steps until the highest rate is reached; trainings of fewer than four times as many steps have a
+            proportionally lower rate, since a few steps at a high rate would only destroy what was learnt.
         decay: AdamW's weight decay.
         smoothing: share of a label that is spread over all classes.
-        scored: of the held-out and of the test images, at most so many are looked at; 0: all.
-        device: where it runs, as torch names it: cpu, cuda:0, ...
+        scored: largest number of held-out or test images that are scored; 0: all.
+        device: torch's name of the device: cpu, cuda:0, ...
         precision: of convolutions and products in training: fp32, or bf16 where the processor computes in it.
     """
 
@@ -78,7 +79,7 @@ class Tuning:
             )
 
     def tune(self, network: Network, weights: Weights, steps: int, seed: int) -> Weights:
-        """Weights after `steps` steps; `seed` draws the order of images. The same on one thread, always.
+        """Weights after `steps` steps; `seed` draws the order of images. Deterministic on a CPU.
 
         Raises:
             FloatingPointError: the loss is no longer a finite number.
@@ -92,11 +93,11 @@ class Tuning:
                     part.momentum = max(0.1, 1 - 0.1 ** (1 / max(steps, 1)))
             batches = batches_of(len(images), self.batch, steps, seed)
             logits = partial(self._logits, module, network)
-            learn(module, logits, images, labels, batches, highest, self.decay, self.smoothing)
+            train_classifier(module, logits, images, labels, batches, highest, self.decay, self.smoothing)
             return from_module(module)
 
     def accuracy(self, network: Network, weights: Weights, part: Literal["holdout", "test"] = "holdout") -> float:
-        """The share of images that are classified rightly, in percent: of those held out, or of the test's."""
+        """Percentage of held-out or of test images that are classified correctly."""
         return self.scores(network, weights, part)[0]
 
     def scores(
@@ -111,7 +112,7 @@ class Tuning:
             return 100 * float(right), float(nn.functional.cross_entropy(found.double(), labels))
 
     def on(self, device: str) -> Tuning:
-        """A trainer like this one on another device."""
+        """This trainer on another device."""
         return replace(self, device=device)
 
     def _part(self, network: Network, part: str) -> tuple[torch.Tensor, torch.Tensor]:
@@ -138,13 +139,13 @@ class Tuning:
 
 
 def to_module(network: Network, weights: Weights) -> NetworkModule:
-    """An ordinary torch module; its tensors share no memory with `weights`, so training leaves those alone."""
+    """The torch module of a network; its tensors share no memory with `weights`, which training leaves unchanged."""
     copied = {node: {name: value.copy() for name, value in named.items()} for node, named in weights.items()}
     return NetworkModule(network, copied)
 
 
 def from_module(module: NetworkModule) -> Weights:
-    """The weights that a network's module has now."""
+    """The present weights of a network's module."""
     weights: Weights = {}
     for node, layer in module.layers.items():
         for part in layer.modules():
@@ -159,7 +160,7 @@ _NORM = {"scale": "weight", "shift": "bias", "mean": "running_mean", "var": "run
 
 
 def _fold(shape: tuple[int, ...]) -> int:
-    """How many pixels a side are folded into channels for a network that reads this shape."""
+    """Number of pixels per side that are folded into channels, for a network that reads this shape."""
     channels, height, width = shape
     fold = SIDE // height if height and SIDE % height == 0 else 1
     if height != width or channels != 3 * fold**2 or height * fold < SIDE:
@@ -173,14 +174,14 @@ def _fold(shape: tuple[int, ...]) -> int:
 @lru_cache(maxsize=2)
 def _data(task: Digits | Cifar10, fold: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """The task's images, k x k pixels folded into channels, -2 to 2 (kept in bfloat16, half the memory), and labels."""
-    drawn = task.draw()
+    drawn = task.labelled_images()
     train, test = torch.from_numpy(drawn.train_labels), torch.from_numpy(drawn.test_labels)
     return pixels(drawn.train_images, fold), train, pixels(drawn.test_images, fold), test
 
 
 @contextmanager
 def _one_thread(device: str) -> Iterator[None]:
-    """On a processor: one thread, so that sums are taken in one order."""
+    """Restrict torch to one thread on a CPU, so that sums are taken in a fixed order."""
     before = torch.get_num_threads()
     torch.set_num_threads(1 if device == "cpu" else before)
     try:

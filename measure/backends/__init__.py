@@ -1,4 +1,4 @@
-"""Runtimes that execute networks on this host; every `Backend` in a file of this folder is found by its `runtime`."""
+"""Runtimes that execute networks; every `Backend` in a module of this package is discovered by its `runtime`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from measure.host import machine_name
 
 
 def backend_classes() -> dict[str, type[Backend]]:
-    """Every backend by its name, available here or not."""
+    """All backends by name, available here or not."""
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     found = [cls for module in modules for cls in vars(module).values() if inspect.isclass(cls)]
     return {cls.runtime: cls for cls in found if issubclass(cls, Backend) and not inspect.isabstract(cls)}
@@ -25,11 +25,11 @@ MOST_BATCH = 4096
 
 
 def parse_backend(text: str, host: str = "") -> Backend:
-    """The backend whose text form this is: `ort`, `ort:int8` or `ort:int8:16` (name, precision, batch).
+    """Parse the text form of a backend: `ort`, `ort:int8` or `ort:int8:16` (name, precision, batch).
 
     Args:
-        text: of the backend.
-        host: name of the machine in device names; by default it is made from this machine's processor.
+        text: text form of the backend.
+        host: name of the machine in device names; by default derived from this machine's processor.
 
     Raises:
         InputError: the name, the precision or the batch is unknown, or the backend cannot run here.
@@ -41,7 +41,7 @@ def parse_backend(text: str, host: str = "") -> Backend:
 
 
 def named_backend(text: str, host: str = "") -> Backend:
-    """The backend that a text names, whether or not it can run here."""
+    """Parse the text form of a backend that need not be available here."""
     name, precision, batch, *rest = [*text.split(":"), "", ""][: max(3, text.count(":") + 1)]
     if rest or not name.isidentifier() or not re.fullmatch(r"[1-9][0-9]{0,8}", batch or "1"):
         raise InputError(

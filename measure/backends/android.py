@@ -1,9 +1,9 @@
-"""LiteRT on an Android device behind `adb`: its CPU, its GPU, and what the vendor offers through NNAPI.
+"""LiteRT on an Android device by `adb`: on its CPU, its GPU, and the vendor's accelerators through NNAPI.
 
-The file that is measured is the one that `litert` runs on this host. It is pushed to the device, where benchmark_model
-executes it: once on a known input, whose output is fetched and compared with the numpy reference like that of every
-other backend, then to be timed. LETI measures phones the same way: at least 300 runs, all over again where the standard
-deviation exceeds a tenth of the mean, and on GPU and NPU only what is delegated whole.
+The measured file is the one that `litert` runs on this host. It is pushed to the device, where benchmark_model executes
+it: once on a known input, whose output is fetched and compared with the numpy reference like that of every other
+backend, then for timing. LETI measures phones in the same way: at least 300 runs, which are repeated if the standard
+deviation exceeds a tenth of the mean, and on GPU and NPU only networks that are delegated completely.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ class NotDelegated(RuntimeError):
 
 @dataclass
 class AndroidCPU(LiteRT):
-    """XNNPACK, as LiteRT applies it by itself.
+    """LiteRT with XNNPACK, its default on CPUs.
 
-    A pair of clocks is two processes of benchmark_model one after the other, the network's and the reference's, since
-    phones drift with their heat; each tells the mean of its runs. The device's CPU time is not told and stands as 0.
+    A pair of clocks is two processes of benchmark_model in sequence, for the network and the reference, since phones
+    drift with their temperature; each reports the mean of its runs. CPU time is not reported by the device, and is 0.
 
     Attributes:
-        together: runs in one process: the protocol's pairs (300 by default, as LETI asks of mobile devices) are shared
-            among so few processes, though never fewer than three, since a GPU takes seconds to start.
-        warmup_s: seconds of runs that do not count in each process, for the clock of the processor to go up.
-        threads: of the CPU.
-        cores: a mask as Android's `taskset` takes it, like f0; empty: wherever the system puts them.
+        together: runs per process: the protocol's pairs (300 by default, as LETI requires on mobile devices) are
+            distributed over processes, at least three, since a GPU takes seconds to start.
+        warmup_s: seconds of untimed runs in each process, in which the processor raises its clock.
+        threads: number of CPU threads.
+        cores: mask of cores for Android's `taskset`, like f0; empty: chosen by the system.
     """
 
     timing: Timing = field(default_factory=lambda: Timing(**PROTOCOLS["mobile"], by="wall"))
@@ -57,7 +57,7 @@ class AndroidCPU(LiteRT):
     slow_to_build = True
     remote = True
     delegate: ClassVar[str] = ""
-    """What executes the network instead of the CPU, as benchmark_model calls it."""
+    """benchmark_model's name of the delegate that executes the network; empty for the CPU."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -77,16 +77,16 @@ class AndroidCPU(LiteRT):
         return AndroidSession(self, artefact)
 
     def flags(self) -> dict[str, str | float | bool]:
-        """What benchmark_model is told of the delegate."""
+        """Flags of benchmark_model for the delegate."""
         return {}
 
     def benchmark(self, model: str, runs: int, **flags: str | float | bool) -> Report:
-        """One process of benchmark_model on a file that lies on the device.
+        """Run one process of benchmark_model on a file of the device.
 
         Raises:
-            BenchmarkFailed: it crashed, gave up, or made fewer runs than it was told to.
+            BenchmarkFailed: it crashed, gave up, or made fewer runs than requested.
             NotDelegated: the delegate leaves operators to the CPU.
-            adb.AdbError: the device went away.
+            adb.AdbError: the device was disconnected.
         """
         line = command(
             f"taskset {shlex.quote(self.cores)}" if self.cores else "",
@@ -108,7 +108,7 @@ class AndroidCPU(LiteRT):
         processes = max(3, math.ceil(self.timing.pairs / self.together))
         runs = math.ceil(self.timing.pairs / processes)
         with adb.pushed({"network": session.model, "reference": reference.model}) as folder:
-            before = state()
+            before = thermal_state()
             for rounds in range(1, self.timing.max_rounds + 1):
                 reports = [
                     (self.benchmark(f"{folder}/network", runs), self.benchmark(f"{folder}/reference", runs))
@@ -118,10 +118,10 @@ class AndroidCPU(LiteRT):
                 repeats = Repeats(clocks, np.ones(processes, dtype=bool), rounds, "wall")
                 if repeats.deviation <= self.timing.max_deviation:
                     break
-            return replace(repeats, more={**summary(reports), "device_before": before, "device_after": state()})
+            return replace(repeats, more={**summary(reports), "device_before": before, "device_after": thermal_state()})
 
     def versions(self) -> dict[str, str]:
-        """Of Android, the device, and benchmark_model (what its bytes hash to: old ones tell no version)."""
+        """Versions of Android, of the device, and of benchmark_model (a digest, since old ones report no version)."""
         names = ("ro.product.manufacturer", "ro.product.model", "ro.product.cpu.abi", "ro.build.version.release")
         ran = adb.shell("; ".join(f"getprop {name}" for name in names) + f"; sha256sum {PROGRAM} | cut -c 1-12")
         maker, model, abi, release, digest = [*ran.output.splitlines(), *[""] * 5][:5]
@@ -130,8 +130,10 @@ class AndroidCPU(LiteRT):
 
 @dataclass
 class AndroidGPU(AndroidCPU):
-    """LiteRT's GPU delegate. fp32 allows no loss of precision; fp16 (the same file) and int8 allow it, and GPUs compute
-    int8 files in floating point."""
+    """LiteRT's GPU delegate.
+
+    fp32 permits no loss of precision; fp16 (of the same file) and int8 do. GPUs compute int8 files in floating point.
+    """
 
     runtime = "android_gpu"
     precisions = ("fp32", "fp16", "int8")
@@ -144,7 +146,7 @@ class AndroidGPU(AndroidCPU):
 
 @dataclass
 class AndroidNNAPI(AndroidCPU):
-    """Whatever accelerators the vendor offers through Android's Neural Networks API, without its own CPU."""
+    """The vendor's accelerators through Android's Neural Networks API, without NNAPI's own CPU implementation."""
 
     runtime = "android_nnapi"
     kind = "asic"
@@ -155,8 +157,11 @@ class AndroidNNAPI(AndroidCPU):
 
 
 class AndroidSession:
-    """A .tflite file; every `run` is a process on the device that reads the input from a file and leaves the output in
-    another. What is timed are processes that make many runs (`AndroidCPU.timed`)."""
+    """A session of a .tflite file on the device.
+
+    Every `run` is a process there that reads the input from a file and writes the output to another. Processes that
+    make many runs are timed instead (`AndroidCPU.timed`).
+    """
 
     def __init__(self, backend: AndroidCPU, artefact: Path) -> None:
         self.backend = backend
@@ -186,7 +191,7 @@ class AndroidSession:
         return to_nchw(self.here.dequantise(self.y.reshape(self.here.output["shape"])))
 
     def why(self) -> str:
-        """What the delegate is known to refuse of this file."""
+        """Sentences about the operators of this file that the delegate is known to refuse."""
         from measure.builders.delegates import refused
 
         delegate = self.backend.delegate.lower()
@@ -202,11 +207,11 @@ class AndroidSession:
 
 
 def summary(reports: list[tuple[Report, Report]]) -> dict[str, Any]:
-    """Fields of a journal row: what benchmark_model tells beside the means.
+    """Fields of a journal row: results of benchmark_model besides the means.
 
     Returns:
         init_ms: median over the network's processes; run_deviation: standard deviation of all its runs over their mean
-        (LETI's own criterion); memory_mb; reports: all of all processes, pairs of network and reference.
+        (LETI's criterion); memory_mb; reports: pairs of network and reference, for all processes.
     """
     ours = [network for network, _ in reports]
     mean = np.mean([report.mean_ms for report in ours])
@@ -219,9 +224,11 @@ def summary(reports: list[tuple[Report, Report]]) -> dict[str, Any]:
     }
 
 
-def state() -> Mapping[str, float]:
-    """How warm the device is: the battery's temperature, and Android's thermal status (since Android 10), which is 0 as
-    long as nothing is slowed down. What the device does not tell is left out."""
+def thermal_state() -> Mapping[str, float]:
+    """The battery's temperature, and Android's thermal status (since Android 10), which is 0 without throttling.
+
+    Values that the device does not report are left out.
+    """
     text = adb.shell("dumpsys battery; dumpsys thermalservice").output
     celsius = re.search(r"temperature: (\d+)", text)
     thermal = re.search(r"Thermal Status: (\d+)", text)

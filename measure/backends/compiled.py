@@ -15,7 +15,7 @@ class Compiled(Eager):
 
     runtime = "compiled"
     slow_to_build = True
-    profile = Backend.profile  # inductor's fused loops do not tell their times
+    profile = Backend.profile  # inductor's fused loops are not timed one by one
 
     def lacks(self) -> str:
         from torch._inductor import cpp_builder, exc
@@ -30,7 +30,7 @@ class Compiled(Eager):
         import torch
 
         module, x = self.module(artefact)
-        # Dynamo keeps what it compiled with the code of `forward`, and falls back to eager mode after the eighth module
+        # Dynamo caches compiled code by the code of `forward`, and falls back to eager mode after the eighth module
         # that shares it. A traced module has code of its own.
         session = TorchSession(torch.compile(torch.fx.symbolic_trace(module), fullgraph=True), x)
         session.run()

@@ -54,7 +54,7 @@ class Eager(Backend):
         return {"torch": torch.__version__}
 
     def profile(self, artefact: Path, x: np.ndarray, warmup: int, runs: int) -> list[list[Kernel]]:
-        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # it would tell stderr when it starts and stops
+        os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise it reports its start and stop on stderr
         import torch
         from torch.profiler import ProfilerActivity, profile, record_function
 
@@ -75,8 +75,10 @@ _RUN = "gnomon run"
 
 
 def read_profile(events: Any, device: Any) -> list[list[Kernel]]:
-    """Of each run in torch.profiler's events, what ran on a device: on a GPU kernels and copies, on the CPU the ops
-    that `forward` called, without those that they called in turn."""
+    """The events of torch.profiler on a device, per run.
+
+    On a GPU these are kernels and copies, on the CPU the ops that `forward` called itself.
+    """
     runs = []
     for run in (event for event in events if event.name == _RUN and event.device_type.name == "CPU"):
         start, end = run.time_range.start, run.time_range.end
@@ -96,7 +98,7 @@ def read_profile(events: Any, device: Any) -> list[list[Kernel]]:
 
 
 class TorchSession:
-    """A module whose input lies in one tensor, on any device and in any precision."""
+    """A session of a module with a fixed input tensor, on any device and in any precision."""
 
     def __init__(self, module: Any, x: torch.Tensor) -> None:
         self.module, self.x = module, x

@@ -17,12 +17,14 @@ from measure.silence import quiet
 
 @dataclass
 class LiteRT(Backend):
-    """One thread, XNNPACK. int8 is integer throughout, input and output too, as delegates want it: numbers are
-    quantised in `bind` and dequantised in `fetch`, and `run` holds neither.
+    """LiteRT on one thread with XNNPACK.
+
+    int8 files have integer inputs and outputs too, as delegates require: `bind` quantises and `fetch` dequantises, so
+    that `run` includes neither.
 
     Attributes:
-        calibration: batches that int8 ranges are taken from.
-        converter: let TensorFlow's converter write the file (seconds) instead of writing it directly (milliseconds).
+        calibration: number of batches that determine the ranges of int8.
+        converter: write the file with TensorFlow's converter (seconds) instead of directly (milliseconds).
     """
 
     calibration: int = 4
@@ -70,14 +72,14 @@ class LiteRT(Backend):
 
 @dataclass
 class LiteRTBuiltin(LiteRT):
-    """LiteRT's own kernels, which run what XNNPACK does not take: without any delegate."""
+    """LiteRT's own kernels, without XNNPACK or any other delegate."""
 
     runtime = "litert_builtin"
     kernels = "BUILTIN_WITHOUT_DEFAULT_DELEGATES"
 
 
 class LiteRTSession:
-    """An interpreter of this host; what it knows of input and output serves devices elsewhere too."""
+    """A session of LiteRT's interpreter on this host."""
 
     def __init__(self, interpreter: Any) -> None:
         self.interpreter = interpreter
@@ -93,12 +95,12 @@ class LiteRTSession:
         return to_nchw(self.dequantise(self.interpreter.get_tensor(self.output["index"])))
 
     def quantise(self, x: np.ndarray) -> np.ndarray:
-        """Eight bits where the file takes them."""
+        """Quantise an input if the file's input is int8."""
         affine = _affine(self.input)
         return affine.quantise(x) if affine else x
 
     def dequantise(self, y: np.ndarray) -> np.ndarray:
-        """Real numbers where the file gives eight bits."""
+        """Dequantise an output if the file's output is int8."""
         affine = _affine(self.output)
         return affine.dequantise(y) if affine else y
 

@@ -15,11 +15,13 @@ from measure.base import Backend, Kernel, Session, calibration_inputs
 
 @dataclass
 class OnnxRuntime(Backend):
-    """One thread, all graph optimizations. int8: static QDQ of the pre-processed model (batch norms folded),
-    unsigned activations and signed per-channel weights, calibrated on seeded inputs.
+    """Onnxruntime on one thread with all graph optimizations.
+
+    int8 is static QDQ of the pre-processed model (batch norms folded) with unsigned activations and signed per-channel
+    weights, calibrated on seeded inputs.
 
     Attributes:
-        calibration: batches that int8 ranges are taken from.
+        calibration: number of batches that determine the ranges of int8.
     """
 
     calibration: int = 4
@@ -30,7 +32,7 @@ class OnnxRuntime(Backend):
     symmetric: ClassVar[bool] = False
     """Whether int8 activations are signed, around zero."""
     place: ClassVar[str] = "cpu"
-    """Where input and output lie while the network runs."""
+    """Device of input and output while the network runs."""
 
     def builders(self) -> tuple[str, ...]:
         return ("onnx",) if self.precision == "fp32" else ("onnx", "onnxruntime")
@@ -54,7 +56,7 @@ class OnnxRuntime(Backend):
         return _OrtSession(self.inference_session(artefact), self.place)
 
     def inference_session(self, artefact: Path, profile: Path | None = None) -> Any:
-        """onnxruntime's own session; with `profile`, one that writes its profile to files of that name."""
+        """Onnxruntime's own session; with `profile`, it writes its profile to files with that prefix."""
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -65,7 +67,7 @@ class OnnxRuntime(Backend):
         return onnxruntime.InferenceSession(artefact, options, providers=self.providers())
 
     def providers(self) -> list[Any]:
-        """Execution providers, in the order in which they may take nodes."""
+        """Execution providers, in order of preference."""
         return ["CPUExecutionProvider"]
 
     def versions(self) -> dict[str, str]:
@@ -95,7 +97,7 @@ def read_profile(events: list[dict[str, Any]]) -> list[list[Kernel]]:
 
 
 class _OrtSession:
-    """Input and output live where the network runs; `bind` and `fetch` copy, `run` does not."""
+    """A session whose input and output are on the network's device; `bind` and `fetch` copy, `run` does not."""
 
     def __init__(self, session: Any, place: str) -> None:
         from onnxruntime import OrtValue

@@ -11,7 +11,7 @@ from measure.backends.ort import OnnxRuntime
 
 @dataclass
 class OrtCuda(OnnxRuntime):
-    """Input and output stay on the first GPU; what the provider lacks, the CPU runs. fp32 means no TF32."""
+    """Input and output stay on the first GPU; unsupported ops run on the CPU. fp32 excludes TF32."""
 
     runtime = "ort_cuda"
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "fp16")
@@ -34,8 +34,8 @@ class OrtCuda(OnnxRuntime):
 
     def inference_session(self, artefact: Path, profile: Path | None = None) -> Any:
         session = super().inference_session(artefact, profile)
-        if self.provider not in session.get_providers():  # it would run on the CPU, and only a log would say so
-            raise RuntimeError(f"onnxruntime could not start its {self.provider}; its own log says why.")
+        if self.provider not in session.get_providers():  # it would run on the CPU, with no more than a log entry
+            raise RuntimeError(f"onnxruntime could not start its {self.provider}; its own log has the reason.")
         return session
 
     def providers(self) -> list[Any]:
@@ -44,8 +44,10 @@ class OrtCuda(OnnxRuntime):
 
 @dataclass
 class OrtTensorRt(OrtCuda):
-    """Engines are built when the session is created, so its `init` takes seconds to minutes. TensorRT takes TF32 for
-    fp32 on GPUs that have it, unless NVIDIA_TF32_OVERRIDE=0 is set."""
+    """TensorRT's provider, which builds engines when the session is created: `init` takes seconds to minutes.
+
+    TensorRT uses TF32 for fp32 on GPUs that have it, unless NVIDIA_TF32_OVERRIDE=0 is set.
+    """
 
     runtime = "ort_tensorrt"
     precisions = ("fp32", "fp16", "int8")

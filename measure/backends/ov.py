@@ -16,11 +16,13 @@ from measure.base import Backend, Kernel, Session, calibration_inputs
 
 @dataclass
 class OpenVino(Backend):
-    """One thread, one stream, the hint for latency, and the precision said: left alone, OpenVINO computes fp32 files
-    in bf16 wherever the processor can. int8: nncf's post-training quantisation, calibrated on seeded inputs.
+    """OpenVINO on one thread and one stream, with the hint for latency and an explicit precision.
+
+    By default OpenVINO computes fp32 files in bf16 if the processor can. int8 is nncf's post-training quantisation,
+    calibrated on seeded inputs.
 
     Attributes:
-        calibration: batches that int8 ranges are taken from.
+        calibration: number of batches that determine the ranges of int8.
     """
 
     calibration: int = 4
@@ -53,7 +55,7 @@ class OpenVino(Backend):
         import logging
         import os
 
-        # else it forks a process that tells its maker, in the middle of measuring
+        # otherwise it forks a process that sends telemetry, during measurements
         os.environ.setdefault("NNCF_CI", "1")
         import nncf
         import openvino
@@ -78,7 +80,7 @@ class OpenVino(Backend):
     def _compiled(self, artefact: Path, **options: Any) -> Any:
         import openvino
 
-        precision = "bf16" if self.precision == "bf16" else "f32"  # of what int8 leaves over, too
+        precision = "bf16" if self.precision == "bf16" else "f32"  # also of ops that int8 does not cover
         fixed = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
         return openvino.Core().compile_model(artefact, "CPU", {**fixed, "PERFORMANCE_HINT": "LATENCY", **options})
 
@@ -91,23 +93,23 @@ class OpenVino(Backend):
         def means(count: int = 4) -> list[Kernel]:
             session = _OvSession(self._compiled(artefact, PERF_COUNT=True))
             session.bind(x)
-            told = []
+            counters = []
             for number in (warmup, count):
                 for _ in range(number):
                     session.run()
-                told.append(session.request.profiling_info)
-            before, after = told
+                counters.append(session.request.profiling_info)
+            before, after = counters
             return mean_kernels(before, after, warmup, count)
 
         return [means() for _ in range(max(1, runs // 4))]
 
 
 def mean_kernels(before: list[Any], after: list[Any], warmup: int, runs: int) -> list[Kernel]:
-    """Mean times of `runs` runs after `warmup` others, from OpenVINO's counters after either.
+    """Mean times of `runs` runs after `warmup` others, from OpenVINO's counters after the warm-up and after the runs.
 
-    A counter tells the mean over all runs since the model was compiled, the slow first ones too, in whole microseconds,
-    so that only few runs can be told apart from those before. Nothing tells when a kernel starts: each is put where the
-    one before it ended.
+    A counter is the mean over all runs since the model was compiled, including the slow first ones, in whole
+    microseconds, so that only a small number of runs can be separated from earlier ones. Starts of kernels are not
+    reported: each is set to the end of the kernel before.
     """
     kernels, start = [], 0.0
     for old, new in zip(before, after, strict=True):

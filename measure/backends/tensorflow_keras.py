@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Keras(Backend):
-    """One thread; the model as one compiled graph (a concrete `tf.function`), channels last."""
+    """Keras on one thread; the model is one compiled graph (a concrete `tf.function`), channels last."""
 
     runtime = "keras"
     packages = ("tensorflow", "keras")
@@ -79,6 +79,6 @@ class _KerasSession:
         return to_nchw(self.y.numpy())
 
     def _wait(self) -> None:
-        """A GPU's kernels are only queued when a call returns."""
+        """Wait for a GPU, whose kernels are only queued when a call returns."""
         if self.place == "GPU":
             self.tf.test.experimental.sync_devices()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Cuda(Eager):
-    """Eager mode on the current GPU; input and output stay there while the network runs. fp32 means no TF32."""
+    """Eager mode on the current GPU, where input and output stay. fp32 excludes TF32."""
 
     runtime = "cuda"
     precisions = ("fp32", "fp16", "bf16")
@@ -53,7 +53,7 @@ class Cuda(Eager):
 
 @dataclass
 class CudaGraphs(Cuda):
-    """All kernels of the network, captured once by `load` and started together."""
+    """CUDA graphs: all kernels of the network are captured once by `load` and started together."""
 
     runtime = "cuda_graphs"
 
@@ -76,7 +76,7 @@ class _CudaSession(TorchSession):
 
 
 class _GraphSession(_CudaSession):
-    """The buffers of a graph are fixed: `bind` writes into its input, `fetch` reads its output."""
+    """A session of a graph with fixed buffers: `bind` writes its input, `fetch` reads its output."""
 
     def __init__(self, module: Any, x: torch.Tensor) -> None:
         import torch

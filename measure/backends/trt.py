@@ -16,8 +16,11 @@ from measure.timing import clock
 
 @dataclass
 class TensorRt(OnnxRuntime):
-    """TensorRT 10, strongly typed: the precision stands in the ONNX file (fp16 by conversion, int8 by explicit QDQ) and
-    the builder keeps to it; fp32 means no TF32. Buffers and the stream are torch's."""
+    """TensorRT 10 with strongly typed networks.
+
+    The precision is that of the ONNX file (fp16 by conversion, int8 by explicit QDQ); fp32 excludes TF32. Buffers and
+    the stream are torch's.
+    """
 
     runtime = "tensorrt"
     precisions = ("fp32", "fp16", "int8")
@@ -25,7 +28,7 @@ class TensorRt(OnnxRuntime):
     packages = ("tensorrt", "torch", "onnx", "onnxruntime")
     symmetric = True
     slow_to_build = True
-    builds_apart = True
+    builds_in_child = True
     bound = "an engine runs only on the kind of GPU that it was built on"
 
     def builders(self) -> tuple[str, ...]:
@@ -49,7 +52,7 @@ class TensorRt(OnnxRuntime):
         config.clear_flag(trt.BuilderFlag.TF32)
         engine = builder.build_serialized_network(definition, config)
         if engine is None:
-            raise RuntimeError("TensorRT built no engine; its own log says why.")
+            raise RuntimeError("TensorRT built no engine; its own log has the reason.")
         path = folder / "model.engine"
         path.write_bytes(engine)
         return path
@@ -92,7 +95,7 @@ class _TrtSession:
 
     def run(self) -> None:
         if not self.context.execute_async_v3(self.stream.cuda_stream):
-            raise RuntimeError("TensorRT could not run its engine; its own log says why.")
+            raise RuntimeError("TensorRT could not run its engine; its own log has the reason.")
         self.stream.synchronize()
 
     def fetch(self) -> np.ndarray:

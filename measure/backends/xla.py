@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Jax(Backend):
-    """One thread. The artefact is StableHLO with the weights in it; `load` compiles it, which takes a second."""
+    """JAX on one thread. The artefact is StableHLO with its weights; `load` compiles it, which takes a second."""
 
     runtime = "jax"
     packages = ("jax",)
@@ -43,7 +43,7 @@ class Jax(Backend):
 
 
 def _jax() -> ModuleType:
-    """JAX, told to use one thread."""
+    """JAX, restricted to one thread."""
     one_xla_thread()
     import jax
     import jax.export
@@ -58,7 +58,7 @@ class _JaxSession:
     def bind(self, x: np.ndarray) -> None:
         import jax.numpy as jnp
 
-        self.x = jnp.array(x, copy=True).block_until_ready()  # what is merely put there may share the caller's memory
+        self.x = jnp.array(x, copy=True).block_until_ready()  # without a copy it may share the caller's memory
 
     def run(self) -> None:
         self.y = self.compiled(self.x).block_until_ready()

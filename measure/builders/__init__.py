@@ -1,1 +1,1 @@
-"""From a shaped `Network` to something that a runtime executes; one file a target."""
+"""Builders of files and modules that runtimes execute, from a `Network`; one module per target."""

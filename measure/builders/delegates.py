@@ -1,15 +1,15 @@
-"""Which operators of a .tflite file a delegate would refuse: LETI measures only networks that are delegated whole.
+"""Operators of a .tflite file that a delegate would refuse; LETI measures only networks that are delegated completely.
 
 Sources, read on 20 November 2026, both of the repository tensorflow/tensorflow:
 
-- gpu: tensorflow/lite/tools/versioning/gpu_compatibility.cc at commit 03a5e4e19a9c, what the GPU delegate itself asks
-  before it takes an operator; int8 files are taken too, and computed in floating point (lite/g3doc/performance/gpu.md).
-- nnapi: tensorflow/lite/delegates/nnapi/nnapi_delegate.cc at commit 002e5f47fa2e, `Validate`: what may be handed to
-  Android's Neural Networks API, by API level. 27 to 30 are NNAPI's versions 1.0 to 1.3; later levels added none of
-  these operators. The vendor's driver may refuse more than that, which only the device tells.
+- gpu: tensorflow/lite/tools/versioning/gpu_compatibility.cc at commit 03a5e4e19a9c, the checks of the
+  GPU delegate itself; int8 files are accepted, and computed in floating point (lite/g3doc/performance/gpu.md).
+- nnapi: tensorflow/lite/delegates/nnapi/nnapi_delegate.cc at commit 002e5f47fa2e, `Validate`: operators
+  that are passed to Android's Neural Networks API, by API level. 27 to 30 are NNAPI's versions 1.0 to 1.3; later
+  levels added none of these operators. The vendor's driver may refuse more, which only the device reports.
 
-The tables hold what image classifiers consist of; an operator that is not in them is refused. The analyzers in the pip
-packages of TensorFlow 2.21 and LiteRT 2.3 are no help: they call every file compatible, one with ROUND in it too.
+The tables contain the operators of image classifiers; others are refused. The analyzers in the pip packages of
+TensorFlow 2.21 and LiteRT 2.3 cannot be used: they call every file compatible, even with the operator ROUND.
 """
 
 from __future__ import annotations
@@ -109,13 +109,13 @@ _NNAPI = {
     "REDUCE_MIN REDUCE_PROD RESIZE_NEAREST_NEIGHBOR RSQRT SIN SLICE SPLIT SQRT SUM TILE TRANSPOSE_CONV",
     30: "ELU FILL PACK",
 }
-"""API level -> the operators that came with it."""
+"""Operators by the API level that introduced them."""
 _NNAPI_VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 5, "RESHAPE": 1, "SUB": 3, "DIV": 1}
-"""The highest version of an operator that is handed over; 2 where nothing else is said."""
+"""The highest version of an operator that is passed to NNAPI, if it is not 2."""
 
 
 def refused(path: Path, delegate: str) -> list[str]:
-    """One sentence for every operator of a file that a delegate would leave to the CPU; none: it is delegated whole.
+    """One sentence per operator of a file that a delegate would leave to the CPU; empty if it is delegated completely.
 
     Raises:
         InputError: there is no such file or delegate.
@@ -127,7 +127,7 @@ def refused(path: Path, delegate: str) -> list[str]:
         reasons = _gpu(op) if delegate == "gpu" else _nnapi(op, int(delegate.removeprefix("nnapi")))
         try:
             reason = next(reasons, None)
-        except (IndexError, AttributeError, TypeError):  # the file leaves out what such an operator has
+        except (IndexError, AttributeError, TypeError):  # required fields are missing in the file
             reason = "its inputs or options are not complete"
         if reason:
             sentences.append(f"{delegate} refuses operator {number}, {op.name}: {reason}.")
@@ -163,8 +163,8 @@ def _gpu(op: Operator) -> Iterator[str]:
         yield f"it pads tensors of three or four axes, not {shapes[1][0]}"
     if op.name == "MIRROR_PAD" and op.options.mode != 0:
         yield "it mirrors without the border only"
-    one = "AVERAGE_POOL_2D MAX_POOL_2D MEAN RESHAPE TRANSPOSE PAD PADV2 HARD_SWISH LOGISTIC TANH QUANTIZE"
-    if op.name in one.split() and running != 1:
+    unary = "AVERAGE_POOL_2D MAX_POOL_2D MEAN RESHAPE TRANSPOSE PAD PADV2 HARD_SWISH LOGISTIC TANH QUANTIZE"
+    if op.name in unary.split() and running != 1:
         yield f"it takes one computed input, not {running}"
 
 
@@ -180,8 +180,8 @@ def _nnapi(op: Operator, level: int) -> Iterator[str]:
     elif level < since[op.name]:
         yield f"it came with API level {since[op.name]}"
     if op.version > (most := _NNAPI_VERSIONS.get(op.name, 2)):
-        told = ", as groups of channels need" if op.name == "CONV_2D" and op.version == 6 else ""
-        yield f"it is handed over up to version {most}, not {op.version}{told}"
+        reason = ", which groups of channels need" if op.name == "CONV_2D" and op.version == 6 else ""
+        yield f"it is passed on up to version {most}, not {op.version}{reason}"
     weighted = op.name in ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
     if level < 29 and int8 and (weighted or op.name in ("MEAN", "PAD", "TANH", "SUB")):
         yield "int8 came with API level 29"

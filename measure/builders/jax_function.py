@@ -18,7 +18,7 @@ from measure.builders.weights import BN_EPSILON
 
 
 def build_jax(network: Network, weights: Weights) -> Callable[[jax.Array], jax.Array]:
-    """Batch [batch, channels, height, width] to output; the weights are constants in it, so XLA may fold them."""
+    """A function of a batch [batch, channels, height, width]; weights are constants in it, which XLA may fold."""
     inputs = network.sources()
 
     def forward(x: jax.Array) -> jax.Array:

@@ -46,7 +46,7 @@ _NAME = {True: "same", False: "valid"}
 
 
 def tensorflow() -> ModuleType:
-    """TensorFlow, silent and with one thread, which it only takes before it first computes."""
+    """TensorFlow, silenced and restricted to one thread, which is possible only before its first computation."""
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "jax" not in sys.modules:
@@ -65,9 +65,9 @@ def tensorflow() -> ModuleType:
 
 
 def build_keras(network: Network, weights: Weights, batch: int = 1) -> keras.Model:
-    """The functional model, fixed batch: [batch, height, width, channels] in and out, or [batch, features].
+    """The functional model with a fixed batch: [batch, height, width, channels] in and out, or [batch, features].
 
-    Batch norms are layers of their own. Ops that never reach the output are no part of a functional model.
+    Batch norms are separate layers. Ops that never reach the output are left out.
     """
     tensorflow()
     import keras
@@ -86,7 +86,7 @@ def build_keras(network: Network, weights: Weights, batch: int = 1) -> keras.Mod
 
 
 def _apply(op: Op, operands: list[Any], in_shape: tuple[int, ...], w: dict, lowest: bool) -> Any:
-    """What an op makes of its inputs; `lowest`: a maximum is to be padded with the lowest number."""
+    """Apply an op to its inputs; with `lowest`, a maximum is padded with the lowest number."""
     import keras
 
     x, layers = operands[0], keras.layers
@@ -151,11 +151,11 @@ def _conv(op: Op, x: Any, in_shape: tuple[int, ...], w: dict) -> Any:
     x = x if same else _pad(x, sides)
     bias = [w["bias"]] if "bias" in w else []
     if is_depthwise(op, in_shape[0]) and stride[0] == stride[1]:
-        each = a["shape"][0] // in_shape[0]
+        multiplier = a["shape"][0] // in_shape[0]
         depthwise = keras.layers.DepthwiseConv2D(
-            pair(a["kernel"]), depth_multiplier=each, depthwise_initializer="zeros", **window
+            pair(a["kernel"]), depth_multiplier=multiplier, depthwise_initializer="zeros", **window
         )
-        return _with(depthwise, x, [kernel.reshape(*kernel.shape[:2], in_shape[0], each), *bias])
+        return _with(depthwise, x, [kernel.reshape(*kernel.shape[:2], in_shape[0], multiplier), *bias])
     layer = keras.layers.Conv2D(
         a["shape"][0], pair(a["kernel"]), groups=a.get("groups", 1), kernel_initializer="zeros", **window
     )
@@ -163,7 +163,7 @@ def _conv(op: Op, x: Any, in_shape: tuple[int, ...], w: dict) -> Any:
 
 
 def _pool(op: Op, x: Any, in_shape: tuple[int, ...], lowest: bool) -> Any:
-    """A mean leaves its padding out under SAME as the network's does; a maximum is padded with what it never picks."""
+    """Apply a pooling: SAME means exclude padding, like the network's; maxima are padded with the lowest number."""
     import keras
 
     refuse_dilated_pool(op)

@@ -1,7 +1,7 @@
-"""What builders for runtimes with channels last (TensorFlow, TFLite) share: geometry, order, constants.
+"""Shared parts of builders for runtimes with channels last (TensorFlow, TFLite): geometry, order, constants.
 
-Shaped networks have channels first. Nothing is transposed at run time: weights are stored in the runtime's order once,
-inputs and outputs change their order outside of what is timed.
+Networks have channels first. Nothing is transposed at run time: weights are stored in the runtime's order, and inputs
+and outputs are transposed outside of the timed runs.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from datasets.records import InputError, Op
 from measure.builders.numpy_reference import evaluate
 
 LOWEST = np.finfo(np.float32).min
-"""What a maximum never picks."""
+"""The padding of a maximum, which it never selects."""
 Sides = tuple[int, int, int, int]
-"""Top, left, bottom, right."""
+"""Padding at top, left, bottom and right."""
 
 
 def to_nhwc(x: np.ndarray) -> np.ndarray:
-    """[batch, channels, height, width] with its channels last; [batch, features] as it is."""
+    """Move the channels of [batch, channels, height, width] last; [batch, features] is unchanged."""
     return np.ascontiguousarray(x.transpose(0, 2, 3, 1)) if x.ndim == 4 else x
 
 
@@ -33,7 +33,7 @@ def to_nchw(y: np.ndarray) -> np.ndarray:
 
 
 def shape_nhwc(op: Op, batch: int) -> tuple[int, ...]:
-    """An op's output shape with the batch, channels last."""
+    """Output shape of an op with the batch, channels last."""
     first, *rest = op.attrs["shape"]
     return (batch, *rest, first)
 
@@ -46,9 +46,9 @@ def dense_weight(weight: np.ndarray, in_shape: tuple[int, ...]) -> np.ndarray:
 
 
 def padding(op: Op, in_shape: tuple[int, ...]) -> tuple[bool, Sides]:
-    """Whether the padding of a window is what SAME stands for, and what it is, less what lies behind the last window.
+    """Whether a window's padding equals SAME, and the padding without what lies beyond the last window.
 
-    SAME makes ceil(size / stride) windows and pads half before and half after, the odd one after.
+    SAME has ceil(size / stride) windows and pads half before and half after, the odd pixel after.
     """
     sizes, kernels = in_shape[1:], pair(op.attrs["kernel"])
     strides, dilations = pair(op.attrs.get("stride", 1)), pair(op.attrs.get("dilation", 1))
@@ -64,7 +64,7 @@ def padding(op: Op, in_shape: tuple[int, ...]) -> tuple[bool, Sides]:
 
 
 def window_share(op: Op, in_shape: tuple[int, ...]) -> np.ndarray:
-    """Kernel area / pixels of the image under it [1, height, width, 1]: what makes a mean over padding one without."""
+    """Kernel area / pixels of the image under it [1, height, width, 1]: the factor that excludes padding in means."""
     _, (top, left, bottom, right) = padding(op, in_shape)
     image = np.pad(np.ones((1, 1, *in_shape[1:]), np.float32), ((0, 0), (0, 0), (top, bottom), (left, right)))
     pool = Op("avg_pool", {**op.attrs, "pad": 0, "include_pad": 1})
@@ -73,13 +73,15 @@ def window_share(op: Op, in_shape: tuple[int, ...]) -> np.ndarray:
 
 
 def is_depthwise(op: Op, in_channels: int) -> bool:
-    """Whether every input channel has filters of its own."""
+    """Whether every input channel has its own filters."""
     return op.attrs.get("groups", 1) == in_channels > 1
 
 
 def lowest_padded(network: Network) -> set[int]:
-    """The maxima that have to be padded with the lowest number: SAME does not do it, and zeros do only where the input
-    is known not to fall below zero."""
+    """The maxima that have to be padded with the lowest number.
+
+    Those are maxima without SAME padding, except where the input is never negative, so that zeros serve as well.
+    """
     low: set[int] = set()
     found: set[int] = set()
     for node, (op, sources) in enumerate(zip(network.ops, network.sources(), strict=True)):
@@ -106,29 +108,32 @@ def lowest_padded(network: Network) -> set[int]:
 
 
 def refuse_dilated_pool(op: Op) -> None:
-    """TensorFlow's and TFLite's maximum has no dilation."""
+    """Refuse a pooling with dilation, which TensorFlow and TFLite do not have."""
     if pair(op.attrs.get("dilation", 1)) != (1, 1):
         raise InputError("TensorFlow and TFLite have no pooling with dilation; run this network with ort or eager.")
 
 
 def merged_inputs(network: Network, fixed: dict[int, np.ndarray]) -> list[list[int]]:
-    """The sources of every op where what every converter leaves out is passed over: sums with a zero among the
-    `fixed`, and twins, ops without weights that do the same to the same (two branches that begin with a relu, say)."""
+    """The sources of every op, with the simplifications of every converter.
+
+    Sums with a zero among the `fixed` are replaced by the other term, and duplicates, equal ops without weights on
+    equal inputs (such as two branches that begin with a relu), are merged.
+    """
     zeros = {node for node, value in fixed.items() if not value.any()}
     first: dict[Any, int] = {}
-    same: list[int] = []
+    representative: list[int] = []
     merged = []
     for node, (op, sources) in enumerate(zip(network.ops, network.sources(), strict=True)):
-        merged.append([same[source] for source in sources])
-        twins = op.kind not in ("input", "conv", "bn", "dense")
-        key = (op.kind, *merged[node], str(sorted(op.attrs.items()))) if twins else node
+        merged.append([representative[source] for source in sources])
+        mergeable = op.kind not in ("input", "conv", "bn", "dense")
+        key = (op.kind, *merged[node], str(sorted(op.attrs.items()))) if mergeable else node
         terms = [source for source in merged[node] if source not in zeros]
-        same.append(terms[0] if op.kind == "add" and len(terms) == 1 else first.setdefault(key, node))
+        representative.append(terms[0] if op.kind == "add" and len(terms) == 1 else first.setdefault(key, node))
     return merged
 
 
 def live_nodes(inputs: list[list[int]]) -> set[int]:
-    """The nodes whose output reaches the last one's; no exporter keeps the others."""
+    """The nodes whose output reaches the last node; exporters leave out all others."""
     live = {len(inputs) - 1}
     for node in reversed(range(len(inputs))):
         if node in live:
@@ -137,10 +142,10 @@ def live_nodes(inputs: list[list[int]]) -> set[int]:
 
 
 def constants(network: Network, weights: Weights, batch: int) -> dict[int, np.ndarray]:
-    """Values [batch, ...], channels first, of the nodes that do not depend on the input, as every converter folds them.
+    """Values [batch, ...], channels first, of nodes that do not depend on the input; every converter folds them.
 
     Raises:
-        InputError: the output is one of them, so there is nothing to run.
+        InputError: the output is one of them, so that there is nothing to run.
     """
     fixed: set[int] = set()
     for node, (op, sources) in enumerate(zip(network.ops, network.sources(), strict=True)):

@@ -1,4 +1,4 @@
-"""What a shaped network must compute, in plain numpy: the yardstick for every builder and runtime."""
+"""The reference implementation of a network's output in numpy, for all builders and runtimes."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from measure.builders.weights import BN_EPSILON
 
 
 def evaluate(
-    network: Network, weights: Weights, x: np.ndarray, see: Callable[[int, np.ndarray], None] | None = None
+    network: Network, weights: Weights, x: np.ndarray, observe: Callable[[int, np.ndarray], None] | None = None
 ) -> np.ndarray:
-    """The network's output for a batch `x` [batch, channels, height, width], fp32; `see` is shown every node's."""
+    """The network's output for a batch `x` [batch, channels, height, width], fp32.
+
+    `observe` is called with every node and its output.
+    """
     values: list[np.ndarray] = []
     last_use = {source: target for source, target, _ in sorted(network.edges, key=lambda edge: edge[1])}
     for node, (op, sources) in enumerate(zip(network.ops, network.sources(), strict=True)):
         inputs = [x] if op.kind == "input" else [values[source] for source in sources]
         values.append(_compute(op, inputs, weights.get(node, {}), len(x)))
-        if see is not None:
-            see(node, values[node])
+        if observe is not None:
+            observe(node, values[node])
         for source in sources:
             if last_use[source] == node:
                 values[source] = np.empty(0)
@@ -92,7 +95,7 @@ def _windows(x: np.ndarray, op: Op, fill: float = 0.0) -> np.ndarray:
 
 def _conv(x: np.ndarray, w: dict[str, np.ndarray], op: Op) -> np.ndarray:
     groups, out = op.attrs.get("groups", 1), op.attrs["shape"][0]
-    windows = _windows(x, op).transpose(0, 2, 3, 1, 4, 5)  # channels and kernel last: one product a group
+    windows = _windows(x, op).transpose(0, 2, 3, 1, 4, 5)  # channels and kernel last: one product per group
     batch, height, width = windows.shape[:3]
     columns = windows.reshape(batch * height * width, groups, -1).swapaxes(0, 1)
     kernels = w["weight"].reshape(groups, out // groups, -1)

@@ -16,7 +16,7 @@ from datasets.records import InputError
 from measure.builders.weights import BN_EPSILON
 
 OPSET = 17
-IR_VERSION = 9  # what opset 17 came with: older runtimes read it too
+IR_VERSION = 9  # the one of opset 17, which older runtimes read too
 _POINTWISE = {
     "relu": "Relu",
     "hswish": "HardSwish",
@@ -28,7 +28,7 @@ _POINTWISE = {
 
 
 def build_onnx(network: Network, weights: Weights, batch: int = 1) -> onnx.ModelProto:
-    """The model, fixed batch; ops that never reach the output are left out, as every exporter leaves them out."""
+    """The model with a fixed batch; ops that never reach the output are left out, as by every exporter."""
     inputs = network.sources()
     needed = {len(network.ops) - 1}
     for node in reversed(range(len(network.ops))):
@@ -112,7 +112,7 @@ def build_onnx(network: Network, weights: Weights, batch: int = 1) -> onnx.Model
 
 def _window(attrs: Mapping[str, Any]) -> dict[str, list[int]]:
     stride, dilation = pair(attrs.get("stride", 1)), pair(attrs.get("dilation", 1))
-    told = {"kernel_shape": pair(attrs["kernel"]), "strides": stride, "pads": pads(attrs.get("pad", 0))}
-    return {name: list(value) for name, value in told.items()} | (
+    window = {"kernel_shape": pair(attrs["kernel"]), "strides": stride, "pads": pads(attrs.get("pad", 0))}
+    return {name: list(value) for name, value in window.items()} | (
         {"dilations": list(dilation)} if dilation != (1, 1) else {}
     )

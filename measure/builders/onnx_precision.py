@@ -14,10 +14,10 @@ def quantise(path: Path, folder: Path, inputs: Sequence[np.ndarray], symmetric: 
 
     Args:
         path: a model with one input.
-        folder: where the new one goes.
-        inputs: batches that activation ranges are taken from.
-        symmetric: as TensorRT wants it: signed activations around zero, a QDQ pair at the weights, biases left alone.
-            Otherwise activations are unsigned, which is fastest on x86.
+        folder: folder of the new model.
+        inputs: batches that determine the ranges of activations.
+        symmetric: the form that TensorRT requires: signed activations around zero, a QDQ pair at the weights, biases
+            not quantised. Otherwise activations are unsigned, which is fastest on x86.
     """
     import onnx
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -34,7 +34,7 @@ def quantise(path: Path, folder: Path, inputs: Sequence[np.ndarray], symmetric: 
             return None if x is None else {name: x}
 
     prepared, quantised = folder / "prepared.onnx", folder / "int8.onnx"
-    logging.disable(logging.WARNING)  # it asks for the pre-processing that has just been done
+    logging.disable(logging.WARNING)  # it recommends the pre-processing that was just done
     try:
         quant_pre_process(path, prepared, skip_symbolic_shape=True)
         quantize_static(

@@ -1,4 +1,4 @@
-"""A network with its weights as the files that others load: PyTorch's, ONNX and TFLite, all of them checked."""
+"""Saves a network with its weights for use elsewhere: as PyTorch, ONNX and TFLite files, each of them checked."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NAMES = ("network.pt2", "network.onnx", "network.tflite")
 
 
 def save_network(network: Network, weights: Weights, folder: Path) -> list[Path]:
-    """Write `NAMES` into a folder, the last one only where LiteRT is installed.
+    """Write the files `NAMES` into a folder, the last one only if LiteRT is installed.
 
-    network.pt2 is what `torch.export` writes: `torch.export.load(path).module()` is an ordinary module for batches of
-    any size, and needs nothing of this project. The other two are for one image.
+    network.pt2 is written by `torch.export`: `torch.export.load(path).module()` is an ordinary module for batches of
+    any size, independent of this project. The other two files are for one image.
 
     Raises:
-        WrongOutput: a file does not compute what the network does.
+        WrongOutput: the output of a file differs from the network's.
     """
     from measure.backends.litert import LiteRT
     from measure.backends.ort import OnnxRuntime
@@ -32,7 +32,7 @@ def save_network(network: Network, weights: Weights, folder: Path) -> list[Path]
     expected = expected_output(model, x)
     with TemporaryDirectory() as made:
         files = [_save_torch(network, weights, Path(made) / NAMES[0])]
-        for backend in (one for one in (OnnxRuntime(), LiteRT()) if not one.unavailable()):
+        for backend in (runtime for runtime in (OnnxRuntime(), LiteRT()) if not runtime.unavailable()):
             files.append(backend.build(model, Path(made)))
             session = backend.load(files[-1])
             session.bind(x)

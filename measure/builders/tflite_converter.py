@@ -1,4 +1,4 @@
-"""A shaped network as a .tflite file by way of TensorFlow's own converter, as LETI does it (section 1.2)."""
+"""A network as a .tflite file by TensorFlow's own converter, as in LETI (section 1.2)."""
 
 from __future__ import annotations
 
@@ -15,8 +15,10 @@ from measure.silence import quiet
 
 
 def convert_tflite(network: Network, weights: Weights, batch: int = 1, calibration: Sequence[np.ndarray] = ()) -> bytes:
-    """The file's bytes, fixed batch, channels last; full-integer int8, input and output too, where `calibration`
-    holds input batches (TensorFlow's "representative data set").
+    """The bytes of the file, with a fixed batch and channels last.
+
+    Full-integer int8, including input and output, if there are input batches for `calibration` (TensorFlow's
+    "representative data set").
 
     Raises:
         InputError: an int8 network pads a maximum with the lowest number, which would become the range of its input.

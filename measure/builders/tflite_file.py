@@ -1,7 +1,7 @@
-"""A .tflite file, tensor by tensor and operator by operator, without TensorFlow: its flatbuffer schema is all it takes.
+"""Reads and writes .tflite files by their flatbuffer schema, without TensorFlow.
 
-Eight bits are as in TensorFlow's quantisation specification: activations int8 with one scale and zero point, weights
-int8 with one scale an output channel and no zero point, biases int32 on the product of both scales.
+Int8 follows TensorFlow's quantisation specification: activations int8 with one scale and zero point, weights
+int8 with one scale per output channel and no zero point, biases int32 with the product of the two scales.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """A tensor of the file: its number, its shape with the batch, its quantisation unless it is fp32."""
+    """A tensor of the file: its index, its shape with the batch, and its quantisation (None for fp32)."""
 
     index: int
     shape: tuple[int, ...]
@@ -46,16 +46,16 @@ class TFLiteFile:
         self.buffers: list[schema.BufferT] = [schema.BufferT()]  # the first is empty by convention
 
     def activation(self, shape: tuple[int, ...], affine: Affine | None = None) -> Tensor:
-        """What an operator computes, or the input."""
+        """Add the output of an operator, or the input."""
         return Tensor(self._tensor(shape, np.dtype(np.int8 if affine else np.float32), 0, affine), shape, affine)
 
     def constant(self, value: np.ndarray, affine: Affine | None = None) -> Tensor:
-        """Numbers in the file: as they are, or real ones that are quantised here."""
+        """Add constant numbers, quantised if `affine` is given."""
         value = np.ascontiguousarray(affine.quantise(value) if affine else value)
         return Tensor(self._stored(value, affine), value.shape, affine)
 
     def weight(self, value: np.ndarray, axis: int) -> tuple[Tensor, np.ndarray]:
-        """An int8 weight with a scale for every index of `axis` (-127 to 127), and the scales."""
+        """Add an int8 weight (-127 to 127) with a scale per index of `axis`; returns it and the scales."""
         others = tuple(i for i in range(value.ndim) if i != axis)
         scales = np.abs(value).max(others) / np.float32(127)
         scales = np.where(scales > 0, scales, np.float32(1)).astype(np.float32)
@@ -63,7 +63,7 @@ class TFLiteFile:
         return Tensor(self._stored(q, scales, axis), q.shape), scales
 
     def bias(self, value: np.ndarray, scales: np.ndarray) -> Tensor:
-        """An int32 bias on these scales."""
+        """Add an int32 bias with the given scales."""
         q = np.clip(np.round(value / scales.astype(np.float64)), -(2**31), 2**31 - 1).astype(np.int32)
         return Tensor(self._stored(q, scales), q.shape)
 
@@ -104,20 +104,20 @@ class TFLiteFile:
         quantisation: Affine | np.ndarray | None,
         axis: int = 0,
     ) -> int:
-        told = None
+        parameters = None
         if isinstance(quantisation, Affine):
-            told = schema.QuantizationParametersT(scale=[quantisation.scale], zeroPoint=[quantisation.zero_point])
+            parameters = schema.QuantizationParametersT(scale=[quantisation.scale], zeroPoint=[quantisation.zero_point])
         elif quantisation is not None:
-            told = schema.QuantizationParametersT(
+            parameters = schema.QuantizationParametersT(
                 scale=quantisation, zeroPoint=np.zeros(len(quantisation), np.int64), quantizedDimension=axis
             )
         name = f"t{len(self.tensors)}"
-        self.tensors.append(schema.TensorT(list(shape), _TYPES[dtype], buffer, name, told))
+        self.tensors.append(schema.TensorT(list(shape), _TYPES[dtype], buffer, name, parameters))
         return len(self.tensors) - 1
 
 
 class _Buffer(schema.BufferT):
-    """Numbers aligned to 16 bytes, which the schema asks for and its generated code does not do."""
+    """Numbers aligned to 16 bytes, as the schema requires; its generated code does not align them."""
 
     def __init__(self, value: np.ndarray) -> None:
         super().__init__()
@@ -136,7 +136,7 @@ class _Buffer(schema.BufferT):
 
 @dataclass(frozen=True)
 class Operator:
-    """An operator read from a file: its name, version, input and output tensors (none: an input left out), options."""
+    """An operator read from a file: name, version, present input and output tensors, which are constant, options."""
 
     name: str
     version: int
@@ -147,14 +147,14 @@ class Operator:
 
 
 MOST_ENTRIES = 100_000
-"""Most tensors, operators and buffers of a file, together; entries that share their bytes count each."""
+"""Largest total number of tensors, operators and buffers of a file; entries that share bytes count separately."""
 
 
 def read_operators(path: Path) -> list[Operator]:
     """The operators of a .tflite file's subgraphs, in order.
 
     Raises:
-        InputError: there is no such file, it is none, it is damaged, or has more than `MOST_ENTRIES` entries.
+        InputError: there is no such file, it is no .tflite file or damaged, or has more than `MOST_ENTRIES` entries.
     """
     hint = "give a .tflite file"
     content = existing(path, hint).read_bytes()
@@ -197,20 +197,22 @@ def _operators(model: Any, path: Path) -> list[Operator]:
 
 
 def _tensor(tensor: Any) -> schema.TensorT:
-    """What is read of a tensor: its shape, type, buffer and quantisation."""
-    told = tensor.Quantization()
-    quantization = told and schema.QuantizationParametersT(scale=told.ScaleAsNumpy(), zeroPoint=told.ZeroPointAsNumpy())
+    """Shape, type, buffer and quantisation of a tensor."""
+    stored = tensor.Quantization()
+    quantization = stored and schema.QuantizationParametersT(
+        scale=stored.ScaleAsNumpy(), zeroPoint=stored.ZeroPointAsNumpy()
+    )
     shape = () if tensor.ShapeIsNone() else tensor.ShapeAsNumpy()
     return schema.TensorT(shape, tensor.Type(), tensor.Buffer(), quantization=quantization)
 
 
 def is_int8(tensor: schema.TensorT) -> bool:
-    """Whether a tensor that was read holds eight bits."""
+    """Whether a tensor that was read is int8."""
     return tensor.type == schema.TensorType.INT8
 
 
 def same_scale(a: schema.TensorT, b: schema.TensorT) -> bool:
-    """Whether two quantised tensors stand for the same numbers."""
+    """Whether two tensors have the same quantisation."""
     p, q = a.quantization, b.quantization
     if p is None or q is None:
         return False

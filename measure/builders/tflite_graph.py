@@ -1,8 +1,8 @@
 """A shaped network as a .tflite file, written operator by operator (milliseconds, where the converter takes seconds).
 
-What it writes is what TensorFlow's converter writes: batch norms are folded into the convolution before them, a relu
-into the operator before it, equal branches are merged, constants are computed, sums stay sums of two. int8 is static:
-see `tflite_file`.
+The file equals that of TensorFlow's converter: batch norms are folded into the convolution before them, a relu into the
+operator before it, equal branches are merged, constants are computed, and sums have two terms. int8 is static
+(`tflite_file`).
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from measure.builders.weights import BN_EPSILON
 
 _SAME, _VALID = 0, 1
 _LOGISTIC, _TANH = Affine(1 / 256, -128), Affine(1 / 128, 0)
-"""The scales that the specification demands of their outputs."""
+"""The quantisation that the specification requires for their outputs."""
 
 
 def build_tflite(network: Network, weights: Weights, batch: int = 1, calibration: Sequence[np.ndarray] = ()) -> bytes:
-    """The file's bytes, fixed batch, channels last; int8 throughout where `calibration` holds input batches.
+    """The bytes of the file, with a fixed batch and channels last; int8 if there are input batches for `calibration`.
 
     Raises:
-        InputError: an op has no counterpart, or the network computes a constant.
+        InputError: an op is not supported, or the network computes a constant.
     """
     return _Ops(network, weights, batch, _ranges(network, weights, calibration) if calibration else None).content()
 
@@ -39,19 +39,19 @@ def build_tflite(network: Network, weights: Weights, batch: int = 1, calibration
 def _ranges(network: Network, weights: Weights, batches: Sequence[np.ndarray]) -> Ranges:
     ranges: Ranges = {}
 
-    def see(node: int, value: np.ndarray) -> None:
+    def observe(node: int, value: np.ndarray) -> None:
         axes = (0, *range(2, value.ndim))
         low, high = value.min(axes), value.max(axes)
         before = ranges.get(node, (low, high))
         ranges[node] = np.minimum(low, before[0]), np.maximum(high, before[1])
 
     for x in batches:
-        evaluate(network, weights, x, see)
+        evaluate(network, weights, x, observe)
     return ranges
 
 
 class _Ops(Writer):
-    """One method a kind: the chain that starts at the node, its op, its inputs."""
+    """One method per kind of op; arguments are the chain that starts at the node, its op and its input tensors."""
 
     def write_conv(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
         a, in_shape = op.attrs, self.ops[self.inputs[chain[0]][0]].attrs["shape"]
@@ -78,7 +78,7 @@ class _Ops(Writer):
         return weight, bias
 
     def write_bn(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
-        """On its own: a product and a sum, as the converter has it."""
+        """Write a batch norm that is not folded, as a product and a sum, like the converter."""
         scale, shift = _scale_and_shift(self.weights[chain[0]])
         affine = None
         if self.ranges is not None:
@@ -102,10 +102,12 @@ class _Ops(Writer):
         return self.binary("MUL", x[0], x[1], self.output(chain[-1]), self.activation(chain))
 
     def write_concat(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
-        """All on one scale."""
+        """Write a concatenation, with all inputs on one scale."""
         y = self.output(chain[-1])
-        same = [t if t.affine == y.affine else self.requantised(t, y.affine) for t in x]
-        return self.file.operator("CONCATENATION", same, y, self.version(1, 2), "Concatenation", axis=len(y.shape) - 1)
+        inputs = [t if t.affine == y.affine else self.requantised(t, y.affine) for t in x]
+        return self.file.operator(
+            "CONCATENATION", inputs, y, self.version(1, 2), "Concatenation", axis=len(y.shape) - 1
+        )
 
     def write_max_pool(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
         refuse_dilated_pool(op)
@@ -115,7 +117,7 @@ class _Ops(Writer):
         return self.file.operator("MAX_POOL_2D", [padded], y, self.version(1, 2), "Pool2D", **_pool_window(op, same))
 
     def write_avg_pool(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
-        """SAME leaves the padding out of the mean. Other paddings are zeros, and what they add is taken out again."""
+        """Write a mean: SAME excludes its padding; for other paddings a factor excludes the zeros."""
         in_shape, include = self.ops[self.inputs[chain[0]][0]].attrs["shape"], bool(op.attrs.get("include_pad"))
         same, sides = padding(op, in_shape)
         same = same and not include
@@ -142,7 +144,7 @@ class _Ops(Writer):
         return self.sliced(x[0], (0, 0, 0, 0), (*x[0].shape[:3], op.attrs["shape"][0]))
 
     def write_shuffle(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
-        """A transposition; height and width are one axis meanwhile, since delegates take four."""
+        """Write a transposition in which height and width are one axis, since delegates support four axes."""
         n, height, width, channels = x[0].shape
         groups = op.attrs["groups"]
         split = self.reshaped(x[0], (n, height * width, groups, channels // groups))
@@ -180,7 +182,7 @@ class _Ops(Writer):
 
 
 def _scale_and_shift(w: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """A batch norm as y = scale x + shift."""
+    """Scale and shift of a batch norm y = scale x + shift."""
     scale = w["scale"] / np.sqrt(w["var"] + np.float32(BN_EPSILON))
     return scale, w["shift"] - w["mean"] * scale
 

@@ -1,4 +1,4 @@
-"""The machinery behind `tflite_graph`: what is written already, quantised tensors, operators that many ops share."""
+"""The base of `tflite_graph`: nodes written so far, quantised tensors, and operators that several ops share."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from measure.builders.nhwc import LOWEST, constants, live_nodes, lowest_padded, 
 from measure.builders.tflite_file import Tensor, TFLiteFile
 
 FUSED = {None: 0, "relu": 1, "relu6": 3}
-"""Numbers of the activations that operators take along."""
+"""Codes of the activations that are fused into operators."""
 
 Ranges = dict[int, tuple[np.ndarray, np.ndarray]]
-"""Node -> least and largest output, a number a channel."""
+"""Smallest and largest output per channel, by node."""
 
 
 class Writer:
-    """Writes one network, with a method `write_KIND` a kind of op.
+    """Writes one network, with a method `write_KIND` per kind of op.
 
-    `values` holds the tensor of every node written so far; `ranges` is None for fp32.
+    `values` are the tensors of the nodes written so far; `ranges` is None for fp32.
     """
 
     def __init__(self, network: Network, weights: Weights, batch: int, ranges: Ranges | None) -> None:
@@ -39,7 +39,7 @@ class Writer:
                 self.users[source].append(target)
 
     def content(self) -> bytes:
-        """Write all nodes; one that an earlier operator took along is there already."""
+        """Write all nodes, except those that were fused into an earlier operator, and return the bytes."""
         for node, op in enumerate(self.ops):
             if node in self.live and node not in self.values and node not in self.fixed:
                 if op.kind == "input":
@@ -49,7 +49,7 @@ class Writer:
         return self.file.content(self.values[0], self.values[len(self.ops) - 1])
 
     def write(self, node: int, op: Op) -> None:
-        """One op, with the batch norm and the activation behind it that its operator takes along."""
+        """Write one op, with the batch norm and the activation after it that are fused into its operator."""
         write = getattr(self, f"write_{op.kind}", None)
         if write is None:
             raise InputError(f"TFLite files are not written for the op '{op.kind}'; give the file itself to a backend.")
@@ -62,27 +62,27 @@ class Writer:
         self.values.update(dict.fromkeys(chain, y))
 
     def take(self, chain: list[int], *kinds: str) -> None:
-        """Lengthen a chain by the only user of its end, if that is one of `kinds`."""
+        """Extend a chain by the only user of its last node, if that is one of `kinds`."""
         users = self.users[chain[-1]]
         if len(users) == 1 and self.ops[users[0]].kind in kinds:
             chain.append(users[0])
 
     def activation(self, chain: list[int]) -> int:
-        """Number of the activation at the end of a chain."""
+        """Code of the activation at the end of a chain."""
         return FUSED.get(self.ops[chain[-1]].kind, 0)
 
     def version(self, fp32: int, int8: int) -> int:
-        """Of an operator whose int8 kind came later."""
+        """The version of an operator, which is higher in int8 files."""
         return fp32 if self.ranges is None else int8
 
     def operand(self, node: int) -> Tensor:
-        """The tensor of a node that was written before, or that is constant."""
+        """The tensor of a constant node, or of one that was written before."""
         if node not in self.values:
             self.values[node] = self.constant(to_nhwc(self.fixed[node]))
         return self.values[node]
 
     def output(self, node: int, affine: Affine | None = None) -> Tensor:
-        """A new tensor for a node's output, quantised by its own range unless told otherwise."""
+        """A new tensor for a node's output, quantised by its own range unless `affine` is given."""
         if self.ranges is not None and affine is None:
             low, high = self.ranges[node]
             affine = Affine.of_range(low.min(), high.max())
@@ -93,16 +93,16 @@ class Writer:
         return self.file.activation(shape, None if self.ranges is None else affine)
 
     def constant(self, value: np.ndarray) -> Tensor:
-        """Real numbers beside activations, quantised as one tensor."""
+        """Add real constants, quantised in an int8 file."""
         value = np.asarray(value, np.float32)
         return self.file.constant(value, None if self.ranges is None else Affine.of_range(value.min(), value.max()))
 
     def integers(self, *values: Any) -> Tensor:
-        """A constant that tells an operator about shapes."""
+        """Add integer constants, such as the shapes of operators."""
         return self.file.constant(np.array(values, np.int32))
 
     def binary(self, name: str, a: Tensor, b: Tensor, y: Tensor, activation: int = 0) -> Tensor:
-        """ADD or MUL, broadcasting the smaller operand."""
+        """Add an ADD or MUL, which broadcasts the smaller operand."""
         kind, version = name.capitalize(), self.version(1, 2)
         return self.file.operator(name, [a, b], y, version, kind, fusedActivationFunction=activation)
 
@@ -110,21 +110,21 @@ class Writer:
         self, name: str, x: Tensor, weight: np.ndarray, axis: int, bias: np.ndarray, chain: list[int], version: int,
         kind: str, **options: int,
     ) -> Tensor:  # fmt: skip
-        """An operator with a weight, output channels along `axis`, and a bias."""
+        """Add an operator with a weight, output channels along `axis`, and a bias."""
         if x.affine is None:
-            held = [self.file.constant(weight), self.file.constant(bias)]
+            constants = [self.file.constant(weight), self.file.constant(bias)]
         else:
             tensor, scales = self.file.weight(weight, axis)
-            held = [tensor, self.file.bias(bias, x.affine.scale * scales)]
+            constants = [tensor, self.file.bias(bias, x.affine.scale * scales)]
         options["fusedActivationFunction"] = self.activation(chain)
-        return self.file.operator(name, [x, *held], self.output(chain[-1]), version, kind, **options)
+        return self.file.operator(name, [x, *constants], self.output(chain[-1]), version, kind, **options)
 
     def sliced(self, x: Tensor, begin: tuple[int, ...], size: tuple[int, ...]) -> Tensor:
         operands = [x, self.integers(*begin), self.integers(*size)]
         return self.file.operator("SLICE", operands, self.like(size, x.affine), self.version(1, 2), "Slice")
 
     def padded(self, x: Tensor, sides: tuple[int, int, int, int], lowest: bool = False) -> Tensor:
-        """Zeros around the image, or the lowest number there is."""
+        """Pad the image with zeros, or with the lowest number."""
         if not any(sides):
             return x
         top, left, bottom, right = sides
@@ -138,10 +138,10 @@ class Writer:
         return self.file.operator("PAD", [x, table], y, self.version(1, 2), "Pad")
 
     def requantised(self, x: Tensor, affine: Affine | None) -> Tensor:
-        """A tensor's numbers on another scale."""
+        """The tensor with another quantisation."""
         return self.file.operator("QUANTIZE", [x], self.like(x.shape, affine), 2, "Quantize")
 
     def reshaped(self, x: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """A tensor's numbers in another shape."""
+        """The tensor in another shape."""
         y = self.like(shape, x.affine)
         return self.file.operator("RESHAPE", [x, self.integers(*shape)], y, 1, "Reshape", newShape=list(shape))

@@ -15,7 +15,7 @@ from measure.builders.weights import BN_EPSILON
 
 
 class NetworkModule(nn.Module):
-    """Runs every op of the graph in its order, dead branches included, as eager code written by hand would."""
+    """Runs all ops of a network in order, including dead branches, like eager code that is written by hand."""
 
     def __init__(self, network: Network, weights: Weights, batch: int = 1) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ def _layer(op: Op, in_shape: tuple[int, ...], w: dict) -> nn.Module:
 
 
 def _padding(op: Op, fill: float = 0.0) -> tuple[list[nn.Module], tuple[int, int]]:
-    """What has to come before a layer where its own padding cannot do it, and that padding."""
+    """Modules before a layer whose own padding is not sufficient, and the padding of the layer."""
     top, left, bottom, right = pads(op.attrs.get("pad", 0))
     kernel = pair(op.attrs["kernel"])
     if (top, left) == (bottom, right) and (op.kind == "conv" or (2 * top <= kernel[0] and 2 * left <= kernel[1])):
@@ -126,7 +126,7 @@ def _pool(op: Op) -> nn.Module:
 
 
 class _Truncate(nn.Module):
-    """The first channels."""
+    """Keeps the first channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -137,7 +137,7 @@ class _Truncate(nn.Module):
 
 
 class _LopsidedAvgPool(nn.Module):
-    """An average without its padding, which is not the same on all sides."""
+    """An average that excludes a padding that differs between sides."""
 
     def __init__(self, pad: nn.Module, pool: nn.Module) -> None:
         super().__init__()

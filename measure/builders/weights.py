@@ -1,4 +1,4 @@
-"""Seeded weights for a shaped network, the same for every builder."""
+"""Seeded weights of a network, equal for all builders."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from datasets.networks.ops import pair
 
 
 def make_weights(network: Network, seed: int = 0) -> Weights:
-    """Draw weights: He-normal convolutions, batch-norm statistics near (0, 1) but not on them, so that a builder that
-    forgets one is caught by comparing outputs."""
+    """Draw weights: He-normal convolutions, and batch-norm statistics near, but not at, (0, 1).
+
+    A builder that ignores one of the statistics is then detected by comparing outputs.
+    """
     rng = np.random.default_rng(seed)
     inputs = network.sources()
 

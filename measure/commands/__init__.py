@@ -1,1 +1,1 @@
-"""The commands of `python -m measure`, a few in each file; they read flags and hand on."""
+"""The commands of `python -m measure`: functions that read flags and call the modules of this package."""

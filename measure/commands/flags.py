@@ -1,4 +1,4 @@
-"""What several commands read from their flags, and how they show progress."""
+"""Flags that several commands share, and their progress bars."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 DEVICES = Path("configs/devices")
 MOST_ARCHITECTURES = 500_000
-"""Most architectures that a command draws."""
+"""Largest number of architectures that a command draws."""
 
 
 def at_least(least: float, most: float = math.inf, **values: float | None) -> None:
-    """Check numbers that flags give, by the flags' names; None is not given.
+    """Check the values of flags, by name; None stands for a flag that was not given.
 
     Raises:
-        InputError: one is less than `least`, more than `most`, infinite or no number.
+        InputError: a value is less than `least`, more than `most`, infinite or not a number.
     """
     from datasets.records import InputError
 
@@ -39,21 +39,21 @@ def at_least(least: float, most: float = math.inf, **values: float | None) -> No
 
 @dataclass(frozen=True)
 class Subjects:
-    """What is measured.
+    """The networks to measure.
 
     Attributes:
         space: space of the architectures, with its skeleton: nasbench201 or nasbench201(cells=1,channels=16); layers:
             single layers, which --archs lists as `python -m search layers` does; networks: networks as --onnx takes
             them, which --archs lists.
-        archs: a file of architectures instead of random ones, one a line.
+        archs: a file of architectures instead of random ones, one per line.
         onnx: networks instead, separated by commas: .onnx, .keras or .tflite files, SPACE:ARCHITECTURE as
             zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
-        limit: how many distinct random architectures; a larger number only adds to a smaller one. A small space is
-            taken in its own order.
+        limit: number of distinct random architectures; a larger number only adds to a smaller one. Small spaces are
+            taken in their own order.
         seed: of the random architectures.
         block: measure the space's basic block alone instead of the whole network.
-        layers: measure their layers, each alone and once, instead of the whole networks: a look-up table.
-        sizes: of what the files of these networks leave open besides the batch.
+        layers: measure each of their layers once and alone, for a look-up table, instead of the whole networks.
+        sizes: sizes that the files of these networks leave open besides the batch.
     """
 
     space: str = "nasbench201"
@@ -90,8 +90,8 @@ class Process:
     """The process that measures.
 
     Attributes:
-        core: pin what measures to one processor core.
-        timeout: seconds that one row may take, building included.
+        core: pin the process to one processor core.
+        timeout: limit of seconds per row, building included.
     """
 
     core: int | None = None
@@ -103,13 +103,13 @@ class Process:
 
 @dataclass(frozen=True)
 class Runs(Process):
-    """How often everything is run, and in which process.
+    """The number of runs, and the process that measures.
 
     Attributes:
-        protocol: as many runs as LETI asks for, on servers (more than 100) or on mobile devices (300), by default
-            according to the device; quick: 31, or fewer of long runs, for thousands of networks; layer: 11, for tens of
-            thousands of layers.
-        repeats: passes over everything, for judging repeatability.
+        protocol: number of runs. server (more than 100) and mobile (300) are those of LETI, by default according to
+            the device; quick: 31, or fewer of long runs, for thousands of networks; layer: 11, for tens of thousands
+            of layers.
+        repeats: passes over all networks, to estimate repeatability.
     """
 
     protocol: Protocol | None = None
@@ -122,11 +122,11 @@ class Runs(Process):
 
 @dataclass(frozen=True)
 class OtherMachine:
-    """Another machine instead of this one.
+    """Another machine to measure on.
 
     Attributes:
-        ssh: user@host[:port] or a name of ~/.ssh/config; it needs Python, numpy and the runtime. Nothing is asked at a
-            prompt. GNOMON_SSH is the command if not `ssh`.
+        ssh: user@host[:port] or a name of ~/.ssh/config; it needs Python, numpy and the runtime. There are no
+            prompts. GNOMON_SSH is the command if not `ssh`.
         python: the command there, like ~/venv/bin/python.
     """
 
@@ -134,7 +134,7 @@ class OtherMachine:
     python: str = "python3"
 
     def reached(self, **options: Any) -> Remote:
-        """The machine; it may be reached only where `ssh` is given."""
+        """The bench on that machine; only where `ssh` is given."""
         from measure.remote.machine import Remote
 
         assert self.ssh
@@ -143,10 +143,10 @@ class OtherMachine:
 
 @dataclass(frozen=True)
 class OtherMachines(OtherMachine):
-    """Another machine instead of this one, or many.
+    """Another machine, or many, to measure on.
 
     Attributes:
-        build: whether artefacts for another machine are built here, or there by what is installed there.
+        build: whether artefacts for the other machine are built here, or there with the packages installed there.
         scheduler: measure on the workers that have joined this Dask scheduler, of --host NAME or of several, separated
             by commas: tcp://192.168.0.2:8786.
     """
@@ -162,10 +162,10 @@ def fail_if_all(rows: int, failed: int) -> None:
 
 
 def host_names(host: str | None, ssh: str | None = None) -> list[str]:
-    """The names of machines that a flag gives, separated by commas; by default the one of this machine.
+    """The names of machines in a flag, separated by commas; by default the name of this machine.
 
     Raises:
-        InputError: a name cannot be one, or none is given for a machine that is reached by `ssh`.
+        InputError: a name is malformed, or missing for a machine that is reached by `ssh`.
     """
     from datasets.records import InputError
     from measure.host import checked_name, machine_name
@@ -173,7 +173,7 @@ def host_names(host: str | None, ssh: str | None = None) -> list[str]:
     if host is not None:
         return [checked_name(name.strip()) for name in host.split(",")]
     if ssh:
-        raise InputError(f"{ssh} needs a name of its own in tables; say --host (or, for `measure host`, --name).")
+        raise InputError(f"{ssh} needs a name of its own in tables; give it with --host (for `measure host`: --name).")
     return [machine_name()]
 
 
@@ -184,8 +184,8 @@ def parse_backends(
     here: bool = True,
     hosts: Sequence[str] = ("",),
 ) -> list[Backend]:
-    """The runtimes that a flag names, on every one of the hosts (by default this machine); where they are to run
-    `here`, one that cannot is refused before anything is measured."""
+    """The backends that a flag names, for each of the hosts (by default this machine); with `here`, a backend that
+    cannot run on this machine is refused before anything is measured."""
     from measure.backends import named_backend, parse_backend
     from measure.timing import PROTOCOLS, pin
 
@@ -193,12 +193,13 @@ def parse_backends(
         pin(core)
     parse = parse_backend if here else named_backend
     backends = [parse(text.strip(), name) for name in hosts for text in texts.split(",")]
-    chosen = [PROTOCOLS[protocol or ("mobile" if one.remote else "server")] for one in backends]
-    return [replace(one, timing=replace(one.timing, **given)) for one, given in zip(backends, chosen, strict=True)]
+    protocols = [PROTOCOLS[protocol or ("mobile" if backend.remote else "server")] for backend in backends]
+    pairs = zip(backends, protocols, strict=True)
+    return [replace(backend, timing=replace(backend.timing, **fields)) for backend, fields in pairs]
 
 
 def features_of(hosts: Sequence[str], devices: Path) -> dict[str, dict[str, float]]:
-    """The numbers of machines by their names, where `python -m measure host` has written them."""
+    """The features of machines by name, of those that `python -m measure host` has described."""
     from datasets.devices import read_device
 
     paths = {name: devices / f"{name}.yaml" for name in hosts}
@@ -206,7 +207,7 @@ def features_of(hosts: Sequence[str], devices: Path) -> dict[str, dict[str, floa
 
 
 def progress(total: int) -> Any:
-    """Progress with the time left; rows are told line by line instead where nobody looks at a terminal."""
+    """A progress bar with the time left; disabled where the output is no terminal."""
     from tqdm import tqdm
 
     return tqdm(total=total, unit="row", disable=None)

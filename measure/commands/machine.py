@@ -1,4 +1,4 @@
-"""What a machine is: `doctor`, `host`."""
+"""Commands about a machine: `doctor`, `host`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from measure.commands.flags import DEVICES, OtherMachine, as_json, host_names
 
 
 def doctor(json: bool = False, remote: OtherMachine = OtherMachine()) -> None:
-    """Tell what this host can measure, how well, and what to do about the rest; takes a few seconds.
+    """Show what this host can measure, how well, and how to improve it; takes a few seconds.
 
     Args:
-        json: for machines.
-        remote: another machine instead.
+        json: print JSON.
+        remote: another machine to examine.
     """
     from measure.doctor import as_text, diagnose
 
@@ -32,14 +32,14 @@ def host(
     overwrite: bool = False,
     remote: OtherMachine = OtherMachine(),
 ) -> None:
-    """Measure this machine and write its numbers for encoders that read devices.
+    """Measure this machine and write its features, which device encoders read.
 
     Args:
-        name: of the machine, as in `run --host`, by default made from the processor's; the file is called so.
-        folder: where the file goes.
+        name: name of the machine and of the file, as in `run --host`; by default derived from the processor's name.
+        folder: folder of the file.
         kind: server-cpu, desktop-cpu, mobile-cpu, embedded-cpu, ...; by default guessed from the processor's name.
         overwrite: replace a file that is already there.
-        remote: another machine instead.
+        remote: another machine to examine.
     """
     from datasets.devices import read_device
     from measure.host import describe_host, write_host

@@ -1,4 +1,4 @@
-"""One network at a time: `build`, `delegates`, `timeline`, `lookup`, `blackbox`."""
+"""Commands about single networks: `build`, `delegates`, `timeline`, `lookup`, `blackbox`."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def build(
     Args:
         arch: the architecture, in the text form of the space; or a network by its own name: an .onnx, .keras or .tflite
             file, SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
-        space: its space, with its skeleton.
-        backend: whose file, name[:precision[:batch]].
-        block: the space's basic block alone instead of the whole network.
-        out: folder that it goes into.
-        sizes: of what an ONNX file leaves open besides the batch.
+        space: search space of the architecture, with its skeleton.
+        backend: runtime that loads the file, name[:precision[:batch]].
+        block: build the space's basic block alone instead of the whole network.
+        out: folder of the file.
+        sizes: sizes that an ONNX file leaves open besides the batch.
     """
     from datasets.networks.model import Model
     from datasets.networks.reading import read_model
@@ -41,20 +41,20 @@ def build(
         model = Model(parse_space(space).block(cell))
     else:
         model = read_model(arch, space=space, modules=True, sizes=sizes)
-    one = parse_backend(backend).for_network(model.network)
+    device = parse_backend(backend).for_network(model.network)
     with TemporaryDirectory() as folder:
-        built = one.artefact(with_weights(model), Path(folder))
+        built = device.artefact(with_weights(model), Path(folder))
         path = out / built.name
-        for file in one.parts(built):
+        for file in device.parts(built):
             with whole_file(out / file.name) as part:
                 shutil.copyfile(file, part)
     print(f"{path} ({path.stat().st_size:,} bytes)")
 
 
 def delegates(file: Path) -> None:
-    """Tell which operators of a .tflite file a GPU or NNAPI would leave to the CPU.
+    """Show which operators of a .tflite file a GPU or NNAPI would leave to the CPU.
 
-    LETI measures only models that are delegated whole.
+    LETI measures only models that are delegated completely.
 
     Args:
         file: the .tflite file.
@@ -71,21 +71,21 @@ def delegates(file: Path) -> None:
 def timeline(
     arch: str, space: str = "nasbench201", backend: str = "ort", core: int | None = None, sizes: Sizes = Sizes()
 ) -> None:
-    """Print the kernels of one run by the runtime's own profiler.
+    """Print the kernels of one run, measured by the runtime's own profiler.
 
     Args:
         arch: the architecture, in the text form of the space; or a network by its own name: an .onnx, .keras or .tflite
             file, SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
-        space: its space, with its skeleton.
-        backend: one runtime that keeps a timeline: ort, openvino, eager, ...
+        space: search space of the architecture, with its skeleton.
+        backend: a runtime with a profiler: ort, openvino, eager, ...
         core: pin this process to one processor core.
         sizes: of what an ONNX file leaves open besides the batch.
     """
     from datasets.networks.reading import read_model
     from measure.kernels import timeline as kernels
 
-    (one,) = parse_backends(backend, core)
-    table = kernels(one, read_model(arch, space=space, modules=True, sizes=sizes))
+    (device,) = parse_backends(backend, core)
+    table = kernels(device, read_model(arch, space=space, modules=True, sizes=sizes))
     print(table.to_string(index=False, float_format="%.1f"))
     print(f"{table['duration_us'].sum():.1f} us in {len(table)} kernels")
 
@@ -106,13 +106,14 @@ def lookup(
     Args:
         arch: as in `build`.
         space: as in `run`.
-        backend: one runtime, as in `run`.
-        timing: how often everything is measured; +- is the standard deviation over repeats.
-        reasons: measure also layers with a cold cache, and each behind the one before it: why a sum is not the whole.
-        largest: how many layers to print.
-        journal: of all measurements; layers that stand in it are not measured again.
-        out: write everything to a JSON file too.
-        sizes: of what an ONNX file leaves open besides the batch.
+        backend: a single runtime, as in `run`.
+        timing: number of passes over everything; +- is the standard deviation over them.
+        reasons: also measure layers with a cold cache, and in pairs with their predecessors, which explains the
+            difference between the sum and the whole.
+        largest: number of layers to print.
+        journal: file of all measurements; layers that it contains are not measured again.
+        out: JSON file for all results.
+        sizes: sizes that an ONNX file leaves open besides the batch.
     """
     import pandas as pd
 
@@ -129,16 +130,16 @@ def lookup(
     with Worker(timing.timeout) as bench:
         table = Lookup(device, Journal(journal), timing.repeats, reasons, bench)
         with progress(sum(len(tasks) for *_, tasks in table.tasks(network))) as bar:
-            told = table.measure(network, lambda row: bar.update() and None)
-    print(f"{told['network']} on {told['device']}: {told['entries']} layers, {told['different']} different ones; "
-          f"a call costs {1000 * told['call_ms']:.1f} us\n")  # fmt: skip
-    for row in told["sums"]:
+            result = table.measure(network, lambda row: bar.update() and None)
+    print(f"{result['network']} on {result['device']}: {result['entries']} layers, {result['different']} different "
+          f"ones; a call costs {1000 * result['call_ms']:.1f} us\n")  # fmt: skip
+    for row in result["sums"]:
         print(f"{row['what']:<22} {row['ms']:10.4f} ms +- {row['sd']:.4f}   {row['error']:+6.1f} %")
-    if told["failed_pairs"]:
-        print(f"{told['failed_pairs']} pairs could not be measured and count as their layers alone")
-    print("\n" + pd.DataFrame(told["layers"][:largest]).to_string(index=False, float_format="%.4f"))
+    if result["failed_pairs"]:
+        print(f"{result['failed_pairs']} pairs could not be measured and count as their layers alone")
+    print("\n" + pd.DataFrame(result["layers"][:largest]).to_string(index=False, float_format="%.4f"))
     if out is not None:
-        write_text(out, as_json(told))
+        write_text(out, as_json(result))
 
 
 def blackbox(
@@ -150,37 +151,37 @@ def blackbox(
     journal: Path = Path("runs/measure/blackbox.jsonl"),
     timing: Process = Process(),
 ) -> None:
-    """Let Nevergrad look for the architecture with the most parameters within a latency budget, measured live.
+    """Search with Nevergrad for the architecture with the most parameters within a latency budget, measured live.
 
-    Killed, the same command goes on: measurements are not repeated.
+    A search that was interrupted is continued by the same command: measurements are not repeated.
 
     Args:
-        budget_ms: latency that must not be exceeded.
+        budget_ms: largest latency allowed.
         space: as in `run`.
-        backend: one runtime, as in `run`.
-        evaluations: how many architectures Nevergrad asks for; those that it asks for again cost nothing.
-        seed: of Nevergrad.
-        journal: of the measurements.
-        timing: in which process.
+        backend: a single runtime, as in `run`.
+        evaluations: number of architectures that Nevergrad proposes; repeated proposals cost nothing.
+        seed: seed of Nevergrad.
+        journal: file of the measurements.
+        timing: the process that measures.
     """
     from datasets.records import InputError
     from datasets.spaces import parse_space
     from measure.bench import Worker
-    from measure.blackbox import Live, Objective, minimise, parameters
+    from measure.blackbox import BlackBox, Live, minimise, parameters
     from measure.campaign import Journal
 
     at_least(0, budget_ms=budget_ms)
     at_least(1, 1_000_000, evaluations=evaluations)
     at_least(0, 2**32 - 1, seed=seed)
-    where = parse_space(space)
+    searched = parse_space(space)
     (device,) = parse_backends(backend, timing.core)
     with Worker(timing.timeout) as bench, progress(evaluations) as bar:
-        live = Live(where, device, Journal(journal), bench)
-        objective = Objective(where, live, budget_ms)
+        live = Live(searched, device, Journal(journal), bench)
+        objective = BlackBox(searched, live, budget_ms)
         minimise(objective, evaluations, seed, lambda value: bar.update() and None)
         best = objective.best()
     if best is None:
         raise InputError(f"None of {len(objective.evaluated)} architectures keeps {budget_ms} ms; allow more.")
-    archs = where.parse([best])
+    archs = searched.parse([best])
     print(f"{best}\n{live(archs)[0]:.4f} ms of {budget_ms:g}, {parameters(archs)[0]:,.0f} parameters")
     print(f"{evaluations} evaluations, {len(objective.evaluated)} architectures, {live.measured} measured now")

@@ -1,13 +1,13 @@
-"""What was measured, as tables: `table`, `repeatability`; and a quality to go beside costs: `accuracy`."""
+"""Commands that turn journals into tables: `table`, `repeatability`; and one that measures accuracies: `accuracy`."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from measure.accuracy.training import Training
+from measure.accuracy.training import DigitsTraining
 from measure.commands.flags import MOST_ARCHITECTURES, at_least, fail_if_all, progress
 
-TRAINING = Training()
+TRAINING = DigitsTraining()
 
 
 def accuracy(
@@ -16,22 +16,22 @@ def accuracy(
     archs: Path | None = None,
     seeds: int = 1,
     seed: int = 0,
-    training: Training = TRAINING,
+    training: DigitsTraining = TRAINING,
     journal: Path = Path("runs/measure/accuracy.jsonl"),
     retry: bool = False,
 ) -> None:
     """Train architectures on the digits task, some ten CPU-seconds each, and journal their test accuracies.
 
-    Stopped at any moment, it goes on where it was.
+    A run that was interrupted is continued by the same command.
 
     Args:
-        space: space of the architectures, as in `run`; what is trained is their text in `--training.skeleton`.
-        limit: how many distinct random architectures, the same as those of `run`.
-        archs: a file of architectures instead, one a line.
-        seeds: trainings of each architecture.
-        seed: of the random architectures.
-        training: how they are trained, and on which task.
-        journal: file that rows are appended to; what stands in it is not trained again.
+        space: space of the architectures, as in `run`; they are trained in the skeleton of `--training.skeleton`.
+        limit: number of distinct random architectures, the same as those of `run`.
+        archs: a file of architectures instead, one per line.
+        seeds: number of trainings per architecture.
+        seed: seed of the random architectures.
+        training: the task, and how architectures are trained on it.
+        journal: file that rows are appended to; rows that it contains are not trained again.
         retry: train failed rows again.
     """
     from datasets.records import Architectures
@@ -50,8 +50,8 @@ def accuracy(
             failed += "error" in row
             bar.update()
             if bar.disable:
-                told = row.get("error") or f"{row['value']:.2f} %"
-                print(f"{row['key']}, seed {row['repeat']}: {told}, {row['cpu_s']:.1f} CPU-s", flush=True)
+                result = row.get("error") or f"{row['value']:.2f} %"
+                print(f"{row['key']}, seed {row['repeat']}: {result}, {row['cpu_s']:.1f} CPU-s", flush=True)
     print(f"{total} rows trained ({failed} failed); {len(log.rows)} in {journal}.")
     fail_if_all(total, failed)
 
@@ -60,11 +60,11 @@ def table(journal: Path, out: Path, unstable: bool = False, quiet: float | None 
     """Turn a journal into a table (Parquet) of drift-corrected milliseconds, or of accuracies.
 
     Args:
-        journal: what `run` or `accuracy` wrote.
+        journal: a file that `run` or `accuracy` wrote.
         out: the Parquet file to write.
-        unstable: keep rows whose runs varied by more than a tenth, where none is stable. They are left out otherwise.
-        quiet: leave out rows whose reference took more than so many times (1.1, say) what it takes in the fastest
-            tenth of them, where others tell the same; for journals of machines that neighbours slow down for a while.
+        unstable: keep unstable rows (runs varied by more than a tenth) of architectures that have no stable one.
+        quiet: leave out rows whose reference network took more than this factor (such as 1.1) of its time in the
+            fastest tenth of rows, where the architecture has others; for machines that other work slows down at times.
     """
     from datasets.files.writing import check_writable
     from measure.campaign import read_journal
@@ -79,8 +79,8 @@ def table(journal: Path, out: Path, unstable: bool = False, quiet: float | None 
     write_table(values, meta, out)
     if agree := meta.get("seed_spearman"):
         print(f"seed to seed: Spearman {agree['spearman']:.3f} over {agree['cells']} architectures")
-    where = "of no device" if deviceless else f"on {len(meta['devices'])} devices"
-    print(f"{len(values)} values of {values['key'].nunique()} architectures {where} in {out}")
+    devices = "of no device" if deviceless else f"on {len(meta['devices'])} devices"
+    print(f"{len(values)} values of {values['key'].nunique()} architectures {devices} in {out}")
     print(f"left out: {meta['left_out']['failed']} failed, {meta['left_out']['unstable']} unstable rows")
 
 

@@ -1,4 +1,4 @@
-"""Meters of energy; every `Meter` in a file of this folder is found, and says itself why it cannot be read here."""
+"""Meters of energy; every `Meter` in a module of this package is discovered."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from measure.power import Meter
 
 
 def meter_classes() -> dict[str, type[Meter]]:
-    """Every meter by its name, available here or not; those of one kind of hardware before those of a whole board."""
+    """All meters by name, available here or not; those of one kind of hardware before those of whole boards."""
     modules = [importlib.import_module(f"{__name__}.{module.name}") for module in pkgutil.iter_modules(__path__)]
     found = [cls for module in modules for cls in vars(module).values() if inspect.isclass(cls)]
     meters = [cls for cls in found if issubclass(cls, Meter) and not inspect.isabstract(cls)]
@@ -20,22 +20,22 @@ def meter_classes() -> dict[str, type[Meter]]:
 
 
 def choose_meter(backend: Backend) -> Meter:
-    """The meter of what a backend runs on: of the GPU or of the processor, or else of the board that both are on.
+    """The meter of a backend's hardware: of the GPU or the processor, or else of the whole board.
 
     Raises:
-        InputError: this host has none, or the backend runs on another device.
+        InputError: this host has no such meter, or the backend runs on another device.
     """
     if backend.remote:
         raise InputError(
-            f"Backend {backend.runtime} runs on another device, which tells no energy; leave --energy out."
+            f"Backend {backend.runtime} runs on another device, which reports no energy; leave --energy out."
         )
-    where = "gpu" if backend.kind == "gpu" else "cpu"
-    meters = [cls() for cls in meter_classes().values() if where in cls.kinds]
+    kind = "gpu" if backend.kind == "gpu" else "cpu"
+    meters = [cls() for cls in meter_classes().values() if kind in cls.kinds]
     reasons = []
     for meter in meters:
         if not (why := meter.unavailable()):
             return meter
         reasons.append(f"{meter.name}, because {why.split(', because ', 1)[1].rstrip('.')}")
     raise InputError(
-        f"No meter tells the energy of a {where.upper()} here: not {'; not '.join(reasons)}; leave --energy out."
+        f"No meter reads the energy of a {kind.upper()} here: not {'; not '.join(reasons)}; leave --energy out."
     )

@@ -18,15 +18,15 @@ NOT_SUPPORTED = 3  # NVML_ERROR_NOT_SUPPORTED
 class Nvml(Meter):
     """The sum over all GPUs of this host, memory included: NVML's order of them is not CUDA's, and GPUs at rest cancel.
 
-    Boards since Volta count their energy, in mJ, and the counter moves every 20 to 100 ms. Where a board does not, the
-    power of all is read, which since Ampere is a mean over the last second, so settling takes longer. On A100 and H100
-    the sensor sees a quarter of the time (Yang, Adamek and Armour, "Accurate and Convenient Energy Measurements for
-    GPUs", SC 2024); many runs that are much shorter than a tenth of a second, as here, average that out.
+    Boards since Volta count their energy in mJ, and the counter changes every 20 to 100 ms. If a board does not, the
+    power of all boards is read, which since Ampere is a mean over the last second, so settling takes longer. On A100
+    and H100 the sensor covers a quarter of the time (Yang, Adamek and Armour, "Accurate and Convenient Energy
+    Measurements for GPUs", SC 2024); many runs that are much shorter than a tenth of a second average that out.
 
-    Five functions are called by ctypes: a host that measures needs no package for that.
+    Five functions of the library are called by ctypes, which needs no package.
 
     Attributes:
-        driver: the file that the dynamic linker looks for.
+        driver: file name of the library.
         interval: seconds between two readings.
     """
 
@@ -47,11 +47,11 @@ class Nvml(Meter):
         return nvml
 
     def _call(self, function: str, *arguments: object, may_lack: bool = False) -> bool:
-        """Whether a function of the library is supported; any other failure is `Unmetered`."""
-        known = getattr(self._nvml, function, None)  # an old driver may lack what is younger
-        code = known(*arguments) if known else NOT_SUPPORTED
+        """Call a function of the library; returns whether it is supported, and raises `Unmetered` for failures."""
+        symbol = getattr(self._nvml, function, None)  # missing in old drivers
+        code = symbol(*arguments) if symbol else NOT_SUPPORTED
         if code and not (may_lack and code == NOT_SUPPORTED):
-            raise Unmetered(f"{function} of {self.driver} says '{self._nvml.nvmlErrorString(code).decode()}'")
+            raise Unmetered(f"{function} of {self.driver} reports '{self._nvml.nvmlErrorString(code).decode()}'")
         return code == 0
 
     @cached_property
@@ -88,9 +88,9 @@ class Nvml(Meter):
         number = ctypes.c_ulonglong if self.counts else ctypes.c_uint
 
         def read() -> float:
-            found = [number() for _ in self.boards]
-            for board, value in zip(self.boards, found, strict=True):
+            values = [number() for _ in self.boards]
+            for board, value in zip(self.boards, values, strict=True):
                 self._call(function, board, ctypes.byref(value))
-            return sum(value.value for value in found) / 1000  # millijoules or milliwatts
+            return sum(value.value for value in values) / 1000  # millijoules or milliwatts
 
         yield read

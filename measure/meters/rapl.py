@@ -17,12 +17,12 @@ class Rapl(Meter):
     """The sum over all packages (Intel's and AMD's: the kernel names both intel-rapl).
 
     Sub-zones (core, uncore) are parts of a package and are not added; nor are psys, which holds the packages, and the
-    same packages by memory-mapped registers (intel-rapl-mmio). DRAM is beside the package, only servers tell it, and
-    it is left out. The counters move every millisecond and begin again at `max_energy_range_uj`, which a busy package
-    reaches in 10 minutes to an hour, so they are read all the time.
+    same packages by memory-mapped registers (intel-rapl-mmio). DRAM is no part of the package, and is left out since
+    only servers report it. The counters change every millisecond and wrap around at `max_energy_range_uj`, which a busy
+    package reaches in 10 minutes to an hour, so they are read continuously.
 
     Attributes:
-        folder: where the zones are.
+        folder: folder of the zones.
         interval: seconds between two readings.
     """
 
@@ -61,7 +61,7 @@ class Rapl(Meter):
 
 
 def _read(zones: list[Path]) -> list[int]:
-    """Microjoules of each package; Linux lets only root read them since 5.10, because they betray what computes."""
+    """Microjoules of each package; since Linux 5.10 only root may read them, to prevent side-channel attacks."""
     try:
         return [int((zone / "energy_uj").read_text()) for zone in zones]
     except PermissionError as error:

@@ -19,8 +19,10 @@ _RAIL = re.compile(r"(?<!\S)([A-Z][A-Z0-9_]*) (\d+)(?:mW)?/\d+(?:mW)?(?!\S)")
 
 @dataclass
 class Tegrastats(Meter):
-    """Power of the module's input, every tenth of a second. AGX Xavier and AGX Orin meter no input: there all rails
-    that the command names are added, which is less than what the power supply gives.
+    """Power of the module's input, every tenth of a second.
+
+    AGX Xavier and AGX Orin do not meter their input: there all reported rails are added, which is less than the power
+    drawn from the supply.
 
     Attributes:
         command: the program.
@@ -59,8 +61,10 @@ class Tegrastats(Meter):
 
 
 def watts(line: str) -> float:
-    """Power of the whole module in one line: the first of the two milliwatts of each rail, the present one (the second
-    is the mean since the command began)."""
+    """Power of the whole module in W, from one line of output.
+
+    Each rail has two numbers in mW, the present power and the mean since the command began; the first is read.
+    """
     rails = {name: int(milliwatts) for name, milliwatts in _RAIL.findall(line)}
     if not rails:
         raise Unmetered("tegrastats names no power rail (some boards name them to root only)")

@@ -1,1 +1,1 @@
-"""Devices that are not this machine: another one over SSH, many by way of Dask, phones behind adb."""
+"""Devices other than this machine: another machine by SSH, many by Dask, phones by adb."""

@@ -1,8 +1,8 @@
-"""The Android debug bridge: the few verbs that measuring on a phone takes, through the real `adb` client.
+"""The Android debug bridge: the commands needed to measure on a phone, by the real `adb` client.
 
-Device and server are chosen by the client's own environment (ANDROID_SERIAL, ANDROID_ADB_SERVER_PORT, ...). The client
-would start a server where none runs, and that outlives the command; to ask what a host can measure should change
-nothing on it, so starting one is left to the user.
+Device and server are chosen by the client's environment (ANDROID_SERIAL, ANDROID_ADB_SERVER_PORT, ...). If no server
+runs, the client would start one that outlives the command; since `doctor` should not change a host, starting a server
+is left to the user.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FOLDER = "/data/local/tmp/gnomon"
-"""Where files lie on the device while they are needed; one campaign at a time, as always on one device."""
+"""Folder of temporary files on the device; only one campaign at a time runs on a device."""
 
 
 class AdbError(RuntimeError):
-    """What went wrong between this computer and the device; one sentence."""
+    """A failure of the connection to the device, in one sentence."""
 
 
 @dataclass(frozen=True)
 class Ran:
-    """What a command on the device wrote, standard error included, and its exit status."""
+    """The output of a command on the device, with standard error, and its exit status."""
 
     output: str
     code: int
 
 
 def problem() -> str:
-    """Why no device can be used, as the end of a sentence; nothing where one can."""
+    """Why no device can be used, as the end of a sentence; empty if one can."""
     if shutil.which("adb") is None:
         return "adb is not installed; it is part of Android's platform tools (apt install adb)"
     if not _server_runs():
-        return "no adb server is running; connect a device and say `adb start-server`"
+        return "no adb server is running; connect a device and run `adb start-server`"
     try:
         states = devices()
     except AdbError as error:
@@ -57,7 +57,7 @@ def problem() -> str:
 
 
 def devices() -> dict[str, str]:
-    """The state of every connected device by its serial: `device` where it can be used, else offline and the like."""
+    """The state of every connected device by its serial number: `device` if it can be used, else `offline` etc."""
     lines = [line.partition("\t") for line in _adb("devices").splitlines() if "\t" in line]
     return {serial: state.strip() for serial, _, state in lines}
 
@@ -65,11 +65,11 @@ def devices() -> dict[str, str]:
 def shell(command: str, timeout: float = 20.0) -> Ran:
     """Run a command on the device.
 
-    Android before 7 tells no exit status, so the device's own shell writes it behind what the command wrote. Where it
-    is missing, the connection broke off.
+    Android before 7 reports no exit status, so the device's shell appends it to the output. If it is missing, the
+    connection was interrupted.
 
     Raises:
-        AdbError: there is no connection, it broke off, or `timeout` seconds went by.
+        AdbError: there is no connection, it was interrupted, or `timeout` seconds passed.
     """
     text = _adb("shell", f"({command}) 2>&1; echo {_STATUS}$?", timeout=timeout).replace("\r\n", "\n")
     output, mark, code = text.rpartition(_STATUS)
@@ -83,8 +83,7 @@ _STATUS = "gnomon-status="
 
 @contextmanager
 def pushed(files: Mapping[str, bytes]) -> Iterator[str]:
-    """A folder on the device with these files and nothing else; it is gone afterwards, and so is what a campaign that
-    was killed has left there."""
+    """A temporary folder on the device with the given files; files of an earlier, killed campaign are removed too."""
     _made(f"rm -rf {FOLDER} && mkdir -p {FOLDER}")
     try:
         with tempfile.TemporaryDirectory() as here:
@@ -94,7 +93,7 @@ def pushed(files: Mapping[str, bytes]) -> Iterator[str]:
             _adb("push", *map(str, paths), FOLDER, timeout=300)
         yield FOLDER
     finally:
-        with suppress(AdbError):  # what is on its way says more
+        with suppress(AdbError):  # an exception that is being raised has precedence
             shell(f"rm -rf {FOLDER}")
 
 
@@ -112,26 +111,26 @@ def _made(command: str) -> None:
 
 
 def _adb(*arguments: str, timeout: float = 20.0) -> str:
-    """What the client writes. A shell command's own failure is no error here; `shell` tells it."""
+    """The output of the client. A failure of a shell command is not an error here, but reported by `shell`."""
     if not _server_runs():
-        raise AdbError("no adb server is running; connect a device and say `adb start-server`")
+        raise AdbError("no adb server is running; connect a device and run `adb start-server`")
     try:
         done = subprocess.run(
             ["adb", *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False
         )
     except subprocess.TimeoutExpired as error:
         raise AdbError(f"`adb {arguments[0]}` was not done within {timeout:g} s") from error
-    said, complaint = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
-    if done.returncode and _STATUS not in said:
-        why = _last_line(complaint) or _last_line(said) or "it does not say why"
+    output, errors = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
+    if done.returncode and _STATUS not in output:
+        why = _last_line(errors) or _last_line(output) or "it gives no reason"
         raise AdbError(f"`adb {arguments[0]}` failed: {why}")
-    return said
+    return output
 
 
 def _server_runs() -> bool:
-    """Whether something listens where the client would look for its server."""
+    """Whether a server listens at the address that the client uses."""
     if "ADB_SERVER_SOCKET" in os.environ:
-        return True  # a place of the user's own, which need not be a port
+        return True  # a socket chosen by the user, which need not be a port
     port = os.environ.get("ANDROID_ADB_SERVER_PORT", "5037")
     if not port.isdigit():
         return False

@@ -1,8 +1,8 @@
-"""`benchmark_model`, LiteRT's own stopwatch for Android: its command line and the report that it prints.
+"""`benchmark_model`, LiteRT's own benchmark for Android: its command line and its report.
 
-What it takes and prints is told by its sources, read on 20 November 2026 in the repository tensorflow/tensorflow:
+Flags and report are documented by its sources, read on 20 November 2026 in the repository tensorflow/tensorflow:
 tensorflow/lite/tools/benchmark/{README.md,benchmark_model.cc,benchmark_tflite_model.cc} and
-tensorflow/lite/tools/delegates/README.md. Newer ones write `INFO: ` before every line and percentiles behind the
+tensorflow/lite/tools/delegates/README.md. Newer versions write `INFO: ` before every line and percentiles after the
 standard deviation. Times are microseconds with six digits.
 """
 
@@ -21,21 +21,21 @@ SOURCE = (
 
 
 class BenchmarkFailed(RuntimeError):
-    """benchmark_model crashed, gave up or reported nothing that can be used; the text says which."""
+    """benchmark_model crashed, gave up or gave no usable report; the text says which."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What one process of benchmark_model measured.
+    """The report of one process of benchmark_model.
 
     Attributes:
-        runs: timed runs; what follows, up to `std_ms`, is about them.
-        mean_ms, min_ms, max_ms, std_ms: wall time of a run.
-        init_ms: loading the file and applying the delegate.
-        first_ms: the first run, which is one of the warm-up.
-        memory_mb: how much the process grew, 2^20 bytes (none: this system does not tell).
+        runs: number of timed runs.
+        mean_ms, min_ms, max_ms, std_ms: wall times of the timed runs.
+        init_ms: time to load the file and to apply the delegate.
+        first_ms: time of the first run of the warm-up.
+        memory_mb: growth of the process in MiB (None if the system does not report it).
         whole: whether one delegate executes all operators.
-        delegated: how much a delegate executes, in words; empty where none was asked for.
+        delegated: the share that the delegate executes, in words; empty if none was requested.
     """
 
     runs: int
@@ -51,19 +51,19 @@ class Report:
 
 
 def command(before: str = "", **flags: str | float | bool) -> str:
-    """The command line; `before` goes in front of it."""
-    told = [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in flags.items()]
-    return " ".join([*([before] if before else []), PROGRAM, *told])
+    """The command line, after the command `before`."""
+    options = [f"--{name}={str(value).lower() if isinstance(value, bool) else value}" for name, value in flags.items()]
+    return " ".join([*([before] if before else []), PROGRAM, *options])
 
 
 def failure(code: int, text: str) -> str:
-    """Why a process with this exit status failed, in words, from what it printed."""
+    """Why a process failed, in words, from its exit status and its output."""
     if code > 128 and code - 128 in set(signal.Signals):
         return f"benchmark_model crashed with {signal.Signals(code - 128).name}"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR: ") for line in lines if line.startswith("ERROR: ") or "Failed to" in line]
     why = " / ".join((errors or lines)[-3:])
-    return f"benchmark_model ended with exit status {code}: {why or 'it does not say why'}"
+    return f"benchmark_model ended with exit status {code}: {why or 'it gives no reason'}"
 
 
 _NUMBER = r"([-+.\w]+)"
@@ -85,10 +85,10 @@ def parse(text: str) -> Report:
     if times is None or len(counts) < 2:
         raise BenchmarkFailed("benchmark_model's report breaks off before its timings")
     init, first, _, mean = (_microseconds(number) for number in times.groups())
-    runs, told = int(counts[-1][0]), dict(re.findall(rf"(\w+)={_NUMBER}", counts[-1][1]))
-    if "avg" not in told:  # all runs took the same time
-        told |= dict.fromkeys(("min", "max", "avg"), told.get("curr", "")) | {"std": "0"}
-    low, high, again, std = (_microseconds(told.get(name, "")) for name in ("min", "max", "avg", "std"))
+    runs, statistics = int(counts[-1][0]), dict(re.findall(rf"(\w+)={_NUMBER}", counts[-1][1]))
+    if "avg" not in statistics:  # all runs took the same time
+        statistics |= dict.fromkeys(("min", "max", "avg"), statistics.get("curr", "")) | {"std": "0"}
+    low, high, again, std = (_microseconds(statistics.get(name, "")) for name in ("min", "max", "avg", "std"))
     if runs < 1 or not math.isclose(again, mean, rel_tol=1e-4) or not low * (1 - 1e-4) <= mean <= high * (1 + 1e-4):
         raise BenchmarkFailed("benchmark_model's report contradicts itself: its mean is not that of its runs")
     grown = float(memory[2]) if memory and _is_number(memory[2]) else None
@@ -107,9 +107,9 @@ def _is_number(text: str) -> bool:
 
 
 def delegation(text: str) -> tuple[bool, str]:
-    """Whether the delegate that was asked for executes the whole file, and how much of it in words.
+    """Whether the requested delegate executes the whole file, and its share in words.
 
-    Only an explicitly applied delegate is told of, not the XNNPACK that LiteRT applies by itself.
+    Only explicitly applied delegates are reported, not the XNNPACK delegate that LiteRT applies by default.
     """
     whole = re.search(r"pplied \w+ delegate, and the model graph will be completely executed", text)
     part = re.search(r"pplied \w+ delegate, and the model graph will be partially executed .* w/ (\d+) delegate", text)

@@ -1,4 +1,4 @@
-"""Many hosts at once: a campaign's rows from all that have joined a Dask scheduler (`slot` says why Dask)."""
+"""Many hosts at once: measures the rows of a campaign on all hosts that have joined a Dask scheduler (see `slot`)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from datasets.networks.network import Network
 from datasets.records import InputError
 from measure.base import Backend
 from measure.bench import Prepare, Row
-from measure.campaign import Journal, Task, named
+from measure.campaign import Journal, PendingRow, identifying_fields
 from measure.remote.slot import Options, Slot, reach, release, resource
 from measure.rows import sound
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 
 class Cluster:
-    """The slots that have joined a scheduler, as one campaign sees them. Used as a context; leaving it ends its rows.
+    """The slots of a scheduler for one campaign; a context manager that ends running rows on exit.
 
     Attributes:
-        options: of all rows.
-        patience: seconds to wait for a host whose workers have all gone, once no other host has work.
+        options: options of all rows.
+        patience: seconds to wait for a host without workers, once no other host has work.
     """
 
     def __init__(self, scheduler: str, options: Options | None = None, patience: float = 60) -> None:
@@ -39,7 +39,7 @@ class Cluster:
         try:
             self.client = Client(scheduler, timeout=10, set_as_default=False)
         except OSError as error:
-            raise InputError(f"What answers at {scheduler} is no Dask scheduler; start `dask scheduler`.") from error
+            raise InputError(f"The server at {scheduler} is no Dask scheduler; start `dask scheduler`.") from error
 
     def __enter__(self) -> Cluster:
         return self
@@ -50,12 +50,12 @@ class Cluster:
         self.client.close()
 
     def slots(self) -> Counter[str]:
-        """How many workers offer each resource now."""
+        """Number of workers that offer each resource now."""
         workers = self.client.scheduler_info()["workers"].values()
         return Counter(name for worker in workers for name in worker["resources"])
 
     def check(self, backends: Sequence[Backend]) -> None:
-        """Ask the hosts that backends name whether they can run them.
+        """Check that the hosts of backends can run them.
 
         Raises:
             InputError: a host has no worker, or one of another release, or a backend is not available there.
@@ -64,75 +64,73 @@ class Cluster:
         check_offers(self.slots(), hosts, self.scheduler)
         for host in hosts:
             theirs = [backend for backend in backends if backend.host == host]
-            for reason in self.ask(host, Slot.unavailable, theirs).result():
+            for reason in self.submit(host, Slot.unavailable, theirs).result():
                 raise InputError(f"On host {host}: {reason}")
 
-    def ask(self, host: str, what: Callable[..., Any], *arguments: Any) -> Future:
-        """What a method of `Slot` will answer at a host. It takes all of a slot and, when its worker dies, another one
-        of that host."""
-        parcel = pickle.dumps((what, self.options, *arguments))
+    def submit(self, host: str, method: Callable[..., Any], *arguments: Any) -> Future:
+        """Call a method of `Slot` on a host. It occupies a slot; if its worker dies, another one is used."""
+        parcel = pickle.dumps((method, self.options, *arguments))
         return self.client.submit(_opener(), parcel, pure=False, resources={resource(host): 1})
 
     def measure(
         self,
         archs: Sequence[Network],
-        tasks: Sequence[Task],
+        tasks: Sequence[PendingRow],
         journal: Journal,
         prepare: Prepare,
         metric: str = "latency_ms",
         features: Mapping[str, Mapping[str, float]] | None = None,
     ) -> Iterator[Row]:
-        """Run a campaign like `measure.campaign.run_campaign`, each task at the host of its backend, with `features` by
-        host.
+        """Run a campaign like `measure.campaign.run_campaign`, each pending row on the host of its backend.
 
-        A slot gets its next task when the row of the last one is on disk, so that nothing queues elsewhere. A task
-        whose worker dies is measured by the next one of that host; one that outlives four workers is a failed row.
+        A slot gets its next row when the last one is on disk, so that nothing is queued elsewhere. If a worker dies,
+        its row is measured by the next worker of that host; after four dead workers it is a failed row.
 
         Raises:
-            InputError: what `check` refuses; or the scheduler has gone, or, for `patience` seconds, all workers of all
-                hosts that have work left.
+            InputError: a backend that `check` refuses; or the scheduler has ended; or all workers of the hosts that
+                have work left were missing for `patience` seconds.
         """
         from distributed import CancelledError
         from distributed.client import ClosedClientError
 
-        left: dict[str, deque[Task]] = {backend.host: deque() for *_, backend in tasks}
+        left: dict[str, deque[PendingRow]] = {backend.host: deque() for *_, backend in tasks}
         for task in tasks:
             left[task[2].host].append(task)
-        asked: dict[Future, Task] = {}
+        running: dict[Future, PendingRow] = {}
         try:
             self.check(list({backend.device().name: backend for *_, backend in tasks}.values()))
-            while asked or any(left.values()):
-                slots, busy = self.slots(), Counter(backend.host for *_, backend in asked.values())
+            while running or any(left.values()):
+                slots, busy = self.slots(), Counter(backend.host for *_, backend in running.values())
                 for host, queue in left.items():
                     for _ in range(min(len(queue), max(1, slots[resource(host)]) - busy[host])):
                         _, position, backend = task = queue.popleft()
-                        asked[self.ask(host, Slot.measure, backend, archs[position], prepare)] = task
-                for future in self._ended(asked):
-                    repeat, position, backend = asked.pop(future)
+                        running[self.submit(host, Slot.measure, backend, archs[position], prepare)] = task
+                for future in self._ended(running):
+                    repeat, position, backend = running.pop(future)
                     more = (features or {}).get(backend.host, {})
-                    row = sound(named(archs[position], backend, repeat, metric, more) | _answer(future))
+                    row = sound(identifying_fields(archs[position], backend, repeat, metric, more) | _answer(future))
                     journal.append(row)
                     yield row
         except (CancelledError, ClosedClientError, OSError) as error:
             raise InputError(
-                f"The scheduler at {self.scheduler} has gone; start it and the workers, and run the same command "
+                f"The scheduler at {self.scheduler} has ended; start it and the workers, and run the same command "
                 "again: all rows measured so far are safe."
             ) from error
 
-    def _ended(self, asked: Mapping[Future, Task]) -> list[Future]:
-        """Waits until some have ended, but for no host that nobody serves any more."""
+    def _ended(self, running: Mapping[Future, PendingRow]) -> list[Future]:
+        """Wait until some rows have ended, with an error if no worker of their hosts is left."""
         from distributed import wait
 
-        alone_since = time.monotonic()
+        missing_since = time.monotonic()
         while True:
             try:
                 with self.client.as_current():
-                    return list(wait(list(asked), timeout=1, return_when="FIRST_COMPLETED").done)
+                    return list(wait(list(running), timeout=1, return_when="FIRST_COMPLETED").done)
             except TimeoutError:
-                slots, hosts = self.slots(), sorted({backend.host for *_, backend in asked.values()})
+                slots, hosts = self.slots(), sorted({backend.host for *_, backend in running.values()})
                 if any(slots[resource(host)] for host in hosts):
-                    alone_since = time.monotonic()
-                elif time.monotonic() - alone_since > self.patience:
+                    missing_since = time.monotonic()
+                elif time.monotonic() - missing_since > self.patience:
                     raise InputError(
                         f"No worker of host {', '.join(hosts)} is left at {self.scheduler}; "
                         "start one there and run the same command again: all rows measured so far are safe."
@@ -150,10 +148,10 @@ def _answer(future: Future) -> Row:
 
 
 def check_offers(slots: Mapping[str, int], hosts: Sequence[str], scheduler: str) -> None:
-    """Whether each host offers a slot of this release.
+    """Check that each host offers a slot of this release.
 
     Raises:
-        InputError: one does not.
+        InputError: a host does not.
     """
     offers = [name.removeprefix("slot ").split(": ", 1) for name in slots if name.startswith("slot ")]
     for host in hosts:
@@ -169,8 +167,10 @@ def check_offers(slots: Mapping[str, int], hosts: Sequence[str], scheduler: str)
 
 
 def _opener() -> Callable[[bytes], Any]:
-    """What runs in the worker. As it is nested, it travels by value: the scheduler, which opens what it passes on,
-    needs no Gnomon."""
+    """The function that runs in the worker.
+
+    It is nested so that it is pickled by value: the scheduler, which unpickles it, then needs no Gnomon.
+    """
 
     def opened(parcel: bytes) -> Any:
         import pickle
@@ -178,7 +178,7 @@ def _opener() -> Callable[[bytes], Any]:
         from distributed import get_worker
 
         offer: Any = get_worker().plugins["gnomon"]
-        what, *arguments = pickle.loads(parcel)
-        return what(offer.slot, *arguments)
+        method, *arguments = pickle.loads(parcel)
+        return method(offer.slot, *arguments)
 
     return opened

@@ -1,4 +1,4 @@
-"""Another machine as a bench: what is measured is built here (or there), sent over ssh, and measured there."""
+"""Another machine as a bench: networks are built here (or there), sent by ssh, and measured there."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from measure.remote.ssh import Broken, Connection
 
 @dataclass
 class Remote:
-    """Measures on another machine as `measure.bench.Worker` does on this one. Used as a context.
+    """Measures on another machine like `measure.bench.Worker` on this one; a context manager.
 
-    A row that was finished there when the connection broke is brought back by the next connection, also by another
-    process that goes on with the journal: rows are numbered, and the same question gets the same answer.
+    A row that was finished when the connection broke is fetched by the next connection, also from another process that
+    continues the journal: rows are numbered, and a repeated request gets the same answer.
 
     Attributes:
         address: `user@host`, `user@host:port` or a name of the user's configuration of ssh.
-        python: the command there, which has numpy and the runtime.
-        build: where artefacts are built. Built here, the other machine needs no packages for building.
-        core: pin what measures there to one processor core.
-        timeout: seconds that one row may take there.
+        python: command of the Python there that has numpy and the runtime.
+        build: where artefacts are built; if here, the other machine needs no packages for building.
+        core: processor core there that the measuring process is pinned to.
+        timeout: limit of seconds per row.
         phases: whether the phases of an inference are measured as well.
-        energy: whether the energy of a run is, too.
-        journal: where rows go, if they do.
+        energy: whether the energy per run is measured as well.
+        journal: journal of the rows, if there is one.
         ssh: the command, with options.
-        folder: where runners and journals are kept there.
+        folder: folder of runners and journals there.
     """
 
     address: str
@@ -67,10 +67,10 @@ class Remote:
         self.kept = tempfile.TemporaryDirectory()
 
     def __call__(self, backend: Backend, arch: Subject, prepare: Prepare) -> Row:
-        """What one measurement adds to its row; a failure is a row that says why.
+        """The measured fields of a row; those of a failed measurement have an `error`.
 
         Raises:
-            InputError: the machine cannot be reached any more.
+            InputError: the machine can no longer be reached.
         """
         self._connected()
         self.number += 1
@@ -82,22 +82,24 @@ class Remote:
                     self.references[device] = self._package(backend, Model(reference_network()), kept)
                 model = prepare(arch, backend.batch)
                 package = self._package(backend, model, Path(folder))
-                what = arch.space, arch.key, model.network.to_json()
-                question = json.dumps([describe_backend(backend), what, self.build, self.phases, self.energy])
+                subject = arch.space, arch.key, model.network.to_json()
+                question = json.dumps([describe_backend(backend), subject, self.build, self.phases, self.energy])
             except Exception as error:
                 return self._failed(backend, ticket, f"{type(error).__name__}: {error}")
             content = hashlib.sha256(question.encode()).hexdigest()
             return self._measured(backend, ticket, content, package) | network_of(arch, model)
 
     def _measured(self, backend: Backend, ticket: str, content: str, package: Package) -> Row:
-        device, told, broken = backend.device().name, describe_backend(backend), ""
+        device, described, broken = backend.device().name, describe_backend(backend), ""
         for _ in range(2):
             try:
                 connection = self._connected(broken)
                 if device not in self.sent:
-                    self.references[device].ask(connection, "reference", self.patience, backend=told)
+                    self.references[device].ask(connection, "reference", self.patience, backend=described)
                     self.sent.add(device)
-                return package.ask(connection, "measure", self.patience, ticket=ticket, content=content, backend=told)
+                return package.ask(
+                    connection, "measure", self.patience, ticket=ticket, content=content, backend=described
+                )
             except Broken as error:
                 self.connection, broken = None, str(error)
         return self._failed(backend, ticket, f"Crash: {broken}")
@@ -107,7 +109,7 @@ class Remote:
         return {"date": date, "host": self.host, "protocol": backend.timing.to_dict(), "error": why, "ticket": ticket}
 
     def _package(self, backend: Backend, model: Model, folder: Path) -> Package:
-        """A network for the other machine, as files in a folder here."""
+        """The files and the description of a network for the other machine."""
         if self.build == "here":
             built = backend.built(model, folder)
             files = backend.parts(built.artefact)
@@ -128,10 +130,10 @@ class Remote:
         return package
 
     def check(self, backends: Sequence[Backend]) -> None:
-        """Refuse backends that cannot be built, cannot run or cannot be metered, before anything is measured.
+        """Refuse backends that cannot be built, run or metered, before anything is measured.
 
         Raises:
-            InputError: one cannot, and why.
+            InputError: a backend is refused; the text has the reason.
         """
         for backend in backends:
             if self.build == "here":
@@ -139,7 +141,7 @@ class Remote:
                 reason = not_installed(missing[0]) if missing else backend.bound
                 if reason:
                     raise InputError(
-                        f"Say --remote.build there: backend {backend.runtime} cannot be built here, because {reason}."
+                        f"Give --remote.build there: backend {backend.runtime} cannot be built here, because {reason}."
                     )
             why = self.ask("unavailable", backend=describe_backend(backend), build=self.build == "there")
             if why:
@@ -148,7 +150,7 @@ class Remote:
                 raise InputError(f"{self.address}: {why}")
 
     def ask(self, question: str, **arguments: Any) -> Any:
-        """The answer of the runner there (`measure.remote.runner.Runner`) to anything but a measurement."""
+        """The answer of the runner there (`measure.remote.runner.Runner`) to a question that is no measurement."""
         try:
             return self._connected().ask(question, self.patience, **arguments)
         except Broken as error:
@@ -156,7 +158,7 @@ class Remote:
             raise InputError(str(error)) from error
 
     def _connected(self, broken: str = "") -> Connection:
-        """The connection, a new one where there is none or it is broken."""
+        """The connection; a new one if there is none or it is broken."""
         if self.connection is None:
             try:
                 self.connection = Connection(self.address, self.ssh, self.python, self.folder)
@@ -167,7 +169,7 @@ class Remote:
                 )
             except InputError as error:
                 self.close()
-                safe = " What was measured before is safe; run the same command again." if broken else ""
+                safe = " All rows measured so far are safe; run the same command again." if broken else ""
                 raise InputError(f"{error}{safe}") from error
         return self.connection
 
@@ -190,11 +192,11 @@ class Remote:
 
 @dataclass(frozen=True)
 class Package:
-    """What the other machine is told of one network (`measure.remote.runner.Sent`), and the files that go with it."""
+    """The description of one network for the other machine (`measure.remote.runner.Sent`), and its files."""
 
-    told: Message
+    description: Message
     files: dict[str, Path]
 
     def ask(self, connection: Connection, question: str, patience: float, **arguments: Any) -> Any:
-        """Ask about it."""
-        return connection.ask(question, patience, self.files, **arguments, **self.told)
+        """Send the package with a question, and return the answer."""
+        return connection.ask(question, patience, self.files, **arguments, **self.description)

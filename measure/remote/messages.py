@@ -1,6 +1,6 @@
-"""What two machines tell each other: JSON with files behind it, and our nouns in plain numbers and texts.
+"""Messages between two machines: JSON followed by files, with backends in plain numbers and texts.
 
-Nothing that is received is ever unpickled.
+Received data are never unpickled.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from measure.timing import Timing
 Message = dict[str, Any]
 
 LARGEST = 1 << 26
-"""Most bytes of a message; what claims to be longer is not from here."""
+"""Largest size of a message in bytes; a larger one is refused."""
 LARGEST_FILES = 1 << 34
-"""Most bytes of the files behind a message."""
+"""Largest total size of the files of a message in bytes."""
 
 
 def write_message(stream: IO[bytes], message: Message, files: Mapping[str, Path] | None = None) -> None:
-    """Send a message and the files that belong to it, by the names that they are to have."""
+    """Send a message and its files, by their names there."""
     files = files or {}
     sizes = {name: path.stat().st_size for name, path in files.items()}
     header = json.dumps({"message": message, "files": sizes}).encode()
@@ -40,21 +40,21 @@ def read_message(stream: IO[bytes], folder: Path | None = None) -> Message:
     """Receive a message; its files go into `folder`.
 
     Raises:
-        EOFError: the stream ended, or what came is no message.
+        EOFError: the stream ended, or the received bytes are no message.
     """
     (length,) = struct.unpack(">I", _read(stream, 4))
     if length > LARGEST:
         raise EOFError
     try:
-        told = json.loads(_read(stream, length))
-        message, sizes = dict(told["message"]), dict(told["files"])
+        header = json.loads(_read(stream, length))
+        message, sizes = dict(header["message"]), dict(header["files"])
         if not all(_is_file(*file) for file in sizes.items()) or sum(sizes.values()) > LARGEST_FILES:
             raise EOFError
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise EOFError from error
     for name, size in sizes.items():
         if folder is None:
-            raise EOFError  # only this side sends files
+            raise EOFError  # files are sent in one direction only
         with (folder / name).open("wb") as file:
             while size:
                 size -= file.write(_read(stream, min(size, 1 << 20)))
@@ -62,7 +62,7 @@ def read_message(stream: IO[bytes], folder: Path | None = None) -> Message:
 
 
 def _is_file(name: str, size: Any) -> bool:
-    """Whether a file may be received: under a name that stays in its folder, and with a size."""
+    """Whether a file may be received: its name stays within its folder, and it has a size."""
     return Path(name).name == name and name not in ("", "..") and type(size) is int and size >= 0
 
 
@@ -74,13 +74,13 @@ def _read(stream: IO[bytes], length: int) -> bytes:
 
 
 def describe_backend(backend: Backend) -> Message:
-    """A backend in plain numbers and texts."""
+    """The description of a backend in plain numbers and texts."""
     return {"runtime": backend.runtime, "fields": asdict(backend)}
 
 
-def read_backend(told: Message) -> Backend:
-    """The backend that was described."""
+def read_backend(description: Message) -> Backend:
+    """The backend of a description."""
     from measure.backends import backend_classes
 
-    fields = told["fields"]
-    return backend_classes()[told["runtime"]](**{**fields, "timing": Timing(**fields["timing"])})
+    fields = description["fields"]
+    return backend_classes()[description["runtime"]](**{**fields, "timing": Timing(**fields["timing"])})

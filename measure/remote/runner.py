@@ -1,8 +1,8 @@
-"""What measures on another machine: it answers `measure.remote.machine`, one question at a time, through a pipe.
+"""The process that measures on another machine: it answers questions of `measure.remote.machine` through a pipe.
 
-It travels as one file and needs numpy and the runtime that is measured. The end of its input ends it, whatever it does.
-Rows are measured as everywhere, by a `Bench` in a process of its own, and are appended to a journal beside this file
-before they are told: should the connection break at that moment, the same question gets the same answer.
+It is sent as one file and needs numpy and the runtime to measure. It ends with its input, whatever it is doing. Rows
+are measured by a `Bench` in a child process, and are appended to a journal next to this file before they are sent: if
+the connection breaks at that moment, a repeated question gets the same answer.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from measure.timing import pin
 
 @dataclass(frozen=True)
 class Sent:
-    """What came for one network.
+    """The received files of one network.
 
     Attributes:
-        folder: of x.npy, expected.npy and what follows.
-        artefact: name of the file that was built; empty where it is to be built here, from
-        network: its JSON form, and weights.npz unless they are seeded, and network.onnx where that is measured.
+        folder: folder of x.npy, expected.npy and the files below.
+        artefact: name of the built file; empty if it has to be built here, from
+        network: JSON form of the network, with weights.npz unless they are seeded, and network.onnx if it is measured.
     """
 
     folder: Path
@@ -51,7 +51,7 @@ class Sent:
     network: str = ""
 
     def built(self, backend: Backend, folder: Path) -> Built:
-        """The network, ready to be loaded."""
+        """The built network."""
         x, expected = (np.load(self.folder / f"{name}.npy") for name in ("x", "expected"))
         if self.artefact:
             return Built(self.folder / self.artefact, x, expected)
@@ -64,7 +64,7 @@ class Sent:
 
 @dataclass
 class SentBench:
-    """A `Bench` of what was sent."""
+    """A `Bench` of networks that were sent."""
 
     bench: Bench
 
@@ -74,15 +74,15 @@ class SentBench:
 
 @dataclass
 class Runner:
-    """Answers questions: each method with `files`, the folder of the files that came with the question, is one.
+    """Answers questions: its methods with the argument `files`, the folder of the files of a question.
 
     Attributes:
-        folder: where this file and its journals are.
-        work: for files that nobody needs after this process.
-        worker: measures.
+        folder: folder of this file and of its journals.
+        work: folder of temporary files.
+        worker: measures rows.
         references: the reference network of each device.
         last: the last row of the journal.
-        writing: held while a row is written to the journal, and by the end of this process.
+        writing: lock that is held while a row is written to the journal, and while this process ends.
     """
 
     folder: Path
@@ -93,7 +93,7 @@ class Runner:
     writing: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, files: Path, campaign: str, core: int | None, timeout: float, options: Message) -> Message:
-        """Take this machine for a campaign, with options of its `Bench`."""
+        """Reserve this machine for a campaign, with options of its `Bench`; returns a description of the host."""
         self.lock = _take(self.folder / "lock", campaign)
         for left in self.folder.glob("work-*"):
             if left != self.work:
@@ -107,11 +107,11 @@ class Runner:
         return this_host()
 
     def unavailable(self, files: Path, backend: Message, build: bool) -> str:
-        """Why a backend cannot run here."""
+        """Why a backend cannot run here; empty if it can."""
         return read_backend(backend).unavailable(build)
 
     def unmetered(self, files: Path, backend: Message) -> str:
-        """Why the energy of a backend is not metered here."""
+        """Why the energy of a backend cannot be measured here; empty if it can."""
         try:
             choose_meter(read_backend(backend))
         except InputError as reason:
@@ -123,11 +123,11 @@ class Runner:
         self.references[read_backend(backend).device().name] = Sent(files, **sent)
 
     def measure(self, files: Path, ticket: str, content: str, backend: Message, **sent: Any) -> Row:
-        """Measure one network, unless the last row of the journal is the answer to this very question."""
+        """Measure one network, unless the last row of the journal already answers this question."""
         answered = (self.last.get("ticket"), self.last.get("content")) == (ticket, content)
         if not answered or "error" in self.last:
-            there = read_backend(backend)
-            row = self.worker(there, Sent(files, **sent), self.references[there.device().name])
+            device = read_backend(backend)
+            row = self.worker(device, Sent(files, **sent), self.references[device.device().name])
             self.last = {**row, "ticket": ticket, "content": content}
             with self.writing, self.journal.open("a") as journal:
                 journal.write(json.dumps(self.last) + "\n")
@@ -137,20 +137,20 @@ class Runner:
         return self.last
 
     def host(self, files: Path, name: str, kind: str) -> Message:
-        """This machine's numbers."""
+        """The features of this machine."""
         from measure.host import describe_host
 
         return describe_host(name, kind)
 
     def doctor(self, files: Path) -> Message:
-        """What this machine can measure."""
+        """The findings of `doctor` on this machine."""
         from measure.doctor import diagnose
 
         return diagnose()
 
     def end(self, status: int) -> None:
-        """Leave nothing behind, whatever is being measured."""
-        self.writing.acquire()  # a row that is written now is still written whole; what is killed is no row any more
+        """End this process and what it measures, and remove its temporary files."""
+        self.writing.acquire()  # a row that is being written is completed
         try:
             if (process := self.worker.process) is not None and process.pid:
                 kill_group(process.pid)
@@ -160,9 +160,9 @@ class Runner:
 
 
 def _take(lock: Path, campaign: str, patience: float = 10.0) -> IO[str]:
-    """The lock of this machine: two that measure at once would measure each other.
+    """Take the lock of this machine, since simultaneous measurements would disturb each other.
 
-    What a broken connection left behind of the same campaign is ended; for others it waits a little.
+    A process that a broken connection of the same campaign left behind is killed; others are waited for.
     """
     file = lock.open("a+")
     end = time.monotonic() + patience
@@ -186,7 +186,7 @@ def _take(lock: Path, campaign: str, patience: float = 10.0) -> IO[str]:
 
 
 def _last(journal: Path) -> Message:
-    """The last row of a journal; empty if it is torn."""
+    """The last row of a journal; empty if it is incomplete."""
     with contextlib.suppress(ValueError, IndexError):
         return dict(json.loads(journal.read_bytes().splitlines()[-1]))
     return {}
@@ -196,8 +196,8 @@ QUESTIONS = ("begin", "unavailable", "unmetered", "reference", "measure", "host"
 
 
 def serve() -> None:
-    """Answer until the input ends."""
-    # Answers have a pipe of their own: standard output was made standard error, since runtimes print what they like.
+    """Answer questions until the input ends."""
+    # Answers have their own pipe: standard output was redirected to standard error, since runtimes print to it.
     source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(int(sys.argv[1]), "wb")
     os.set_inheritable(sink.fileno(), False)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
@@ -222,7 +222,7 @@ def serve() -> None:
 
 
 def _listen(source: IO[bytes], questions: queue.Queue[tuple[Message, Path]], runner: Runner) -> None:
-    """Hand on every question; the end of the input is the end of all."""
+    """Queue every question; the end of the input ends the process."""
     with contextlib.suppress(EOFError, OSError):
         while True:
             files = Path(tempfile.mkdtemp(dir=runner.work))

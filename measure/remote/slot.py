@@ -1,9 +1,9 @@
-"""One measuring slot: a host that has joined a Dask scheduler and measures one row at a time.
+"""A slot: a host that has joined a Dask scheduler and measures one row at a time.
 
-The engine is Dask's `distributed`, not Ray: it is pure Python, so that it installs wherever a runtime does (Ray has
-wheels for few boards); it starts in 2.5 s and 0.2 GB where Ray takes 16 s and 1 GB; and its workers own abstract
-resources, which is what a slot is. Everybody who reaches the scheduler's port can run code on all hosts: keep it in a
-network that you trust.
+Dask's `distributed` is used instead of Ray since it is pure Python, so that it can be installed on any board (Ray has
+wheels for few); it starts in 2.5 s with 0.2 GB where Ray takes 16 s and 1 GB; and its workers have abstract resources,
+which represent slots. Everybody who reaches the scheduler's port can run code on all hosts: keep it in a private
+network.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from measure.host import checked_name
 
 
 class Measuring(Protocol):
-    """What a slot measures with: `measure.bench.Worker`, or a bench on a board that this host drives."""
+    """The bench of a slot: `measure.bench.Worker`, or a bench on a board that this host controls."""
 
     def __call__(self, backend: Backend, arch: Network, prepare: Prepare, /) -> Row:
-        """One row; whatever fails is a row that says why."""
+        """Measure one row; a failed one has an `error`."""
 
     def unavailable(self, backend: Backend) -> str:
-        """Why a backend cannot run where this measures, in one sentence; nothing where it can."""
+        """Why a backend cannot run on this bench, in one sentence; empty if it can."""
 
     def kill(self) -> None:
-        """End what is being measured, from any thread; nobody wants its row any more."""
+        """End the running measurement, from any thread; its row is no longer needed."""
 
 
 @dataclass(frozen=True)
 class Options:
-    """What a campaign asks of every slot: seconds that a row may take, and the bench that measures."""
+    """Options of a campaign for every slot: limit of seconds per row, and the bench."""
 
     timeout: float = 600
     bench: Bench = field(default_factory=Bench)
@@ -48,10 +48,10 @@ class Options:
 
 @dataclass
 class Slot:
-    """What a worker process of Dask keeps between rows.
+    """The state of a Dask worker between rows.
 
     Attributes:
-        start: makes what measures.
+        start: creates the bench.
     """
 
     start: Callable[[float, Bench], Measuring] = Worker
@@ -60,16 +60,16 @@ class Slot:
     bench: Measuring | None = field(default=None, init=False)
 
     def measure(self, options: Options, backend: Backend, arch: Network, prepare: Prepare) -> Row:
-        """One row, which also says which worker measured it."""
+        """Measure one row, with the address of this worker."""
         return self._bench(options)(backend, arch, prepare) | {"worker": self.address}
 
     def unavailable(self, options: Options, backends: list[Backend]) -> list[str]:
-        """The reasons why some backends cannot run here."""
+        """The reasons why backends cannot run here, of those that cannot."""
         bench = self._bench(options)
         return [reason for backend in backends if (reason := bench.unavailable(backend))]
 
     def kill(self) -> None:
-        """End what is being measured."""
+        """End the running measurement."""
         if self.bench is not None:
             self.bench.kill()
 
@@ -82,7 +82,7 @@ class Slot:
 
 @cache
 def release() -> str:
-    """Which Gnomon and which Python: what the code hashes to, since the rows of a campaign come from one of each."""
+    """The release of Gnomon (a digest of its code) and of Python, which have to agree within a campaign."""
     root = Path(__file__).resolve().parents[2]
     code = hashlib.sha256()
     for path in sorted(path for room in ("datasets", "measure") for path in (root / room).rglob("*.py")):
@@ -91,20 +91,20 @@ def release() -> str:
 
 
 def resource(host: str) -> str:
-    """What one worker of a host has one of, and every row of the host takes."""
+    """The Dask resource of a host: each of its workers has one, and each of its rows occupies one."""
     return f"slot {checked_name(host)}: {release()}"
 
 
-def serve(scheduler: str, slot: Slot, host: str, told: Callable[[str], None] = print) -> None:
+def serve(scheduler: str, slot: Slot, host: str, log: Callable[[str], None] = print) -> None:
     """Offer a slot to a scheduler until that ends.
 
     Raises:
-        InputError: nobody schedules there (any more), or the host's name is none.
+        InputError: there is no scheduler, it has ended, or the host's name is malformed.
     """
-    asyncio.run(_serve(reach(scheduler), slot, {resource(host): 1}, told))
+    asyncio.run(_serve(reach(scheduler), slot, {resource(host): 1}, log))
 
 
-async def _serve(scheduler: str, slot: Slot, resources: dict[str, float], told: Callable[[str], None]) -> None:
+async def _serve(scheduler: str, slot: Slot, resources: dict[str, float], log: Callable[[str], None]) -> None:
     from distributed import Worker as DaskWorker
     from distributed import WorkerPlugin
 
@@ -118,25 +118,25 @@ async def _serve(scheduler: str, slot: Slot, resources: dict[str, float], told: 
             slot.kill()
 
         def transition(self, key: Any, start: str, finish: str, **more: Any) -> None:
-            if (start, finish) == ("executing", "released"):  # nobody waits for that row any more
+            if (start, finish) == ("executing", "released"):  # the row is no longer needed
                 slot.kill()
 
     options: dict[str, Any] = {"nthreads": 1, "memory_limit": 0, "dashboard": False, "death_timeout": 60}
     async with DaskWorker(scheduler, resources=resources, plugins=(Offer(),), **options) as worker:
-        told(f"{', '.join(resources)} at {worker.address} has joined {scheduler}")
+        log(f"{', '.join(resources)} at {worker.address} has joined {scheduler}")
         await worker.finished()
     raise InputError(f"The scheduler at {scheduler} has ended; start it and this worker again.")
 
 
 def reach(scheduler: str) -> str:
-    """The address of a scheduler, once somebody answers there; Dask keeps quiet from now on.
+    """Check that a scheduler can be reached, silence Dask, and return the address.
 
     Raises:
-        InputError: nobody answers.
+        InputError: nothing answers at the address.
     """
     import dask
 
-    # the worker shares the machine with what is measured: no profiler, and few ticks
+    # the worker shares the machine with the measurements: no profiler, and rare ticks
     quiet = {"worker.profile.enabled": False, "admin.tick.interval": "1s", "admin.system-monitor.interval": "2s"}
     dask.config.set({f"distributed.{key}": value for key, value in quiet.items()})
     dask.config.set({"logging": {"distributed": "critical", "tornado": "critical"}})
@@ -146,6 +146,6 @@ def reach(scheduler: str) -> str:
         socket.create_connection(get_address_host_port(scheduler), timeout=10).close()
     except (OSError, ValueError) as error:
         raise InputError(
-            f"Nobody schedules at {scheduler}; start `dask scheduler` and name it like tcp://192.168.0.2:8786."
+            f"There is no scheduler at {scheduler}; start `dask scheduler` and name it like tcp://192.168.0.2:8786."
         ) from error
     return scheduler

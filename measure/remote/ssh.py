@@ -1,7 +1,7 @@
-"""A runner on another machine, started through the system's own `ssh`: the user's keys, aliases and jumps all work.
+"""A runner on another machine, started by the system's `ssh` with the user's keys, aliases and jumps.
 
-One connection does everything. A few lines of Python that came on the command line look for the runner's file, which
-is named by its content, ask for it if it is not there yet, and become it.
+There is a single connection. Some lines of Python on the command line look for the runner's file, whose name is a
+digest of its content, request it if it is missing, and execute it.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ MARK = "gnomon runner: "
 
 OPTIONS = ("-T", "-o", "BatchMode=yes", "-o", "ConnectTimeout=20", "-o", "ServerAliveInterval=15",
            "-o", "ServerAliveCountMax=4", "-o", "ClearAllForwardings=yes", "-o", "RemoteCommand=none")  # fmt: skip
-"""Nothing is ever asked at a prompt, and a connection that has been silent for a minute is broken."""
+"""There are no prompts, and a connection without a response for a minute counts as broken."""
 
 START = """
 import os, sys
-def say(text):
+def report(text):
     os.write(1, ("\\n{mark}" + text + "\\n").encode())
 if sys.version_info < {oldest}:
-    say("old %d.%d" % sys.version_info[:2])
+    report("old %d.%d" % sys.version_info[:2])
     sys.exit(3)
 import hashlib, importlib.util
 if importlib.util.find_spec("numpy") is None:
-    say("numpy")
+    report("numpy")
     sys.exit(3)
 folder = os.path.expanduser({folder!r})
 os.makedirs(folder, exist_ok=True)
 path = os.path.join(folder, {name!r})
 if os.path.exists(path) and hashlib.sha256(open(path, "rb").read()).hexdigest() in path:
-    say("here")
+    report("here")
 else:
     open(path + ".%d" % os.getpid(), "wb").close()
-    say("send")
+    report("send")
     data = b""
     while len(data) < {size}:
         data += os.read(0, {size} - len(data)) or sys.exit(3)
@@ -69,7 +69,7 @@ os.execv(sys.executable, [sys.executable, path, str(answers)])
 
 
 def ours(start: Path) -> set[Path]:
-    """Our files that a file imports, now or later, and theirs."""
+    """Files of this project that a file imports, at once or later, directly or indirectly."""
     discovered = (file for folder in ("backends", "meters") for file in (ROOT / "measure" / folder).glob("*.py"))
     found, new = set[Path](), {start, *discovered}
     while new:
@@ -102,19 +102,19 @@ def packed() -> bytes:
 
 
 def destination(address: str) -> list[str]:
-    """What ssh wants to hear of `user@host:port`.
+    """The arguments of ssh for `user@host:port`.
 
     Raises:
-        InputError: that is none.
+        InputError: the address is malformed.
     """
-    told = re.fullmatch(r"([^\s:-][^\s:]*)(?::(\d{1,5}))?", address)
-    if told is None:
+    parts = re.fullmatch(r"([^\s:-][^\s:]*)(?::(\d{1,5}))?", address)
+    if parts is None:
         raise InputError(f"'{address}' is no address of a machine; write user@host or user@host:port.")
-    return [*(["-p", told[2]] if told[2] else []), "--", told[1]]
+    return [*(["-p", parts[2]] if parts[2] else []), "--", parts[1]]
 
 
 class Broken(ConnectionError):
-    """A connection ended before its answer came; the text says how."""
+    """A connection ended before its answer arrived; the text says how."""
 
 
 class Connection:
@@ -123,9 +123,9 @@ class Connection:
     Args:
         address: `user@host`, `user@host:port` or a name of the user's configuration of ssh.
         ssh: the command, with options.
-        python: the command there; its shell reads it, so `~/venv/bin/python` is possible.
-        folder: where runners and journals are kept there.
-        patience: seconds that it may take to start.
+        python: the command there, which its shell expands: `~/venv/bin/python` is possible.
+        folder: folder of runners and journals there.
+        patience: limit of seconds for its start.
 
     Raises:
         InputError: the machine cannot be reached, or cannot run the runner.
@@ -138,15 +138,15 @@ class Connection:
         code = f"import base64;exec(base64.b64decode('{base64.b64encode(start.encode()).decode()}'))"
         command = [*shlex.split(ssh), *OPTIONS, *destination(address), f'{python} -c "{code}"']
         self.address, self.python, self.patience = address, python, patience
-        self.said = tempfile.TemporaryFile()  # noqa: SIM115
+        self.stderr = tempfile.TemporaryFile()  # noqa: SIM115
         try:
             self.process = subprocess.Popen(
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=self.said,
+                stderr=self.stderr,
                 env={**os.environ, "SSH_ASKPASS_REQUIRE": "never"},
-                start_new_session=True,  # no terminal to ask at; Ctrl-C is for the campaign, which then ends this
+                start_new_session=True,  # no terminal for prompts; Ctrl-C is for the campaign, which then ends this
             )
         except OSError as error:
             raise InputError(f"{command[0]} cannot be run ({error.strerror}); install OpenSSH's client.") from error
@@ -166,7 +166,7 @@ class Connection:
                     self.to.write(runner)
                     self.to.flush()
         except (OSError, EOFError) as error:
-            raise InputError(why_not(self.address, self.python, self.patience, *self._end())) from error
+            raise InputError(explain_no_start(self.address, self.python, self.patience, *self._end())) from error
         need = f"{self.python} on {self.address}"
         if word == "numpy":
             raise InputError(
@@ -179,25 +179,25 @@ class Connection:
             )
 
     def _first_word(self) -> str:
-        """What the first lines of Python say; what the login shell says before is nothing to us."""
+        """The first word of the starting lines of Python, after any output of the login shell."""
         while line := self.back.readline():
             if line.startswith(MARK.encode()):
                 return line.decode().strip().removeprefix(MARK)
         raise EOFError
 
     def ask(self, question: str, patience: float, files: Mapping[str, Path] | None = None, **arguments: Any) -> Any:
-        """What the runner answers.
+        """The answer of the runner.
 
         Raises:
-            InputError: it refuses.
-            Broken: the connection did not last until then, or for `patience` seconds after the question was there.
+            InputError: the runner refuses the question.
+            Broken: the connection ended before, or there was no answer within `patience` seconds.
         """
         try:
             write_message(self.to, {"ask": question, **arguments}, files)
             with self._within(patience):
                 answer = read_message(self.back)
         except (OSError, EOFError) as error:
-            raise Broken(how(self.address, patience, *self._end())) from error
+            raise Broken(explain_end(self.address, patience, *self._end())) from error
         if "refused" in answer:
             raise InputError(f"{self.address}: {answer['refused']}")
         return answer.get("answer")
@@ -214,15 +214,15 @@ class Connection:
             self.process.wait()
 
     def _end(self) -> tuple[int | None, str]:
-        """How ssh ended (None: we ended it), and the last of what it and the runner said."""
+        """The exit status of ssh (None if it was killed here), and the last lines on standard error."""
         self.close()
-        self.said.seek(0)
-        lines = [line.strip() for line in self.said.read().decode(errors="replace").splitlines()]
+        self.stderr.seek(0)
+        lines = [line.strip() for line in self.stderr.read().decode(errors="replace").splitlines()]
         return None if self.late else self.process.returncode, "\n".join([line for line in lines if line][-20:])
 
     @contextmanager
     def _within(self, seconds: float) -> Iterator[None]:
-        """What takes longer is a broken connection."""
+        """Break the connection after a limit of seconds."""
         self.late = False
 
         def end() -> None:
@@ -237,16 +237,16 @@ class Connection:
             timer.cancel()
 
 
-def why_not(address: str, python: str, patience: float, status: int | None, said: str) -> str:
-    """One sentence about a runner that did not start, from how ssh ended and what it said."""
-    last = said.splitlines()[-1].rstrip(".") if said else f"ssh ended with status {status}"
+def explain_no_start(address: str, python: str, patience: float, status: int | None, output: str) -> str:
+    """A sentence about a runner that did not start, from the exit status and the output of ssh."""
+    last = output.splitlines()[-1].rstrip(".") if output else f"ssh ended with status {status}"
     if status is None:
         return f"{address} has not started a runner within {patience:g} s; see whether `ssh {address}` works."
-    if "IDENTIFICATION HAS CHANGED" in said:
+    if "IDENTIFICATION HAS CHANGED" in output:
         return f"{address} shows another host key than before; if that is right, `ssh-keygen -R` forgets the old one."
-    if "Host key verification failed" in said:
+    if "Host key verification failed" in output:
         return f"ssh does not know the host key of {address}; run ssh by hand once and accept it."
-    if status == 255 and "Permission denied" in said:
+    if status == 255 and "Permission denied" in output:
         return f"{address} accepts none of your keys; put one there with ssh-copy-id, or name it in ~/.ssh/config."
     if status == 255:
         return f"{address} cannot be reached: {last}."
@@ -255,9 +255,9 @@ def why_not(address: str, python: str, patience: float, status: int | None, said
     return f"No runner starts on {address}: {last}."
 
 
-def how(address: str, patience: float, status: int | None, said: str) -> str:
-    """One sentence about a runner that ended."""
-    last = f": {said.splitlines()[-1].rstrip('.')}" if said else ""
+def explain_end(address: str, patience: float, status: int | None, output: str) -> str:
+    """A sentence about a runner that ended, from the exit status and the output of ssh."""
+    last = f": {output.splitlines()[-1].rstrip('.')}" if output else ""
     if status is None:
         return f"{address}: no answer within {patience:g} s."
     if status == 255:

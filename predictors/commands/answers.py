@@ -1,4 +1,4 @@
-"""What a saved predictor says, and of itself: `predict`, `score`, `export`, `show`."""
+"""Commands on one saved predictor: `predict`, `score`, `export`, `show`."""
 
 from __future__ import annotations
 
@@ -25,22 +25,22 @@ def predict(
     level: float | None = None,
     sizes: Sizes = Sizes(),
 ) -> None:
-    """Print what a predictor says, one number a line (an .onnx file needs no torch); or what a network costs.
+    """Print predictions, one per line; or the predicted cost of a network.
 
-    Where `layerwise` wrote the file, that is told layer by layer.
+    The cost is printed layer by layer if `layerwise` wrote the file.
 
     Args:
-        file: a predictor.pt or predictor.onnx.
-        device: name of a device it was fitted on; may be left out where there is only one.
+        file: a predictor.pt or predictor.onnx; the latter needs no torch.
+        device: name of a fitted device; may be omitted where there is only one.
         arch: one architecture, in the text form of the predictor's space.
-        archs: a file of architectures instead, one a line.
-        network: a network instead, of a predictor of networks: an .onnx, .keras or .tflite file,
-            SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
-        batch: images a run of that network, where it leaves them open; by default 1.
-        out: picture that the network's layers are drawn to (.png); by default none is drawn.
-        level: 0.9 also prints the ends of the interval that a new measurement falls into with probability 0.9; of a
-            predictor.pt that knows how sure it is. A network's is printed in any case, by default at 0.9.
-        sizes: of what that network's file leaves open besides the batch; several give a table.
+        archs: a file of architectures instead, one per line.
+        network: a network instead, for a predictor of networks: an .onnx, .keras or .tflite file,
+            SPACE:ARCHITECTURE (for example zoo:resnet18), or torch:MODULE:CALLABLE, which imports that module.
+        batch: batch size of that network, where it is free; by default 1.
+        out: picture of the network's layers to write (.png); by default none.
+        level: probability of prediction intervals, for example 0.9; they are printed if given, and always for a
+            network (default 0.9). Not all predictors have intervals.
+        sizes: free sizes of that network's file besides the batch; several values give a table.
     """
     from datasets.files.reading import read_words
     from predictors.base import Uncertain
@@ -67,17 +67,17 @@ def predict(
         )
     predictor = load_predictor(file)
     if level is not None and not isinstance(predictor, Uncertain):
-        raise InputError(f"{file} knows no intervals; leave --level out, or adapt a Conditioned predictor.")
+        raise InputError(f"{file} has no intervals; leave --level out, or adapt a Conditioned predictor.")
     where = _device(predictor, device, file)
     if bool(arch) == bool(archs):
         raise InputError("Name one architecture with --arch, or a file of them with --archs.")
     words = [arch] if archs is None else read_words(archs, "it should hold one architecture a line")
-    asked = parse_keys(words, predictor.space_, archs or "--arch")
-    values = predictor.predict(asked, where)
+    requested = parse_keys(words, predictor.space_, archs or "--arch")
+    values = predictor.predict(requested, where)
     unit = UNITS.get(predictor.metric, "")
     _warn(predictor, values, unit)
     if level is not None and isinstance(predictor, Uncertain):
-        low, high = predictor.belief(asked, where).interval(level)
+        low, high = predictor.belief(requested, where).interval(level)
         for value, a, b in zip(values, low, high, strict=True):
             print(f"{plain(value, 6)} {unit} ({plain(a, 6)} to {plain(b, 6)})")
         return
@@ -86,7 +86,7 @@ def predict(
 
 
 def _warn(predictor: Any, values: np.ndarray, unit: str) -> None:
-    """Say on stderr what of these predictions rests on nothing that was measured."""
+    """Warn on stderr of predictions that do not rest on measurements."""
     from predictors.base import Predictor
 
     adapted = (predictor.metadata_ if isinstance(predictor, Predictor) else predictor.meta).get("adapted", {})
@@ -110,7 +110,7 @@ def _predict_curve(
     curve: Sequence[Sizes],
     out: Path | None,
 ) -> None:
-    """Print a table of what a network costs by its sizes, a row each."""
+    """Print a table of the predicted cost of a network, one row per choice of its free sizes."""
     import pandas as pd
 
     from datasets.networks.analysis import totals
@@ -120,7 +120,7 @@ def _predict_curve(
     from predictors.networks.price import read_network
 
     if out is not None:
-        raise InputError("--out draws the layers of one network; name one size of each --size, or leave --out away.")
+        raise InputError("--out draws the layers of one network; name one size of each --size, or omit --out.")
     predictor = load_predictor(file)
     where = _device(predictor, device, file)
     _check_networks(predictor, file)
@@ -152,7 +152,7 @@ def _check_networks(predictor: Any, file: Path) -> None:
 def _predict_network(
     file: Path, network: str, device: str, batch: int | None, level: float, out: Path | None, sizes: Sizes
 ) -> None:
-    """Print the price of a network: layer by layer, and drawn to `out`, where the predictor knows layers."""
+    """Print the cost of a network, layer by layer and drawn to `out` for a sum of layers."""
     from datasets.figures import check_picture, write_figure
     from predictors.export import load_predictor
     from predictors.networks.layer_sum import LayerSum
@@ -164,13 +164,13 @@ def _predict_network(
     where = _device(predictor, device, file)  # before a large file is read
     if not isinstance(predictor, LayerSum):
         if out is not None:
-            raise InputError(f"{file} knows no layers that could be drawn; leave --out away.")
+            raise InputError(f"{file} is no sum of layers, so none can be drawn; omit --out.")
         _predict_whole(predictor, file, network, where, batch, level, sizes)
         return
-    told = price(predictor, read_network(network, batch, sizes, notes=True), where, level)
+    priced = price(predictor, read_network(network, batch, sizes, notes=True), where, level)
     if out is not None:
-        write_figure(draw(told), out)  # before the text, whose reader may close the pipe
-    print(told.text())
+        write_figure(draw(priced), out)  # before the text, whose reader may close the pipe
+    print(priced.text())
     if out is not None:
         print(f"drawn: {out}")
 
@@ -178,8 +178,8 @@ def _predict_network(
 def _predict_whole(
     predictor: Any, file: Path, network: str, where: Device | None, batch: int | None, level: float, sizes: Sizes
 ) -> None:
-    """Print one line: what a predictor that was fitted on networks of any kinds says of one, with an interval where it
-    knows how sure it is."""
+    """Print the prediction of a network by a predictor of networks of any kinds, in one line, with an interval if
+    any."""
     from datasets.records import Networks
     from predictors.base import Uncertain
     from predictors.metrics import plain
@@ -199,7 +199,7 @@ def _predict_whole(
 
 
 def _device(predictor: Any, device: str, file: Path) -> Device | None:
-    """The device that a flag names, or the only one of a predictor; None where it has none."""
+    """The device that `--device` names, or the only one of a predictor; None for a predictor of no device."""
     known = predictor.devices_
     if not device and len(known) > 1:
         raise InputError(f"Name a device with --device; {file} answers for: {', '.join(d.name for d in known)}.")
@@ -207,12 +207,12 @@ def _device(predictor: Any, device: str, file: Path) -> Device | None:
 
 
 def score(file: Path, out: Path, limit: int = 0) -> None:
-    """Write what a predictor says of its whole space to a Parquet file, one architecture a row and one column a device.
+    """Write predictions of a whole space to a Parquet file, one row per architecture and one column per device.
 
     Args:
         file: a predictor.pt or predictor.onnx; the latter needs no torch.
-        out: the Parquet file; it appears when it is whole.
-        limit: the first so many architectures of the space only; 0: all.
+        out: the Parquet file, written whole or not at all.
+        limit: only the first `limit` architectures of the space; 0: all.
     """
     from tqdm import tqdm
 
@@ -239,7 +239,7 @@ def score(file: Path, out: Path, limit: int = 0) -> None:
 
 
 def export(file: Path, out: Path) -> None:
-    """Write a saved predictor as ONNX and check that both say the same.
+    """Write a saved predictor as ONNX and check that both predict the same.
 
     Args:
         file: a predictor.pt.
@@ -254,7 +254,7 @@ def export(file: Path, out: Path) -> None:
 
 
 def show(file: Path) -> None:
-    """Print what a predictor file says about itself: configuration, devices, split, scores, versions.
+    """Print the metadata of a predictor file: configuration, devices, split, scores, versions.
 
     Args:
         file: a predictor.pt or predictor.onnx.
@@ -266,10 +266,10 @@ def show(file: Path) -> None:
 
     predictor = load_predictor(file)
     meta = predictor.metadata() if isinstance(predictor, Predictor) else predictor.meta
-    told = {**meta, "devices": [d["name"] for d in meta["devices"]]}
-    told["scores"] = [
+    shown = {**meta, "devices": [d["name"] for d in meta["devices"]]}
+    shown["scores"] = [
         f"{row['set']} {row['device']}: n {row['n']}, spearman {row['spearman']}, within_10 {row['within_10']}"
         for row in meta.get("scores", [])
         if row["cells"] == "all"
     ]
-    print(yaml.safe_dump(told, sort_keys=False, width=120), end="")
+    print(yaml.safe_dump(shown, sort_keys=False, width=120), end="")

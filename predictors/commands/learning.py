@@ -1,4 +1,4 @@
-"""Learning outside of `train.py`: networks from tables of layers (`layerwise`), new devices (`choose`, `adapt`)."""
+"""Commands that learn beside `train.py`: sums of layers (`layerwise`) and new devices (`choose`, `adapt`)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,18 @@ def layerwise(
     devices: str = "",
     lut: Path | None = None,
 ) -> None:
-    """Learn the tables of single layers and write one file that prices any network: `predict --network` reads it.
+    """Fit predictors to tables of single layers and write one file that predicts any network (`predict --network`).
 
-    With `lut` it prices the networks whose layers a table holds, by these.
+    With `lut` it predicts networks by a look-up table of their own layers.
 
     Args:
         out: the file.
-        layer: what learns each kind of layer, a file of configs/predictors; by default boosted trees.
+        layer: predictor of each kind of layer, a file of configs/predictors; by default boosted trees.
         tables: folder of convolution.parquet, pooling.parquet and dense.parquet.
-        networks: tables of whole networks in the same folder that correct the sums of layers, separated by commas; '':
-            none.
-        devices: the names of devices to learn, separated by commas; by default all that the layers' tables share.
-        lut: instead of `tables`, a look-up table of some networks' own layers, as `python -m measure run --layers true`
-            (or `--space layers`) and `measure table` write it; whole networks in it correct the sums.
+        networks: tables of whole networks in the same folder that calibrate the sums, separated by commas; '': none.
+        devices: names of devices to learn, separated by commas; by default all that the tables of layers share.
+        lut: instead of `tables`, a look-up table of networks' own layers, as `python -m measure run --layers true` (or
+            `--space layers`) and `measure table` write it; whole networks in it calibrate the sums.
     """
     from predictors.networks.layer_sum import LayerSum
     from predictors.networks.learnt import LAYERS, Learnt, read_tables
@@ -63,16 +62,16 @@ def _written(predictor: Predictor, out: Path) -> None:
 
 
 def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0, space: str = "convnet") -> None:
-    """Print the architectures to measure on a new device, one a line: a file for `python -m measure run --archs`.
+    """Print the architectures to measure on a new device, one per line, as `python -m measure run --archs` reads them.
 
     Args:
         file: a predictor.pt that can adapt, fitted on other devices; or a file that `layerwise` wrote.
-        n: how many.
-        archs: a file of the architectures to choose among, one a line; by default 2,000 random connected ones. For a
+        n: number of architectures.
+        archs: a file of the architectures to choose among, one per line; by default 2,000 random connected ones. For a
             file that `layerwise` wrote, lines may also be names of .onnx, .keras or .tflite files, or
-            SPACE:ARCHITECTURE as zoo:resnet18; `measure run --space networks --archs` then reads what is printed.
-        seed: of what is drawn.
-        space: of the networks to choose among, for a file that `layerwise` wrote; others know theirs.
+            SPACE:ARCHITECTURE (for example zoo:resnet18); `measure run --space networks --archs` then reads the output.
+        seed: of random choices.
+        space: of the networks to choose among, for a file that `layerwise` wrote; others have their own.
     """
     import numpy as np
 
@@ -91,7 +90,7 @@ def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0, sp
     pool = drawn.sample(2000, rng) if words is None else parse_keys(words, own, archs, space)
     words_of: dict[tuple[str, str], str] = {}
     if isinstance(pool, Networks):
-        words_of = {(one.space, one.key): word for one, word in zip(pool, words or (), strict=True)}
+        words_of = {(network.space, network.key): word for network, word in zip(pool, words or (), strict=True)}
         pool = pool[np.unique(pool.positions(pool))]
     else:
         pool = pool[np.unique(pool.decisions, axis=0, return_index=True)[1]]
@@ -100,11 +99,11 @@ def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0, sp
         whose = "are drawn to choose among; name more with --archs" if archs is None else f"of {archs} can be measured"
         raise InputError(f"--n {n} architectures cannot be chosen: {len(pool)} {whose}.")
     chosen = predictor.choose(pool, n, rng)
-    print("\n".join(words_of[one.space, one.key] for one in chosen) if words_of else "\n".join(chosen.keys))
+    print("\n".join(words_of[network.space, network.key] for network in chosen) if words_of else "\n".join(chosen.keys))
 
 
 def _adaptable(file: Path) -> Any:
-    """A saved predictor that adapts."""
+    """Load a predictor that has `adapt`; others raise `InputError`."""
     from predictors.base import Adaptable
 
     predictor = Predictor.load(file)
@@ -121,33 +120,33 @@ def adapt(
     space: str = "convnet",
     unit: str = "",
 ) -> None:
-    """Adapt a predictor to a new device by a few measurements, and save what answers for that device.
+    """Adapt a predictor to a new device by a few measurements, and save the adapted predictor.
 
     Args:
         file: a predictor.pt that can adapt, fitted on other devices; or a file that `layerwise` wrote.
         measurements: a table of `python -m measure table` (.parquet), a .yaml of configs/datasets, or a .csv with the
             columns key (or network) and value, and space, device, metric, batch and unit if it has them; the header of
             the values may state their unit (value_us). Several are separated by commas. Keys of networks may be
-            files, or SPACE:ARCHITECTURE as zoo:resnet18.
+            files, or SPACE:ARCHITECTURE (for example zoo:resnet18).
         out: the predictor.pt to write.
         device: which device of the table (needed where it has several), or the name of the .csv's.
-        space: of the keys of a .csv that name none, for a file that `layerwise` wrote.
-        unit: of the values: ns, us, ms, s or fps (images a second), uJ, mJ or J; by default what the file says, or the
+        space: of keys of a .csv that name none, for a file that `layerwise` wrote.
+        unit: of the values: ns, us, ms, s or fps (images per second), uJ, mJ or J; by default that of the file, or the
             predictor's own.
     """
     import time
 
-    from predictors.new_devices.few_measurements import read_few
+    from predictors.new_devices.few_measurements import read_measurements
 
     if measurements is None:
         raise InputError("Say with --measurements what was measured on the new device: a .parquet or .csv file.")
     check_writable(out, file, *str(measurements).split(","))
     predictor = _adaptable(file)
-    few = read_few(measurements, device, predictor, unit, space)
+    m = read_measurements(measurements, device, predictor, unit, space)
     start = time.perf_counter()
-    adapted = predictor.adapt(few)
+    adapted = predictor.adapt(m)
     seconds = time.perf_counter() - start
     adapted.save(out)
-    distinct = len(few.distinct().architectures)
-    learnt = f"{len(few.table)} measurements of {distinct} architectures"
-    print(f"{out}: answers for {few.devices[0].name}; {learnt}, {1000 * seconds:.0f} ms")
+    distinct = len(m.distinct().architectures)
+    learnt = f"{len(m.table)} measurements of {distinct} architectures"
+    print(f"{out}: answers for {m.devices[0].name}; {learnt}, {1000 * seconds:.0f} ms")

@@ -1,4 +1,4 @@
-"""PerfNetRT's loss, and the schedule of its learning rate."""
+"""PerfNetRT's loss MAPLE (its equation 3) and the schedule of its learning rate."""
 
 from __future__ import annotations
 
@@ -10,30 +10,28 @@ import torch
 from torch import Tensor, nn
 
 from predictors.scaling import Scale
-from predictors.training import Training
+from predictors.training import TrainingLoop
 
 SMALLEST = 1e-4
-"""Milliseconds: the clock's own tenth of a microsecond. A label below it, 0 among them, counts as this in the
-denominator; no bundled label is that small."""
+"""Floor of the labels in the denominator, in ms: the clock's resolution. No bundled label is that small."""
 
 
 class Maple(nn.Module):
-    """Equation 3: the mean of |log(1 + predicted) - log(1 + y)| / log(1 + y), in milliseconds.
+    """Mean of |log(1 + p) - log(1 + y)| / log(1 + y) of predictions p and labels y in ms (PerfNetRT, equation 3).
 
-    Near zero it is the absolute percentage error, log(1 + y) being y, so there the denominator needs a floor. A
-    prediction below zero has no such logarithm from -1 on: below zero it stands for itself, which goes on with the same
-    slope, so a network that starts below finds its way up.
+    The denominator has the floor `SMALLEST`. For p < 0, where the logarithm ends at -1, log(1 + p) is replaced by p,
+    which continues it with the same slope.
     """
 
     def forward(self, predicted: Tensor, y: Tensor) -> Tensor:
-        """Mean over [n]; both in milliseconds."""
-        wanted = torch.log1p(y.clamp(min=0))
-        got = torch.where(predicted > 0, torch.log1p(predicted.clamp(min=0)), predicted)
-        return ((got - wanted).abs() / torch.log1p(y.clamp(min=SMALLEST))).mean()
+        """Loss of predictions [n] and labels [n], in ms."""
+        target = torch.log1p(y.clamp(min=0))
+        logs = torch.where(predicted > 0, torch.log1p(predicted.clamp(min=0)), predicted)
+        return ((logs - target).abs() / torch.log1p(y.clamp(min=SMALLEST))).mean()
 
 
-class _MapleOfScaled(nn.Module):
-    """MAPLE of what a device's scale turns back into milliseconds."""
+class _ScaledMaple(nn.Module):
+    """MAPLE of scaled predictions and labels, converted back to ms."""
 
     mean: Tensor
     std: Tensor
@@ -45,7 +43,7 @@ class _MapleOfScaled(nn.Module):
         self.register_buffer("std", torch.from_numpy(scale.std_).float())
 
     def forward(self, predicted: Tensor, z: Tensor) -> Tensor:
-        """Mean over what is known of [n, D]."""
+        """Loss over all known labels of [n, D]."""
         p, y = (v * self.std + self.mean for v in (predicted, z))
         known = ~torch.isnan(z)
         p, y = p[known], y[known]
@@ -53,14 +51,14 @@ class _MapleOfScaled(nn.Module):
 
 
 @dataclass(frozen=True)
-class HalvingTraining(Training):
-    """A learning rate that is halved every so many epochs, and MAPLE among the losses."""
+class HalvingTrainingLoop(TrainingLoop):
+    """Halves the learning rate every `halving` epochs; adds the loss MAPLE."""
 
     halving: int
     scale: Scale
 
     def criterion(self) -> nn.Module:
-        return _MapleOfScaled(self.scale) if self.loss == "maple" else super().criterion()
+        return _ScaledMaple(self.scale) if self.loss == "maple" else super().criterion()
 
     def optimizer(self, parameters: Iterator[nn.Parameter], steps: int) -> tuple[Any, Any]:
         optimizer = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay)

@@ -1,4 +1,4 @@
-"""PerfNetRT's model (Liao et al.), as it is published: one a layer type and phase."""
+"""PerfNetRT's network of single layers (Liao et al.) as published: one per layer type and phase."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from predictors.scaling import Scale
 if TYPE_CHECKING:
     from torch import nn
 
-    from predictors.training import Training
+    from predictors.training import TrainingLoop
 
 
 @dataclass
@@ -23,17 +23,16 @@ class PerfNetRT(NeuralPredictor):
     """Four dense layers, 32 to 256 wide, with ReLU on z-scored features, trained with MAPLE (section IV.C).
 
     The paper names no optimizer (here AdamW without decay: Adam) and no activation of the output (here none). Labels
-    are milliseconds and the network predicts them as they are; `Maple` says what is done about zero. Several devices
-    share all but the last layer.
+    are milliseconds, not scaled. Several devices share all but the last layer.
 
     Attributes:
-        scale: of the labels; the loss `maple` turns what is scaled back into milliseconds, other losses do not.
+        scale: of the labels; the loss `maple` converts scaled labels back to milliseconds, other losses do not.
         encoder: the features; by default PerfNetRT's, raw.
-        learning_rate: at first.
-        weight_decay: AdamW's.
+        learning_rate: at the start.
+        weight_decay: of AdamW.
         loss: maple, in milliseconds, or a loss between scaled labels.
         widths: of the layers.
-        halving: epochs after which the learning rate is halved, again and again.
+        halving: the learning rate is halved every so many epochs.
     """
 
     scale: Scale = field(default_factory=lambda: Scale("none"))
@@ -56,8 +55,8 @@ class PerfNetRT(NeuralPredictor):
 
         return DenseNet(x["x"], self.widths, outputs, 0.0)
 
-    def _training(self) -> Training:
-        from predictors.layers.maple import HalvingTraining
+    def _training_loop(self) -> TrainingLoop:
+        from predictors.layers.maple import HalvingTrainingLoop
 
-        shared = {f.name: getattr(self, f.name) for f in fields(HalvingTraining) if f.name != "scale"}
-        return HalvingTraining(**shared, scale=self.scale)
+        shared = {f.name: getattr(self, f.name) for f in fields(HalvingTrainingLoop) if f.name != "scale"}
+        return HalvingTrainingLoop(**shared, scale=self.scale)

@@ -1,4 +1,4 @@
-"""One predictor for all devices of a kind, those that it never saw among them: it reads their published numbers."""
+"""`RooflineTrees`: one predictor of all devices of a kind, also unmeasured ones, by their published specifications."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ from encoders.cell import CellOneHot
 from encoders.flat import Totals
 from encoders.layer import LayerPhysics, LayerWork
 from predictors.base import Log
-from predictors.new_devices.few_shot import draw, given, new_one, read_samples
+from predictors.new_devices.few_shot import new_device, random_subset, read_samples, required
 from predictors.regressor import Inputs
 from predictors.scaling import Scale
 from predictors.trees import XGBoost, boosters, tree_node
 
 NEEDED = ("peak_gflops", "memory_gbs")
-"""Without these a device has no roofline."""
+"""Specifications that the roofline is computed from."""
 OPTIONAL = ("cores", "l2_mb")
-"""Where a device does not tell them, it has the median of those that were learnt from."""
+"""Specifications that may be missing; they are then the median of the training devices."""
 
 
 @dataclass
 class RooflineTrees(XGBoost):
-    """Boosted trees on how many times longer an architecture takes than a device's published roofline allows.
+    """Boosted trees on the logarithm of measured time over roofline time.
 
-    The roofline of a device is the longer of operations / peak rate and bytes / bandwidth. What is left over is learnt
-    from the architecture, from both of these times, how they compare, the operations a core and the bytes a byte of
-    cache: numbers whose meaning no device changes, so a device that was never measured is one more point among them.
+    The roofline time of a device is the longer of operations / peak rate and bytes / bandwidth. Features are the
+    architecture's, both of these times and their ratio, operations per core and bytes per byte of cache, which have the
+    same meaning on all devices, so the trees also apply to devices that were never measured.
 
     Attributes:
-        encoder: the architecture's own numbers.
+        encoder: features of the architecture.
         work: millions of multiply-accumulates, and megabytes moved.
     """
 
@@ -51,15 +51,13 @@ class RooflineTrees(XGBoost):
         return [quick, other, replace(quick, trees=400, subsample=1.0, min_child_weight=0.1)]
 
     def arrays(self, archs: Architectures) -> Inputs:
-        """The encoder's numbers, then the logarithms of both amounts of work."""
+        """Features of the encoder, then the logarithms of both amounts of work."""
         work = np.log(np.maximum(self.work(archs), 1e-9)).astype(np.float32)
         return {"x": np.concatenate([self.encoder(archs), work], axis=1)}
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
-        told = [device.features for device in self.devices_]
-        self.typical_ = {
-            name: float(np.median([one[name] for one in told if name in one] or [1.0])) for name in OPTIONAL
-        }
+        specs = [device.features for device in self.devices_]
+        self.typical_ = {name: float(np.median([f[name] for f in specs if name in f] or [1.0])) for name in OPTIONAL}
         rows, targets = [], []
         for device, column in zip(self.devices_, z.T, strict=True):
             known = ~np.isnan(column)
@@ -72,7 +70,7 @@ class RooflineTrees(XGBoost):
         log(f"{sum(map(len, rows))} rows of {len(rows)} devices: {self.trees} trees")
 
     def _features(self, x: np.ndarray, device: Device) -> np.ndarray:
-        """[A, features]; the last two are the logarithms of the milliseconds that computing and moving take."""
+        """Features [A, features]; the last two are the logarithms of the ms of computing and of moving bytes."""
         return x @ _picks(x.shape[1]) + self._offsets(x.shape[1], device)
 
     def _offsets(self, width: int, device: Device) -> np.ndarray:
@@ -96,49 +94,49 @@ class RooflineTrees(XGBoost):
     # New devices
 
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
-        """`n` of `archs` at random."""
-        return draw(archs, n, rng)
+        """Select `n` of `archs` at random."""
+        return random_subset(archs, n, rng)
 
     def check_new_device(self, device: Device, samples: int) -> None:
-        """Measured or not, a device has to tell its rate and its bandwidth."""
+        """Require the device's peak rate and bandwidth, with samples or without."""
         if missing := [name for name in NEEDED if name not in device.features]:
             raise InputError(
-                f"Device '{device.name}' does not tell its {' and '.join(missing)}, which {type(self).__name__} needs "
+                f"Device '{device.name}' has no published {' and '.join(missing)}, which {type(self).__name__} needs "
                 "of every device."
             )
 
-    def adapt(self, few: Measurements | None, device: Device | None = None) -> Self:
-        """A new predictor of one new device (`Adaptable.adapt`): its published numbers give its roofline, and what was
-        measured on it one factor, the median of how far measurements lie above predictions."""
-        device = new_one(few, device)
+    def adapt(self, measurements: Measurements | None, device: Device | None = None) -> Self:
+        """Return a predictor of one new device, as `Adaptable.adapt` specifies: its specifications give the roofline,
+        and measurements one factor, the median ratio of measured to predicted values."""
+        device = new_device(measurements, device)
         self.check_new_device(device, 0)
         new = copy.copy(self)
         new.devices_, new.scale = (device,), Scale("none").fit(np.ones((1, 1)))
         samples = 0
-        if few is not None:
-            archs, y, _ = read_samples(self, given(self, few, device), "log")
-            samples, off = len(archs), np.log(y[:, 0] / new.predict_all(archs)[:, 0])
-            new.over_ = self.over_ + float(np.median(off))
+        if measurements is not None:
+            archs, y, _ = read_samples(self, required(self, measurements, device), "log")
+            samples, errors = len(archs), np.log(y[:, 0] / new.predict_all(archs)[:, 0])
+            new.over_ = self.over_ + float(np.median(errors))
         new.metadata_ = {"adapted": {"samples": samples, "sources": [known.name for known in self.devices_]}}
         return new
 
     def predict(self, archs: Architectures, device: Device | None = None) -> np.ndarray:
-        """Predictions [A] in the metric's unit, on any device that tells its rate and bandwidth."""
-        return super(RooflineTrees, self._of(device)).predict(archs, device)
+        """Predictions [A] in the metric's unit, on any device with published peak rate and bandwidth."""
+        return super(RooflineTrees, self._for_device(device)).predict(archs, device)
 
     def on(self, device: Device | None, metric: str = "latency_ms") -> Cost:
-        """The prediction as a cost, on any device that tells its rate and bandwidth."""
-        return super(RooflineTrees, self._of(device)).on(device, metric)
+        """The predictions as a cost, on any device with published peak rate and bandwidth."""
+        return super(RooflineTrees, self._for_device(device)).on(device, metric)
 
-    def _of(self, device: Device | None) -> Self:
-        """This predictor where it was fitted on the device, or one that is adapted to it."""
+    def _for_device(self, device: Device | None) -> Self:
+        """This predictor where it was fitted on the device, else one adapted to it."""
         names = [own.name for own in self.devices_]
         if device is None or device.name in names:
             return self
         if not device.features.keys() >= set(NEEDED):
             raise InputError(
                 f"This predictor was not fitted on device '{device.name}'; it answers for: {', '.join(names)}, and for "
-                f"any other that tells its {' and '.join(NEEDED)}."
+                f"any other with published {' and '.join(NEEDED)}."
             )
         return self.adapt(None, device)
 
@@ -151,7 +149,7 @@ class RooflineTrees(XGBoost):
         self.over_ = number(state["over"])
 
     def to_onnx(self, x: Inputs) -> Any:
-        """For the devices that it was fitted on: their numbers stand in the file as constants."""
+        """ONNX model of the fitted devices, with their specifications as constants."""
         from onnx import helper
 
         from predictors.export import vector_model
@@ -182,9 +180,9 @@ class RooflineTrees(XGBoost):
 
 
 def _picks(width: int) -> np.ndarray:
-    """What of `x` [A, width] stands in each feature [width, width + 3]: the architecture's own numbers; operations less
-    bytes, operations, bytes; then operations and bytes again. One to a column but for the difference, so sums are
-    exact wherever they are taken."""
+    """Matrix [width, width + 3] from `x` [A, width] to features: those of the encoder; the difference of the logarithms
+    of operations and bytes; operations, bytes; and both again. Only the difference sums two terms, so products are
+    exact in any order."""
     own, ops, moved = width - 2, width - 2, width - 1
     out = np.zeros((width, own + 5), np.float32)
     out[range(own), range(own)] = 1

@@ -1,8 +1,8 @@
-"""A sum of costs with a few coefficients, fitted to few totals: Gauss-Newton on logarithms, with priors.
+"""Bayesian fit of the coefficients of a sum of costs to few measured totals, by Gauss-Newton on logarithms.
 
-Totals t = F c, all positive; log t is compared with measured totals, and the log c have a normal prior around those of
-a first guess. So a coefficient that the totals say nothing about stays where it was, or follows those that it is
-correlated with, and none becomes negative.
+The model is log t = log(F c) with totals t, costs F and coefficients c, and a normal prior of log c around those of an
+initial guess. Coefficients that totals do not determine stay at the guess, or follow those that they are correlated
+with; none becomes negative.
 """
 
 from __future__ import annotations
@@ -18,14 +18,13 @@ from datasets.files.checkpoint import array
 
 @dataclass(frozen=True)
 class Calibration:
-    """The coefficients of one device, and how sure they are.
+    """Coefficients of one device and their posterior covariance.
 
     Attributes:
-        source: number of the device whose costs they multiply.
+        source: index of the device whose costs they multiply.
         coefficients: [K].
         covariance: of their logarithms [K, K].
-        errors: log(measured / predicted) of each network that they were learnt from, by what the others gave [n]; none
-            where there were fewer than three.
+        errors: leave-one-out errors log(measured / predicted) of the networks [n]; empty for fewer than three.
     """
 
     source: int
@@ -35,27 +34,27 @@ class Calibration:
 
     @staticmethod
     def prior(source: int, guess: np.ndarray, prior: np.ndarray) -> Calibration:
-        """Before a total was measured."""
+        """Coefficients without measured totals."""
         return Calibration(source, guess, prior, np.empty(0))
 
     @staticmethod
     def of(
         source: int, costs: np.ndarray, measured: np.ndarray, guess: np.ndarray, prior: np.ndarray, noise: float
     ) -> Calibration:
-        """What some measured totals say; the arguments are those of `calibrate`."""
+        """Fit to measured totals; the arguments are those of `calibrate`."""
         found = calibrate(costs, measured, guess, prior, noise)
-        errors = left_out(costs, measured, guess, prior, noise) if len(measured) > 2 else np.empty(0)
+        errors = leave_one_out_errors(costs, measured, guess, prior, noise) if len(measured) > 2 else np.empty(0)
         return Calibration(source, found, covariance(costs, found, prior, noise), errors)
 
     def variance(self, costs: np.ndarray) -> np.ndarray:
-        """Of the logarithms of new totals [A] of costs [A, K]: what the coefficients leave open, and the mean square of
-        the errors where there are some."""
+        """Variances [A] of the logarithms of new totals with costs [A, K]: those of the coefficients, and the mean
+        squared error where there are errors."""
         _, jacobian = _linearised(costs, self.coefficients)
-        open_ = np.einsum("ai,ij,aj->a", jacobian, self.covariance, jacobian)
-        return open_ + ((self.errors**2).mean() if len(self.errors) else 0.0)
+        variance = np.einsum("ai,ij,aj->a", jacobian, self.covariance, jacobian)
+        return variance + ((self.errors**2).mean() if len(self.errors) else 0.0)
 
     def state(self) -> dict[str, Any]:
-        """Plain containers and arrays, which `restored` reads."""
+        """Plain containers and arrays for `restored`."""
         return {
             "source": self.source,
             "coefficients": self.coefficients,
@@ -65,7 +64,7 @@ class Calibration:
 
     @staticmethod
     def restored(state: Mapping[str, Any], sources: int, k: int) -> Calibration:
-        """What `state` gave, of so many coefficients; what does not fit raises a ValueError, KeyError or TypeError."""
+        """Rebuild from `state()` for `sources` devices and `k` coefficients; raises one of `checkpoint.DAMAGE`."""
         source = state["source"]
         if type(source) is not int or not 0 <= source < sources:
             raise ValueError("a device has no layers")
@@ -78,21 +77,23 @@ class Calibration:
 def calibrate(
     costs: np.ndarray, measured: np.ndarray, guess: np.ndarray, prior: np.ndarray, noise: float
 ) -> np.ndarray:
-    """The coefficients [K] that are most probable after some totals were measured.
+    """Coefficients [K] of maximum posterior probability, given measured totals.
 
     Args:
-        costs: F [n, K], of which the guess makes totals above zero.
+        costs: F [n, K]; totals of the guess must be above zero.
         measured: totals [n].
-        guess: the prior's medians [K], positive.
-        prior: its covariance in logarithms [K, K].
-        noise: that of a measured log total; errors beyond 2.5 times it weigh less (Huber).
+        guess: prior medians [K], above zero.
+        prior: prior covariance of the logarithms [K, K].
+        noise: standard deviation of a measured log total; errors beyond 2.5 times it have less weight (Huber).
     """
     moved, whitened = np.zeros(len(guess)), np.linalg.inv(np.linalg.cholesky(prior))
 
     def loss(at: np.ndarray) -> float:
-        """What is minimised: Huber's loss of the errors, and half the squared distance from the prior."""
-        off = np.abs(np.log(measured / (costs @ (guess * np.exp(at))))) / noise
-        return float(np.where(off < 2.5, off**2 / 2, 2.5 * off - 2.5**2 / 2).sum() + ((whitened @ at) ** 2).sum() / 2)
+        """Huber loss of the errors, plus half the squared distance from the prior."""
+        error = np.abs(np.log(measured / (costs @ (guess * np.exp(at))))) / noise
+        return float(
+            np.where(error < 2.5, error**2 / 2, 2.5 * error - 2.5**2 / 2).sum() + ((whitened @ at) ** 2).sum() / 2
+        )
 
     before = loss(moved)
     for _ in range(50):
@@ -110,8 +111,10 @@ def calibrate(
     return guess * np.exp(moved)
 
 
-def left_out(costs: np.ndarray, measured: np.ndarray, guess: np.ndarray, prior: np.ndarray, noise: float) -> np.ndarray:
-    """log(measured / predicted) [n] of every total by coefficients that the others gave."""
+def leave_one_out_errors(
+    costs: np.ndarray, measured: np.ndarray, guess: np.ndarray, prior: np.ndarray, noise: float
+) -> np.ndarray:
+    """Leave-one-out errors log(measured / predicted) [n] of all totals."""
     errors = np.empty(len(measured))
     for i in range(len(measured)):
         others = np.arange(len(measured)) != i
@@ -121,8 +124,8 @@ def left_out(costs: np.ndarray, measured: np.ndarray, guess: np.ndarray, prior: 
 
 
 def most_telling(costs: np.ndarray, guess: np.ndarray, prior: np.ndarray, noise: float, n: int) -> list[int]:
-    """Which `n` totals to measure: greedily, each the one whose prediction is least certain after those before it (the
-    Bayesian D-optimal design of `calibrate`, linearised at its guess)."""
+    """Indices of the `n` most informative totals to measure: a greedy Bayesian D-optimal design, linearised at the
+    guess, where each total has the largest predictive variance given those before it."""
     _, jacobian = _linearised(costs, guess)
     covariance = prior
     chosen: list[int] = []
@@ -137,13 +140,13 @@ def most_telling(costs: np.ndarray, guess: np.ndarray, prior: np.ndarray, noise:
 
 
 def covariance(costs: np.ndarray, fitted: np.ndarray, prior: np.ndarray, noise: float) -> np.ndarray:
-    """That of the coefficients' logarithms [K, K] after some totals were measured (Laplace's approximation)."""
+    """Posterior covariance [K, K] of the logarithms of the coefficients (Laplace's approximation)."""
     _, jacobian = _linearised(costs, fitted)
     return np.linalg.inv(np.linalg.inv(prior) + jacobian.T @ jacobian / noise**2)
 
 
 def _linearised(costs: np.ndarray, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Totals [n], and the derivative of their logarithms by the coefficients' [n, K]."""
+    """Totals [n], and the derivatives of their logarithms by those of the coefficients [n, K]."""
     parts = costs * coefficients
     totals = parts.sum(axis=1)
     return totals, parts / totals[:, None]

@@ -1,4 +1,8 @@
-"""`Costs`: what networks' pieces cost, as terms that a `LayerSum` weighs with a few coefficients a device."""
+"""`Costs`: cost terms of the pieces of networks, which a `LayerSum` weighs by a few coefficients per device.
+
+A session is one run of a network by a runtime; an empty session runs a network that computes nothing
+(`datasets.networks.network.SMALLEST`). A call is the overhead of each piece in a session.
+"""
 
 from __future__ import annotations
 
@@ -14,17 +18,17 @@ from predictors.networks.pieces import Piece
 
 
 class Costs(ABC):
-    """Costs of pieces (`datasets.networks.analysis.entries`) on S devices, each made of K terms.
+    """Costs of pieces (`datasets.networks.parts.entries`) on S devices, as K terms per piece.
 
-    What inherits is a dataclass: its fields stand in configurations and saved files, as a predictor's do.
+    Subclasses are dataclasses; their fields are part of configurations and saved files, like those of predictors.
 
     Attributes:
-        terms: names of what the coefficients multiply [K]: first `session`, once a run, the others for every piece.
-        prior: covariance [K, K] of the coefficients' logarithms before a network was measured.
-        noise: relative error of a sum that is no fault of coefficients; if it is smaller, networks count for more.
-        devices: S of them; none before `learn`.
-        machine: macs a ms and bytes a ms at best, ms of a session that computes nothing [S, 3].
-        copies: of a run's input: ms, ms a byte; of its output: ms, ms a byte [S, 4].
+        terms: names of the terms [K]: first `session`, which counts once per run, then those of every piece.
+        prior: covariance [K, K] of the logarithms of the coefficients before networks are measured.
+        noise: relative error of sums with exact coefficients; the smaller it is, the more weight networks have.
+        devices: S devices; empty before `learn`.
+        machine: best MACs per ms, best bytes per ms, and ms of an empty session [S, 3].
+        copies: ms, and ms per byte, of copying the input of a run; and of its output [S, 4].
     """
 
     terms: ClassVar[tuple[str, ...]]
@@ -36,51 +40,51 @@ class Costs(ABC):
 
     @abstractmethod
     def learn(self, log: Log = silent) -> Self:
-        """Read and learn the tables that the fields name; raises `InputError` where that cannot be done."""
+        """Read the tables that the fields name, and learn from them; raises `InputError` where a table is faulty."""
 
     @abstractmethod
     def guess(self) -> np.ndarray:
-        """Coefficients [S, K] before a network was measured: the prior's medians, above zero."""
+        """Prior medians [S, K] of the coefficients, above zero."""
 
     @abstractmethod
-    def of(self, networks: Networks) -> list[np.ndarray]:
-        """The terms of each network's pieces [P, S, K]; 0 in the column `session`, NaN where a device does not know a
-        piece."""
+    def network_terms(self, networks: Networks) -> list[np.ndarray]:
+        """Terms of the pieces of each network [P, S, K]; 0 in the column `session`, NaN where the cost of a piece on a
+        device is unknown."""
 
     @abstractmethod
     def spread(self) -> np.ndarray:
-        """Standard deviations [S, K] of the logarithms of a piece's terms."""
+        """Standard deviations [S, K] of the logarithms of the terms of a piece."""
 
     @abstractmethod
     def state(self) -> dict[str, Any]:
-        """What was learnt, as plain containers and arrays."""
+        """Learnt parameters as plain containers and arrays."""
 
     @abstractmethod
     def restore(self, state: Any, where: str) -> None:
-        """Take over what `state` gave; what does not fit together raises one of `checkpoint.DAMAGE`."""
+        """Set the learnt parameters from `state()`; raises one of `checkpoint.DAMAGE` where they do not fit."""
 
     @abstractmethod
     def examples(self, s: int) -> Networks:
-        """One or two networks that a device knows, to try a file with."""
+        """One or two networks with known costs on a device, to check a file with."""
 
     def unknown(self, network: Any, s: int) -> InputError:
-        """Why a network has no sum on a device."""
+        """Error of a network with a piece of unknown cost on device `s`."""
         return InputError(f"Nothing is known of a layer of {network.key} on {self.devices[s].name}.")
 
     def least(self, work: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Milliseconds [A, S] that operations take at least, and bytes, of [A, 2]."""
+        """Least ms of the operations, and of moving the bytes, both [A, S], of work [A, 2] (MACs, bytes)."""
         computing, moving = np.moveaxis(work[:, None] / self.machine[None, :, :2], 2, 0)
         return computing, moving
 
     def beyond(self, found: Sequence[Piece]) -> np.ndarray:
-        """How many times the work of what was measured pieces are [P, S]; 1 where they were measured themselves."""
+        """Ratio [P, S] of the work of pieces to that of the nearest measured layers; 1 where measured themselves."""
         return np.ones((len(found), len(self.devices)))
 
 
 def best_rates(work: np.ndarray, ms: np.ndarray, session: np.ndarray) -> np.ndarray:
-    """Macs and bytes a ms [S, 2] of one layer in ten, by layers' macs and bytes [A, 2], their ms [A, S] and those of a
-    session [S]."""
+    """Ninth deciles [S, 2] of MACs per ms and bytes per ms, from MACs and bytes of layers [A, 2], their ms [A, S] and
+    the ms of an empty session [S]."""
     rates = work[:, None] / np.maximum(ms - session, 1e-9)[..., None]  # [A, S, 2]
-    slow = ms > 10 * session  # a tiny layer's rate is noise
+    slow = ms > 10 * session  # rates of tiny layers are noise
     slow |= ~slow.any(axis=0)
     return np.nanquantile(np.where((slow & np.isfinite(rates[..., 0]))[..., None], rates, np.nan), 0.9, axis=0)

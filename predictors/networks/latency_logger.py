@@ -1,4 +1,4 @@
-"""What a network would cost on devices, told while it is trained (PerfNetRT, section I)."""
+"""`LatencyLogger`: logs predicted latencies of a network while it is trained (PerfNetRT, section I)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from predictors.base import Predictor
 
 
 class LatencyLogger(lightning.Callback):
-    """Logs `latency_ms/<device>` (the predictor's metric) of the module at the end of every epoch of training.
+    """Logs `METRIC/DEVICE` (for example `latency_ms/pi5`) at the end of epochs of training, as predicted.
 
-    The module is exported to ONNX as it then stands (pruned or grown modules change), in memory, and priced.
+    The module is exported in memory each time, since pruned or grown modules change, and priced.
 
     Args:
-        predictor: one of networks (a `LayerSum`), or its file.
+        predictor: of networks (a `LayerSum`), or its file.
         devices: names of its devices; by default all.
-        input: one batch as the module takes it; by default the module's `example_input_array`.
-        every: epochs from one price to the next.
+        input: a batch that the module takes; by default the module's `example_input_array`.
+        every: number of epochs between predictions.
     """
 
     def __init__(

@@ -1,8 +1,8 @@
-"""Single layers whose channels vary: what a look-up table has one grid for.
+"""Kinds of single layers up to their channels; a look-up table has one grid per kind.
 
-A layer is an entry of `networks.parts.entries`, cut out of its network: one op and the batch norms and activations
-behind it. Its kind is the text of that layer with "in" where its input's channels stand and "out" where its output's
-do; a depthwise convolution, a pooling or an addition has as many of both, so its kind knows only "in".
+A layer is an entry of `datasets.networks.parts.entries`: one op with the batch norms and activations behind it. Its
+kind is the JSON text of the layer with "in" for its input channels and "out" for its output channels; layers with
+equally many of both (depthwise convolutions, poolings, additions) have only "in".
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from datasets.networks.analysis import totals
 from datasets.networks.network import Network
+from datasets.networks.ops import BYTES
 from datasets.records import InputError, Op
 
 IN, OUT = "in", "out"
+WORK_GROUPS = ("conv", "depthwise", "dense", "other")
+"""Groups of kinds of layers."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of a kind, with channels."""
+    """A layer as its kind and its numbers of channels."""
 
     kind: str
     channels_in: int
@@ -27,11 +31,11 @@ class Layer:
 
     @property
     def narrow(self) -> bool:
-        """Whether it has as many channels out as in."""
+        """Whether it has equally many input and output channels."""
         return OUT not in _words(self.kind)
 
     def network(self) -> Network:
-        """The layer as the network that is measured; the same text as `datasets.networks.parts.cut` gives it."""
+        """The layer as a network, equal to the one of `datasets.networks.parts.cut`."""
         numbers = {IN: self.channels_in, OUT: self.channels_out}
         ops, edges = json.loads(self.kind)
         filled = [
@@ -41,10 +45,10 @@ class Layer:
 
 
 def read_layer(network: Network) -> Layer:
-    """The kind and the channels of a layer that `cut` gave.
+    """Kind and channels of a layer that `datasets.networks.parts.cut` returned.
 
     Raises:
-        InputError: it is no such layer.
+        InputError: the network is not such a layer.
     """
     if not network.ops or network.ops[0].kind != "input":
         raise InputError(f"'{network.key}' is not a layer that begins with an input; cut layers out of a network.")
@@ -59,7 +63,7 @@ def read_layer(network: Network) -> Layer:
         elif op.kind in ("conv", "dense"):
             word = OUT
         elif sources and channels != network.ops[sources[0]].attrs["shape"][0]:
-            word = channels  # joined, cut off or spread: such layers keep their numbers
+            word = channels  # concatenated, sliced or expanded: the number stays in the kind
         elif op.kind == "zero" and channels != sizes[IN]:
             word = channels
         if isinstance(word, str):
@@ -68,6 +72,19 @@ def read_layer(network: Network) -> Layer:
         words.append(word)
         ops.append(Op(op.kind, attrs))
     return Layer(Network.of(ops, network.edges).key, sizes[IN], sizes.get(OUT, sizes[IN]))
+
+
+def work_group(kind: str) -> str:
+    """The group of `WORK_GROUPS` that a kind belongs to."""
+    name, attrs = json.loads(kind)[0][1]
+    if name == "conv":
+        return "depthwise" if attrs.get("groups") == IN else "conv"
+    return name if name in WORK_GROUPS else "other"
+
+
+def megabytes(network: Network) -> float:
+    """Size of a network's weights in megabytes (10^6 bytes)."""
+    return BYTES * totals(network)["params"] / 1e6
 
 
 def _filled(name: str, value: Any, numbers: dict[str, int]) -> Any:

@@ -1,7 +1,7 @@
-"""The look-up table: latencies of layers over their channels in and out, measured on a grid and interpolated between.
+"""`LayerTable`: latencies of layers over input and output channels, measured on a grid and interpolated bilinearly.
 
-A session that computes nothing costs something too, and a network pays for it once where its layers alone paid each:
-so a network's latency is the sum over its layers, less what all sessions but one cost.
+Each layer alone includes the cost of a session, a network has it once: the latency of a network is the sum over its
+layers less the cost of all sessions but one.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ import numpy as np
 from datasets.records import InputError
 from predictors.networks.layer_kinds import Layer
 
-APART = 10**7
-"""More than any number of channels."""
+OFFSET = 10**7
+"""Offset between the axes of grids, larger than any number of channels."""
 MOST_POINTS = 2**21
-"""Most points of all grids together."""
+"""Largest number of points of all grids together."""
 
 
 @dataclass(frozen=True)
 class LayerGrid:
-    """What was measured of one kind of layer.
+    """Measured latencies of one kind of layer.
 
     Attributes:
-        ins, outs: channels, ascending [I] and [O]; a kind with as many out as in has the one `outs` 0.
+        ins, outs: channels, ascending [I] and [O]; `outs` is [0] for kinds with equally many input and output channels.
         ms: latencies [I, O]; NaN where nothing was measured.
     """
 
@@ -35,19 +35,19 @@ class LayerGrid:
     ms: np.ndarray
 
     def whole(self) -> np.ndarray:
-        """Latencies without holes [I, O].
+        """Latencies [I, O] without missing values.
 
-        Between two measured neighbours of its row or column a hole is what a line says, the mean of both where both
-        say something. What lies beyond them is what a + b in + c out + d in out says, fitted to all relatively.
+        Between measured points of a row or column, values are interpolated linearly (averaged where both exist); others
+        come from a + b in + c out + d in out, fitted to relative errors of all points.
         """
         holes = np.isnan(self.ms)
         if not holes.any():
             return self.ms
-        rows = np.array([_bridged(self.outs, row) for row in self.ms])
-        columns = np.array([_bridged(self.ins, column) for column in self.ms.T]).T
-        both = np.stack([rows, columns])
-        known = ~np.isnan(both)
-        inside = np.where(known, both, 0).sum(0) / np.maximum(known.sum(0), 1)
+        rows = np.array([_interpolated(self.outs, row) for row in self.ms])
+        columns = np.array([_interpolated(self.ins, column) for column in self.ms.T]).T
+        lines = np.stack([rows, columns])
+        known = ~np.isnan(lines)
+        inside = np.where(known, lines, 0).sum(0) / np.maximum(known.sum(0), 1)
         return np.where(holes, np.where(known.any(0), inside, self._surface()), self.ms)
 
     def _surface(self) -> np.ndarray:
@@ -64,9 +64,9 @@ class LayerTable:
     """Latencies of layers on one device.
 
     Attributes:
-        grids: by kinds of layers.
-        call_ms: of a session that computes nothing.
-        device: where it was measured.
+        grids: by kind of layer.
+        call_ms: latency of an empty session.
+        device: name of the device, for error messages.
     """
 
     grids: Mapping[str, LayerGrid]
@@ -79,27 +79,27 @@ class LayerTable:
 
     @classmethod
     def of(cls, measured: Iterable[tuple[Layer, float]], call_ms: float = 0.0, device: str = "") -> LayerTable:
-        """From layers and their latencies in ms; of equal layers the last counts.
+        """Build a table from layers and their latencies in ms; of equal layers the last one counts.
 
         Raises:
-            InputError: a layer has `APART` channels or more, or the grids have more points than `MOST_POINTS`.
+            InputError: a layer has `OFFSET` channels or more, or the grids have more points than `MOST_POINTS`.
         """
         found: dict[str, dict[tuple[int, int], float]] = {}
-        for one, ms in measured:
-            found.setdefault(one.kind, {})[one.channels_in, 0 if one.narrow else one.channels_out] = ms
+        for layer, ms in measured:
+            found.setdefault(layer.kind, {})[layer.channels_in, 0 if layer.narrow else layer.channels_out] = ms
         sides = {kind: [set(side) for side in zip(*points, strict=True)] for kind, points in found.items()}
         if (
-            any(max(side) >= APART for both in sides.values() for side in both)
+            any(max(ins | outs) >= OFFSET for ins, outs in sides.values())
             or sum(len(ins) * len(outs) for ins, outs in sides.values()) > MOST_POINTS
         ):
             raise InputError(
-                f"The table of '{device}' has layers of {APART:,} channels, or grids of more than {MOST_POINTS:,} "
+                f"The table of '{device}' has layers of {OFFSET:,} channels, or grids of more than {MOST_POINTS:,} "
                 "points; measure fewer numbers of channels."
             )
         return cls({kind: _grid(points) for kind, points in found.items()}, call_ms, device)
 
     def number(self, kind: str) -> int:
-        """The kind's number, for `ms`."""
+        """Index of a kind, for `ms`; an unknown kind raises `InputError`."""
         if kind not in self.kinds:
             raise InputError(
                 f"The table of '{self.device}' has no layer {kind}; measure `python -m search layers` of it."
@@ -107,15 +107,15 @@ class LayerTable:
         return self.kinds[kind]
 
     def axes(self, kind: str) -> tuple[np.ndarray, np.ndarray]:
-        """The channels in and out between which the kind's latencies are straight."""
+        """Input and output channels of a kind's grid; latencies are linear between them."""
         grid = list(self.grids.values())[self.number(kind)]
         return grid.ins, grid.outs
 
     def ms(self, kinds: np.ndarray, channels_in: np.ndarray, channels_out: np.ndarray) -> np.ndarray:
-        """Latencies [N] of layers by their kinds' numbers and channels [N], bilinear between what was measured.
+        """Latencies [N] of layers from indices of kinds and channels [N], interpolated bilinearly.
 
         Raises:
-            InputError: a layer is narrower or wider than any that was measured.
+            InputError: a layer lies outside of the measured range.
         """
         packed = self._packed
         at, down, right = packed.place(kinds, channels_in, channels_out)
@@ -133,7 +133,7 @@ class LayerTable:
         return upper + (lower - upper) * down
 
     def reaches(self, kinds: np.ndarray, channels_in: np.ndarray, channels_out: np.ndarray) -> np.ndarray:
-        """Whether layers [N] are no narrower and no wider than what was measured [N]."""
+        """Whether layers [N] lie within the measured range."""
         return _inside(*self._packed.place(kinds, channels_in, channels_out)[1:])
 
     @cached_property
@@ -142,7 +142,7 @@ class LayerTable:
 
 
 class _Packed:
-    """All grids as flat arrays, so that layers of all kinds are read at once."""
+    """All grids as flat arrays, to look up layers of all kinds at once."""
 
     def __init__(self, grids: Sequence[LayerGrid]) -> None:
         self.values = np.concatenate([grid.whole().ravel() for grid in grids])
@@ -156,34 +156,34 @@ class _Packed:
     def place(
         self, kinds: np.ndarray, channels_in: np.ndarray, channels_out: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The value before each layer on both sides, and how far down and to the right of it the layer is, 0 to 1."""
+        """Index of the grid point before each layer, and the layer's distances from it along both axes, 0 to 1."""
         row, down = self.ins.place(kinds, channels_in)
         column, right = self.outs.place(kinds, np.where(self.narrow[kinds], 0, channels_out))
         return self.start[kinds] + row * self.width[kinds] + column, down, right
 
 
 class _Axes:
-    """One side of all grids, one after another; a search in all at once takes them for one long axis."""
+    """One axis of all grids, concatenated with offsets so that one search finds positions in all of them."""
 
     def __init__(self, axes: Sequence[np.ndarray]) -> None:
         sizes = np.array([len(axis) for axis in axes])
         self.first = np.cumsum([0, *sizes])[:-1]
         self.last = self.first + np.maximum(sizes - 2, 0)
         self.points = np.concatenate(axes).astype(float)
-        self.long = self.points + APART * np.repeat(np.arange(len(axes)), sizes)
+        self.long = self.points + OFFSET * np.repeat(np.arange(len(axes)), sizes)
         gaps = np.append(np.diff(self.points), 1)
-        gaps[self.first[sizes == 1]] = 1e-9  # an axis of one point reaches that point only
+        gaps[self.first[sizes == 1]] = 1e-9  # an axis of one point holds that point only
         self.gaps = gaps
 
     def place(self, kinds: np.ndarray, channels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The point before each number of channels, and how far on it is towards the next, from 0 to 1."""
-        at = np.searchsorted(self.long, channels + APART * kinds, side="right") - 1
+        """Index of the point before each number of channels, and the distance from it to the next, 0 to 1."""
+        at = np.searchsorted(self.long, channels + OFFSET * kinds, side="right") - 1
         at = np.minimum(np.maximum(at, self.first[kinds]), self.last[kinds])
         return at - self.first[kinds], (channels - self.points[at]) / self.gaps[at]
 
 
 def _inside(down: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Whether both shares are from 0 to 1."""
+    """Whether both distances are from 0 to 1."""
     return np.maximum(np.abs(down - 0.5), np.abs(right - 0.5)) <= 0.5
 
 
@@ -195,6 +195,6 @@ def _grid(points: Mapping[tuple[int, int], float]) -> LayerGrid:
     return LayerGrid(ins, outs, ms)
 
 
-def _bridged(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _interpolated(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     there = ~np.isnan(y)
     return np.interp(x, x[there], y[there], left=np.nan, right=np.nan) if there.any() else y

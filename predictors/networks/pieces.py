@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from datasets.blocks.layers import Layer
+from datasets.blocks.layers import LayerSpace
 from datasets.networks.network import Network
 from datasets.networks.onnx_counts import WEIGHTS
 from datasets.networks.onnx_macs import MACS, MS
@@ -47,10 +47,9 @@ BatchNormalization InstanceNormalization LayerNormalization GroupNormalization L
 MeanVarianceNormalization ReduceMean ReduceSum ReduceMax ReduceMin ReduceL2 ReduceProd ArgMax ArgMin TopK CumSum
 GlobalAveragePool GlobalMaxPool AveragePool MaxPool LpPool Concat Split Slice Gather GatherElements GatherND Compress
 ScatterElements ScatterND Pad Transpose Expand Tile Resize Upsample DepthToSpace SpaceToDepth GridSample Shape Size
-QuantizeLinear DequantizeLinear DynamicQuantizeLinear
-GreaterOrEqual LessOrEqual Mod OneHot NonZero ReverseSequence SQUARE SQUARED_DIFFERENCE NOT_EQUAL REVERSE_V2 FILL
-READ_VARIABLE BATCH_TO_SPACE_ND SPACE_TO_BATCH_ND DYNAMIC_UPDATE_SLICE ZEROS_LIKE COMPLEX_ABS Range LSTM RNN SVDF
-MatMul Gemm MatMulInteger Einsum Conv ConvInteger QLinearConv QLinearMatMul ConvTranspose"""
+QuantizeLinear DequantizeLinear DynamicQuantizeLinear GreaterOrEqual LessOrEqual Mod OneHot NonZero ReverseSequence
+SQUARE SQUARED_DIFFERENCE NOT_EQUAL REVERSE_V2 FILL READ_VARIABLE BATCH_TO_SPACE_ND SPACE_TO_BATCH_ND
+DYNAMIC_UPDATE_SLICE ZEROS_LIKE COMPLEX_ABS Range SVDF"""
 
 KNOWN = VOCABULARY | {"truncate", *SMOOTH, *STEPPED, *VIEWS, "Cast", *_MOVERS.split(), *MACS}
 KNOWN |= {kind for kind in WEIGHTS if "." in kind}
@@ -161,7 +160,7 @@ def _layer(ops: Sequence[Op], shape: tuple[int, ...], batch: int) -> tuple[str, 
     return "convolution", {**values, "in": channels // groups, "out": a["shape"][0], "bias": bias}
 
 
-def nearest(space: Layer, rows: Sequence[dict[str, int]]) -> tuple[Architectures, np.ndarray, np.ndarray]:
+def nearest(space: LayerSpace, rows: Sequence[dict[str, int]]) -> tuple[Architectures, np.ndarray, np.ndarray]:
     """The layers of a space that are nearest to some values of its features.
 
     Features are clipped to their ranges; then, as long as a layer needs more work or memory than the space allows, its

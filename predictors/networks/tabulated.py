@@ -1,4 +1,4 @@
-"""Look-up tables of single layers: LETI's exact sums (section 3.1), and the costs of a `LayerSum`."""
+"""`Tabulated`: look-up tables of single layers, as exact sums (LETI, section 3.1) and as costs of a `LayerSum`."""
 
 from __future__ import annotations
 
@@ -16,43 +16,40 @@ from datasets.files.reading import listed
 from datasets.files.table_file import read_values
 from datasets.networks.analysis import check_network, totals
 from datasets.networks.network import KEYED_BY_JSON, SMALLEST, Network
-from datasets.networks.ops import BYTES
 from datasets.networks.parts import cut, entries, label
 from datasets.records import Cost, CostModel, Device, InputError, Measurements, Networks
 from datasets.tabulate import rows
 from predictors.base import Log, devices_of, silent
 from predictors.networks.costs import Costs, best_rates
-from predictors.networks.layer_kinds import IN, Layer, read_layer
+from predictors.networks.layer_kinds import WORK_GROUPS, Layer, megabytes, read_layer, work_group
 from predictors.networks.layer_table import LayerTable
 
 WIDTHS = {"session": 1.0, "call": 1.0, "conv": 0.5, "depthwise": 0.5, "dense": 0.5, "other": 0.5, "weights": 1.0}
-"""Prior standard deviations of the logarithms of a device's coefficients: of `session` (ms a run) and `call` (ms a
-layer), of factors of what convolutions, depthwise ones, dense and other layers take in the table, and of ms per
-megabyte (10^6 bytes) of weights, which a layer alone finds in the cache. Chosen, like `ALIKE`, `MS_PER_MB`, the guess
-and `noise`, by the networks of the bundled tables, each left out once."""
+"""Prior standard deviations of the logarithms of a device's coefficients: of `session` (ms per run) and `call` (ms per
+layer), of factors of the latencies of convolutions, depthwise ones, dense and other layers, and of ms per megabyte
+(10^6 bytes) of weights, which a layer alone finds in the cache. Chosen, like `COMMON`, `MS_PER_MB`, the guess and
+`noise`, by the networks of the bundled tables, each left out once."""
 
-ALIKE = 0.2
-"""That of what all these factors have in common."""
+COMMON = 0.2
+"""Prior standard deviation of the logarithm of a factor that all layers have in common."""
 
 MS_PER_MB = 0.02
-"""What a megabyte of weights likely costs in a network."""
+"""Prior median of the ms per megabyte of weights."""
 
 LEAST = 1.1
-"""What a layer takes in the table at least, in sessions that compute nothing."""
-
-WORK = ("conv", "depthwise", "dense", "other")
-"""Layers that have a factor together."""
+"""Floor of the latencies of layers, as a multiple of that of an empty session (`call_ms`)."""
 
 _AT = {name: i for i, name in enumerate(WIDTHS)}
+"""Column of each term."""
 
 
 def _prior() -> np.ndarray:
-    factors = np.isin(list(WIDTHS), WORK)
-    return np.diag(np.square(list(WIDTHS.values()))) + ALIKE**2 * np.outer(factors, factors)
+    factors = np.isin(list(WIDTHS), WORK_GROUPS)
+    return np.diag(np.square(list(WIDTHS.values()))) + COMMON**2 * np.outer(factors, factors)
 
 
 class _Rows(NamedTuple):
-    """What a table holds of one device: its layers, and whole networks, with their milliseconds."""
+    """Ms of an empty session, of layers and of whole networks on one device."""
 
     call_ms: float
     layers: list[tuple[Layer, float]]
@@ -61,13 +58,13 @@ class _Rows(NamedTuple):
 
 @dataclass
 class Tabulated(Costs, CostModel):
-    """What `python -m measure run --layers true`, or `--space layers`, and `measure table` measured of single layers.
+    """Costs from a table of single layers, as `measure run --layers true` and `measure table` write it.
 
-    A layer whose channels lie between those of measured ones of its kind costs what is bilinear between them.
+    Layers whose channels lie between those of measured layers of their kind are interpolated bilinearly.
 
     Attributes:
         path: of the table.
-        noise: relative error of a sum that is no fault of coefficients; if it is smaller, networks count for more.
+        noise: relative error of sums with exact coefficients; the smaller it is, the more weight networks have.
     """
 
     path: Path
@@ -88,22 +85,22 @@ class Tabulated(Costs, CostModel):
         less_calls: bool = False,
         unknown_ms: float | None = None,
     ) -> Cost:
-        """The sum over a network's layers, exactly as they were measured, as a cost; it raises `InputError` where a
-        layer is not in the table.
+        """Sum of the measured values of a network's layers, as a cost; a layer that is not in the table raises
+        `InputError`.
 
         Args:
-            device: where; None is refused.
+            device: of the layers; None is refused.
             metric: of the layers.
-            less_calls: take out what a session costs that computes nothing, once for every layer but one.
-            unknown_ms: what a layer counts that is not in the table (0: a sum is then too low); by default it is
+            less_calls: subtract the cost of an empty session for every layer but one.
+            unknown_ms: value of layers that are not in the table (0 underestimates the sum); by default they are
                 refused.
         """
         name, known = device.name if device else "", self.exact
         if (name, metric, SMALLEST.key) not in known:
             devices = sorted({device for device, *_ in known})
-            raise InputError(f"{self.path} has no {metric} of layers on '{name}'; it knows {listed(devices)}.")
+            raise InputError(f"{self.path} has no {metric} of layers on '{name}'; it has {listed(devices)}.")
 
-        def of(network: Network) -> float:
+        def total(network: Network) -> float:
             layers = layers_of(network)
             costs = [known.get((name, metric, layer.key), unknown_ms) for layer in layers]
             for layer, cost in zip(layers, costs, strict=True):
@@ -112,11 +109,11 @@ class Tabulated(Costs, CostModel):
             calls = (len(layers) - 1) * known[name, metric, SMALLEST.key]
             return sum(cost for cost in costs if cost is not None) - (calls if less_calls else 0)
 
-        return lambda archs: np.array([of(network) for network in Networks.of(archs)])
+        return lambda archs: np.array([total(network) for network in Networks.of(archs)])
 
     @cached_property
     def exact(self) -> Mapping[tuple[str, str, str], float]:
-        """What the file holds, by device, metric and key."""
+        """Values of the file by device, metric and key."""
         columns = (read_values(self.path)[0][name] for name in ("device", "metric", "key", "value"))
         return {(device, metric, key): value for device, metric, key, value in zip(*columns, strict=True)}
 
@@ -133,86 +130,87 @@ class Tabulated(Costs, CostModel):
             )
         wide = table.pivot(index="key", columns="device", values="value").loc[table["key"].unique()]
         found = tuple(device for device in devices if device.name in known)
-        self._take(found, tuple(wide.index), wide[[device.name for device in found]].fillna(0).to_numpy(float))
+        self._set_rows(found, tuple(wide.index), wide[[device.name for device in found]].fillna(0).to_numpy(float))
         return self
 
-    def _take(self, devices: tuple[Device, ...], keys: tuple[str, ...], ms: np.ndarray) -> None:
-        """Sort rows [R, S] into layers and whole networks, and forget what was made of others; devices that have no
-        layers are left out."""
+    def _set_rows(self, devices: tuple[Device, ...], keys: tuple[str, ...], ms: np.ndarray) -> None:
+        """Set the rows [R, S], drop cached results of earlier ones, and leave out devices without layers."""
         self.devices, self.keys_, self.ms_ = devices, keys, ms
-        for name in ("_rows", "_own", "machine"):
+        for name in ("_rows", "_bare", "machine"):
             vars(self).pop(name, None)
-        kept = [s for s, table in enumerate(self._own) if table.grids]
+        kept = [s for s, table in enumerate(self._bare) if table.grids]
         if not kept:
             raise InputError(f"{self.path} has no layers; measure what `python -m search layers` lists.")
         if len(kept) < len(devices):
-            self._take(tuple(devices[s] for s in kept), keys, ms[:, kept])
+            self._set_rows(tuple(devices[s] for s in kept), keys, ms[:, kept])
 
     @cached_property
     def _rows(self) -> list[_Rows]:
+        """Rows of each device, divided into layers and whole networks."""
         found = [_Rows(0.0, [], {}) for _ in self.devices]
         for key, row in zip(self.keys_, self.ms_.tolist(), strict=True):
             if key == SMALLEST.key:
-                found = [one._replace(call_ms=ms) for one, ms in zip(found, row, strict=True)]
+                found = [device._replace(call_ms=ms) for device, ms in zip(found, row, strict=True)]
                 continue
             network = check_network(Network.from_json(key))
             layer = read_layer(network) if len(entries(network)) == 1 else None
-            for one, ms in zip(found, row, strict=True):
+            for device, ms in zip(found, row, strict=True):
                 if ms and layer:
-                    one.layers.append((layer, ms))
+                    device.layers.append((layer, ms))
                 elif ms:
-                    one.whole[key] = ms
+                    device.whole[key] = ms
         return found
 
     def table(self, s: int, coefficients: np.ndarray | None = None) -> LayerTable:
-        """What layers take on a device, in a session each; its `call_ms` is what a network pays once.
+        """Table of the ms of layers, in a session each, on a device; `call_ms` counts once per network.
 
         Args:
-            s: the device.
-            coefficients: that weigh the terms [K]; by default layers as they were measured.
+            s: index of the device.
+            coefficients: weights of the terms [K]; by default the measured latencies are used.
         """
         if coefficients is None:
             found = self._rows[s]
             return LayerTable.of(found.layers, found.call_ms, self.devices[s].name)
         weigh = dict(zip(self.terms, coefficients.tolist(), strict=True))
         grids = {}
-        for kind, grid in self._own[s].grids.items():
-            weights = [[_megabytes(Layer(kind, i, o or i).network()) for o in grid.outs.tolist()]
+        for kind, grid in self._bare[s].grids.items():
+            weights = [[megabytes(Layer(kind, i, o or i).network()) for o in grid.outs.tolist()]
                        for i in grid.ins.tolist()]  # fmt: skip
-            ms = weigh[_work(kind)] * grid.ms + weigh["weights"] * np.array(weights)
+            ms = weigh[work_group(kind)] * grid.ms + weigh["weights"] * np.array(weights)
             grids[kind] = replace(grid, ms=ms + weigh["session"] + weigh["call"])
         return LayerTable(grids, weigh["session"], self.devices[s].name)
 
     @cached_property
-    def _own(self) -> list[LayerTable]:
-        """What layers take beside a session and a call, by the devices."""
+    def _bare(self) -> list[LayerTable]:
+        """Tables of the ms of layers without session and call, by device."""
         found = []
         for table in (self.table(s) for s in range(len(self.devices))):
-            least, beside = LEAST * table.call_ms, 2 * table.call_ms
-            grids = {k: replace(grid, ms=np.maximum(grid.whole(), least) - beside) for k, grid in table.grids.items()}
+            least, twice = LEAST * table.call_ms, 2 * table.call_ms
+            grids = {k: replace(grid, ms=np.maximum(grid.whole(), least) - twice) for k, grid in table.grids.items()}
             found.append(replace(table, grids=grids))
         return found
 
     def guess(self) -> np.ndarray:
-        """Layers add up, less a session for each but one; a call takes as long as a session."""
+        """Prior medians [S, K]: layers add up, less a session for each but one; a call takes as long as a session."""
         found = np.ones((len(self.devices), len(WIDTHS)))
         found[:, [_AT["session"], _AT["call"]]] = self.machine[:, 2:]
         found[:, _AT["weights"]] = MS_PER_MB
         return found
 
-    def of(self, networks: Networks) -> list[np.ndarray]:
+    def network_terms(self, networks: Networks) -> list[np.ndarray]:
         return [self._terms(network) for network in networks]
 
     def _terms(self, network: Network) -> np.ndarray:
+        """Terms of the layers of a network [P, S, K]."""
         layers = layers_of(network)
-        read = [read_layer(one) for one in layers]
-        ins, outs = (np.array([getattr(one, f"channels_{side}") for one in read], int) for side in ("in", "out"))
+        read = [read_layer(layer) for layer in layers]
+        ins, outs = (np.array([getattr(layer, f"channels_{side}") for layer in read], int) for side in ("in", "out"))
         found = np.zeros((len(read), len(self.devices), len(WIDTHS)))
         found[:, :, _AT["call"]] = 1
-        found[:, :, _AT["weights"]] = np.array([_megabytes(one) for one in layers])[:, None]
-        column = np.array([_AT[_work(one.kind)] for one in read], int)
-        for s, table in enumerate(self._own):
-            kinds = np.array([table.kinds.get(one.kind, -1) for one in read], int)
+        found[:, :, _AT["weights"]] = np.array([megabytes(layer) for layer in layers])[:, None]
+        column = np.array([_AT[work_group(layer.kind)] for layer in read], int)
+        for s, table in enumerate(self._bare):
+            kinds = np.array([table.kinds.get(layer.kind, -1) for layer in read], int)
             fits = network.batch in (None, self.devices[s].batch)
             there = np.flatnonzero((kinds >= 0) & fits)
             there = there[table.reaches(kinds[there], ins[there], outs[there])]
@@ -229,7 +227,7 @@ class Tabulated(Costs, CostModel):
                 f"{device.batch}; give the network that batch, or measure its layers."
             )
         missing = np.isnan(self._terms(network)[:, s]).any(axis=1)
-        layers = [label(one) for one, away in zip(layers_of(network), missing, strict=True) if away]
+        layers = [label(layer) for layer, lacks in zip(layers_of(network), missing, strict=True) if lacks]
         return InputError(
             f"The table {self.path} has no layer '{layers[0]}' of {network.key} on '{device.name}', nor wider and "
             "narrower ones; measure it (`python -m measure run --layers true`, or what `python -m search layers` "
@@ -238,7 +236,7 @@ class Tabulated(Costs, CostModel):
 
     def spread(self) -> np.ndarray:
         found = np.zeros((len(self.devices), len(WIDTHS)))
-        found[:, [_AT[name] for name in WORK]] = self.noise
+        found[:, [_AT[name] for name in WORK_GROUPS]] = self.noise
         return found
 
     @cached_property
@@ -246,31 +244,31 @@ class Tabulated(Costs, CostModel):
         found = []
         for rows_ in self._rows:
             sums = [totals(layer.network()) for layer, _ in rows_.layers]
-            work = np.array([(one["macs"], one["moved_bytes"]) for one in sums], float)
+            work = np.array([(total["macs"], total["moved_bytes"]) for total in sums], float)
             ms, session = np.array([ms for _, ms in rows_.layers]), np.array([rows_.call_ms])
             found.append([*np.maximum(best_rates(work, ms[:, None], session)[0], 1e-9), rows_.call_ms])
         return np.array(found)
 
     @property
     def copies(self) -> np.ndarray:  # type: ignore[override]
-        """Nothing: tables of layers do not tell them."""
+        """Zeros: tables of layers have no copies."""
         return np.zeros((len(self.devices), 4))
 
     def whole(self, kinds: Sequence[str] | None = None) -> Measurements | None:
-        """The networks that were measured whole beside the layers, and their latencies; None where there are none.
+        """Whole networks of the table and their latencies; None where there are none.
 
         Args:
-            kinds: of layers (`layer_kinds.Layer.kind`) that networks must be made of, whatever their channels; by
-                default any.
+            kinds: only networks made of exactly these kinds of layers (`layer_kinds.Layer.kind`), with any channels; by
+                default all.
         """
-        keys = list(dict.fromkeys(key for found in self._rows for key in found.whole))
+        keys = list(dict.fromkeys(key for device in self._rows for key in device.whole))
         networks = [Network.from_json(key) for key in keys]
         if kinds is not None:
-            alike = sorted(kinds)
-            networks = [one for one in networks if sorted(read_layer(layer).kind for layer in layers_of(one)) == alike]
+            made = [sorted(read_layer(layer).kind for layer in layers_of(network)) for network in networks]
+            networks = [network for network, own in zip(networks, made, strict=True) if own == sorted(kinds)]
         if not networks:
             return None
-        ms = np.array([[found.whole.get(one.key, 0.0) for found in self._rows] for one in networks])
+        ms = np.array([[device.whole.get(network.key, 0.0) for device in self._rows] for network in networks])
         return Measurements(Networks(networks), self.devices, rows(ms, measured=ms > 0), Path(self.path).stem)
 
     def examples(self, s: int) -> Networks:
@@ -290,22 +288,11 @@ class Tabulated(Costs, CostModel):
             raise ValueError("keys and times do not fit together")
         if not (ms[keys.index(SMALLEST.key)] > 0).all():
             raise ValueError("a device has no session")
-        self._take(devices, tuple(keys), ms)
+        self._set_rows(devices, tuple(keys), ms)
         if self.devices != devices:
             raise ValueError("a device has no layers")
 
 
-def _work(kind: str) -> str:
-    name, attrs = json.loads(kind)[0][1]
-    if name == "conv":
-        return "depthwise" if attrs.get("groups") == IN else "conv"
-    return name if name in WORK else "other"
-
-
-def _megabytes(network: Network) -> float:
-    return BYTES * totals(network)["params"] / 1e6
-
-
 def layers_of(network: Network) -> list[Network]:
-    """The layers that a network is the sum of, equal ones as often as they are there."""
+    """Layers of a network in order, with repeats."""
     return [cut(network, nodes) for nodes in entries(network)]

@@ -1,1 +1,1 @@
-"""Predictors that learn a device from a few measurements of it, and their study."""
+"""Predictors that learn a new device from few measurements, and their evaluation."""

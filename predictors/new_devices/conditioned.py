@@ -1,4 +1,4 @@
-"""Our predictor of new devices: ten measurements, a prior learnt on other devices, physics, and how sure that is."""
+"""`Conditioned`: Bayesian linear regression that predicts a new device from about ten measurements, with intervals."""
 
 from __future__ import annotations
 
@@ -23,79 +23,78 @@ FLOOR = 1e-3
 START = {"sources": 0.5, "vector": 0.2, "constant": 0.1, "noise": 0.1}
 """Variances where the search starts, as shares of the labels'; the vector's is shared by its blocks."""
 DEGREES = 4.0
-"""Of freedom of Student's t, which noise follows: one wild label among ten moves the line little."""
+"""Degrees of freedom of the Student-t noise; heavy tails, so one outlier among ten labels moves the fit little."""
 ROUNDS = 3
-"""How often the samples are trusted anew, and the variances learnt again."""
+"""Number of times that the weights of samples and the variances are updated after the first fit."""
 PRIOR = 3.0
-"""How many residuals of just the deviation that the regression expects are added to those of the samples."""
+"""Strength of the prior that residuals are as large as expected, in samples."""
 EXPECTED = 0.7
-"""Slope, in deviations, that a new device is expected to have on the mean of the source devices."""
+"""Prior mean of the slope of a new device on the mean of the source devices, both standardised."""
 TAKEN = 4
-"""With more samples the expected slope falls with the square of their number, since they tell it themselves."""
+"""Above this number of samples n the prior slope falls with n^2: they determine it themselves."""
 COUNT = 2.0
-"""How many labels the deviation that the source devices let expect counts for, beside that of the samples."""
+"""Strength of the prior on the deviation of a device's labels, in samples."""
 LEAST = 0.15
-"""Least deviation that is expected of a device's labels, in relation to their mean: that of sources that are all alike
-says little of other devices."""
+"""Least prior deviation of a device's labels, relative to their mean."""
 UNSURE = 1.0
-"""Variances of predictions are larger by this share divided by n^1.5 of n samples: those learnt from few labels are
-uncertain. It, `EXPECTED`, `TAKEN`, `COUNT` and `LEAST` were chosen on source devices that were left out."""
+"""Predictive variances of n samples are multiplied by 1 + this / n^1.5, since estimated variances are uncertain. It,
+`EXPECTED`, `TAKEN`, `COUNT` and `LEAST` were chosen on source devices that were left out."""
 POOL = 500
-"""Of more architectures, so many are drawn before the informative ones are chosen among them."""
+"""Largest number of architectures that `choose` compares; of more, so many are drawn at random."""
 
 
 def totals_and_decisions() -> VectorEncoder:
-    """FLOPs, which alone are enough where labels are mostly noise; physics of all that is there and of what compilers
-    keep; then what only the labels can tell."""
+    """Default blocks: FLOPs, sufficient where labels are mostly noise; physical totals of all ops and of those that
+    compilers keep; one-hot decisions."""
     return Joined([Totals(), Totals(PHYSICAL), Totals(PHYSICAL, live=True), CellOneHot()])
 
 
 @dataclass
 class Conditioned(FewShot):
-    """Bayesian linear regression on blocks: what the source model says, physical totals, and single decisions.
+    """Bayesian linear regression on blocks of features: source predictions, physical totals, one-hot decisions.
 
-    It is a Gaussian process with one linear kernel a block (Rasmussen and Williams, 2006, chapters 2 and 5). How much
-    each block explains, and the noise, maximise the marginal likelihood of the few labels, under a weak prior: where
-    the sources resemble the device, labels refine a mixture of them; where they do not, totals and decisions answer.
-    The noise is Student's t, since phones give a wild label now and then: a label is trusted the less, the farther it
-    lies from the line (Tipping and Lawrence, 2005: a variational posterior, label by label and in turns).
+    It is a Gaussian process with one linear kernel per block (Rasmussen and Williams, "Gaussian Processes for Machine
+    Learning", 2006, chapters 2 and 5). The variances of the blocks and of the noise maximise the marginal likelihood of
+    the labels under a weak prior, so the source devices contribute as far as they resemble the new device. The noise
+    follows Student's t, since phones give outliers: labels far from the fit have less weight (Tipping and Lawrence,
+    "Variational inference for Student-t models", 2005).
 
     Attributes:
-        source: learns the source devices.
-        encoder: blocks beside the sources; a `Joined` has one for each of its parts.
-        labels: milliseconds themselves rank better than their logarithms where some cells take next to nothing.
-        informative: `choose` takes architectures that tell most about all others, not random ones.
+        source: model of the source devices.
+        encoder: blocks beside the source predictions; a `Joined` encoder gives one per part.
+        labels: kind of label scale; `linear` ranks better than `log` where some cells take almost no time.
+        informative: whether `choose` selects the most informative architectures, or random ones.
     """
 
     encoder: VectorEncoder = field(default_factory=totals_and_decisions)
     labels: Literal["log", "linear"] = "linear"
     informative: bool = True
 
-    few_: np.ndarray = field(init=False, repr=False, compare=False, default_factory=lambda: np.empty((0, 0)))
+    rows_: np.ndarray = field(init=False, repr=False, compare=False, default_factory=lambda: np.empty((0, 0)))
 
     def _start(self) -> np.ndarray:
         vector = len(self._sizes()) - 1
         return np.log([START["sources"], *[START["vector"] / vector] * vector, START["constant"], START["noise"]])
 
     def _prior(self, theta: np.ndarray) -> np.ndarray:
-        """Variance [features] of the line's weights."""
+        """Prior variances [features] of the weights."""
         return np.exp(np.repeat(theta[:-2], self._sizes()))
 
     def _expected(self, n: int) -> np.ndarray:
-        """Prior mean [features] of the line's weights with `n` samples: a slope on the mean of the sources."""
+        """Prior means [features] of the weights with `n` samples: a slope on the mean of the source predictions."""
         sources, others = self._sizes()[0], sum(self._sizes()[1:])
         slope = EXPECTED * min(1.0, (TAKEN / n) ** 2)
         return np.append(np.full(sources, slope / np.sqrt(sources)), np.zeros(others))
 
     def _label_scale(self, features: np.ndarray, y: np.ndarray) -> Scale:
-        """Mean and deviation of the device's labels. One to five samples do not tell them, so the deviation that the
-        source devices have in relation to their mean counts as `COUNT` labels more."""
+        """Mean and deviation of the device's labels. The relative deviation of the source devices is a prior of weight
+        `COUNT`, since one to five samples do not determine them."""
         scale = Scale(self.labels).fit(y)
         relative = 0.4 if self.sources_.kind == "none" else float(np.mean(self.sources_.std_))
         if self.sources_.kind == "linear":
             relative = float(np.mean(self.sources_.std_ / np.abs(self.sources_.mean_)))
         relative = max(relative, LEAST)
-        above = float((features @ self._expected(len(y))).mean())  # how far the samples lie above the mean, if expected
+        above = float((features @ self._expected(len(y))).mean())  # expected mean of the samples, in deviations
         usual = relative if self.labels == "log" else relative * abs(scale.mean_) / max(1 + relative * above, 0.3)
         squares = ((np.log(y) if self.labels == "log" else y) - scale.mean_) ** 2
         scale.std_ = np.sqrt((COUNT * usual**2 + squares.sum(axis=0)) / (COUNT + len(y) - 1))
@@ -103,30 +102,30 @@ class Conditioned(FewShot):
         return scale
 
     def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
-        """Any number of samples is first reduced to as many rows as there are features (`reduced`), so the search for
-        the variances takes about as long for three thousand as for a hundred."""
+        """Fit weights and variances. Samples are first reduced to at most as many rows as features (`reduced`), so
+        three thousand samples take about as long as a hundred."""
         start, expected, step = self._start(), self._expected(len(t)), self._step(t)
         t = t - samples @ expected
-        self.theta_, off = start, np.ones(len(t))  # squared distances from the line, in units of the noise
+        self.theta_, squares = start, np.ones(len(t))  # squared residuals in units of the noise variance
         for _ in range(ROUNDS + 1):
-            trust = (DEGREES + 1) / (DEGREES + off)  # a variational posterior mean, label by label
-            larger = 1 + noise / self._noise()  # what repeats tell of noise adds to what the line misses
-            self.few_, self.ones_, reduced_t, rest = reduced(samples, t, trust / larger)
-            blocks = np.split(self.few_, np.cumsum(self._sizes())[:-1], axis=1)
+            weight = (DEGREES + 1) / (DEGREES + squares)  # variational posterior mean per label
+            inflation = 1 + noise / self._noise()  # noise of the measurements adds to that of the model
+            self.rows_, self.ones_, reduced_t, rest = reduced(samples, t, weight / inflation)
+            blocks = np.split(self.rows_, np.cumsum(self._sizes())[:-1], axis=1)
             kernels = [*(b @ b.T for b in blocks), np.outer(self.ones_, self.ones_)]
             self.theta_ = maximise_evidence(kernels, reduced_t, rest, start, self.theta_)
             alpha = np.linalg.solve(self._covariance(), reduced_t)
-            line = self._prior(self.theta_) * (self.few_.T @ alpha)
+            line = self._prior(self.theta_) * (self.rows_.T @ alpha)
             bias = float(np.exp(self.theta_[-2]) * (self.ones_ @ alpha))
             residual, variance = t - samples @ line - bias, self._variance(samples)
-            off = (residual**2 + variance) / (self._noise() * larger)
-        self.stretch_ = self._stretched(residual, variance, trust, larger)
-        least = step**2 / 12 / self.stretch_  # what rounding adds, which equal labels do not show
+            squares = (residual**2 + variance) / (self._noise() * inflation)
+        self.stretch_ = self._stretched(residual, variance, weight, inflation)
+        least = step**2 / 12 / self.stretch_  # variance of rounding, which equal labels do not show
         self.theta_[-1] = np.log(max(least, self._noise() + float(np.median(noise))) - FLOOR)
         return line + expected, bias
 
     def _step(self, t: np.ndarray) -> float:
-        """What labels [n] were rounded to, on their scale: the power of ten of which all are multiples."""
+        """Step to which labels [n] were rounded, on their scale: the largest power of ten that divides all values."""
         y = self.scale.inverse(t[:, None])[:, 0]
         step = 10.0 ** np.floor(np.log10(max(np.abs(y).min(), 1e-300)))
         for _ in range(6):
@@ -136,58 +135,60 @@ class Conditioned(FewShot):
         return 0.0
 
     def _covariance(self) -> np.ndarray:
-        """Of the reduced labels [R, R]."""
-        kernel = (self.few_ * self._prior(self.theta_)) @ self.few_.T
+        """Covariance of the reduced labels [R, R]."""
+        kernel = (self.rows_ * self._prior(self.theta_)) @ self.rows_.T
         kernel += np.exp(self.theta_[-2]) * np.outer(self.ones_, self.ones_)
         return kernel + self._noise() * np.eye(len(kernel))
 
     def _noise(self) -> float:
-        """Variance of the noise of a label that is trusted as 1."""
+        """Noise variance of a label of weight 1."""
         return float(np.exp(self.theta_[-1])) + FLOOR
 
     def _variance(self, x: np.ndarray) -> np.ndarray:
-        """Posterior variance [A] of the line at features [A, features], without noise."""
+        """Posterior variance [A] of predictions at features [A, features], without noise."""
         prior, constant = self._prior(self.theta_), np.exp(self.theta_[-2])
-        cross = (x * prior) @ self.few_.T + constant * self.ones_  # [A, R]
+        cross = (x * prior) @ self.rows_.T + constant * self.ones_  # [A, R]
         half = np.linalg.solve(np.linalg.cholesky(self._covariance()), cross.T)
         return np.maximum((x**2) @ prior + constant - (half**2).sum(axis=0), 0)
 
-    def _stretched(self, residual: np.ndarray, variance: np.ndarray, trust: np.ndarray, larger: np.ndarray) -> float:
-        """What all variances are multiplied by for a new measurement: what makes the samples likeliest, each predicted
-        from all others (Rasmussen and Williams, equations 5.10 to 5.12). The variances' own prior is too wide for
-        devices that are easy and too narrow for hard ones.
+    def _stretched(
+        self, residual: np.ndarray, variance: np.ndarray, weight: np.ndarray, inflation: np.ndarray
+    ) -> float:
+        """Factor of all predictive variances that maximises the leave-one-out likelihood of the samples (Rasmussen and
+        Williams, equations 5.10 to 5.12); it corrects variances that are too wide on easy devices, too narrow on hard
+        ones.
 
         Args:
-            residual: labels less the line [n].
-            variance: posterior variance of the line [n] at the samples.
-            trust: in each label [n].
-            larger: what multiplies the noise of each label [n].
+            residual: labels less predictions [n].
+            variance: posterior variances [n] at the samples.
+            weight: of each label [n].
+            inflation: factor of the noise of each label [n].
         """
-        usual = self._noise() * larger
-        trusted = usual / trust
-        without = np.maximum(trusted - variance, 1e-9 * trusted)
-        squares = (residual * trusted / without) ** 2 / (trusted**2 / without + usual - trusted)
+        usual = self._noise() * inflation
+        weighted = usual / weight
+        without = np.maximum(weighted - variance, 1e-9 * weighted)
+        squares = (residual * weighted / without) ** 2 / (weighted**2 / without + usual - weighted)
         stretch = 1.0
         for _ in range(50):  # expectation maximisation of Student's t
-            weight = (DEGREES + 1) / (DEGREES + squares / stretch)
-            stretch = float((PRIOR + weight @ squares) / (PRIOR + len(squares)))
+            likely = (DEGREES + 1) / (DEGREES + squares / stretch)
+            stretch = float((PRIOR + likely @ squares) / (PRIOR + len(squares)))
         return stretch * (1 + UNSURE / len(squares) ** 1.5)
 
     def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
-        """Distributions [A] of new measurements on the device that was adapted to: Student's t, as the noise's."""
-        return Belief(*self._believed(archs, device), self.scale.output(0), DEGREES, least=0.0)
+        """Student-t distributions [A] of new measurements on the device that it was adapted to."""
+        return Belief(*self._moments(archs, device), self.scale.output(0), DEGREES, least=0.0)
 
-    def _believed(self, archs: Architectures, device: Device | None) -> tuple[np.ndarray, np.ndarray]:
-        """Mean and deviation [A] of a new measurement, on the scale of the labels."""
-        if self.line_ is None or not len(self.few_):
+    def _moments(self, archs: Architectures, device: Device | None) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and deviation [A] of new measurements, on the label scale."""
+        if self.line_ is None or not len(self.rows_):
             raise InputError("Intervals are of devices that were adapted to; `adapt` to a few measurements first.")
         self.column(device)
         x = self.features(archs)
         return x @ self.line_ + self.bias_, np.sqrt(self.stretch_ * (self._variance(x) + self._noise()))
 
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
-        """Those that leave least variance in all others before anything is measured (Bayesian A-optimal design, one
-        after the other), or random ones."""
+        """Select `n` of `archs` that minimise the prior variance left in all others (greedy Bayesian A-optimal design),
+        or random ones where `informative` is off."""
         drawn = super().choose(archs, min(max(POOL, n), len(archs)) if self.informative else n, rng)
         if not self.informative:
             return drawn
@@ -196,31 +197,31 @@ class Conditioned(FewShot):
         theta = self._start()
         x = self._features(self.encode(drawn)) * np.sqrt(self._prior(theta))
         covariance, noise = x @ x.T + np.exp(theta[-2]), np.exp(theta[-1])
-        taken: list[int] = []
+        selected: list[int] = []
         for _ in range(n):
             own = np.diagonal(covariance).copy()
             gain = (covariance**2).sum(axis=0) / (own + noise)
-            gain[taken] = -1
+            gain[selected] = -1
             best = int(gain.argmax())
-            taken.append(best)
+            selected.append(best)
             column = covariance[:, best].copy()
             covariance -= np.outer(column, column / (own[best] + noise))
-        return drawn[np.array(taken)]
+        return drawn[np.array(selected)]
 
     def state(self) -> dict[str, Any]:
         state = super().state()
-        if self.line_ is None or not len(self.few_):
+        if self.line_ is None or not len(self.rows_):
             return state
-        return state | {"few": self.few_, "ones": self.ones_, "theta": self.theta_, "stretch": self.stretch_}
+        return state | {"few": self.rows_, "ones": self.ones_, "theta": self.theta_, "stretch": self.stretch_}
 
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
         if "few" in state:
-            self.few_, self.theta_ = (
+            self.rows_, self.theta_ = (
                 array(state["few"], None, len(self.width_)),
                 array(state["theta"], len(self._start())),
             )
-            self.ones_, self.stretch_ = array(state["ones"], len(self.few_)), number(state["stretch"])
+            self.ones_, self.stretch_ = array(state["ones"], len(self.rows_)), number(state["stretch"])
             if self.stretch_ <= 0 or np.abs(self.theta_).max() > 100:
                 raise ValueError("stretch or hyperparameters are out of range")
 
@@ -228,17 +229,17 @@ class Conditioned(FewShot):
 def reduced(
     samples: np.ndarray, t: np.ndarray, weight: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, float]]:
-    """Rows of equal noise that say of a line exactly what weighted labels say, at most one more than features.
+    """Reduce weighted samples to at most F + 1 rows of equal noise that are equivalent for a linear model.
 
     Args:
         samples: features [n, F].
         t: labels [n].
-        weight: of each label [n]; its noise has the common variance divided by it.
+        weight: of each label [n]; its noise variance is the common one divided by it.
 
     Returns:
         Features [R, F], the column of the constant [R] and labels [R], all multiplied by the root of the weights and,
-        where n > F + 1, rotated onto the F + 1 directions in which features differ (a QR decomposition); and what the
-        other directions hold, which is noise alone: how many there are, and the sum of their squared labels.
+        where n > F + 1, rotated by a QR decomposition; and of the other directions, which hold noise only, their number
+        and the sum of their squared labels.
     """
     root = np.sqrt(weight)
     rows, labels = np.column_stack([samples, np.ones(len(t))]) * root[:, None], t * root
@@ -254,15 +255,17 @@ def reduced(
 def maximise_evidence(
     kernels: list[np.ndarray], t: np.ndarray, rest: tuple[int, float], start: np.ndarray, first: np.ndarray
 ) -> np.ndarray:
-    """Logarithms of the variances of each kernel [R, R] and of the noise under which labels are most likely, a weak
-    prior around `start` added.
+    """Maximise the marginal likelihood of labels under a weak prior around `start`.
 
     Args:
-        kernels: one a block and one for the constant.
+        kernels: [R, R], one per block and one for the constant.
         t: reduced labels [R].
-        rest: how many more labels are noise alone, and the sum of their squares.
+        rest: number of further labels that are noise only, and the sum of their squares.
         start: centre of the prior.
-        first: where the search begins.
+        first: initial value.
+
+    Returns:
+        Logarithms of the variances of the kernels and of the noise.
     """
     from scipy.linalg import cho_solve
     from scipy.optimize import minimize

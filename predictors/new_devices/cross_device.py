@@ -1,4 +1,4 @@
-"""How well predictors learn new devices: one fit on source devices, many rows (targets, numbers of samples, draws)."""
+"""Evaluation of predictors on new devices: one fit on source devices, a row per target, number of samples and draw."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from datasets.files.folders import Outcome
 from datasets.records import InputError, Measurements
 from predictors.base import Log, Predictor, Uncertain, silent
 from predictors.config import to_config
-from predictors.evaluation import Answer, check_learns, learn_device, score
+from predictors.evaluation import DevicePredictions, adaptable, learn_device, score_rows
 from predictors.metrics import report
 from predictors.new_devices.device_sets import DeviceSet, load_set
 from predictors.new_devices.few_shot import distances
@@ -24,10 +24,10 @@ from predictors.run_folder import SHORT, Run, named, run_once
 
 SAMPLERS = ("own", "random", "fixed")
 LEVEL = 0.9
-"""Of the intervals whose coverage is counted."""
+"""Nominal coverage of the intervals whose coverage is reported."""
 
 
-def study(
+def evaluate_transfer(
     devices: DeviceSet,
     predictor: Predictor,
     *,
@@ -38,26 +38,26 @@ def study(
     seed: int = 0,
     log: Log = silent,
 ) -> Iterator[dict[str, Any]]:
-    """Fit on the sources, adapt to each target, score on all its other architectures.
+    """Fit on the source devices, adapt to each target, score on all its other architectures.
 
     Args:
         devices: sources and targets.
-        predictor: an `Adaptable` one.
-        cells: architectures that are measured on each source device; the same on all, drawn by `seed`.
-        shots: how many samples of the target; 0: none, the device's published numbers only.
-        draws: how often they are drawn; predictor and source cells stay.
-        sampler: `own` (the predictor's `choose`), `random`, or `fixed`: those that a choice with one seed gives always.
-        seed: of cells and draws.
+        predictor: `Adaptable`.
+        cells: number of architectures measured on each source device; the same ones on all, drawn by `seed`.
+        shots: numbers of samples of the target; 0: the device's published specifications only.
+        draws: number of draws of samples, with the same fitted predictor.
+        sampler: `own` (the predictor's `choose`), `random`, or `fixed` (`choose` with the same seed for every draw).
+        seed: of source cells and draws.
 
     Yields:
-        Rows. `cells` says on which architectures a row was scored: all but the samples, or of these the connected ones.
-        Nothing of a target but its samples reaches the predictor.
+        Rows. Column `cells`: whether all architectures but the samples are scored, or the connected ones of these.
+        Only the samples of a target reach the predictor.
     """
     if sampler not in SAMPLERS:
         raise InputError(f"There is no sampler '{sampler}'; there are {', '.join(SAMPLERS)}.")
     m, rng = devices.measurements, np.random.default_rng(seed)
     for name, n in itertools.product(devices.targets, shots):
-        check_learns(predictor, m.device(name), n)
+        adaptable(predictor, m.device(name), n)
     rows = np.sort(rng.permutation(len(m.architectures))[:cells])
     start = time.process_time()
     predictor.fit(m.where(archs=rows, devices=devices.sources), log=log)
@@ -72,34 +72,34 @@ def study(
             for draw in range(draws if n else 1):
                 log(f"{devices.name}: {target}, {n} samples, draw {draw}")
                 draw_rng = np.random.default_rng([seed, 0 if sampler == "fixed" else draw, n])
-                answer = learn_device(predictor, table, n, sampler, draw_rng)
-                more = _certainty(answer, table) if n else _simple(predictor, answer, table)
-                for row in score({**about, "shots": n, "draw": draw, **more}, answer, connected):
+                result = learn_device(predictor, table, n, sampler, draw_rng)
+                more = _coverage(result, table) if n else _baselines(predictor, result, table)
+                for row in score_rows({**about, "shots": n, "draw": draw, **more}, result, connected):
                     if row["cells"] == "all" or not connected.all():
                         yield row
 
 
-def _simple(predictor: Predictor, answer: Answer, table: Measurements) -> dict[str, Any]:
-    """How well two simple ways rank a device of which nothing was measured: the source device whose published numbers
-    are nearest, and FLOPs."""
+def _baselines(predictor: Predictor, result: DevicePredictions, table: Measurements) -> dict[str, Any]:
+    """Spearman of two baselines on a device without measurements: the source device with the nearest published
+    specifications, and FLOPs."""
     (device,), archs = table.devices, table.architectures
     nearest = predictor.devices_[int(distances(predictor.devices_, device)[-1].argmin())]
-    ways = answer.predicted, predictor.predict(archs, nearest), archs.space.totals(archs)["flops"].to_numpy()
-    own, near, flops = (float(report(answer.measured, told)["spearman"] or 0) for told in ways)
+    ranked = result.predicted, predictor.predict(archs, nearest), archs.space.totals(archs)["flops"].to_numpy()
+    own, near, flops = (float(report(result.measured, values)["spearman"] or 0) for values in ranked)
     row = {"nearest_spearman": near, "flops_spearman": flops, "over_simple": own - max(near, flops)}
     row |= {"over_nearest": own - near, "over_flops": own - flops}
     return row | {"published_numbers": len(device.features)}
 
 
-def _certainty(answer: Answer, table: Measurements) -> dict[str, Any]:
-    """How many measurements the intervals of an adapted predictor hold, and whether wide ones are where errors are."""
+def _coverage(result: DevicePredictions, table: Measurements) -> dict[str, Any]:
+    """Coverage of the intervals of an adapted predictor, and how their widths go with the errors."""
     from scipy.stats import spearmanr
 
-    if not isinstance(answer.predictor, Uncertain):
+    if not isinstance(result.predictor, Uncertain):
         return {}
-    low, high = answer.predictor.belief(table.architectures, answer.device).interval(LEVEL)
-    truth, known = answer.measured, answer.scored & ~np.isnan(answer.measured)
-    error, width = np.abs(answer.predicted - truth)[known], (high - low)[known]
+    low, high = result.predictor.belief(table.architectures, result.device).interval(LEVEL)
+    truth, known = result.measured, result.scored & ~np.isnan(result.measured)
+    error, width = np.abs(result.predicted - truth)[known], (high - low)[known]
     row = {"coverage": float(((low <= truth) & (truth <= high))[known].mean())}
     row["width_spearman"] = float(spearmanr(error, width).statistic)
     wide = width >= np.median(width)
@@ -110,18 +110,18 @@ def _certainty(answer: Answer, table: Measurements) -> dict[str, Any]:
 def run(
     predictor: Predictor, sets: Path, device_set: str, folder: Path, name: str, settings: dict[str, Any]
 ) -> Outcome:
-    """One run folder of a study (`run_folder.SHORT`), which appears when it is whole; complete ones stay.
+    """Write one run folder of a study (`run_folder.SHORT`), whole or not at all; complete ones are kept.
 
     Args:
-        predictor: an `Adaptable` one.
+        predictor: `Adaptable`.
         sets: a file of device sets.
-        device_set: one of them.
+        device_set: name of a set in it.
         folder: of the study.
-        name: what rows call the predictor.
-        settings: cells, shots, draws, sampler, seed, and how many of the sources.
+        name: of the predictor in the rows.
+        settings: cells, shots, draws, sampler, seed, and the number of sources.
 
     Returns:
-        Whether the run is done now, was complete before, or another process is at it.
+        Whether the run is done now, was complete before, or is being done by another process.
     """
     config = {"predictor": to_config(predictor), "sets": str(sets), "device_set": device_set, "name": name, **settings}
     samples = {key: settings[key] for key in ("shots", "draws", "sampler")}
@@ -129,8 +129,8 @@ def run(
 
     def work(place: Path) -> Run:
         devices = _devices(sets, device_set, settings["sources"], settings["seed"])
-        told = {key: value for key, value in settings.items() if key != "sources"}
-        rows = [{"predictor": name, **row} for row in study(devices, predictor, **told, log=_tell)]
+        own = {key: value for key, value in settings.items() if key != "sources"}
+        rows = [{"predictor": name, **row} for row in evaluate_transfer(devices, predictor, **own, log=_progress)]
         m = devices.measurements
         predictor.metadata_ = {"dataset": m.name, "fingerprint": m.fingerprint(), "device_set": devices.name}
         return Run(flags, predictor, rows)
@@ -140,7 +140,7 @@ def run(
 
 
 def _devices(sets: Path, device_set: str, sources: int, seed: int) -> DeviceSet:
-    """A set of a file, with so many of its sources, drawn by the seed; 0: all."""
+    """Load a device set with `sources` of its source devices, drawn by the seed; 0: all."""
     devices = load_set(sets, device_set)
     if not sources:
         return devices
@@ -150,6 +150,6 @@ def _devices(sets: Path, device_set: str, sources: int, seed: int) -> DeviceSet:
     return replace(devices, sources=tuple(devices.sources[i] for i in order))
 
 
-def _tell(message: str, **numbers: float) -> None:
+def _progress(message: str, **numbers: float) -> None:
     if sys.stdout.isatty():
         print(f"  {message:70}", end="\r", flush=True)

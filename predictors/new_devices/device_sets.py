@@ -1,4 +1,4 @@
-"""Sets of source and target devices, as files of configs/device_sets name them."""
+"""Sets of source and target devices, read from files of configs/device_sets."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from predictors.config import from_config
 
 @dataclass(frozen=True)
 class DeviceSet:
-    """Who is learnt from and who is new.
+    """Source devices, target devices and their measurements.
 
     Attributes:
         name: of the set.
-        measurements: of all its devices.
-        sources: names of source devices that the data have.
-        targets: names of target devices that the data have.
-        left_out: names that the data do not have.
+        measurements: of all these devices.
+        sources: names of source devices.
+        targets: names of target devices.
+        left_out: names of devices that the data lack.
     """
 
     name: str
@@ -37,17 +37,21 @@ class DeviceSet:
     left_out: tuple[str, ...] = ()
 
     def shares_family(self, target: str) -> bool:
-        """Whether a source device is of the target's family."""
+        """Whether a source device has the target's family."""
         m = self.measurements
         return m.device(target).family in {m.device(name).family for name in self.sources}
 
 
 def read_sets(path: Path) -> dict[str, dict[str, Any]]:
-    """What a file holds, not loaded yet: `sets`, each with `data` (configurations of data sets), `sources`, `targets`;
-    `leave_out`, each with `data`: one set `NAME:FAMILY` a family of devices, with all others as sources.
+    """Read a file of device sets without loading data.
+
+    Returns:
+        `sets`: by name, `data` (configurations of data sets), `sources` and `targets`; `leave_out`: by name, `data`,
+            for
+        sets `NAME:FAMILY`, one per family of devices, with all others as sources.
 
     Raises:
-        InputError: no such file, or another content.
+        InputError: the file is missing or has another structure.
     """
     tree = read_yaml(path, "name a file of device sets as those of configs/device_sets")
     needed = {"sets": ("data", "sources", "targets"), "leave_out": ("data",)}
@@ -67,26 +71,26 @@ def read_sets(path: Path) -> dict[str, dict[str, Any]]:
 
 
 def load_set(path: Path, name: str) -> DeviceSet:
-    """One set of a file with its measurements; the architectures are those that all its data have. `SET:FAMILY` is the
-    set's sources alone, this family of them as targets: what settings are chosen by."""
+    """Load a set of a file; its architectures are those that all of its data have. `SET:FAMILY` holds the sources of
+    SET only, with this family of them as targets (to choose settings by)."""
     parts = read_sets(path)
     table, _, family = name.partition(":")
     entry = parts["sets"].get(table) or parts["leave_out"].get(table if family else "")
     if entry is None:
-        known = [*parts["sets"], *(f"{one}:FAMILY" for one in parts["leave_out"])]
+        known = [*parts["sets"], *(f"{name}:FAMILY" for name in parts["leave_out"])]
         raise InputError(f"{path} has no set '{shortened(name)}'; it has {', '.join(known)}.")
-    m = _joined([_measurements(json.dumps(one)) for one in entry["data"]])
-    asked = _without(family, m, entry.get("sources"), table) if family else entry
+    m = _joined([_measurements(json.dumps(data)) for data in entry["data"]])
+    members = _without(family, m, entry.get("sources"), table) if family else entry
     known_names = {device.name for device in m.devices}
-    sources, targets = (tuple(n for n in asked[part] if n in known_names) for part in ("sources", "targets"))
-    left_out = tuple(n for n in [*asked["sources"], *asked["targets"]] if n not in known_names)
+    sources, targets = (tuple(n for n in members[part] if n in known_names) for part in ("sources", "targets"))
+    left_out = tuple(n for n in [*members["sources"], *members["targets"]] if n not in known_names)
     if not sources or not targets:
         raise InputError(f"The data of set '{name}' have {len(sources)} of its sources and {len(targets)} targets.")
     return DeviceSet(name, m.where(devices=[*sources, *targets]), sources, targets, left_out)
 
 
 def _without(family: str, m: Measurements, among: Sequence[str] | None, name: str) -> dict[str, list[str]]:
-    """Devices of a family as targets, the others as sources; all of the data, or those among which to look."""
+    """Devices of a family as targets, the others as sources; of all devices, or of those named in `among`."""
     devices = [device for device in m.devices if among is None or device.name in among]
     if family not in (families := dict.fromkeys(device.family for device in devices)):
         raise InputError(f"{name} has no devices of the family '{family}'; it has {', '.join(families)}.")
@@ -98,12 +102,12 @@ def _without(family: str, m: Measurements, among: Sequence[str] | None, name: st
 
 @lru_cache(maxsize=4)
 def _measurements(config: str) -> Measurements:
-    """Of a data set; a sweep asks for the same ones again and again."""
+    """Measurements of a configured data set, cached for sweeps."""
     return from_config(json.loads(config), Dataset).measurements()  # type: ignore[type-abstract]
 
 
 def _joined(tables: Sequence[Measurements]) -> Measurements:
-    """Measurements of the devices of all tables, on the architectures that all have, in the first one's order."""
+    """Measurements of the devices of all tables on their common architectures, in the order of the first table."""
     import pandas as pd
 
     if not tables:

@@ -1,4 +1,4 @@
-"""Measurements of one device from a user's file: its columns, its unit, and whether its numbers are plausible."""
+"""Measurements of one device from a user's file, with checks of columns, units and plausible values."""
 
 from __future__ import annotations
 
@@ -19,37 +19,37 @@ from datasets.opening import open_measurements
 from datasets.records import UNITS, Architectures, Device, InputError, Measurements, Networks, Space
 
 FAR_CSV, FAR_TABLE = 30.0, 300.0
-"""Values that many times above or below what every known device takes are asked about; a table of `python -m measure
-table` is known to be in milliseconds, so it is believed for longer."""
+"""Values this many times above or below those of all known devices are refused unless their unit is stated; tables of
+`python -m measure table` are in milliseconds, so their factor is larger."""
 UNKNOWN = Device("", "unknown", "desktop-cpu")
-"""What a .csv says of its device: nothing."""
+"""Device of a .csv file, which holds none of its properties."""
 _HINT = "it should be a table of `python -m measure table` (.parquet), or a .csv with the columns key and value"
 
 
-def read_few(path: Path | str, device: str, predictor: Any, unit: str = "", space: str = "") -> Measurements:
-    """Measurements of one device that a predictor can adapt to.
+def read_measurements(path: Path | str, device: str, predictor: Any, unit: str = "", space: str = "") -> Measurements:
+    """Read measurements of one device that a predictor is to be adapted to.
 
     Args:
-        path: a .csv (`datasets.files.csv_file.read_rows`) whose rows may leave the device out, or what
-            `open_measurements` takes. Several rows of one architecture are repeats of one measurement.
-        device: which device of the file, or the name of a .csv's that names none.
-        predictor: its `metric`, `space_` and `devices_` count.
-        unit: of the values: ns, us, ms, s or fps (images a second) for latencies; uJ, mJ or J for energies; by default
-            what the file says, and otherwise that of the metric.
+        path: a .csv (`datasets.files.csv_file.read_rows`), with or without a device column, or any text that
+            `open_measurements` accepts. Several rows of an architecture are repeats.
+        device: name of the device in the file, or for a .csv without devices.
+        predictor: its `metric`, `space_` and `devices_` are used.
+        unit: of the values: ns, us, ms, s or fps (images per second) for latencies; uJ, mJ or J for energies; by
+            default that of the file, else that of the metric.
         space: text form of the space of keys of a .csv that name none, for a predictor of networks.
 
     Raises:
-        InputError: no such file, another space, several devices and none named, a value that is no number, a unit that
-            does not fit, or values unlike those of every known device whose unit is not stated.
+        InputError: the file is missing, has another space, several devices of which none is named, a value that is no
+            number, a unit that does not fit, or implausible values without a unit.
     """
     metric, wrong = predictor.metric, ""
     if unit:
         unit = unit_of(unit, metric, "--unit")
     written = Path(path).suffix.lower() == ".csv" and "," not in str(path)
     if written:
-        m, stated = _of_csv(Path(path), device, predictor.space_, metric, space)
+        m, stated = _from_csv(Path(path), device, predictor.space_, metric, space)
     else:
-        m, stated = _of_table(path, device, predictor.space_, metric)
+        m, stated = _from_table(path, device, predictor.space_, metric)
     if unit and stated and unit != stated:
         raise InputError(f"{path} says that its values are in {stated}, --unit says {unit}; one of them is wrong.")
     if unit and not written and not stated and unit != UNITS.get(metric):
@@ -67,11 +67,13 @@ def read_few(path: Path | str, device: str, predictor: Any, unit: str = "", spac
     return m
 
 
-def _of_table(path: Path | str, device: str, space: Space, metric: str) -> tuple[Measurements, str]:
+def _from_table(path: Path | str, device: str, space: Space, metric: str) -> tuple[Measurements, str]:
     m = open_measurements(path)
     if isinstance(space, AnyNetwork):
         rows, have = m.table, set(m.table["metric"])
-        if metric == "latency_ms" and metric not in have and "exe_ms" in have:  # a run without copies, in phases
+        if (
+            metric == "latency_ms" and metric not in have and "exe_ms" in have
+        ):  # the metric of runs that were measured in phases
             rows = rows[rows["metric"] == "exe_ms"].assign(metric=metric)
         m = Measurements(Networks.of(m.architectures), m.devices, rows, m.name)
     elif m.architectures.space != space:
@@ -89,7 +91,7 @@ def _of_table(path: Path | str, device: str, space: Space, metric: str) -> tuple
     return m.where(archs=np.unique(m.table["arch"])), _only(m.table.get("unit", []), "unit", metric, path)
 
 
-def _of_csv(path: Path, device: str, space: Space, metric: str, keyed: str) -> tuple[Measurements, str]:
+def _from_csv(path: Path, device: str, space: Space, metric: str, keyed: str) -> tuple[Measurements, str]:
     import pandas as pd
 
     rows, stated = read_rows(path, metric, _HINT)
@@ -116,8 +118,8 @@ def _of_csv(path: Path, device: str, space: Space, metric: str, keyed: str) -> t
 
 
 def parse_keys(keys: list[str], space: Space, where: object, keyed: str = "") -> Architectures:
-    """Architectures of texts in a file; one that is far too long to be any raises a short `InputError`. Where `space`
-    is that of all networks, `read_architectures` reads texts, and those that name no space as keys of `keyed`."""
+    """Parse texts as architectures of a space; a very long text raises a short `InputError`. For the space of all
+    networks, texts without a space are keys of the space `keyed`."""
     if isinstance(space, AnyNetwork):
         return Networks.of(read_architectures(keys, keyed))
     if long := next((key for key in keys if len(key) > 2000), None):
@@ -126,7 +128,7 @@ def parse_keys(keys: list[str], space: Space, where: object, keyed: str = "") ->
 
 
 def _only(texts: Any, name: str, metric: str, path: Path | str) -> str:
-    """The only text of a column, '' where there is none; units by their usual names."""
+    """The only value of a column, '' where it is empty; units by their usual names."""
     found = list(dict.fromkeys(str(text) for text in texts))
     if len(found) > 1:
         raise InputError(
@@ -136,9 +138,9 @@ def _only(texts: Any, name: str, metric: str, path: Path | str) -> str:
 
 
 def _check_plausible(m: Measurements, predictor: Any, far: float) -> None:
-    """Ask where values are far from what every known device takes for the same architectures, or fall where they rise.
+    """Raise `InputError` where values are far from those of all known devices, or fall where theirs rise.
 
-    Known devices with a larger batch are also taken at the new device's, as if time were in proportion to it.
+    Known devices with a larger batch are also scaled to the new device's, as if time were proportional to it.
     """
     from scipy.stats import spearmanr
 
@@ -146,10 +148,10 @@ def _check_plausible(m: Measurements, predictor: Any, far: float) -> None:
         return
     archs, own = m.architectures[m.table["arch"].to_numpy()], m.table["value"].to_numpy(float)
     known = np.array([predictor.predict(archs, device) for device in predictor.devices_])
-    known, wanted = np.maximum(known, 1e-12), UNITS[predictor.metric]
+    known, expected = np.maximum(known, 1e-12), UNITS[predictor.metric]
     varied = len(own) >= 8 and np.ptp(own) > 0
     ranks = [float(np.nan_to_num(spearmanr(own, row).statistic)) for row in known if np.ptp(row) > 0 and varied]
-    if wanted == "ms" and max(ranks, default=0.0) < -0.5:
+    if expected == "ms" and max(ranks, default=0.0) < -0.5:
         raise InputError(
             f"The values of {m.name} fall where those of every known device rise: are they images per second? Say so "
             "with --unit fps, or --unit ms if they are milliseconds."
@@ -158,11 +160,11 @@ def _check_plausible(m: Measurements, predictor: Any, far: float) -> None:
     times = np.median(own / known, axis=1)
     least, most = (times / np.minimum(part, 1)).min(), (times / np.maximum(part, 1)).max()
     if least > far or most < 1 / far:
-        off = {unit: abs(math.log(float(np.median(times)) * factor)) for unit, factor in FACTORS[wanted].items()}
-        likely = min((unit for unit in off if not math.isnan(off[unit])), key=lambda unit: off[unit])
-        told = f"{least:.3g} times" if least > far else f"1/{1 / most:.3g} of"
-        question = f"are they in {likely}" if likely != wanted else "are they of the same thing"
+        errors = {unit: abs(math.log(float(np.median(times)) * factor)) for unit, factor in FACTORS[expected].items()}
+        likely = min((unit for unit in errors if not math.isnan(errors[unit])), key=lambda unit: errors[unit])
+        ratio = f"{least:.3g} times" if least > far else f"1/{1 / most:.3g} of"
+        question = f"are they in {likely}" if likely != expected else "are they of the same thing"
         raise InputError(
-            f"The values of {m.name} are {told} what any known device takes: {question}? Say which unit they have, "
-            f"--unit {likely if likely != wanted else 's'}, or --unit {wanted} if they are right."
+            f"The values of {m.name} are {ratio} what any known device takes: {question}? Say which unit they have, "
+            f"--unit {likely if likely != expected else 's'}, or --unit {expected} if they are right."
         )

@@ -1,4 +1,4 @@
-"""HELP: a network that has learnt to learn devices from the latencies of a few reference architectures."""
+"""HELP: a meta-learnt network that adapts to a device by latencies of a few reference architectures."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from encoders.base import GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph
 from predictors.base import Log, silent
 from predictors.neural import TorchPredictor
-from predictors.new_devices.few_shot import draw, for_new_device, given, too_few
+from predictors.new_devices.few_shot import for_new_device, random_subset, required, too_few
 from predictors.regressor import Inputs
 from predictors.scaling import Scale
 
@@ -23,25 +23,26 @@ if TYPE_CHECKING:
 
 @dataclass
 class HelpMeta(TorchPredictor):
-    """HELP's method (Lee et al., NeurIPS 2021): a device is the vector of its latencies on fixed reference
-    architectures, scaled to [0, 1]; two steps of gradient descent, of learnt sizes, adapt the network to what was
-    measured. The references, drawn from the training set, have to be measured on every device, the new one included.
+    """HELP (Lee et al., "Hardware-adaptive Efficient Latency Prediction for NAS via Meta-Learning", NeurIPS 2021).
 
-    Where HELP averages over modulators drawn at random, this one takes their mean, so what is adapted is one network.
+    A device is represented by its latencies on fixed reference architectures, scaled to [0, 1]; two steps of gradient
+    descent, of learnt sizes, adapt the network to the measurements. The references, drawn from the training set, have
+    to be measured on every device, the new one included. HELP averages over random modulators; here their mean is used,
+    so an adapted predictor is one network.
 
     Attributes:
         encoder: graphs with a global node first, or vectors (HELP: one-hot, two layers).
         hidden: width of graph convolutions (or dense layers on vectors) and of the device's branch; the head is twice
             as wide.
         layers: of the architecture's branch.
-        references: how many reference architectures.
+        references: number of reference architectures.
         episodes: of meta-training.
-        tasks: devices an episode.
-        support: architectures of each that are adapted on.
-        query: and that the adapted networks are judged by.
-        steps: of gradient descent that adapt.
-        step_size: before it is learnt.
-        learning_rate: Adam's peak; it warms up and then falls to zero along a cosine.
+        tasks: devices per episode.
+        support: architectures per device that networks are adapted on.
+        query: architectures per device that adapted networks are evaluated on.
+        steps: of gradient descent when adapting.
+        step_size: initial value of the learnt step sizes.
+        learning_rate: peak of Adam's learning rate, which warms up and then falls to zero along a cosine.
         divergence: weight of the modulators' Kullback-Leibler divergence.
         seed: of weights, episodes and references.
     """
@@ -78,7 +79,7 @@ class HelpMeta(TorchPredictor):
             )
         rows = np.random.default_rng(self.seed).choice(common, self.references, replace=False)
         self.references_ = train.architectures[rows]
-        self._rows = np.cumsum(~np.isnan(y).all(axis=1))[rows] - 1  # among those that have a label
+        self._rows = np.cumsum(~np.isnan(y).all(axis=1))[rows] - 1  # among the rows with a label
         return super().fit(train, val, log)
 
     def _network(self, x: Inputs, outputs: int) -> TaskNet:
@@ -105,7 +106,7 @@ class HelpMeta(TorchPredictor):
         self._adapt(x, z, hardware)
 
     def _adapt(self, x: Inputs, z: np.ndarray, hardware: np.ndarray) -> None:
-        """Make the network that answers for the devices of scaled labels [A, D], adapted on all of them."""
+        """Build the network of the devices of scaled labels [A, D], adapted on all labels."""
         import torch
 
         from predictors.new_devices.meta_sgd import tensors
@@ -118,7 +119,7 @@ class HelpMeta(TorchPredictor):
         self.network_.eval()
 
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
-        """The references, whether they are among `archs` or not, then others of them at random."""
+        """Select all references, whether among `archs` or not, then random others of `archs`."""
         if n < self.references:
             raise InputError(
                 f"HELP measures its {self.references} references first; ask for {self.references} or more."
@@ -127,23 +128,22 @@ class HelpMeta(TorchPredictor):
         others = archs[np.array([i for i, key in enumerate(archs.keys) if key not in known], int)]
         if n == self.references:
             return self.references_
-        more = draw(others, n - self.references, rng)
+        more = random_subset(others, n - self.references, rng)
         return Architectures(archs.space, np.concatenate([self.references_.decisions, more.decisions]))
 
     def check_new_device(self, device: Device, samples: int) -> None:
-        """The references are measured first, on any device."""
+        """Require as many samples as references."""
         if samples < self.references:
             raise too_few(self, self.references, samples)
 
-    def adapt(self, few: Measurements | None, device: Device | None = None) -> Self:
-        """A predictor for one new device of which `few` must hold the references; it is adapted on all that was
-        measured there."""
-        few = given(self, few, device)
-        new, archs, z = for_new_device(self, few)
+    def adapt(self, measurements: Measurements | None, device: Device | None = None) -> Self:
+        """Return a predictor of one new device, adapted on all measurements, which must hold the references."""
+        measurements = required(self, measurements, device)
+        new, archs, z = for_new_device(self, measurements)
         place = {key: i for i, key in enumerate(archs.keys)}
         if missing := [key for key in self.references_.keys if key not in place]:
             raise InputError(
-                f"{few.name} lacks {len(missing)} of HELP's references (first: {missing[0]}): measure them."
+                f"{measurements.name} lacks {len(missing)} of HELP's references (first: {missing[0]}): measure them."
             )
         new.references_, new.learner_ = self.references_, self.learner_
         new._adapt(new.encode(archs), z, _hardware(z[[place[key] for key in self.references_.keys]]))
@@ -160,6 +160,6 @@ class HelpMeta(TorchPredictor):
 
 
 def _hardware(z: np.ndarray) -> np.ndarray:
-    """Devices as vectors [D, K], from scaled labels of the references [K, D]: each device's from 0 to 1."""
+    """Device vectors [D, K]: scaled labels of the references [K, D], per device from 0 to 1."""
     low, high = z.min(axis=0), z.max(axis=0)
     return ((z - low) / np.where(high > low, high - low, 1)).T.astype(np.float32)

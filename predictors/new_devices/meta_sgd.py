@@ -1,7 +1,8 @@
-"""HELP's network and how it learns to learn devices (Lee et al., NeurIPS 2021; Meta-SGD: Li et al., 2017).
+"""HELP's network and its meta-learning (Lee et al., "Hardware-adaptive Efficient Latency Prediction for NAS via
+Meta-Learning", NeurIPS 2021; Li et al., "Meta-SGD: Learning to Learn Quickly for Few-Shot Learning", 2017).
 
-Every parameter and every array of a task has the tasks (devices) first: T tasks, B architectures, N nodes, K
-references. So one pass trains, adapts or answers for all of them.
+Tasks are devices and the first dimension of every parameter and array of tasks, so one pass computes all of them.
+Shapes: T tasks, B architectures, N nodes, K references.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from predictors.descent import descend, one_cycle
 from predictors.regressor import Inputs
 
 STRENGTH = 0.01
-"""How much a modulator changes a weight or a bias."""
+"""Factor of modulators, which change weights and biases."""
 MODULATED = 3
-"""Layers, the last ones, that have modulators."""
+"""Number of layers, from the last, that have modulators."""
 
 Parameters = dict[str, Tensor]
 
 
 class TaskLinear(nn.Module):
-    """x W + b with weights of its own for every task: [T or 1, rows, inputs] to [T, rows, outputs]."""
+    """Linear layer with separate weights per task: [T or 1, rows, inputs] to [T, rows, outputs]."""
 
     def __init__(self, tasks: int, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -42,7 +43,7 @@ class TaskLinear(nn.Module):
 
 
 class TaskNet(nn.Module):
-    """An architecture's features and a device's reference latencies, joined by a dense head."""
+    """Branches for an architecture and for a device's reference latencies, joined by a dense head."""
 
     hardware: Tensor
 
@@ -54,7 +55,7 @@ class TaskNet(nn.Module):
         self.register_buffer("hardware", torch.zeros(tasks, references))
 
     def join(self, x: Tensor) -> Tensor:
-        """Predictions [B, T] from what the trunk makes of architectures [T, B, hidden]."""
+        """Predictions [B, T] from outputs of the architecture's branch [T, B, hidden]."""
         hardware = self.hardware[:, None]
         for step in self.device:
             hardware = torch.relu(step(hardware))
@@ -66,23 +67,23 @@ class TaskNet(nn.Module):
 
 
 class GraphTaskNet(TaskNet):
-    """Graph convolutions (A + I) x W + b, the adjacency not normalised; node 0, the global one, is read out."""
+    """Graph convolutions (A + I) x W + b with the adjacency A not normalised; reads out node 0, the global node."""
 
     def forward(self, nodes: Tensor, adjacency: Tensor, mask: Tensor) -> Tensor:
-        """Arrays as a graph encoder gives them [B, ...], or those of each task [T, B, ...]."""
-        x, hears = nodes, adjacency + torch.eye(adjacency.shape[-1])
+        """Predictions [B, T] from arrays of a graph encoder, shared [B, ...] or per task [T, B, ...]."""
+        x, reach = nodes, adjacency + torch.eye(adjacency.shape[-1])
         if nodes.dim() == 3:
-            x, hears, mask = x[None], hears[None], mask[None]
+            x, reach, mask = x[None], reach[None], mask[None]
         for i, step in enumerate(self.trunk, 1):
             read = slice(1 if i == len(self.trunk) else None)
-            x = hears[:, :, read] @ x
+            x = reach[:, :, read] @ x
             y = torch.relu(step(x.flatten(1, 2)))
             x = y.unflatten(1, x.shape[1:3]) * mask[:, :, read, None]
         return self.join(x[:, :, 0])
 
 
 class VectorTaskNet(TaskNet):
-    """Dense layers on vectors [B, features], or on those of each task [T, B, features]."""
+    """Dense layers on vectors, shared [B, features] or per task [T, B, features]."""
 
     def forward(self, x: Tensor) -> Tensor:
         x = x[None] if x.dim() == 2 else x
@@ -96,10 +97,10 @@ def _stack(tasks: int, widths: Sequence[int]) -> nn.ModuleList:
 
 
 class Learner(nn.Module):
-    """Where a new device starts, and how large each weight's steps are; both are learnt.
+    """Learns the initial weights of new devices and a step size per weight.
 
-    A small net reads the reference latencies and gives a Gaussian over modulators: for each of the last layers one
-    that scales its weights and one that moves its biases.
+    A small net maps reference latencies to a Gaussian over modulators: for each of the last layers, one that scales
+    its weights and one that shifts its biases.
     """
 
     def __init__(self, net: TaskNet, rate: float) -> None:
@@ -107,47 +108,47 @@ class Learner(nn.Module):
         self.net = net  # of one task
         self.names = [name for name, _ in net.named_parameters()]
         self.rates = nn.ParameterList(torch.full_like(p, rate) for p in net.parameters())
-        told: Any = net
-        references, hidden = told.hardware.shape[1], told.device[0].weight.shape[-1]
+        untyped: Any = net
+        references, hidden = untyped.hardware.shape[1], untyped.device[0].weight.shape[-1]
         widths = [nn.Linear(references, hidden), nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU()]
         self.infer = nn.Sequential(*widths, nn.Linear(hidden, 4 * MODULATED))
 
     def adapted(self, x: Parameters, z: Tensor, hardware: Tensor, steps: int) -> tuple[Parameters, Tensor]:
-        """Each task's parameters after steps on its own measurements.
+        """Parameters of each task after gradient steps on its measurements.
 
         Args:
-            x: inputs, shared [B, ...] or of each task [T, B, ...].
+            x: inputs, shared [B, ...] or per task [T, B, ...].
             z: scaled labels [B, T], NaN where unknown.
-            hardware: [T, K].
+            hardware: scaled reference latencies [T, K].
             steps: of gradient descent.
 
         Returns:
-            Parameters [T, ...], and the Kullback-Leibler divergence of the modulators from a standard normal, a task.
+            Parameters [T, ...], and the mean Kullback-Leibler divergence of the modulators from a standard normal.
         """
         mean, spread = self.infer(hardware).chunk(2, dim=-1)
         kl = (spread.exp() + mean**2 - 1 - spread).sum(dim=-1).mean() / 2
         m = mean + torch.randn_like(mean) * (spread / 2).exp() if self.training else mean
         tasks = len(hardware)
-        now = {name: p.expand(tasks, *p.shape[1:]) for name, p in self.net.named_parameters()}
+        weights = {name: p.expand(tasks, *p.shape[1:]) for name, p in self.net.named_parameters()}
         first = len(self.net.head) - MODULATED
         for i in range(MODULATED):
             weight, bias = (f"head.{first + i}.{kind}" for kind in ("weight", "bias"))
-            now[weight] = now[weight] * (1 + STRENGTH * m[:, i, None, None])
-            now[bias] = now[bias] + STRENGTH * m[:, MODULATED + i, None, None]
+            weights[weight] = weights[weight] * (1 + STRENGTH * m[:, i, None, None])
+            weights[bias] = weights[bias] + STRENGTH * m[:, MODULATED + i, None, None]
         for _ in range(steps):
-            loss = task_losses(self.predict(now, x, hardware), z).sum()
-            slopes = torch.autograd.grad(loss, list(now.values()), create_graph=self.training)
-            moved = zip(now.items(), self.rates, slopes, strict=True)
-            now = {name: p - rate * slope for (name, p), rate, slope in moved}
-        return now, kl
+            loss = task_losses(self.predict(weights, x, hardware), z).sum()
+            slopes = torch.autograd.grad(loss, list(weights.values()), create_graph=self.training)
+            updates = zip(weights.items(), self.rates, slopes, strict=True)
+            weights = {name: p - rate * slope for (name, p), rate, slope in updates}
+        return weights, kl
 
     def predict(self, parameters: Parameters, x: Parameters, hardware: Tensor) -> Tensor:
-        """Predictions [B, T] with the parameters of T tasks."""
+        """Predictions [B, T] with given parameters [T, ...]."""
         return torch.func.functional_call(self.net, parameters | {"hardware": hardware}, (), x)
 
 
 def task_losses(predicted: Tensor, z: Tensor) -> Tensor:
-    """Mean squared error [T] of [B, T]; NaN labels do not count."""
+    """Mean squared errors [T] of predictions and scaled labels [B, T]; NaN labels are ignored."""
     known = ~torch.isnan(z)
     errors = torch.where(known, predicted - z, 0.0) ** 2
     return errors.sum(dim=0) / known.sum(dim=0)
@@ -160,7 +161,7 @@ def tensors(x: Mapping[str, np.ndarray]) -> Parameters:
 
 @dataclass(frozen=True)
 class Episodes:
-    """How it is learnt; the fields are those of `HelpMeta`."""
+    """Meta-training of a `Learner`; the fields are those of `HelpMeta`."""
 
     episodes: int
     tasks: int
@@ -172,7 +173,8 @@ class Episodes:
     seed: int
 
     def __call__(self, learner: Learner, x: Inputs, z: np.ndarray, hardware: np.ndarray, log: Log) -> None:
-        """An episode draws devices and architectures of each, adapts on the first few, and is judged by the others."""
+        """Train on episodes: each draws devices and architectures, adapts on the support set, and minimises the loss on
+        the query set."""
         rng = np.random.default_rng(self.seed)
         inputs, labels, references = tensors(x), torch.from_numpy(z.T.astype(np.float32)), torch.from_numpy(hardware)
         known = [np.flatnonzero(~np.isnan(column)) for column in z.T]
@@ -188,10 +190,12 @@ class Episodes:
                 devices = rng.choice(len(known), min(self.tasks, len(known)), replace=False)
                 rows = torch.from_numpy(np.stack([rng.choice(known[d], size, replace=False) for d in devices]))
                 y = labels[torch.from_numpy(devices)[:, None], rows].T
-                few, many = ({k: v[part] for k, v in inputs.items()} for part in (rows[:, :support], rows[:, support:]))
+                support_x, query_x = (
+                    {k: v[part] for k, v in inputs.items()} for part in (rows[:, :support], rows[:, support:])
+                )
                 chosen = references[devices]
-                now, kl = learner.adapted(few, y[:support], chosen, self.steps)
-                loss = task_losses(learner.predict(now, many, chosen), y[support:]).mean()
+                weights, kl = learner.adapted(support_x, y[:support], chosen, self.steps)
+                loss = task_losses(learner.predict(weights, query_x, chosen), y[support:]).mean()
                 yield loss + self.divergence * kl
                 total += float(loss.detach())
                 if episode % max(1, self.episodes // 20) == 0:

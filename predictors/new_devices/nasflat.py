@@ -1,4 +1,4 @@
-"""NASFLAT: a graph network that knows devices by a learnt embedding and starts a new one from the most alike."""
+"""NASFLAT: a graph network with learnt device embeddings; a new device starts from the most similar source device."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from encoders.cell import CellGraph
 from encoders.flat import Totals
 from predictors.base import Log, silent
 from predictors.neural import NeuralPredictor
-from predictors.new_devices.few_shot import draw, for_new_device, given, too_few
+from predictors.new_devices.few_shot import for_new_device, random_subset, required, too_few
 from predictors.regressor import Inputs
 from predictors.scaling import Scale
 
@@ -25,26 +25,26 @@ if TYPE_CHECKING:
 
 @dataclass
 class Nasflat(NeuralPredictor):
-    """NASFLAT's method (Akhauri and Abdelfattah, MLSys 2024), trained by our loop.
+    """NASFLAT (Akhauri and Abdelfattah, "On Latency Predictors for Neural Architecture Search", MLSys 2024).
 
-    Pairs of labels, standardised a device, teach the order by a hinge; since that gives no milliseconds, a rising line
-    a device then makes the scores labels. A new device gets the embedding of the source device whose predictions rank
-    its measurements best, and everything is fine-tuned on these, all in one batch.
+    A hinge loss on pairs of labels, standardised per device, trains the ranking; then a monotone function per device
+    maps scores to labels. A new device starts with the embedding of the source device whose predictions rank its
+    measurements best, and the whole network is fine-tuned on these in one batch.
 
     Attributes:
-        batch_size: architectures a step; each counts once a device.
-        loss: `mixed_hinge` on pairs of labels of any devices, as theirs, or `hinge` on pairs of one; with a margin of
-            0.1; or on labels.
-        encoder: architectures to graphs; the network has no use for a global node.
+        batch_size: architectures per step, each with its labels on all devices.
+        loss: `mixed_hinge` on pairs of labels of any devices (the published one) or `hinge` on pairs of one device,
+            both with a margin of 0.1; or a loss on labels.
+        encoder: architectures to graphs; a global node is not needed.
         hidden: width of the layers.
         layers: of the second pass; the first has one less.
-        device_size: numbers that describe a device.
+        device_size: length of the device embedding.
         dropout: share of the head's activations dropped while training.
-        edges: whether nodes hear their predecessors; in chains theirs do not.
-        supplement: numbers of an architecture that join what is read out; theirs are zero-cost proxies, FLOPs and
-            parameters among them, and embeddings learnt elsewhere.
+        edges: whether messages pass along edges; in the published code, not in chains.
+        supplement: further features, concatenated to the graph embedding; published: zero-cost proxies and embeddings
+            that were learnt elsewhere.
         adapt_epochs: passes over the measurements of a new device.
-        adapt_learning_rate: AdamW's peak there.
+        adapt_learning_rate: peak of AdamW's learning rate when adapting.
     """
 
     scale: Scale = field(default_factory=lambda: Scale("linear"))
@@ -73,7 +73,7 @@ class Nasflat(NeuralPredictor):
 
         features = x["nodes"].shape[-1]
         kinds = self.space_.kinds
-        output = features - len(kinds) + kinds.index("output")  # a global node's kind stands before the others
+        output = features - len(kinds) + kinds.index("output")  # the global node's kind comes first
         sizes = self.device_size, self.hidden, self.layers
         return TwoPassNet(features, output, outputs, *sizes, self.dropout, x.get("supplement"))
 
@@ -84,47 +84,48 @@ class Nasflat(NeuralPredictor):
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         super().learn(x, z, val, log)
-        self._calibrate(x, z)
+        self._fit_output(x, z)
 
-    def _calibrate(self, x: Inputs, z: np.ndarray) -> None:
+    def _fit_output(self, x: Inputs, z: np.ndarray) -> None:
+        """Fit the monotone functions from scores to scaled labels [A, D]."""
         parts = range(0, len(z), self.chunk)
         scores = [self.forward({name: value[i : i + self.chunk] for name, value in x.items()}) for i in parts]
         network: Any = self.network_
         network.calibration.fit(np.concatenate(scores), z)
 
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
-        """`n` of them at random."""
-        return draw(archs, n, rng)
+        """Select `n` of `archs` at random."""
+        return random_subset(archs, n, rng)
 
     def check_new_device(self, device: Device, samples: int) -> None:
-        """One sample of any device will do."""
+        """Require at least one sample."""
         if not samples:
             raise too_few(self, 1, samples)
 
-    def adapt(self, few: Measurements | None, device: Device | None = None) -> Self:
-        """A predictor for one new device, fine-tuned on what was measured there."""
+    def adapt(self, measurements: Measurements | None, device: Device | None = None) -> Self:
+        """Return a predictor of one new device, fine-tuned on its measurements."""
         from scipy.stats import spearmanr
 
-        from predictors.training import Training
+        from predictors.training import TrainingLoop
 
-        new, archs, z = for_new_device(self, given(self, few, device))
+        new, archs, z = for_new_device(self, required(self, measurements, device))
         x = new.encode(archs)
         sources = self.forward(x)
-        alike = [np.nan_to_num(spearmanr(column, z[:, 0]).statistic) if len(z) > 1 else 0.0 for column in sources.T]
-        nearest = int(np.argmax(alike))
+        ranks = [np.nan_to_num(spearmanr(column, z[:, 0]).statistic) if len(z) > 1 else 0.0 for column in sources.T]
+        nearest = int(np.argmax(ranks))
 
         def start() -> nn.Module:
-            from predictors.new_devices.two_pass import Calibration
+            from predictors.new_devices.two_pass import MonotoneOutput
 
             network = new._network(x, 1)
             state = {k: v for k, v in self.network_.state_dict().items() if not k.startswith("calibration")}
             state["hardware"] = state["hardware"][nearest : nearest + 1]
-            network.load_state_dict(state | Calibration(1).state_dict(prefix="calibration."))
+            network.load_state_dict(state | MonotoneOutput(1).state_dict(prefix="calibration."))
             return network
 
-        usual = Training(**{f.name: getattr(self, f.name) for f in fields(Training)})
+        usual = TrainingLoop(**{f.name: getattr(self, f.name) for f in fields(TrainingLoop)})
         train = replace(usual, epochs=self.adapt_epochs, learning_rate=self.adapt_learning_rate, batch_size=len(z))
         new.network_ = train(start, x, z, None, silent, self._batches)
         new._shapes_ = self._shapes_
-        new._calibrate(x, z)
+        new._fit_output(x, z)
         return new

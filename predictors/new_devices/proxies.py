@@ -1,5 +1,7 @@
-"""What a predictor of new devices has to beat: one source device, a mixture of them, a line on FLOPs, a GCN that is
-trained on. All but the GCN learn a line from the few labels, as `FewShot` says."""
+"""Baselines for new devices: the nearest source device, a mixture of all, FLOPs, and a fine-tuned GCN.
+
+All but the GCN are linear models (`FewShot`).
+"""
 
 from __future__ import annotations
 
@@ -17,36 +19,36 @@ from predictors.base import Log
 from predictors.gcn import GCN
 from predictors.linear import Mean
 from predictors.new_devices.base import FewShot
-from predictors.new_devices.few_shot import draw, given, read_samples, too_few
+from predictors.new_devices.few_shot import random_subset, read_samples, required, too_few
 from predictors.regressor import Inputs, Regressor
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
 
 PENALTIES = np.logspace(-3, 3, 25)
-"""What ridge regressions choose among."""
+"""Candidate penalties of ridge regressions."""
 
 
 @dataclass
 class NearestDevice(FewShot):
-    """The source device that ranks the few labels best (Spearman), moved and stretched to fit them.
+    """Line on the predictions of the source device that ranks the labels best (Spearman).
 
     Attributes:
-        encoder: a short vector that is not looked at.
+        encoder: a short vector, ignored.
     """
 
     encoder: VectorEncoder = field(init=False, default_factory=Totals)
 
     def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
-        best = nearest(samples[:, : len(self.sources_.std_)], t)
+        best = best_ranking(samples[:, : len(self.sources_.std_)], t)
         return _single(samples, t, best)
 
 
 @dataclass
 class SourceRidge(FewShot):
-    """Boosted trees for every source device, and ridge regression on what they say; the penalty by leaving one out.
+    """Ridge regression on the predictions of boosted trees, one per source device; leave-one-out chooses the penalty.
 
     Attributes:
-        encoder: a short vector that is not looked at.
+        encoder: a short vector, ignored.
     """
 
     source: Regressor = field(default_factory=XGBoost)
@@ -64,22 +66,23 @@ class SourceRidge(FewShot):
 
 @dataclass
 class AdaProxy(FewShot):
-    """OneProxy's adaptation (Lu et al., SIGMETRICS 2022, section 4.3): weights w of a linear proxy on decisions become
-    w * (a + b), one number a for all and one b each, with an L2 penalty on the b; the proxy is the nearest device.
-    Their penalty is chosen on validation samples; ours, since there are so few, by leaving one out."""
+    """OneProxy's adaptation (Lu et al., "One Proxy Device Is Enough for Hardware-Aware Neural Architecture Search",
+    SIGMETRICS 2022, section 4.3): weights w of a linear proxy on decisions become w * (a + b), with a common factor a
+    and one b per weight under an L2 penalty; the proxy is the nearest device. They choose the penalty on validation
+    samples, here leave-one-out does."""
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         super().learn(x, z, val, log)
         features, sources = self._features(x), len(self.sources_.std_)
-        # decisions one-hot are dependent: weights along what they cannot tell apart would be huge and cancel
+        # one-hot decisions are linearly dependent: without rcond, weights would be huge and cancel
         self.proxies_ = np.linalg.pinv(features[:, sources:], rcond=1e-6) @ features[:, :sources]  # [F, S]
 
     def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         sources = len(self.sources_.std_)
-        own, best = samples[:, sources:], nearest(samples[:, :sources], t)
+        own, best = samples[:, sources:], best_ranking(samples[:, :sources], t)
         w = self.proxies_[:, best]
         scaled = own * w
-        # a is free: its column is so long that the penalty does not count
+        # a is not penalised in effect: its column is scaled by 1e3
         weights, bias = ridge(np.column_stack([scaled.sum(axis=1) * 1e3, scaled / np.std(scaled.sum(axis=1))]), t)
         mixed = w * (weights[0] * 1e3 + weights[1:] / np.std(scaled.sum(axis=1)))
         return np.concatenate([np.zeros(sources), mixed]), bias
@@ -95,17 +98,17 @@ class AdaProxy(FewShot):
 
 @dataclass
 class OwnLine(FewShot):
-    """A line on a vector, by default FLOPs, from the few labels alone; the source devices are not looked at.
+    """Line on an encoded vector, by default FLOPs, fitted to the labels of the new device only.
 
     Attributes:
-        source: their mean, which only answers for themselves.
+        source: mean of each source device; the new device ignores it.
     """
 
     scale: Scale = field(init=False, default_factory=Scale)
     source: Regressor = field(init=False, default_factory=lambda: Mean(scale=Scale("log")))
     encoder: VectorEncoder = field(default_factory=Totals)
 
-    learns_to: ClassVar[float] = float("inf")  # of source devices it knows the mean only
+    learns_to: ClassVar[float] = float("inf")  # on source devices it predicts the mean
 
     @classmethod
     def examples(cls) -> list[Self]:
@@ -121,39 +124,39 @@ class OwnLine(FewShot):
 
 @dataclass
 class FineTunedGCN(GCN):
-    """A GCN with one output a source device, trained on for a new one: its output starts as that of the source device
-    that ranks the few labels best.
+    """A GCN with one output per source device, fine-tuned for a new one from the output of the source device that ranks
+    the labels best.
 
     Attributes:
-        steps: of AdamW, each on all few labels.
-        tuning_rate: its learning rate.
+        steps: of AdamW, each on all labels of the new device.
+        tuning_rate: learning rate of these steps.
     """
 
     steps: int = 40
     tuning_rate: float = 1e-3
 
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
-        """`n` of `archs` at random."""
-        return draw(archs, n, rng)
+        """Select `n` of `archs` at random."""
+        return random_subset(archs, n, rng)
 
     def check_new_device(self, device: Device, samples: int) -> None:
-        """One sample of any device will do."""
+        """Require at least one sample."""
         if not samples:
             raise too_few(self, 1, samples)
 
-    def adapt(self, few: Measurements | None, device: Device | None = None) -> Self:
-        """A new predictor of one new device (`Adaptable.adapt`)."""
+    def adapt(self, measurements: Measurements | None, device: Device | None = None) -> Self:
+        """Return a predictor of one new device, as `Adaptable.adapt` specifies."""
         import torch
 
         from predictors.descent import descend
 
-        few = given(self, few, device)
-        archs, y, _ = read_samples(self, few, self.scale.kind)
+        measurements = required(self, measurements, device)
+        archs, y, _ = read_samples(self, measurements, self.scale.kind)
         x = self.encode(archs)
         new = copy.copy(self)
-        new.devices_, new.scale = few.devices, Scale(self.scale.kind).fit(y)
+        new.devices_, new.scale = measurements.devices, Scale(self.scale.kind).fit(y)
         t = new.scale.transform(y)
-        best = nearest(self.forward(x), t[:, 0])
+        best = best_ranking(self.forward(x), t[:, 0])
         network: Any = copy.deepcopy(self.network_)
         new.network_, old = network, network.head[-1]
         last = torch.nn.Linear(old.in_features, 1)
@@ -168,18 +171,20 @@ class FineTunedGCN(GCN):
         return new
 
 
-def nearest(said: np.ndarray, t: np.ndarray) -> int:
-    """The column of said [n, S] with the highest rank correlation to t [n]; constants correlate with nothing."""
+def best_ranking(predicted: np.ndarray, t: np.ndarray) -> int:
+    """Column of predictions [n, S] with the highest rank correlation to labels t [n]; that of constants counts as
+    -1."""
     from scipy.stats import rankdata
 
-    ranks, own = rankdata(said, axis=0), rankdata(t)
+    ranks, own = rankdata(predicted, axis=0), rankdata(t)
     ranks, own = ranks - ranks.mean(axis=0), own - own.mean()
     length = np.sqrt((ranks**2).sum(axis=0) * (own**2).sum())
     return int(np.where(length > 0, ranks.T @ own / np.maximum(length, 1e-12), -1).argmax())
 
 
 def ridge(x: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
-    """Weights [F] and constant, the penalty from `PENALTIES` by the error of leaving one out (closed form)."""
+    """Ridge regression of labels [n] on features [n, F]: weights [F] and constant. The penalty of `PENALTIES` minimises
+    the leave-one-out error (closed form)."""
     mean, shift = x.mean(axis=0), t.mean()
     u, s, v = np.linalg.svd(x - mean, full_matrices=False)
     along, unit = u.T @ (t - shift), max(float((s**2).mean()), 1e-12)
@@ -193,11 +198,11 @@ def ridge(x: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
     return best[1], float(shift - mean @ best[1])
 
 
-def _single(few: np.ndarray, t: np.ndarray, column: int) -> tuple[np.ndarray, float]:
-    """Least squares on one feature; a slope below zero would turn the order around, so it becomes a small one above."""
-    x = few[:, column]
+def _single(samples: np.ndarray, t: np.ndarray, column: int) -> tuple[np.ndarray, float]:
+    """Least squares on one feature; a negative slope is replaced by a small positive one, to keep the ranking."""
+    x = samples[:, column]
     moved = x - x.mean()
     slope = max(float(moved @ t) / max(float(moved @ moved), 1e-12), 1e-3)
-    line = np.zeros(few.shape[1])
+    line = np.zeros(samples.shape[1])
     line[column] = slope
     return line, float(t.mean() - slope * x.mean())

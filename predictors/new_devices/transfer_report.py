@@ -1,4 +1,4 @@
-"""The table, the figure and the page of a cross-device study."""
+"""Table, figure and HTML page of a cross-device study."""
 
 from __future__ import annotations
 
@@ -10,46 +10,50 @@ import pandas as pd
 
 from datasets.files.writing import write_text
 from datasets.records import InputError
-from predictors.rows import SCORES, Columns, one_of, run_files, text, whole
-from predictors.rows import read_rows as rows_of
+from predictors.rows import SCORES, Columns, is_integer, is_text, one_of, run_files
+from predictors.rows import read_rows as read_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 NEEDED: Columns = {
     **SCORES,
-    **dict.fromkeys(("device_set", "sampler", "left_out"), text),
-    **dict.fromkeys(("draw", "sources", "source_cells"), whole),
+    **dict.fromkeys(("device_set", "sampler", "left_out"), is_text),
+    **dict.fromkeys(("draw", "sources", "source_cells"), is_integer),
     "shared_family": one_of(True, False),
 }
-"""Columns that a row must have."""
+"""Required columns of a row."""
 SHOWN = ("spearman", "kendall", "mape", "within_5", "within_10", "coverage", "width_spearman")
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """The rows of every complete run of a study.
+    """Read the rows of all complete runs of a study.
 
     Raises:
-        InputError: there is none, or one is damaged.
+        InputError: there is no run, or a file is damaged.
     """
     files = run_files(folder, "python -m predictors transfer --sweep FILE")
     remedy = "delete this run and run its sweep again"
-    rows = [row for file in files for row in rows_of(file, NEEDED, remedy)]
+    rows = [row for file in files for row in read_file(file, NEEDED, remedy)]
     if not any(row["cells"] == "all" for row in rows):
         raise InputError(f"No run in {folder} has rows of all cells; {remedy}.")
     return rows
 
 
 def gather(folder: Path) -> pd.DataFrame:
-    """Write summary.json and report.html; returns mean Spearman, one line a predictor, sampler and number of samples,
-    one column a set. Draws count alike within a target, targets alike within a set."""
+    """Write summary.json and report.html of a study.
+
+    Returns:
+        Mean Spearman: one line per predictor, sampler and number of samples, one column per device set. Draws have
+        equal weight within a target, targets within a set.
+    """
     from datasets.figures import write_figure
     from predictors.report import page
 
     rows = read_rows(folder)
     table = pd.DataFrame(rows)
-    told = [*({"part": "score", **row} for row in rows), *margins(table)]
-    write_text(folder / "summary.json", json.dumps(told, indent=1, default=float))
+    summary = [*({"part": "score", **row} for row in rows), *margins(table)]
+    write_text(folder / "summary.json", json.dumps(summary, indent=1, default=float))
     names = [name for name in SHOWN if name in table]
     table[names] = table[names].astype(float)
     every = table[table["cells"] == "all"]
@@ -63,21 +67,21 @@ def gather(folder: Path) -> pd.DataFrame:
     paths = table[table["cells"] == "connected"].groupby([*line, "device_set"], sort=False)[names].mean().reset_index()
     sections: list[Any] = [
         ("Mean Spearman over targets, draws and seeds, all architectures but the samples", wide.reset_index().round(3)),
-        ("The same, drawn: largest number of samples that all have", lambda: figure(every)),
+        ("Mean Spearman with the largest number of samples that all predictors have", lambda: figure(every)),
         ("Every target: mean, deviation and worst Spearman over draws and seeds; means of the rest", devices.round(3)),
     ]
     if len(paths):
         sections.append(("Only cells with a path from input to output", paths.round(3)))
     left = every.groupby("device_set", sort=False)[["left_out", "sources", "source_cells"]].first().reset_index()
-    sections.append(("Devices that a set names and no table here has", left))
+    sections.append(("Devices of the sets that no table here has", left))
     write_text(folder / "report.html", page("Predicting new devices from a few measurements", sections))
     write_figure(figure(every), folder / "figure.png")
     return wide
 
 
 def margins(table: pd.DataFrame, ours: str = "conditioned") -> list[dict[str, Any]]:
-    """How far the mean Spearman of ours is above the best of all others, a row a set and number of samples; each other
-    predictor is compared on the targets, seeds and draws that it has rows of."""
+    """Difference of mean Spearman between predictor `ours` and the best other one, one row per device set and number of
+    samples; each pair is compared on the targets, seeds and draws that both have."""
     every = table[(table["cells"] == "all") & (table["sampler"] != "fixed")].astype({"spearman": float})
     rows = []
     for (device_set, shots), part in every.groupby(["device_set", "shots"], sort=False):
@@ -92,7 +96,7 @@ def margins(table: pd.DataFrame, ours: str = "conditioned") -> list[dict[str, An
 
 
 def figure(rows: pd.DataFrame) -> Figure:
-    """Mean Spearman of each predictor on each set, a dot each; thin lines reach from the worst to the best draw."""
+    """Dots: mean Spearman per predictor and device set; thin lines reach from the worst to the best draw."""
     from datasets.figures import grid
     from predictors.figures import COLOURS
 

@@ -1,5 +1,8 @@
-"""NASFLAT's network: a graph network that reads every cell twice and knows the device at every node (Akhauri and
-Abdelfattah, MLSys 2024), over dense, padded graphs. Shapes: B graphs, D devices, N nodes."""
+"""NASFLAT's network: two passes of message passing over dense, padded graphs, with the device embedding at every node
+(Akhauri and Abdelfattah, "On Latency Predictors for Neural Architecture Search", MLSys 2024).
+
+Shapes: B graphs, D devices, N nodes.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,14 @@ from torch import Tensor, nn
 from predictors.torch_modules import DenseNet
 
 NODE, OPERATOR, START, HEAD, SUPPLEMENT = 48, 40, 96, 200, 48
-"""Widths: of a node's embedding, of an operator's, of what layers start from, of the head, of what is supplementary."""
+"""Widths of: node embeddings, operator embeddings, inputs of the first layer, head, supplementary features."""
 KNOTS = 32
+"""Segments of a monotone output."""
 
 
 class GatedLayer(nn.Module):
-    """The mean of two ways to hear from a node's predecessors, both gated by its operator: their sum, to which the node
-    itself is added, and single-head attention."""
+    """Mean of two aggregations over a node's predecessors, both gated by its operator: their sum with a skip
+    connection, and single-head attention."""
 
     def __init__(self, inputs: int, outputs: int, operator: int) -> None:
         super().__init__()
@@ -27,39 +31,42 @@ class GatedLayer(nn.Module):
         self.attend = nn.Linear(outputs, 2, bias=False)
         self.norm = nn.LayerNorm(outputs)
 
-    def forward(self, x: Tensor, gates: Tensor, hears: Tensor | None, read: Tensor | None = None) -> Tensor:
-        """Args: x [B, D, N, inputs]; gates [B, D, R, 2 outputs], what `gates` makes of operators; hears [B, 1, N, N], 1
-        where a row hears a column, or nothing where each hears itself only; read [B, 1, R, N], one-hot rows, where only
-        R of the nodes are wanted. B and D may be 1.
+    def forward(self, x: Tensor, gates: Tensor, reach: Tensor | None, read: Tensor | None = None) -> Tensor:
+        """Outputs [B, D, R, outputs]; B and D may be 1.
+
+        Args:
+            x: [B, D, N, inputs].
+            gates: [B, D, R, 2 outputs], output of the layer `gates` for operators.
+            reach: [B, 1, N, N], 1 where a node (row) receives from another (column); None: from itself only.
+            read: [B, 1, R, N], one-hot rows, to compute only R of the nodes.
         """
         flow, values = self.project(x).chunk(2, dim=-1)
         flow_gate, attention_gate = torch.sigmoid(gates).chunk(2, dim=-1)
         own = flow if read is None else read @ flow
-        if hears is None:
-            summed, heard = own, values if read is None else read @ values
+        if reach is None:
+            summed, attended = own, values if read is None else read @ values
         else:
-            ask, answer = self.attend(values).split(1, dim=-1)
+            query, key = self.attend(values).split(1, dim=-1)
             if read is not None:
-                ask, hears = read @ ask, read @ hears
-            score = nn.functional.leaky_relu(ask + answer.transpose(-1, -2), 0.2)
-            heard = torch.softmax(score.masked_fill(hears == 0, -1e9), dim=-1) @ values
-            summed = hears @ flow
-        return (flow_gate * summed + own + self.norm(attention_gate * heard)) / 2
+                query, reach = read @ query, read @ reach
+            score = nn.functional.leaky_relu(query + key.transpose(-1, -2), 0.2)
+            attended = torch.softmax(score.masked_fill(reach == 0, -1e9), dim=-1) @ values
+            summed = reach @ flow
+        return (flow_gate * summed + own + self.norm(attention_gate * attended)) / 2
 
 
 class TwoPassNet(nn.Module):
-    """The first pass tells every node, by way of its operator's embedding, what the output node heard; the second is
-    read out. Its score for a device becomes a scaled label by `calibration`, which keeps the order.
+    """The first pass computes the embedding of the output node, which updates every operator's embedding; the mean of
+    the second pass goes to the head. `calibration` maps its scores monotonically to scaled labels.
 
-    Without edges a node hears itself only, so every kind of node is worked out once for all graphs, which are then sums
-    of their nodes.
+    Without edges a node receives only from itself, so each kind of node is computed once for all graphs.
 
     Args:
-        kinds: of nodes; the first node and the first kind is the input.
-        output: which kind is the output.
-        devices: how many; each has an embedding of `device` numbers.
+        kinds: number of kinds of nodes; the first node and the first kind is the input.
+        output: index of the kind of the output node.
+        devices: number of devices; each has an embedding of `device` numbers.
         layers: of the second pass; the first has one less.
-        supplement: of training architectures [A, S], for mean and deviation; these numbers join what is read out.
+        supplement: further features of training architectures [A, S], for their mean and deviation.
     """
 
     def __init__(
@@ -77,7 +84,7 @@ class TwoPassNet(nn.Module):
         self.supplement = None if supplement is None else DenseNet(supplement, [hidden] * 2, SUPPLEMENT, dropout)
         read = hidden if supplement is None else hidden + SUPPLEMENT
         self.output = output
-        self.position = nn.Parameter(torch.randn(2, NODE))  # of the input, and of all others
+        self.position = nn.Parameter(torch.randn(2, NODE))  # of the input node, and of all others
         self.start = nn.Linear(NODE, START)
         self.operator = nn.Linear(kinds, OPERATOR, bias=False)
         nn.init.normal_(self.operator.weight)  # an embedding, looked up by one-hot vectors
@@ -89,7 +96,7 @@ class TwoPassNet(nn.Module):
         self.refresh = nn.Sequential(nn.ReLU(), nn.Linear(hidden, size))
         self.second = _layers(hidden, layers, size)
         self.head = nn.Sequential(*_dense(read, [HEAD] * 3, dropout), nn.Linear(HEAD, 1))
-        self.calibration = Calibration(devices)
+        self.calibration = MonotoneOutput(devices)
 
     def forward(
         self,
@@ -98,14 +105,14 @@ class TwoPassNet(nn.Module):
         adjacency: Tensor | None = None,
         supplement: Tensor | None = None,
     ) -> Tensor:
-        hears: Tensor | None = None
+        reach: Tensor | None = None
         if mask is None or adjacency is None:
             counted = nodes.sum(dim=1)
             nodes = torch.eye(nodes.shape[-1])[None]
         else:
             counted = mask
-            hears = (adjacency.transpose(1, 2) + torch.eye(adjacency.shape[-1]))[:, None]
-        x = self._read_twice(nodes, hears)  # [B or 1, D, N, hidden]
+            reach = (adjacency.transpose(1, 2) + torch.eye(adjacency.shape[-1]))[:, None]
+        x = self._read_twice(nodes, reach)  # [B or 1, D, N, hidden]
         counted = torch.cat([torch.zeros_like(counted[:, :1]), counted[:, 1:]], dim=1)  # all but the input
         mean = ((counted / counted.sum(dim=1, keepdim=True))[:, None, None] @ x).squeeze(2)
         if self.supplement is not None:
@@ -113,27 +120,27 @@ class TwoPassNet(nn.Module):
             mean = torch.cat([mean, more], dim=-1)
         return self.calibration(self.head(mean).squeeze(-1))
 
-    def _read_twice(self, nodes: Tensor, hears: Tensor | None) -> Tensor:
+    def _read_twice(self, nodes: Tensor, reach: Tensor | None) -> Tensor:
         output = nodes[:, None, None, :, self.output]
         parts = self.operator(nodes)[:, None], self.hardware[None, :, None]
         entry, other = self.start(self.position).split(1)
         x = start = torch.cat([entry, other.expand(nodes.shape[1] - 1, -1)])[None, None]
-        first: list[Any] = list(self.first)  # of what class its modules are, a ModuleList does not tell
+        first: list[Any] = list(self.first)  # mypy does not know the class of its modules
         second: list[Any] = list(self.second)
         *inner, last = first
         for layer in inner:
-            x = torch.relu(layer(x, of_parts(layer.gates, *parts), hears))
-        told = self.back(last(x, of_parts(last.gates, output @ parts[0], parts[1]), hears, output))
-        operator = self.refresh(of_parts(self.tell, *parts, told))
+            x = torch.relu(layer(x, linear_of_parts(layer.gates, *parts), reach))
+        feedback = self.back(last(x, linear_of_parts(last.gates, output @ parts[0], parts[1]), reach, output))
+        operator = self.refresh(linear_of_parts(self.tell, *parts, feedback))
         x = start
         for i, layer in enumerate(second):
-            x = layer(torch.relu(x) if i else x, layer.gates(operator), hears)
+            x = layer(torch.relu(x) if i else x, layer.gates(operator), reach)
         return x
 
 
-def of_parts(layer: nn.Linear, *parts: Tensor) -> Tensor:
-    """What a layer makes of the parts joined along their last dimension; their other dimensions may be broadcast, so
-    that what many rows share is multiplied once."""
+def linear_of_parts(layer: nn.Linear, *parts: Tensor) -> Tensor:
+    """Output of a linear layer for parts concatenated along the last dimension. Other dimensions may be broadcast, so
+    shared parts are multiplied once."""
     weights = layer.weight.split([part.shape[-1] for part in parts], dim=1)
     products = [nn.functional.linear(part, weight) for part, weight in zip(parts, weights, strict=True)]
     return sum(products[1:], products[0] + layer.bias)
@@ -149,10 +156,10 @@ def _dense(inputs: int, widths: list[int], dropout: float = 0.0) -> list[nn.Modu
     return [step for layer in layers for step in layer]
 
 
-class Calibration(nn.Module):
-    """Scores [B, D] to scaled labels by one rising, piecewise linear line a device; at first, each number to itself.
+class MonotoneOutput(nn.Module):
+    """Maps scores [B, D] to scaled labels by one rising, piecewise linear function per device; initially the identity.
 
-    A segment adds its slope times how far the score has gone through it; no large terms cancel.
+    Each segment adds its slope times the part of it below the score, so no large terms cancel.
     """
 
     start: Tensor
@@ -174,10 +181,10 @@ class Calibration(nn.Module):
         return self.base + self.outside * (below.clamp(max=0) + above.clamp(min=0)) + (inside * self.slope).sum(dim=-1)
 
     def fit(self, score: np.ndarray, z: np.ndarray) -> None:
-        """Learn from scores and scaled labels [A, D] of a network that is not calibrated yet; NaN labels do not count.
+        """Learn from scores and scaled labels [A, D]; NaN labels are ignored.
 
-        Isotonic regression, its blocks joined by straight lines through their centres, so that no two scores become
-        one label; beyond the ends it goes on with the mean slope.
+        Isotonic regression with lines through the centres of its blocks, so the function is strictly rising; it
+        continues beyond its ends with the mean slope.
         """
         for device, (s, y) in enumerate(zip(score.T.astype(float), z.T, strict=True)):
             known = ~np.isnan(y)
@@ -194,8 +201,8 @@ class Calibration(nn.Module):
 
 
 def rising_line(x: np.ndarray, y: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Knots, both strictly rising, of a line through points [n]: isotonic regression of at most `most` groups of
-    neighbours, each block of it at its centre."""
+    """Knots of a strictly rising, piecewise linear function through points [n]: centres of the blocks of an isotonic
+    regression of at most `most` groups of neighbours."""
     from scipy.optimize import isotonic_regression
 
     groups = np.array_split(np.argsort(x, kind="stable"), min(most, len(x)))
@@ -204,5 +211,5 @@ def rising_line(x: np.ndarray, y: np.ndarray, most: int) -> tuple[np.ndarray, np
     fitted = isotonic_regression(y, weights=sizes)
     starts = fitted.blocks[:-1]
     at = np.add.reduceat(x * sizes, starts) / np.add.reduceat(sizes, starts)
-    keep = np.r_[True, np.diff(at) > 1e-6]  # equal scores cannot have two labels
+    keep = np.r_[True, np.diff(at) > 1e-6]  # a function has one value per score
     return at[keep], fitted.x[starts][keep]

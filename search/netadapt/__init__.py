@@ -1,1 +1,1 @@
-"""NetAdapt: narrowing a trained network, layer by layer, until a measured look-up table says that it is fast enough."""
+"""NetAdapt: a trained network is narrowed, layer by layer, until a look-up table of latencies shows it fast enough."""

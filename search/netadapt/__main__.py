@@ -1,4 +1,4 @@
-"""The command `python -m search netadapt`: what a search may not know of (builders, trainers) comes together here."""
+"""The command `python -m search netadapt`, which combines the search with builders and trainers of `measure`."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from search.netadapt.adapt import Adaptation
 
 if TYPE_CHECKING:
     from datasets.networks.model import Weights
-    from search.netadapt.adapt import Adapted
+    from search.netadapt.adapt import AdaptedNetwork
     from search.netadapt.proposals import Trainer
-    from search.netadapt.widths import Priced, WidthSearch
+    from search.netadapt.widths import PricedNetwork, WidthSearch
 
 
 @dataclass(frozen=True)
 class LatencyFlags:
-    """What latency the network may have, and how it is known.
+    """Latency budget of the network, and how latencies are found.
 
     Attributes:
-        budget_ms: latency to reach in ms; above 0 it counts instead of --budget-ratio.
-        measured_ms: latency of the whole network, measured directly; sums of the table are scaled to it. 0: not known.
-        runtime: of this host (ort, litert, ...), on which networks that keep the budget by the table are measured;
-            iterations go on where they do not. By default the table is believed.
+        budget_ms: largest latency in ms; above 0 it replaces --budget-ratio.
+        measured_ms: latency of the whole network in ms, measured directly; sums of the table are scaled to it. 0: not
+            measured.
+        runtime: runtime of this host (ort, litert, ...) that measures networks which keep the budget by the table;
+            iterations continue where they do not keep it truly. By default nothing is measured.
     """
 
     budget_ms: float = 0.0
@@ -49,11 +50,11 @@ class LatencyFlags:
 
 @dataclass(frozen=True)
 class WidthFlags:
-    """How a width that keeps a step's limit is looked for.
+    """Search for a width that keeps the latency limit of an iteration.
 
     Attributes:
-        search: exact (ours), binary (the paper's) or sequential (NetAdapt's).
-        threshold: of the binary search.
+        search: exact (ours), binary (with a threshold) or sequential (NetAdapt's).
+        threshold: number of widths at which the binary search ends halving.
         conv: step of convolutions' widths; the table has to reach down to it.
         dense: step of dense layers' features.
     """
@@ -71,13 +72,13 @@ class WidthFlags:
 
 @dataclass(frozen=True)
 class TrainingFlags:
-    """What the network learns, and how.
+    """Training of the network.
 
     Attributes:
-        first_steps: training steps of the whole network at the beginning, unless it is an ONNX file.
-        data: folder of CIFAR-10's python version; by default the digits task is learnt, which is made up here.
-        batch: images a step.
-        rate: the highest learning rate.
+        first_steps: training steps of the whole network at the beginning, unless its file has weights.
+        data: folder of CIFAR-10's python version; by default the digits task, whose images are generated.
+        batch: images per step.
+        rate: largest learning rate.
     """
 
     first_steps: int = 400
@@ -102,24 +103,26 @@ def netadapt(
     training: TrainingFlags = TrainingFlags(),
     out: Path = Path("runs/netadapt/run"),
 ) -> None:
-    """NetAdapt: narrow a network until a look-up table says that it keeps a latency budget.
+    """Narrow a network until it keeps a latency budget by a look-up table.
 
-    Goes on where it was killed. Leaves the adapted network as network.pt2 (torch.export), .onnx and .tflite.
+    The method is "NetAdapt: Platform-Aware Neural Network Adaptation for Mobile Applications" (Yang et al., ECCV
+    2018). A killed run continues where it was stopped. Writes the adapted network as network.pt2 (torch.export), .onnx
+    and .tflite.
 
     Args:
-        lut: table of its layers' latencies, which `python -m search layers` lists, `python -m measure run` measures and
-            `python -m measure table` writes; or a predictor.pt that `python -m predictors layerwise --lut` made of one,
-            with the coefficients that it has.
-        network: of the space, or SPACE:ARCHITECTURE as zoo:resnet18, to be trained from seeded weights first; or an
-            ONNX or .keras file, or torch:MODULE:CALLABLE, whose weights are kept.
+        lut: table of the layers' latencies (`python -m search layers` lists the layers, `python -m measure run`
+            measures them, `python -m measure table` writes the table); or a predictor.pt made of one by `python -m
+            predictors layerwise --lut`, with its coefficients.
+        network: a network of the space, or SPACE:ARCHITECTURE such as zoo:resnet18, which is trained from seeded
+            weights first; or an ONNX or .keras file, or torch:MODULE:CALLABLE, whose weights are kept.
         space: of the network, with its skeleton.
         device: name of a device of the table; may be left out where there is only one.
         budget_ratio: latency to reach, as a share of the whole network's.
-        latency: what latency it may have in ms, and how that is known.
-        adaptation: how it is adapted.
-        widths: how a width that keeps a step's limit is looked for.
-        training: what is learnt, and how.
-        out: folder of the record and of what is found.
+        latency: budget in ms, and how latencies are found.
+        adaptation: settings of the adaptation.
+        widths: search for a width that keeps an iteration's limit.
+        training: data and training of the network.
+        out: folder of the record and of the adapted network.
     """
     from measure.builders.saved import save_network
 
@@ -133,21 +136,21 @@ def netadapt(
     start = partial(_start, trainer, whole, weights, training.first_steps, adaptation.seed)
     log = partial(print, file=sys.stderr, flush=True)
     measure = _measure(latency.runtime, whole, ms) if latency.runtime else None
-    (found,) = adaptation(priced.groups, start, priced.latency_ms, searched, trainer, [ratio], out, log, measure)
-    paths = save_network(found.groups.resized(found.widths), found.weights, out)
-    _tell(found, ms, paths)
+    (adapted,) = adaptation(priced.groups, start, priced.latency_ms, searched, trainer, [ratio], out, log, measure)
+    paths = save_network(adapted.groups.resized(adapted.widths), adapted.weights, out)
+    _print_result(adapted, ms, paths)
 
 
 def _network(name: str, space: str) -> tuple[Network, Weights | None]:
-    """The network and the weights of its file, if it is one."""
+    """The network, and its weights where it is read from a file or module."""
     from datasets.networks.reading import read_model, space_and_key
     from measure.accuracy.digits import SIDE
-    from measure.accuracy.training import Training
+    from measure.accuracy.training import DigitsTraining
 
     model = read_model(name, 1, space=space, modules=True)
     if model.weights is None and model.network.ops[0].attrs["shape"][-1] < SIDE:  # pixels are folded into channels
         skeleton, key = space_and_key(name, space)
-        network, _ = Training(skeleton=skeleton).network(key)
+        network, _ = DigitsTraining(skeleton=skeleton).network(key)
         return network, None
     return model.network, model.weights
 
@@ -158,32 +161,32 @@ def _trainer(data: Path | None, batch: int, rate: float) -> Trainer:
     return Tuning(task=Cifar10(data), batch=batch, rate=rate) if data else Tuning(batch=batch, rate=rate)
 
 
-def _priced(network: Network, lut: Path, device: str, measured_ms: float) -> Priced:
-    """The network by the table, scaled to what was measured, if it was."""
+def _priced(network: Network, lut: Path, device: str, measured_ms: float) -> PricedNetwork:
+    """The network with its table, scaled to a measured latency above 0."""
     from datasets.records import find_device
     from predictors.base import Predictor
     from predictors.networks.layer_sum import LayerSum
     from search.netadapt.channels import find_groups
-    from search.netadapt.widths import Priced
+    from search.netadapt.widths import PricedNetwork
 
     groups = find_groups(network)
     if lut.suffix == ".pt":
         predictor = Predictor.load(lut)
     else:
-        predictor = LayerSum.tabulated(lut, [one.kind for one in groups.layers])
+        predictor = LayerSum.tabulated(lut, [layer.kind for layer in groups.layers])
     if not isinstance(predictor, LayerSum):
         raise InputError(
             f"{lut} holds no table of layers; write one with `python -m predictors layerwise --lut TABLE`."
         )
     known = predictor.devices_
     if not device and len(known) > 1:
-        raise InputError(f"{lut} is of {len(known)} devices; name one of them: {listed([d.name for d in known])}.")
+        raise InputError(f"{lut} has {len(known)} devices; name one of them: {listed([d.name for d in known])}.")
     table = predictor.table(find_device(known, device) if device else known[0])
-    priced = Priced(groups, table)
-    return Priced(groups, table, measured_ms / priced.latency_ms(groups.sizes)) if measured_ms > 0 else priced
+    priced = PricedNetwork(groups, table)
+    return PricedNetwork(groups, table, measured_ms / priced.latency_ms(groups.sizes)) if measured_ms > 0 else priced
 
 
-def _search(priced: Priced, search: str, threshold: int, conv: int, dense: int) -> WidthSearch:
+def _search(priced: PricedNetwork, search: str, threshold: int, conv: int, dense: int) -> WidthSearch:
     from search.netadapt.widths import Binary, Exact, Sequential
 
     if search == "binary":
@@ -192,7 +195,7 @@ def _search(priced: Priced, search: str, threshold: int, conv: int, dense: int) 
 
 
 def _measure(runtime: str, whole: Network, ms: float) -> Callable[[Network, Weights], float]:
-    """True latency of a network, in the milliseconds in which the whole one takes `ms`."""
+    """True latency of a network, in ms of a scale on which the whole network takes `ms`."""
     from measure.backends import parse_backend
     from measure.shares import Shares
 
@@ -201,21 +204,22 @@ def _measure(runtime: str, whole: Network, ms: float) -> Callable[[Network, Weig
 
 
 def _start(trainer: Trainer, network: Network, weights: Weights | None, steps: int, seed: int) -> Weights:
-    """The file's weights, or trained ones."""
+    """The given weights, or trained ones."""
     from measure.builders.weights import make_weights
 
     return weights or trainer.tune(network, make_weights(network, seed), steps, seed)
 
 
-def _tell(found: Adapted, ms: float, paths: list[Path]) -> None:
-    widths = found.groups.named(found.widths)
+def _print_result(adapted: AdaptedNetwork, ms: float, paths: list[Path]) -> None:
+    widths = adapted.groups.named(adapted.widths)
     print(", ".join(f"{name} {width}" for name, width in widths.items()))
-    kept = "keeps" if found.met else "does NOT keep (no layer can become narrower)"
+    kept = "keeps" if adapted.met else "does NOT keep (no layer can become narrower)"
     print(
-        f"{found.latency_ms:.4g} ms by the table, {100 * found.latency_ms / ms:.1f} % of the whole network's {ms:.4g}"
+        f"{adapted.latency_ms:.4g} ms by the table, {100 * adapted.latency_ms / ms:.1f} % of the whole network's "
+        f"{ms:.4g}"
     )
-    print(f"{kept} the budget of {found.budget_ms:.4g} ms after {found.iterations} iterations")
-    print(f"test accuracy {found.accuracy:.4g} %")
+    print(f"{kept} the budget of {adapted.budget_ms:.4g} ms after {adapted.iterations} iterations")
+    print(f"test accuracy {adapted.accuracy:.4g} %")
     write_text(paths[0].with_name("widths.json"), json.dumps(widths, indent=1))
     print("written:", *paths)
 

@@ -1,13 +1,14 @@
-"""NetAdapt (Yang et al., ECCV 2018): a trained network made faster, step by step, until it keeps a budget.
+"""A trained network is made faster, step by step, until it keeps a latency budget.
 
-Every iteration asks for a little less latency. Each group of channels alone is made as narrow as that takes (a
-proposal), cut by magnitude, tuned for a few steps and scored; the one that loses least for the latency it wins stays.
-A long tuning follows once the budget is kept.
+The method is "NetAdapt: Platform-Aware Neural Network Adaptation for Mobile Applications" (Yang et al., ECCV 2018).
+Each iteration has a slightly lower latency limit. Each group of channels alone is narrowed until the limit is kept (a
+proposal), cut by magnitude, tuned for a few steps and scored; the proposal with the smallest loss per latency saved is
+taken. A long tuning follows once the budget is kept.
 
-What is lost may be counted in two ways. `accuracy` is the paper's: against the network as the last iteration left it. A
-few hundred images tell it to about a point, and while a network still learns, every proposal's few steps gain some,
-which hides what its cut costs. `loss` is cross-entropy, which is far less noisy, and against a control: the network as
-it is, tuned for as many steps on the same images.
+Loss is measured in two ways. `accuracy` is the paper's: the drop from the network of the last iteration. A few hundred
+images give it to about one percentage point, and while a network still learns, each proposal's few steps gain some
+accuracy, which hides the cost of its cut. `loss` is cross-entropy, which is far less noisy, relative to a control: the
+current network, tuned for as many steps on the same images.
 """
 
 from __future__ import annotations
@@ -25,29 +26,30 @@ from datasets.networks.network import Network
 from datasets.records import InputError
 from search.base import Progress, silent
 from search.netadapt.channels import Groups, Widths
-from search.netadapt.proposals import Proposal, Trainer, Tried, Workers, derive, price
+from search.netadapt.proposals import Outcome, Proposal, Trainer, Workers, derive, loss_rate
 from search.netadapt.record import Record, Row
 from search.netadapt.widths import Narrowed
 
 Measure = Callable[[Network, Weights], float]
-"""A network and its weights to its latency in ms."""
+"""Measures the latency in ms of a network with its weights."""
 
 Narrow = Callable[[Widths, int, float], Narrowed | None]
-"""Widths, a group and a limit in ms to the width with which the network keeps the limit; None: no width does."""
+"""Finds, from widths, a group and a limit in ms, the group's width with which the network keeps the limit; None:
+none."""
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """How a network is adapted.
+    """Settings of NetAdapt.
 
     Attributes:
-        delta: latency that the first iteration takes off, as a share of the seed network's.
-        decay: of that step, from one iteration to the next.
-        steps: tuning steps of every proposal (T).
+        delta: latency step of the first iteration, as a share of the seed network's latency.
+        decay: factor of the step from one iteration to the next.
+        steps: tuning steps of each proposal (T).
         long_steps: tuning steps of the network that keeps a budget.
-        choice: what a proposal's loss is counted in: `loss` (cross-entropy, against a control) or `accuracy`.
-        seed: every tuning's own is drawn from it and the iteration, and by `accuracy` from the group too.
-        devices: one worker process for each, as [cpu,cpu] or [cuda:0,cuda:1]; none: all in this process.
+        choice: measure of a proposal's loss: `loss` (cross-entropy relative to a control) or `accuracy`.
+        seed: seeds of all tunings are derived from it and the iteration, with `accuracy` from the group too.
+        devices: devices of worker processes, one each, such as [cpu,cpu] or [cuda:0,cuda:1]; empty: this process.
     """
 
     delta: float = 0.05
@@ -76,30 +78,30 @@ class Adaptation:
         folder: Path,
         progress: Progress = silent,
         measure: Measure | None = None,
-    ) -> list[Adapted]:
-        """Adapt to one budget after another; what `folder` holds already is not done again.
+    ) -> list[AdaptedNetwork]:
+        """Adapt to one budget after another; iterations that `folder` holds already are not repeated.
 
         Args:
             groups: of the seed network.
-            start: gives the seed network's trained weights; asked once.
-            latency_ms: of the network with these widths.
+            start: gives the seed network's trained weights; called once.
+            latency_ms: latency by the table of the network with given widths, in ms.
             narrow: search for a group's width.
-            trainer: tunes and scores.
+            trainer: tunes and scores networks.
             ratios: budgets as shares of the seed's latency, descending.
-            folder: of the record.
-            progress: is told every iteration.
-            measure: true latency of a network with its weights, in the same milliseconds. Where a network keeps its
-                budget by the table only, iterations go on, with the table scaled to what was measured.
+            folder: folder of the record.
+            progress: receives a line per iteration.
+            measure: true latency of a network with its weights, on the table's scale in ms. Where a network keeps its
+                budget by the table only, iterations continue, with the table scaled to the measured latency.
 
         Raises:
-            InputError: the budgets are none, or the folder holds another adaptation.
+            InputError: `ratios` are no descending shares, or the folder holds another adaptation.
         """
         if not ratios or any(not 0 < b < a for a, b in zip([1.0, *ratios], ratios, strict=False)):
             raise InputError(f"Budgets are shares of the seed's latency, descending from below 1, not {list(ratios)}.")
         settings = {name: value for name, value in asdict(self).items() if name != "devices"}
-        told: Row = {"network": groups.network.key, "sizes": groups.named(groups.sizes), "ratios": list(ratios)}
-        told["latency_ms"] = float(f"{latency_ms(groups.sizes):.6g}")  # another table would lead elsewhere
-        record = Record(folder, {**settings, **told, "trainer": repr(trainer)})
+        about: Row = {"network": groups.network.key, "sizes": groups.named(groups.sizes), "ratios": list(ratios)}
+        about["latency_ms"] = float(f"{latency_ms(groups.sizes):.6g}")  # another table would lead elsewhere
+        record = Record(folder, {**settings, **about, "trainer": repr(trainer)})
         try:
             with Workers(trainer, self.devices) as workers:
                 run = _Run(self, groups, latency_ms, narrow, trainer, workers, record, progress, measure)
@@ -110,18 +112,18 @@ class Adaptation:
 
 
 @dataclass(frozen=True)
-class Adapted:
-    """A network that was adapted to a budget.
+class AdaptedNetwork:
+    """A network adapted to a budget.
 
     Attributes:
         groups: of the seed network; `groups.resized(widths)` is the network.
         widths: of every group [G].
         weights: after the long tuning.
-        latency_ms: as the table says.
-        budget_ms: what it had to keep.
+        latency_ms: by the table, in ms.
+        budget_ms: its budget in ms.
         accuracy: on the test set, in percent.
-        met: whether the budget is kept; no group could be made narrower where not.
-        iterations: that it took from the seed.
+        met: whether the budget is kept; where not, no group could be narrowed further.
+        iterations: number of iterations from the seed network.
     """
 
     groups: Groups
@@ -136,7 +138,7 @@ class Adapted:
 
 @dataclass
 class _Run:
-    how: Adaptation
+    settings: Adaptation
     groups: Groups
     latency_ms: Callable[[Widths], float]
     narrow: Narrow
@@ -148,7 +150,7 @@ class _Run:
 
     def begin(self, start: Callable[[], Weights]) -> None:
         if self.record.rows:
-            self.progress(f"going on behind iteration {self._last()['iteration']}")
+            self.progress(f"continuing after iteration {self._last()['iteration']}")
             return
         clock = time.perf_counter()
         weights = start()
@@ -161,32 +163,32 @@ class _Run:
         self.record.append({"iteration": 0, "ms": ms, **scores, "widths": widths, "seconds": seconds})
         self.progress(f"seed: {ms:.4g} ms, accuracy {accuracy:.4g} %")
 
-    def reach(self, number: int, ratio: float) -> Adapted:
-        """Iterate until a budget is kept, or nothing can be made narrower; then the long tuning."""
+    def reach(self, number: int, ratio: float) -> AdaptedNetwork:
+        """Iterate until a budget is kept or no group can be narrowed; then the long tuning."""
         budget = ratio * float(self.record.rows[0]["ms"])
         name, done = f"budget_{ratio:g}", [row for row in self.record.rows if row.get("budget") == ratio]
         if not done:
             limit = budget
-            while self._go_on_to(limit) and (limit := self._corrected(limit, budget)) < self._last()["ms"]:
+            while self._iterate_to(limit) and (limit := self._corrected(limit, budget)) < self._last()["ms"]:
                 pass
             done = [self._finish(name, number, ratio, budget)]
         (row,) = done
         widths = self.groups.widths(row["widths"])
         true = row["measured_ms"] if "measured_ms" in row else row["ms"]
         weights = self.record.load(name)
-        return Adapted(
+        return AdaptedNetwork(
             self.groups, widths, weights, row["ms"], budget, row["accuracy"], true <= budget, row["iterations"]
         )
 
-    def _go_on_to(self, limit: float) -> bool:
-        """Iterate until the table's latency is within a limit; False where it cannot be."""
+    def _iterate_to(self, limit: float) -> bool:
+        """Iterate until the latency by the table is within a limit; False where that is impossible."""
         while self._last()["ms"] > limit:
             if not self._iterate(limit):
                 return False
         return True
 
     def _corrected(self, limit: float, budget: float) -> float:
-        """What the table may say so that the budget is truly kept, as the last network's measurement tells."""
+        """The limit by the table with which the budget is truly kept, from the last network's measured latency."""
         if self.measure is None:
             return limit
         last, known = self._last(), self._measured()
@@ -195,47 +197,49 @@ class _Run:
             ms = float(self.measure(self.groups.resized(self.groups.widths(last["widths"])), weights))
             known = {"measured_ms": ms}
             self.record.append({"measured": last["iteration"], "ms": last["ms"], **known})
-            self.progress(f"measured: {ms:.4g} ms where the table says {last['ms']:.4g} (budget {budget:.4g})")
+            self.progress(f"measured: {ms:.4g} ms, by the table {last['ms']:.4g} (budget {budget:.4g})")
         true = known["measured_ms"]
         return limit if true <= budget else min(limit, budget * last["ms"] / true)
 
     def _measured(self) -> dict[str, float]:
-        """The measurement of the last iteration's network, if there is one."""
-        of = self._last()["iteration"]
-        rows = [row for row in self.record.rows if row.get("measured") == of]
+        """The measured latency of the last iteration's network, where there is one."""
+        last = self._last()["iteration"]
+        rows = [row for row in self.record.rows if row.get("measured") == last]
         return {"measured_ms": rows[-1]["measured_ms"]} if rows else {}
 
     def _last(self) -> Row:
         return [row for row in self.record.rows if "iteration" in row][-1]
 
     def _iterate(self, budget: float) -> bool:
-        """One iteration; False where no group can take anything off any more."""
+        """One iteration; False where no group can be narrowed."""
         clock, last = time.perf_counter(), self._last()
         widths, number = self.groups.widths(last["widths"]), last["iteration"] + 1
-        step = self.how.delta * self.how.decay ** (number - 1) * float(self.record.rows[0]["ms"])
+        step = self.settings.delta * self.settings.decay ** (number - 1) * float(self.record.rows[0]["ms"])
         limit, found = self._proposals(widths, max(budget, last["ms"] - step), last["ms"])
         if not found:
             self.progress(f"no group can be made narrower at {last['ms']:.4g} ms; the budget is {budget:.4g} ms")
             return False
         weights = self.record.load(_name(last["iteration"]))
-        tried, control = self._tried([self._proposal(widths, weights, number, row) for row in found], widths, number)
-        worths = list[float]()
-        for row, one in zip(found, tried, strict=True):
-            row |= {"accuracy": one.accuracy, "loss": one.loss}
-            row["seconds"] |= one.seconds
-            won = last["ms"] - max(row["ms"], budget)  # what is won beyond the budget is of no use
-            lost = last["accuracy"] - one.accuracy if control is None else one.loss - control
-            worths.append(price(lost, won / step))
-        best = int(np.argmin(worths))
-        row, weights = found[best], tried[best].weights
+        outcomes, control = self._outcomes(
+            [self._proposal(widths, weights, number, row) for row in found], widths, number
+        )
+        rates = list[float]()
+        for row, outcome in zip(found, outcomes, strict=True):
+            row |= {"accuracy": outcome.accuracy, "loss": outcome.loss}
+            row["seconds"] |= outcome.seconds
+            won = last["ms"] - max(row["ms"], budget)  # latency below the budget is worth nothing
+            lost = last["accuracy"] - outcome.accuracy if control is None else outcome.loss - control
+            rates.append(loss_rate(lost, won / step))
+        best = int(np.argmin(rates))
+        row, weights = found[best], outcomes[best].weights
         chosen = {name: row[name] for name in ("group", "width", "ms", "accuracy", "loss")}
         widths[self.groups.names.index(row["group"])] = row["width"]
         self.record.save(_name(number), weights)
         seconds = time.perf_counter() - clock
-        told = {"limit_ms": limit, "widths": self.groups.named(widths), "seconds": seconds, "proposals": found}
+        details = {"limit_ms": limit, "widths": self.groups.named(widths), "seconds": seconds, "proposals": found}
         if control is not None:
-            told["control"] = control
-        self.record.append({"iteration": number, **chosen, **told})
+            details["control"] = control
+        self.record.append({"iteration": number, **chosen, **details})
         self.record.drop(_name(number - 1))
         self.progress(
             f"iteration {number}: {row['group']} -> {row['width']}, {row['ms']:.4g} ms (budget {budget:.4g}), "
@@ -244,45 +248,47 @@ class _Run:
         return True
 
     def _proposals(self, widths: Widths, limit: float, now: float) -> tuple[float, list[Row]]:
-        """Every group's width within the limit; where no group has any, a smaller step is asked for."""
+        """Each group's width within the limit; where no group has one, with a smaller step."""
         for share in (1.0, 0.5, 0.25, 0.125):
-            asked, found = now - share * (now - limit), list[Row]()
+            lower, found = now - share * (now - limit), list[Row]()
             for group, name in enumerate(self.groups.names):
                 clock = time.perf_counter()
-                narrowed = self.narrow(widths, group, asked)
+                narrowed = self.narrow(widths, group, lower)
                 searched = {"search": time.perf_counter() - clock}
                 if narrowed is not None:
-                    told = {"group": name, "width": int(narrowed.width), "ms": float(narrowed.latency_ms)}
-                    found.append({**told, "lookups": int(narrowed.lookups), "seconds": searched})
+                    proposal = {"group": name, "width": int(narrowed.width), "ms": float(narrowed.latency_ms)}
+                    found.append({**proposal, "lookups": int(narrowed.lookups), "seconds": searched})
             if found:
-                return asked, found
+                return lower, found
         return limit, []
 
     def _proposal(self, widths: Widths, weights: Weights, number: int, row: Row) -> Proposal:
         group = self.groups.names.index(row["group"])
         narrower = np.array(widths)
         narrower[group] = row["width"]
-        return Proposal(self.groups, weights, narrower, self.how.steps, derive(self.how.seed, number, group))
+        return Proposal(self.groups, weights, narrower, self.settings.steps, derive(self.settings.seed, number, group))
 
-    def _tried(self, proposals: list[Proposal], widths: Widths, number: int) -> tuple[list[Tried], float | None]:
-        """What proposals became and, where they are judged by loss, that of the network as it is."""
-        if self.how.choice == "accuracy":
+    def _outcomes(self, proposals: list[Proposal], widths: Widths, number: int) -> tuple[list[Outcome], float | None]:
+        """Outcomes of proposals and, with the choice `loss`, the control's loss."""
+        if self.settings.choice == "accuracy":
             return list(self.workers(proposals)), None
-        same = derive(self.how.seed, number, len(self.groups))  # the same images for all, in the same order
-        proposals = [replace(one, seed=same) for one in proposals]
-        *tried, control = self.workers([*proposals, replace(proposals[0], widths=np.array(widths))])
-        return tried, control.loss
+        same = derive(self.settings.seed, number, len(self.groups))  # the same images for all, in the same order
+        proposals = [replace(proposal, seed=same) for proposal in proposals]
+        *outcomes, control = self.workers([*proposals, replace(proposals[0], widths=np.array(widths))])
+        return outcomes, control.loss
 
     def _finish(self, name: str, number: int, ratio: float, budget: float) -> Row:
         clock, last = time.perf_counter(), self._last()
         widths, weights = self.groups.widths(last["widths"]), self.record.load(_name(last["iteration"]))
         network = self.groups.resized(widths)
-        if self.how.long_steps:
-            weights = self.trainer.tune(network, weights, self.how.long_steps, derive(self.how.seed, 0, number))
+        if self.settings.long_steps:
+            weights = self.trainer.tune(
+                network, weights, self.settings.long_steps, derive(self.settings.seed, 0, number)
+            )
         accuracy, _ = self.trainer.scores(network, weights, "test")
         self.record.save(name, weights)
-        told: dict[str, Any] = {"ms": last["ms"], "accuracy": accuracy, "widths": last["widths"]}
-        row = {"budget": ratio, "budget_ms": budget, "iterations": last["iteration"], **told, **self._measured()}
+        result: dict[str, Any] = {"ms": last["ms"], "accuracy": accuracy, "widths": last["widths"]}
+        row = {"budget": ratio, "budget_ms": budget, "iterations": last["iteration"], **result, **self._measured()}
         self.record.append(row | {"seconds": time.perf_counter() - clock})
         self.progress(f"budget {budget:.4g} ms: {last['ms']:.4g} ms, test accuracy {accuracy:.4g} %")
         return self.record.rows[-1]

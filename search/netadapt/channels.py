@@ -1,8 +1,9 @@
-"""Which channels of a network have to stay equally many, and the network with other widths.
+"""Groups of channels whose numbers have to be equal, and the network with other widths.
 
-A convolution or a dense layer gives channels of its own. Batch norms, activations, poolings and depthwise convolutions
-keep those of their input; an addition makes two inputs' the same. All that are the same in this sense are one group,
-which has one width. The network's input and output keep theirs, and so does what is concatenated, shuffled or cut off.
+A convolution or a dense layer has output channels of its own. Batch norms, activations, poolings and depthwise
+convolutions keep those of their input; an addition ties the channels of its inputs. Tied channels are one group, which
+has one width. The channels of the network's input and output are fixed, and so are those that are concatenated,
+shuffled or sliced.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ FOLLOWERS = frozenset((*FOLDED, "max_pool", "avg_pool", "global_avg_pool", "pad"
 
 @dataclass(frozen=True)
 class PricedLayer:
-    """A layer that a table knows the latency of.
+    """A layer whose latency is read from a table.
 
     Attributes:
-        nodes: of the network.
-        kind: of the layer; see `predictors.networks.layer_kinds`.
+        nodes: positions in the network.
+        kind: the layer without its channels (`predictors.networks.layer_kinds`).
         in_group, out_group: positions of its input's and output's channels in `Groups.channels`.
     """
 
@@ -44,15 +45,15 @@ class PricedLayer:
 
 @dataclass(frozen=True)
 class Groups:
-    """The groups of a network that may become narrower, in the order in which they first appear.
+    """The groups of a network that may be narrowed, in order of first appearance.
 
     Attributes:
-        network: shaped.
-        names: of the groups: the first convolution (`conv1`) or dense layer (`dense1`) that gives such channels.
-        sizes: their widths [G] in the network.
+        network: the network with all shapes.
+        names: each group's first convolution (`conv1`) or dense layer (`dense1`).
+        sizes: widths [G] in the network.
         fixed: widths [F] of all other channels.
-        of_node: the group of each node's output; G and above are those of `fixed`.
-        layers: in the network's order.
+        of_node: the group of each node's output; G and above are positions in `fixed`.
+        layers: layers in the network's order.
     """
 
     network: Network
@@ -74,28 +75,28 @@ class Groups:
 
     @cached_property
     def touching(self) -> tuple[tuple[int, ...], ...]:
-        """The positions in `layers` of those that read or give each group's channels."""
+        """Positions in `layers` of the layers whose input or output channels are each group's."""
         return tuple(
-            tuple(i for i, one in enumerate(self.layers) if group in (one.in_group, one.out_group))
+            tuple(i for i, layer in enumerate(self.layers) if group in (layer.in_group, layer.out_group))
             for group in range(len(self))
         )
 
     def steps(self, conv: int = 8, dense: int = 64) -> np.ndarray:
-        """By how much each group [G] becomes narrower at a time."""
+        """Step [G] of each group's width."""
         return np.array([dense if name.startswith("dense") else conv for name in self.names])
 
     def widths(self, by_name: Mapping[str, int]) -> Widths:
-        """Widths [G] of groups by their names; those that are not named keep theirs."""
+        """Widths [G] from widths by group name; groups that are not named keep their size."""
         if unknown := set(by_name) - set(self.names):
             raise InputError(f"There is no group '{min(unknown)}'; the network's are {', '.join(self.names)}.")
         return np.array([by_name.get(name, size) for name, size in zip(self.names, self.sizes, strict=True)])
 
     def named(self, widths: Sequence[int] | Widths) -> dict[str, int]:
-        """Widths [G] by the names of their groups."""
+        """Widths [G] as a dictionary by group name."""
         return dict(zip(self.names, map(int, widths), strict=True))
 
     def resized(self, widths: Sequence[int] | Widths) -> Network:
-        """The network with other widths [G]; its key tells them.
+        """The network with other widths [G], which its key ends with.
 
         Raises:
             InputError: a width is not between 1 and the network's own.
@@ -113,11 +114,13 @@ class Groups:
     def priced(self, widths: Sequence[int] | Widths) -> list[Layer]:
         """The layers of the network with other widths."""
         channels = self.channels(np.asarray(widths))
-        return [Layer(one.kind, int(channels[one.in_group]), int(channels[one.out_group])) for one in self.layers]
+        return [
+            Layer(layer.kind, int(channels[layer.in_group]), int(channels[layer.out_group])) for layer in self.layers
+        ]
 
 
 def find_groups(network: Network) -> Groups:
-    """The groups of a shaped network: of a space (`Space.expand`) or a file (`read_onnx`)."""
+    """The groups of a network with all shapes, of a space (`Space.expand`) or a file (`read_onnx`)."""
     parents = list(range(len(network.ops)))
     fixed, inputs = set[int](), network.sources()
 
@@ -131,7 +134,7 @@ def find_groups(network: Network) -> Groups:
             same = [s for s in sources if _width(network, s) == _width(network, node)]
             for source in same:
                 parents[root(node)] = root(source)
-            fixed.update(set(sources) - set(same))  # spread over others: a number that is added to all
+            fixed.update(set(sources) - set(same))  # broadcast, such as one number that is added to all
         elif op.kind == "input" or op.kind not in ("conv", "dense", "zero") or op.attrs.get("groups", 1) > 1:
             fixed.update((node, *sources))
     fixed.add(len(network.ops) - 1)
@@ -153,7 +156,7 @@ def find_groups(network: Network) -> Groups:
 
 
 def _producers(network: Network, inputs: Sequence[Sequence[int]]) -> dict[int, str]:
-    """Names of the convolutions and dense layers that give channels of their own, by their nodes."""
+    """Names of the convolutions and dense layers with output channels of their own, by node."""
     names, counts = dict[int, str](), {"conv": 0, "dense": 0}
     for node, op in enumerate(network.ops):
         if op.kind in counts and not _depthwise(network, node, inputs[node]):

@@ -1,4 +1,4 @@
-"""A network's weights with fewer channels: the filters of largest magnitude stay, and whatever follows is cut alike."""
+"""A network's weights with fewer channels: the filters of largest magnitude stay, and following layers are cut too."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def cut_weights(groups: Groups, weights: Weights, widths: Sequence[int] | Widths
     Args:
         groups: of the network at its full widths.
         weights: of the network at any widths that are no smaller; they are not changed.
-        widths: how many channels stay in every group [G].
+        widths: number of channels that stay in each group [G].
     """
     return slice_weights(groups, weights, strongest(groups, weights, widths))
 
 
 def strongest(groups: Groups, weights: Weights, widths: Sequence[int] | Widths) -> list[np.ndarray]:
-    """The channels of every group that stay, ascending: those whose filters have the largest L2 norm, taken over all
-    convolutions and dense layers that give this group's channels (NetAdapt, section 3.3; several where residual
+    """The channels of each group that stay, ascending: those whose filters have the largest L2 norm, over all
+    convolutions and dense layers whose output is the group's (section 3.3 of NetAdapt's paper; several where residual
     branches are added)."""
     kept = []
     for group, width in enumerate(widths):
@@ -34,7 +34,7 @@ def strongest(groups: Groups, weights: Weights, widths: Sequence[int] | Widths) 
 
 
 def slice_weights(groups: Groups, weights: Weights, kept: Sequence[np.ndarray]) -> Weights:
-    """Weights that hold the `kept` channels of every group, and nothing of the others."""
+    """Weights of the `kept` channels of each group alone."""
     inputs = groups.network.sources()
 
     def channels(node: int) -> np.ndarray | slice:
@@ -49,7 +49,7 @@ def slice_weights(groups: Groups, weights: Weights, kept: Sequence[np.ndarray]) 
             (source, *_) = inputs[node]
             columns, shape = channels(source), groups.network.ops[source].attrs["shape"]
             if groups.network.ops[node].kind == "dense" and isinstance(columns, np.ndarray):
-                area = math.prod(shape[1:])  # a flattened image: every channel is so many features
+                area = math.prod(shape[1:])  # a flattened image has this number of features per channel
                 columns = (columns[:, None] * area + np.arange(area)).ravel()
             cut[node]["weight"] = cut[node]["weight"][:, columns]
         cut[node] = {name: np.ascontiguousarray(value) for name, value in cut[node].items()}
@@ -65,6 +65,6 @@ def _filters(groups: Groups, weights: Weights, group: int) -> list[np.ndarray]:
 
 
 def _follows(groups: Groups, node: int) -> bool:
-    """Whether it is a depthwise convolution, whose filters belong to channels that others give (grouped ones of other
-    kinds are never cut)."""
+    """Whether a node is a depthwise convolution, whose filters belong to the channels of its input (other grouped
+    convolutions are never cut)."""
     return groups.network.ops[node].attrs.get("groups", 1) > 1

@@ -1,4 +1,4 @@
-"""Which layers to measure so that a table covers every width of a network."""
+"""Layers to measure so that a table covers all widths of a network."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from search.netadapt.channels import Groups, find_groups
 
 @dataclass(frozen=True)
 class Grid:
-    """Channels that a layer is measured with, on each side.
+    """Numbers of channels with which a layer is measured, on its input and its output side.
 
     Attributes:
-        points: at most so many on a side, spread evenly on a logarithmic scale; 0: every step.
-        conv: step of convolutions' channels, the smallest width too.
+        points: largest number of points per side, evenly spaced on a logarithmic scale; 0: all steps.
+        conv: step of convolutions' channels, also the smallest width.
         dense: step of dense layers' features.
     """
 
@@ -45,16 +45,16 @@ class Grid:
 
 
 def layers_to_measure(networks: Sequence[Groups], grid: Grid) -> list[Layer]:
-    """Every layer of the networks with the grid's channels; equal ones once, those of a kind together.
+    """The layers of the networks with the grid's channels, without duplicates and ordered by kind.
 
-    A kind that stands in several places is measured up to its widest, and at each one's own width.
+    A kind that occurs several times is measured up to its widest occurrence, and at the width of each.
     """
     widest: dict[str, list[dict[int, int]]] = {}
     for groups in networks:
         sizes, steps = groups.channels(groups.sizes), groups.steps(grid.conv, grid.dense)
-        for one in groups.layers:
-            sides = widest.setdefault(one.kind, [{}, {}])
-            for side, group in zip(sides, (one.in_group, one.out_group), strict=True):
+        for layer in groups.layers:
+            sides = widest.setdefault(layer.kind, [{}, {}])
+            for side, group in zip(sides, (layer.in_group, layer.out_group), strict=True):
                 side[int(sizes[group])] = int(steps[group]) if group < len(groups) else 0
     layers = []
     for kind, sides in widest.items():
@@ -65,14 +65,14 @@ def layers_to_measure(networks: Sequence[Groups], grid: Grid) -> list[Layer]:
 
 
 def _axis(side: dict[int, int], grid: Grid) -> list[int]:
-    """Channels from the sizes of one side in different places and their steps, 0 where they never change."""
+    """Channels of one side, from its sizes in different occurrences and their steps (0 where a size is fixed)."""
     moving = {size: step for size, step in side.items() if step}
     most = max(moving, default=0)
     return sorted({*side, *(grid.axis(most, moving[most]) if most else ())})
 
 
 def open_network(name: str, space: str) -> Network:
-    """The network that a command line names (`read_model`): of the space, or by a name of its own."""
+    """The network that a command line names: a network of the space, or any other name that `read_model` accepts."""
     return read_model(name, 1, space=space, modules=True).network
 
 
@@ -89,26 +89,26 @@ def layers(
     `python -m measure run --space layers --archs FILE` measures them.
 
     Args:
-        network: of the space, or .onnx or .keras files, SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE,
-            which imports that module; several are separated by commas.
-        out: the file to write, one layer a line.
+        network: networks of the space, .onnx or .keras files, SPACE:ARCHITECTURE such as zoo:resnet18, or
+            torch:MODULE:CALLABLE, which imports that module; several are separated by commas.
+        out: file to write, one layer per line.
         space: of the networks.
-        grid: which channels.
-        direct: how many whole networks of random widths to add for each network, beside itself, for judging the sums.
-        seed: of those widths.
+        grid: numbers of channels.
+        direct: number of whole networks of random widths to add per network, beside itself, for checking the sums.
+        seed: of the random widths.
     """
     if not 0 <= direct <= 10_000:
         raise InputError(f"--direct must be 0 to 10,000, not {direct}.")
     found = [find_groups(open_network(name, space)) for name in split_names(network)]
-    lines = [one.network().key for one in layers_to_measure(found, grid)]
+    lines = [layer.network().key for layer in layers_to_measure(found, grid)]
     for groups in found if direct else ():
-        lines += [Network.of(one.ops, one.edges).key for one in direct_networks(groups, grid, direct, seed)]
+        lines += [Network.of(whole.ops, whole.edges).key for whole in direct_networks(groups, grid, direct, seed)]
     write_text(out, "".join(line + "\n" for line in lines))
     print(f"{len(lines)} layers of {len(found)} networks in {out}")
 
 
 def direct_networks(groups: Groups, grid: Grid, count: int, seed: int) -> list[Network]:
-    """The network itself and `count` of random widths, each width a share of its own between a fifth and all."""
+    """The network and `count` networks of random widths, each width an independent share between a fifth and one."""
     rng = np.random.default_rng(seed)
     steps = groups.steps(grid.conv, grid.dense)
     drawn = np.exp(rng.uniform(np.log(0.2), 0, (count, len(groups)))) * groups.sizes

@@ -1,4 +1,4 @@
-"""Proposals of one iteration: a group made narrower, cut, tuned a little and scored, here or in other processes."""
+"""Proposals of one iteration: a narrower group, cut, tuned briefly and scored, in this or in other processes."""
 
 from __future__ import annotations
 
@@ -20,25 +20,24 @@ from search.netadapt.cutting import cut_weights
 
 
 class Trainer(Protocol):
-    """What trains and scores a network with its weights; the same numbers in give the same numbers out. It is sent to
-    other processes, so it can be pickled."""
+    """Trains and scores a network with its weights, deterministically. It is sent to other processes, so it can be
+    pickled."""
 
     def tune(self, network: Network, weights: Weights, steps: int, seed: int) -> Weights:
-        """Weights after so many steps; those given stay as they are."""
+        """Weights after a number of steps; the given ones are not changed."""
 
     def scores(
         self, network: Network, weights: Weights, part: Literal["holdout", "test"] = "holdout"
     ) -> tuple[float, float]:
-        """Accuracy in percent and cross-entropy in nats: on what is held out of training to choose by, or on the test
-        set."""
+        """Accuracy in percent and cross-entropy in nats, on the validation part (`holdout`) or on the test set."""
 
     def on(self, device: str) -> Self:
-        """A trainer like this one on another device."""
+        """A trainer with equal settings on another device."""
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """A network to be tuned and scored: these widths, cut from weights that are wider."""
+    """A network to be tuned and scored: widths [G], and wider weights from which it is cut."""
 
     groups: Groups
     weights: Weights
@@ -48,8 +47,8 @@ class Proposal:
 
 
 @dataclass(frozen=True)
-class Tried:
-    """What a proposal became: its weights, accuracy and loss on the held-out part, and seconds a stage."""
+class Outcome:
+    """A tuned proposal: its weights, accuracy in percent and loss on the held-out part, and seconds per stage."""
 
     weights: Weights
     accuracy: float
@@ -57,7 +56,7 @@ class Tried:
     seconds: dict[str, float]
 
 
-def attempt(trainer: Trainer, proposal: Proposal) -> Tried:
+def attempt(trainer: Trainer, proposal: Proposal) -> Outcome:
     """Cut, tune, evaluate."""
     clocks = [time.perf_counter()]
     network = proposal.groups.resized(proposal.widths)
@@ -68,15 +67,15 @@ def attempt(trainer: Trainer, proposal: Proposal) -> Tried:
     clocks.append(time.perf_counter())
     scores = trainer.scores(network, weights)
     clocks.append(time.perf_counter())
-    return Tried(weights, *scores, dict(zip(("cut", "tune", "evaluate"), np.diff(clocks).tolist(), strict=True)))
+    return Outcome(weights, *scores, dict(zip(("cut", "tune", "evaluate"), np.diff(clocks).tolist(), strict=True)))
 
 
 class Workers:
-    """Tries proposals one after another here, or several at once in processes of their own. Used as a context.
+    """Tunes and scores proposals, one after another here or in parallel in worker processes; a context manager.
 
     Args:
-        trainer: that each process gets a copy of.
-        devices: one process for each, on it (cpu, cpu; or cuda:0, cuda:1); none: in this process.
+        trainer: copied to each process.
+        devices: devices of worker processes, one each (cpu, cpu; or cuda:0, cuda:1); empty: this process.
     """
 
     def __init__(self, trainer: Trainer, devices: tuple[str, ...] = ()) -> None:
@@ -89,8 +88,8 @@ class Workers:
                 free.put(device)
             self.pool = ProcessPoolExecutor(len(devices), context, _begin, (trainer, free))
 
-    def __call__(self, proposals: Iterable[Proposal]) -> Iterator[Tried]:
-        """What they become, in their order."""
+    def __call__(self, proposals: Iterable[Proposal]) -> Iterator[Outcome]:
+        """Outcomes in the order of the proposals."""
         if self.pool is None:
             return (attempt(self.trainer, proposal) for proposal in proposals)
         return self.pool.map(_attempt, proposals)
@@ -101,7 +100,7 @@ class Workers:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if self.pool is not None:
             for process in active_children() if kind else ():
-                process.kill()  # nobody waits for what it tries now
+                process.kill()  # its outcome is no longer needed
             self.pool.shutdown(cancel_futures=True)
 
 
@@ -110,24 +109,24 @@ _HERE: dict[str, Trainer] = {}
 
 
 def _begin(trainer: Trainer, free: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who adapts, which then ends this process
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the main process, which then ends this one
     if sys.platform == "linux":
         import ctypes
 
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: dies with who adapts, even by kill -9
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: dies with the main process, even by kill -9
     _HERE["trainer"] = trainer.on(free.get())
 
 
-def _attempt(proposal: Proposal) -> Tried:
+def _attempt(proposal: Proposal) -> Outcome:
     return attempt(_HERE["trainer"], proposal)
 
 
-def price(lost: float, won: float) -> float:
-    """Loss per latency saved; lower is better. Where a proposal gains accuracy the product is used instead, because a
-    quotient would then prefer to save less."""
-    return lost / won if lost > 0 else lost * won
+def loss_rate(lost: float, saved: float) -> float:
+    """Loss per latency saved; lower is better. Where a proposal gains accuracy it is the product, because a quotient
+    would then prefer smaller savings."""
+    return lost / saved if lost > 0 else lost * saved
 
 
-def derive(seed: int, *of: int) -> int:
-    """A seed of its own for each tuning, whoever does it and when."""
-    return int(np.random.SeedSequence([seed, *of]).generate_state(1)[0])
+def derive(seed: int, *numbers: int) -> int:
+    """A seed that depends on a seed and numbers alone, so each tuning has its own in any process and order."""
+    return int(np.random.SeedSequence([seed, *numbers]).generate_state(1)[0])

@@ -1,4 +1,4 @@
-"""What an adaptation has done so far, on disk: killed at any moment, it goes on behind its last whole iteration."""
+"""Progress of an adaptation on disk: killed at any moment, it continues after its last complete iteration."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ MOST_BYTES = 2**31
 
 
 class Record:
-    """A folder of one adaptation: `settings.json`, one line an iteration in `iterations.jsonl`, weights as `NAME.npz`.
+    """A folder of one adaptation: `settings.json`, one line per iteration in `iterations.jsonl`, weights as `NAME.npz`.
 
-    Weights are written whole, under another name first, and before the line that speaks of them.
+    Weights are written whole, and before the line that refers to them.
 
     Attributes:
         rows: the lines.
@@ -34,7 +34,7 @@ class Record:
         """Open a folder, or make it.
 
         Raises:
-            InputError: it holds an adaptation with other settings, or another process is at it.
+            InputError: it holds an adaptation with other settings, or another process uses it.
         """
         self.folder, self.path = folder, folder / "iterations.jsonl"
         try:
@@ -46,14 +46,14 @@ class Record:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(f"Another process is adapting in {folder}; wait for it or name another folder.") from error
-        self._settle(json.loads(json.dumps(settings)))
+        self._check_settings(json.loads(json.dumps(settings)))
         self.file.seek(0)
         content = self.file.read()
         whole = content.rfind(b"\n") + 1
         self.rows = [self._row(line, number) for number, line in enumerate(content[:whole].splitlines(), 1)]
         self.file.truncate(whole)  # a line torn by a crash
 
-    def _settle(self, settings: Row) -> None:
+    def _check_settings(self, settings: Row) -> None:
         path = self.folder / "settings.json"
         if not path.exists():
             write_text(path, json.dumps(settings, indent=1))
@@ -70,42 +70,42 @@ class Record:
         return before
 
     def _row(self, line: bytes, number: int) -> Row:
-        """A line: `ms` and `widths` (channels by name) where they stand in it; the first is iteration 0."""
+        """A checked line: `ms` and `widths` (channels by name) where it has them; the first is iteration 0."""
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
             row = None
-        right = isinstance(row, dict) and (number > 1 or row.get("iteration") == 0)
-        right = right and is_finite(row.get("ms", 1.0)) and row.get("ms", 1.0) > 0
-        widths = row.get("widths", {}) if right else {}
-        right = (
-            right and isinstance(widths, dict) and all(type(width) is int and width > 0 for width in widths.values())
+        valid = isinstance(row, dict) and (number > 1 or row.get("iteration") == 0)
+        valid = valid and is_finite(row.get("ms", 1.0)) and row.get("ms", 1.0) > 0
+        widths = row.get("widths", {}) if valid else {}
+        valid = (
+            valid and isinstance(widths, dict) and all(type(width) is int and width > 0 for width in widths.values())
         )
-        if not right or (number == 1 and not {"ms", "widths"} <= row.keys()):
+        if not valid or (number == 1 and not {"ms", "widths"} <= row.keys()):
             raise InputError(f"{self.path}, line {number} is damaged; delete {self.folder} and adapt again.")
         return row
 
     def append(self, row: Row) -> None:
-        """Write a line through to the disk."""
+        """Append a line, synchronised to the disk."""
         self.file.write(json.dumps(row).encode() + b"\n")
         os.fsync(self.file.fileno())
         self.rows.append(row)
 
     def save(self, name: str, weights: Weights) -> None:
         """Write weights under a name."""
-        write_bytes(self._of(name), weights_to_npz(weights))
+        write_bytes(self._file(name), weights_to_npz(weights))
 
     def load(self, name: str) -> Weights:
-        """Weights that were saved under this name."""
-        return read_weights(self._of(name), "delete the folder, and adapt again")
+        """Read the weights of a name."""
+        return read_weights(self._file(name), "delete the folder, and adapt again")
 
     def drop(self, name: str) -> None:
-        """Delete weights that nothing needs any more."""
-        self._of(name).unlink(missing_ok=True)
+        """Delete the weights of a name."""
+        self._file(name).unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Let others at the folder."""
+        """Release the folder."""
         self.file.close()
 
-    def _of(self, name: str) -> Path:
+    def _file(self, name: str) -> Path:
         return self.folder / f"{name}.npz"

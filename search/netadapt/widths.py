@@ -1,16 +1,17 @@
-"""Searches for a width: how many channels of one group a network may keep within a latency.
+"""Searches for a width: the number of channels of one group with which a network keeps a latency limit.
 
-All look for the largest width below the group's own, a multiple of its step, whose network keeps a limit. One look-up
-is one entry (layer, channels in, channels out) that is read from the table or interpolated in it; many entries that are
+All search for the largest width below the group's current one, a multiple of its step, whose network keeps the limit.
+One look-up is one entry (layer, channels in, channels out) that is read from the table or interpolated in it; entries
 read at once count one by one.
 
-- `Sequential`: NetAdapt's own. Width after width, each time the sum over the whole network.
-- `Binary`: the paper's (Figure 5). It halves the list of widths until `threshold` are left and goes through those; on
-  a table that is not monotone it may find a smaller width than there is, or none.
-- `Exact`: ours. Between two grid points a layer's latency is a straight line over one of its sides, so the network's
-  is a chain of straight pieces: which piece meets the limit, and where, follows from the points between them. It looks
-  up only the layers that touch the group, at these points, and they stay valid until the other side of a layer changes.
-  What it finds is the largest width on any table, monotone or not, with the latency that the table gives it.
+- `Sequential`: NetAdapt's own. Width after width, each time with the sum over the whole network.
+- `Binary`: Figure 5 of "Assessing the performance of an architecture-aware optimization tool for neural networks"
+  (Marichal et al.). It halves the list of widths until `threshold` are left and tries those in order; on a table that
+  is not monotone it may find a smaller width than the largest one, or none.
+- `Exact`: ours. Between two grid points a layer's latency is linear in the channels of one side, so the network's
+  latency is piecewise linear: the piece that meets the limit, and the width there, follow from the grid points. Only
+  the layers that touch the group are looked up, at these points, and stay valid until a layer's other side changes. It
+  finds the largest width on any table, monotone or not, with the latency that the table gives it.
 """
 
 from __future__ import annotations
@@ -29,16 +30,16 @@ from predictors.networks.layer_table import LayerTable
 from search.netadapt.channels import Groups, Widths
 
 SLACK = 1 + 1e-9
-"""A limit is kept if it is exceeded by no more than the rounding of sums."""
+"""Factor of a limit that allows for the rounding of sums."""
 
 
 BLOCK = 4
-"""So many pieces `Exact` looks up at once, and four times as many each time that they do not reach down to the limit:
-one would be the fewest look-ups, all of them the fewest calls."""
+"""Number of pieces that `Exact` looks up at once, four times as many each time that they do not reach the limit: one
+would need the fewest look-ups, all pieces the fewest calls."""
 
 
 class Narrowed(NamedTuple):
-    """A width, the network's latency with it, and what was looked up and how many widths were tried to find it."""
+    """A width, the network's latency with it in ms, and the numbers of look-ups and of tried widths."""
 
     width: int
     latency_ms: float
@@ -47,14 +48,14 @@ class Narrowed(NamedTuple):
 
 
 @dataclass
-class Priced:
+class PricedNetwork:
     """A network's latency by a table, for any widths of its groups.
 
     Attributes:
         groups: of the network.
         table: of a device (`LayerSum.table`).
-        factor: by which the sum is multiplied: how much longer the whole network was measured to take, say.
-        lookups: entries that were looked up.
+        factor: multiplies the sum, such as the ratio of the whole network's measured latency to it.
+        lookups: number of entries that were looked up.
     """
 
     groups: Groups
@@ -65,16 +66,16 @@ class Priced:
 
     def __post_init__(self) -> None:
         layers = self.groups.layers
-        self.kinds = np.array([self.table.number(one.kind) for one in layers])
-        self.inputs = np.array([one.in_group for one in layers])
-        self.outputs = np.array([one.out_group for one in layers])
+        self.kinds = np.array([self.table.number(layer.kind) for layer in layers])
+        self.inputs = np.array([layer.in_group for layer in layers])
+        self.outputs = np.array([layer.out_group for layer in layers])
 
     def layers_ms(self, widths: np.ndarray, which: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Latencies [B, M] of some layers in networks of widths [B, G]."""
+        """Latencies [B, M] in ms of some layers in networks of widths [B, G]."""
         return self.read(self.groups.channels(widths), which)
 
     def read(self, channels: np.ndarray, which: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Latencies [B, M] of some layers in networks of channels [B, G + F], as `Groups.channels` gives them."""
+        """Latencies [B, M] in ms of some layers in networks of channels [B, G + F] (`Groups.channels`)."""
         ins, outs = channels[:, self.inputs[which]], channels[:, self.outputs[which]]
         self.lookups += ins.size
         kinds = np.tile(self.kinds[which], len(ins))
@@ -82,15 +83,15 @@ class Priced:
 
     @property
     def calls_ms(self) -> float:
-        """What all sessions but one cost."""
+        """Time in ms of all sessions but one, which the sum of layers counts too often."""
         return self.factor * (len(self.kinds) - 1) * self.table.call_ms
 
     def latency_ms(self, widths: Widths) -> float:
-        """Of the network with widths [G]."""
+        """Latency in ms of the network with widths [G]."""
         return float(self.latencies_ms(np.asarray(widths)[None])[0])
 
     def latencies_ms(self, widths: np.ndarray) -> np.ndarray:
-        """Of networks of widths [B, G]: [B]."""
+        """Latencies [B] in ms of networks of widths [B, G]."""
         return self.layers_ms(widths).sum(1) - self.calls_ms
 
 
@@ -102,10 +103,10 @@ class WidthSearch(ABC):
         priced: the network and its table.
         conv: step of convolutions' channels, and their smallest width.
         dense: step of dense layers' features, and their smallest number.
-        tried: how many widths all calls together tried.
+        tried: number of widths that all calls tried together.
     """
 
-    priced: Priced
+    priced: PricedNetwork
     conv: int = 8
     dense: int = 64
     tried: int = field(default=0, init=False)
@@ -121,8 +122,8 @@ class WidthSearch(ABC):
         return np.arange((width - 1) // step, 0, -1) * step
 
     def __call__(self, widths: Widths, group: int, limit_ms: float) -> Narrowed | None:
-        """The width of a group with which the network, its other widths as they are, keeps a limit; None: it has none
-        (or this search finds none)."""
+        """The largest width of a group with which the network keeps a limit, its other widths [G] unchanged; None where
+        this search finds none."""
         before = self.priced.lookups
         found, tried = self.find(np.asarray(widths), group, limit_ms * SLACK)
         self.tried += tried
@@ -130,10 +131,10 @@ class WidthSearch(ABC):
 
     @abstractmethod
     def find(self, widths: Widths, group: int, limit_ms: float) -> tuple[tuple[int, float] | None, int]:
-        """Width and latency, or None; and how many widths were tried."""
+        """The width and its latency in ms, or None; and the number of widths that were tried."""
 
     def latency_ms(self, widths: Widths, group: int, width: int) -> float:
-        """Of the network with one width changed, every layer looked up."""
+        """Latency in ms of the network with one width changed; all layers are looked up."""
         changed = widths.copy()
         changed[group] = width
         return self.priced.latency_ms(changed)
@@ -141,7 +142,7 @@ class WidthSearch(ABC):
 
 @dataclass
 class Sequential(WidthSearch):
-    """From the widest down."""
+    """Tries all widths from the widest down."""
 
     def find(self, widths: Widths, group: int, limit_ms: float) -> tuple[tuple[int, float] | None, int]:
         return self.first(self.candidates(int(widths[group]), group), widths, group, limit_ms)
@@ -149,7 +150,7 @@ class Sequential(WidthSearch):
     def first(
         self, among: np.ndarray, widths: Widths, group: int, limit_ms: float
     ) -> tuple[tuple[int, float] | None, int]:
-        """The first of some widths that keeps the limit."""
+        """The first of the widths `among` that keeps the limit."""
         for tried, width in enumerate(among.tolist(), 1):
             if (ms := self.latency_ms(widths, group, width)) <= limit_ms:
                 return (width, ms), tried
@@ -158,10 +159,10 @@ class Sequential(WidthSearch):
 
 @dataclass
 class Binary(Sequential):
-    """Halve, then from the widest down.
+    """Halves the list of widths, then tries the rest from the widest down.
 
     Attributes:
-        threshold: of the distance at which halving ends.
+        threshold: number of widths at which halving ends.
     """
 
     threshold: int = 16
@@ -182,7 +183,7 @@ class Binary(Sequential):
 
 @dataclass
 class Exact(WidthSearch):
-    """Piece after piece of the chain of straight lines, from the widest down."""
+    """Solves piece after piece of the piecewise linear latency, from the widest down."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -192,7 +193,7 @@ class Exact(WidthSearch):
         self._points = [self._turns(group) for group in range(len(groups))]
         self._curves: dict[
             tuple[int, ...], np.ndarray
-        ] = {}  # group, layer, other side's channels -> [points], NaN: unread
+        ] = {}  # group, layer, other side's channels -> latencies [points], NaN: unread
         self._chains: dict[tuple[int, ...], list[float]] = {}  # group, all other sides' channels -> their sum
         self._least: dict[tuple[int, ...], tuple[int, float]] = {}  # the lowest point of a chain up to a piece
         self._seen = np.zeros((0,), int)  # channels that `_ms` were read with
@@ -208,7 +209,7 @@ class Exact(WidthSearch):
     def _along(
         self, key: tuple[int, ...], channels: np.ndarray, highest: int, step: int, limit_ms: float, rest: float
     ) -> tuple[tuple[int, float] | None, int]:
-        """Go down the chain of a group beside these other sides, which is looked up as far as it is needed."""
+        """Search the chain of a group and the other sides of its layers, looked up as far as needed."""
         points = self._points[key[0]]
         chain = self._chains.setdefault(key, [math.nan] * len(points))
         first, block = max(bisect_left(points, highest), 1) - 1, BLOCK
@@ -226,29 +227,30 @@ class Exact(WidthSearch):
         return None, 0
 
     def _other(self, layer: int, group: int) -> int:
-        """Position of the channels on a layer's other side; -1: it has the group on both."""
-        one = self.priced.groups.layers[layer]
-        other = one.in_group if one.out_group == group else one.out_group
+        """Position of the channels on a layer's other side; -1: both sides are the group's."""
+        found = self.priced.groups.layers[layer]
+        other = found.in_group if found.out_group == group else found.out_group
         return -1 if other == group else other
 
     def _turns(self, group: int) -> list[int]:
-        """Widths between which the latency of all layers that touch a group is straight, ascending."""
+        """Widths between which the latency of all layers that touch a group is linear, ascending."""
         groups, step = self.priced.groups, int(self.steps[group])
         size = int(groups.sizes[group])
         found = {min(step, size), size}
-        for layer in groups.touching[group]:
-            one = groups.layers[layer]
-            ins, outs = self.priced.table.axes(one.kind)
-            if one.in_group == group:
+        for layer in (groups.layers[position] for position in groups.touching[group]):
+            ins, outs = self.priced.table.axes(layer.kind)
+            if layer.in_group == group:
                 found.update(ins.tolist())
-            if one.out_group == group:
+            if layer.out_group == group:
                 found.update(outs.tolist())
-            if one.in_group == one.out_group and outs[-1] > 0:  # both sides move at once: no line between two points
+            if (
+                layer.in_group == layer.out_group and outs[-1] > 0
+            ):  # both sides move at once: no line between two points
                 found.update(range(step, size, step))
         return sorted(width for width in found if min(step, size) <= width <= size)
 
     def _read(self, widths: Widths) -> np.ndarray:
-        """The channels of these widths; layers whose channels have changed since the last time are looked up."""
+        """The channels of these widths; layers whose channels have changed since the last call are looked up."""
         channels = self.priced.groups.channels(widths)
         if not len(self._seen):
             self._seen, self._ms = channels, self.priced.read(channels[None])[0]
@@ -258,7 +260,7 @@ class Exact(WidthSearch):
         return channels
 
     def _extend(self, chain: list[float], channels: np.ndarray, key: tuple[int, ...], at: Sequence[int]) -> None:
-        """Look up what is not known yet of the layers that touch a group, at some of its points."""
+        """Look up missing latencies of the layers that touch a group, at some of its points."""
         group, *sides = key
         points, touching = self._points[group], self._touching[group]
         curves = [
@@ -278,7 +280,8 @@ class Exact(WidthSearch):
 def _widest(
     ends: tuple[int, int], heights: tuple[float, float], highest: int, step: int, limit_ms: float
 ) -> tuple[int, float] | None:
-    """The largest multiple of a step, at most `highest`, where a straight line keeps a limit, and its height there."""
+    """The largest multiple of a step, at most `highest`, at which a linear piece keeps a limit, and its latency
+    there."""
     (low, end), (at_low, at_end) = ends, heights
     up, slope = float(min(end, highest)), (at_end - at_low) / (end - low)
     if at_low + slope * (up - low) > limit_ms:

@@ -1,2 +1,2 @@
-"""Approach 2 of "Scaling up DNN optimization for edge inference" (Lu et al., section 5): networks that have learnt to
-optimize, and the predictor with the device as an input that they learn through."""
+"""Approach 2 of "Scaling up Deep Neural Network Optimization for Edge Inference" (Lu et al., 2020, section 5): networks
+trained to optimize, and the differentiable predictor with the device as an input by which they are trained."""

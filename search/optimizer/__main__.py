@@ -1,4 +1,4 @@
-"""`python -m search optimize`: networks that have learnt to optimize, trained once and asked for any device."""
+"""`python -m search optimize`: networks trained to optimize, once for all devices."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from datasets.files.reading import read_json
 from datasets.files.writing import write_text
 from datasets.records import Architectures, InputError, Measurements, find_device
 from search.base import Problem
-from search.costs import lookup, read_measurements
-from search.optimizer.optimizer_network import Objective, OptimizerNetwork, answer
+from search.costs import read_measurements, table_cost
+from search.optimizer.answers import answer
+from search.optimizer.optimizer_network import OptimizerNetwork, RelaxedObjective
 
 if TYPE_CHECKING:
     from predictors.ensemble import Ensemble
@@ -25,21 +26,21 @@ if TYPE_CHECKING:
     from search.optimizer.cost_models import CostModels
 
 METHODS: tuple[Literal["imitate", "through"], ...] = ("imitate", "through")
-"""One after the other, Methods 1 and 2."""
+"""Names of Methods 1 and 2."""
 MOST = {"predictors": 1000, "networks": 1000, "synthetic": 100_000, "steps": 10_000_000}
-"""Largest settings of a training; all are 1 or more."""
+"""Largest training settings; all are at least 1."""
 
 
 @dataclass(frozen=True)
 class OptimizerTraining:
-    """What is trained, once for all devices.
+    """Settings of the training, done once for all devices.
 
     Attributes:
-        predictors: of accuracies, different in their seeds; their mean counts.
-        networks: of each training method.
-        synthetic: devices that are made up beside the sources.
-        steps: of training, for each network.
-        seed: of everything that is drawn.
+        predictors: number of accuracy predictors with different seeds, whose mean is used.
+        networks: number of optimizer networks per training method.
+        synthetic: number of synthetic devices beside the sources.
+        steps: training steps per network.
+        seed: of all random numbers.
     """
 
     predictors: int = 1
@@ -66,20 +67,22 @@ def optimize(
     rounds: int = 2,
     folder: Path = Path("runs/search/networks"),
 ) -> None:
-    """Ask networks that have learnt to optimize for the best cell of a new device (Approach 2).
+    """Find the best cell for a new device with networks trained to optimize.
+
+    Approach 2 of "Scaling up Deep Neural Network Optimization for Edge Inference" (Lu et al., 2020, section 5).
 
     Args:
         accuracy: a table of accuracies (.yaml of configs/datasets, .parquet or .csv); others are predicted.
         latency: a table of latencies on source devices, read the same way.
-        budget_ms: latency that must not be exceeded.
-        device: the new one; of it the reference cells' latencies are read and nothing else.
-        sources: names of the devices that are learnt from, separated by commas; by default all others.
-        few: table with the new device's latencies on the reference cells; by default that of the sources.
-        metric: which accuracy of the table.
-        training: what is trained.
-        rounds: of the local search round what networks propose.
-        folder: of what was trained and of the reference cells' names (references.txt). Another device with the same
-            sources needs no training; one that was among them is refused.
+        budget_ms: largest latency in ms.
+        device: the new device; only its latencies on the reference cells are read.
+        sources: names of the source devices, separated by commas; by default all other devices.
+        few: table with the new device's latencies on the reference cells; by default the table of the sources.
+        metric: accuracy metric of the table.
+        training: settings of the training.
+        rounds: rounds of local search around the networks' proposals.
+        folder: folder of the trained networks and of the reference cells' names (references.txt). Another device with
+            the same sources needs no training; one that was a source is refused.
     """
     from predictors.base import Predictor
     from search.optimizer.cost_models import CostModels
@@ -89,11 +92,11 @@ def optimize(
     if not 0 <= rounds <= 1000:
         raise InputError(f"--rounds must be 0 to 1,000, not {rounds}.")
     m, values = read_measurements(latency), read_measurements(accuracy)
-    table, tabled = lookup(values.architectures, values.matrix(metric)[:, 0])
+    table, tabled = table_cost(values.architectures, values.matrix(metric)[:, 0])
     find_device(m.devices, device if few is None else m.devices[0].name)
     names = sources.split(",") if sources else [known.name for known in m.devices if known.name != device]
     learnt = m.where(devices=names)
-    where = folder / f"seed{training.seed}"
+    path = folder / f"seed{training.seed}"
     tables = {
         "accuracy": str(accuracy),
         "latency": str(latency),
@@ -101,26 +104,26 @@ def optimize(
         "metric": metric,
     }
     about: dict[str, str | int] = {**tables, **vars(training)}
-    about.pop("seed")  # the folder's name says it
-    saved = where / "settings.json"
+    about.pop("seed")  # the folder is named after it
+    saved = path / "settings.json"
     if not saved.is_file():
         accuracies = accuracy_net(values, metric, training.seed, training.predictors)
-        _begin(where, about)
-        _train(learnt, accuracies, tabled, where, training)
+        _begin(path, about)
+        _train(learnt, accuracies, tabled, path, training)
         write_text(saved, json.dumps(about))
-    _check(where, about)
-    costs, net = CostModels.load(where), Predictor.load(where / "accuracy.pt")
-    made = [OptimizerNetwork.load(_file(where, method, i)) for i in range(training.networks) for method in METHODS]
+    _check(path, about)
+    costs, net = CostModels.load(path), Predictor.load(path / "accuracy.pt")
+    networks = [OptimizerNetwork.load(_file(path, method, i)) for i in range(training.networks) for method in METHODS]
 
     def quality(archs: Architectures) -> np.ndarray:
-        said, known = net.predict(Architectures(tabled.space, archs.decisions), None), table(archs)
-        return np.where(np.isnan(known), said, known)
+        predicted, known = net.predict(Architectures(tabled.space, archs.decisions), None), table(archs)
+        return np.where(np.isnan(known), predicted, known)
 
-    _answer(costs, made, read_measurements(few) if few else m, device, quality, budget_ms, rounds)
+    _print_answer(costs, networks, read_measurements(few) if few else m, device, quality, budget_ms, rounds)
 
 
 def accuracy_net(m: Measurements, metric: str, seed: int = 0, size: int = 1) -> MLP | Ensemble:
-    """A relaxable predictor of accuracies in percent, or of whatever depends on no device; of several the mean."""
+    """A relaxable predictor of accuracies in percent (or another metric without a device): the mean of `size` MLPs."""
     from encoders.cell import CellOneHot
     from predictors.ensemble import Ensemble
     from predictors.mlp import MLP
@@ -131,34 +134,34 @@ def accuracy_net(m: Measurements, metric: str, seed: int = 0, size: int = 1) -> 
     return (net if size == 1 else Ensemble(member=net, size=size)).fit(m)
 
 
-def _begin(where: Path, about: dict[str, str | int]) -> None:
-    """Keep networks of these settings that a stopped training left, and no others."""
-    started, settings = where / "started.json", json.dumps(about)
+def _begin(path: Path, about: dict[str, str | int]) -> None:
+    """Delete networks of a stopped training unless it had these settings."""
+    started, settings = path / "started.json", json.dumps(about)
     if started.is_file() and started.read_bytes() == settings.encode():
         return
-    for file in where.glob("network_*.pt"):
+    for file in path.glob("network_*.pt"):
         file.unlink()
     write_text(started, settings)
 
 
-def _check(where: Path, about: dict[str, str | int]) -> None:
+def _check(path: Path, about: dict[str, str | int]) -> None:
     """Refuse networks of other settings."""
     remedy = "name another --folder, or remove this one and train again"
-    saved = read_json(where / "settings.json", remedy)
+    saved = read_json(path / "settings.json", remedy)
     if not isinstance(saved, dict):
-        raise InputError(f"{where} was not left by this command; {remedy}.")
+        raise InputError(f"{path} was not written by this command; {remedy}.")
     if other := [name for name, value in about.items() if saved.get(name) != value]:
-        raise InputError(f"{where} holds networks of other settings ({', '.join(other)}); {remedy}.")
+        raise InputError(f"{path} holds networks of other settings ({', '.join(other)}); {remedy}.")
 
 
 def _train(
     m: Measurements,
     accuracy: MLP | Ensemble,
     tabled: Architectures,
-    where: Path,
+    path: Path,
     training: OptimizerTraining,
 ) -> None:
-    """Both stages; networks that are there are trained already."""
+    """Train cost models, then the optimizer networks that are not in the folder yet."""
     import torch
 
     from predictors.new_devices.conditioned import Conditioned
@@ -169,24 +172,24 @@ def _train(
     known = m.architectures[np.flatnonzero(~np.isnan(m.matrix("latency_ms")).any(axis=1))]
     known = known[np.flatnonzero(known.space.connected(known))]
     costs = CostModels(Conditioned(), DeviceNet(steps=training.steps)).fit(m, known, training.seed)
-    objective = Objective(tabled, lambda p: accuracy.predict_relaxed(p, p), (costs.net.predict_relaxed,))
+    objective = RelaxedObjective(tabled, lambda p: accuracy.predict_relaxed(p, p), (costs.net.predict_relaxed,))
     rng = np.random.default_rng(training.seed)
     devices = torch.from_numpy(costs.devices(training.synthetic, rng)).float()[:, None]
     for i in range(training.networks):
         for method in METHODS:
-            if not (file := _file(where, method, i)).is_file():
+            if not (file := _file(path, method, i)).is_file():
                 OptimizerNetwork(method, steps=training.steps, seed=i).fit(objective, devices, print).save(file)
-    costs.save(where)
-    accuracy.save(where / "accuracy.pt")
-    write_text(where / "references.txt", "\n".join(costs.net.references_.keys) + "\n")
-    print(f"trained in {time.process_time() - start:.0f} CPU seconds: {where}")
+    costs.save(path)
+    accuracy.save(path / "accuracy.pt")
+    write_text(path / "references.txt", "\n".join(costs.net.references_.keys) + "\n")
+    print(f"trained in {time.process_time() - start:.0f} CPU seconds: {path}")
 
 
 def _file(folder: Path, method: str, number: int) -> Path:
     return folder / f"network_{method}_{number}.pt"
 
 
-def _answer(
+def _print_answer(
     costs: CostModels,
     networks: list[OptimizerNetwork],
     m: Measurements,
@@ -195,7 +198,7 @@ def _answer(
     budget_ms: float,
     rounds: int,
 ) -> None:
-    """Adapt to the references of the device, ask, tell."""
+    """Adapt to the device's references, find the best architecture, and print it."""
     import torch
 
     from predictors.base import Uncertain
@@ -206,18 +209,18 @@ def _answer(
     if missing := [key for key, place in zip(references.keys, places, strict=True) if place < 0]:
         raise InputError(f"{device} lacks {len(missing)} reference cells, {missing[0]} first: measure all of them.")
     vector, model = costs.adapt(table.where(archs=places))
-    at, space = model.devices_[0], references.space
-    known = {"latency_ms": lambda archs: model.predict(archs, at)}
-    problem = Problem(space, quality, known, {"latency_ms": budget_ms})
+    target, space = model.devices_[0], references.space
+    predicted = {"latency_ms": lambda archs: model.predict(archs, target)}
+    problem = Problem(space, quality, predicted, {"latency_ms": budget_ms})
     found = answer(networks, torch.from_numpy(vector).float()[None], problem, rounds=rounds)
     print(found.arch.keys[0])
     print(f"accuracy {found.quality:.4g} %, predicted latency {found.costs['latency_ms']:.4g} ms")
-    kept = "keeps" if found.met else "does NOT keep (nothing that was looked at does)"
+    kept = "keeps" if found.met else "does NOT keep (no proposed architecture does)"
     print(f"{kept} the budget of {budget_ms:g} ms by prediction; {len(references)} measurements of {device} used")
     assert isinstance(model, Uncertain)
-    print(f"P(latency <= budget) = {model.belief(found.arch, at).cdf(budget_ms)[0]:.3f}; {found.seconds:.3f} s")
+    print(f"P(latency <= budget) = {model.belief(found.arch, target).cdf(budget_ms)[0]:.3f}; {found.seconds:.3f} s")
     if (place := table.architectures.positions(found.arch)[0]) >= 0:
-        print(f"the table says {table.matrix('latency_ms')[place, 0]:.4g} ms")
+        print(f"measured in the table: {table.matrix('latency_ms')[place, 0]:.4g} ms")
 
 
 if __name__ == "__main__":

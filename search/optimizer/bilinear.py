@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class Bilinear(nn.Module):
-    """mean of d + phi(x) . psi(d - its mean): x [..., F] and d [..., K], whose leading dimensions are broadcast."""
+    """mean(d) + phi(x) . psi(d - mean(d)) [...] for x [..., F] and d [..., K]; leading dimensions are broadcast."""
 
     def __init__(self, features: int, references: int, hidden: int, rank: int) -> None:
         super().__init__()

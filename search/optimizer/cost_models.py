@@ -1,4 +1,5 @@
-"""Costs that depend on the device, which an optimizer network learns from (Lu et al., section 5.2, Stage 1)."""
+"""Costs that depend on the device, by which optimizer networks are trained: section 5.2, Stage 1, of "Scaling up Deep
+Neural Network Optimization for Edge Inference" (Lu et al., 2020)."""
 
 from __future__ import annotations
 
@@ -13,22 +14,23 @@ from predictors.base import Adaptable, Log, Predictor, silent
 from search.optimizer.device_net import DeviceNet
 
 CELLS = 900
-"""Architectures that are measured on each source device, as in HELP's paper."""
+"""Number of architectures measured per source device, from HELP's paper ("Hardware-adaptive Efficient Latency
+Prediction for NAS via Meta-Learning", Lee et al., NeurIPS 2021)."""
 REFERENCES = 10
-"""Those that describe a device; all that is measured of a new one."""
+"""Number of architectures whose costs describe a device; nothing else is measured on a new one."""
 
 
 @dataclass
 class CostModels:
-    """One cost on all devices: `net` is differentiable, so networks learn through it; `prior`, adapted to the same few
-    measurements of a new device, ranks that device's architectures better and judges what networks propose.
+    """One cost on all devices: `net` is differentiable, so networks are trained through it; `prior`, adapted to the
+    same measurements of a new device, ranks that device's architectures better and scores the networks' proposals.
 
-    A new data set changes accuracies and leaves this as it is (section 5.3).
+    A new data set changes accuracies but not the cost models (section 5.3).
 
     Attributes:
-        prior: an `Adaptable` predictor, which learns a new device.
-        net: takes a device as input.
-        cells: measured on each source.
+        prior: an `Adaptable` predictor.
+        net: a predictor with the device as an input.
+        cells: number of architectures measured per source device.
     """
 
     prior: Predictor
@@ -36,8 +38,7 @@ class CostModels:
     cells: int = CELLS
 
     def fit(self, sources: Measurements, pool: Architectures, seed: int = 0, log: Log = silent) -> CostModels:
-        """Learn from source devices; `pool` are architectures that were measured there, and the most informative ones
-        become references."""
+        """Fit to source devices; the references are chosen among `pool`, architectures that were measured on them."""
         rng = np.random.default_rng(seed)
         rows = rng.permutation(sources.architectures.positions(pool))[: self.cells]
         references = _adaptable(self.prior.fit(sources.where(archs=rows))).choose(pool, REFERENCES, rng)
@@ -46,15 +47,14 @@ class CostModels:
         return self
 
     def devices(self, synthetic: int, rng: np.random.Generator) -> np.ndarray:
-        """Vectors [n, K] of the sources, then of synthetic devices; a lone source gives no others."""
-        made = self.net.synthetic_
-        at = self.net.places_
-        drawn = made.draw(synthetic if made.logs.shape[1] > 1 else 0, rng)
-        return np.concatenate([made.logs[at], drawn[at]], axis=1).T
+        """Vectors [n, K] of the sources, then of synthetic devices (none where there is only one source)."""
+        devices, rows = self.net.synthetic_, self.net.places_
+        drawn = devices.sample(synthetic if devices.logs.shape[1] > 1 else 0, rng)
+        return np.concatenate([devices.logs[rows], drawn[rows]], axis=1).T
 
-    def adapt(self, few: Measurements) -> tuple[np.ndarray, Predictor]:
-        """A new device [K], and the predictor of it, from measurements of the references."""
-        return self.net.vector(few), _adaptable(self.prior).adapt(few)
+    def adapt(self, samples: Measurements) -> tuple[np.ndarray, Predictor]:
+        """The vector [K] of a new device and its adapted predictor, from measurements of the references."""
+        return self.net.vector(samples), _adaptable(self.prior).adapt(samples)
 
     def save(self, folder: Path) -> None:
         """Write `net.pt` and `prior.pt`."""
@@ -66,11 +66,13 @@ class CostModels:
         """Read what `save` wrote."""
         net, prior = DeviceNet.restored(read_checkpoint(folder / "net.pt")), Predictor.load(folder / "prior.pt")
         if not isinstance(prior, Adaptable):
-            raise InputError(f"{folder} holds no predictor of new devices; train it again.")
+            raise InputError(f"{folder} holds no predictor that can learn a new device; train it again.")
         return CostModels(prior, net)
 
 
 def _adaptable(predictor: Predictor) -> Adaptable:
     if not isinstance(predictor, Adaptable):
-        raise InputError(f"{type(predictor).__name__} learns no new devices; give one that does, as `Conditioned`.")
+        raise InputError(
+            f"{type(predictor).__name__} cannot learn a new device; give a predictor that can, such as `Conditioned`."
+        )
     return predictor

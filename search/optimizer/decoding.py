@@ -10,8 +10,12 @@ from datasets.records import Architectures, InputError, Space
 
 
 def decoded(space: Space, logs: np.ndarray, each: int = 1) -> Architectures:
-    """For every row of logarithms of probabilities [n, F] the `each` likeliest architectures, of these the usable ones;
-    where none is, the likeliest usable one is looked for among ever more."""
+    """The usable ones among the `each` likeliest architectures for each row of log probabilities [n, F]; where none is
+    usable, the likeliest usable architecture.
+
+    Raises:
+        InputError: the likeliest architectures of a row are far from all usable ones.
+    """
     blocks = np.split(logs, np.cumsum(space.num_choices)[:-1], axis=1)
     rows = _likeliest(blocks, each)  # [n, each, decisions]
     good = usable(space, rows.reshape(-1, rows.shape[2])).reshape(rows.shape[:2])
@@ -36,8 +40,8 @@ def _likeliest_usable(space: Space, logs: Sequence[np.ndarray], width: int) -> n
 
 
 def _likeliest(logs: Sequence[np.ndarray], width: int) -> np.ndarray:
-    """For logarithms [n, choices] of each decision, independent of one another, the `width` likeliest rows
-    [n, width, decisions], the likeliest first."""
+    """The `width` likeliest rows [n, width, decisions], the likeliest first, from independent log probabilities
+    [n, choices] per decision."""
     n = len(logs[0])
     scores, rows = np.zeros((n, 1)), np.zeros((n, 1, 0), dtype=np.int64)
     for block in logs:
@@ -50,7 +54,8 @@ def _likeliest(logs: Sequence[np.ndarray], width: int) -> np.ndarray:
 
 
 def usable(space: Space, decisions: np.ndarray) -> np.ndarray:
-    """Which rows [A, decisions] are architectures that a network can be built of, with a path from input to output."""
+    """Whether rows [A, decisions] are architectures whose network can be built and has a path from input to output
+    [A]."""
     good = space.valid(decisions)
     archs = Architectures(space, decisions[good])
     good[good] = space.feasible(archs) & space.connected(archs)

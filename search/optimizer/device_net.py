@@ -1,4 +1,5 @@
-"""A predictor that takes the device as an input (Lu et al., "Scaling up DNN optimization for edge inference", 5.2)."""
+"""A predictor with the device as an input: section 5.2 of "Scaling up Deep Neural Network Optimization for Edge
+Inference" (Lu et al., 2020)."""
 
 from __future__ import annotations
 
@@ -19,29 +20,30 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 SYNTHETIC = 150
-"""So many synthetic devices are drawn at once, and used for `FRESH` steps."""
+"""Number of synthetic devices that are drawn at once."""
 FRESH = 10
+"""Number of training steps that use the same synthetic devices."""
 
 
 @dataclass
 class DeviceNet:
     """log cost = mean of d + phi(x) . psi(d - its mean), for an architecture x and a device d.
 
-    A device is the logarithms of its costs on reference architectures, so a device that is twice as slow at everything
-    costs twice as much by construction, and a new one is known after a few measurements. phi reads decisions, relaxed
-    ones too; phi and psi are small nets beside a linear map. The loss is the squared error of logarithms on real and on
-    synthetic devices. It is no `Predictor`: it answers for devices that it has never heard of, not for a list.
+    A device is the vector of its log costs on K reference architectures, so a device that is twice as slow throughout
+    has twice the cost by construction, and a new device needs K measurements. phi reads decisions, relaxed ones too;
+    phi and psi are small networks, each plus a linear map. The loss is the squared error of logarithms on real and on
+    synthetic devices. It is no `Predictor`, whose devices are a fixed list: it predicts for any device.
 
     Attributes:
-        metric: what is predicted.
-        rank: of the product.
+        metric: the predicted metric.
+        rank: length of phi and psi.
         hidden: width of the two layers of phi and psi.
-        steps: of AdamW.
-        devices: a step.
-        cells: and architectures of each.
-        real: share of the devices of a step that were really measured.
-        learning_rate: the peak; it warms up and then falls to zero along a cosine.
-        weight_decay: AdamW's.
+        steps: training steps of AdamW.
+        devices: devices per step.
+        cells: architectures per step.
+        real: share of real devices among those of a step.
+        learning_rate: peak of the rate, which warms up and then falls to zero along a cosine.
+        weight_decay: of AdamW.
         seed: of weights, devices and batches.
     """
 
@@ -61,7 +63,11 @@ class DeviceNet:
     synthetic_: SyntheticDevices = field(init=False, repr=False, compare=False)
 
     def fit(self, sources: Measurements, references: Architectures, log: Log = silent) -> Self:
-        """Learn from source devices; `references` were measured on each of them."""
+        """Fit to source devices, on each of which the `references` were measured.
+
+        Raises:
+            InputError: a reference was not measured, or a cost is not above zero.
+        """
         import torch
 
         y = sources.matrix(self.metric)
@@ -85,14 +91,14 @@ class DeviceNet:
         from predictors.descent import descend, one_cycle
 
         optimizer = torch.optim.AdamW(self.network_.parameters(), self.learning_rate, weight_decay=self.weight_decay)
-        schedule, few = one_cycle(optimizer, self.learning_rate, self.steps), round(self.real * self.devices)
+        schedule, count = one_cycle(optimizer, self.learning_rate, self.steps), round(self.real * self.devices)
 
         def losses() -> Iterator[Tensor]:
             for step in range(self.steps):
                 if step % FRESH == 0:
-                    drawn = self.synthetic_.draw(SYNTHETIC, rng)
+                    drawn = self.synthetic_.sample(SYNTHETIC, rng)
                     logs = torch.cat([real, torch.from_numpy(drawn).float()], dim=1)
-                chosen = [rng.integers(0, real.shape[1], few), rng.integers(0, logs.shape[1], self.devices - few)]
+                chosen = [rng.integers(0, real.shape[1], count), rng.integers(0, logs.shape[1], self.devices - count)]
                 columns = logs[:, np.concatenate(chosen)]
                 rows = rng.integers(0, len(x), min(self.cells, len(x)))
                 loss = ((self.network_(x[rows][None], columns[self.places_].T[:, None]) - columns[rows].T) ** 2).mean()
@@ -109,13 +115,13 @@ class DeviceNet:
 
         return Bilinear(features, references, self.hidden, self.rank)
 
-    def vector(self, few: Measurements) -> np.ndarray:
-        """A device [K] as this net reads it, from measurements of one device that hold all references."""
-        if len(few.devices) != 1:
-            raise InputError(f"One device at a time: {few.name} has {len(few.devices)}.")
-        y = few.matrix(self.metric)[:, 0]
+    def vector(self, samples: Measurements) -> np.ndarray:
+        """The vector [K] of a device, from measurements of one device that include all references."""
+        if len(samples.devices) != 1:
+            raise InputError(f"One device at a time: {samples.name} has {len(samples.devices)}.")
+        y = samples.matrix(self.metric)[:, 0]
         rows = np.flatnonzero(~np.isnan(y))
-        return np.log(y[rows][_places(self.references_, few.architectures[rows])])
+        return np.log(y[rows][_places(self.references_, samples.architectures[rows])])
 
     def predict_relaxed(self, p: Tensor, device: Tensor) -> Tensor:
         """Predictions [...] of relaxed architectures [..., F] on devices [..., K]; leading dimensions are broadcast."""
@@ -126,11 +132,11 @@ class DeviceNet:
         import torch
 
         with torch.inference_mode():
-            said = self.predict_relaxed(torch.from_numpy(CellOneHot()(archs)), torch.from_numpy(device).float())
-        return said.double().numpy()
+            costs = self.predict_relaxed(torch.from_numpy(CellOneHot()(archs)), torch.from_numpy(device).float())
+        return costs.double().numpy()
 
     def state(self) -> dict[str, Any]:
-        """Everything, as plain containers and tensors, for `write_checkpoint`."""
+        """The fitted network as plain containers and tensors, for `write_checkpoint`."""
         archs, s = self.references_, self.synthetic_
         about = {"space": str(archs.space), "references": archs.keys, "choices": list(s.choices), "reach": s.reach}
         return {
@@ -144,10 +150,10 @@ class DeviceNet:
 
     @staticmethod
     def restored(state: dict[str, Any]) -> DeviceNet:
-        """The one whose `state` that is.
+        """The network of a `state`.
 
         Raises:
-            InputError: it was edited.
+            InputError: the state was edited.
         """
         with restoring("This network of devices does not fit its settings; was its file edited?"):
             net = DeviceNet(**state["settings"])
@@ -168,7 +174,11 @@ class DeviceNet:
 
 
 def _places(wanted: Architectures, among: Architectures) -> np.ndarray:
-    """Where each of `wanted` stands among those that were measured."""
+    """Positions [K] of `wanted` in `among`.
+
+    Raises:
+        InputError: some are missing.
+    """
     places = among.positions(wanted)
     if wanted.space != among.space or (places < 0).any():
         missing = int((places < 0).sum())

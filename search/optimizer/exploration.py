@@ -1,4 +1,5 @@
-"""Which architectures to measure next (Algorithm 2 of Lu et al.; how to choose is what the paper leaves open)."""
+"""Architectures to measure next: Algorithm 2 of "Scaling up Deep Neural Network Optimization for Edge Inference" (Lu et
+al., 2020), whose choice of architectures the paper leaves open."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import numpy as np
 from datasets.records import Architectures
 
 NEAR = 2
-"""An architecture is near an optimum that differs from it in so many decisions at most."""
+"""Largest number of differing decisions with which an architecture counts as near an optimum."""
 
 
 def explore(
@@ -19,17 +20,17 @@ def explore(
     rng: np.random.Generator,
     shares: tuple[float, float, float] = (0.6, 0.2, 0.2),
 ) -> np.ndarray:
-    """Positions [n] in the pool of what tells most, none of them known.
+    """Positions [n] in the pool of informative architectures, none of them known.
 
     Args:
-        pool: what can be measured.
-        known: what was.
-        n: how many to choose.
-        uncertainty: of what is predicted of the pool [A], in any unit.
-        optima: by the current predictors.
+        pool: architectures that can be measured.
+        known: architectures that were measured.
+        n: number of architectures to choose.
+        uncertainty: of the predictions for the pool [A], in any unit.
+        optima: optima by the current predictors.
         rng: breaks ties.
-        shares: of those near the optima, of those of which least is known, and of those unlike all known ones; the most
-            uncertain first among the first.
+        shares: shares of the most uncertain architectures near the optima, of the most uncertain ones anywhere, and of
+            those farthest from all known ones.
     """
     taken = known.positions(pool) >= 0
     chosen: list[int] = []
@@ -49,7 +50,7 @@ def explore(
 
 
 def _distance(archs: Architectures, others: Architectures) -> np.ndarray:
-    """In how many decisions each [A] differs from the nearest of the others."""
+    """Number of decisions [A] in which each architecture differs from the nearest of the others."""
     nearest = np.full(len(archs), archs.decisions.shape[1])
     for row in np.unique(others.decisions, axis=0):
         nearest = np.minimum(nearest, (archs.decisions != row).sum(axis=1))

@@ -1,12 +1,12 @@
-"""Approach 2 of "Scaling up DNN optimization for edge inference" (Lu et al., section 5): a network that has learnt to
-optimize takes a device and what is asked for, and says an architecture.
+"""Approach 2 of "Scaling up Deep Neural Network Optimization for Edge Inference" (Lu et al., 2020, section 5): a
+network that is trained to optimize maps a device and a condition (budgets or weights) to an architecture.
 
-A device is a tensor [C, K]: for each of C costs the logarithms of what K reference architectures cost on it.
+A device is a tensor [C, K]: for each of C costs the logarithms of K reference architectures' costs on it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Self
@@ -16,28 +16,26 @@ import numpy as np
 from datasets.files.checkpoint import array, module, read_checkpoint, restoring, write_checkpoint
 from datasets.records import Architectures, Space
 from datasets.spaces import parse_space
-from search.base import Decision, Ledger, Problem, Progress, silent
-from search.optimizer.decoding import decoded, usable
+from search.base import Progress, silent
+from search.optimizer.decoding import decoded
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 GRID = 16
-"""Conditions a device of which Method 1 looks for optima, and that an answer tries."""
+"""Number of conditions per device for which Method 1 searches optima, and that are used for a new device."""
 WEIGHTS = (0.02, 20.0)
-"""Least and largest lambda: standard deviations of quality for a cost that is e times as high."""
-NEAR = (1.05, 0.85)
-"""Shares of the budgets that an answer asks for: networks do not keep to them exactly."""
+"""Range of lambda: standard deviations of quality that outweigh a cost higher by a factor of e."""
 CHUNK = 16
-"""Devices whose costs of all architectures are in memory at once."""
+"""Number of devices whose costs of all architectures are in memory at once."""
 
 
 @dataclass(frozen=True)
-class Objective:
-    """What is predicted of relaxed architectures [..., F], by predictors that are no longer trained.
+class RelaxedObjective:
+    """Predicted quality and costs of relaxed architectures [..., F], by predictors with frozen weights.
 
     Attributes:
-        archs: those that may be chosen; optima are looked for among them.
+        archs: architectures among which optima are searched.
         quality: p [B, F] -> [B].
         costs: for each cost (p [..., F], device [..., K]) -> [...], above zero; leading dimensions are broadcast.
     """
@@ -47,7 +45,7 @@ class Objective:
     costs: tuple[Callable[[Tensor, Tensor], Tensor], ...]
 
     def log_costs(self, p: Tensor, devices: Tensor) -> Tensor:
-        """Logarithms [..., C] on devices [..., C, K]."""
+        """Log costs [..., C] of relaxed architectures [..., F] on devices [..., C, K]."""
         import torch
 
         return torch.stack([cost(p, devices[..., c, :]).log() for c, cost in enumerate(self.costs)], dim=-1)
@@ -58,18 +56,17 @@ class OptimizerNetwork:
     """Two dense layers from a device and a condition for each cost to the probabilities of every decision.
 
     Attributes:
-        method: `imitate` learns optima that were found by looking at all architectures (Method 1, equation 9);
-            `through` minimises the predicted objective through the frozen predictors (Method 2, equation 10): forward a
-            decided architecture, backward the gradient of the relaxed one (straight-through Gumbel-softmax), since
-            predictors know nothing of half-decided ones.
-        asks: the condition. `weight`: lambda of equation 8, costs being logarithms and quality standardised, so that it
-            means the same on every device. `budget`: most that a cost may be (equations 1 to 3); exceeding it is
-            punished in proportion.
-        penalty: of exceeding a budget by a factor of e, in standard deviations of quality.
+        method: `imitate` learns the optima of an exhaustive search (Method 1, equation 9); `through` minimises the
+            predicted objective through the frozen predictors (Method 2, equation 10): forward a discrete architecture,
+            backward the gradient of the relaxed one (straight-through Gumbel-softmax), since predictors were not
+            trained on relaxed ones.
+        asks: the condition. `weight`: lambda of equation 8, with log costs and standardised quality, so that its scale
+            is equal on all devices. `budget`: largest cost (equations 1 to 3); an excess has a proportional penalty.
+        penalty: penalty of exceeding a budget by a factor of e, in standard deviations of quality.
         hidden: width of the layers.
-        steps: of AdamW.
-        batch: devices and conditions a step.
-        learning_rate: the peak; it falls to zero along a cosine.
+        steps: training steps of AdamW.
+        batch: pairs of a device and a condition per step.
+        learning_rate: peak of the rate, which falls to zero along a cosine.
         weight_decay: mu of equations 9 and 10.
         seed: of weights, conditions and batches.
     """
@@ -86,8 +83,8 @@ class OptimizerNetwork:
 
     space_: Space = field(init=False, repr=False, compare=False)
 
-    def fit(self, objective: Objective, devices: Tensor, progress: Progress = silent) -> Self:
-        """Learn from devices [n, C, K], real and synthetic ones; predictors stay as they are."""
+    def fit(self, objective: RelaxedObjective, devices: Tensor, progress: Progress = silent) -> Self:
+        """Train on real and synthetic devices [n, C, K]; the predictors are not changed."""
         import torch
 
         from predictors.descent import descend
@@ -134,43 +131,47 @@ class OptimizerNetwork:
         self.network_.eval()
         return self
 
-    def _conditions(self, objective: Objective, p: Tensor, devices: Tensor) -> Tensor:
-        """GRID conditions a device, at random: weights, or logarithms of budgets between what architectures cost."""
+    def _conditions(self, objective: RelaxedObjective, p: Tensor, devices: Tensor) -> Tensor:
+        """Random conditions [n, GRID, C]: weights, or log budgets within the range of the architectures' costs."""
         import torch
 
         n, c = devices.shape[:2]
         if self.asks == "weight":
             low, high = np.log(WEIGHTS)
             return (low + (high - low) * torch.rand(n, GRID, c)).exp()
-        few = p[torch.randperm(len(p))[:1000]]
+        samples = p[torch.randperm(len(p))[:1000]]
         with torch.no_grad():
-            logs = objective.log_costs(few[:, None], devices[None]).sort(dim=0).values  # [few, n, C]
-        at = (torch.rand(GRID, n, c) * len(few)).long()
+            logs = objective.log_costs(samples[:, None], devices[None]).sort(dim=0).values  # [samples, n, C]
+        at = (torch.rand(GRID, n, c) * len(samples)).long()
         return logs.gather(0, at).transpose(0, 1)
 
     def _inputs(self, devices: Tensor, conditions: Tensor) -> Tensor:
-        """What the network reads [..., C K + C]: a device's speed is told by nothing but the budget."""
+        """Inputs of the network [..., C K + C]; the mean level of a device's costs appears in the budget alone."""
         import torch
 
         level = devices.mean(dim=-1, keepdim=True)
-        asked = conditions.log() if self.asks == "weight" else conditions - level[..., 0]
-        return torch.cat([(devices - level).flatten(-2), asked], dim=-1)
+        relative = conditions.log() if self.asks == "weight" else conditions - level[..., 0]
+        return torch.cat([(devices - level).flatten(-2), relative], dim=-1)
 
-    def _loss(self, objective: Objective, merit: Callable, p: Tensor, devices: Tensor, conditions: Tensor) -> Tensor:
-        """Mean of the objective: equation 8, or quality with budgets as penalties."""
+    def _loss(
+        self, objective: RelaxedObjective, merit: Callable, p: Tensor, devices: Tensor, conditions: Tensor
+    ) -> Tensor:
+        """Mean objective: equation 8, or quality with a penalty for exceeded budgets."""
         logs = objective.log_costs(p, devices)
-        paid = conditions * logs if self.asks == "weight" else self.penalty * (logs - conditions).clamp(min=0)
-        return (paid.sum(dim=-1) - merit(p)).mean()
+        penalties = conditions * logs if self.asks == "weight" else self.penalty * (logs - conditions).clamp(min=0)
+        return (penalties.sum(dim=-1) - merit(p)).mean()
 
-    def _optima(self, objective: Objective, p: Tensor, merit: Tensor, devices: Tensor, conditions: Tensor) -> Tensor:
-        """Positions [n GRID] of the best of all architectures by the predicted objective."""
+    def _optima(
+        self, objective: RelaxedObjective, p: Tensor, merit: Tensor, devices: Tensor, conditions: Tensor
+    ) -> Tensor:
+        """Positions [n GRID] of the best architectures by the predicted objective."""
         import torch
 
         found = []
         with torch.no_grad():
-            for some, asked in zip(devices.split(CHUNK), conditions.split(CHUNK), strict=True):
-                logs = objective.log_costs(p[None], some[:, None])  # [CHUNK, A, C]
-                for own, rows in zip(logs, asked, strict=True):
+            for chunk, chunk_conditions in zip(devices.split(CHUNK), conditions.split(CHUNK), strict=True):
+                logs = objective.log_costs(p[None], chunk[:, None])  # [CHUNK, A, C]
+                for own, rows in zip(logs, chunk_conditions, strict=True):
                     if self.asks == "weight":
                         worth = merit - rows @ own.T
                     else:
@@ -186,24 +187,25 @@ class OptimizerNetwork:
         return nn.Sequential(*layers, nn.Linear(hidden, outputs))
 
     def _blocks(self, logits: Tensor, each: Callable[..., Tensor]) -> Tensor:
-        """Apply something to every decision's choices."""
+        """Apply a function to the choices of each decision."""
         import torch
 
         return torch.cat([each(block, dim=-1) for block in logits.split(self.space_.num_choices, dim=-1)], dim=-1)
 
     def relaxed(self, device: Tensor, conditions: Tensor) -> Tensor:
-        """Logarithms of the probabilities [n, F] for a device [C, K] and conditions [n, C]: weights, or budgets."""
+        """Log probabilities [n, F] for a device [C, K] and conditions [n, C]: weights, or budgets."""
         import torch
 
-        asked = conditions if self.asks == "weight" else conditions.log()
+        logs = conditions if self.asks == "weight" else conditions.log()
         with torch.inference_mode():
-            x = self._inputs(device.expand(len(asked), -1, -1), asked)
-            end = self.known_.shape[1]  # a looser or tighter budget than it was trained on is the loosest or tightest
+            x = self._inputs(device.expand(len(logs), -1, -1), logs)
+            end = self.known_.shape[1]  # budgets outside of the training range count as its ends
             x[:, -end:] = x[:, -end:].clamp(*self.known_)
             return self._blocks(self.network_((x - self.mean_) / self.std_), torch.log_softmax)
 
     def propose(self, device: Tensor, conditions: Tensor, each: int = 1) -> Architectures:
-        """At most the `each` likeliest architectures for each condition, of those with a path from input to output."""
+        """At most the `each` likeliest architectures per condition [n, C], of those with a path from input to
+        output."""
         return decoded(self.space_, self.relaxed(device, conditions).double().numpy(), each)
 
     def save(self, path: Path) -> None:
@@ -250,59 +252,3 @@ def _decided(logits: Tensor, dim: int) -> Tensor:
     from torch.nn.functional import gumbel_softmax
 
     return gumbel_softmax(logits, hard=True, dim=dim)
-
-
-def answer(
-    networks: Sequence[OptimizerNetwork],
-    device: Tensor,
-    problem: Problem,
-    grid: int = GRID,
-    each: int = 8,
-    rounds: int = 0,
-    width: int = 3,
-    progress: Progress = silent,
-) -> Decision:
-    """The best that an ensemble proposes, by predictions: of what keeps the budgets the best quality.
-
-    Args:
-        networks: those that ask for a weight are asked a grid of them, the others the budgets and some a little off.
-        device: [C, K].
-        problem: its costs are predictions, and nothing is measured.
-        grid: conditions a network is asked; 1: the budgets themselves.
-        each: architectures that are decoded for a condition.
-        rounds: of a local search.
-        width: how many of the best have all their neighbours looked at in a round.
-        progress: is told what is asked of predictions.
-    """
-    import torch
-
-    proposed = []
-    budgets = torch.tensor([list(problem.budgets[name] for name in problem.costs)])
-    for network in networks:
-        if network.asks == "weight":
-            asked = torch.from_numpy(np.geomspace(*WEIGHTS, max(grid, 2))).float()[:, None].expand(-1, budgets.shape[1])
-        else:
-            asked = budgets * torch.from_numpy(np.geomspace(*NEAR, grid) if grid > 1 else np.ones(1)).float()[:, None]
-        proposed.append(network.propose(device, asked, each).decisions)
-    ledger = Ledger(problem, 10**9, progress)
-    ledger.measure(_unique(problem.space, np.concatenate(proposed)))
-    for _ in range(rounds):
-        before = len(ledger.costs)
-        near = [problem.space.neighbours(one).decisions for one in _best(ledger, width)]
-        found = _unique(problem.space, np.concatenate(near))
-        ledger.measure(found[np.flatnonzero(usable(found.space, found.decisions))])
-        if len(ledger.costs) == before:
-            break
-    return ledger.decide()
-
-
-def _best(ledger: Ledger, width: int) -> list[Architectures]:
-    """The best of what a ledger knows, each alone."""
-    problem = ledger.problem
-    archs = Architectures(problem.space, np.array(list(ledger.costs)))
-    excess = problem.excess(np.array(list(ledger.costs.values())))
-    return [archs[[i]] for i in np.lexsort((-np.asarray(problem.quality(archs)), excess))[:width]]
-
-
-def _unique(space: Space, decisions: np.ndarray) -> Architectures:
-    return Architectures(space, np.unique(decisions, axis=0))

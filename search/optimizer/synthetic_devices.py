@@ -1,4 +1,4 @@
-"""Devices that nobody measured, made of those that somebody did: they widen the training set of an optimizer."""
+"""Synthetic devices, made from measured ones to enlarge the training set of an optimizer network."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ import numpy as np
 from datasets.records import InputError
 
 CONCENTRATION = 0.5
-"""Of the Dirichlet distribution of a mixture's weights: below 1 most weight lies on a few devices."""
+"""Concentration of the Dirichlet distribution of mixture weights: below 1 most weight lies on few devices."""
 PER_EDGE = 0.5
-"""How much a choice's random effect differs between decisions, as a share of its own size."""
+"""Standard deviation of a choice's random effect between decisions, relative to its shared effect."""
 
 
 @dataclass(frozen=True)
 class SyntheticDevices:
-    """Convex mixtures of real devices' logarithms, moved by effects of single choices.
+    """Convex mixtures of real devices' log costs, shifted by random effects of single choices.
 
-    They stay inside what real devices look like: a mixture lies in the hull of the real ones, and the effects move it
-    by at most `reach`, which is how far a real device typically (the median) lies from the hull of all others.
+    They resemble real devices: a mixture lies in the convex hull of the real ones, and the effects shift it by at most
+    `reach`, the median distance of a real device from the hull of the others.
 
     Attributes:
-        logs: of real devices' costs [A, D], without gaps.
-        one_hot: the same architectures' decisions [A, F].
-        choices: how many each decision has.
-        reach: root mean square over architectures, in logarithms of the cost; see `reach_of`.
+        logs: log costs of real devices [A, D], without gaps.
+        one_hot: decisions of these architectures [A, F].
+        choices: number of choices per decision.
+        reach: root mean square over architectures, in logarithms of the cost (`reach_of`).
     """
 
     logs: np.ndarray
@@ -35,13 +35,17 @@ class SyntheticDevices:
 
     @staticmethod
     def of(logs: np.ndarray, one_hot: np.ndarray, choices: tuple[int, ...]) -> SyntheticDevices:
-        """The ones that real devices [A, D] allow; a lone device allows nothing but itself."""
+        """Synthetic devices from log costs of real ones [A, D]; a single real device gives copies of itself.
+
+        Raises:
+            InputError: a cost is missing.
+        """
         if np.isnan(logs).any() or not len(logs):
             raise InputError("Synthetic devices need costs of the same architectures on every device, without gaps.")
         return SyntheticDevices(logs, one_hot, choices, reach_of(logs))
 
-    def draw(self, n: int, rng: np.random.Generator) -> np.ndarray:
-        """Logarithms of the costs [A, n] on `n` of them."""
+    def sample(self, n: int, rng: np.random.Generator) -> np.ndarray:
+        """Log costs [A, n] on `n` random synthetic devices."""
         weights = rng.dirichlet(np.full(self.logs.shape[1], CONCENTRATION), n).T
         most = max(self.choices)
         shared = rng.standard_normal((most, n))
@@ -53,8 +57,8 @@ class SyntheticDevices:
 
 
 def distance_to_hull(column: np.ndarray, logs: np.ndarray) -> float:
-    """How far a device's logarithms [A] lie from the nearest convex mixture of others' [A, D]: the root mean square,
-    all means taken out, so that speed is no distance."""
+    """Root mean square distance of a device's log costs [A] from the nearest convex mixture of others' [A, D], after
+    subtracting means, so that overall speed does not count."""
     from scipy.optimize import nnls
 
     others, own = logs - logs.mean(axis=0), column - column.mean()
@@ -64,7 +68,7 @@ def distance_to_hull(column: np.ndarray, logs: np.ndarray) -> float:
 
 
 def reach_of(logs: np.ndarray) -> float:
-    """The median over devices [A, D] of their distance to the hull of the others; 0 of a lone one."""
+    """The median over devices of log costs [A, D] of the distance to the hull of the others; 0 for a single device."""
     if logs.shape[1] < 2:
         return 0.0
     return float(np.median([distance_to_hull(logs[:, d], np.delete(logs, d, axis=1)) for d in range(logs.shape[1])]))

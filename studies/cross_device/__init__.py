@@ -1,6 +1,6 @@
-"""New devices from a few measurements, on NASFLAT's device sets: ours, simple ones, HELP's and NASFLAT's methods; how
-many samples, sources and cells; every family left out; energy. Needs `python -m datasets fetch help`, `oneproxy` and
-`hw-nas-bench-360`."""
+"""New devices from a few measurements, on NASFLAT's device sets: our methods, simple ones, HELP's and NASFLAT's;
+numbers of samples, sources and cells; each family held out; energy. Needs `python -m datasets fetch help`, `oneproxy`
+and `hw-nas-bench-360`."""
 
 from pathlib import Path
 

@@ -1,5 +1,5 @@
-"""Figures about the architectures themselves (LETI, Figures 4 to 9): what latency depends on, what it buys, cells as
-graphs."""
+"""Figures of the architectures (LETI, Figures 4 to 9): latency over physical totals, accuracy over latency, and cells
+as graphs."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ TOTAL_UNITS = {
 def over_total(
     m: Measurements, total: str, metric: str = "latency_ms", thresholds: Mapping[str, float] | None = None
 ) -> Figure:
-    """A metric over a physical total of the networks, one panel a device.
+    """A metric over a physical total of the networks, one panel per device.
 
     Args:
         m: the measurements.
-        total: of `Space.totals`: flops, peak_bytes, ...
-        metric: which metric.
-        thresholds: peak memory in bytes by device; what lies above has another colour.
+        total: column of `Space.totals`: flops, peak_bytes, ...
+        metric: name of the metric.
+        thresholds: peak memory in bytes by device; networks above it have another colour.
     """
     totals, values = m.architectures.space.totals(m.architectures), m.matrix(metric)
     unit, name = TOTAL_UNITS.get(total, (1, ""))
@@ -60,7 +60,7 @@ def trade_off(m: Measurements, device: str, accuracy: Measurements, metric: str,
         device: name of the device.
         accuracy: accuracies of some of the same architectures.
         metric: of the accuracies.
-        drawn: how many cells are drawn.
+        drawn: number of cells that are drawn.
     """
     latency = dict(zip(m.architectures.keys, m.matrix("latency_ms")[:, m.devices.index(m.device(device))], strict=True))
     y = accuracy.matrix(metric)[:, 0]
@@ -86,8 +86,7 @@ def trade_off(m: Measurements, device: str, accuracy: Measurements, metric: str,
 
 
 def draw_cell(axis: Axes, arch: Architecture) -> None:
-    """An architecture's graph from left to right, a vertex as far right as its longest path from the input; `none`s are
-    left out."""
+    """Draw an architecture's graph without `none`s, from left to right by the longest path from the input."""
     inputs, kinds = arch.sources(), [op.kind for op in arch.ops]
     kept = [node for node, kind in enumerate(kinds) if kind != "none"]
     depth = [0] * len(kinds)

@@ -1,4 +1,4 @@
-"""What measuring must show: kills, repeatability, overhead, sums of layers. An hour on an idle machine with two cores
+"""Measurements: killed campaigns, repeatability, overhead and sums of layers. An hour on an idle machine with two cores
 or more."""
 
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""What listing NAS-Bench-101 costs: `python -m studies.measure.enumeration --out runs/enumeration` runs the command
-in processes of their own, once without and once with the benchmark's hash, and writes `summary.json` with their CPU-
-seconds and memory."""
+"""Time and memory of listing NAS-Bench-101: `python -m studies.measure.enumeration --out runs/enumeration` runs the
+command in separate processes, without and with the benchmark's hash, and writes `summary.json` with their CPU seconds
+and memory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 
 def measure(out: Path, hash: bool) -> dict:
-    """One row: cells in the file, distinct keys (or hashes), CPU-seconds and peak memory of the whole process."""
+    """One row: cells in the file, distinct keys (or hashes), CPU seconds and peak memory of the whole process."""
     command = [sys.executable, "-m", "datasets", "enumerate", "nasbench101", "--out", out, "--hash", str(hash).lower()]
     process = subprocess.Popen([str(word) for word in command], env={**os.environ, **ONE_THREAD})
     _, status, used = os.wait4(process.pid, 0)

@@ -1,8 +1,8 @@
-"""What measuring must show: `python -m studies.measure.study --out runs/measure` writes summary.json, one row a
+"""The study of measurements: `python -m studies.measure.study --out runs/measure` writes summary.json, one row per
 finding.
 
-Every part keeps journals in the folder and goes on where it stopped. Nothing else should run on the machine
-meanwhile, except where a part loads a core itself.
+The parts keep journals in the folder and continue where they were stopped. Nothing else should run on the machine at
+that time, except where a part loads a core itself.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def command(*arguments: object) -> list[str]:
 
 
 def available(names: str) -> list[str]:
-    """The backends of a list that run here; the others are named on stderr."""
+    """The backends of a list that can run here; reasons why others cannot are printed on stderr."""
     from measure.backends import parse_backend
 
     found = []
@@ -56,14 +56,14 @@ def available(names: str) -> list[str]:
 
 def kill_campaign(journal: Path, kills: int, seed: int = 0) -> dict[str, int]:
     """A real campaign, killed `kills` times at random moments, then run to its end. The moments are uniform over three
-    times as long as the first row takes, so most of them are while it measures and writes.
+    times the duration of the first row, so most of them are while it measures and writes.
 
     Returns:
-        kills; rows at the end; lost: rows that were told or stood in the journal at a kill and were missing later, or
-        were never measured; doubled: rows that stand there twice; torn: lines at the end that are no row.
+        kills; rows at the end; lost: rows that were announced or in the journal at a kill and were missing later, or
+        were never measured; doubled: duplicate rows; torn: final lines that are no rows.
     """
     rng = random.Random(seed)
-    told = journal.with_suffix(".told")
+    log = journal.with_suffix(".log")
     run = command("run", "--space", TINY, "--limit", KILLED_CELLS, "--journal", journal)
     start = time.monotonic()
     subprocess.run([*run, "--limit", "1"], cwd=ROOT, check=True, capture_output=True)
@@ -71,17 +71,19 @@ def kill_campaign(journal: Path, kills: int, seed: int = 0) -> dict[str, int]:
     seen = journal.read_bytes().splitlines()
     lost = done = 0
     while done < kills:
-        with told.open("wb") as file:
+        with log.open("wb") as file:
             process = subprocess.Popen([*run, "--timing.repeats", "1000"], cwd=ROOT, stdout=file, stderr=file)
             try:
                 process.wait(rng.uniform(0, longest))
-                raise RuntimeError(f"the campaign ended by itself: {told.read_text()}")
+                raise RuntimeError(f"the campaign ended by itself: {log.read_text()}")
             except subprocess.TimeoutExpired:
                 os.kill(process.pid, signal.SIGKILL)
                 process.wait()
         done += 1
-        lines = journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []  # what follows the last is torn
-        announced = sum(line.rstrip().endswith(b"x reference") for line in told.read_bytes().splitlines())
+        lines = (
+            journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
+        )  # text after the last line break is torn
+        announced = sum(line.rstrip().endswith(b"x reference") for line in log.read_bytes().splitlines())
         lost += sum(before != after for before, after in zip(seen, lines, strict=False))
         lost += max(0, len(seen) + announced - len(lines))
         seen = lines
@@ -112,7 +114,7 @@ def kill(out: Path, kills: int) -> list[dict]:
 
 @contextmanager
 def busy(core: int) -> Iterator[None]:
-    """A process that keeps one core busy."""
+    """Keep one core busy with a process."""
     process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         os.sched_setaffinity(process.pid, {core})
@@ -123,8 +125,8 @@ def busy(core: int) -> Iterator[None]:
 
 
 def repeatability(out: Path, backends: str, blocks: int, apart: float, cells: int = 20) -> list[dict]:
-    """Cells measured in blocks apart in time on one core while another is busy."""
-    from measure.table import repeatability as judge
+    """Cells measured in several blocks, `apart` seconds from each other, on one core while another is busy."""
+    from measure.table import repeatability as summarise
     from measure.table import to_table
 
     core, other, *_ = [*sorted(os.sched_getaffinity(0)), -1, -1]
@@ -142,8 +144,8 @@ def repeatability(out: Path, backends: str, blocks: int, apart: float, cells: in
                 if block < blocks and len(read_journal(journal)) > held:
                     time.sleep(apart)
         table, meta = to_table(read_journal(journal))
-        (judged,) = judge(table).to_dict("records")
-        rows.append({"what": "repeatability", "backend": name, **judged, "unstable": meta["left_out"]["unstable"]})
+        (summary,) = summarise(table).to_dict("records")
+        rows.append({"what": "repeatability", "backend": name, **summary, "unstable": meta["left_out"]["unstable"]})
     return rows
 
 
@@ -151,8 +153,8 @@ def repeatability(out: Path, backends: str, blocks: int, apart: float, cells: in
 
 
 def overhead(rounds: int = 15) -> list[dict]:
-    """What the harness adds to runs of a network of about 1 ms, against a bare loop, in the same rounds: `percent` of
-    what one run is reported to take, `total_percent` of all the time that it needs for as many runs."""
+    """Overhead of the harness for a network of about 1 ms relative to a bare loop in the same rounds: `percent` of the
+    reported time per run, `total_percent` of the total time for as many runs."""
     from datasets.spaces.nasbench201 import NasBench201
     from measure.backends.ort import OnnxRuntime
 
@@ -187,7 +189,7 @@ def overhead(rounds: int = 15) -> list[dict]:
 
 
 def runs(out: Path, backends: str, limit: int) -> list[dict]:
-    """`python -m measure doctor`, and `run` on each backend: exit status and how many rows failed."""
+    """`python -m measure doctor`, and `run` on each backend: exit status and number of failed rows."""
     doctor = subprocess.run(command("doctor"), cwd=ROOT, capture_output=True, text=True)
     print(doctor.stdout, doctor.stderr, file=sys.stderr)
     rows: list[dict] = [{"what": "doctor", "status": doctor.returncode}]
@@ -218,14 +220,14 @@ def zoo(out: Path, backends: str, limit: int = 8) -> list[dict]:
 
 
 def lookup(out: Path, networks: str, backends: str, *flags: object) -> list[dict]:
-    """Whole networks against the sums of their layers: one row a network, backend and way of summing, or one that says
-    why there is no sum.
+    """Whole networks compared with the sums of their layers: one row per network, backend and way of summing, or a row
+    with the reason why there is no sum.
 
     Args:
-        out: folder of the journals and of what the command tells.
-        networks: of the zoo.
-        backends: those that cannot run here are left out.
-        flags: further ones of `python -m measure lookup`.
+        out: folder of the journals and of the command's results.
+        networks: networks of the zoo.
+        backends: backends; those that cannot run here are skipped.
+        flags: further flags of `python -m measure lookup`.
     """
     rows: list[dict] = []
     for name in available(backends):
@@ -240,13 +242,13 @@ def lookup(out: Path, networks: str, backends: str, *flags: object) -> list[dict
                 rows.append({"what": "no sum", "network": network, "backend": name, **why})
                 continue
             done.check_returncode()
-            told = json.loads(file.read_text())
-            about = {key: told[key] for key in ("network", "device", "entries", "different", "call_ms")} | {
+            found = json.loads(file.read_text())
+            about = {key: found[key] for key in ("network", "device", "entries", "different", "call_ms")} | {
                 "backend": name
             }
             rows += [
-                {"what": "lookup", "sum": one["what"], **about, "ms": one["ms"], "sd": one["sd"],
-                 "error": one["error"], "absolute_error": abs(one["error"])} for one in told["sums"]
+                {"what": "lookup", "sum": total["what"], **about, "ms": total["ms"], "sd": total["sd"],
+                 "error": total["error"], "absolute_error": abs(total["error"])} for total in found["sums"]
             ]  # fmt: skip
     return rows
 
@@ -267,17 +269,17 @@ def check(
     """Run the parts and write what they find.
 
     Args:
-        out: folder of journals and of summary.json; rows of parts that are not run stay as they are.
-        part: which, separated by commas.
-        kills: how often a campaign is killed.
-        blocks: of measurements whose medians are compared.
+        out: folder of journals and of summary.json; rows of parts that are not run are kept.
+        part: names of parts, separated by commas.
+        kills: number of kills of a campaign.
+        blocks: number of blocks of measurements whose medians are compared.
         apart: seconds between blocks.
-        limit: architectures that `measure run` measures on each backend.
-        repeatable: backends whose repeatability is judged.
-        backends: of `measure run`.
-        zoo_backends: that the zoo is measured on.
-        networks: of the zoo, direct against summed.
-        summed: backends of the same.
+        limit: number of architectures that `measure run` measures on each backend.
+        repeatable: backends whose repeatability is measured.
+        backends: backends of `measure run`.
+        zoo_backends: backends on which the zoo is measured.
+        networks: networks of the zoo that are measured whole and as sums of layers.
+        summed: backends on which they are measured.
     """
     parts = {
         "overhead": lambda: overhead(),

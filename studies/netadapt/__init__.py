@@ -1,5 +1,5 @@
-"""NetAdapt: look-up tables against whole networks, searches for widths in them (a minute), whole adaptations on the
-digits task by the bundled tables with latencies measured here (an hour on an idle machine)."""
+"""NetAdapt: look-up tables compared with whole networks, searches for widths in them (a minute), and whole adaptations
+on the digits task by the bundled tables, with latencies measured here (an hour on an idle machine)."""
 
 from pathlib import Path
 

@@ -16,13 +16,14 @@ if TYPE_CHECKING:
 
 
 def over_channels(table: LayerTable, kinds: Mapping[str, str]) -> Figure:
-    """Latency over a layer's channels in, one line for each number out, a panel a layer (the paper's Figures 3 and 4).
+    """Latency over a layer's input channels, one line per number of output channels and one panel per layer (the
+    paper's Figures 3 and 4).
 
-    Dots are what was measured, lines what is read between them.
+    Dots are measured, lines are interpolated between them.
 
     Args:
-        table: of one device.
-        kinds: of the layers, by the titles of their panels.
+        table: latencies of one device.
+        kinds: kinds of layers by the titles of their panels.
     """
     from matplotlib import colormaps
 
@@ -43,7 +44,7 @@ def over_channels(table: LayerTable, kinds: Mapping[str, str]) -> Figure:
 
 
 def sums_against_direct(rows: Sequence[Mapping[str, Any]]) -> Figure:
-    """What a table says of whole networks against what they were measured to take, a panel a device.
+    """Latencies of whole networks by a table over measured ones, one panel per device.
 
     Args:
         rows: device, network, direct_ms and table_ms.
@@ -57,8 +58,8 @@ def sums_against_direct(rows: Sequence[Mapping[str, Any]]) -> Figure:
     for axis, device in zip(axes, devices, strict=False):
         for marker, (network, part) in zip("os^D", frame[frame["device"] == device].groupby("network"), strict=False):
             axis.plot(part["direct_ms"], part["table_ms"], marker, ms=4.5, alpha=0.8, label=network)
-        both = frame[frame["device"] == device][["direct_ms", "table_ms"]].to_numpy()
-        ends = np.array([0.8 * both.min(), 1.25 * both.max()])
+        pairs = frame[frame["device"] == device][["direct_ms", "table_ms"]].to_numpy()
+        ends = np.array([0.8 * pairs.min(), 1.25 * pairs.max()])
         axis.plot(ends, ends, color=GREY, lw=1)
         axis.fill_between(ends, 0.9 * ends, 1.1 * ends, color=GREY, alpha=0.15, lw=0, label="within 10 %")
         axis.set(xscale="log", yscale="log", xlim=ends, ylim=ends, title=device)
@@ -72,10 +73,10 @@ def sums_against_direct(rows: Sequence[Mapping[str, Any]]) -> Figure:
 
 
 def lookups(rows: pd.DataFrame) -> Figure:
-    """Look-ups of every search, log scale, a panel a network.
+    """Look-ups per proposal of each search on a logarithmic scale, one panel per network.
 
     Args:
-        rows: network, delta, search, lookups, proposals and bound (widths a proposal of the sequential search).
+        rows: network, delta, search, lookups, proposals and bound (widths per proposal of the sequential search).
     """
     networks = list(rows["network"].unique())
     figure, axes = grid(len(networks), 5.4, 3.8, 2)
@@ -83,11 +84,11 @@ def lookups(rows: pd.DataFrame) -> Figure:
         part = rows[rows["network"] == network]
         names, deltas = list(part["search"].unique()), list(part["delta"].unique())
         for i, name in enumerate(names):
-            mine = part[part["search"] == name].set_index("delta").loc[deltas]
+            selected = part[part["search"] == name].set_index("delta").loc[deltas]
             x = np.arange(len(deltas)) + (i - (len(names) - 1) / 2) * 0.8 / len(names)
-            axis.bar(x, mine["lookups"] / mine["proposals"], 0.75 / len(names), label=name)
+            axis.bar(x, selected["lookups"] / selected["proposals"], 0.75 / len(names), label=name)
         axis.set_xticks(range(len(deltas)), [f"delta {delta:g}" for delta in deltas])
-        axis.set(yscale="log", title=network, ylabel="look-ups a proposal")
+        axis.set(yscale="log", title=network, ylabel="look-ups per proposal")
         axis.set_ylim(1, axis.get_ylim()[1] * 4)
         axis.legend(fontsize=7, frameon=False, ncols=3, loc="upper left")
     return figure

@@ -1,4 +1,4 @@
-"""Figures of whole adaptations: where the time goes, what accuracy a latency leaves, which device a network is for."""
+"""Figures of whole adaptations: time per stage, accuracy over latency, and latencies on other runtimes."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ SEARCHES = {"sequential": GREY, "binary": "#8fb7e0", "exact": BLUE}
 
 
 def stage_times(rows: Rows) -> Figure:
-    """Mean time of every stage of a proposal, a bar a group of channels, a panel a network and delta (the paper's
-    Figures 1 and 2).
+    """Mean time of each stage of a proposal, one bar per group of channels and one panel per network and delta (the
+    paper's Figures 1 and 2).
 
     Args:
-        rows: those with `what` "stage": network, delta, group, and seconds of `STAGES`.
+        rows: rows with `what` "stage": network, delta, group, and seconds of `STAGES`.
     """
     chosen = [row for row in rows if row["what"] == "stage"]
     panels = sorted({(row["network"], row["delta"]) for row in chosen})
@@ -36,18 +36,18 @@ def stage_times(rows: Rows) -> Figure:
             axis.bar(range(len(bars)), height, bottom=base, color=colour, label=stage)
             base += height
         axis.set_xticks(range(len(bars)), [row["group"] for row in bars], rotation=60, ha="right", fontsize=7)
-        axis.set(title=f"{network}, delta {delta:g}", ylabel="ms a proposal")
+        axis.set(title=f"{network}, delta {delta:g}", ylabel="ms per proposal")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=len(STAGES), frameon=False)
     return figure
 
 
 def iteration_times(rows: Rows) -> Figure:
-    """Mean time of an iteration by delta and search, a panel a network; the part that searches stands beside it as a
-    number in ms (the paper's Figures 7 and 8).
+    """Mean time per iteration by delta and search, one panel per network, with the time of the search alone in ms (the
+    paper's Figures 7 and 8).
 
     Args:
-        rows: those with `what` "iteration": network, delta, search, seconds, searching.
+        rows: rows with `what` "iteration": network, delta, search, seconds, searching.
     """
     chosen = [row for row in rows if row["what"] == "iteration"]
     networks = list(dict.fromkeys(row["network"] for row in chosen))
@@ -64,16 +64,17 @@ def iteration_times(rows: Rows) -> Figure:
                     at, 1.02 * row["seconds"], text, rotation=90, ha="center", va="bottom", fontsize=7, color=GREY
                 )
         axis.set_xticks(range(len(deltas)), [f"{delta:g}" for delta in deltas])
-        axis.set(title=network, xlabel="delta", ylabel="seconds an iteration")
+        axis.set(title=network, xlabel="delta", ylabel="seconds per iteration")
         axis.margins(y=0.28)
     handles, labels = axes[0].get_legend_handles_labels()
-    title = "number: of which the search for widths"
+    title = "numbers: time of the search for widths"
     figure.legend(handles, labels, title=title, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
 def accuracy_over_latency(rows: Rows) -> Figure:
-    """Test accuracy over measured latency: adapted networks as dots, uniformly narrower ones as lines, a colour a seed.
+    """Test accuracy over measured latency: adapted networks as dots, uniformly narrower ones as lines, one colour per
+    seed.
 
     Args:
         rows: `what` "adapted" or "uniform", seed, share, accuracy; adapted ones also budget.
@@ -101,8 +102,8 @@ def accuracy_over_latency(rows: Rows) -> Figure:
 
 
 def runtime_matrix(rows: Rows) -> Figure:
-    """How much of the latency goes away, in percent: a row a runtime that measures, a column one that a network was
-    adapted for (the paper's Table I).
+    """Reduction of the latency in percent: one row per measuring runtime, one column per runtime of the adaptation (the
+    paper's Table I).
 
     Args:
         rows: measured_on, adapted_for, reduction.
@@ -119,5 +120,5 @@ def runtime_matrix(rows: Rows) -> Figure:
         axis.text(right, down, f"{value:.0f} %", ha="center", va="center", color="white" if value > 60 else "black")
     axis.set_xticks(range(len(names)), names)
     axis.set_yticks(range(len(names)), names)
-    axis.set(xlabel="adapted for", ylabel="measured on", title="latency that goes away")
+    axis.set(xlabel="adapted for", ylabel="measured on", title="reduction of the latency")
     return figure

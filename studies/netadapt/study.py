@@ -1,6 +1,9 @@
-"""What NetAdapt must show: `python -m studies.netadapt.study` writes runs/netadapt/summary.json.
+"""NetAdapt's study: `python -m studies.netadapt.study` writes runs/netadapt/summary.json.
 
-Here are the tables and the searches for widths in them; whole runs are in netadapt_runs.py.
+The method is "NetAdapt: Platform-Aware Neural Network Adaptation for Mobile Applications" (Yang et al., ECCV 2018);
+"the paper" is "Assessing the performance of an architecture-aware optimization tool for neural networks" (Marichal et
+al.), which makes its search binary. This module has the tables and the searches for widths in them; whole adaptations
+are in runs.py.
 """
 
 from __future__ import annotations
@@ -24,20 +27,20 @@ from predictors.networks.layer_table import LayerTable
 from predictors.networks.tabulated import Tabulated
 from search.netadapt.channels import Groups, Widths, find_groups
 from search.netadapt.grids import Grid, layers_to_measure, open_network
-from search.netadapt.widths import Binary, Exact, Narrowed, Priced, Sequential, WidthSearch
+from search.netadapt.widths import Binary, Exact, Narrowed, PricedNetwork, Sequential, WidthSearch
 from studies.netadapt.figures import lookups, over_channels, sums_against_direct
 from studies.parts import run_parts
 
 OUT = Path("runs/netadapt")
 TABLES = Path("datasets/bundled/lookup")
 MEASURED = {"small_zoo": ("alexnet", "mobilenet_v1", "resnet"), "zoo": ("alexnet", "mobilenet_v1")}
-"""Spaces, whose tables are netadapt_<space>.parquet, and their networks."""
+"""Networks by space, whose table is netadapt_<space>.parquet."""
 DELTAS = (0.01, 0.025, 0.05)
 BUDGET = 0.5
-"""The paper's: half of the latency."""
+"""The paper's budget: half of the latency."""
 THRESHOLDS = (1, 4, 16, 64)
 ROUNDS = 5
-"""How often each walk is timed; the fastest counts."""
+"""Number of timings per walk, of which the fastest counts."""
 
 
 def table_path(space: str) -> Path:
@@ -51,11 +54,11 @@ def groups_of(space: str, network: str) -> Groups:
 
 def fitted(groups: Groups, space: str, device: Device | None = None) -> LayerTable:
     """The bundled table of a space on a device, corrected by all networks of these groups that it holds."""
-    return LayerSum.tabulated(table_path(space), [one.kind for one in groups.layers]).table(device)
+    return LayerSum.tabulated(table_path(space), [layer.kind for layer in groups.layers]).table(device)
 
 
-class Asked(NamedTuple):
-    """One proposal: what was asked and what was found."""
+class Query(NamedTuple):
+    """One search for a proposal: its arguments and its result."""
 
     widths: Widths
     group: int
@@ -65,44 +68,43 @@ class Asked(NamedTuple):
 
 @dataclass
 class Walk:
-    """A search-only adaptation: where it led and what it took.
+    """The result and effort of an adaptation without training.
 
-    There is no training, so nothing tells accuracy: of the proposals the one stays that takes the smallest share of its
-    group's own width for the latency that it wins.
+    Without accuracies, the proposal is taken that removes the smallest share of its group's width per latency saved.
     """
 
     widths: Widths
     ms: float
     iterations: int
-    asked: list[Asked]
+    queries: list[Query]
     lookups: int
     tried: int
     seconds: float
 
 
 def walk(search: WidthSearch, delta: float, budget: float = BUDGET) -> Walk:
-    """NetAdapt without training, every iteration taking `delta` of the first latency off until a share is left."""
+    """NetAdapt without training: each iteration saves `delta` of the first latency until the share `budget` is left."""
     groups, priced = search.priced.groups, search.priced
     widths, first = groups.sizes.copy(), priced.latency_ms(groups.sizes)
-    ms, iterations, asked, seconds, before = first, 0, list[Asked](), 0.0, priced.lookups
+    ms, iterations, queries, seconds, before = first, 0, list[Query](), 0.0, priced.lookups
     while ms > budget * first:
         limit = max(ms - delta * first, budget * first)
         start = time.process_time()
         found = [search(widths, group, limit) for group in range(len(groups))]
         seconds += time.process_time() - start
-        asked += [Asked(widths.copy(), group, limit, one) for group, one in enumerate(found)]
+        queries += [Query(widths.copy(), group, limit, narrowed) for group, narrowed in enumerate(found)]
         prices = [
-            (widths[i] - one.width) / groups.sizes[i] / (ms - one.latency_ms) if one else np.inf
-            for i, one in enumerate(found)
+            (widths[i] - narrowed.width) / groups.sizes[i] / (ms - narrowed.latency_ms) if narrowed else np.inf
+            for i, narrowed in enumerate(found)
         ]
         best = int(np.argmin(prices))
         if (chosen := found[best]) is None:
             break
         widths[best], ms, iterations = chosen.width, chosen.latency_ms, iterations + 1
-    return Walk(widths, ms, iterations, asked, priced.lookups - before, search.tried, seconds)
+    return Walk(widths, ms, iterations, queries, priced.lookups - before, search.tried, seconds)
 
 
-SEARCHES: dict[str, Callable[[Priced], WidthSearch]] = {
+SEARCHES: dict[str, Callable[[PricedNetwork], WidthSearch]] = {
     "sequential": Sequential,
     **{f"binary {threshold}": partial(Binary, threshold=threshold) for threshold in THRESHOLDS},
     "exact": Exact,
@@ -110,7 +112,7 @@ SEARCHES: dict[str, Callable[[Priced], WidthSearch]] = {
 
 
 def searching() -> list[dict]:
-    """Line 1: look-ups and time of the searches, by the measured table and by one that holds every step."""
+    """Look-ups and time of the searches, by the measured table and by one with an entry for all widths."""
     rows = []
     for network in MEASURED["zoo"]:
         groups = groups_of("zoo", network)
@@ -124,65 +126,66 @@ def searching() -> list[dict]:
 
 
 def every_step(table: LayerTable, groups: Groups) -> LayerTable:
-    """A table that holds an entry for every width there is, as the paper's do: what is read between measured points."""
+    """A table with an entry for all widths, interpolated between measured points; the paper's tables have all
+    widths."""
     entries = layers_to_measure([groups], Grid(points=0))
-    numbers = np.array([table.number(one.kind) for one in entries])
-    ins, outs = (np.array([getattr(one, f"channels_{side}") for one in entries]) for side in ("in", "out"))
+    numbers = np.array([table.number(entry.kind) for entry in entries])
+    ins, outs = (np.array([getattr(entry, f"channels_{side}") for entry in entries]) for side in ("in", "out"))
     return LayerTable.of(zip(entries, table.ms(numbers, ins, outs), strict=True), table.call_ms, table.device)
 
 
-def compared(groups: Groups, table: LayerTable, told: dict) -> list[dict]:
-    """One row a search, beside the sequential one; ratios are of what one proposal takes."""
+def compared(groups: Groups, table: LayerTable, about: dict) -> list[dict]:
+    """One row per search, relative to the sequential one; ratios are per proposal."""
     rounds = [  # in turns, since the machine's speed drifts
-        {name: walk(make(Priced(groups, table)), told["delta"]) for name, make in SEARCHES.items()}
+        {name: walk(make(PricedNetwork(groups, table)), about["delta"]) for name, make in SEARCHES.items()}
         for _ in range(ROUNDS)
     ]
-    walks = {name: min((one[name] for one in rounds), key=lambda one: one.seconds) for name in SEARCHES}
+    walks = {name: min((walked[name] for walked in rounds), key=lambda walked: walked.seconds) for name in SEARCHES}
     base = walks["sequential"]
-    bound = base.tried / len(base.asked)
+    bound = base.tried / len(base.queries)
     rows = []
-    for name, one in walks.items():
-        share = len(one.asked) / len(base.asked)
-        kept, widest = judged(Sequential(Priced(groups, table)), one.asked)
+    for name, walked in walks.items():
+        share = len(walked.queries) / len(base.queries)
+        kept, widest = judged(Sequential(PricedNetwork(groups, table)), walked.queries)
         row: dict[str, Any] = {
             "search": name,
-            "iterations": one.iterations,
-            "proposals": len(one.asked),
-            "lookups": one.lookups,
-            "tried": one.tried,
-            "seconds": one.seconds,
+            "iterations": walked.iterations,
+            "proposals": len(walked.queries),
+            "lookups": walked.lookups,
+            "tried": walked.tried,
+            "seconds": walked.seconds,
             "bound": bound,
-            "fewer_lookups": share * base.lookups / one.lookups,
-            "faster": share * base.seconds / one.seconds,
+            "fewer_lookups": share * base.lookups / walked.lookups,
+            "faster": share * base.seconds / walked.seconds,
             "kept": kept,
             "widest": widest,
-            "same_network": float((one.widths == base.widths).all()),
-            "groups_that_differ": int((one.widths != base.widths).sum()),
-            "ms": one.ms,
-            "widths": groups.named(one.widths),
+            "same_network": float((walked.widths == base.widths).all()),
+            "groups_that_differ": int((walked.widths != base.widths).sum()),
+            "ms": walked.ms,
+            "widths": groups.named(walked.widths),
         }
         ratios = {f"{name}_of_bound": row[name] / bound for name in ("fewer_lookups", "faster")}
-        rows.append({**told, **row, **ratios})
+        rows.append({**about, **row, **ratios})
     return rows
 
 
-def judged(check: WidthSearch, asked: Sequence[Asked]) -> tuple[float, float]:
-    """Share of the found widths that keep their limits, and of all proposals that found the widest there is."""
+def judged(check: WidthSearch, queries: Sequence[Query]) -> tuple[float, float]:
+    """Share of the found widths that keep their limits, and of all queries that found the largest width."""
     kept, widest = [], []
-    for one in asked:
-        among = check.candidates(int(one.widths[one.group]), one.group)
-        changed = np.repeat(one.widths[None], len(among), axis=0)
-        changed[:, one.group] = among
-        there = among[check.priced.latencies_ms(changed) <= one.limit_ms * (1 + 1e-8)] if len(among) else among
-        widest.append((one.found.width if one.found else 0) == there.max(initial=0))
-        if one.found:
-            kept.append(one.found.width in there)
+    for query in queries:
+        among = check.candidates(int(query.widths[query.group]), query.group)
+        changed = np.repeat(query.widths[None], len(among), axis=0)
+        changed[:, query.group] = among
+        keeping = among[check.priced.latencies_ms(changed) <= query.limit_ms * (1 + 1e-8)] if len(among) else among
+        widest.append((query.found.width if query.found else 0) == keeping.max(initial=0))
+        if query.found:
+            kept.append(query.found.width in keeping)
     return float(np.mean(kept)), float(np.mean(widest))
 
 
 def summed_up(rows: pd.DataFrame) -> list[dict]:
-    """One row a network, table and search: the worst of all deltas."""
-    told = []
+    """One row per network, table and search: the worst of all deltas."""
+    summaries = []
     for (network, table, search), part in rows.groupby(["network", "table", "search"], sort=False):
         row = {"network": network, "table": table, "search": search, "delta": "worst"}
         names = (
@@ -194,22 +197,22 @@ def summed_up(rows: pd.DataFrame) -> list[dict]:
             "widest",
             "same_network",
         )
-        told.append({**row, **{name: float(part[name].min()) for name in names}})
-    return told
+        summaries.append({**row, **{name: float(part[name].min()) for name in names}})
+    return summaries
 
 
 def tables() -> list[dict]:
-    """How far a table is from direct measurements of whole networks, and Figures 3 and 4.
+    """Errors of tables on whole networks that were measured directly, and Figures 3 and 4.
 
-    A table is fitted to every second network that was measured whole; the others judge it.
+    A table is fitted to every second whole network; the others are the test set.
     """
     rows = []
     for space, networks in MEASURED.items():
         costs = Tabulated(table_path(space)).learn()
         for device in costs.devices:
             for network in networks:
-                told = {"space": space, "network": network, "device": device.name}
-                rows += [{**told, **row} for row in summed(groups_of(space, network), costs, device)]
+                about = {"space": space, "network": network, "device": device.name}
+                rows += [{**about, **row} for row in summed(groups_of(space, network), costs, device)]
     for space in MEASURED:
         save(sums_against_direct([row for row in rows if row["space"] == space]), f"tables_{space}")
     layers_of_figures()
@@ -217,17 +220,17 @@ def tables() -> list[dict]:
 
 
 def summed(groups: Groups, costs: Tabulated, device: Device) -> list[dict]:
-    """One row a network that was measured whole and not fitted to: as measured, as fitted and as a mere sum."""
-    plain, whole = LayerSum.summing(costs), costs.whole([one.kind for one in groups.layers])
+    """One row per whole network of the test set: measured latency, by the fitted table, and the plain sum of layers."""
+    plain, whole = LayerSum.summing(costs), costs.whole([layer.kind for layer in groups.layers])
     assert whole is not None
-    order = [key for name, _, key in costs.exact if name == device.name]  # as they were measured there
+    order = [key for name, _, key in costs.exact if name == device.name]  # the order of measurement
     whole = whole.where(archs=np.argsort([order.index(key) for key in whole.architectures.keys]))
     networks, direct = Networks.of(whole.architectures), whole.matrix("latency_ms")[:, costs.devices.index(device)]
-    model = Priced(groups, plain.calibrated(whole.where(archs=np.arange(0, len(networks), 2))).table(device))
-    first = [groups.of_node.index(group) for group in range(len(groups))]  # node that has each group's channels
-    widths = np.array([[one.ops[node].attrs["shape"][0] for node in first] for one in networks.networks[1::2]])
+    model = PricedNetwork(groups, plain.calibrated(whole.where(archs=np.arange(0, len(networks), 2))).table(device))
+    first = [groups.of_node.index(group) for group in range(len(groups))]  # a node with each group's channels
+    widths = np.array([[network.ops[node].attrs["shape"][0] for node in first] for network in networks.networks[1::2]])
     columns = (widths.tolist(), direct[1::2], model.latencies_ms(widths),
-               Priced(groups, costs.table(costs.devices.index(device))).latencies_ms(widths))  # fmt: skip
+               PricedNetwork(groups, costs.table(costs.devices.index(device))).latencies_ms(widths))  # fmt: skip
     return [
         {"what": "one", "widths": "-".join(map(str, row)), "direct_ms": ms, "table_ms": fitted, "sum_ms": total,
          "error": 100 * (fitted / ms - 1), "sum_error": 100 * (total / ms - 1)}
@@ -236,22 +239,22 @@ def summed(groups: Groups, costs: Tabulated, device: Device) -> list[dict]:
 
 
 def errors(rows: pd.DataFrame) -> list[dict]:
-    """One row a network and device, and one of all: distances in percent of what was measured."""
-    told = []
+    """One row per network and device, and one of all: errors in percent of the measured latency."""
+    summaries = []
     parts_ = [(key, part) for key, part in rows.groupby(["space", "network", "device"], sort=False)]
     for key, part in [*parts_, (("all", "all", "all"), rows)]:
         row = {**dict(zip(("space", "network", "device"), key, strict=True)), "what": "all", "networks": len(part)}
         for name in ("error", "sum_error"):
-            away = part[name].abs()
-            row |= {f"median_{name}": away.median(), f"p90_{name}": away.quantile(0.9), f"worst_{name}": away.max()}
-        told.append(row)
-    return told
+            size = part[name].abs()
+            row |= {f"median_{name}": size.median(), f"p90_{name}": size.quantile(0.9), f"worst_{name}": size.max()}
+        summaries.append(row)
+    return summaries
 
 
 def layers_of_figures() -> None:
     """The paper's Figures 3 and 4: AlexNet's third convolution and its second dense layer."""
     table, groups = Tabulated(table_path("zoo")).learn().table(0), groups_of("zoo", "alexnet")
-    kinds = [one.kind for one in groups.layers]
+    kinds = [layer.kind for layer in groups.layers]
     chosen = {"convolution 3x3, 13 x 13 (AlexNet's last three)": kinds[4], "dense (AlexNet's second)": kinds[9]}
     save(over_channels(table, chosen), "layers")
 
@@ -262,7 +265,7 @@ def save(figure: Figure, name: str) -> None:
 
 
 def parts() -> dict[str, Callable[[], list[dict]]]:
-    """All parts by their names, in the order in which they run."""
+    """All parts by name, in the order in which they run."""
     from studies.netadapt.runs import PARTS
 
     return {"tables": tables, "search": searching} | PARTS
@@ -272,7 +275,7 @@ def check(chosen: str = "", out: Path = OUT, core: int | None = None) -> None:
     """Run the study.
 
     Args:
-        chosen: parts, separated by commas, by default all; rows of the others stay as they were.
+        chosen: names of parts, separated by commas; by default all. Rows of the others are kept.
         out: folder of summary.json.
         core: pin this process to one processor core.
     """

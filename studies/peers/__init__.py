@@ -1,5 +1,5 @@
-"""HELP's and NASFLAT's methods as their own code was run: source devices to new ones. Ten minutes on an idle core;
-what is trained stays in runs/peers. Needs `python -m datasets fetch help`."""
+"""HELP's and NASFLAT's methods with the settings of their own code: source devices to new ones. Ten minutes on an idle
+core; trained predictors stay in runs/peers. Needs `python -m datasets fetch help`."""
 
 from pathlib import Path
 

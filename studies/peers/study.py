@@ -1,6 +1,10 @@
-"""HELP's and NASFLAT's methods, as Gnomon has them, on the device sets that their own code was run on: `python -m
-studies.peers.study` writes runs/peers/summary.json, one row a target device and draw. Needs HELP's public files. Source
-training is done once and kept beside it."""
+"""Gnomon's implementations of HELP and NASFLAT, on the device sets of their own code: `python -m studies.peers.study`
+writes runs/peers/summary.json, one row per target device and draw. Needs HELP's public files. Predictors trained on
+sources are kept beside it.
+
+HELP is "Hardware-adaptive Efficient Latency Prediction for NAS via Meta-Learning" (Lee et al., NeurIPS 2021), NASFLAT
+"On Latency Predictors for Neural Architecture Search" (Akhauri and Abdelfattah, MLSys 2024).
+"""
 
 from __future__ import annotations
 
@@ -37,11 +41,11 @@ ND_SOURCES = (*SOURCES, "1080ti_256")
 ND_TARGETS = ("titan_rtx_256", "gold_6226", "fpga", "pixel2", "raspi4", "eyeriss")
 FD_SOURCES = (*SOURCES, "1080ti_64")
 FD_TARGETS = ("fpga", "raspi4", "eyeriss")
-"""HELP's own split of its devices, which NASFLAT calls ND and FD; the other GPUs stay unused."""
+"""HELP's own split of its devices on NAS-Bench-201 and FBNet, which NASFLAT calls ND and FD; other GPUs are unused."""
 
 
 def fitted(predictor: Nasflat | HelpMeta, train: Measurements, path: Path) -> Nasflat | HelpMeta:
-    """The predictor trained on sources, or read from `path` where it was trained before."""
+    """The predictor fitted to the sources, or read from `path` where it was fitted before."""
     if path.is_file():
         kept = Predictor.load(path)
         same = to_config(kept) == to_config(predictor) and kept.metadata_["fingerprint"] == train.fingerprint()
@@ -64,11 +68,11 @@ def scored(
     draws: int,
     path: Path,
 ) -> list[dict]:
-    """Adapt to each target with so many samples, drawn anew each time; score all other architectures, and, as their
-    own protocols do, 1,000 of them without the fastest and slowest tenth (HELP), and the first 128 (NASFLAT)."""
+    """Adapt to each target with numbers of samples, drawn anew each time. Scores are of all other architectures, of
+    1,000 of them without the fastest and slowest tenth (HELP's protocol), and of the first 128 (NASFLAT's protocol)."""
     names = [device.name for device in m.devices if device.name not in targets]
     chosen = np.random.default_rng(0).permutation(len(m.architectures))[:cells]
-    it = fitted(predictor, m.where(archs=chosen, devices=names), path)
+    trained = fitted(predictor, m.where(archs=chosen, devices=names), path)
     place = {key: i for i, key in enumerate(m.architectures.keys)}
     rows = []
     for target in targets:
@@ -76,21 +80,21 @@ def scored(
         for samples in shots:
             for draw in range(draws):
                 rng = np.random.default_rng(draw)
-                few = np.array([place[key] for key in it.choose(m.architectures, samples, rng).keys])
+                chosen_rows = np.array([place[key] for key in trained.choose(m.architectures, samples, rng).keys])
                 start = time.process_time()
-                adapted = it.adapt(m.where(archs=few, devices=[target]))
+                adapted = trained.adapt(m.where(archs=chosen_rows, devices=[target]))
                 middle = time.process_time()
                 predicted = adapted.predict(m.architectures, m.device(target))
                 seconds = time.process_time() - middle
-                others = np.delete(np.arange(len(truth)), few)
-                some = rng.choice(others, 1000, replace=False)
-                low, high = np.quantile(truth[some], [0.1, 0.9])
-                some = some[(low <= truth[some]) & (truth[some] <= high)]
+                others = np.delete(np.arange(len(truth)), chosen_rows)
+                subset = rng.choice(others, 1000, replace=False)
+                low, high = np.quantile(truth[subset], [0.1, 0.9])
+                subset = subset[(low <= truth[subset]) & (truth[subset] <= high)]
                 row = {"device": target, "samples": samples, "draw": draw, **report(truth[others], predicted[others])}
-                row["truncated_spearman"] = report(truth[some], predicted[some])["spearman"]
+                row["truncated_spearman"] = report(truth[subset], predicted[subset])["spearman"]
                 first = others[others < 128]
                 row["first_128_spearman"] = report(truth[first], predicted[first])["spearman"]
-                row |= {"fit_cpu_s": it.metadata_["fit_cpu_s"], "adapt_cpu_s": middle - start}
+                row |= {"fit_cpu_s": trained.metadata_["fit_cpu_s"], "adapt_cpu_s": middle - start}
                 rows.append(row | {"per_cpu_s": len(truth) / seconds})
                 print(row, file=sys.stderr, flush=True)
     return rows
@@ -101,12 +105,12 @@ def check(
     part: str = "nasflat_nd,help_nd,help_fd,nasflat_fd",
     draws: int = 2,
 ) -> None:
-    """Train on the sources, adapt to the targets, write the scores.
+    """Fit to the sources, adapt to the targets, and write the scores.
 
     Args:
-        out: folder of trained predictors and of summary.json; rows of parts that are not run stay as they are.
-        part: which, separated by commas: a method and a set of devices (nd: NAS-Bench-201, fd: FBNet).
-        draws: of target samples, each scored.
+        out: folder of fitted predictors and of summary.json; rows of parts that are not run are kept.
+        part: names of parts, separated by commas: a method and a set of devices (nd: NAS-Bench-201, fd: FBNet).
+        draws: number of draws of target samples, each of which is scored.
     """
     if draws < 1:
         raise InputError(f"draws = {draws} must be 1 or more.")
@@ -118,9 +122,9 @@ def check(
     def fd() -> Measurements:
         return HelpFBNet((*FD_SOURCES, *FD_TARGETS)).measurements()
 
-    # As many architectures a source device as their own code had, but for HELP's 4,000 FBNets, and NASFLAT's epochs on
-    # NAS-Bench-201. For time, 30 of its 150 epochs on FBNet, at three times its learning rate, and 600 of HELP's 2,000
-    # episodes (4,000 on FBNet).
+    # The number of architectures per source device is that of their own code, except HELP's 4,000 on FBNet, and so are
+    # NASFLAT's epochs on NAS-Bench-201. To save time, 30 of its 150 epochs on FBNet, at three times its learning rate,
+    # and 600 of HELP's 2,000 episodes (4,000 on FBNet).
     nasflat = Nasflat(epochs=150)
     chain = Nasflat(epochs=30, batch_size=64, learning_rate=3e-3, edges=False, supplement=Totals(("flops", "params")))
     chain = replace(chain, adapt_learning_rate=1e-3, adapt_epochs=30)

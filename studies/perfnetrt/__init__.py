@@ -1,4 +1,4 @@
-"""PerfNetRT's study: predictors of single layers on the bundled and public tables, then whole networks. Three hours
+"""PerfNetRT's study: predictors of single layers on the bundled and public tables, then of whole networks. Three hours
 on one core; needs `python -m datasets fetch ml-performance-prediction` and `neusight`."""
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""PerfNetRT's study of layers as one page: Tables IV and V beside ours, learning curves, GPUs that were left out."""
+"""PerfNetRT's study of layers as one page: Tables IV and V beside ours, learning curves, held-out GPUs."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from predictors.report import Section, page
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TOLD = ["predictor", "mae", "mape", "rmse", "r2", "chosen"]
+COLUMNS = ["predictor", "mae", "mape", "rmse", "r2", "chosen"]
 
 
 def write_report(rows: list[dict], path: Path) -> list[dict]:
-    """The page and its two figures, next to it; parts that have not run yet are left out. What was written, as rows."""
+    """Write the page and its two figures beside it, without parts that have not run yet; rows name the files."""
     table = pd.DataFrame(rows)
     test = table[(table["part"] == "gpus") | (table["set"] == "test" if "set" in table else False)]
     parts = dict(list(test.groupby("part")))
     sections: list[Section] = []
     if "layers" in parts:
         for (layer, phase), group in parts["layers"].groupby(["layer", "phase"], sort=False):
-            sections.append((f"{layer}, {phase} (Tables IV and V)", group[["device", *TOLD]]))
+            sections.append((f"{layer}, {phase} (Tables IV and V)", group[["device", *COLUMNS]]))
     if "training" in parts:
-        sections.append(("PerfNetRT's training, exe_ms", parts["training"][["layer", "device", *TOLD]]))
+        sections.append(("PerfNetRT's training, exe_ms", parts["training"][["layer", "device", *COLUMNS]]))
     if "curves" in parts:
         sections.append(("Learning curves, exe_ms", learning_curves(parts["curves"])))
     if "public" in parts:
-        sections.append(("Convolutions on a GTX 1080 Ti, forward only", parts["public"][[*TOLD, "labels"]]))
+        sections.append(("Convolutions on a GTX 1080 Ti, forward only", parts["public"][[*COLUMNS, "labels"]]))
     if "gpus" in parts:
-        sections.append(("GPUs that were left out", left_out(parts["gpus"])))
+        sections.append(("GPUs that were left out", held_out_figure(parts["gpus"])))
         wide = parts["gpus"].pivot_table(index=["table", "gpu", "nearest"], columns="predictor", values="mape")
         sections.append(("Their MAPE", wide.reset_index()))
     written = [path]
@@ -47,7 +47,7 @@ def write_report(rows: list[dict], path: Path) -> list[dict]:
 
 
 def learning_curves(rows: pd.DataFrame) -> Figure:
-    """Test MAPE over the number of layers learnt from, a panel for each layer type and device."""
+    """Test MAPE over the number of training layers, one panel per layer type and device."""
     panels = list(rows.groupby(["layer", "device"], sort=False))
     figure, axes = grid(len(panels), width=3.8, height=2.9, columns=3)
     names = list(dict.fromkeys(rows["predictor"]))
@@ -67,8 +67,8 @@ def learning_curves(rows: pd.DataFrame) -> Figure:
     return figure
 
 
-def left_out(rows: pd.DataFrame) -> Figure:
-    """MAPE on every GPU that was left out, a panel for each table, one colour a predictor."""
+def held_out_figure(rows: pd.DataFrame) -> Figure:
+    """MAPE on each held-out GPU, one panel per table and one colour per predictor."""
     panels, names = list(rows.groupby("table", sort=False)), list(dict.fromkeys(rows["predictor"]))
     figure, axes = grid(len(panels), width=4.2, height=3.2, columns=3)
     for axis, (table, part) in zip(axes, panels, strict=True):

@@ -1,4 +1,4 @@
-"""What searches cost as devices grow: true measurements and seconds of computing for 1, 10, 100 and 1,000 devices."""
+"""Cost of searches over the number of devices: true measurements and seconds of computing for 1, 10, 100 and 1,000."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from search.base import Problem
 from search.evolution import Exhaustive
 from search.gain import ExpectedGain
 from search.proxies import adapting
-from studies.search.tables import CELLS, SOURCES, SPENT, Column, learnt, proxied, tables
+from studies.search.tables import CELLS, SOURCES, SPENT, Column, fitted, proxied, tables
 
 DEVICES = (1, 10, 100, 1000)
 RUN = {"own predictor": 10, "adapted": 30, "refined": 100, "budget": 1000}
-"""So many devices are truly searched. Beyond, cost is their mean times the number, for devices do not depend on each
-other; `run` says of each row how many they were."""
+"""Number of devices that are searched; for more, the cost is their mean times the number, since devices are
+independent. `run` of each row is the number that was searched."""
 OPTIMIZER = Path("runs/search/optimizer/summary.json")
-"""The optimizer network's study, which its own command runs."""
+"""Rows of the optimizer network's study, which has its own command."""
 NEW = Device("new", "new", "server-cpu")
 
 
 def synthetic(n: int) -> Iterator[Column]:
-    """Devices that are only to be counted: random mixtures of the logarithms of HELP's latencies, with 3 % of noise."""
+    """Made-up devices: random mixtures of the logarithms of HELP's latencies, with 3 % of noise."""
     rng, archs, latency = np.random.default_rng(0), tables().archs, tables().latency
     logs = np.log(np.stack([column(archs) for column in latency.values()], axis=1))
     for weights in rng.dirichlet(np.full(logs.shape[1], 0.3), n):
@@ -39,10 +39,10 @@ def synthetic(n: int) -> Iterator[Column]:
 
 
 def growth() -> list[dict]:
-    """Rows: a search and a number of devices, each with one budget (the median of its latencies).
+    """One row per search and number of devices, each with one budget (the median of its latencies).
 
-    `fixed_measurements` were made once, before any device came: `CELLS` cells on each of nine source devices.
-    `own predictor` is the device-specific way: as many measurements and a fit for each device.
+    `fixed_measurements` are made once, before all devices: `CELLS` cells on each of nine source devices. `own
+    predictor` is the device-specific method, with as many measurements and a fit per device.
     """
     rows = []
     for name, number in RUN.items():
@@ -63,14 +63,14 @@ def growth() -> list[dict]:
 
 
 def optimizer(summary: Path) -> list[dict]:
-    """The optimizer network's rows, from what its study wrote of its best kind: seconds to train, milliseconds an
-    answer, samples of each device."""
+    """The optimizer network's rows, from the row of its study with the least regret: training time in seconds, time per
+    answer in ms, samples per device."""
     if not summary.is_file():
         return []
-    told = [row for row in json.loads(summary.read_text()) if {"train_seconds", "answer_ms", "regret"} <= set(row)]
-    if not told:
+    rows = [row for row in json.loads(summary.read_text()) if {"train_seconds", "answer_ms", "regret"} <= set(row)]
+    if not rows:
         return []
-    best = min(told, key=lambda row: row["regret"])
+    best = min(rows, key=lambda row: row["regret"])
     row = {"search": "optimizer network", "run": 0, "fixed_measurements": CELLS * len(SOURCES)}
     return [
         {
@@ -84,7 +84,7 @@ def optimizer(summary: Path) -> list[dict]:
 
 
 Spends = Callable[[Column, np.random.Generator], int]
-"""Searches for a device, from its true latencies; says what it measured."""
+"""Searches for a device by its true latencies; returns the number of measurements."""
 
 
 def _problem(true: Cost) -> Problem:
@@ -94,27 +94,27 @@ def _problem(true: Cost) -> Problem:
 
 
 def _own_predictor() -> Spends:
-    """`CELLS` random cells, a line on one-hot decisions, the best cell by what it says."""
+    """`CELLS` random cells, a linear model of one-hot decisions, and the best cell by its predictions."""
 
     def spend(true: Column, rng: np.random.Generator) -> int:
         archs = tables().archs
         drawn = archs[rng.permutation(len(archs))[:CELLS]]
         rows = pd.DataFrame({"arch": range(CELLS), "device": 0, "metric": "latency_ms", "value": true(drawn)})
-        fitted = Linear(scale=Scale("log"), encoder=CellOneHot()).fit(Measurements(drawn, [NEW], rows, NEW.name))
-        Exhaustive()(_problem(fitted.on(NEW)), rng)
+        linear = Linear(scale=Scale("log"), encoder=CellOneHot()).fit(Measurements(drawn, [NEW], rows, NEW.name))
+        Exhaustive()(_problem(linear.on(NEW)), rng)
         return len(drawn)
 
     return spend
 
 
 def _proxied(row: str) -> Spends:
-    """Four samples choose the source; what was solved for it is used again for the next device that it fits."""
+    """Four samples choose the source; its optima are reused for other devices."""
     search = proxied(row)
     return lambda true, rng: search(_problem(true), rng).queries
 
 
 def _adapted() -> Spends:
-    model = learnt(0)
+    model = fitted(0)
     search = ExpectedGain(SPENT, fits={"latency_ms": adapting(model, NEW)}, choose=model.choose)
     return lambda true, rng: search(_problem(true), rng).queries
 

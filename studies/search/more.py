@@ -1,4 +1,4 @@
-"""More of the study of searches: energy beside latency (equation 7), and a search that measures this machine live."""
+"""Searches with budgets of latency and energy (equation 7), and live searches on this machine."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ from predictors.new_devices.base import additive
 from predictors.new_devices.conditioned import Conditioned
 from search.base import Decision, Problem, Search
 from search.bisection import BestProxy, Bisection
-from search.costs import both, lookup
+from search.costs import in_common, table_cost
 from search.gain import ExpectedGain
 from search.proxies import adapting
 from studies.search.tables import CELLS, SAMPLES, SEEDS, SPENT, Column, over_seeds
 
 METRICS = ("latency_ms", "energy_mj")
-BOTH = [(q, q + shift) for q in (0.2, 0.5, 0.8) for shift in (-0.1, 0.1)]
-"""Quantiles of latencies and energies that are the budgets: once energy is the tighter one, once latency."""
+QUANTILES = [(q, q + shift) for q in (0.2, 0.5, 0.8) for shift in (-0.1, 0.1)]
+"""Budgets as quantiles of latencies and of energies: the tighter one is energy, then latency."""
 LIVE_PROXY, LIVE = "xeon_openvino_fp32_1", (0.4, 0.6, 0.8)
 """The live searches' proxy, and their budgets as shares of the most accurate cell's latency on this machine."""
 
 
 @cache
 def board() -> tuple[Measurements, Architectures, Column, dict[str, dict[str, Column]]]:
-    """A Raspberry Pi 5 with three runtimes: its table, connected cells, CIFAR-100 accuracies, costs by device."""
+    """A Raspberry Pi 5 with three runtimes: its table, connected cells, CIFAR-100 accuracies, and costs by device."""
     m, nats = HwNasBench360(devices=("pi5_litert", "pi5_onnx", "pi5_torchmobile")).measurements(), Nats().measurements()
     whole = ~np.isnan(np.concatenate([m.matrix(metric) for metric in METRICS], axis=1)).any(axis=1)
     m = m.where(archs=np.flatnonzero(whole & m.architectures.space.connected(m.architectures)))
@@ -50,22 +50,22 @@ def board() -> tuple[Measurements, Architectures, Column, dict[str, dict[str, Co
 
 @cache
 def board_model(metric: str, device: str, seed: int) -> Conditioned:
-    """Fitted on the other two runtimes."""
+    """A predictor fitted on the other two runtimes."""
     m, archs, *_ = board()
     rows = np.sort(np.random.default_rng(seed).permutation(len(archs))[:CELLS])
-    others = [one.name for one in m.devices if one.name != device]
+    others = [other.name for other in m.devices if other.name != device]
     source = replace(additive(), metric=metric)
     return Conditioned(metric=metric, source=source).fit(m.where(archs=rows, devices=others))
 
 
 def energy() -> list[dict]:
-    """Equations 7, 5 and 5 on adapted predictors, with budgets of latency and of energy at once."""
+    """Equation 7, equation 5, and equation 5 on adapted predictors, with budgets of both latency and energy."""
     m, archs, quality, costs = board()
     rows = []
     for device in m.devices:
         true = costs[device.name]
         table = np.stack([true[metric](archs) for metric in METRICS], axis=1)
-        for quantiles in BOTH:
+        for quantiles in QUANTILES:
             budgets = {name: float(np.quantile(table[:, i], quantiles[i])) for i, name in enumerate(METRICS)}
             best = quality(archs)[(table <= np.array(list(budgets.values()))).all(axis=1)].max()
             for seed in range(SEEDS):
@@ -82,7 +82,9 @@ def energy() -> list[dict]:
                             "seed": seed,
                             "regret": max(0.0, float(best - decision.quality)),
                             "met": float(decision.met),
-                            "within_5": float(all(decision.costs[one] <= 1.05 * budgets[one] for one in METRICS)),
+                            "within_5": float(
+                                all(decision.costs[metric] <= 1.05 * budgets[metric] for metric in METRICS)
+                            ),
                             "measurements": decision.queries,
                             "seconds": time.perf_counter() - start,
                         }
@@ -94,7 +96,7 @@ ON_THE_BOARD = ("weighted", "budget", "refined", "adapted")
 
 
 def _on_the_board(target: str, seed: int) -> dict[str, Search]:
-    """Searches for one runtime by means of the other two."""
+    """Searches for one runtime with the other two as proxies or sources."""
     m, _, _, costs = board()
     models = {metric: board_model(metric, target, seed) for metric in METRICS}
     new = replace(m.device(target), name="new")
@@ -109,13 +111,13 @@ def _on_the_board(target: str, seed: int) -> dict[str, Search]:
 
 
 def live() -> list[dict]:
-    """onnxruntime on this machine, digits accuracies of the bundled cells; the proxies are of another machine. Budgets
-    are shares of what the most accurate cell takes here. What is decided is measured once more, afresh."""
+    """onnxruntime on this machine with digits accuracies of the bundled cells; proxies are of another machine. Budgets
+    are shares of the most accurate cell's latency here. The decided cell is measured once more in a new journal."""
     tabled, accuracy = Measured().measurements(), Measured(Path("datasets/bundled/accuracy.parquet")).measurements()
-    quality, known = lookup(accuracy.architectures, accuracy.matrix("accuracy_digits")[:, 0])
+    quality, known = table_cost(accuracy.architectures, accuracy.matrix("accuracy_digits")[:, 0])
     ms = tabled.matrix("latency_ms")[:, tabled.devices.index(tabled.device(LIVE_PROXY))]
-    proxy, there = lookup(tabled.architectures, ms)
-    archs = both(known, there)
+    proxy, with_proxy = table_cost(tabled.architectures, ms)
+    archs = in_common(known, with_proxy)
     assert archs is not None
     best = archs[[int(quality(archs).argmax())]]
     model = Conditioned().fit(tabled)
@@ -128,7 +130,7 @@ def live() -> list[dict]:
                 "adapted": ExpectedGain(SPENT, fits={"latency_ms": fit}, choose=model.choose),
             }.items():
                 first, again = (_measured_here(archs, Path(folder) / f"{share} {name} {n}") for n in range(2))
-                first(archs[:4])  # the reference's time is a median over all rows before: one alone may be disturbed
+                first(archs[:4])  # the reference's time is a median over rows, of which a single one may be disturbed
                 budgets = {"latency_ms": share * float(first(best)[0])}
                 problem = Problem(archs.space, quality, {"latency_ms": first}, budgets, {"latency_ms": proxy}, archs)
                 decision = search(problem, np.random.default_rng(0))
@@ -138,7 +140,7 @@ def live() -> list[dict]:
 
 
 def _measured_here(archs: Architectures, journal: Path) -> Live:
-    """onnxruntime on this machine, by the protocol of the bundled tables."""
+    """Latencies of onnxruntime on this machine, by the protocol of the bundled tables."""
     from measure.backends import parse_backend
 
     backend = parse_backend("ort", "host")

@@ -1,4 +1,4 @@
-"""The study of searches as one page: its protocol, tables and figures, those also as files beside it."""
+"""The study of searches as one page with its protocol, tables and figures; the figures are also files beside it."""
 
 from __future__ import annotations
 
@@ -24,46 +24,52 @@ NAMES = {
     "refined": "equation 5, best source, corrected",
     "adapted": "equation 5, adapted predictor",
     "predicted": "adapted, accuracies predicted",
-    "own predictor": "a predictor for each device",
+    "own predictor": "a predictor per device",
 }
-TOLD = ["regret", "regret_half", "met", "within_5", "measurements", "seconds"]
+COLUMNS = ["regret", "regret_half", "met", "within_5", "measurements", "seconds"]
 PROTOCOL = """Space: the 15,284 cells of NAS-Bench-201 with a path from input to output. True latencies: HELP's
-tables; true accuracies: CIFAR-100's of NATS. Six devices that no source is (titan_rtx_256, gold_6226, fpga, pixel2,
+tables; true accuracies: CIFAR-100's of NATS. Six devices that are no sources (titan_rtx_256, gold_6226, fpga, pixel2,
 raspi4, eyeriss), ten budgets each (quantiles 0.05 to 0.9 of its latencies), five seeds; at most ten true measurements,
-those that choose a proxy included. Regret: points of accuracy below the best cell that keeps the budget by the tables.
+including those that choose a proxy. Regret: points of accuracy below the best cell that keeps the budget by the tables.
 Intervals: 95 % over seeds.
 
-best source: of HELP's nine source devices the one that ranks four random cells most like the target.
-corrected: half of the rest go where that proxy, corrected by what was measured, promises most.
+best source: of HELP's nine source devices the one whose ranking of four random cells agrees best with the target's.
+corrected: half of the other measurements have the largest expected gain by that proxy, corrected by measurements.
 adapted predictor: fitted on 900 cells of each source; two samples of the target, then, adapted after each measurement,
-the cell with the largest expected gain. This was chosen with each source device left out once (part left_out).
-accuracies predicted: by a Gaussian process that knows 900 cells; all other rows know them, so lose by latency only."""
+the cell with the largest expected gain. This was chosen with each source device held out once (part left_out).
+accuracies predicted: by a Gaussian process fitted to 900 cells; all other rows use true accuracies, so their regret is
+due to latencies alone."""
 
 
 def write_report(rows: list[dict], path: Path, example: Figure) -> list[Path]:
-    """The page and its figures (one of them an `example` of a search's path); parts that have not run yet are left out.
-    Which files were written."""
+    """Write the page and its figures, among them the `example` of a search's path, without parts that have not run yet;
+    returns the written files."""
     table = pd.DataFrame(rows)
     sections: list[Section] = [("Protocol", PROTOCOL)]
     figures = {"path": example}
     means = [row for row in rows if row.get("device") == "all"]
     sixty = [row for row in means if row["part"] == row["search"]]
     if sixty:
-        sections.append(("Sixty pairs on unseen devices", _named(sixty, [*TOLD, "gap"])))
+        sections.append(("Sixty pairs on unseen devices", _named(sixty, [*COLUMNS, "gap"])))
         figures["regret"] = regret_bars(sixty, NAMES, 0.3)
         sections.append(("Mean regret", figures["regret"]))
-    sections.append(("gold_6226, 11 ms, adapted predictor: what was measured, in its order", example))
-    for part, heading in (("left_out", "Source devices, each left out once"), ("energy", "Latency and energy budgets")):
+    sections.append(("gold_6226, 11 ms, adapted predictor: measurements in order", example))
+    for part, heading in (("left_out", "Source devices, each held out once"), ("energy", "Latency and energy budgets")):
         if chosen := [row for row in means if row["part"] == part]:
-            sections.append((heading, _named(chosen, TOLD)))
+            sections.append((heading, _named(chosen, COLUMNS)))
     if len(fifteen := table[table["part"] == "fifteen"]):
         columns = ["accuracy", "published", "optimum", "latency_ms", "met", "good", "measurements"]
         shown = fifteen.groupby(["search", "device", "budget"], sort=False)[columns].mean().reset_index()
         sections.append(("HELP's fifteen pairs, means over five seeds", shown))
     if chosen := [row for row in rows if row["part"] == "growth"]:
         figures["growth"] = growth(chosen, NAMES)
-        sections.append(("Cost as devices grow (hollow: run on fewer and multiplied)", figures["growth"]))
-        sections.append(("The same as a table", pd.DataFrame(chosen).drop(columns="part").dropna(axis=1, how="all")))
+        sections.append(("Cost over the number of devices (hollow: run on fewer and extrapolated)", figures["growth"]))
+        sections.append(
+            (
+                "Cost over the number of devices, as a table",
+                pd.DataFrame(chosen).drop(columns="part").dropna(axis=1, how="all"),
+            )
+        )
     if chosen := [row for row in rows if row["part"] == "live"]:
         sections.append(("Live on this machine", pd.DataFrame(chosen).drop(columns="part")))
     written = [path]
@@ -81,5 +87,5 @@ def _named(rows: list[dict], columns: list[str]) -> pd.DataFrame:
 
 
 def read_summary(folder: Path) -> list[dict]:
-    """The rows of a study that has run."""
+    """The rows of a study's summary.json."""
     return json.loads((folder / "summary.json").read_text())

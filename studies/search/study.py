@@ -1,8 +1,10 @@
-"""What searches under a budget must show: `python -m studies.search.study` writes runs/search/summary.json.
+"""The study of searches under a budget: `python -m studies.search.study` writes runs/search/summary.json.
+
+The searches and equations are of "Scaling up Deep Neural Network Optimization for Edge Inference" (Lu et al., 2020).
 
 True latencies are HELP's tables, true accuracies CIFAR-100's of NATS; both cover all 15,625 cells of NAS-Bench-201;
-only those with a path from input to output are searched. Quality is the table's own accuracy (but in the row
-`predicted`), so regret is what not knowing latencies costs. A decision that keeps no budget counts with its accuracy,
+only those with a path from input to output are searched. Quality is the true accuracy (except in the row
+`predicted`), so regret is due to unknown latencies alone. A decision that exceeds the budget counts with its accuracy
 and lowers `met`.
 """
 
@@ -46,16 +48,16 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ROWS = ("macs", "random", "evolution", "weighted", "budget", "refined", "adapted", "predicted")
-"""Of the table. weighted, budget: equations 6 and 5 on the source that ranks four samples most alike; refined: half of
-budget's measurements go where that proxy, corrected, promises most; adapted: equation 5 on a predictor that is adapted
-after each measurement; predicted: the same with accuracies of a Gaussian process; macs: equation 5 on
-multiply-accumulates."""
+"""Rows of the table. weighted, budget: equations 6 and 5 on the source whose ranking of four samples agrees best with
+the target's; refined: budget, with half of the measurements where that proxy, corrected, has the largest expected gain;
+adapted: equation 5 on a predictor that is adapted after each measurement; predicted: adapted, with accuracies of a
+Gaussian process; macs: equation 5 on multiply-accumulates."""
 
 
 def searched(
     row: str, device: str, budget: float, seed: int, sources: tuple[str, ...] = SOURCES
 ) -> tuple[Decision, str]:
-    """What a row of the table decides, and its proxy."""
+    """The decision of a row of the table, and its proxy."""
     rng = np.random.default_rng(seed)
     name, _, samples = row.partition("_")
     if name in ("adapted", "predicted"):
@@ -70,8 +72,8 @@ def searched(
     return best(problem(device, budget), rng), best.matched_
 
 
-def told(row: str, device: str, budget: float, seed: int, sources: tuple[str, ...] = SOURCES) -> dict:
-    """A row of the summary: one search."""
+def scored(row: str, device: str, budget: float, seed: int, sources: tuple[str, ...] = SOURCES) -> dict:
+    """The row of one search in the summary."""
     start = time.perf_counter()
     decision, proxy = searched(row, device, budget, seed, sources)
     seconds = time.perf_counter() - start
@@ -97,7 +99,7 @@ def told(row: str, device: str, budget: float, seed: int, sources: tuple[str, ..
 def fifteen() -> list[dict]:
     """HELP's fifteen published pairs: budget kept, and accuracy at least theirs or the optimum of our tables."""
     rows = [
-        {**told(row, device, budget, seed), "published": accuracy}
+        {**scored(row, device, budget, seed), "published": accuracy}
         for row in ("budget", "adapted")
         for device, published in PUBLISHED.items()
         for budget, accuracy in published.items()
@@ -109,12 +111,12 @@ def fifteen() -> list[dict]:
 
 
 def sixty(row: str) -> list[dict]:
-    """Ten budgets on six unseen devices, five seeds: every search, and means with 95 % intervals over seeds."""
-    ones = [told(row, device, budget, seed) for device, budget in pairs(TARGETS) for seed in range(SEEDS)]
-    mean = over_seeds(ones, row)
-    if row in ("weighted", "budget"):  # the target itself as proxy has no error, so what is left is the equation's gap
+    """Ten budgets on six unseen devices with five seeds: all searches, and means with 95 % intervals over seeds."""
+    searches = [scored(row, device, budget, seed) for device, budget in pairs(TARGETS) for seed in range(SEEDS)]
+    mean = over_seeds(searches, row)
+    if row in ("weighted", "budget"):  # a perfect proxy leaves the gap of the equation alone
         mean["gap"] = float(np.mean([gap(row, *pair) for pair in pairs(TARGETS)]))
-    return [*ones, mean]
+    return [*searches, mean]
 
 
 def gap(equation: str, device: str, budget: float) -> float:
@@ -125,15 +127,17 @@ def gap(equation: str, device: str, budget: float) -> float:
 
 
 def left_out() -> list[dict]:
-    """What was chosen by: each source device left out once, the other eight its sources; ten budgets, one seed."""
+    """Searches by which settings were chosen: each source device held out once, with the other eight as its sources,
+    ten budgets, one seed."""
     rows = []
     for row in ("budget", "refined", "adapted_2", "adapted_3", "adapted_5"):
-        ones = [
-            told(row, device, budget, 0, tuple(name for name in SOURCES if name != device))
+        searches = [
+            scored(row, device, budget, 0, tuple(name for name in SOURCES if name != device))
             for device, budget in pairs(SOURCES)
         ]
         names = ("regret", "met", "within_5", "measurements", "seconds")
-        rows += [*ones, {"search": row, "device": "all"} | {n: float(np.mean([one[n] for one in ones])) for n in names}]
+        means = {name: float(np.mean([search[name] for search in searches])) for name in names}
+        rows += [*searches, {"search": row, "device": "all"} | means]
     return rows
 
 
@@ -153,10 +157,10 @@ def check(parts: str = ",".join(PARTS), out: Path = Path("runs/search")) -> None
     """Run the study of searches under a budget.
 
     Args:
-        parts: which, separated by commas; rows of the others stay as they were. left_out: what was chosen by, on source
-            devices; fifteen: HELP's pairs; macs, random, evolution, weighted, budget, refined, adapted, predicted:
-            rows of the table over sixty pairs; energy: budgets of both; growth: cost as devices grow; live: on this
-            machine.
+        parts: names of parts, separated by commas; rows of the others are kept. left_out: source devices held out, by
+            which settings were chosen; fifteen: HELP's pairs; macs, random, evolution, weighted, budget, refined,
+            adapted, predicted: rows of the table over sixty pairs; energy: budgets of latency and energy; growth: cost
+            over the number of devices; live: on this machine.
         out: folder of summary.json.
     """
     run_parts(PARTS, parts, out)

@@ -1,4 +1,4 @@
-"""What the study of searches is made of: true latencies and accuracies, source and target devices, budgets, proxies."""
+"""Data of the study of searches: true latencies and accuracies, source and target devices, budgets, proxies."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SOURCES = (
     *("1080ti_1", "1080ti_32", "1080ti_256", "silver_4114", "silver_4210r"),
     *("samsung_a50", "pixel3", "essential_ph_1", "samsung_s7"),
 )
-"""HELP's source devices: the pool of proxies."""
+"""HELP's source devices, the pool of proxies."""
 TARGETS = ("titan_rtx_256", "gold_6226", "fpga", "pixel2", "raspi4", "eyeriss")
 """HELP's unseen devices."""
 PUBLISHED = {  # budget ms -> accuracy %, HELP's README, table 4
@@ -37,17 +37,18 @@ PUBLISHED = {  # budget ms -> accuracy %, HELP's README, table 4
     "fpga": {4: 70.2, 5: 71.8, 6: 73.5},
 }
 BUDGETS = np.linspace(0.05, 0.9, 10)
-"""Quantiles of the target's latencies that are its budgets: 10 on each of six devices."""
+"""Budgets of a target as quantiles of its latencies."""
 SAMPLES = 4
-"""Measurements on the target that choose the proxy; bisection has the rest of `SPENT`."""
+"""Number of measurements on the target that choose the proxy; bisection has the rest of `SPENT`."""
 SPENT = 10
+"""Largest number of true measurements of a search."""
 CELLS = 900
-"""That were measured on each source device where a predictor learns them."""
+"""Number of cells per source device on which predictors are fitted."""
 SEEDS = 5
 
 
 class Column:
-    """A column over the cells that are searched, as a cost."""
+    """Values of the searched cells as a cost."""
 
     def __init__(self, archs: Architectures, values: np.ndarray) -> None:
         self.archs, self.values = archs, values
@@ -59,7 +60,7 @@ class Column:
 
 
 class Tables(NamedTuple):
-    """Latencies of all cells, positions of connected ones, these, their accuracies, and both as costs."""
+    """HELP's measurements, positions of connected cells, these cells, their accuracies in %, and both as costs."""
 
     help: Measurements
     kept: np.ndarray
@@ -108,19 +109,20 @@ def macs() -> Column:
 
 @cache
 def proxied(row: str, sources: tuple[str, ...] = SOURCES) -> BestProxy:
-    """Bisection on the source that ranks four random cells most like the target, what was solved used again."""
+    """Bisection on the source whose ranking of four random cells agrees best with the target's; its optima are
+    reused."""
     pool = {name: {"latency_ms": tables().latency[name]} for name in sources}
     return BestProxy(SPENT, SAMPLES, pool, "weighted" if row == "weighted" else "budget", refine=row == "refined")
 
 
 @cache
 def bisection(name: str, equation: Literal["weighted", "budget"], measurements: int) -> Bisection:
-    """One a proxy, so that what was solved is used again."""
+    """A bisection per proxy, so that its optima are reused."""
     return Bisection(measurements, equation)
 
 
 @cache
-def learnt(seed: int, sources: tuple[str, ...] = SOURCES) -> Conditioned:
+def fitted(seed: int, sources: tuple[str, ...] = SOURCES) -> Conditioned:
     """Our predictor of new devices, fitted on `CELLS` cells of each source device."""
     kept = tables().kept
     rows = np.sort(np.random.default_rng(seed).permutation(kept)[:CELLS])
@@ -129,8 +131,8 @@ def learnt(seed: int, sources: tuple[str, ...] = SOURCES) -> Conditioned:
 
 @cache
 def predicted_accuracy(seed: int) -> Column:
-    """Of a Gaussian process (the paper's section 4.1) on paths, that knows `CELLS` cells' accuracies. On other cells'
-    accuracies paths lost fewer points than decisions and totals, alone or together."""
+    """Accuracies predicted by a Gaussian process (section 4.1 of the paper) on paths, fitted to `CELLS` cells. Paths
+    lost fewer points of accuracy on other cells than decisions and totals, alone or together."""
     archs = tables().archs
     rows = np.random.default_rng(seed).permutation(len(archs))[:CELLS]
     table = {"arch": range(CELLS), "device": -1, "metric": "accuracy_cifar100", "value": tables().accuracies[rows]}
@@ -141,20 +143,20 @@ def predicted_accuracy(seed: int) -> Column:
 
 
 def adapted(device: str, seed: int, sources: tuple[str, ...] = SOURCES, samples: int = 2) -> ExpectedGain:
-    """Equation 5 on that predictor, adapted after each measurement."""
-    model = learnt(seed, sources)
+    """Equation 5 on the `fitted` predictor, adapted after each measurement."""
+    model = fitted(seed, sources)
     fit = adapting(model, replace(tables().help.device(device), name="new"))
     return ExpectedGain(SPENT, samples, {"latency_ms": fit}, model.choose)
 
 
-def over_seeds(ones: list[dict], search: str) -> dict:
+def over_seeds(rows: list[dict], search: str) -> dict:
     """Means over seeds, with the half widths of their 95 % intervals."""
     from scipy.stats import t
 
     mean: dict = {"search": search, "device": "all"}
-    seeds = sorted({one["seed"] for one in ones})
+    seeds = sorted({row["seed"] for row in rows})
     for name in ("regret", "met", "within_5", "measurements", "seconds"):
-        means = [np.mean([one[name] for one in ones if one["seed"] == seed]) for seed in seeds]
+        means = [np.mean([row[name] for row in rows if row["seed"] == seed]) for seed in seeds]
         half = t.ppf(0.975, len(seeds) - 1) * np.std(means, ddof=1) / np.sqrt(len(seeds))
         mean |= {name: float(np.mean(means)), f"{name}_half": float(half)}
     return mean

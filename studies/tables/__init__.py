@@ -1,5 +1,5 @@
-"""What the bundled tables must show; only their first rows are measured again. A quarter of an hour on an idle
-machine."""
+"""Sizes, repeatability and consistency of the bundled tables, whose first rows are measured again. A quarter of an hour
+on an idle machine."""
 
 from pathlib import Path
 

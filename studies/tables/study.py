@@ -1,5 +1,5 @@
-"""What the bundled tables must show: `python -m studies.tables.study` writes runs/tables/summary.json, one row a
-finding. Only the part `again` measures, and it goes on where it stopped."""
+"""The study of the bundled tables: `python -m studies.tables.study` writes runs/tables/summary.json, one row per
+finding. Only the part `again` measures, and it continues where it was stopped."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ BUNDLED = ROOT / "datasets" / "bundled"
 ACCURACY = BUNDLED / "accuracy.parquet"
 PLANS = ROOT / "configs" / "campaigns"
 UNCERTAIN = ("init_ms",)
-"""Read once a row, so no median; it is shown and not judged."""
+"""Metrics with one reading per row, so without a median; they are shown and not judged."""
 
 
 def tables() -> list[Path]:
@@ -37,7 +37,7 @@ def tables() -> list[Path]:
 
 
 def counts(out: Path) -> list[dict]:
-    """How many architectures each table, each device and each metric has."""
+    """Number of architectures of each table, device and metric."""
     rows: list[dict] = []
     for path in tables():
         m = Measured(path).measurements()
@@ -49,7 +49,7 @@ def counts(out: Path) -> list[dict]:
 
 
 def describe(out: Path) -> list[dict]:
-    """`python -m datasets describe bundled`: exit status, and how many figures it drew."""
+    """`python -m datasets describe bundled`: exit status, and number of figures."""
     command = [sys.executable, "-m", "datasets", "describe", "bundled", "--out", str(out / "figures")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     write_text(out / "describe.txt", done.stdout)
@@ -69,7 +69,8 @@ def repeatabilities(out: Path) -> list[dict]:
 
 
 def ranks(out: Path) -> list[dict]:
-    """Spearman between NAS-Bench-101's small skeleton and the full one, a device, over the cells that both have."""
+    """Spearman's rank correlation of NAS-Bench-101's small skeleton with the full one, per device, over common
+    cells."""
     small, full = (read_table(BUNDLED / f"{name}.parquet")[0] for name in ("nasbench101_small", "nasbench101"))
     merged = small.merge(full, on=["key", "device", "metric"], suffixes=("_small", "_full"))
     columns = ["value_small", "value_full"]
@@ -80,8 +81,8 @@ def ranks(out: Path) -> list[dict]:
 
 
 def layers(out: Path) -> list[dict]:
-    """What each layer of the look-up table takes alone, in us, and how far the sums of layers are from the whole: over
-    the first 100 cells, the median ratio and the rank correlation."""
+    """Latency in us of each layer of the look-up table, and, over the first 100 cells, the median ratio and the rank
+    correlation of sums of layers to whole networks."""
     file = BUNDLED / "lookup" / "nasbench201.parquet"
     table, m = read_table(file)[0], Measured().measurements()
     table["layer"] = [label(of_key(key)) for key in table["key"]]
@@ -102,16 +103,16 @@ def layers(out: Path) -> list[dict]:
 
 
 def accuracies(out: Path) -> list[dict]:
-    """How accurate cells get, and how alike two seeds rank them."""
+    """Accuracies of cells, and the rank correlation of two seeds."""
     table, meta = read_table(ACCURACY)
-    agree = meta["seed_spearman"]
-    told = {"cells": len(table), "best": table["value"].nlargest(10).mean(), "worst": table["value"].min()}
-    return [{**told, "seed_spearman": agree["spearman"], "seed_cells": agree["cells"], "sd": table["sd"].median()}]
+    seeds = meta["seed_spearman"]
+    row = {"cells": len(table), "best": table["value"].nlargest(10).mean(), "worst": table["value"].min()}
+    return [{**row, "seed_spearman": seeds["spearman"], "seed_cells": seeds["cells"], "sd": table["sd"].median()}]
 
 
 def trained_again(out: Path, limit: int) -> dict:
-    """The first cells of the table of accuracies trained anew with seed 0, against what it says of that seed: they
-    agree if the median difference is at most what it states, the median standard deviation between seeds."""
+    """The first cells of the table of accuracies trained anew with seed 0, compared with the table's values of that
+    seed: they agree if the median difference is at most the median standard deviation between seeds."""
     file = out / "again" / ACCURACY.name
     command = [sys.executable, "-m", "measure", "accuracy", "--limit", limit, "--journal", file.with_suffix(".jsonl")]
     subprocess.run(list(map(str, command)), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
@@ -125,9 +126,9 @@ def trained_again(out: Path, limit: int) -> dict:
 
 
 def again(out: Path, limit: int, core: int | None) -> list[dict]:
-    """The first architectures of every table measured anew by the table's own command, against the table: a device and
-    metric agrees if the median difference is at most twice the coefficient of variation that the table states. Tables
-    of another processor than this one are not judged here: their `agrees` is NaN."""
+    """The first architectures of each table measured anew by the table's own command, compared with the table: a device
+    and metric agree if the median difference is at most twice the table's coefficient of variation. Tables of another
+    processor are not judged here: their `agrees` is NaN."""
     rows = [trained_again(out, limit)] if ACCURACY.is_file() else []
     for path in tables():
         if path == ACCURACY:
@@ -151,7 +152,7 @@ def again(out: Path, limit: int, core: int | None) -> list[dict]:
 
 
 def train(out: Path) -> list[dict]:
-    """How long `make train` takes where everything is installed."""
+    """Duration of `make train` where everything is installed."""
     start = time.monotonic()
     done = subprocess.run(["make", "train"], cwd=ROOT, stdout=subprocess.DEVNULL)
     return [{"status": done.returncode, "minutes": (time.monotonic() - start) / 60}]
@@ -166,10 +167,10 @@ def check(
     """Run the parts and write what they find.
 
     Args:
-        out: folder of journals and of summary.json; rows of parts that are not run stay as they are.
-        part: which, separated by commas.
-        limit: architectures of each table that are measured again.
-        core: that they are measured on.
+        out: folder of journals and of summary.json; rows of parts that are not run are kept.
+        part: names of parts, separated by commas.
+        limit: number of architectures of each table that are measured again.
+        core: processor core on which they are measured.
     """
     parts = {
         "counts": lambda: counts(out),

@@ -1,4 +1,4 @@
-"""Devices that a predictor never saw: each kind learns one or refuses in one sentence; `train.py` scores them."""
+"""New devices: each class of predictors learns one or refuses in one sentence; `train.py` scores them."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ from datasets.splits import HeldOutDevices, Split
 from encoders.cell import CellOneHot
 from encoders.flat import Totals
 from predictors.base import Adaptable, Predictor
-from predictors.commands.studies import Sampling, compare, transfer
+from predictors.commands.comparing import Sampling, compare, transfer
 from predictors.evaluation import evaluate
 from predictors.layers.roofline_trees import RooflineTrees
 from predictors.linear import Linear
@@ -106,9 +106,9 @@ def test_samples_bring_the_roofline_of_a_device_to_its_speed(fitted: dict[type, 
     assert report(truth, some.predict(slow.architectures, device))["mape"] < 0.25
     np.testing.assert_allclose(predictor.predict(toys.architectures, device), none.predict(toys.architectures, device))
     bare = Device("bare", "new", "server-cpu")
-    with pytest.raises(InputError, match="'bare' does not tell its peak_gflops and memory_gbs"):
+    with pytest.raises(InputError, match="'bare' has no published peak_gflops and memory_gbs"):
         predictor.adapt(None, bare)
-    with pytest.raises(InputError, match="not fitted on device 'bare'; .* any other that tells its peak_gflops"):
+    with pytest.raises(InputError, match="not fitted on device 'bare'; .* any other with published peak_gflops"):
         predictor.on(bare)
 
 
@@ -169,19 +169,19 @@ def test_trees_on_rooflines_are_scored_on_a_device_that_was_held_out(toys: Measu
 def test_samples_that_are_scored_are_never_learnt_from(toys: Measurements) -> None:
     """Other labels of the scored cells, the same predictions; and each sampler takes as many."""
     for sampler in ("own", "random"):
-        split, told = HeldOutDevices((NEW,), samples=15, sampler=sampler), []  # type: ignore[arg-type]
+        split, tables = HeldOutDevices((NEW,), samples=15, sampler=sampler), []  # type: ignore[arg-type]
         value = toys.table["value"].to_numpy().copy()
         for _ in range(2):
             m = Measurements(toys.architectures, toys.devices, toys.table.assign(value=value), "toys")
             parts = split(m, np.random.default_rng(0))
             _, predictions = evaluate(Conditioned().fit(parts.train), parts, {"seed": 0})
-            told.append(predictions[predictions["set"] == "test"])
-            scored = np.isin(toys.architectures.keys, told[0]["key"])
+            tables.append(predictions[predictions["set"] == "test"])
+            scored = np.isin(toys.architectures.keys, tables[0]["key"])
             hidden = (toys.table["device"] == 2) & scored[toys.table["arch"]]
             value[hidden] = np.random.default_rng(1).permutation(value[hidden])
-        assert len(told[0]) == len(told[1]) == 105
-        np.testing.assert_array_equal(told[0]["predicted"], told[1]["predicted"])
-        assert (told[0]["measured"].to_numpy() != told[1]["measured"].to_numpy()).any()
+        assert len(tables[0]) == len(tables[1]) == 105
+        np.testing.assert_array_equal(tables[0]["predicted"], tables[1]["predicted"])
+        assert (tables[0]["measured"].to_numpy() != tables[1]["measured"].to_numpy()).any()
 
 
 class Never(Linear):
@@ -209,7 +209,7 @@ class _Toys(Dataset):
     "predictor, split, sentence",
     [
         (Never(), HeldOutDevices((NEW,)), "Never answers only for devices that it is fitted on, not for toy_2"),
-        (Never(), HeldOutDevices((NEW,), samples=20), "take one that learns new devices"),
+        (Never(), HeldOutDevices((NEW,), samples=20), "choose one that learns new devices"),
         (NeverHelp(), HeldOutDevices((NEW,), samples=9), "from at least 10 measured architectures, not from 9"),
         (NeverHelp(), HeldOutDevices((NEW,), samples=120), "toy_2 has 120 architectures .* leave none to score"),
         (NeverHelp(), HeldOutDevices((NEW,), samples=-1), "samples = -1"),

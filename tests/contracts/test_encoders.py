@@ -188,7 +188,7 @@ def test_specs_say_what_is_known() -> None:
     encoder = DeviceSpecs(("cores", "clock_ghz", "batch"), ("gpu", "dsp"))
     np.testing.assert_allclose(encoder(TWO)[0], [3, 1, 0, 0, 0, 1, 1, 0])
     np.testing.assert_allclose(encoder(TWO)[1], [0, 0, 0, 0, np.log10(8), 1, 0, 1], rtol=1e-6)
-    with pytest.raises(InputError, match="'c' is of kind 'abacus'; this encoder knows gpu, dsp"):
+    with pytest.raises(InputError, match="'c' is of kind 'abacus'; this encoder has gpu, dsp"):
         encoder([Device("c", "f", "abacus")])
     with pytest.raises(InputError, match="'c' has cores = 0, which has no logarithm"):
         encoder([Device("c", "f", "gpu", features={"cores": 0})])

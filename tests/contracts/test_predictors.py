@@ -1,4 +1,4 @@
-"""Contract of `Predictor`, on every one that is there: overfit, save, load, export, refuse."""
+"""Contract of `Predictor`, for every implementation: overfit, save, load, export, refuse."""
 
 import math
 import pickle
@@ -48,7 +48,7 @@ PHYSICAL = Totals(("macs", "moved_bytes"))
 
 
 def examples(cls: type[Predictor]) -> list[Predictor]:
-    """What a class is tried with: its own examples; a sum of layers needs tables, which tests have to make up."""
+    """Examples of a class; those of a `LayerSum` get synthetic tables."""
     if cls is not LayerSum:
         return cls.examples()
     layers = Learnt(*(Linear(metric="exe_ms", encoder=PHYSICAL) for _ in LAYERS), tables=layer_tables())
@@ -61,7 +61,7 @@ def small(cls: type[Predictor], **changes: Any) -> Predictor:
 
 
 class Fitted(dict):
-    """Each class's first example, fitted when it is first wanted."""
+    """The first example of each class, fitted on first use."""
 
     def __init__(self, m: Measurements) -> None:
         self.m = m
@@ -78,7 +78,7 @@ def fitted(measurements: Measurements) -> dict[type, Predictor]:
 
 
 def _taught(cls: type, m: Measurements) -> Measurements:
-    """What a class is fitted on: a sum of layers needs few networks, and leaves out each of them in turn."""
+    """Training measurements of a class: a `LayerSum` gets few networks, since it leaves out each in turn."""
     return m.where(archs=np.arange(40)) if cls is LayerSum else m
 
 
@@ -98,7 +98,7 @@ def test_predictions_have_shape_unit_and_order(cls: type, fitted: dict, measurem
 
 @every_class
 def test_it_can_overfit_thirty_samples(cls: type, space: NasBench201) -> None:
-    """Whatever can tell thirty cells apart must be able to learn them by heart; a wrongly wired network cannot."""
+    """A predictor can overfit thirty cells, unless its features are equal on some; a wrongly wired network cannot."""
     m = made_up(space.sample(30, np.random.default_rng(1)), num_devices=1)
     predictor, truth = examples(cls)[-1], m.matrix("latency_ms")
     error = np.abs(predictor.fit(m).predict_all(m.architectures) / truth - 1)
@@ -136,19 +136,19 @@ def test_every_field_matters(cls: type, fitted: dict, measurements: Measurements
 
 
 def _answers(predictor: Predictor, m: Measurements) -> np.ndarray:
-    """Its predictions [A, D], and those [A, 1] that it makes once it is adapted to a few measurements."""
-    told = predictor.predict_all(m.architectures)
+    """Predictions [A, D], and those [A, 1] after adapting to a few measurements."""
+    predicted = predictor.predict_all(m.architectures)
     if not isinstance(predictor, Adaptable):
-        return told
+        return predicted
     return np.concatenate(
-        [told, predictor.adapt(m.where(devices=[m.devices[1].name])).predict_all(m.architectures)], axis=1
+        [predicted, predictor.adapt(m.where(devices=[m.devices[1].name])).predict_all(m.architectures)], axis=1
     )
 
 
 def other_values(cls: type[Predictor], name: str) -> list[Any]:
     """Other values of a field: what its type and its limits suggest, then those of the class's own examples."""
     value, kinds = getattr(small(cls), name), get_args(get_type_hints(cls)[name])
-    given = [other for one in examples(cls) if (other := getattr(one, name)) != value]
+    others = [other for one in examples(cls) if (other := getattr(one, name)) != value]
     found: list[Any] = []
     if isinstance(value, Scale):
         found = [Scale("linear" if value.kind == "log" else "log")]
@@ -157,7 +157,7 @@ def other_values(cls: type[Predictor], name: str) -> list[Any]:
     elif isinstance(value, VectorEncoder):
         found = [FlatVector()]
     elif isinstance(value, Predictor):
-        found = given[:1] or [small(XGBoost)]
+        found = others[:1] or [small(XGBoost)]
     elif isinstance(value, bool):
         found = [not value]
     elif isinstance(value, int):
@@ -166,7 +166,7 @@ def other_values(cls: type[Predictor], name: str) -> list[Any]:
         found = [0.02 if name == "tolerance" else 0.5 if LIMITS.get(name, (0, 9))[1] <= 1 else value * 10 or 0.1]
     elif isinstance(value, str):
         found = [kind for kind in kinds if kind != value][:1]
-    return found + given
+    return found + others
 
 
 @every_class
@@ -206,7 +206,7 @@ def test_a_tolerance_moves_predictions_where_most_labels_are_within_it(measureme
     plain, moved = small(XGBoost).fit(m, m), small(XGBoost, tolerance=0.1).fit(m, m)
     factors = moved.predict_all(archs) / plain.predict_all(archs)
     assert within(moved) > within(plain) + 0.01
-    assert np.ptp(factors, axis=0).max() < 1e-6 and (factors[0] > 1).all(), "one factor a device"
+    assert np.ptp(factors, axis=0).max() < 1e-6 and (factors[0] > 1).all(), "one factor per device"
     linear = small(Linear, tolerance=0.1).fit(m, m).predict_all(archs) / small(Linear).fit(m, m).predict_all(archs)
     assert np.ptp(linear, axis=0).max() < 1e-6 and np.abs(linear[0] - 1).max() <= 0.11
     for tolerance, val in ((0.1, None), (-0.1, m), (1.0, m)):
@@ -239,8 +239,8 @@ def test_a_blend_is_convex_and_leans_on_who_is_right(fitted: dict, measurements:
     y = np.random.default_rng(0).uniform(1, 2, 50)
     np.testing.assert_allclose(convex_weights(np.stack([y, y * 0 + 1.5], axis=1), y), [1, 0], atol=1e-3)
     np.testing.assert_allclose(convex_weights(np.stack([y + 1, y - 3], axis=1), y), [0.75, 0.25], atol=1e-3)
-    alike = small(Blend).fit(measurements)
-    np.testing.assert_allclose(alike.weights_, 0.5, err_msg="without a validation set all weigh alike")
+    equal = small(Blend).fit(measurements)
+    np.testing.assert_allclose(equal.weights_, 0.5, err_msg="without a validation set weights must be equal")
     with pytest.raises(InputError, match="must predict latency_ms"):
         Blend(members=[Linear(metric="energy_mj")])
 
@@ -278,7 +278,7 @@ for line in sys.stdin:
 
 @pytest.fixture(scope="module")
 def elsewhere(space: NasBench201) -> Iterator[Callable[[Path], tuple[np.ndarray, bool]]]:
-    """What a file answers in a process that fitted nothing (one each of .pt and .onnx), and whether torch is there."""
+    """Predictions of a .pt and an .onnx file in a fresh process, and whether torch was imported there."""
     with ExitStack() as stack:
 
         @cache

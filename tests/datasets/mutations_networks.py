@@ -100,6 +100,24 @@ def _change(tree: Any, rng: random.Random) -> None:
         return
 
 
+def change_anywhere(tree: Any, rng: random.Random) -> None:
+    """One place of a tree, all as likely as each other."""
+    places: list[tuple[Any, Any]] = []
+
+    def collect(part: Any) -> None:
+        for key in part if isinstance(part, dict) else range(len(part)):
+            places.append((part, key))
+            if isinstance(part[key], dict | list):
+                collect(part[key])
+
+    collect(tree)
+    part, key = rng.choice(places)
+    if rng.random() < 0.3:
+        del part[key]
+    else:
+        part[key] = rng.choice(INTEGERS if isinstance(part[key], int) else VALUES)
+
+
 def _insert(model: onnx.ModelProto, rng: random.Random) -> None:
     """A node of any kind, whose output one node behind it reads."""
     graph = model.graph

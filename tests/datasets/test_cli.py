@@ -15,8 +15,8 @@ from measure.commands.flags import Runs, Subjects
 from measure.commands.networks import blackbox
 from measure.commands.tables import table
 from predictors.commands.answers import export, predict, score
+from predictors.commands.comparing import transfer
 from predictors.commands.learning import adapt, choose, layerwise
-from predictors.commands.studies import transfer
 from search.__main__ import bisect, exhaustive
 from search.netadapt.__main__ import netadapt
 from search.netadapt.grids import layers

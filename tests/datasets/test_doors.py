@@ -426,7 +426,7 @@ def test_a_torch_module_is_a_network_on_the_command_line(
     capsys.readouterr()
     predict(pricer, device="fast_1", network=f"{modules}:small", out=tmp_path / "x.png")
     told = LINE.match(capsys.readouterr().out)
-    assert told and told[1].startswith("small.onnx:") and told[3] == "2"
+    assert told and told[1].startswith("small:") and told[3] == "2"
 
 
 def test_a_batch_counts_for_networks_of_spaces_too(pricer: Path, capsys: pytest.CaptureFixture[str]) -> None:

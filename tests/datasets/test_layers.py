@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from datasets.blocks.layers import Layer
+from datasets.blocks.layers import LayerSpace
 from datasets.records import Architectures, InputError
 from datasets.spaces import parse_space
 from datasets.spaces.convolution import Convolution
@@ -27,7 +27,7 @@ def test_the_ranges_are_the_paper_s() -> None:
 
 
 @every_layer
-def test_samples_keep_the_limits_reach_the_ends_and_only_grow(kind: type[Layer]) -> None:
+def test_samples_keep_the_limits_reach_the_ends_and_only_grow(kind: type[LayerSpace]) -> None:
     space = kind(megabytes=64, megamacs=500)
     archs = space.sample(3000, np.random.default_rng(0))
     assert archs[:200] == space.sample(200, np.random.default_rng(0))
@@ -42,7 +42,7 @@ def test_samples_keep_the_limits_reach_the_ends_and_only_grow(kind: type[Layer])
 
 @every_layer
 @pytest.mark.parametrize("backend", [OnnxRuntime(), Eager()], ids=lambda backend: backend.runtime)
-def test_runtimes_compute_every_layer_with_its_own_batch(kind: type[Layer], backend: Backend) -> None:
+def test_runtimes_compute_every_layer_with_its_own_batch(kind: type[LayerSpace], backend: Backend) -> None:
     space = kind(megabytes=2, megamacs=5)
     archs = space.sample(12, np.random.default_rng(1))
     for arch, batch in zip(archs, space.table(archs)["batch_size"], strict=True):

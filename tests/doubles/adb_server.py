@@ -30,9 +30,9 @@ class AdbServer:
 
     Attributes:
         states: of the devices, by serial.
-        shell_v2: whether the phone tells exit statuses, as Android 7 and later do.
+        shell_v2: whether the phone reports exit statuses, as Android 7 and later do.
         dies_at: part of a shell command in the middle of which the phone goes away (empty: never).
-        commands: what the phone was told to execute.
+        commands: the commands that the phone received.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -148,8 +148,10 @@ class AdbServer:
         if verb in (b"STAT", b"SEND", b"RECV"):
             path = self.root / Path(name.rpartition(",")[0] if verb == b"SEND" else name).relative_to(TMP)
         if verb == b"STAT":
-            told = path.stat() if path.exists() else None
-            _tell(stream, b"STAT" + struct.pack("<III", *((told.st_mode, told.st_size, 1) if told else (0, 0, 0))))
+            status = path.stat() if path.exists() else None
+            _tell(
+                stream, b"STAT" + struct.pack("<III", *((status.st_mode, status.st_size, 1) if status else (0, 0, 0)))
+            )
         elif verb == b"SEND":
             with path.open("wb") as file:
                 while (chunk := struct.unpack("<4sI", stream.read(8)))[0] == b"DATA":

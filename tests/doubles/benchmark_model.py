@@ -1,7 +1,7 @@
 """A stand-in for LiteRT's benchmark_model that tests push to their made-up phone: same flags, same report.
 
 It runs the file with ai_edge_litert on this host. The CPU time of the fastest of ten runs counts as one, so that what
-else the host does matters little. `script.json` beside it may tell it to fail:
+else the host does matters little. `script.json` beside it may make it fail:
 
 - partial: so many of ten operators are left to the CPU (10: all of them);
 - crash: the name of a signal; error: text and exit status 1; truncate: so many characters of the report are cut off;
@@ -86,7 +86,7 @@ def main(program: str, *arguments: str) -> None:
 
 
 def delegated(name: str, left: int) -> list[str]:
-    """What benchmark_model says of a delegate that leaves so many of ten operators to the CPU."""
+    """The output of benchmark_model about a delegate that leaves some of ten operators to the CPU."""
     replaced = f"Replacing {10 - left} out of 10 node(s) with delegate (TfLiteDelegate) node, yielding 1 partitions."
     applied = f"Explicitly applied {name} delegate, and the model graph will be"
     if left == 0:

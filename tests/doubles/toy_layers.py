@@ -9,14 +9,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from datasets.blocks.layers import Layer
+from datasets.blocks.layers import LayerSpace
 from datasets.records import Architectures, Device, Measurements
 from datasets.spaces.convolution import Convolution
 from datasets.spaces.dense import Dense
 from datasets.spaces.pooling import Pooling
 from measure.table import write_table
 
-SPACES: dict[str, Layer] = {"convolution": Convolution(128, 400), "pooling": Pooling(128, 50), "dense": Dense(128, 400)}
+SPACES: dict[str, LayerSpace] = {
+    "convolution": Convolution(128, 400),
+    "pooling": Pooling(128, 50),
+    "dense": Dense(128, 400),
+}
 DEVICES = (Device("fast_1", "toy", "server-cpu"), Device("slow_1", "toy", "server-cpu"))
 
 

@@ -17,15 +17,15 @@ from datasets.measured import Measured
 from datasets.records import InputError
 from datasets.spaces.nasbench201 import NasBench201
 from measure.accuracy.digits import CLASSES, Digits
-from measure.accuracy.training import Training
+from measure.accuracy.training import DigitsTraining
 from measure.accuracy.trials import METRIC, accuracy, run_accuracies
 from measure.campaign import Journal, distinct_sample, pending, read_journal
 from measure.table import repeatability, seed_spearman, to_accuracies, to_table, write_table
 from tests.conftest import ROOT, run
-from tests.contracts.test_backends import row as latency_row
+from tests.doubles.journal_rows import latency_row
 
 SMALL = Digits(train=1000, test=500, distractors=1, clutter=0, turn=0.0, noise=0.0)
-QUICK = Training(SMALL, "nasbench201(channels=8,cells=1,image=16)", epochs=6, batch=25)
+QUICK = DigitsTraining(SMALL, "nasbench201(channels=8,cells=1,image=16)", epochs=6, batch=25)
 CELL = "|nor_conv_3x3~0|+|skip_connect~0|nor_conv_1x1~1|+|skip_connect~0|none~1|avg_pool_3x3~2|"
 FLAGS = ("--training.skeleton", "nasbench201(channels=4,cells=1,image=8)", "--training.epochs", "1",
          "--training.task.train", "250", "--training.task.test", "100")  # fmt: skip
@@ -36,7 +36,7 @@ FLAGS = ("--training.skeleton", "nasbench201(channels=4,cells=1,image=8)", "--tr
 
 def test_the_same_numbers_give_the_same_bytes() -> None:
     """Also tomorrow: what the bundled accuracies were measured on is pinned."""
-    first, again = Digits(train=60, test=30).draw(), Digits(train=60, test=30).draw()
+    first, again = Digits(train=60, test=30).labelled_images(), Digits(train=60, test=30).labelled_images()
     assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
     assert first.train_images.shape == (60, 3, 32, 32) and first.test_images.dtype == np.uint8
     assert hashlib.sha256(b"".join(part.tobytes() for part in first)).hexdigest()[:16] == "92e004eb54f6035f"
@@ -45,7 +45,7 @@ def test_the_same_numbers_give_the_same_bytes() -> None:
 @pytest.mark.parametrize("name", [field.name for field in fields(Digits)])
 def test_every_number_of_the_task_matters(name: str) -> None:
     task = Digits(train=20, test=20)
-    first, other = task.draw(), replace(task, **{name: getattr(task, name) + 1}).draw()
+    first, other = task.labelled_images(), replace(task, **{name: getattr(task, name) + 1}).labelled_images()
     assert not all(np.array_equal(a, b) for a, b in zip(first, other, strict=True))
 
 
@@ -55,14 +55,14 @@ def test_training_and_test_images_come_from_different_digits_and_classes_are_bal
         image.tobytes() for image in test
     )
     assert set(train_classes) == set(test_classes) == set(range(CLASSES))
-    task = Digits(train=105, test=50).draw()
+    task = Digits(train=105, test=50).labelled_images()
     assert np.ptp(np.bincount(task.train_labels, minlength=CLASSES)) == 1
     assert set(np.bincount(task.test_labels, minlength=CLASSES)) == {5}
 
 
 def test_the_largest_digit_is_the_label() -> None:
-    """Without anything else in the image, turned or noisy, it is near enough to the mean of its class to be told."""
-    task = Digits(train=500, test=200, distractors=0, clutter=0, turn=0.0, noise=0.0).draw()
+    """Without anything else in the image, turned or noisy, it is recognised by the nearest mean of a class."""
+    task = Digits(train=500, test=200, distractors=0, clutter=0, turn=0.0, noise=0.0).labelled_images()
 
     def shape(images: np.ndarray) -> np.ndarray:
         grey = images.mean(1, dtype=float).reshape(len(images), -1)
@@ -78,8 +78,8 @@ def test_the_largest_digit_is_the_label() -> None:
 
 
 def test_training_learns_and_is_its_seeds() -> None:
-    assert accuracy(QUICK, CELL, SMALL.draw()) > 30  # chance is 10
-    brief, task = replace(QUICK, epochs=1), replace(SMALL, train=200).draw()
+    assert accuracy(QUICK, CELL, SMALL.labelled_images()) > 30  # chance is 10
+    brief, task = replace(QUICK, epochs=1), replace(SMALL, train=200).labelled_images()
     assert accuracy(brief, CELL, task, seed=1) == accuracy(brief, CELL, task, seed=1)
     assert accuracy(brief, CELL, task, seed=1) != accuracy(brief, CELL, task, seed=2)
 
@@ -87,11 +87,11 @@ def test_training_learns_and_is_its_seeds() -> None:
 def test_a_network_sees_every_pixel_and_a_constant_guesses() -> None:
     network, fold = QUICK.network(CELL)
     assert fold == 2 and network.ops[0].attrs["shape"] == (12, 16, 16)
-    assert Training(skeleton="nasbench201(image=32)").network(CELL)[1] == 1
+    assert DigitsTraining(skeleton="nasbench201(image=32)").network(CELL)[1] == 1
     other = replace(QUICK, skeleton="nasbench101(channels=8,cells=1,image=8)")
     assert other.network("conv3x3:0.1")[0].ops[0].attrs["shape"] == (48, 8, 8)
     nothing = "|none~0|+|none~0|none~1|+|none~0|none~1|none~2|"
-    assert accuracy(replace(QUICK, epochs=1), nothing, replace(SMALL, train=50).draw()) == pytest.approx(10)
+    assert accuracy(replace(QUICK, epochs=1), nothing, replace(SMALL, train=50).labelled_images()) == pytest.approx(10)
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_what_cannot_be_trained_is_a_sentence(wrong: dict, sentence: str) -> Non
 
 def test_a_task_that_cannot_be_drawn_is_a_sentence() -> None:
     for wrong in ({"train": 0}, {"clutter": -1}, {"noise": -0.1}):
-        with pytest.raises(InputError, match="cannot be drawn: ask for one training and one test image or more"):
+        with pytest.raises(InputError, match="cannot be drawn: give one training and one test image or more"):
             Digits(**wrong)
 
 

@@ -93,9 +93,11 @@ def test_reports_of_both_ages_are_read(text: str) -> None:
 def test_any_times_come_back_to_six_digits(times: list[int], old: bool) -> None:
     """Where all runs take the same time TensorFlow prints one number instead of six."""
     mean = f"{np.mean(times):.6g}"
-    told = f"first={times[0]} curr={times[-1]} min={min(times)} max={max(times)} avg={mean} std={int(np.std(times))}"
-    told = told if len(set(times)) > 1 else f"curr={times[0]}" + " (all same)" * (len(times) > 1)
-    text = re.sub(r"count=50 .*?(?= p5|\n)", f"count={len(times)} {told}", OLD if old else REPORT)
+    statistics = (
+        f"first={times[0]} curr={times[-1]} min={min(times)} max={max(times)} avg={mean} std={int(np.std(times))}"
+    )
+    statistics = statistics if len(set(times)) > 1 else f"curr={times[0]}" + " (all same)" * (len(times) > 1)
+    text = re.sub(r"count=50 .*?(?= p5|\n)", f"count={len(times)} {statistics}", OLD if old else REPORT)
     report = parse(re.sub(r"Inference \(avg\): .*", f"Inference (avg): {mean}", text))
     assert report.runs == len(times) and report.mean_ms == pytest.approx(np.mean(times) / 1000, rel=1e-5)
     assert (report.min_ms, report.max_ms) == (min(times) / 1000, max(times) / 1000)
@@ -218,7 +220,7 @@ def test_without_benchmark_model_where_to_get_it(phone: AdbServer) -> None:
 @needs_adb
 @pytest.mark.parametrize("shell_v2", [True, False])
 def test_commands_and_files_on_phones_of_both_ages(shell_v2: bool, phone: AdbServer) -> None:
-    """Before Android 7, adb told no exit status and lines ended as on a terminal."""
+    """Before Android 7, adb reported no exit status and lines ended as on a terminal."""
     phone.shell_v2 = shell_v2
     assert adb.shell("echo one; echo two >&2; exit 3") == adb.Ran("one\ntwo\n", 3)
     content = os.urandom(200_000)
@@ -309,7 +311,7 @@ def test_what_is_not_delegated_whole_says_how_much_and_why(phone: AdbServer) -> 
         AndroidGPU(timing=QUICK).session(grouped)
     with pytest.raises(RuntimeError, match=r"^NNAPI executes 7 of its 10 .*; nnapi30 refuses operator 0, CONV_2D: "):
         AndroidNNAPI(timing=QUICK).session(grouped)
-    assert isinstance(AndroidCPU(timing=QUICK).session(grouped), AndroidSession)  # no delegate is asked for
+    assert isinstance(AndroidCPU(timing=QUICK).session(grouped), AndroidSession)  # no delegate is requested
 
 
 @needs_adb
@@ -345,4 +347,4 @@ def test_a_campaign_on_a_phone_becomes_a_table(phone: AdbServer, tmp_path: Path)
     assert len(values) == 8 and set(values["metric"]) == {"latency_ms", "init_ms"} and (values["value"] > 0).all()
     assert phone.left() == []
     done = run(*command, "--phases", "true")
-    assert done.returncode == 2 and "Backend android_cpu runs on another device, which tells no phases" in done.stderr
+    assert done.returncode == 2 and "Backend android_cpu runs on another device, which reports no phases" in done.stderr

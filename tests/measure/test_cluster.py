@@ -59,7 +59,7 @@ class Noted(OnnxRuntime):
 @dataclass
 class Absent(OnnxRuntime):
     def lacks(self) -> str:
-        return f"process {os.getpid()} says so"
+        return f"process {os.getpid()} is unsuitable"
 
 
 def notes(path: Path) -> list[dict]:
@@ -67,7 +67,7 @@ def notes(path: Path) -> list[dict]:
 
 
 def start(*command: str) -> subprocess.Popen:
-    """A process that tells, on stderr or stdout, when it is ready."""
+    """A process that reports, on stderr or stdout, when it is ready."""
     # A shell's background jobs ignore SIGINT and hand that on; a person's terminal does not.
     heed = {"preexec_fn": lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}
     return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **heed)
@@ -154,9 +154,9 @@ def test_hosts_measure_at_once_and_a_slot_one_row_at_a_time(scheduler: str, work
     for thread in threads:
         thread.join()
     assert all(every_cell_once(path, 4) for path in paths)
-    told = [note for path in paths for note in notes(Path(f"{path}.notes")) if note["to"]]
-    spans = {host: sorted((n["from"], n["to"]) for n in told if n["host"] == host) for host in "ab"}
-    assert {(n["host"], n["worker"]) for n in told} == {(host, workers[host].pid) for host in "ab"}
+    finished = [note for path in paths for note in notes(Path(f"{path}.notes")) if note["to"]]
+    spans = {host: sorted((n["from"], n["to"]) for n in finished if n["host"] == host) for host in "ab"}
+    assert {(n["host"], n["worker"]) for n in finished} == {(host, workers[host].pid) for host in "ab"}
     for ours in spans.values():
         assert len(ours) == 8 and all(stop <= begin for (_, stop), (begin, _) in pairwise(ours))
     assert any(begin < done and since < stop for since, done in spans["a"] for begin, stop in spans["b"])
@@ -164,8 +164,8 @@ def test_hosts_measure_at_once_and_a_slot_one_row_at_a_time(scheduler: str, work
 
 def busy(path: Path, host: str) -> dict | None:
     """The second row or a later one of a host that is being measured now."""
-    told = [note for note in notes(Path(f"{path}.notes")) if note["host"] == host]
-    return told[-1] if len(told) > 2 and told[-1]["to"] is None else None
+    finished = [note for note in notes(Path(f"{path}.notes")) if note["host"] == host]
+    return finished[-1] if len(finished) > 2 and finished[-1]["to"] is None else None
 
 
 def test_a_worker_that_dies_loses_no_row_and_doubles_none(scheduler: str, workers: dict, tmp_path: Path) -> None:
@@ -188,8 +188,8 @@ def test_a_worker_that_is_interrupted_leaves_its_row_to_the_next(scheduler: str,
         rows = aside.submit(list, campaign(cluster, path, 3, "d", seconds=1))
         assert within(100, lambda: busy(path, "d"))
         worker.send_signal(signal.SIGINT)
-        told, _ = worker.communicate(timeout=120)
-        assert worker.returncode == 130 and told.startswith("error: Interrupted") and told.count("\n") == 1
+        output, _ = worker.communicate(timeout=120)
+        assert worker.returncode == 130 and output.startswith("error: Interrupted") and output.count("\n") == 1
         assert resource("d") not in cluster.slots()
         worker = join(scheduler, "d")
         assert len(rows.result(timeout=200)) == 3 and every_cell_once(path, 3, "d")
@@ -228,8 +228,8 @@ def test_what_leaves_stops_measuring_and_goes_on_where_it_was(scheduler: str, wo
         archs = distinct_sample(TINY, 1, 0)
         slow = [Noted(host="b", timing=QUICK, notes=str(tmp_path / "slow"), seconds=100)]
         journal = Journal(tmp_path / "slow.jsonl")
-        asked = cluster.ask("b", Slot.measure, slow[0], archs[0], partial(whole, TINY))
-        assert within(100, lambda: notes(tmp_path / "slow")) and not asked.done() and not journal.rows
+        future = cluster.submit("b", Slot.measure, slow[0], archs[0], partial(whole, TINY))
+        assert within(100, lambda: notes(tmp_path / "slow")) and not future.done() and not journal.rows
     pid = notes(tmp_path / "slow")[0]["pid"]
     assert within(20, lambda: not alive(pid)) and alive(workers["b"].pid)
     with Cluster(scheduler) as cluster:
@@ -258,16 +258,16 @@ def test_everybody_tells_that_the_scheduler_has_gone(tmp_path: Path) -> None:
         rows = campaign(cluster, tmp_path / "journal.jsonl", 3, "a")
         next(rows)
         end(doomed)
-        with pytest.raises(InputError, match=f"The scheduler at {address} has gone; start it and the workers"):
+        with pytest.raises(InputError, match=f"The scheduler at {address} has ended; start it and the workers"):
             list(rows)
-    told, _ = worker.communicate(timeout=120)
-    assert told == f"error: The scheduler at {address} has ended; start it and this worker again.\n"
+    output, _ = worker.communicate(timeout=120)
+    assert output == f"error: The scheduler at {address} has ended; start it and this worker again.\n"
     assert worker.returncode == 2 and len(names(tmp_path / "journal.jsonl")) < 3
 
 
 def test_a_runtime_is_asked_for_where_it_would_run(scheduler: str, workers: dict) -> None:
-    said = f"On host a: Backend ort is not available here, because process {workers['a'].pid} says so."
-    with Cluster(scheduler) as cluster, pytest.raises(InputError, match=said):
+    sentence = f"On host a: Backend ort is not available here, because process {workers['a'].pid} is unsuitable."
+    with Cluster(scheduler) as cluster, pytest.raises(InputError, match=sentence):
         cluster.check([OnnxRuntime(host="b"), Absent(host="a")])
 
 
@@ -283,7 +283,7 @@ def test_sentences(scheduler: str, workers: dict, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="joined tcp://x .there is none."):
         check_offers({}, ["a"], "tcp://x")
     for nobody in ("tcp://127.0.0.1:1", "nonsense", "127.0.0.1:port"):
-        with pytest.raises(InputError, match=f"Nobody schedules at {nobody}; start `dask scheduler`"):
+        with pytest.raises(InputError, match=f"There is no scheduler at {nobody}; start `dask scheduler`"):
             reach(nobody)
     with pytest.raises(InputError, match="'a b' cannot be a name"):
         serve(scheduler, Slot(), "a b")

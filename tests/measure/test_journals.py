@@ -292,7 +292,7 @@ def test_architectures_in_utf_16_are_read_and_an_empty_file_is_refused(tmp_path:
     path.write_text("\n".join(keys), encoding="utf-16")
     assert of_space(str(TINY), 1, path, 0, False)[0].keys == keys
     path.write_text("")
-    with pytest.raises(InputError, match="archs.txt is empty; it should hold one architecture a line"):
+    with pytest.raises(InputError, match="archs.txt is empty; it should hold one architecture per line"):
         of_space(str(TINY), 1, path, 0, False)
 
 

@@ -66,9 +66,9 @@ def test_a_runtime_that_is_absent_is_left_out_of_a_plan_and_told_once(
     monkeypatch.setattr(OnnxRuntime, "lacks", lambda self: "there is no such chip")
     with pytest.raises(InputError):  # an empty journal is no table
         campaign(plan, tmp_path / "cells.parquet", journal)
-    told = capsys.readouterr().err
+    printed = capsys.readouterr().err
     why = "is left out: Backend ort is not available here, because there is no such chip."
-    assert told.splitlines() == [f"{machine_name()}_ort_fp32_{batch} {why}" for batch in (1, 2)]
+    assert printed.splitlines() == [f"{machine_name()}_ort_fp32_{batch} {why}" for batch in (1, 2)]
     assert journal.read_text() == ""
 
 

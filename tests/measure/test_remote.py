@@ -40,7 +40,7 @@ from measure.meters import choose_meter
 from measure.remote.machine import Remote
 from measure.remote.messages import read_message, write_message
 from measure.remote.runner import Sent, _take
-from measure.remote.ssh import destination, how, packed, why_not
+from measure.remote.ssh import destination, explain_end, explain_no_start, packed
 from measure.timing import Timing
 from tests.conftest import run
 
@@ -186,7 +186,7 @@ def test_what_is_built_there_is_the_same_network_and_a_file_is_measured_itself(t
         other.mkdir()
         weights = make_weights(network, seed=5)
         package = bench._package(ORT, Model(network, weights), other)
-    built = Sent(other, **json.loads(json.dumps(package.told))).built(ORT, tmp_path)
+    built = Sent(other, **json.loads(json.dumps(package.description))).built(ORT, tmp_path)
     session = ORT.loaded(lambda folder: built).session  # checked against what seed 5 gives
     assert np.linalg.norm(session.fetch() - ORT.session(network).fetch()) > 0.01
     with there.remote(build="there") as bench, pytest.raises(InputError, match="ort is not available on 127.* onnx is"):
@@ -336,7 +336,7 @@ def test_why_nothing_can_be_measured_there_is_one_sentence(there: There, monkeyp
         with pytest.raises(InputError, match="Backend openvino is not available on 127.* openvino is not installed"):
             bench.check([OpenVino()])
         with pytest.raises(
-            InputError, match="Say --remote.build there: backend tensorrt cannot be built here, because "
+            InputError, match="Give --remote.build there: backend tensorrt cannot be built here, because "
         ):
             bench.check([TensorRt()])
     monkeypatch.setattr(measure.remote.ssh, "OLDEST", (99, 1))
@@ -346,14 +346,14 @@ def test_why_nothing_can_be_measured_there_is_one_sentence(there: There, monkeyp
 
 def test_ways_that_ssh_ends() -> None:
     changed = "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed."
-    assert "another host key than before" in why_not("pi", "python3", 1, 255, changed)
-    assert why_not("pi", "python3", 1, 255, "ssh: Could not resolve hostname pi") == (
+    assert "another host key than before" in explain_no_start("pi", "python3", 1, 255, changed)
+    assert explain_no_start("pi", "python3", 1, 255, "ssh: Could not resolve hostname pi") == (
         "pi cannot be reached: ssh: Could not resolve hostname pi."
     )
-    assert "has not started a runner within 9 s" in why_not("pi", "python3", 9, None, "")
-    assert why_not("pi", "python3", 1, 1, "") == "No runner starts on pi: ssh ended with status 1."
-    assert how("pi", 1, 137, "Killed") == "pi: the runner ended with status 137: Killed."
-    assert how("pi", 1, 255, "") == "pi: the connection broke."
+    assert "has not started a runner within 9 s" in explain_no_start("pi", "python3", 9, None, "")
+    assert explain_no_start("pi", "python3", 1, 1, "") == "No runner starts on pi: ssh ended with status 1."
+    assert explain_end("pi", 1, 137, "Killed") == "pi: the runner ended with status 137: Killed."
+    assert explain_end("pi", 1, 255, "") == "pi: the connection broke."
 
 
 def test_addresses() -> None:
@@ -419,9 +419,9 @@ def test_commands(there: There, tmp_path: Path) -> None:
     found = {finding["what"]: finding["found"] for finding in json.loads(done.stdout)["runtimes"]}
     assert found["eager"] == "not available here, because the package torch is not installed."
     done = run(*command[:7], env=env)
-    assert done.returncode == 2 and "needs a name of its own in tables; say --host" in done.stderr
+    assert done.returncode == 2 and "needs a name of its own in tables; give it with --host" in done.stderr
     done = run("-m", "measure", "run", "--remote.build", "there")
-    assert done.returncode == 2 and "asks for another machine; name it with --ssh" in done.stderr
+    assert done.returncode == 2 and "needs another machine; name it with --ssh" in done.stderr
 
 
 def test_a_message_that_claims_too_much_or_leaves_its_folder_is_none(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What runtimes tell beyond a latency: phases, timelines of kernels, why they cannot run here, builds that crash."""
+"""Results of runtimes beyond a latency: phases, timelines of kernels, why they cannot run here, builds that crash."""
 
 import os
 import signal
@@ -15,15 +15,24 @@ import pytest
 from datasets.networks.model import Model
 from datasets.records import InputError
 from datasets.spaces.nasbench201 import NasBench201
-from measure.apart import BuildFailed, build_apart
 from measure.backends import backend_classes, parse_backend
 from measure.backends.eager import Eager, read_profile
 from measure.backends.ort import OnnxRuntime
 from measure.backends.ort_gpu import OrtCuda, OrtTensorRt
 from measure.backends.ov import OpenVino, mean_kernels
 from measure.backends.trt import TensorRt
-from measure.base import Backend, compare_output, expected_output, make_input, reference_network, with_weights
+from measure.base import (
+    Backend,
+    WrongOutput,
+    compare_output,
+    expected_output,
+    make_input,
+    reference_network,
+    with_weights,
+)
+from measure.builders.numpy_reference import evaluate
 from measure.builders.weights import make_weights
+from measure.child_build import BuildFailed, build_in_child
 from measure.gpu_steps import steps
 from measure.kernels import timeline
 from measure.phases import clock_ns, measure_phases
@@ -78,7 +87,7 @@ def test_the_files_of_gpu_runtimes_compute_what_they_should(cls: type[OnnxRuntim
 
 
 def test_on_a_gpu_the_wall_clock_counts() -> None:
-    """The CPU only waits there: what its clock says is neither a time nor a reason to drop a pair."""
+    """The CPU only waits there: its clock is neither a time nor a reason to drop a pair."""
     assert OrtCuda().timing.by == "wall" and OnnxRuntime().timing.by == "cpu"
     clocks = np.array([[3.0, 0.1, 1.0, 0.2]] * 3 + [[4.0, 0.1, 1.0, 0.2]])
     timing = Timing(pairs=4, by="wall")
@@ -92,11 +101,11 @@ def test_on_a_gpu_the_wall_clock_counts() -> None:
 
 @dataclass
 class Fragile(Eager):
-    """Its build kills itself as the precision says."""
+    """A backend whose build fails in the way that its precision names."""
 
     runtime = "fragile"
     precisions = ("fp32", "crash", "exit", "raise", "refuse", "hang")
-    builds_apart = True
+    builds_in_child = True
 
     def build(self, model: Model, folder: Path) -> Path:
         if self.precision == "crash":
@@ -128,7 +137,7 @@ def test_a_build_apart_gives_the_same_network() -> None:
 def test_a_build_that_crashes_is_an_exception_with_a_sentence(how: str, sentence: str, tmp_path: Path) -> None:
     with pytest.raises(BuildFailed, match=sentence):
         build = partial(Fragile(precision=how).build, with_weights(CELL), tmp_path)
-        build_apart(build, "fragile", timeout=4 if how == "hang" else 60)
+        build_in_child(build, "fragile", timeout=4 if how == "hang" else 60)
 
 
 def test_a_build_that_refuses_its_input_is_an_input_error(tmp_path: Path) -> None:
@@ -167,7 +176,7 @@ def test_what_is_short_is_repeated_inside_one_reading() -> None:
     assert timing.calls_a_reading(lambda: spin(20)) in (2, 4)
     assert timing.calls_a_reading(lambda: spin(100), 0.15) in (2, 4)
     repeats = replace(timing, pairs=5)(lambda: spin(20), lambda: spin(40))
-    assert 0.02 <= repeats.raw_ms < 0.04 <= repeats.reference_ms, "a reading of several runs tells of one"
+    assert 0.02 <= repeats.raw_ms < 0.04 <= repeats.reference_ms, "a reading of several runs is divided by their number"
     tick = clock_ns()
     assert 0 < tick["wall_step"] <= 1e6 and 0 < tick["wall_overhead"] < 50_000
 
@@ -179,8 +188,8 @@ def event(name: str, microseconds: float) -> SimpleNamespace:
 def test_six_steps_from_a_gpu_profile() -> None:
     events = [event("Memcpy HtoD (Pageable -> Device)", 10), event("cudnn::conv", 300), event("relu", 100),
               event("Memcpy DtoH (Device -> Pageable)", 6)] * 2  # fmt: skip
-    told = steps(events, runs=2, initialization=40.0, engine=7.0, inference=0.5, fetch=0.02)
-    assert told == pytest.approx(
+    found = steps(events, runs=2, initialization=40.0, engine=7.0, inference=0.5, fetch=0.02)
+    assert found == pytest.approx(
         {"initialization": 40, "trt_engine_op": 7, "memcpy_h2d": 0.01, "kernels": 0.4, "inference": 0.5,
          "memcpy_d2h": 0.006, "return_value": 0.014}
     )  # fmt: skip
@@ -214,7 +223,7 @@ def test_openvino_s_counters_of_whole_microseconds_never_give_less_than_no_time(
 
 @pytest.mark.parametrize("backend", [OnnxRuntime(), OpenVino(), Eager()], ids=lambda b: b.runtime)
 def test_a_timeline_adds_up_to_the_run(backend: Backend) -> None:
-    """To most of it: kernels are told in whole microseconds, and some time lies between them. The best of up to
+    """To most of it: kernels are timed in whole microseconds, and some time lies between them. The best of up to
     five sums counts, since the machine may be doing something else."""
     backend = type(backend)(batch=2, timing=Timing(pairs=25, max_rounds=1))
     if reason := backend.unavailable():
@@ -256,3 +265,29 @@ def test_a_gpu_profile_is_read_by_device_and_run() -> None:
         [("conv", "cuda", 11, 20)],
     ]
     assert [[kernel.name for kernel in run] for run in read_profile(events, cpu)] == [["aten::conv2d"], []]
+
+
+@pytest.mark.parametrize("fault", ["shape", "scale", "nan", "zero"])
+def test_a_wrong_output_is_caught(fault: str) -> None:
+    network = TINY.expand(TINY.parse(["|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"])[0])
+    weights, x = make_weights(network), make_input(network, 2)
+    y = evaluate(network, weights, x)
+    assert compare_output(y, expected_output(Model(network, weights), x), "fp32") == 0
+    faults = {"shape": y[:1], "scale": 1.01 * y, "nan": np.where(y > 0, np.nan, y), "zero": 0 * y}
+    with pytest.raises(WrongOutput, match="off by|has shape"):
+        compare_output(faults[fault], expected_output(Model(network, weights), x), "fp32")
+
+
+@pytest.mark.parametrize(
+    "text, sentence",
+    [
+        ("ort:int4", "Backend ort has no precision 'int4'; it has fp32, int8"),
+        ("orrt", "There is no backend 'orrt'; there are .*compiled, "),
+        ("ort:fp32:x", "does not name a backend"),
+        ("ort:fp32:1:2", "does not name a backend"),
+    ],
+)
+def test_an_unknown_backend_is_one_sentence(text: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        parse_backend(text, "host")
+    assert parse_backend("ort:int8:4", "pc").device().name == "pc_ort_int8_4"

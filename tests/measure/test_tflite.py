@@ -1,4 +1,4 @@
-"""Keras models and TFLite files: direct and converted ones agree, blocks stand alone, delegates are asked."""
+"""Keras models and TFLite files: direct and converted ones agree, blocks stand alone, delegates refuse operators."""
 
 import os
 from collections import Counter
@@ -203,8 +203,8 @@ def test_delegates_take_cells_and_say_what_they_refuse(tmp_path: Path) -> None:
     assert mean.endswith("MEAN: input and output have to have the same scale and zero point.")
     assert any("int8 came with API level 29" in text for text in refused(paths["int8"], "nnapi28"))
     grouped = refused(written(every_op(), "fp32", tmp_path), "nnapi30")
-    assert grouped == ["nnapi30 refuses operator 2, CONV_2D: it is handed over up to version 3, not 6, as groups of "
-                       "channels need."]  # fmt: skip
+    assert grouped == ["nnapi30 refuses operator 2, CONV_2D: it is passed on up to version 3, not 6, which groups "
+                       "of channels need."]  # fmt: skip
 
 
 SIDES = (1, 4, 4, 8)

@@ -1,4 +1,4 @@
-"""What is believed of predictions: distributions on the scale of the labels, in the metric's unit."""
+"""`Belief`: intervals and probabilities in the metric's unit, from distributions on the label scale."""
 
 import numpy as np
 import pytest
@@ -23,10 +23,10 @@ def test_beliefs_are_those_of_scipy_on_the_scale_of_the_labels(kind: str, degree
 
 
 def test_what_is_impossible_has_no_probability() -> None:
-    belief = Belief(LOCATION, DEVIATION, Scale.of("linear"), 4.0, least=0.0)
+    belief = Belief(LOCATION, DEVIATION, Scale.known("linear"), 4.0, least=0.0)
     low, high = belief.interval(0.999)
     assert low.min() == 0 and (low <= high).all()
-    assert belief.cdf(-1.0).tolist() == Belief(LOCATION, DEVIATION, Scale.of("log")).cdf(0.0).tolist() == [0, 0, 0]
+    assert belief.cdf(-1.0).tolist() == Belief(LOCATION, DEVIATION, Scale.known("log")).cdf(0.0).tolist() == [0, 0, 0]
     for level in (0.0, 1.0, np.nan):
         with pytest.raises(InputError, match="between 0 and 1"):
             belief.interval(level)

@@ -95,9 +95,9 @@ def test_the_exported_best_answers_without_torch(runs: Path, compared: str) -> N
 
 def test_show_and_export(runs: Path, tmp_path: Path) -> None:
     for file in ("predictor.pt", "predictor.onnx"):
-        told = yaml.safe_load(run("-m", "predictors", "show", runs / "flops" / file).stdout)
-        assert told["predictor"]["class_path"] == "predictors.linear.Linear" and told["unit"] == "ms"
-        assert len(told["scores"]) == 2 * len(told["devices"]) and told["dataset"] == "nasbench201"
+        shown = yaml.safe_load(run("-m", "predictors", "show", runs / "flops" / file).stdout)
+        assert shown["predictor"]["class_path"] == "predictors.linear.Linear" and shown["unit"] == "ms"
+        assert len(shown["scores"]) == 2 * len(shown["devices"]) and shown["dataset"] == "nasbench201"
     done = run("-m", "predictors", "export", runs / "flops" / "predictor.pt", tmp_path / "out.onnx")
     assert done.returncode == 0 and (tmp_path / "out.onnx").exists(), done.stderr
 

@@ -16,11 +16,11 @@ from measure.campaign import read_journal
 from predictors.base import Adaptable, Predictor, Uncertain
 from predictors.metrics import report
 from predictors.new_devices.conditioned import Conditioned
+from predictors.new_devices.cross_device import evaluate_transfer
 from predictors.new_devices.cross_device import run as run_study
-from predictors.new_devices.cross_device import study
 from predictors.new_devices.device_sets import DeviceSet, load_set, read_sets
 from predictors.new_devices.few_shot import distances
-from predictors.new_devices.proxies import AdaProxy, NearestDevice, OwnLine, nearest, ridge
+from predictors.new_devices.proxies import AdaProxy, NearestDevice, OwnLine, best_ranking, ridge
 from predictors.new_devices.transfer_report import gather
 from tests.conftest import ROOT, made_up, run
 
@@ -75,12 +75,12 @@ def test_intervals_hold_about_their_level_on_easy_and_on_noisy_devices(
         rng = np.random.default_rng([seed, n])
         clean = 10 * np.exp(sources @ rng.dirichlet(np.ones(len(SOURCES))))
         truth = clean + noise * clean.std() * rng.normal(size=len(clean))
-        few = rng.permutation(len(truth))[:n]
-        one = fitted.adapt(_measured(toys, few, truth[few]))
-        others = np.delete(np.arange(len(truth)), few)
-        low, high = one.belief(toys.architectures[others], toys.device("toy_2")).interval(0.9)
+        samples = rng.permutation(len(truth))[:n]
+        adapted = fitted.adapt(_measured(toys, samples, truth[samples]))
+        others = np.delete(np.arange(len(truth)), samples)
+        low, high = adapted.belief(toys.architectures[others], toys.device("toy_2")).interval(0.9)
         inside.append(((low <= truth[others]) & (truth[others] <= high)).mean())
-        below = one.belief(toys.architectures[others], toys.device("toy_2")).cdf(float(np.median(truth)))
+        below = adapted.belief(toys.architectures[others], toys.device("toy_2")).cdf(float(np.median(truth)))
         chances.append((below - (truth[others] <= np.median(truth))).mean())
     assert 0.84 < np.mean(inside) < 0.94
     assert abs(np.mean(chances)) < 0.05
@@ -92,8 +92,8 @@ def test_one_wild_label_among_twenty_changes_little(fitted: Conditioned, toys: M
     for wild in range(20):
         labels = truth[:20].copy()
         labels[wild] *= 10
-        told = fitted.adapt(_measured(toys, np.arange(20), labels)).predict_all(toys.architectures[others])[:, 0]
-        assert report(truth[others], told)["spearman"] > 0.95
+        predicted = fitted.adapt(_measured(toys, np.arange(20), labels)).predict_all(toys.architectures[others])[:, 0]
+        assert report(truth[others], predicted)["spearman"] > 0.95
 
 
 def _measured(toys: Measurements, rows: np.ndarray, values: np.ndarray) -> Measurements:
@@ -104,19 +104,19 @@ def _measured(toys: Measurements, rows: np.ndarray, values: np.ndarray) -> Measu
 
 @pytest.mark.parametrize("predictor", [Conditioned(), NearestDevice(), OwnLine()], ids=lambda p: type(p).__name__)
 def test_labels_outside_of_the_samples_change_nothing(predictor: Predictor, toys: Measurements) -> None:
-    """The whole way of a study, target's other labels shuffled: the same samples chosen, the same numbers predicted."""
+    """A whole study with the target's other labels shuffled: the same samples chosen, the same numbers predicted."""
     target = toys.table["device"] == 2
-    value, told = toys.table["value"].to_numpy().copy(), []
-    few = np.array([3, 50, 77, 140, 201, 260])
-    hidden = np.flatnonzero(target & ~toys.table["arch"].isin(few))
+    value, results = toys.table["value"].to_numpy().copy(), []
+    samples = np.array([3, 50, 77, 140, 201, 260])
+    hidden = np.flatnonzero(target & ~toys.table["arch"].isin(samples))
     for _ in range(2):
         m = Measurements(toys.architectures, toys.devices, toys.table.assign(value=value), "toys")
         fresh = predictor.fit(m.where(devices=SOURCES))
         chosen = fresh.choose(m.architectures, 6, np.random.default_rng(0)).decisions
-        one = fresh.adapt(m.where(archs=few, devices=["toy_2"]))
-        told.append((chosen, one.predict(m.architectures, m.device("toy_2"))))
+        adapted = fresh.adapt(m.where(archs=samples, devices=["toy_2"]))
+        results.append((chosen, adapted.predict(m.architectures, m.device("toy_2"))))
         value[hidden] = np.random.default_rng(1).permutation(value[hidden])
-    for first, second in zip(*told, strict=True):
+    for first, second in zip(*results, strict=True):
         np.testing.assert_array_equal(first, second)
 
 
@@ -169,8 +169,8 @@ def test_a_proxy_of_dependent_features_stays_small_and_ranks(toys: Measurements)
     proxy = AdaProxy().fit(toys.where(devices=SOURCES))
     assert np.abs(proxy.proxies_).max() < 100
     truth = toys.where(devices=["toy_2"]).matrix("latency_ms")[:, 0]
-    told = proxy.adapt(toys.where(archs=np.arange(20), devices=["toy_2"])).predict_all(toys.architectures)[:, 0]
-    assert report(truth[20:], told[20:])["spearman"] > 0.85
+    predicted = proxy.adapt(toys.where(archs=np.arange(20), devices=["toy_2"])).predict_all(toys.architectures)[:, 0]
+    assert report(truth[20:], predicted[20:])["spearman"] > 0.85
 
 
 def test_ridge_and_nearest_find_what_was_put_in() -> None:
@@ -178,33 +178,33 @@ def test_ridge_and_nearest_find_what_was_put_in() -> None:
     x = rng.normal(size=(200, 3))
     weights, bias = ridge(x, x @ [1.0, -2.0, 0.5] + 3)
     np.testing.assert_allclose([*weights, bias], [1, -2, 0.5, 3], atol=0.01)
-    assert nearest(x, np.exp(x[:, 1])) == 1
+    assert best_ranking(x, np.exp(x[:, 1])) == 1
 
 
 def test_a_study_is_written_once_gathered_and_claims_its_margin(toys: Measurements, tmp_path: Path) -> None:
     devices = DeviceSet("toys", toys, SOURCES, ("toy_2",), ("gone",))
-    rows = list(study(devices, Conditioned(), cells=100, shots=[0, 10], draws=2, sampler="random"))
+    rows = list(evaluate_transfer(devices, Conditioned(), cells=100, shots=[0, 10], draws=2, sampler="random"))
     assert {row["shots"] for row in rows} == {0, 10} and rows[-1]["left_out"] == "gone"
     assert not rows[0]["shared_family"] and {"flops_spearman", "nearest_spearman"} <= rows[0].keys()
     few = [row for row in rows if row["shots"] == 10 and row["cells"] == "all"]
     assert len(few) == 2 and all(row["n"] == 290 and 0 <= row["coverage"] <= 1 for row in few)
-    others = list(study(devices, OwnLine(), cells=100, shots=[10], draws=2, sampler="random"))
+    others = list(evaluate_transfer(devices, OwnLine(), cells=100, shots=[10], draws=2, sampler="random"))
     for name, part in (("conditioned", rows), ("ownline", others)):
         (tmp_path / name).mkdir()
-        told = [{"predictor": name, **row} for row in part]
-        (tmp_path / name / "metrics.json").write_text(json.dumps(told))
+        named = [{"predictor": name, **row} for row in part]
+        (tmp_path / name / "metrics.json").write_text(json.dumps(named))
     assert gather(tmp_path).loc[("conditioned", "random", 10), "toys"] > 0.9
     margin = [row for row in json.loads((tmp_path / "summary.json").read_text()) if row["part"] == "margin"]
     assert len(margin) == 1 and margin[0]["margin_spearman"] > 0 and margin[0]["best_other"] == "ownline"
     assert "<img" in (tmp_path / "report.html").read_text()
     with pytest.raises(InputError, match="no sampler 'best'"):
-        next(study(devices, Conditioned(), sampler="best"))
+        next(evaluate_transfer(devices, Conditioned(), sampler="best"))
 
 
 def test_a_bundled_set_leaves_a_family_out_and_a_complete_run_is_skipped(tmp_path: Path) -> None:
     sets = ROOT / "configs" / "device_sets" / "families.yaml"
-    one = load_set(sets, "bundled:xeon-ort-fp32")
-    assert len(one.targets) == 2 and not any(one.shares_family(name) for name in one.targets)
+    chosen = load_set(sets, "bundled:xeon-ort-fp32")
+    assert len(chosen.targets) == 2 and not any(chosen.shares_family(name) for name in chosen.targets)
     settings = {"cells": 200, "shots": [5], "draws": 1, "sampler": "random", "seed": 0, "sources": 3}
     again = [run_study(OwnLine(), sets, "bundled:xeon-ort-fp32", tmp_path, "line", settings) for _ in range(2)]
     assert again == ["done", "complete"]
@@ -232,9 +232,9 @@ def test_sources_of_a_set_leave_a_family_out_and_targets_are_not_looked_at(tmp_p
     sets, data = tmp_path / "sets.yaml", "data: [{class_path: datasets.measured.Measured}]"
     names = "sources: [xeon_ort_fp32_1, xeon_ort_int8_1, xeon_jax_fp32_1], targets: [xeon_litert_int8_1]"
     sets.write_text(f"sets: {{A: {{{data}, {names}}}}}")
-    one = load_set(sets, "A:xeon-ort-int8")
-    assert (one.sources, one.targets) == (("xeon_ort_fp32_1", "xeon_jax_fp32_1"), ("xeon_ort_int8_1",))
-    assert "xeon_litert_int8_1" not in [device.name for device in one.measurements.devices]
+    chosen = load_set(sets, "A:xeon-ort-int8")
+    assert (chosen.sources, chosen.targets) == (("xeon_ort_fp32_1", "xeon_jax_fp32_1"), ("xeon_ort_int8_1",))
+    assert "xeon_litert_int8_1" not in [device.name for device in chosen.measurements.devices]
     with pytest.raises(InputError, match="A has no devices of the family 'xeon-litert-int8'"):
         load_set(sets, "A:xeon-litert-int8")
 

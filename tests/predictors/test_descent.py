@@ -1,4 +1,5 @@
-"""Descent on losses: each is computed after the step before it, and what the optimizer does not know is frozen."""
+"""Descent on losses: each is computed after the step before it, and other parameters than the optimizer's are
+frozen."""
 
 from collections.abc import Iterator
 

@@ -16,7 +16,7 @@ from predictors.base import Predictor
 from predictors.linear import Linear
 from predictors.new_devices import conditioned
 from predictors.new_devices.conditioned import Conditioned
-from predictors.new_devices.few_measurements import read_few
+from predictors.new_devices.few_measurements import read_measurements
 from predictors.new_devices.few_shot import CONFLICT
 from predictors.new_devices.proxies import AdaProxy, NearestDevice, OwnLine, SourceRidge
 from tests.conftest import ROOT, made_up, run
@@ -60,7 +60,7 @@ def test_rows_that_are_written_twice_change_nothing(predictor: Predictor, toys: 
         double.predict_all(toys.architectures), single.predict_all(toys.architectures), rtol=1e-6
     )
     if isinstance(predictor, Conditioned):
-        ends = [one.belief(toys.architectures, toys.device("toy_2")).interval(0.9) for one in (single, double)]
+        ends = [adapted.belief(toys.architectures, toys.device("toy_2")).interval(0.9) for adapted in (single, double)]
         np.testing.assert_allclose(*ends, rtol=1e-6)
 
 
@@ -70,8 +70,8 @@ def test_repeats_that_differ_count_as_one_measurement(repeats: int, fitted: Cond
     rows, others, truth, inside = np.arange(30), np.arange(30, 300), _truth(toys), []
     for seed in range(6):
         noisy = truth * np.exp(0.2 * np.random.default_rng(seed).standard_normal((2, repeats, 300)))
-        one = fitted.adapt(_new(toys, np.tile(rows, repeats), noisy[0][:, rows].ravel()))
-        low, high = one.belief(toys.architectures[others], toys.device("toy_2")).interval(0.9)
+        adapted = fitted.adapt(_new(toys, np.tile(rows, repeats), noisy[0][:, rows].ravel()))
+        low, high = adapted.belief(toys.architectures[others], toys.device("toy_2")).interval(0.9)
         new = np.median(noisy[1], axis=0)[others]
         inside.append(((low <= new) & (new <= high)).mean())
     assert 0.83 < np.mean(inside) < 0.97
@@ -83,8 +83,10 @@ def test_what_was_measured_more_often_counts_for_more(fitted: Conditioned, toys:
     for seed in range(6):
         values = truth[rows] * np.exp(0.3 * np.random.default_rng(seed).standard_normal(len(rows)))
         medians = pd.Series(values).groupby(rows).median().to_numpy()
-        for few in (_new(toys, np.arange(40), medians), _new(toys, rows, values)):  # without repeats, and with them
-            errors.append(np.abs(fitted.adapt(few).predict_all(toys.architectures[40:])[:, 0] / truth[40:] - 1).mean())
+        for samples in (_new(toys, np.arange(40), medians), _new(toys, rows, values)):  # without repeats, and with them
+            errors.append(
+                np.abs(fitted.adapt(samples).predict_all(toys.architectures[40:])[:, 0] / truth[40:] - 1).mean()
+            )
     assert np.mean(errors[1::2]) < np.mean(errors[::2])
 
 
@@ -120,7 +122,7 @@ def test_a_device_whose_batch_contradicts_its_rows_is_refused(toys: Measurements
 
 @pytest.fixture(scope="module")
 def families() -> list[tuple[Conditioned, Measurements]]:
-    """Predictors of the bundled table, each family of runtimes left out once, and what was measured of one of it."""
+    """Predictors of the bundled table, each with a family of runtimes left out, and measurements of a device of it."""
     m = Measured(ROOT / "datasets/bundled/nasbench201.parquet").measurements()
     left = {device.family: device for device in m.devices}
     known = {family: [d.name for d in m.devices if d.family != family] for family in left}
@@ -142,8 +144,8 @@ def test_intervals_hold_with_few_samples_on_families_that_are_left_out(
         for draw in range(4):
             order = np.random.default_rng([draw, n]).permutation(np.flatnonzero(~np.isnan(y)))
             others = order[n:300]
-            one = source.adapt(m.where(archs=order[:n]))
-            low, high = one.belief(m.architectures[others], m.devices[0]).interval(0.9)
+            adapted = source.adapt(m.where(archs=order[:n]))
+            low, high = adapted.belief(m.architectures[others], m.devices[0]).interval(0.9)
             inside.append(((low <= y[others]) & (y[others] <= high)).mean())
     assert 0.85 < np.mean(inside) < 0.97
 
@@ -152,17 +154,17 @@ def test_intervals_hold_with_few_samples_on_families_that_are_left_out(
 def test_equal_values_get_intervals_that_hold_what_was_rounded(fitted: Conditioned, toys: Measurements, n: int) -> None:
     """A device of about 3 ms whose clock shows whole milliseconds."""
     truth = np.random.default_rng(0).uniform(2.5, 3.5, 300)
-    one = fitted.adapt(_new(toys, np.arange(n), np.round(truth[:n])))
-    low, high = one.belief(toys.architectures, toys.device("toy_2")).interval(0.9)
+    adapted = fitted.adapt(_new(toys, np.arange(n), np.round(truth[:n])))
+    low, high = adapted.belief(toys.architectures, toys.device("toy_2")).interval(0.9)
     assert ((low <= truth) & (truth <= high)).mean() > 0.85 and (high < 12).all()
 
 
 def test_one_sample_ranks_as_the_sources_do_and_scales_with_the_unit(fitted: Conditioned, toys: Measurements) -> None:
     """A line of one sample was flat, and its interval the same number of milliseconds for any device."""
     truth, device = _truth(toys), toys.device("toy_2")
-    one, large = (fitted.adapt(_new(toys, np.arange(1), k * truth[:1])) for k in (1, 1000))
-    assert pd.Series(one.predict(toys.architectures, device)).corr(pd.Series(truth), method="spearman") > 0.8
-    ends = [x.belief(toys.architectures, device).interval(0.9) for x in (one, large)]
+    adapted, large = (fitted.adapt(_new(toys, np.arange(1), k * truth[:1])) for k in (1, 1000))
+    assert pd.Series(adapted.predict(toys.architectures, device)).corr(pd.Series(truth), method="spearman") > 0.8
+    ends = [x.belief(toys.architectures, device).interval(0.9) for x in (adapted, large)]
     np.testing.assert_allclose(ends[1], 1000 * np.array(ends[0]), rtol=1e-4)
 
 
@@ -178,14 +180,14 @@ def test_thousands_of_rows_take_a_moment_and_say_what_all_rows_say(
     assert time.process_time() - start < 10  # 0.2 s on an idle machine
     some = m.where(devices=["toy_2"], archs=np.arange(150))
     quick = source.adapt(some)
-    assert len(quick.few_) < 100
+    assert len(quick.rows_) < 100
 
     def plainly(samples: np.ndarray, t: np.ndarray, weight: np.ndarray) -> tuple:
         return samples * np.sqrt(weight)[:, None], np.sqrt(weight), t * np.sqrt(weight), (0, 0.0)
 
     monkeypatch.setattr(conditioned, "reduced", plainly)
     slow = source.adapt(some)
-    assert len(slow.few_) == 150
+    assert len(slow.rows_) == 150
     for ours, theirs in zip(*(one.belief(archs, m.devices[2]).interval(0.9) for one in (quick, slow)), strict=True):
         np.testing.assert_allclose(ours, theirs, rtol=2e-3)
 
@@ -211,7 +213,7 @@ def test_a_unit_in_the_header_or_flag_is_converted(
     truth = _truth(toys)[:20]
     text = _csv(toys, header, factor * truth)
     (tmp_path / "few.csv").write_text(text.replace('",', '";') if ";" in header else text)
-    m = read_few(tmp_path / "few.csv", "", fitted, unit)
+    m = read_measurements(tmp_path / "few.csv", "", fitted, unit)
     np.testing.assert_allclose(m.matrix("latency_ms")[:, 0], truth)
 
 
@@ -221,7 +223,7 @@ def test_images_per_second_become_milliseconds_of_a_batch(
 ) -> None:
     truth = _truth(toys)[:20]
     (tmp_path / "few.csv").write_text(_csv(toys, header, 1000 * 8 / truth, ",8"))
-    m = read_few(tmp_path / "few.csv", "mine", fitted)
+    m = read_measurements(tmp_path / "few.csv", "mine", fitted)
     np.testing.assert_allclose(m.matrix("latency_ms")[:, 0], truth)
     assert m.devices[0].batch == 8 and m.devices[0].name == "mine"
 
@@ -237,8 +239,8 @@ def test_values_unlike_every_known_device_are_asked_about(
     values = change(_truth(toys)[:20])
     (tmp_path / "few.csv").write_text(_csv(toys, "key,value", values))
     with pytest.raises(InputError, match=sentence):
-        read_few(tmp_path / "few.csv", "", fitted)
-    m = read_few(tmp_path / "few.csv", "", fitted, "ms")  # whoever says so is believed
+        read_measurements(tmp_path / "few.csv", "", fitted)
+    m = read_measurements(tmp_path / "few.csv", "", fitted, "ms")  # a stated unit is accepted
     np.testing.assert_allclose(m.matrix("latency_ms")[:, 0], values)
 
 
@@ -248,9 +250,9 @@ def test_a_unit_is_not_converted_twice(fitted: Conditioned, toys: Measurements, 
         rows = {"key": toys.architectures.keys[:10], "value_us": 1000 * _truth(toys)[:10], "device": name}
         pd.DataFrame(rows | {"space": str(toys.architectures.space)}).to_csv(tmp_path / f"{name}.csv")
     both = f"{tmp_path / 'a.csv'},{tmp_path / 'b.csv'}"
-    assert read_few(both, "a", fitted).table["value"].tolist() == pytest.approx(_truth(toys)[:10])
+    assert read_measurements(both, "a", fitted).table["value"].tolist() == pytest.approx(_truth(toys)[:10])
     with pytest.raises(InputError, match="plausible values in ms, as tables do; leave --unit us out"):
-        read_few(both, "a", fitted, "us")
+        read_measurements(both, "a", fitted, "us")
 
 
 def test_a_unit_that_contradicts_is_one_sentence(fitted: Conditioned, toys: Measurements, tmp_path: Path) -> None:
@@ -263,10 +265,10 @@ def test_a_unit_that_contradicts_is_one_sentence(fitted: Conditioned, toys: Meas
     ):
         file.write_text(_csv(toys, header, _truth(toys)[:5], ",1" if header.count(",") > 1 else ""))
         with pytest.raises(InputError, match=sentence):
-            read_few(file, "", fitted, unit)
+            read_measurements(file, "", fitted, unit)
     file.write_text(_csv(toys, "key,value_ms,unit", _truth(toys)[:5], ",us"))
     with pytest.raises(InputError, match="header of .* says ms, its column unit says us"):
-        read_few(file, "", fitted)
+        read_measurements(file, "", fitted)
 
 
 # Reading
@@ -304,7 +306,7 @@ KEY = "|none~0|+|none~0|none~1|+|nor_conv_3x3~0|none~1|none~2|"
 def test_a_faulty_file_is_one_sentence(content: bytes, sentence: str, fitted: Conditioned, tmp_path: Path) -> None:
     (tmp_path / "few.csv").write_bytes(content)
     with pytest.raises(InputError, match=sentence) as caught:
-        fitted.adapt(read_few(tmp_path / "few.csv", "", fitted))
+        fitted.adapt(read_measurements(tmp_path / "few.csv", "", fitted))
     assert len(str(caught.value)) < 600
 
 
@@ -319,7 +321,7 @@ def test_spreadsheets_ways_of_writing_are_read(
     ]
     text = "\r\n".join([f"KEY{separator} Value {separator}Remark", *lines, separator * 2, ""])
     (tmp_path / "few.csv").write_bytes((text.replace(".", ",") if separator == ";" else text).encode(encoding))
-    np.testing.assert_allclose(read_few(tmp_path / "few.csv", "", fitted).matrix("latency_ms")[:, 0], truth)
+    np.testing.assert_allclose(read_measurements(tmp_path / "few.csv", "", fitted).matrix("latency_ms")[:, 0], truth)
 
 
 def test_a_column_of_devices_gives_one_of_them(fitted: Conditioned, toys: Measurements, tmp_path: Path) -> None:
@@ -329,21 +331,21 @@ def test_a_column_of_devices_gives_one_of_them(fitted: Conditioned, toys: Measur
         for i, (k, v) in enumerate(zip(toys.architectures.keys, truth.tolist(), strict=False))
     ]
     file.write_text("\n".join(["key,value,device", *lines]))
-    m = read_few(file, "b", fitted)
+    m = read_measurements(file, "b", fitted)
     assert m.devices[0].name == "b"
     np.testing.assert_allclose(m.matrix("latency_ms")[:, 0], truth[1::2])
     with pytest.raises(InputError, match="There is no device 'c' in .*; it has a, b"):
-        read_few(file, "c", fitted)
+        read_measurements(file, "c", fitted)
 
 
 def test_a_table_of_another_metric_or_of_no_device_is_one_sentence(fitted: Conditioned) -> None:
     accuracy = ROOT / "datasets/bundled/accuracy.parquet"
     with pytest.raises(InputError, match="has no latency_ms, .*; it has accuracy_"):
-        read_few(accuracy, "", fitted)
+        read_measurements(accuracy, "", fitted)
     of_accuracy = replace(fitted, metric="accuracy_digits", source=Linear(metric="accuracy_digits"))
     of_accuracy.space_, of_accuracy.devices_ = fitted.space_, ()
     with pytest.raises(InputError, match="of no device"):
-        read_few(accuracy, "", of_accuracy)
+        read_measurements(accuracy, "", of_accuracy)
 
 
 # Commands
@@ -396,8 +398,8 @@ def test_predictions_that_rest_on_nothing_measured_say_so(
     twin = Device("twin", "new", "server-cpu", features=toys.device("toy_0").features)
     fitted.adapt(None, twin).save(tmp_path / "twin.pt")
     commands.predict(tmp_path / "twin.pt", arch=toys.architectures[0].key)
-    told = capsys.readouterr()
-    assert "warning: nothing was measured on twin" in told.err and told.out.endswith("ms\n")
+    output = capsys.readouterr()
+    assert "warning: nothing was measured on twin" in output.err and output.out.endswith("ms\n")
     fitted.adapt(_new(toys, np.arange(10), _truth(toys)[:10])).save(tmp_path / "mine.pt")
     commands.predict(tmp_path / "mine.pt", arch=toys.architectures[0].key)
     assert capsys.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""Gaussian processes: few labels, and how sure."""
+"""Gaussian processes: accuracy and intervals with few labels."""
 
 import numpy as np
 import pytest

@@ -30,10 +30,10 @@ from datasets.splits import Random
 from encoders.flat import Totals
 from predictors.base import Predictor
 from predictors.commands.answers import predict, score, show
-from predictors.commands.studies import compare
+from predictors.commands.comparing import compare
 from predictors.linear import Linear
 from predictors.metrics import plain
-from predictors.networks.calibration import calibrate, left_out, most_telling
+from predictors.networks.calibration import calibrate, leave_one_out_errors, most_telling
 from predictors.networks.layer_sum import LayerSum
 from predictors.networks.learnt import COEFFICIENTS, PRIOR, Learnt
 from predictors.networks.pieces import KINDS, nearest, pieces
@@ -51,8 +51,8 @@ def network_table(
 ) -> Measurements:
     archs = NETS.sample(n, np.random.default_rng(seed))
     found = [pieces(NETS.expand(arch)) for arch in archs]
-    work = np.array([[sum(p.macs for p in one), sum(p.moved for p in one)] for one in found], float)
-    calls = np.array([len(one) for one in found])[:, None]
+    work = np.array([[sum(p.macs for p in parts), sum(p.moved for p in parts)] for parts in found], float)
+    calls = np.array([len(parts) for parts in found])[:, None]
     return table(archs, {"latency_ms": 0.005 + 0.004 * calls + 1.3 * law(work, factors)}, "networks", devices)
 
 
@@ -118,13 +118,13 @@ def test_layers_that_a_space_has_are_themselves_and_others_the_nearest() -> None
     space = SPACES["convolution"]
     archs = space.sample(50, np.random.default_rng(3))
     rows = [pieces(space.expand(arch))[0].layer for arch in archs]
-    again, asked, given = nearest(space, rows)
+    again, wanted, measured = nearest(space, rows)
     same = space.canonical(archs) == np.array(space.canonical(again))
-    assert same.all() and (asked == given).all()
+    assert same.all() and (wanted == measured).all()
     vgg = [p.layer for p in pieces(Zoo().expand(Zoo().parse(["vgg16"])[0]), 64) if p.kind == "convolution"]
-    archs, asked, given = nearest(space, [*vgg, {**vgg[0], "kernel": 11, "in": 20_000}])
-    assert space.feasible(archs).mean() > 0.9 and (asked >= given).all()
-    assert asked[1, 0] / given[1, 0] == pytest.approx(64 * 224**2 * 64**2 * 9 / given[1, 0])
+    archs, wanted, measured = nearest(space, [*vgg, {**vgg[0], "kernel": 11, "in": 20_000}])
+    assert space.feasible(archs).mean() > 0.9 and (wanted >= measured).all()
+    assert wanted[1, 0] / measured[1, 0] == pytest.approx(64 * 224**2 * 64**2 * 9 / measured[1, 0])
 
 
 def test_rows_of_tokens_are_a_dense_layer(tmp_path: Path) -> None:
@@ -140,7 +140,7 @@ def test_windows_that_are_wide_and_images_are_kinds_of_their_own(fitted: LayerSu
         x = net.conv(x, 32, kernel, groups=32, pad=kernel // 2)
     found = [p for p in pieces(net.finish("", "")) if p.kind != "moved"]
     assert isinstance(fitted.layers, Learnt)
-    costs = fitted.layers.of_pieces(found)[:, 0]
+    costs = fitted.layers.piece_terms(found)[:, 0]
     kinds = ("convolution", "stem", "depthwise", "wide", "tanh", "smooth")
     used = [[kind for kind in kinds if row[COEFFICIENTS.index(kind)]] for row in costs]
     assert used == [["stem", "tanh"], ["depthwise"], ["wide"]]
@@ -156,14 +156,14 @@ def test_coefficients_are_found_and_stay_where_nothing_is_told() -> None:
     guess, prior = truth * [1.5, 0.5, 2, 1], np.eye(4)
     found = calibrate(costs, costs @ truth, guess, prior, 0.01)
     np.testing.assert_allclose(found, truth, rtol=0.02)
-    assert np.abs(left_out(costs, costs @ truth, guess, prior, 0.01)).max() < 0.05
+    assert np.abs(leave_one_out_errors(costs, costs @ truth, guess, prior, 0.01)).max() < 0.05
     spoilt = costs @ truth * np.where(np.arange(40) == 7, 10, 1)
     np.testing.assert_allclose(calibrate(costs, spoilt, guess, prior, 0.05)[:3], truth[:3], rtol=0.2)
     together = prior + np.array([[0, 0, 0, 1], *[[0] * 4] * 2, [1, 0, 0, 1.0]])  # the last one is the first, and more
     found = calibrate(costs, costs @ truth, guess, together, 0.01)
     np.testing.assert_allclose(found[3] / guess[3], found[0] / guess[0], rtol=0.02)
-    alike = np.concatenate([np.tile(costs[:1], (20, 1)), costs[1:3]])
-    assert set(most_telling(alike, guess, prior, 0.1, 3)[:2]) & {20, 21}, "what is told once need not be told again"
+    repeated = np.concatenate([np.tile(costs[:1], (20, 1)), costs[1:3]])
+    assert set(most_telling(repeated, guess, prior, 0.1, 3)[:2]) & {20, 21}, "repeats of a network are less informative"
 
 
 def test_no_step_leads_to_totals_below_zero_where_a_cost_is_taken_off() -> None:
@@ -234,12 +234,12 @@ def test_it_adapts_to_a_new_device_by_what_it_chooses(fitted: LayerSum) -> None:
     phone, pool = (Device("phone", "toy", "mobile-cpu"),), NETS.sample(100, np.random.default_rng(8))
     chosen = fitted.choose(pool, 10, np.random.default_rng(0))
     assert len(set(chosen.keys)) == 10 and set(chosen.keys) <= set(pool.keys)
-    few = network_table(12, 9, (11,), phone)
+    samples = network_table(12, 9, (11,), phone)
     before = fitted.calibrations_
-    new = fitted.adapt(few)
+    new = fitted.adapt(samples)
     assert new.devices_ == phone and fitted.calibrations_ == before
     assert errors(new, network_table(30, 6, (11,), phone)).max() < 0.15
-    one = fitted.adapt(few.where(archs=np.arange(1)))
+    one = fitted.adapt(samples.where(archs=np.arange(1)))
     assert errors(one, network_table(30, 6, (11,), phone)).max() < 0.4
     archs = SPACES["convolution"].sample(12, np.random.default_rng(2))
     exe = 0.005 + law(archs.space.totals(archs)[["macs", "moved_bytes"]].to_numpy(), (11,))
@@ -254,21 +254,21 @@ def test_it_adapts_to_a_new_device_by_what_it_chooses(fitted: LayerSum) -> None:
 @given(network=networks(), batch=st.integers(1, 3), rate=st.integers(0, 1))
 def test_any_network_has_a_price(network: Network, batch: int, rate: int, fitted: LayerSum) -> None:
     network = replace(network, batch=batch)
-    told = price(fitted, network, DEVICES[rate])
-    assert np.isfinite(told.total_ms) and 0 < told.low <= told.latency_ms <= told.high
-    assert (told.pieces["ms"] >= 0).all() and told.pieces["kind"].isin(KINDS).all()
-    assert told.pieces["flops"].sum() == pytest.approx(2 * sum(p.macs for p in pieces(network)))
-    assert told.latency_ms == pytest.approx(fitted.predict(Networks([network]), DEVICES[rate])[0])
-    assert told.total_ms == pytest.approx(told.pre + told.latency_ms + told.post)
-    assert told.text()
+    priced = price(fitted, network, DEVICES[rate])
+    assert np.isfinite(priced.total_ms) and 0 < priced.low <= priced.latency_ms <= priced.high
+    assert (priced.pieces["ms"] >= 0).all() and priced.pieces["kind"].isin(KINDS).all()
+    assert priced.pieces["flops"].sum() == pytest.approx(2 * sum(p.macs for p in pieces(network)))
+    assert priced.latency_ms == pytest.approx(fitted.predict(Networks([network]), DEVICES[rate])[0])
+    assert priced.total_ms == pytest.approx(priced.pre + priced.latency_ms + priced.post)
+    assert priced.text()
 
 
 @pytest.mark.parametrize("name", FOREIGN)
 def test_foreign_ops_have_a_price(name: str, fitted: LayerSum, tmp_path: Path) -> None:
     nodes, shape, tensors, *_ = FOREIGN[name]
     rank = 2 if "row" in name else len(shape)
-    told = price(fitted, read_network(save(tmp_path / "m.onnx", nodes, shape, tensors, rank=rank)), DEVICES[0])
-    assert told.latency_ms > 0 and not told.unknown and told.text().endswith("All ops are known.")
+    priced = price(fitted, read_network(save(tmp_path / "m.onnx", nodes, shape, tensors, rank=rank)), DEVICES[0])
+    assert priced.latency_ms > 0 and not priced.unknown and priced.text().endswith("All ops are known.")
 
 
 def test_unknown_ops_are_named_and_counted(fitted: LayerSum, tmp_path: Path) -> None:
@@ -279,13 +279,13 @@ def test_unknown_ops_are_named_and_counted(fitted: LayerSum, tmp_path: Path) -> 
     graph = helper.make_graph(nodes, "g", value[:1], value[-1:], value_info=value[1:-1])
     opsets = [helper.make_opsetid("", 17), helper.make_opsetid("mine", 1)]
     onnx.save(helper.make_model(graph, opset_imports=opsets), tmp_path / "m.onnx")
-    told = price(fitted, read_network(tmp_path / "m.onnx"), DEVICES[0])
-    assert told.unknown == {"mine.Rotary": 2, "Hardmax": 1} and len(told.pieces) == 4
-    assert "Unknown ops, priced by the bytes that they move: 2 x mine.Rotary, 1 x Hardmax" in told.text()
-    first, copies, second, *_ = told.text().splitlines()
+    priced = price(fitted, read_network(tmp_path / "m.onnx"), DEVICES[0])
+    assert priced.unknown == {"mine.Rotary": 2, "Hardmax": 1} and len(priced.pieces) == 4
+    assert "Unknown ops, priced by the bytes that they move: 2 x mine.Rotary, 1 x Hardmax" in priced.text()
+    first, copies, second, *_ = priced.text().splitlines()
     assert re.fullmatch(r"m.* on fast_1, batch 1: [\d.]+ ms \(90 % interval [\d.]+ to [\d.]+\)", first)
-    assert copies == f"4 layers, session {told.session:.2g} ms; with copies total_ms = {plain(told.total_ms)} " + (
-        f"(in {told.pre:.4g}, out {told.post:.4g})"
+    assert copies == f"4 layers, session {priced.session:.2g} ms; with copies total_ms = {plain(priced.total_ms)} " + (
+        f"(in {priced.pre:.4g}, out {priced.post:.4g})"
     )
     assert re.fullmatch(r"warning: \d+ % is of ops of which nothing was measured \(2 x .*, 1 x Hardmax\)\.", second)
 
@@ -294,8 +294,8 @@ def test_layers_far_from_all_that_were_measured_are_warned_of(fitted: LayerSum) 
     net = NetworkBuilder()
     x = net.add("input", (64, 700, 700))
     net.conv(x, 64, 11)
-    told = price(fitted, net.finish("toy", "big"), DEVICES[0])
-    assert any("of 1 layers that take more than 4 times the work" in sentence for sentence in told.warnings)
+    priced = price(fitted, net.finish("toy", "big"), DEVICES[0])
+    assert any("of 1 layers that take more than 4 times the work" in sentence for sentence in priced.warnings)
     near = price(fitted, NETS.expand(NETS.sample(1, np.random.default_rng(0))[0]), DEVICES[0])
     assert not near.warnings
 
@@ -318,7 +318,7 @@ def test_networks_that_are_written_twice_count_once(fitted: LayerSum) -> None:
 
 @pytest.fixture(scope="module")
 def torch_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of any batch."""
+    """A torch module as a network with a free batch size."""
     path = tmp_path_factory.mktemp("torch") / "torch.onnx"
     module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
     dynamic = {"input_names": ["x"], "dynamic_axes": {"x": {0: "batch"}}}
@@ -332,8 +332,8 @@ def test_the_command_prices_and_draws_a_file_of_torch(saved: Path, torch_file: P
     done = run("-m", "predictors", "predict", saved, "--network", torch_file, "--device", "slow_1", "--batch", 4,
                "--out", drawn)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    told = price(_load(saved), read_network(torch_file, 4), DEVICES[1])
-    assert done.stdout.startswith(told.text()) and f"batch 4: {plain(told.latency_ms)} ms (90 %" in done.stdout
+    priced = price(_load(saved), read_network(torch_file, 4), DEVICES[1])
+    assert done.stdout.startswith(priced.text()) and f"batch 4: {plain(priced.latency_ms)} ms (90 %" in done.stdout
     assert drawn.read_bytes()[:4] == b"\x89PNG"
     narrow = run("-m", "predictors", "predict", saved, "--network", torch_file, "--device", "slow_1", "--batch", 4,
                  "--level", 0.5)  # fmt: skip
@@ -373,10 +373,10 @@ def test_faults_of_the_command_are_one_sentence(saved: Path, torch_file: Path, t
 
     for arguments, sentence in cases:
         file, *flags = arguments
-        given = {str(flags[i]).strip("-"): flags[i + 1] for i in range(0, len(flags), 2)}
-        given |= {"batch": int(given["batch"])} if "batch" in given else {}
+        arguments = {str(flags[i]).strip("-"): flags[i + 1] for i in range(0, len(flags), 2)}
+        arguments |= {"batch": int(arguments["batch"])} if "batch" in arguments else {}
         with pytest.raises(InputError, match=sentence):
-            predict(file, out=tmp_path / "no.png", **given)
+            predict(file, out=tmp_path / "no.png", **arguments)
     assert not (tmp_path / "no.png").exists()
 
 
@@ -511,9 +511,9 @@ def test_a_training_logs_what_the_module_would_cost(saved: Path) -> None:
 
     class Watch(lightning.Callback):
         def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
-            told.append({k: float(v) for k, v in trainer.callback_metrics.items()})
+            logged.append({k: float(v) for k, v in trainer.callback_metrics.items()})
 
-    told: list[dict] = []
+    logged: list[dict] = []
     data = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(torch.randn(8, 3, 8, 8)), 4)
     quiet: dict[str, Any] = {
         "logger": False,
@@ -524,8 +524,8 @@ def test_a_training_logs_what_the_module_would_cost(saved: Path) -> None:
     module, logger = Growing(), LatencyLogger(saved, ["slow_1"])
     trainer = lightning.Trainer(max_epochs=3, accelerator="cpu", callbacks=[logger, Watch()], **quiet)
     trainer.fit(module, data)
-    assert [set(row) for row in told] == [{"latency_ms/slow_1"}] * 3
-    first, second, third = (row["latency_ms/slow_1"] for row in told)
+    assert [set(row) for row in logged] == [{"latency_ms/slow_1"}] * 3
+    first, second, third = (row["latency_ms/slow_1"] for row in logged)
     assert first < second == third and module.training
     with tempfile.TemporaryDirectory() as folder:
         torch.onnx.export(module.eval(), (module.example_input_array,), Path(folder) / "m.onnx", dynamo=False)
@@ -555,7 +555,7 @@ def test_the_commands_choose_networks_and_adapt_to_a_device(
     chosen = capsys.readouterr().out.split()
     assert len(chosen) == 12 and set(chosen) <= set(pool.keys)
     found = [pieces(NETS.expand(arch)) for arch in NETS.parse(chosen)]
-    work = np.array([[sum(p.macs for p in one), sum(p.moved for p in one)] for one in found], float)
+    work = np.array([[sum(p.macs for p in parts), sum(p.moved for p in parts)] for parts in found], float)
     rows = pd.DataFrame({"key": chosen, "value": 0.01 + law(work, (7,))[:, 0]})
     rows.to_csv(tmp_path / "phone.csv", index=False)
     adapt(saved, tmp_path / "phone.csv", tmp_path / "mine.pt", space=str(NETS))

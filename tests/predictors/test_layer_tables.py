@@ -115,11 +115,11 @@ def test_justus_layers_and_times(folder: Path) -> None:
     m = Justus().measurements()
     assert [d.name for d in m.devices] == ["1080ti"] and m.devices[0].features["l2_mb"] == 2.75
     forward = columns["optimizer"] == 0
-    told = m.architectures.space.table(m.architectures).assign(ms=m.matrix("latency_ms")[:, 0]).sort_values("ms")
+    table = m.architectures.space.table(m.architectures).assign(ms=m.matrix("latency_ms")[:, 0]).sort_values("ms")
     for ours, theirs in (("batch_size", "batchsize"), ("channel_input", "channels_in"), ("matrix_size", "matsize"),
                          ("bias", "use_bias"), ("activate_function", "activation_fct"), ("padding", "padding"),
                          ("ms", "timeUsed_median")):  # fmt: skip
-        np.testing.assert_array_equal(told[ours], columns[theirs][forward])
+        np.testing.assert_array_equal(table[ours], columns[theirs][forward])
     assert Justus(optimizer="adam").measurements().table["value"].sort_values().tolist() == [3.0, 6.0]
     put(frame({"activation_fct": np.arange(4), "batchsize": np.full(4, 8), "dim_input": np.full(4, 4095),
                "dim_output": np.array([1, 2, 3, 3]), "optimizer": np.zeros(4, np.int32),

@@ -138,7 +138,7 @@ def test_the_threshold_minimises_the_summed_variance() -> None:
 
     possible = [t for t in np.arange(0.5, 19.5) if min((peak <= t).sum(), (peak > t).sum()) >= 3]
     assert cost(found) == pytest.approx(min(map(cost, possible))) and 11 < found < 12
-    assert best_threshold(np.ones(9), y[:9], 3) == np.inf, "one cluster: nothing to split"
+    assert best_threshold(np.ones(9), y[:9], 3) == np.inf, "without a valid threshold there is one cluster"
     assert best_threshold(peak[:5], y[:5], 3) == np.inf
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from predictors.compare import left_out, ranking
+from predictors.compare import excluded, ranking
 from predictors.metrics import LEAST, METRICS, plain, report
 
 
@@ -49,7 +49,7 @@ def test_devices_with_few_cells_are_named_and_not_ranked() -> None:
     ]
     (line,) = ranking(rows).to_dict("records")
     assert line["val_spearman"] == line["spearman"] == 0.9 and line["test_cells"] == 100
-    assert left_out(rows)[:2] == ["badly: 2 val cells", "never: 0 val cells"] and LEAST == 10
+    assert excluded(rows)[:2] == ["badly: 2 val cells", "never: 0 val cells"] and LEAST == 10
 
 
 def test_numbers_are_written_as_plain_decimals() -> None:

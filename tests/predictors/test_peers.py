@@ -19,7 +19,7 @@ from predictors.export import OnnxPredictor, export
 from predictors.metrics import report
 from predictors.new_devices.help_meta import HelpMeta
 from predictors.new_devices.nasflat import Nasflat
-from predictors.new_devices.two_pass import Calibration, rising_line
+from predictors.new_devices.two_pass import MonotoneOutput, rising_line
 from predictors.training import PairHinge
 from tests.conftest import made_up, run
 
@@ -54,13 +54,13 @@ def test_a_new_device_is_ranked_from_twenty_measurements(source: HelpMeta | Nasf
     adapted = source.adapt(toys.where(archs=rows, devices=["toy_3"]))
     others = np.setdiff1d(np.arange(240), rows)
     truth = toys.where(devices=["toy_3"]).matrix("latency_ms")[:, 0]
-    told = adapted.predict(toys.architectures, toys.device("toy_3"))
-    spearman = report(truth[others], told[others])["spearman"]
+    predicted = adapted.predict(toys.architectures, toys.device("toy_3"))
+    spearman = report(truth[others], predicted[others])["spearman"]
     assert spearman is not None and spearman > 0.6
-    assert np.abs(np.log(told.mean() / truth.mean())) < 0.3, "not in milliseconds"
+    assert np.abs(np.log(predicted.mean() / truth.mean())) < 0.3, "not in milliseconds"
     np.testing.assert_array_equal(source.predict_all(toys.architectures), before, err_msg="the old one changed")
     again = source.adapt(toys.where(archs=rows, devices=["toy_3"]))
-    np.testing.assert_allclose(again.predict(toys.architectures, toys.device("toy_3")), told, rtol=1e-6)
+    np.testing.assert_allclose(again.predict(toys.architectures, toys.device("toy_3")), predicted, rtol=1e-6)
 
 
 def test_labels_outside_of_the_samples_change_nothing(source: HelpMeta | Nasflat, toys: Measurements) -> None:
@@ -78,16 +78,16 @@ def test_what_is_adapted_is_saved_exported_and_adapts_again(
 ) -> None:
     few = toys.where(archs=chosen(source, toys), devices=["toy_3"])
     adapted = source.adapt(few)
-    told = adapted.predict_all(toys.architectures)
+    predicted = adapted.predict_all(toys.architectures)
     adapted.save(tmp_path / "adapted.pt")
     source.save(tmp_path / "source.pt")
     if isinstance(source, Nasflat):  # below, HELP's
         export(adapted, tmp_path / "adapted.onnx")
         exported = OnnxPredictor.load(tmp_path / "adapted.onnx")
-        np.testing.assert_allclose(exported.predict_all(toys.architectures), told, 1e-3)
+        np.testing.assert_allclose(exported.predict_all(toys.architectures), predicted, 1e-3)
     loaded = Predictor.load(tmp_path / "source.pt")
     assert isinstance(loaded, Adaptable)
-    np.testing.assert_allclose(loaded.adapt(few).predict_all(toys.architectures), told, rtol=1e-5)
+    np.testing.assert_allclose(loaded.adapt(few).predict_all(toys.architectures), predicted, rtol=1e-5)
     code = "import sys, json, numpy as np; from predictors.base import Predictor; p = Predictor.load(sys.argv[1]);" \
            "print(json.dumps(p.predict_all(p.space_.sample(9, np.random.default_rng(0))).tolist()))"  # fmt: skip
     done = run("-c", code, str(tmp_path / "adapted.pt"))
@@ -122,9 +122,9 @@ def test_a_single_sample_is_enough_to_answer(toys: Measurements) -> None:
 def test_helps_references_come_first_and_must_be_measured(toys: Measurements) -> None:
     source = tiny(HelpMeta, episodes=2).fit(toys.where(devices=["toy_0", "toy_1"]))
     assert isinstance(source, HelpMeta)
-    apart = toys.architectures[np.setdiff1d(np.arange(240), chosen(source, toys, 5))]
-    picked = source.choose(apart, 8, np.random.default_rng(0))
-    assert picked[:5] == source.references_ == source.choose(apart, 5, np.random.default_rng(1))
+    others = toys.architectures[np.setdiff1d(np.arange(240), chosen(source, toys, 5))]
+    picked = source.choose(others, 8, np.random.default_rng(0))
+    assert picked[:5] == source.references_ == source.choose(others, 5, np.random.default_rng(1))
     with pytest.raises(InputError, match="references .* measure them"):
         source.adapt(toys.where(archs=np.setdiff1d(np.arange(240), chosen(source, toys, 5)), devices=["toy_3"]))
     with pytest.raises(InputError, match="3 architectures of made-up were measured on all"):
@@ -164,16 +164,16 @@ def test_pruned_and_padded_graphs_do_not_hear_what_is_not_there(toys: Measuremen
 
 
 def test_without_edges_a_graph_is_the_sum_of_its_nodes() -> None:
-    """Which is what each node hears that has no edge but to itself, worked out kind by kind."""
+    """Without edges, each node receives from itself only, so each kind of node is computed once."""
     archs = FBNet(image=32).sample(5, np.random.default_rng(0))
     m = made_up(archs, 2)
     alone = tiny(Nasflat, epochs=1, edges=False).fit(m)
     x = CellGraph(global_node=False)(archs)._asdict()
-    told = alone.forward({"nodes": x["nodes"]})
+    predicted = alone.forward({"nodes": x["nodes"]})
     x["adjacency"] = np.zeros_like(x["adjacency"])
-    np.testing.assert_allclose(alone.forward(x), told, atol=2e-3)
+    np.testing.assert_allclose(alone.forward(x), predicted, atol=2e-3)
     order = np.r_[0, np.random.default_rng(1).permutation(np.arange(1, x["nodes"].shape[1]))]
-    np.testing.assert_allclose(alone.forward({"nodes": x["nodes"][:, order]}), told, atol=2e-3)
+    np.testing.assert_allclose(alone.forward({"nodes": x["nodes"][:, order]}), predicted, atol=2e-3)
 
 
 points = st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max_size=80)
@@ -183,12 +183,12 @@ points = st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max
 @given(points=points)
 def test_calibration_keeps_the_order_and_passes_its_knots(points: list[tuple[float, float]]) -> None:
     score, z = np.array(points, np.float32).T
-    line = Calibration(1)
+    line = MonotoneOutput(1)
     grid = torch.linspace(-8, 8, 200)[:, None]
     np.testing.assert_allclose(line(grid), grid, atol=1e-5, err_msg="at first each number is itself")
     line.fit(score[:, None], z[:, None])
-    told = line(grid)[:, 0].numpy()
-    assert np.isfinite(told).all() and (np.diff(told) > -1e-4).all()
+    predicted = line(grid)[:, 0].numpy()
+    assert np.isfinite(predicted).all() and (np.diff(predicted) > -1e-4).all()
     at, value = rising_line(score.astype(float), z.astype(float), 33)
     np.testing.assert_allclose(line(torch.tensor(at, dtype=torch.float32)[:, None])[:, 0], value, atol=2e-2)
 

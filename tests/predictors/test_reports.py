@@ -66,7 +66,7 @@ HOSTILE = r"a $\frac{$ <b>{0}\n^"
 
 
 def test_names_are_drawn_as_they_are(tmp_path: Path, measurements: Measurements) -> None:
-    """What a dollar sign holds is no mathematics, wherever a figure has a name; powers of ten stay what they are."""
+    """Dollar signs in names are no mathematics in figures; powers of ten are still formatted."""
     from predictors.figures import device_bars, scatter
 
     named = [HOSTILE, "x" * 300]

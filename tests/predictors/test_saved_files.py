@@ -16,7 +16,8 @@ import pytest
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from datasets.files.checkpoint import digest, read_checkpoint, write_checkpoint
+from datasets.files.checkpoint import read_checkpoint, write_checkpoint
+from datasets.files.digest import digest
 from datasets.records import InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 from encoders.flat import Totals
@@ -36,7 +37,7 @@ from predictors.polynomial import Polynomial
 from predictors.sklearn_regressor import SklearnRegressor
 from predictors.trees import XGBoost
 from search.optimizer.device_net import DeviceNet
-from search.optimizer.optimizer_network import Objective, OptimizerNetwork
+from search.optimizer.optimizer_network import OptimizerNetwork, RelaxedObjective
 from tests.conftest import made_up
 from tests.contracts.test_predictors import REGRESSORS, small
 
@@ -82,7 +83,7 @@ def saved(train: Measurements, tmp_path_factory: pytest.TempPathFactory) -> dict
 
 
 def answers(path: Path) -> np.ndarray | None:
-    """What a file predicts; nothing where it is refused in a sentence."""
+    """Predictions of a file; None where it is refused in a sentence."""
     try:
         return load_predictor(path).predict_all(ARCHS)
     except InputError as error:
@@ -429,7 +430,7 @@ def test_trees_of_an_exported_file_that_loop_or_lead_nowhere_are_refused(
 def test_networks_of_devices_and_optimizers_have_the_same_envelope(tmp_path: Path) -> None:
     m = made_up(SPACE.sample(40, np.random.default_rng(0)), 3)
     net = DeviceNet(rank=2, hidden=4, steps=2, devices=4, cells=8).fit(m, m.architectures[np.arange(4)])
-    objective = Objective(m.architectures, lambda p: p[..., 0], (net.predict_relaxed,))
+    objective = RelaxedObjective(m.architectures, lambda p: p[..., 0], (net.predict_relaxed,))
     vectors = torch.from_numpy(net.synthetic_.logs[net.places_].T).float()[:, None]
     optimizer = OptimizerNetwork(hidden=4, steps=2, batch=8).fit(objective, vectors)
     write_checkpoint(net.state(), tmp_path / "net.pt")
@@ -438,9 +439,9 @@ def test_networks_of_devices_and_optimizers_have_the_same_envelope(tmp_path: Pat
         "net": lambda path: DeviceNet.restored(read_checkpoint(path)),
         "optimizer": OptimizerNetwork.load,
     }
-    asked = torch.full((1, 1), 2.0)
-    said = OptimizerNetwork.load(tmp_path / "optimizer.pt").relaxed(vectors[0], asked)
-    assert torch.equal(said, optimizer.relaxed(vectors[0], asked))
+    query = torch.full((1, 1), 2.0)
+    relaxed = OptimizerNetwork.load(tmp_path / "optimizer.pt").relaxed(vectors[0], query)
+    assert torch.equal(relaxed, optimizer.relaxed(vectors[0], query))
     for name, load in loaders.items():
         tree, path = read_checkpoint(tmp_path / f"{name}.pt"), tmp_path / "edited.pt"
         for i, place in enumerate(places(tree)):

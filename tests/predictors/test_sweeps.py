@@ -55,8 +55,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 
 def test_a_sweep_runs_its_grid_once(whole: tuple[Path, str]) -> None:
-    study, told = whole
-    assert re.search(r"\[4/4, about \d+ min left\]", told) and "sweep complete: 4 runs now, 0 before" in told
+    study, output = whole
+    assert re.search(r"\[4/4, about \d+ min left\]", output) and "sweep complete: 4 runs now, 0 before" in output
     table = rows(study)
     assert {(row["predictor"], row["shots"], row["seed"]) for row in table} == {
         (p, n, 0) for p in ("flops", "mean") for n in (200, 400)
@@ -97,7 +97,7 @@ def test_a_run_of_an_agent_is_the_run_of_the_sweep(whole: tuple[Path, str]) -> N
 
 
 def test_every_sweep_that_is_here_is_one_that_agents_accept_too() -> None:
-    """W&B's own client reads them, and they hold nothing that a sweep of W&B does not know."""
+    """W&B's client reads every sweep file, and it has no keys but those of W&B."""
     wandb_sweeps = pytest.importorskip("wandb.sdk.launch.sweeps.utils", reason="wandb is not installed")
     paths = sorted(path for path in (ROOT / "studies").glob("*/*.yaml") if path.name != "claims.yaml")
     assert paths
@@ -111,17 +111,17 @@ def test_every_sweep_that_is_here_is_one_that_agents_accept_too() -> None:
 @pytest.mark.parametrize(
     "change, sentence",
     [
-        ({"method": "bayes"}, "asks for method bayes of train.py; here runs the method grid of train.py"),
+        ({"method": "bayes"}, "has method bayes of train.py; only the method grid of train.py is run here"),
         ({"parameters": {"seed": {"min": 0, "max": 3}}}, "parameter 'seed' needs either `value` or `values`"),
-        ({"paramters": {}}, "has the unknown key 'paramters'; a sweep knows"),
+        ({"paramters": {}}, "has the unknown key 'paramters'; a sweep has"),
         ({"parameters": None}, "is no sweep: it needs program, method and parameters"),
         ({"parameters": {"seed": {"values": 5}}}, "the `values` of 'seed' are no list"),
         ({"parameters": {"seed": {"values": []}}}, "the `values` of 'seed' are no list"),
         ({"parameters": {5: {"value": 5}}}, "parameter '5' needs either"),
         ({"parameters": {"x" * 9999: 5}}, r"parameter 'x{200}... \(9,999 characters\)' needs either"),
-        ({"parameters": {f"flag{i}": {"values": list(range(100))} for i in range(10)}}, "asks for 1e.20 runs"),
-        ({"method": ["grid"]}, "asks for method"),
-        ({"program": {"train.py": 1}}, "asks for method"),
+        ({"parameters": {f"flag{i}": {"values": list(range(100))} for i in range(10)}}, "has 1e.20 runs"),
+        ({"method": ["grid"]}, "has method"),
+        ({"program": {"train.py": 1}}, "has method"),
     ],
 )
 def test_bad_sweeps_are_refused_in_one_sentence(change: dict, sentence: str, tmp_path: Path) -> None:
@@ -138,14 +138,14 @@ def test_the_command_says_so_too(tmp_path: Path) -> None:
 
 
 def test_progress_counts_what_was_there_before(tmp_path: Path) -> None:
-    said: list[str] = []
+    lines: list[str] = []
     answers: list[Outcome] = ["complete", "done", "busy", "done", "complete"]
-    told = iter(answers)
-    assert run_sweep(write(tmp_path, "some"), lambda flags: next(told), said.append) == "done"
-    assert said[-1] == "sweep complete: 2 runs now, 2 before" and len(said) == 5
-    answers[-1], told = "busy", iter(answers)
-    assert run_sweep(write(tmp_path, "some"), lambda flags: next(told), said.append) == "busy"
-    assert said[-1] == "sweep NOT complete: another process is at 1 runs; 2 runs now, 1 before"
+    outcomes = iter(answers)
+    assert run_sweep(write(tmp_path, "some"), lambda flags: next(outcomes), lines.append) == "done"
+    assert lines[-1] == "sweep complete: 2 runs now, 2 before" and len(lines) == 5
+    answers[-1], outcomes = "busy", iter(answers)
+    assert run_sweep(write(tmp_path, "some"), lambda flags: next(outcomes), lines.append) == "busy"
+    assert lines[-1] == "sweep NOT complete: another process is at 1 runs; 2 runs now, 1 before"
 
 
 def test_weights_and_biases_offline(tmp_path: Path) -> None:

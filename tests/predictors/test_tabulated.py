@@ -24,7 +24,7 @@ from predictors.networks.tabulated import LEAST, Tabulated
 from search.netadapt.__main__ import _priced
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.grids import Grid, direct_networks, layers_to_measure
-from search.netadapt.widths import Priced
+from search.netadapt.widths import PricedNetwork
 
 DEVICES = tuple(Device(name, "toy", "server-cpu") for name in ("fast", "slow"))
 TRUTH = np.array([0.02, 0.001, 0.6, 1.0, 0.6, 0.8, 0.05])
@@ -49,7 +49,7 @@ def widths_of(network: Network, groups: Groups = GROUPS) -> np.ndarray:
 @pytest.fixture(scope="module")
 def networks() -> list[Network]:
     """The resnet of small images with 16 widths."""
-    return [Network.of(one.ops, one.edges) for one in direct_networks(GROUPS, Grid(), 15, 0)]
+    return [Network.of(item.ops, item.edges) for item in direct_networks(GROUPS, Grid(), 15, 0)]
 
 
 def frame_of(keys: list[str], values: np.ndarray) -> pd.DataFrame:
@@ -67,15 +67,15 @@ def path(networks: list[Network], tmp_path_factory: pytest.TempPathFactory) -> P
     folder = tmp_path_factory.mktemp("tabulated")
     measured = layers_to_measure([GROUPS], Grid(points=4))
     rng = np.random.default_rng(0)
-    share = dict.fromkeys((one.kind for one in measured), 0.0) | {one.kind: rng.uniform(1, 3) for one in measured}
-    ms = [0.01 + 1e-5 * share[one.kind] * (one.channels_in + 8) * (one.channels_out + 8) ** 0.9 for one in measured]
+    share = dict.fromkeys((item.kind for item in measured), 0.0) | {item.kind: rng.uniform(1, 3) for item in measured}
+    ms = [0.01 + 1e-5 * share[item.kind] * (item.channels_in + 8) * (item.channels_out + 8) ** 0.9 for item in measured]
     values = np.outer([0.01, *ms], (1, 3))
-    frame = frame_of([SMALLEST.key, *(one.network().key for one in measured)], values)
+    frame = frame_of([SMALLEST.key, *(item.network().key for item in measured)], values)
     meta = {"devices": [device.to_dict() for device in DEVICES]}
     write_table(frame, meta, folder / "layers.parquet")
     (terms, _), kept = LayerSum(Tabulated(folder / "layers.parquet")).learn_layers().costs(Networks(networks)), 10
     whole = np.stack([terms[:, 0] @ TRUTH, 3 * terms[:, 0] @ TRUTH], axis=1)
-    frame = pd.concat([frame, frame_of([one.key for one in networks[:kept]], whole[:kept])])
+    frame = pd.concat([frame, frame_of([item.key for item in networks[:kept]], whole[:kept])])
     write_table(frame, meta, folder / "table.parquet")
     np.save(folder / "whole.npy", whole)
     return folder / "table.parquet"
@@ -105,7 +105,7 @@ def test_networks_that_a_table_holds_correct_the_sums_of_its_layers(
     raw, fitted = LayerSum(Tabulated(path)).learn_layers(), LayerSum.tabulated(path)
     new, truth = Networks(networks[10:]), whole[10:]
     assert [device.name for device in fitted.devices_] == ["fast", "slow"]
-    off, plain = (np.abs(one.predict_all(new) / truth - 1).mean(axis=0) for one in (fitted, raw))
+    off, plain = (np.abs(item.predict_all(new) / truth - 1).mean(axis=0) for item in (fitted, raw))
     assert (off < 0.03).all() and (plain > 0.08).all()
     low, high = fitted.belief(new, DEVICES[0]).interval(0.9)
     assert ((low < truth[:, 0]) & (truth[:, 0] < high)).mean() > 0.8
@@ -119,13 +119,13 @@ def test_networks_that_a_table_holds_correct_the_sums_of_its_layers(
 def test_what_netadapt_reads_is_what_is_predicted(path: Path, networks: list[Network]) -> None:
     fitted = LayerSum.tabulated(path)
     for device in DEVICES:
-        priced = Priced(GROUPS, fitted.table(device))
-        ms = priced.latencies_ms(np.array([widths_of(one) for one in networks]))
+        priced = PricedNetwork(GROUPS, fitted.table(device))
+        ms = priced.latencies_ms(np.array([widths_of(item) for item in networks]))
         np.testing.assert_allclose(ms, fitted.predict(Networks(networks), device), rtol=1e-9)
 
 
 def test_networks_of_other_layers_do_not_count_where_there_are_such_of_the_same(path: Path) -> None:
-    kinds = [one.kind for one in GROUPS.layers]
+    kinds = [item.kind for item in GROUPS.layers]
     whole = Tabulated(path).learn().whole(kinds)
     assert whole is not None and len(whole.architectures) == 10
     assert Tabulated(path).learn().whole(kinds[:-1]) is None
@@ -140,7 +140,7 @@ def test_a_layer_that_takes_no_longer_than_a_session_costs_something(path: Path)
     frame.loc[frame["key"] == key, "value"] = 0.005
     write_table(frame, {"devices": []}, file := path.with_name("tiny.parquet"))
     costs = Tabulated(file).learn()
-    (terms,) = costs.of(Networks([Network.from_json(key)]))
+    (terms,) = costs.network_terms(Networks([Network.from_json(key)]))
     assert terms[0, 0, 2:6].sum() == pytest.approx((LEAST - 2) * 0.01)
     predictor = LayerSum.tabulated(file)
     ms = predictor.predict(Networks([Network.from_json(key)]), predictor.devices_[0])
@@ -152,10 +152,10 @@ def test_no_layer_of_a_price_takes_less_than_nothing_and_all_take_what_is_predic
     c = predictor.calibrations_[0]
     less = replace(c, coefficients=c.coefficients * [1, 0.01, 1, 1, 1, 1, 0.01])
     predictor = predictor.with_devices(DEVICES[:1], [less])
-    (costs,) = predictor.layers.of(Networks([GROUPS.network]))
-    told = price(predictor, GROUPS.network, None)
-    assert (costs[:, 0] @ less.coefficients).min() < 0 <= told.pieces["ms"].min()
-    assert told.latency_ms == pytest.approx(predictor.predict(Networks([GROUPS.network]))[0])
+    (costs,) = predictor.layers.network_terms(Networks([GROUPS.network]))
+    priced = price(predictor, GROUPS.network, None)
+    assert (costs[:, 0] @ less.coefficients).min() < 0 <= priced.pieces["ms"].min()
+    assert priced.latency_ms == pytest.approx(predictor.predict(Networks([GROUPS.network]))[0])
 
 
 def test_a_saved_file_answers_alike_without_its_table(
@@ -169,8 +169,8 @@ def test_a_saved_file_answers_alike_without_its_table(
     show(copy)
     assert "class_path: predictors.networks.tabulated.Tabulated" in capsys.readouterr().out
     predict(copy, device="slow", network="small_zoo:resnet")
-    told = capsys.readouterr().out
-    assert "resnet on slow, batch 1" in told and "90 % interval" in told and "All ops are known" in told
+    output = capsys.readouterr().out
+    assert "resnet on slow, batch 1" in output and "90 % interval" in output and "All ops are known" in output
 
 
 def test_a_table_of_whole_numbers_is_saved_too(path: Path, networks: list[Network], tmp_path: Path) -> None:
@@ -199,7 +199,7 @@ def test_a_device_that_lacks_a_layer_does_not_keep_others_from_answering(
 ) -> None:
     frame = pd.read_parquet(path)
     kind = GROUPS.layers[-1].kind
-    lacks = [one.network().key for one in layers_to_measure([GROUPS], Grid(points=4)) if one.kind == kind]
+    lacks = [item.network().key for item in layers_to_measure([GROUPS], Grid(points=4)) if item.kind == kind]
     frame = frame[~(frame["key"].isin(lacks) & (frame["device"] == "slow"))]
     write_table(frame, {"devices": []}, tmp_path / "t.parquet")
     predictor = LayerSum.tabulated(tmp_path / "t.parquet")
@@ -212,7 +212,7 @@ def test_a_device_that_lacks_a_layer_does_not_keep_others_from_answering(
 
 def test_a_device_without_any_layer_is_left_out(path: Path, networks: list[Network], tmp_path: Path) -> None:
     frame = pd.read_parquet(path)
-    there = frame["key"].isin([SMALLEST.key, *(one.key for one in networks)])
+    there = frame["key"].isin([SMALLEST.key, *(item.key for item in networks)])
     write_table(frame[there | (frame["device"] == "fast")], {"devices": []}, tmp_path / "t.parquet")
     assert [device.name for device in LayerSum.tabulated(tmp_path / "t.parquet").devices_] == ["fast"]
     write_table(frame[there], {"devices": []}, tmp_path / "t.parquet")
@@ -244,7 +244,7 @@ def test_netadapt_takes_a_table_or_what_was_fitted_to_it(saved: Path, path: Path
     by_table, by_file = (_priced(GROUPS.network, lut, "slow", 0.0) for lut in (path, saved))
     assert by_table.latency_ms(GROUPS.sizes) == by_file.latency_ms(GROUPS.sizes)
     assert _priced(GROUPS.network, saved, "slow", 7.0).latency_ms(GROUPS.sizes) == pytest.approx(7)
-    with pytest.raises(InputError, match="is of 2 devices; name one of them: fast, slow"):
+    with pytest.raises(InputError, match="has 2 devices; name one of them: fast, slow"):
         _priced(GROUPS.network, path, "", 0.0)
     with pytest.raises(InputError, match="phone"):
         _priced(GROUPS.network, path, "phone", 0.0)

@@ -34,11 +34,11 @@ from measure.builders.numpy_reference import evaluate
 from measure.builders.onnx_graph import build_onnx
 from measure.builders.weights import make_weights
 from measure.shares import Shares
-from search.netadapt.adapt import Adaptation, Adapted
+from search.netadapt.adapt import Adaptation, AdaptedNetwork
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.cutting import cut_weights, strongest
 from search.netadapt.grids import Grid, layers_to_measure
-from search.netadapt.proposals import Workers, derive, price
+from search.netadapt.proposals import Workers, derive, loss_rate
 from search.netadapt.record import Record
 from search.netadapt.widths import Narrowed
 from tests.doubles.netadapt_toy import Toy
@@ -199,7 +199,7 @@ def test_cifar10_is_read_from_a_folder_after_its_checksums(tmp_path: Path) -> No
     with pytest.raises(InputError, match="two is not the published file"):
         read_cifar10(tmp_path, sums | {"two": sums["one"]})
     with pytest.raises(InputError, match="There is no file .*data_batch_1 of CIFAR-10. Unpack"):
-        Cifar10(tmp_path).draw()
+        Cifar10(tmp_path).labelled_images()
 
 
 class Trap:
@@ -241,7 +241,9 @@ class Deadly:
         return repr(self.trainer)
 
 
-def adapted(folder: Path, trainer: object, ratios: tuple[float, ...] = (0.8, 0.6), **how: object) -> list[Adapted]:
+def adapted(
+    folder: Path, trainer: object, ratios: tuple[float, ...] = (0.8, 0.6), **how: object
+) -> list[AdaptedNetwork]:
     groups, measure = find_groups(residual()), how.pop("measure", None)
     adaptation = Adaptation(**{"delta": 0.1, "steps": 2, "long_steps": 3, **how})  # type: ignore[arg-type]
     search = partial(narrow, groups)
@@ -258,7 +260,7 @@ def killed(run: object) -> bool:
     return process.exitcode != 0
 
 
-def same(one: list[Adapted], other: list[Adapted]) -> bool:
+def same(one: list[AdaptedNetwork], other: list[AdaptedNetwork]) -> bool:
     return all(
         equal(a.weights, b.weights) and a.widths.tolist() == b.widths.tolist() and a.accuracy == b.accuracy
         for a, b in zip(one, other, strict=True)
@@ -281,7 +283,7 @@ def test_every_budget_is_kept_and_every_iteration_takes_its_step(choice: str, tm
             for p in row["proposals"]
         ]
         wins = [(before["ms"] - max(p["ms"], budget)) / step for p in row["proposals"]]
-        worths = list(map(price, lost, wins))
+        worths = list(map(loss_rate, lost, wins))
         assert row["proposals"][int(np.argmin(worths))]["group"] == row["group"]
         assert {"search", "cut", "tune", "evaluate"} == set(row["proposals"][0]["seconds"])
     assert [one.met for one in results] == [True, True]
@@ -393,8 +395,12 @@ def test_budgets_that_mean_nothing_are_refused(ratios: tuple[float, ...], tmp_pa
 
 
 def test_least_lost_for_most_won() -> None:
-    assert price(2, 1) < price(2.5, 1) and price(2, 2) < price(2, 1)
-    assert price(-1, 1) < price(0.1, 9) and price(-1, 2) < price(-1, 1) and price(-2, 1) < price(-1, 1)
+    assert loss_rate(2, 1) < loss_rate(2.5, 1) and loss_rate(2, 2) < loss_rate(2, 1)
+    assert (
+        loss_rate(-1, 1) < loss_rate(0.1, 9)
+        and loss_rate(-1, 2) < loss_rate(-1, 1)
+        and loss_rate(-2, 1) < loss_rate(-1, 1)
+    )
     assert len({derive(s, i, g) for s in range(3) for i in range(20) for g in range(10)}) == 600
     with Workers(Toy()) as workers:
         assert list(workers([])) == []

@@ -26,7 +26,7 @@ from predictors.networks.layer_table import LayerGrid, LayerTable
 from predictors.networks.tabulated import Tabulated
 from search.netadapt.channels import Groups, find_groups
 from search.netadapt.grids import Grid, direct_networks, layers, layers_to_measure, open_network
-from search.netadapt.widths import Binary, Exact, Priced, Sequential, WidthSearch
+from search.netadapt.widths import Binary, Exact, PricedNetwork, Sequential, WidthSearch
 
 FIGURE_6 = (1.4, 1.12, 1, 0.9, 0.85, 0.8, 0.7, 0.61, 0.57, 0.48, 0.42, 0.29)
 """The paper's example: latencies with 96, 88, ... 8 channels; the constraint is 0.5."""
@@ -208,12 +208,12 @@ def test_tables_are_read_from_what_measure_writes(tmp_path: Path) -> None:
     table, whole = costs.table(0), costs.whole()
     assert (table.device, table.call_ms, known(table)) == ("here", 0.5, len(measured)) and whole is not None
     assert whole.matrix("latency_ms").tolist() == [[0.5 + len(keys) - 1]]
-    priced = Priced(groups, table, factor=2.0)
+    priced = PricedNetwork(groups, table, factor=2.0)
     expected = sum(0.5 + keys.index(one.network().key) for one in groups.priced(groups.sizes)) - 13 * 0.5
     assert priced.latency_ms(groups.sizes) == pytest.approx(2 * expected, rel=1e-6) and priced.lookups == 14
     assert costs.on(costs.devices[0], less_calls=True)(Networks([groups.network]))[0] == pytest.approx(expected)
     with pytest.raises(InputError, match="has no layer"):
-        Priced(find_groups(small("alexnet")), table)
+        PricedNetwork(find_groups(small("alexnet")), table)
     write_table(frame.assign(metric="cold_ms"), {"devices": []}, path)
     with pytest.raises(InputError, match="has no latency_ms of layers"):
         Tabulated(path).learn()
@@ -237,7 +237,7 @@ def test_a_table_is_measured_and_goes_on_where_it_was(tmp_path: Path) -> None:
         journal.file.close()
     table, meta = to_table(journal.rows, unstable=True)
     write_table(table, meta, tmp_path / "table.parquet")
-    priced = Priced(groups, LayerSum.tabulated(tmp_path / "table.parquet").table(None))
+    priced = PricedNetwork(groups, LayerSum.tabulated(tmp_path / "table.parquet").table(None))
     assert known(priced.table) == len(measured) == 6 and priced.latency_ms(np.array([8])) > 0
 
 
@@ -252,7 +252,7 @@ def test_rows_of_a_slow_hour_count_only_where_there_are_no_others() -> None:
     assert len(kept) == 12
 
 
-def figure_6() -> tuple[Priced, np.ndarray]:
+def figure_6() -> tuple[PricedNetwork, np.ndarray]:
     net = NetworkBuilder()
     x = net.conv(net.add("input", (3, 8, 8)), 104, 3)
     net.add("dense", (10,), net.add("global_avg_pool", (104,), x))
@@ -261,7 +261,7 @@ def figure_6() -> tuple[Priced, np.ndarray]:
     ms = dict(zip(range(96, 0, -8), FIGURE_6, strict=True)) | {104: 1.5}
     measured = [(Layer(conv, 3, width), value) for width, value in ms.items()]
     measured += [(one, 0.0) for width in (8, 104) for one in (Layer(pool, width, width), Layer(dense, width, 10))]
-    return Priced(groups, LayerTable.of(measured)), groups.sizes
+    return PricedNetwork(groups, LayerTable.of(measured)), groups.sizes
 
 
 def test_the_papers_example() -> None:
@@ -287,7 +287,7 @@ def test_searches_find_the_widest_network_that_keeps_the_limit(seed: int, points
     groups = find_groups(mixed(rng))
     table = table_of(groups, Grid(points, dense=16), rng, monotone)
     sequential, binary, exact = (
-        kind(Priced(groups, table), dense=16, **more)
+        kind(PricedNetwork(groups, table), dense=16, **more)
         for kind, more in ((Sequential, {}), (Binary, {"threshold": 1}), (Exact, {}))
     )
     widths = groups.sizes.copy()
@@ -309,7 +309,7 @@ def test_searches_find_the_widest_network_that_keeps_the_limit(seed: int, points
 def test_only_what_touches_a_group_is_looked_up_again() -> None:
     rng = np.random.default_rng(0)
     groups = find_groups(zoo("mobilenet_v1"))
-    exact = Exact(Priced(groups, table_of(groups, Grid(), rng, monotone=True)))
+    exact = Exact(PricedNetwork(groups, table_of(groups, Grid(), rng, monotone=True)))
     widths = groups.sizes.copy()
     limit = 0.95 * exact.priced.latency_ms(widths)
     assert any([exact(widths, group, limit) for group in range(len(groups))])

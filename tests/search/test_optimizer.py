@@ -23,11 +23,12 @@ from predictors.new_devices.conditioned import Conditioned
 from predictors.scaling import Scale
 from search.base import Problem
 from search.optimizer.__main__ import OptimizerTraining, optimize
+from search.optimizer.answers import answer
 from search.optimizer.cost_models import CostModels
 from search.optimizer.decoding import decoded
 from search.optimizer.device_net import DeviceNet
 from search.optimizer.exploration import explore
-from search.optimizer.optimizer_network import Objective, OptimizerNetwork, answer
+from search.optimizer.optimizer_network import OptimizerNetwork, RelaxedObjective
 from search.optimizer.synthetic_devices import SyntheticDevices, distance_to_hull, reach_of
 from tests.conftest import made_up, run
 
@@ -60,8 +61,8 @@ def costs(cells: Architectures) -> CostModels:
     return CostModels(Conditioned(), DeviceNet(steps=150, hidden=32), cells=300).fit(made_up(cells, 4), cells)
 
 
-def objective(cells: Architectures, accuracy: Relaxable, costs: CostModels) -> Objective:
-    return Objective(cells, lambda p: accuracy.predict_relaxed(p, p), (costs.net.predict_relaxed,))
+def objective(cells: Architectures, accuracy: Relaxable, costs: CostModels) -> RelaxedObjective:
+    return RelaxedObjective(cells, lambda p: accuracy.predict_relaxed(p, p), (costs.net.predict_relaxed,))
 
 
 def devices(costs: CostModels, n: int = 20) -> torch.Tensor:
@@ -112,7 +113,7 @@ def test_synthetic_devices_stay_as_near_to_the_hull_as_real_ones(seed: int, n: i
     archs = SPACE.sample(60, rng)
     logs = np.log(made_up(archs, n, seed % 1000).matrix("latency_ms")) + 0.2 * rng.standard_normal((60, n))
     made = SyntheticDevices.of(logs, CellOneHot()(archs), SPACE.num_choices)
-    for column in made.draw(5, rng).T:
+    for column in made.sample(5, rng).T:
         assert distance_to_hull(column, logs) <= reach_of(logs) + 1e-3
     weights = rng.dirichlet(np.ones(n))
     assert distance_to_hull(logs @ weights + 5, logs) < 1e-3  # a mixture of any speed lies inside
@@ -171,7 +172,7 @@ def test_one_device_reduces_to_the_device_specific_method(cells, accuracy) -> No
     lone = CostModels(Conditioned(), DeviceNet(steps=150, hidden=32), cells=300).fit(made_up(cells, 1), cells)
     only = lone.devices(50, np.random.default_rng(0))
     assert only.shape == (1, 10)
-    assert np.allclose(lone.net.synthetic_.draw(3, np.random.default_rng(0)), lone.net.synthetic_.logs)
+    assert np.allclose(lone.net.synthetic_.sample(3, np.random.default_rng(0)), lone.net.synthetic_.logs)
     network = OptimizerNetwork("imitate", hidden=64, steps=250, batch=64)
     device = torch.from_numpy(only).float()
     network.fit(objective(cells, accuracy, lone), device[:, None])
@@ -217,7 +218,7 @@ def test_what_is_saved_says_the_same_in_a_fresh_process(cells, costs, tmp_path: 
 
 
 def test_two_costs_are_kept_at_once(cells, accuracy, costs) -> None:
-    both = Objective(cells, lambda p: accuracy.predict_relaxed(p, p), (costs.net.predict_relaxed,) * 2)
+    both = RelaxedObjective(cells, lambda p: accuracy.predict_relaxed(p, p), (costs.net.predict_relaxed,) * 2)
     pairs = devices(costs).expand(-1, 2, -1)
     network = OptimizerNetwork(hidden=32, steps=60, batch=64).fit(both, pairs)
     problem = predicted(cells, accuracy, costs, pairs[0], 0.6)

@@ -9,7 +9,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from datasets.files.checkpoint import digest
+from datasets.files.digest import digest
 from predictors.onnx_check import with_digest
 from tests.fuzz import inputs
 from tests.fuzz.family import Command, Family, Files, one_file

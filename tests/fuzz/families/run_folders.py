@@ -75,7 +75,7 @@ def _check(case: Path, beside: Path, rng: Random) -> Command:
 
 def _study(folder: Path) -> list[Files]:
     """A study of new devices: one run."""
-    from predictors.commands.studies import Sampling, transfer
+    from predictors.commands.comparing import Sampling, transfer
     from predictors.new_devices.proxies import OwnLine
 
     bench(folder)

