@@ -219,9 +219,7 @@ def test_a_csv_of_one_space_holds_architectures(tmp_path: Path) -> None:
         m = CsvTable(tmp_path / f"{name}.csv", space).measurements()
         assert m.architectures == archs and m.matrix("latency_ms")[:, 0].tolist() == [i + 1.5 for i in range(6)]
         assert m.devices[0].name == name
-    with pytest.raises(
-        InputError, match="There is no file .*; a network is an .onnx, .keras or .tflite file, or SPACE"
-    ):
+    with pytest.raises(InputError, match="There is no file .*; a network is an .onnx, .* file, or SPACE"):
         open_measurements(tmp_path / "a.csv")
 
 
