@@ -92,7 +92,14 @@ def _split(walk: Walk, reader: Reader, names: list[str], out: str, axis: int, ke
 
     shape, given = walk.shapes[names[0]], len(names) > 1 and bool(names[1])
     sizes = walk.constants.get(names[1]) if given else np.array(1)
-    if sizes is None or not sizes.size or not -len(shape) <= axis < len(shape) or (sizes.ndim == 0 and sizes < 1):
+    if (
+        sizes is None
+        or sizes.ndim > 1
+        or sizes.dtype.kind != "i"
+        or not sizes.size
+        or not -len(shape) <= axis < len(shape)
+        or (sizes.ndim == 0 and sizes < 1)
+    ):
         return _refuse(walk, "SplitToSequence")
     axis %= len(shape)
     whole, step = shape[axis], int(sizes) if sizes.ndim == 0 else 0

@@ -116,7 +116,13 @@ class Walk:
 
     def _node(self, proto: onnx.NodeProto, reader: Reader) -> None:
         node, constants = read_node(proto), self.constants
-        fixed = all(name in constants for name in node.inputs if name)
+        others = [name for name in node.inputs if name and name not in constants]
+        if unknown := [name for name in others if name not in reader.nodes]:
+            raise InputError(
+                f"A {shortened(node.kind, 60)} of {self.path} reads '{shortened(unknown[0], 60)}', which is no tensor "
+                "that is known by then; export it again."
+            )
+        fixed = not others
         if node.kind in ("Shape", "Size") and not fixed and node.inputs[0] in self.shapes:
             shape = np.array(self.shapes[node.inputs[0]], np.int64)
             sides = shape[node.attrs.get("start", 0) : node.attrs.get("end")]

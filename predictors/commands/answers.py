@@ -124,9 +124,9 @@ def _predict_curve(
     predictor = load_predictor(file)
     where = _device(predictor, device, file)
     _check_networks(predictor, file)
-    unit, rows = UNITS.get(predictor.metric, "") or "value", []
+    unit, rows = UNITS.get(predictor.metric, "") or "value", list[dict[str, float]]()
     for sizes in curve:
-        found = Networks([read_network(network, batch, sizes)])
+        found = Networks([read_network(network, batch, sizes, notes=not rows)])
         row = sizes.sizes() | {
             "macs": totals(found.networks[0])["macs"],
             unit: float(predictor.predict(found, where)[0]),
@@ -167,7 +167,7 @@ def _predict_network(
             raise InputError(f"{file} is no sum of layers, so none can be drawn; omit --out.")
         _predict_whole(predictor, file, network, where, batch, level, sizes)
         return
-    priced = price(predictor, read_network(network, batch, sizes), where, level)
+    priced = price(predictor, read_network(network, batch, sizes, notes=True), where, level)
     if out is not None:
         write_figure(draw(priced), out)  # before the text, whose reader may close the pipe
     print(priced.text())
@@ -186,7 +186,7 @@ def _predict_whole(
     from predictors.networks.price import read_network
 
     _check_networks(predictor, file)
-    found = Networks([read_network(network, batch, sizes)])
+    found = Networks([read_network(network, batch, sizes, notes=True)])
     (value,) = predictor.predict(found, where)
     size = found.networks[0].batch or (where.batch if where else 1)
     interval, unit = "", UNITS.get(predictor.metric, "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -140,11 +141,19 @@ def _warnings(
     return tuple(sentences)
 
 
-def read_network(name: str | Path, batch: int | None = None, sizes: Sizes = Sizes()) -> Network:
-    """The network that a command line names (`read_model`), torch modules among them."""
+def read_network(name: str | Path, batch: int | None = None, sizes: Sizes = Sizes(), notes: bool = False) -> Network:
+    """The network that a command line names (`read_model`), torch modules among them.
+
+    Args:
+        name, batch, sizes: as for `read_model`.
+        notes: whether what its reader assumed goes to stderr.
+    """
     from datasets.networks.reading import of_batch, read_model
 
-    return of_batch(read_model(name, batch, weights=False, modules=True, sizes=sizes).network, batch)
+    model = read_model(name, batch, weights=False, modules=True, sizes=sizes)
+    for note in model.notes if notes else ():
+        print(f"note: {note}", file=sys.stderr)
+    return of_batch(model.network, batch)
 
 
 def draw(told: Price) -> Figure:
