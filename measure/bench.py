@@ -19,115 +19,18 @@ from typing import Any
 
 import numpy as np
 
-from datasets.files.reading import listed
-from datasets.networks.memory import memory
-from datasets.networks.model import Model
-from datasets.networks.network import FILES, Network
-from datasets.networks.ops import ITEM, VOCABULARY
-from datasets.networks.reading import read_model
-from datasets.networks.sizes import Sizes
-from datasets.records import Architecture, InputError, Space
+from datasets.records import InputError
 from measure.base import Backend, Built, Session, reference_network
 from measure.host import machine
 from measure.rows import Row
 from measure.silence import children_ignore_interrupts
-
-
-@dataclass(frozen=True)
-class NetworkFile:
-    """A network in a file, which is read only when it is measured.
-
-    Attributes:
-        space: the file's suffix, `onnx`, `keras` or `tflite`.
-        key: the file's name and a digest of its bytes.
-        path: path of the file.
-        sizes: sizes that the file leaves open; the key contains them.
-    """
-
-    space: str
-    key: str
-    path: Path
-    sizes: Sizes = Sizes()
-
-
-Subject = Architecture | Network | NetworkFile
-"""What a row measures; journals identify it by its `space` and `key`."""
-
-Prepare = Callable[[Any, int], Model]
-"""A function of a subject and a batch that gives the model to measure."""
+from measure.subjects import Prepare, Subject, network_of
 
 Measure = Callable[[Backend, Subject, Prepare], Row]
 """A function that measures a subject and gives fields of its row: `Bench`, `Worker` or `remote.machine.Remote`."""
 
 Build = Callable[[Path], Built]
 """A function that builds one network into a folder."""
-
-
-def whole(space: Space, arch: Architecture, batch: int) -> Model:
-    """The whole network of an architecture."""
-    return Model(space.expand(arch))
-
-
-def block(space: Space, arch: Architecture, batch: int) -> Model:
-    """The basic block of an architecture alone, as LETI measures it."""
-    return Model(space.block(arch))
-
-
-def shaped(network: Network, batch: int) -> Model:
-    """The model of a network, with seeded weights."""
-    return Model(network)
-
-
-def name_file(path: Path, sizes: Sizes = Sizes()) -> NetworkFile:
-    """A network's file under the key that its reader gives it: its name, a digest of its bytes, and given sizes."""
-    from datasets.networks.onnx_file import file_key
-
-    suffix = path.suffix.removeprefix(".")
-    space = suffix if suffix in FILES else "onnx"
-    return NetworkFile(space, file_key(path) + (sizes.label if space == "onnx" else ""), path, sizes)
-
-
-def read_subject(subject: NetworkFile | Network, batch: int) -> Model:
-    """The model of a file, or of a network with seeded weights.
-
-    Onnxruntime runs an ONNX file unchanged; of Keras and TFLite files, and on other runtimes, the network that was read
-    from the file is run.
-
-    Raises:
-        InputError: the file cannot be read, or is a TFLite file that cannot be built again from what was read.
-    """
-    if isinstance(subject, Network):
-        return shaped(subject, batch)
-    model = read_model(subject.path, batch, sizes=subject.sizes)
-    if subject.space == "tflite":
-        _check_rebuilt(model.network)
-    _check_memory(model.network)
-    return model
-
-
-def _check_rebuilt(network: Network) -> None:
-    """Refuse a network that is not run from its own file, and has parts that builders do not support."""
-    others = {op.kind for op in network.ops} - VOCABULARY - {ITEM}
-    others |= {op.attrs["dtype"] for op in network.ops if "dtype" in op.attrs}
-    if others or (len(network.inputs), len(network.outputs)) != (1, 1):
-        more = f" with {listed(sorted(others))}" if others else ""
-        raise InputError(
-            f"{network.key} has {len(network.inputs)} inputs and {len(network.outputs)} outputs{more}; of TFLite files "
-            "only fp32 networks of one input, one output and known ops are measured. Give it as .onnx, or as the "
-            "network that it was written from."
-        )
-
-
-def _check_memory(network: Network) -> None:
-    """Refuse a network that does not fit into this machine's memory, before a runtime takes all of it."""
-    needs = memory(network)
-    needed = needs.weights + needs.activations
-    available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > available:
-        raise InputError(
-            f"{network.key} needs {needed / 2**30:.3g} GiB for weights and activations, and this machine has "
-            f"{available / 2**30:.3g} GiB; choose a smaller batch or input."
-        )
 
 
 @dataclass
@@ -201,11 +104,6 @@ def _energy(backend: Backend, session: Session) -> Row:
         return measure_energy(session.run, choose_meter(backend))
     except (InputError, Unmetered) as error:
         return {"energy": {"error": str(error)}}
-
-
-def network_of(subject: Subject, model: Model) -> Row:
-    """The field `network` of a row of a file: its JSON form, so that the row can be used without the file."""
-    return {"network": model.network.to_json()} if subject.space in FILES else {}
 
 
 def provenance(backend: Backend) -> Row:

@@ -11,9 +11,10 @@ import numpy as np
 
 from datasets.records import Architectures, Cost, InputError, Space
 from measure.base import Backend
-from measure.bench import Bench, Measure, Row, whole
+from measure.bench import Bench, Measure, Row
 from measure.campaign import Journal, pending, run_campaign
 from measure.rows import device_name
+from measure.subjects import whole
 
 FAILED = 1e6
 """The objective of an architecture that cannot be run."""

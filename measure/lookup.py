@@ -30,9 +30,10 @@ from datasets.networks.network import SMALLEST, Network, of_key
 from datasets.networks.parts import cut, entries, label
 from datasets.records import InputError
 from measure.base import Backend
-from measure.bench import Bench, Measure, Row, shaped
+from measure.bench import Bench, Measure, Row
 from measure.campaign import Chosen, Journal, PendingRow, pending, run_campaign
 from measure.rows import device_name
+from measure.subjects import shaped
 
 COLD = {"flush_mb": 64, "pairs": 31, "max_rounds": 1}
 """Fields of `Timing` for cold runs; overwriting the cache takes far longer than the runs themselves."""

@@ -214,3 +214,23 @@ def test_the_architecture_names_every_implementation() -> None:
     for package, some in kinds.items():
         for cls in (one for kind in some for one in implementations(package, kind)):
             assert f"`{cls.__name__}`" in page, cls
+
+
+SOURCES = [path for room in (*ROOMS, "studies") for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_fits_a_reader(path: Path) -> None:
+    """At most 300 lines, and docstrings that stand alone: none begins by pointing at another one."""
+    text = path.read_text()
+    assert text.count("\n") <= 300
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            docstring = ast.get_docstring(node) or ""
+            assert not re.match(r"(The same|As|See)\b", docstring), docstring.splitlines()[0]
+
+
+def test_torch_geometric_is_used_and_tests_are_no_studies() -> None:
+    assert any("torch_geometric" in path.read_text() for path in SOURCES if path.is_relative_to(ROOT / "predictors"))
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert "run_parts" not in path.read_text() or path == Path(__file__), path

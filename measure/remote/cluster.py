@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 from datasets.networks.network import Network
 from datasets.records import InputError
 from measure.base import Backend
-from measure.bench import Prepare, Row
+from measure.bench import Row
 from measure.campaign import Journal, PendingRow, identifying_fields
 from measure.remote.slot import Options, Slot, reach, release, resource
 from measure.rows import sound
+from measure.subjects import Prepare
 
 if TYPE_CHECKING:
     from distributed import Future

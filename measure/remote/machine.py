@@ -19,10 +19,11 @@ from datasets.networks.model import Model, weights_to_npz
 from datasets.packages import absent, not_installed
 from datasets.records import InputError
 from measure.base import Backend, expected_output, make_input, reference_network, with_weights
-from measure.bench import Prepare, Row, Subject, network_of
+from measure.bench import Row
 from measure.campaign import Journal
 from measure.remote.messages import Message, describe_backend
 from measure.remote.ssh import Broken, Connection
+from measure.subjects import Prepare, Subject, network_of
 
 
 @dataclass

@@ -21,8 +21,9 @@ from typing import Any, Protocol
 from datasets.networks.network import Network
 from datasets.records import InputError
 from measure.base import Backend
-from measure.bench import Bench, Prepare, Row, Worker
+from measure.bench import Bench, Row, Worker
 from measure.host import checked_name
+from measure.subjects import Prepare
 
 
 class Measuring(Protocol):

@@ -8,7 +8,7 @@ with; none becomes negative.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,35 @@ class Calibration:
         if not (coefficients > 0).all():
             raise ValueError("coefficients must be above zero")
         return Calibration(source, coefficients, array(state["covariance"], k, k), array(state["errors"], None))
+
+
+def totals_of(costs: np.ndarray, c: Calibration) -> np.ndarray:
+    """Totals [A] of costs [A, K], at least the first term: costs of layers less those of a session may be negative."""
+    return np.maximum(costs @ c.coefficients, c.coefficients[0])
+
+
+def at_speed(before: Calibration, costs: np.ndarray, measured: np.ndarray) -> Calibration | None:
+    """A calibration scaled by the median ratio of measured totals [n] to those of costs [n, K]; None where no row of
+    costs is known."""
+    known = ~np.isnan(costs).any(axis=1)
+    if not known.any():
+        return None
+    factor = np.exp(np.median(np.log(measured[known] / totals_of(costs[known], before))))
+    return replace(before, coefficients=before.coefficients * factor)
+
+
+def refitted(
+    before: Calibration, costs: np.ndarray, measured: np.ndarray, prior: np.ndarray, noise: float
+) -> tuple[float, Calibration] | None:
+    """A calibration fitted to measured totals [n] of costs [n, K], where these are known, around the coefficients
+    `before`; with its mean absolute log error, leave-one-out if possible. None where no row of costs is known."""
+    known = ~np.isnan(costs).any(axis=1)
+    if not known.any():
+        return None
+    costs, measured = costs[known], measured[known]
+    found = Calibration.fitted(before.source, costs, measured, before.coefficients, prior, noise)
+    errors = found.errors if len(found.errors) else np.log(measured / totals_of(costs, found))
+    return float(np.abs(errors).mean()), found
 
 
 def calibrate(

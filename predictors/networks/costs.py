@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from datasets.records import Device, InputError, Networks
+from datasets.records import Device, InputError, Measurements, Networks
 from predictors.base import Log, silent
 from predictors.networks.pieces import Piece
 
@@ -88,3 +88,9 @@ def best_rates(work: np.ndarray, ms: np.ndarray, session: np.ndarray) -> np.ndar
     slow = ms > 10 * session  # rates of tiny layers are noise
     slow |= ~slow.any(axis=0)
     return np.nanquantile(np.where((slow & np.isfinite(rates[..., 0]))[..., None], rates, np.nan), 0.9, axis=0)
+
+
+def ms_of(m: Measurements) -> str:
+    """Metric of the ms of a run: `latency_ms`, or `exe_ms` in tables of layers."""
+    known = set(m.table["metric"])
+    return next((name for name in ("latency_ms", "exe_ms") if name in known), "latency_ms")

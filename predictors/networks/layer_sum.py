@@ -14,8 +14,8 @@ from datasets.networks.network import Network
 from datasets.records import Architectures, Device, InputError, Measurements, Networks, Space
 from predictors.base import Log, Predictor, silent
 from predictors.belief import Belief
-from predictors.networks.calibration import Calibration, most_informative
-from predictors.networks.costs import Costs
+from predictors.networks.calibration import Calibration, at_speed, most_informative, refitted, totals_of
+from predictors.networks.costs import Costs, ms_of
 from predictors.networks.layer_table import LayerTable
 from predictors.networks.learnt import Learnt
 from predictors.networks.tabulated import Tabulated
@@ -63,8 +63,6 @@ class LayerSum(Predictor):
         new = LayerSum(costs := Tabulated(path)).learn_layers(log)
         whole = costs.whole(kinds) or costs.whole()
         return new if whole is None else new.calibrated(whole, log)
-
-    # The fit
 
     def learn_layers(self, log: Log = silent) -> Self:
         """Learn the costs of layers, for the devices of their tables with prior coefficients. Raises `InputError` where
@@ -129,36 +127,23 @@ class LayerSum(Predictor):
                 continue
             if device.name not in own:
                 found[device.name] = self._from_nearest(self._prior(), there, ms, device)
-            elif (trial := self._trial(own[device.name], there, ms)) is not None:
+            elif (trial := self._fitted(own[device.name], there, ms)) is not None:
                 found[device.name] = trial[1]
             if device.name in found and len(errors := found[device.name].errors):
                 mean = 100 * np.abs(np.expm1(errors)).mean()
                 log(f"{device.name}: {len(errors)} networks, leave-one-out error {mean:.1f} %")
         return found
 
-    def _trial(
-        self, before: Calibration, costs: np.ndarray, ms: np.ndarray, speed: bool = False
-    ) -> tuple[float, Calibration] | None:
-        """Fit from the coefficients `before` to networks with costs [n, S, K]; returns the mean error, leave-one-out if
-        possible, and the calibration, or None where no network has known costs. `speed`: scale the coefficients to
-        the device's speed first."""
-        known_costs = costs[:, before.source]
-        known = ~np.isnan(known_costs).any(axis=1)
-        if not known.any():
-            return None
-        known_costs, ms = known_costs[known], ms[known]
-        factor = np.exp(np.median(np.log(ms / _totals(known_costs, before)))) if speed else 1.0
-        found = Calibration.fitted(
-            before.source, known_costs, ms, before.coefficients * factor, self.layers.prior, self.layers.noise
-        )
-        errors = found.errors if len(found.errors) else np.log(ms / _totals(known_costs, found))
-        return float(np.abs(errors).mean()), found
+    def _fitted(self, before: Calibration, costs: np.ndarray, ms: np.ndarray) -> tuple[float, Calibration] | None:
+        return refitted(before, costs[:, before.source], ms, self.layers.prior, self.layers.noise)
 
     def _from_nearest(
         self, known: Sequence[Calibration], costs: np.ndarray, ms: np.ndarray, device: Device
     ) -> Calibration:
-        """Calibration of a new device, from the one of `known` with the least error (leave-one-out, if possible)."""
-        trials = [trial for before in known if (trial := self._trial(before, costs, ms, speed=True)) is not None]
+        """Calibration of a new device, from the one of `known` with the least error (leave-one-out, if possible), which
+        is first scaled to the new device's speed."""
+        scaled = [c for before in known if (c := at_speed(before, costs[:, before.source], ms)) is not None]
+        trials = [trial for before in scaled if (trial := self._fitted(before, costs, ms)) is not None]
         if not trials:
             raise InputError(
                 f"No network that was measured on {device.name} is made of layers that are known; measure such as "
@@ -169,16 +154,13 @@ class LayerSum(Predictor):
     def _pooled(self, m: Measurements) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Costs [A, S, K] of measured networks, and their ms [A] by device name (medians of repeats)."""
         m = m.distinct()
-        ms = m.matrix(_metric(m)).T
-        return self.costs(m.architectures)[0], dict(zip([d.name for d in m.devices], ms, strict=True))
+        return self.costs(m.architectures)[0], dict(zip([d.name for d in m.devices], m.matrix(ms_of(m)).T, strict=True))
 
     def with_devices(self, devices: Sequence[Device], calibrations: Sequence[Calibration]) -> LayerSum:
         """Copy with the same layers for these devices, with one calibration each."""
         new = replace(self)
         new.devices_, new.calibrations_ = tuple(devices), tuple(calibrations)
         return new
-
-    # Predictions
 
     def predict_all(self, archs: Architectures, chunk: int = 0) -> np.ndarray:
         """Milliseconds [A, D] of running networks, without copies in and out, `chunk` networks at once; a layer of
@@ -196,7 +178,7 @@ class LayerSum(Predictor):
             costs, _ = self.costs(networks)
             for c in calibrations:
                 self._check_known(networks, costs, c)
-            found.append(np.stack([_totals(costs[:, c.source], c) for c in calibrations], axis=1))
+            found.append(np.stack([totals_of(costs[:, c.source], c) for c in calibrations], axis=1))
         return np.concatenate(found)
 
     def _check_known(self, networks: Networks, costs: np.ndarray, c: Calibration) -> None:
@@ -217,7 +199,7 @@ class LayerSum(Predictor):
         """Distributions [A], as `belief`, of networks with known costs [A, S, K] and terms of pieces [P, S, K] each."""
         c = self.calibration(device)
         costs = costs[:, c.source]
-        ms, variance = _totals(costs, c), c.variance(costs)
+        ms, variance = totals_of(costs, c), c.variance(costs)
         if len(c.errors) < 3:
             each = self.layers.spread()[c.source]
             squares = [((part[:, c.source] * c.coefficients * each) ** 2).sum() for part in parts]
@@ -236,7 +218,7 @@ class LayerSum(Predictor):
         session, ms = float(c.coefficients[0]), terms[:, c.source] @ c.coefficients
         if (ms < 0).any():  # of small layers; the others are scaled to the same sum
             ms = np.maximum(ms, 0)
-            ms *= (float(_totals(whole[:, c.source], c)[0]) - session) / max(ms.sum(), 1e-12)
+            ms *= (float(totals_of(whole[:, c.source], c)[0]) - session) / max(ms.sum(), 1e-12)
         return session, ms, self.believed(device, whole, [terms])
 
     def costs(self, archs: Architectures) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -247,8 +229,6 @@ class LayerSum(Predictor):
         )
         whole[:, :, 0] = 1
         return whole, each
-
-    # New devices
 
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
         """Select the `n` networks that are most informative on the coefficients, judged by the first device; of more
@@ -289,7 +269,7 @@ class LayerSum(Predictor):
         m = required(self, measurements, device)
         if len(m.devices) != 1:
             raise InputError(f"{m.name} has {len(m.devices)} devices; adapt to one at a time.")
-        samples_of(m, _metric(m))
+        samples_of(m, ms_of(m))
         costs, measured = self._pooled(m)
         ms = measured[m.devices[0].name]
         known = ~np.isnan(ms)
@@ -297,8 +277,6 @@ class LayerSum(Predictor):
             raise InputError(f"{m.name} has no measurement on {m.devices[0].name} to adapt to.")
         nearest = self._from_nearest(self.calibrations_, costs[known], ms[known], m.devices[0])
         return self.with_devices(m.devices, [nearest])
-
-    # The artefact
 
     def state(self) -> dict[str, Any]:
         """Learnt parameters of layers and devices."""
@@ -319,14 +297,3 @@ class LayerSum(Predictor):
                 y = self.predict(self.layers.examples(c.source), device)
             if not np.isfinite(y).all():
                 raise ValueError(f"predictions on {device.name} are {y.tolist()}")
-
-
-def _totals(costs: np.ndarray, c: Calibration) -> np.ndarray:
-    """Ms [A] of costs [A, K], at least those of a session: costs of layers less sessions may be negative."""
-    return np.maximum(costs @ c.coefficients, c.coefficients[0])
-
-
-def _metric(m: Measurements) -> str:
-    """Metric of the ms of a run: `latency_ms`, or `exe_ms` in tables of layers."""
-    known = set(m.table["metric"])
-    return next((name for name in ("latency_ms", "exe_ms") if name in known), "latency_ms")

@@ -19,11 +19,11 @@ from datasets.spaces.nasbench201 import NasBench201
 from measure.backends import parse_backend
 from measure.backends.android import AndroidCPU, AndroidGPU, AndroidNNAPI, AndroidSession
 from measure.base import make_input
-from measure.bench import shaped
 from measure.campaign import Journal, pending, read_journal, run_campaign
 from measure.doctor import _android
 from measure.remote import adb
 from measure.remote.benchmark_model import BenchmarkFailed, delegation, failure, parse
+from measure.subjects import shaped
 from measure.timing import PROTOCOLS, Timing
 from tests.conftest import needs, run
 from tests.doubles.adb_server import AdbServer

@@ -32,7 +32,7 @@ from measure.backends import backend_classes, parse_backend
 from measure.backends.eager import Eager
 from measure.backends.ort import OnnxRuntime
 from measure.base import WrongOutput, make_input, reference_network
-from measure.bench import Bench, Worker, shaped, whole
+from measure.bench import Bench, Worker
 from measure.blackbox import FAILED, BlackBox, Live, minimise, random_search
 from measure.builders.numpy_reference import evaluate
 from measure.builders.onnx_graph import build_onnx
@@ -40,6 +40,7 @@ from measure.builders.weights import make_weights
 from measure.campaign import Journal, distinct_sample, pending, run_campaign
 from measure.doctor import _runtimes
 from measure.lookup import Lookup, decompose, summarise
+from measure.subjects import shaped, whole
 from measure.table import PHASES, to_table
 from measure.timing import Timing
 from predictors.networks.tabulated import Tabulated

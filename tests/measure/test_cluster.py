@@ -23,10 +23,10 @@ from datasets.records import InputError
 from datasets.spaces.nasbench201 import NasBench201
 from measure.backends.ort import OnnxRuntime
 from measure.base import Session
-from measure.bench import whole
 from measure.campaign import Journal, distinct_sample, pending
 from measure.remote.cluster import Cluster, _answer, check_offers
 from measure.remote.slot import Slot, reach, release, resource, serve
+from measure.subjects import whole
 from measure.timing import Repeats, Timing
 
 pytest.importorskip("distributed", reason=not_installed("distributed"))

@@ -32,7 +32,6 @@ from measure.backends.ort import OnnxRuntime
 from measure.backends.ov import OpenVino
 from measure.backends.trt import TensorRt
 from measure.base import make_input, reference_network
-from measure.bench import shaped
 from measure.builders.onnx_graph import build_onnx
 from measure.builders.weights import make_weights
 from measure.campaign import Journal, distinct_sample, networks, pending, run_campaign
@@ -41,6 +40,7 @@ from measure.remote.machine import Remote
 from measure.remote.messages import read_message, write_message
 from measure.remote.runner import Sent, _take
 from measure.remote.ssh import destination, explain_end, explain_no_start, packed
+from measure.subjects import shaped
 from measure.timing import Timing
 from tests.conftest import run
 
