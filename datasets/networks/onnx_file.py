@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.files.reading import existing
+from datasets.files.reading import existing, listed
 from datasets.networks.model import Model
 from datasets.networks.onnx_constants import Constants
 from datasets.networks.onnx_graph import check_totals
 from datasets.networks.onnx_microsoft import DOMAINS
 from datasets.networks.onnx_nested import check_names, count_uses, name_domains, subgraphs, take_constants
 from datasets.networks.onnx_outline import outline
-from datasets.networks.onnx_ports import fix_sizes, tensors
+from datasets.networks.onnx_ports import fix_sizes, is_tensor, tensors
 from datasets.networks.onnx_shapes import first_line
 from datasets.networks.onnx_walk import Walk
 from datasets.networks.sizes import Sizes
@@ -52,7 +52,9 @@ def read_onnx(path: Path, batch: int | None = None, sizes: Sizes = Sizes()) -> M
     model = _parse(path)
     constants = Constants(take_constants(model, path), model.opset_import)
     inputs = tensors([value for value in model.graph.input if value.name not in constants], "input", path)
-    outputs = [value.name for value in tensors(model.graph.output, "output", path)]
+    left_out = [value.name for value in model.graph.output if not is_tensor(value)]
+    kept = [value for value in model.graph.output if value.name not in left_out] or model.graph.output
+    outputs = [value.name for value in tensors(kept, "output", path)]
     batch = fix_sizes(model, inputs, batch, sizes, _axes(constants), path)
     _check(model, path)
     declared = [*model.graph.value_info, *model.graph.output, *model.graph.input]
@@ -62,6 +64,8 @@ def read_onnx(path: Path, batch: int | None = None, sizes: Sizes = Sizes()) -> M
     for value in inputs:
         reader.input(value.name)
     walk.read(model.graph.node, reader)
+    if left_out:
+        walk.notes[f"Outputs that are no tensors of numbers are left out: {listed(left_out)}."] = None
     network, weights = reader.finish(outputs, file_key(path) + sizes.label)
     check_totals(network, str(path))
     return Model(network, weights, path, walk.sentences())

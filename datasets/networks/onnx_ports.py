@@ -47,6 +47,12 @@ class Axis:
     fixed: bool
 
 
+def is_tensor(value: onnx.ValueInfoProto) -> bool:
+    """Whether an input or output is a tensor of numbers, and no sequence, map or tensor of texts."""
+    kind = value.type.WhichOneof("value") or "tensor_type"
+    return kind == "tensor_type" and value.type.tensor_type.elem_type != _STRING
+
+
 def tensors(values: Sequence[onnx.ValueInfoProto], what: str, path: Path) -> list[onnx.ValueInfoProto]:
     """The inputs or outputs themselves.
 
@@ -59,9 +65,9 @@ def tensors(values: Sequence[onnx.ValueInfoProto], what: str, path: Path) -> lis
                 f"The {what} '{shortened(value.name, 60)}' of {path} has too many dimensions; export it again."
             )
         check_names([value.name, *(dim.dim_param for dim in value.type.tensor_type.shape.dim)], path)
-        kind = value.type.WhichOneof("value") or "tensor_type"
-        texts = value.type.tensor_type.elem_type == _STRING
-        if kind != "tensor_type" or texts:
+        if not is_tensor(value):
+            kind = value.type.WhichOneof("value") or "tensor_type"
+            texts = value.type.tensor_type.elem_type == _STRING
             is_ = "texts" if texts else f"no tensor but a {kind.removesuffix('_type').replace('_', ' ')}"
             raise InputError(
                 f"The {what} '{shortened(value.name, 60)}' of {path} is {is_}, and networks of tensors of numbers are "

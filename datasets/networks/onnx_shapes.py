@@ -201,7 +201,10 @@ def checked_shape(name: str, type_: onnx.TypeProto, path: str) -> tuple[int, ...
     """
     shape = shape_of(type_)
     if any(dim.dim_value < 0 for dim in type_.tensor_type.shape.dim):
-        raise InputError(f"The tensor '{shortened(name, 60)}' of {path} has a negative size; export it again.")
+        raise InputError(
+            f"The tensor '{shortened(name, 60)}' of {path} has a negative size; choose larger sizes, or export it "
+            "again."
+        )
     if shape is not None and math.prod(shape) > MOST_ELEMENTS:
         raise InputError(
             f"The tensor '{shortened(name, 60)}' of {path} would have {math.prod(shape):,} elements, more than any "

@@ -131,6 +131,8 @@ class Walk:
         for name, type_ in output_types(proto, self.types, constants, self.imports, str(self.path)).items():
             self.know(name, type_)
         missing = [name for name in node.outputs if name and name not in self.shapes]
+        if missing and len(node.outputs) == 1 and proto.domain not in ("", "ai.onnx", *DOMAINS):
+            missing = self._assume(node)
         if missing and fixed and node.kind in FOLDED and self._small(node):
             for name, value in constants.compute(proto).items():
                 self.know(name, type_of(value))
@@ -150,6 +152,15 @@ class Walk:
         else:
             self._empty(empty)
             reader.add(node)
+
+    def _assume(self, node: Node) -> list[str]:
+        """An operator of another domain, such as a quantiser, most likely keeps the shape of its first input; returns
+        the outputs without a shape."""
+        if node.inputs[0] not in self.shapes:
+            return node.outputs
+        self.know(node.outputs[0], self.types[node.inputs[0]])
+        self.notes[f"{node.kind} is not known; its output is taken to have the shape of its first input."] = None
+        return []
 
     def _check_reshape(self, node: Node) -> None:
         """Refuse sizes that a file was not made for: exporters write what they saw into shapes."""

@@ -247,7 +247,7 @@ class _Walk(Reader):
         return total, moved
 
     def _call_while(self, call: Call) -> None:
-        """As many bodies as trips, where a counter that is told at the start is compared with a bound."""
+        """Write out a WHILE with the number of trips that its counter, first value and bound give."""
         graphs, (condition, body) = self.file.subgraphs, (call.option(0), call.option(1))
         if not (0 < condition < len(graphs) and 0 < body < len(graphs)):
             raise Damaged("an operator WHILE calls a subgraph that there is not")

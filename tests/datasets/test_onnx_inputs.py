@@ -476,3 +476,22 @@ def test_weights_behind_links_stay_in_the_models_own_tree(tmp_path: Path) -> Non
     blobs.rename(tmp_path / "elsewhere")
     blobs.symlink_to(tmp_path / "elsewhere")
     assert "cannot be read from m.data" in refused(path)
+
+
+def test_outputs_that_are_no_tensors_are_left_out_with_a_note(tmp_path: Path) -> None:
+    sequence = helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None)
+    nodes = [helper.make_node("Relu", ["x"], ["y"]), helper.make_node("SequenceConstruct", ["y"], ["s"])]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy")
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", [x], [y, sequence])), tmp_path / "s.onnx")
+    model = read_onnx(tmp_path / "s.onnx")
+    assert [port.name for port in model.network.outputs] == ["y"] and "left out: s" in model.notes[0]
+
+
+def test_an_operator_of_an_unknown_domain_keeps_its_input_s_shape_with_a_note(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Quant", ["x"], ["q"], domain="some.where"), helper.make_node("Relu", ["q"], ["y"])]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy")
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("some.where", 1)]
+    model = helper.make_model(helper.make_graph(nodes, "g", [x], [y]), opset_imports=imports)
+    onnx.save(model, tmp_path / "q.onnx")
+    found = read_onnx(tmp_path / "q.onnx")
+    assert found.network.ops[1].kind == "some.where.Quant" and "some.where.Quant is not known" in found.notes[0]
