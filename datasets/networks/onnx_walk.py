@@ -123,7 +123,7 @@ class Walk:
                 "that is known by then; export it again."
             )
         fixed = not others
-        if node.kind in ("Shape", "Size") and not fixed and node.inputs[0] in self.shapes:
+        if node.kind in ("Shape", "Size") and node.inputs[0] in self.shapes:
             shape = np.array(self.shapes[node.inputs[0]], np.int64)
             sides = shape[node.attrs.get("start", 0) : node.attrs.get("end")]
             self.fix(node.outputs[0], sides if node.kind == "Shape" else np.array(shape.prod()))

@@ -504,3 +504,19 @@ def test_two_inputs_of_one_name_are_one_sentence(tmp_path: Path) -> None:
     onnx.save(helper.make_model(graph), tmp_path / "two.onnx")
     with pytest.raises(InputError, match="has two inputs of the name x"):
         read_onnx(tmp_path / "two.onnx")
+
+
+def test_the_shape_of_a_constant_is_known_where_its_numbers_are_not(tmp_path: Path) -> None:
+    """As in windows of attention: zeros in which numbers are set, whose shape makes a mask."""
+    known = {"size": np.array([2, 4]), "at": np.array([[0, 1]]), "new": np.array([5], np.float32)}
+    stored = [numpy_helper.from_array(value, name) for name, value in known.items()]
+    nodes = [
+        helper.make_node("ConstantOfShape", ["size"], ["zeros"]),
+        helper.make_node("ScatterND", ["zeros", "at", "new"], ["set"]),
+        helper.make_node("Shape", ["set"], ["shape"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["mask"]),
+        helper.make_node("Add", ["x", "mask"], ["y"]),
+    ]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 4]) for name in "xy")
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", [x], [y], stored)), tmp_path / "mask.onnx")
+    assert totals(read_onnx(tmp_path / "mask.onnx").network)["macs"] == 0
