@@ -51,8 +51,8 @@ def contraction(equation: str, shapes: tuple[tuple[int, ...], ...]) -> int:
         others = kept.union(*(sets[i] for i in every - group))
         return frozenset().union(*(sets[i] for i in group)) & others
 
-    def price(one: frozenset[int], other: frozenset[int]) -> int:
-        return math.prod(sizes[letter] for letter in left_of(one) | left_of(other))
+    def price(a: frozenset[int], b: frozenset[int]) -> int:
+        return math.prod(sizes[letter] for letter in left_of(a) | left_of(b))
 
     @cache
     def best(group: frozenset[int]) -> int:
@@ -66,10 +66,10 @@ def contraction(equation: str, shapes: tuple[tuple[int, ...], ...]) -> int:
         return best(every)
     groups, total = [frozenset((i,)) for i in every], 0
     while len(groups) > 1:
-        cost, one, other = min(
+        cost, first, second = min(
             ((price(a, b), a, b) for a, b in itertools.combinations(groups, 2)), key=lambda found: found[0]
         )
-        groups, total = [g for g in groups if g not in (one, other)] + [one | other], total + cost
+        groups, total = [g for g in groups if g not in (first, second)] + [first | second], total + cost
     return total
 
 

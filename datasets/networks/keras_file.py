@@ -110,29 +110,29 @@ class _Reader(FunctionReader):
 
     def model(self, config: Any, xs: list[Tensor] | None, place: list[tuple[str, int]]) -> list[Tensor]:
         """The outputs of a model, which stands at `place` in others; `xs` are its inputs, None of the whole."""
-        kind, fields = self.about(config)
+        kind, fields = self.parsed(config)
         layers = fields.get("layers")
         if kind not in MODELS or not isinstance(layers, list) or not layers or len(layers) > MOST_CALLS:
             raise InputError(f"The Keras model {self.key} has no layers that are known here; export it to ONNX.")
         if len(place) > _DEEPEST:
             raise InputError(f"{self.key} has models in models, more than {_DEEPEST} deep; export it to ONNX.")
-        abouts = [self.about(layer) for layer in layers]
+        classes = [self.parsed(layer) for layer in layers]
         kept = [
             i
             for i, layer in enumerate(layers)
-            if not _function(layer) and (kind != "Sequential" or abouts[i][0] != "InputLayer")
+            if not _function(layer) and (kind != "Sequential" or classes[i][0] != "InputLayer")
         ]
-        called = names([abouts[i][0] for i in kept])
+        called = names([classes[i][0] for i in kept])
         places = {i: [*place, (name, number)] for number, (i, name) in enumerate(zip(kept, called, strict=True))}
         if kind == "Sequential":
             return self._sequential(fields, layers, places, xs)
         return self._functional(fields, layers, places, xs)
 
     def _sequential(self, fields: Mapping[str, Any], layers: list, places: dict, xs: Any) -> list[Tensor]:
-        if xs is None and self.about(layers[0])[0] != "InputLayer":
+        if xs is None and self.parsed(layers[0])[0] != "InputLayer":
             xs = [self._input("input", fields.get("build_input_shape"))]
         for i, layer in enumerate(layers):
-            xs = xs if xs and self.about(layer)[0] == "InputLayer" else self._call(layer, xs or [], places.get(i, []))
+            xs = xs if xs and self.parsed(layer)[0] == "InputLayer" else self._call(layer, xs or [], places.get(i, []))
         return xs
 
     def _functional(self, fields: Mapping[str, Any], layers: list, places: dict, xs: Any) -> list[Tensor]:
@@ -197,7 +197,7 @@ class _Reader(FunctionReader):
         self, layer: Any, xs: list[Tensor], place: list[tuple[str, int]], node: Any = None, declared: Any = None
     ) -> list[Tensor]:
         """The outputs of a layer, with the activation that it may hold."""
-        kind, fields = self.about(layer)
+        kind, fields = self.parsed(layer)
         self.calls += 1
         if self.calls > MOST_CALLS:
             raise InputError(f"The Keras model {self.key} calls more than {MOST_CALLS:,} layers; export it to ONNX.")
@@ -270,7 +270,7 @@ class _Reader(FunctionReader):
         self.ports.append(Port(name, x.node, kind))
         return x
 
-    def about(self, layer: Any) -> tuple[str, Mapping[str, Any]]:
+    def parsed(self, layer: Any) -> tuple[str, Mapping[str, Any]]:
         """Class and fields of a layer of Keras's own."""
         if not isinstance(layer, dict) or not isinstance(layer.get("config"), dict):
             raise self._damaged("of a layer without its configuration")

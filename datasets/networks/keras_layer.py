@@ -71,14 +71,14 @@ class Layer:
         return tuple(self._checked(field, part, low) for part in several)
 
     def pairs(self, field: str, rank: int) -> list[tuple[int, int]]:
-        """Two integers, before and behind, for each of `rank` sides; one for both, or for all."""
+        """Two integers, before and behind, for each of `rank` sides; one number for both, or for all."""
         value = self.fields.get(field)
         value = [value] if rank == 1 and (not isinstance(value, list) or len(value) == 2) else value
         sides = value if isinstance(value, list) else [value] * rank
-        both = [side if isinstance(side, list) else [side, side] for side in sides]
-        if len(both) != rank or any(len(side) != 2 for side in both):
+        pairs = [side if isinstance(side, list) else [side, side] for side in sides]
+        if len(pairs) != rank or any(len(side) != 2 for side in pairs):
             raise self.fault(f"has no {2 * rank} sides")
-        first, last = ([self._checked(field, side[i], 0) for side in both] for i in (0, 1))
+        first, last = ([self._checked(field, side[i], 0) for side in pairs] for i in (0, 1))
         return list(zip(first, last, strict=True))
 
     def flag(self, field: str, default: bool = True) -> int:
@@ -137,7 +137,7 @@ def same_pad(sides: Sequence[int], kernel: Sequence[int], stride: Sequence[int],
     return rows // 2, columns // 2, rows - rows // 2, columns - columns // 2
 
 
-def one(values: Sequence[int]) -> Any:
+def collapsed(values: Sequence[int]) -> Any:
     """One number where all are the same."""
     return values[0] if len(set(values)) == 1 else tuple(values)
 

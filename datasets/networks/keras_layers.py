@@ -13,7 +13,7 @@ import numpy as np
 
 from datasets.files.reading import shortened
 from datasets.networks.builder import NetworkBuilder
-from datasets.networks.keras_layer import Layer, Tensor, one, out_sides, same_pad
+from datasets.networks.keras_layer import Layer, Tensor, collapsed, out_sides, same_pad
 from datasets.networks.model import Weights
 from datasets.networks.ops import BN_EPSILON, BYTES
 from datasets.records import InputError
@@ -123,8 +123,8 @@ class LayerReader:
         if shape[0] % groups or out % groups:
             raise it.fault("has channels that cannot be split into its groups")
         same = it.padding() != "valid"
-        attrs = {"kernel": one(k), "stride": one(s), "pad": same_pad(shape[1:], k, s, d) if same else 0}
-        attrs |= {"groups": groups, "bias": bias} | ({"dilation": one(d)} if set(d) != {1} else {})
+        attrs = {"kernel": collapsed(k), "stride": collapsed(s), "pad": same_pad(shape[1:], k, s, d) if same else 0}
+        attrs |= {"groups": groups, "bias": bias} | ({"dilation": collapsed(d)} if set(d) != {1} else {})
         return self.net.add("conv", (out, *out_sides(shape[1:], k, s, d, it.padding())), x, **attrs)
 
     def _keep(self, x: int, arrays: list[np.ndarray] | None, *names_: str) -> Tensor:
@@ -183,7 +183,7 @@ class LayerReader:
         node, k = self.image(it, x), it.numbers("pool_size", 2, 2)
         s = it.numbers("strides", 2) if it.fields.get("strides") is not None else k
         shape, once = self.net.shape(node), (1, 1)
-        attrs = {"kernel": one(k), "stride": one(s)}
+        attrs = {"kernel": collapsed(k), "stride": collapsed(s)}
         attrs["pad"] = same_pad(shape[1:], k, s, once) if it.padding() == "same" else 0
         return Tensor(self.net.add(kind, (shape[0], *out_sides(shape[1:], k, s, once, it.padding())), node, **attrs))
 

@@ -71,10 +71,10 @@ class SequenceReader(LayerReader):
             cells = [self._inner(it, cell) for cell in cells[0].fields.get("cells") or []]
         ys, extra = [x, *states], list[Tensor]()
         for i, cell in enumerate(cells):
-            one = cell.of(**{k: it.fields.get(k) for k in ("return_sequences", "return_state")})
-            one = one.of(return_sequences=True) if i < len(cells) - 1 else one
+            layer = cell.of(**{k: it.fields.get(k) for k in ("return_sequences", "return_state")})
+            layer = layer.of(return_sequences=True) if i < len(cells) - 1 else layer
             kind = cell.kind.removesuffix("Cell")
-            found = self._recurrent(it, [Layer(kind, one.name, one.fields, one.model)], ys)
+            found = self._recurrent(it, [Layer(kind, layer.name, layer.fields, layer.model)], ys)
             ys, extra = found[:1], [*extra, *found[1:]]
         return [*ys[:1], *extra]
 
@@ -86,10 +86,10 @@ class SequenceReader(LayerReader):
 
     def _inner(self, it: Layer, config: Any) -> Layer:
         """A layer in a layer's configuration, without its weights."""
-        kind, fields = self.about(config)
+        kind, fields = self.parsed(config)
         return Layer(kind, str(fields.get("name", it.name)), fields, it.model)
 
-    def about(self, layer: Any) -> tuple[str, Any]:
+    def parsed(self, layer: Any) -> tuple[str, Any]:
         """Class and fields of a layer of Keras's own."""
         raise NotImplementedError
 
@@ -106,14 +106,14 @@ class SequenceReader(LayerReader):
             biases = 2 if way.kind == "GRU" and way.flag("reset_after") else 1
             params += gates * units * (features + units + bias * biases)
             macs += steps * gates * units * (features + units)
-        kind, one = _NAMES.get(ways[0].kind, ways[0].kind), ways[0]
-        units = one.number("units")
+        kind, first = _NAMES.get(ways[0].kind, ways[0].kind), ways[0]
+        units = first.number("units")
         width = units * (len(ways) if merge == "concat" else 1)
-        out = (steps, width) if one.fields.get("return_sequences") else (width,)
+        out = (steps, width) if first.fields.get("return_sequences") else (width,)
         y = self.put(kind, out, *xs, params=params, macs=macs)
         found = [y, self.put(ITEM, out, y)] if len(ways) > 1 and merge is None else [y]
-        if one.fields.get("return_state"):
-            states = (2 if one.kind == "LSTM" else 1) * len(ways)
+        if first.fields.get("return_state"):
+            states = (2 if first.kind == "LSTM" else 1) * len(ways)
             found += [self.put(ITEM, (units,), y) for _ in range(states)]
         return found
 

@@ -187,14 +187,14 @@ class ShapeReader(SequenceReader):
 
     def _read_dot(self, it: Layer, x: Tensor, y: Tensor) -> Tensor:
         """A product that sums over one axis of each."""
-        one, other = self.shape(x), self.shape(y)
+        left, right = self.shape(x), self.shape(y)
         axes = it.fields.get("axes")
         pair = axes if isinstance(axes, list) and len(axes) == 2 else [axes, axes]
-        a, b = (it.of(axis=n).axis("axis", len(shape)) for n, shape in zip(pair, (one, other), strict=True))
-        if one[a] != other[b]:
+        a, b = (it.of(axis=n).axis("axis", len(shape)) for n, shape in zip(pair, (left, right), strict=True))
+        if left[a] != right[b]:
             raise it.fault("has inputs of different shapes")
-        out = (*one[:a], *one[a + 1 :], *other[:b], *other[b + 1 :]) or (1,)
-        return self.put("MatMul", out, x, y, macs=math.prod(out) * one[a])
+        out = (*left[:a], *left[a + 1 :], *right[:b], *right[b + 1 :]) or (1,)
+        return self.put("MatMul", out, x, y, macs=math.prod(out) * left[a])
 
     # Preprocessing
 

@@ -210,7 +210,7 @@ def stored_tensor(proto: onnx.TensorProto, path: Path) -> Stored:
             )
         return Stored(proto, shape)
     entries = {entry.key: entry.value for entry in proto.external_data}
-    where = shortened(entries.get("location", ""), 60)
+    location = shortened(entries.get("location", ""), 60)
     try:
         file = _beside(path, entries.get("location", ""))
         size, offset = file.stat().st_size, int(entries.get("offset") or 0)
@@ -219,7 +219,7 @@ def stored_tensor(proto: onnx.TensorProto, path: Path) -> Stored:
             raise ValueError
     except (OSError, ValueError) as error:
         raise InputError(
-            f"The weights '{name}' of {path} cannot be read from {where}; copy or export them again."
+            f"The weights '{name}' of {path} cannot be read from {location}; copy or export them again."
         ) from error
     return Stored(proto, shape, file, offset, length)
 

@@ -205,9 +205,9 @@ def _masks(name: str, kind: str, graph: Graph) -> bool:
         value = graph.constants.get(name)
         if value is None:
             return False
-        rest, hidden = (value == 1, value == 0) if kind == "Mul" else (value == 0, np.abs(value) >= _HIDDEN)
-        alike = (rest | hidden).all() and hidden.any()
-        graph.masks[key] = bool(alike and (kind != "Mul" or rest.any()))
+        visible, hidden = (value == 1, value == 0) if kind == "Mul" else (value == 0, np.abs(value) >= _HIDDEN)
+        binary = (visible | hidden).all() and hidden.any()
+        graph.masks[key] = bool(binary and (kind != "Mul" or visible.any()))
     return graph.masks[key]
 
 

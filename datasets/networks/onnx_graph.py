@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.networks.analysis import totals
+from datasets.networks.analysis import MOST, totals
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.model import Weights
 from datasets.networks.network import Network, Port
@@ -25,8 +25,6 @@ from datasets.records import InputError, Op
 _POINTWISE = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hswish"}
 _FUSED = MS + "FusedConv"
 _ALIASES = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
-MOST = 2**62
-"""Most of any total of a network, such as its MACs; int64 ends at twice as much."""
 
 
 class Graph(Tensors):
@@ -58,10 +56,10 @@ class Graph(Tensors):
     def input(self, name: str) -> None:
         """An input of the network; `whole` where its first dimension is not the batch."""
         if self.full(name)[:1] != (self.batch,):
-            self.apart.add(name)
+            self.unbatched.add(name)
         dtype = self.number(name)
         attrs: dict[str, Any] = {"dtype": dtype} if dtype != "float32" else {}
-        attrs |= {"whole": 1} if name in self.apart else {}
+        attrs |= {"whole": 1} if name in self.unbatched else {}
         self.nodes[name] = self.net.add("input", self.shape(name), **attrs)
         self.ports.append(Port(name, self.nodes[name], dtype))
         self.own[self.nodes[name]] = name
@@ -196,27 +194,27 @@ class Graph(Tensors):
 
     def _counted(self, nodes: Iterable[int]) -> tuple[Op, ...]:
         """Ops with their parameters; what an op before them holds is not theirs."""
-        made, known = dict[int, Op](), set[str]()
+        counted, known = dict[int, Op](), set[str]()
         for x in nodes:
             op, sources, all_ = self.net.ops[x], self.sources.get(x, ()), self.held.get(x, [])
             own = [part for part in all_ if part.name not in known]
-            told = self._parameters(x, own or all_, partly=0 < len(own) < len(all_))
+            counts = self._parameters(x, own or all_, partly=0 < len(own) < len(all_))
             if all_ and not own:
-                told["tied"] = 1
+                counts["tied"] = 1
             elif len(own) < len(all_) and "read_bytes" not in op.attrs:  # it reads what is another's, too
                 read = sum(part.bytes for part in all_) + sum(
-                    tensor_bytes(made[source], self.batch) for source in sources
+                    tensor_bytes(counted[source], self.batch) for source in sources
                 )
-                told["read_bytes"] = -(-read // (1 if op.attrs.get("whole") else self.batch))
-            made[x] = Op(op.kind, {**op.attrs, **told})
+                counts["read_bytes"] = -(-read // (1 if op.attrs.get("whole") else self.batch))
+            counted[x] = Op(op.kind, {**op.attrs, **counts})
             known.update(part.name for part in own)
-        return tuple(made.values())
+        return tuple(counted.values())
 
     def _parameters(self, x: int, held: Sequence[Held], partly: bool) -> dict[str, Any]:
         """What an op says of its parameters, where its kind and shapes do not say as much."""
         elements, taken = sum(part.elements for part in held), sum(part.bytes for part in held)
-        told = {"params": elements} if elements and (partly or x not in self.weights) else {}
-        return told | ({"param_bytes": taken} if partly or taken != BYTES * elements else {})
+        counts = {"params": elements} if elements and (partly or x not in self.weights) else {}
+        return counts | ({"param_bytes": taken} if partly or taken != BYTES * elements else {})
 
 
 def check_totals(network: Network, path: str) -> None:

@@ -27,7 +27,7 @@ UNNAMED = frozenset(_UNNAMED.split())
 
 _CONV = ("kernel_shape", "pads", "strides", "dilations", "auto_pad", "group")
 _POOL = (*_CONV, "ceil_mode", "count_include_pad", "storage_order")
-_ALIKE: dict[str, tuple[str, tuple[int, ...], tuple[str, ...]]] = {
+_EQUIVALENT: dict[str, tuple[str, tuple[int, ...], tuple[str, ...]]] = {
     "FusedConv": ("Conv", (0, 1), _CONV),
     "Conv": ("Conv", (0, 1), _CONV),
     "QLinearAveragePool": ("AveragePool", (0,), _POOL),
@@ -72,9 +72,9 @@ class Call:
         return len(self.shapes) > index and self.shapes[index] is not None
 
 
-def alike(kind: str) -> tuple[str, tuple[int, ...], tuple[str, ...]] | None:
+def equivalent(kind: str) -> tuple[str, tuple[int, ...], tuple[str, ...]] | None:
     """The onnx operator that gives the same shapes: its name, which inputs it reads, which attributes; or None."""
-    return _ALIKE.get(kind)
+    return _EQUIVALENT.get(kind)
 
 
 def output_shapes(call: Call) -> list[Shape | None]:

@@ -51,7 +51,7 @@ def take_constants(model: onnx.ModelProto, path: Path) -> dict[str, Stored]:
         for node in outer.node:
             for _, inner in subgraphs(node):
                 count += 1
-                own = _named_apart(inner, names, f"/{count}/", path)
+                own = _renamed(inner, names, f"/{count}/", path)
                 before = len(found)
                 _take(inner, found, path)
                 _give_out(inner, found, before)
@@ -99,7 +99,7 @@ def _give_out(graph: onnx.GraphProto, found: Tensors, start: int) -> None:
             graph.node.append(helper.make_node("Identity", [f"{name}/value"], [name]))
 
 
-def _named_apart(graph: onnx.GraphProto, outer: ChainMap[str, str], prefix: str, path: Path) -> ChainMap[str, str]:
+def _renamed(graph: onnx.GraphProto, outer: ChainMap[str, str], prefix: str, path: Path) -> ChainMap[str, str]:
     """Give what an inner graph defines names of its own; returns them by the old ones, those of outer graphs too."""
     defined = [value.name for value in (*graph.input, *graph.initializer)]
     defined += [name for node in graph.node for name in node.output if name]

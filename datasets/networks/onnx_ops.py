@@ -79,18 +79,18 @@ class Reader(Graph):
         if max(*numbers, *map(abs, node.attrs.get("pads", [0]))) > _LARGEST:
             raise InputError(f"A {kind} in {self.path} has a size above {_LARGEST:,}; export it again.")
         automatic = node.attrs.get("auto_pad", "NOTSET")
-        told = list(node.attrs.get("pads", [0] * 4)) if automatic == "NOTSET" else [0] * 4
-        pad = list(told)
+        declared = list(node.attrs.get("pads", [0] * 4)) if automatic == "NOTSET" else [0] * 4
+        pad = list(declared)
         for i, (side, k, s, d) in enumerate(zip(sides, kernel, strides, dilations, strict=True)):
-            missing = max((out[i + 1] - 1) * s + (k - 1) * d + 1 - side - told[i] - told[i + 2], 0)
+            missing = max((out[i + 1] - 1) * s + (k - 1) * d + 1 - side - declared[i] - declared[i + 2], 0)
             first = {"SAME_UPPER": missing // 2, "SAME_LOWER": -(-missing // 2)}.get(automatic, 0)
-            pad[i], pad[i + 2] = told[i] + first, told[i + 2] + missing - first
-        attrs |= {"kernel": _one(kernel), "stride": _one(strides), "pad": _one(pad)}
-        attrs |= {"dilation": _one(dilations)} if set(dilations) != {1} else {}
+            pad[i], pad[i + 2] = declared[i] + first, declared[i + 2] + missing - first
+        attrs |= {"kernel": _collapsed(kernel), "stride": _collapsed(strides), "pad": _collapsed(pad)}
+        attrs |= {"dilation": _collapsed(dilations)} if set(dilations) != {1} else {}
         if node.attrs.get("count_include_pad") and any(pad):
-            rounded_up = automatic == "NOTSET" and pad != told
-            if rounded_up and any(told):
-                return None  # what was told counts, what was rounded up does not
+            rounded_up = automatic == "NOTSET" and pad != declared
+            if rounded_up and any(declared):
+                return None  # what was declared counts, what was rounded up does not
             attrs |= {} if rounded_up else {"include_pad": 1}
         same = window(Op(kind, attrs), self.net.shape(x)) == out[1:]
         return self._put(kind, out, [x], weights, **attrs) if same else None
@@ -176,8 +176,8 @@ class Reader(Graph):
 
     def _read_concat(self, node: Node) -> int | None:
         xs, rank = self._images(node), len(self.full(node.outputs[0]))
-        alike = xs and rank in (2, 4) and {len(self.net.shape(x)) for x in xs} == {rank - 1}
-        if xs is None or not alike or node.attrs.get("axis", 1) % rank != 1:
+        same_rank = xs and rank in (2, 4) and {len(self.net.shape(x)) for x in xs} == {rank - 1}
+        if xs is None or not same_rank or node.attrs.get("axis", 1) % rank != 1:
             return None
         return self._put("concat", self.shape(node.outputs[0]), xs)
 
@@ -185,17 +185,17 @@ class Reader(Graph):
         if self._constants(node) is None:
             return None
         sides, value, axes = (self._constant(node, i) for i in (1, 2, 3))
-        told: list[int] = node.attrs.get("pads", [] if sides is None else sides.tolist())
+        pads: list[int] = node.attrs.get("pads", [] if sides is None else sides.tolist())
         filled = node.attrs.get("value", 0) or (value is not None and value.any())
         partial = axes is not None and (axes % 4).tolist() != [0, 1, 2, 3]
-        x = self._image(node) if len(told) == 8 and not any(told[i] for i in (0, 1, 4, 5)) else None
+        x = self._image(node) if len(pads) == 8 and not any(pads[i] for i in (0, 1, 4, 5)) else None
         if x is None or filled or partial or node.attrs.get("mode", "constant") != "constant":
             return None
-        return self._put("pad", self.shape(node.outputs[0]), [x], pad=_one([*told[2:4], *told[6:]]))
+        return self._put("pad", self.shape(node.outputs[0]), [x], pad=_collapsed([*pads[2:4], *pads[6:]]))
 
     def _read_clip(self, node: Node) -> int | None:
-        given = self._constants(node)
-        if given is None or any(value.size != 1 for value in given):
+        constants = self._constants(node)
+        if constants is None or any(value.size != 1 for value in constants):
             return None
         if self.opset < 11:
             low, high = node.attrs.get("min"), node.attrs.get("max")
@@ -253,7 +253,7 @@ class Reader(Graph):
         return self._pointwise("shuffle", before, groups=self.full(split.outputs[0])[1])
 
 
-def _one(values: Sequence[int]) -> Any:
+def _collapsed(values: Sequence[int]) -> Any:
     """One number where all are the same."""
     numbers = tuple(int(value) for value in values)
     return numbers[0] if len(set(numbers)) == 1 else numbers

@@ -68,10 +68,10 @@ def tensors(values: Sequence[onnx.ValueInfoProto], what: str, path: Path) -> lis
         if not is_tensor(value):
             kind = value.type.WhichOneof("value") or "tensor_type"
             texts = value.type.tensor_type.elem_type == _STRING
-            is_ = "texts" if texts else f"no tensor but a {kind.removesuffix('_type').replace('_', ' ')}"
+            problem = "texts" if texts else f"no tensor but a {kind.removesuffix('_type').replace('_', ' ')}"
             raise InputError(
-                f"The {what} '{shortened(value.name, 60)}' of {path} is {is_}, and networks of tensors of numbers are "
-                "read; cut the part between such tensors out by onnx.utils.extract_model."
+                f"The {what} '{shortened(value.name, 60)}' of {path} is {problem}, and networks of tensors of numbers "
+                "are read; cut the part between such tensors out by onnx.utils.extract_model."
             )
     if not 0 < len(values) <= MOST_PORTS:
         count = f"{len(values):,} {what}s, more than the {MOST_PORTS:,} that are read" if values else f"no {what}s"
@@ -235,8 +235,8 @@ def _check_open(axes: Sequence[Axis], path: Path) -> None:
     flags, named = dict[str, None](), list[str]()
     for axis in left:
         own = f"'{shortened(axis.name, 60)}'" if axis.name else f"number {axis.number}"
-        of = f"{own} of '{shortened(axis.input, 60)}'"
-        named.append(f"{axis.role} ({of})" if axis.role else of)
+        label = f"{own} of '{shortened(axis.input, 60)}'"
+        named.append(f"{axis.role} ({label})" if axis.role else label)
         parts = re.findall(r"[A-Za-z_]\w*", axis.name) if re.search("[-+*]", axis.name) else [axis.name]
         if axis.role:
             flags[f"--size {axis.role}={_EXAMPLES[axis.role]}"] = None

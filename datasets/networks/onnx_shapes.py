@@ -110,8 +110,8 @@ def _microsoft(
     shapes = [shape_of(types[n]) if n else None for n in proto.input]
     if any(shape is None for n, shape in zip(proto.input, shapes, strict=True) if n):
         return {}
-    if alike := onnx_microsoft.alike(proto.op_type):
-        kind, ports, kept = alike
+    if equivalent := onnx_microsoft.equivalent(proto.op_type):
+        kind, ports, kept = equivalent
         inputs = [proto.input[i] for i in ports if i < len(proto.input)]
         same = {name: value for name, value in attrs.items() if name in kept and value != []}
         node = helper.make_node(kind, inputs, proto.output[:1], **same)

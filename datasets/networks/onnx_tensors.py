@@ -45,14 +45,14 @@ class Tensors:
         types: of all tensors, as far as they are known.
 
     Attributes:
-        apart: inputs whose first dimension is not the batch.
+        unbatched: inputs whose first dimension is not the batch.
     """
 
     def __init__(self, constants: Constants, shapes: dict[str, tuple[int, ...]], uses: Counter[str],
                  batch: int, opset: int, path: str, types: Mapping[str, onnx.TypeProto]) -> None:  # fmt: skip
         self.constants, self.shapes, self.uses = constants, shapes, uses
         self.batch, self.opset, self.path, self.types = batch, opset, path, types
-        self.apart: set[str] = set()
+        self.unbatched: set[str] = set()
 
     def full(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor, batch dimension included."""
@@ -77,7 +77,7 @@ class Tensors:
 
     def whole(self, name: str) -> bool:
         """Whether a tensor is one of a whole run, and not as many elements for each sample."""
-        return name in self.apart or bool(math.prod(self.full(name)) % self.batch)
+        return name in self.unbatched or bool(math.prod(self.full(name)) % self.batch)
 
     def samples(self, name: str) -> int:
         """Of how many samples the counts of the op that gives a tensor are not: 1 for what is `whole`."""

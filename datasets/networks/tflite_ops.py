@@ -145,8 +145,8 @@ class Reader(Graph):
             for i, (side, k, s, d) in enumerate(zip(self.net.shape(x[0])[1:], kernel, strides, dilations, strict=True)):
                 missing = max((-(-side // s) - 1) * s + (k - 1) * d + 1 - side, 0)
                 pad[i], pad[i + 2] = missing // 2, missing - missing // 2
-        attrs |= {"kernel": _one(kernel), "stride": _one(strides), "pad": _one(pad)}
-        attrs |= {"dilation": _one(dilations)} if set(dilations) != {1} else {}
+        attrs |= {"kernel": _collapsed(kernel), "stride": _collapsed(strides), "pad": _collapsed(pad)}
+        attrs |= {"dilation": _collapsed(dilations)} if set(dilations) != {1} else {}
         same = window(Op(kind, attrs), self.net.shape(x[0])) == out[1:]
         same = same and (kind == "conv" or out[0] == self.net.shape(x[0])[0])
         return same and self._put(call, kind, x, weights, **attrs)
@@ -249,7 +249,7 @@ class Reader(Graph):
         top, bottom, left, right = sides[2:6]
         (channels, height, width), out = self.net.shape(xs[0]), self.shape(call.frame, call.outputs[0])
         fits = out == (channels, height + top + bottom, width + left + right) and not any(sides[:2] + sides[6:])
-        return fits and self._put(call, "pad", xs, pad=_one((top, left, bottom, right)))
+        return fits and self._put(call, "pad", xs, pad=_collapsed((top, left, bottom, right)))
 
     def _read_reshape(self, call: Call) -> bool:
         """Nothing, where the shape stays or a dense layer will read it flat."""
@@ -270,7 +270,7 @@ class Reader(Graph):
         return set(call.frame.readers.get(call.outputs[0], ())) == {"FULLY_CONNECTED"}
 
 
-def _one(values: Any) -> Any:
+def _collapsed(values: Any) -> Any:
     """One number where all are the same."""
     numbers = tuple(int(value) for value in values)
     return numbers[0] if len(set(numbers)) == 1 else numbers

@@ -126,7 +126,7 @@ def _named(name: str, batch: int | None) -> Network:
     if module is None:
         module = _called(name, made)
         x = _example(name, module, batch)
-    _tell(name, x)
+    _report(name, x)
     return read_module(module, x, f"torch:{name}")
 
 
@@ -159,7 +159,7 @@ def _sizes(x: Inputs) -> str:
     return " and ".join(shapes)
 
 
-def _tell(name: str, x: Inputs) -> None:
+def _report(name: str, x: Inputs) -> None:
     print(f"torch:{name} is read for an input of {_sizes(x)}.", file=sys.stderr)
 
 
@@ -183,7 +183,7 @@ def export_torch(name: str, folder: Path, batch: int | None = None) -> Path:
     torch.manual_seed(0)
     module = _called(name, _found(name))
     x = _example(name, module, batch)
-    _tell(name, x)
+    _report(name, x)
     path = folder / f"{name.rpartition(':')[2].rpartition('.')[2]}.onnx"
     try:
         _export(module, x, path)

@@ -76,8 +76,8 @@ class TorchReader(TorchProducts):
         sides = zip(self.net.shape(x)[1:], full[2:], kernel, stride, dilation, strict=True)
         for i, (side, out, k, s, d) in enumerate(sides):
             pads[i + 2] += max((out - 1) * s + (k - 1) * d + 1 - side - pads[i] - pads[i + 2], 0)
-        attrs |= {"kernel": _one(kernel), "stride": _one(stride), "pad": _one(pads)}
-        attrs |= {"dilation": _one(dilation)} if set(dilation) != {1} else {}
+        attrs |= {"kernel": _collapsed(kernel), "stride": _collapsed(stride), "pad": _collapsed(pads)}
+        attrs |= {"dilation": _collapsed(dilation)} if set(dilation) != {1} else {}
         if kind == "avg_pool" and call.args.get("count_include_pad", True) and any(pads):
             if pads != list(pad) and any(pad):
                 return None  # what was padded counts, what was rounded up does not
@@ -200,7 +200,7 @@ class TorchReader(TorchProducts):
         xs = self.images([name], 4) if plain else None
         left, right, top, bottom = sides
         out = call.outputs[0]
-        pad = _one((top, left, bottom, right))
+        pad = _collapsed((top, left, bottom, right))
         return self.put("pad", self.full(out), self.program.dtypes[out], xs, pad=pad) if xs else None
 
     _read_constant_pad_nd = _read_pad
@@ -292,6 +292,6 @@ def _two(value: Any) -> list[int]:
     return numbers * 2 if len(numbers) == 1 else numbers
 
 
-def _one(values: Sequence[int]) -> Any:
+def _collapsed(values: Sequence[int]) -> Any:
     """One number where all are the same."""
     return values[0] if len(set(values)) == 1 else tuple(values)

@@ -43,9 +43,9 @@ class TorchProducts(TorchGraph):
             x = self.put("dense", full, dtype, [self.nodes[name]], held, bias=len(held) - 1)
             bias = bias if shared else ""
         else:
-            both = [n for n in (name, weight) if n in self.nodes]
+            computed = [n for n in (name, weight) if n in self.nodes]
             leaves = [n for n in (name, weight) if n not in self.nodes]
-            x = self.put("MatMul", full, dtype, [self.tensor(n) for n in both], leaves, self.size(out) * inner)
+            x = self.put("MatMul", full, dtype, [self.tensor(n) for n in computed], leaves, self.size(out) * inner)
         if not bias:
             return x
         if bias in self.nodes:
