@@ -14,14 +14,14 @@ from datasets.records import Op
 _GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
 _NAMES = {"SimpleRNN": "RNN"}
 RECURRENT = (*_GATES, "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
-"""Layers whose activation is a part of each step."""
+"""Layers with an activation inside of each step."""
 
 
 class SequenceReader(LayerReader):
-    """One method a layer, or several of one kind; a layer with several outputs returns a list."""
+    """One method per layer, or per group of similar layers; a layer with several outputs returns a list."""
 
     def _read_embedding(self, it: Layer, x: Tensor) -> Tensor:
-        """Reads the rows that it gives, and their numbers."""
+        """An embedding, which reads the selected rows and the indices."""
         rows, width = it.number("input_dim", high=2**40), it.number("output_dim")
         shape = (*self.shape(x), width)
         index = BITS[self.net.ops[x.node].attrs.get("dtype", "float32")] // 8
@@ -34,7 +34,7 @@ class SequenceReader(LayerReader):
             raise it.fault("has no equation of two operands")
         left, last = equation.replace(" ", "").split("->")
         first, second = left.split(",")
-        more = "".join(chr(0x4E00 + i) for i in range(len(full) + 3 - len(first)))  # what the ellipsis stands for
+        more = "".join(chr(0x4E00 + i) for i in range(len(full) + 3 - len(first)))  # letters of the ellipsis
         first, last = first.replace("...", more), last.replace("...", more)
         if len(first) != len(full) or not last:
             raise it.fault("has an equation of another number of axes")
@@ -65,7 +65,7 @@ class SequenceReader(LayerReader):
     _read_gru = _read_simplernn = _read_lstm
 
     def _read_rnn(self, it: Layer, x: Tensor, *states: Tensor) -> list[Tensor]:
-        """Cells of Keras's own, one or several above each other."""
+        """A layer of one or several stacked cells of Keras itself."""
         cells = [self._inner(it, it.fields.get("cell"))]
         if cells[0].kind == "StackedRNNCells":
             cells = [self._inner(it, cell) for cell in cells[0].fields.get("cells") or []]
@@ -85,16 +85,16 @@ class SequenceReader(LayerReader):
         return self._recurrent(it, [first, second], [x, *states], it.fields.get("merge_mode", "concat"))
 
     def _inner(self, it: Layer, config: Any) -> Layer:
-        """A layer in a layer's configuration, without its weights."""
+        """A layer inside another layer's configuration, without its weights."""
         kind, fields = self.parsed(config)
         return Layer(kind, str(fields.get("name", it.name)), fields, it.model)
 
     def parsed(self, layer: Any) -> tuple[str, Any]:
-        """Class and fields of a layer of Keras's own."""
+        """Class and fields of a layer, which must be one of Keras itself."""
         raise NotImplementedError
 
     def _recurrent(self, it: Layer, ways: list[Layer], xs: list[Tensor], merge: Any = "concat") -> list[Tensor]:
-        """One op for all directions: its outputs, and its states where they are given."""
+        """One op for all directions: its output, and its states if the layer returns them."""
         shape, params, macs = self.shape(xs[0]), 0, 0
         if len(shape) != 2:
             raise it.fault("reads no sequence of features")
@@ -120,7 +120,7 @@ class SequenceReader(LayerReader):
     # Attention
 
     def _read_multiheadattention(self, it: Layer, *xs: Tensor) -> list[Tensor]:
-        """Query, value and key, which is the value where it is not there."""
+        """Attention of query, value and key, by default the value."""
         query, value = xs[0], xs[1 if len(xs) > 1 else 0]
         key = xs[2] if len(xs) > 2 else value
         heads, size = it.number("num_heads", it.fields.get("num_query_heads")), it.number("key_dim")
@@ -159,7 +159,7 @@ class SequenceReader(LayerReader):
         return [self.linear(y, width, bias), a]
 
     def _read_attention(self, it: Layer, *xs: Tensor) -> list[Tensor]:
-        """Without matrices of its own; of queries, values and keys."""
+        """Attention of query, value and key without weight matrices."""
         query, value = self.shape(xs[0]), self.shape(xs[1 if len(xs) > 1 else 0])
         if len(query) != 2 or len(value) != 2:
             raise it.fault("reads no sequences of features")
@@ -194,20 +194,20 @@ class SequenceReader(LayerReader):
         return self.put("GroupNormalization", shape, x, params=shape[axis] * (it.flag("scale") + it.flag("center")))
 
     def _read_layerscale(self, it: Layer, x: Tensor) -> Tensor:
-        """Of Keras's ConvNeXt: a factor a channel."""
+        """Keras's ConvNeXt: a factor per channel."""
         return self.put("Mul", self.shape(x), x, params=it.number("projection_dim"))
 
     def _read_unitnormalization(self, it: Layer, x: Tensor) -> Tensor:
         return self.put("LpNormalization", self.shape(x), x)
 
-    # Layers around layers
+    # Layers with inner layers
 
     def called(self, config: Any, x: Tensor) -> list[Tensor]:
-        """The outputs of a layer in a layer's configuration, without its weights."""
+        """The outputs of a layer inside another layer's configuration, without its weights."""
         raise NotImplementedError
 
     def _read_timedistributed(self, it: Layer, x: Tensor) -> Tensor:
-        """The layer at every step."""
+        """The inner layer at every step."""
         shape = self.shape(x)
         if len(shape) < 2:
             raise it.fault("reads no sequence")

@@ -1,7 +1,7 @@
-"""Nodes of ONNX graphs as shaped ops of the vocabulary, where they compute exactly the same.
+"""Nodes of ONNX graphs as ops of the vocabulary with exactly equal results.
 
-What is equivalent becomes one op: a product and a sum of constants a dense layer with bias, x * sigmoid(x) a silu, a
-reshape that only flattens in front of a dense layer nothing at all.
+Several nodes may become one op: a product and a sum with constants become a dense layer with bias, x * sigmoid(x)
+becomes a silu, and a reshape that flattens the input of a dense layer disappears.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _GATED = {"sigmoid": "silu", "hsigmoid": "hswish"}
 
 
 class Reader(Graph):
-    """One method a kind of node: the equivalent op, or None."""
+    """One method per kind of node, which adds the equivalent op and returns its index, or None if there is none."""
 
     def _read_conv(self, node: Node) -> int | None:
         x, constants = self._image(node), self._constants(node)
@@ -36,7 +36,7 @@ class Reader(Graph):
         return self._windowed("conv", node, x, weights["weight"].shape[2:], weights, groups=groups, bias=bias)
 
     def _read_fusedconv(self, node: Node) -> int | None:
-        """A convolution, what it adds, and its activation, which runtimes fuse again."""
+        """A convolution, a sum with a fourth input, and an activation, which runtimes fuse again."""
         kind = _ACTIVATIONS.get(node.attrs.get("activation", ""))
         added = self.nodes.get(node.inputs[3]) if len(node.inputs) > 3 else None
         if kind is None or (len(node.inputs) > 3 and added is None):
@@ -68,7 +68,7 @@ class Reader(Graph):
         weights: dict[str, np.ndarray] | None = None,
         **attrs: Any,
     ) -> int | None:
-        """An op with a kernel; where outputs are rounded up, what lacks is padded at the bottom and on the right."""
+        """An op with a kernel; output sides that are rounded up need a padding at the bottom and on the right."""
         sides, out = self.net.shape(x)[1:], self.shape(node.outputs[0])
         strides, dilations = (list(node.attrs.get(name, [1, 1])) for name in ("strides", "dilations"))
         if {len(kernel), len(strides), len(dilations)} != {2} or len(node.attrs.get("pads", [0] * 4)) != 4:
@@ -90,7 +90,7 @@ class Reader(Graph):
         if node.attrs.get("count_include_pad") and any(pad):
             rounded_up = automatic == "NOTSET" and pad != declared
             if rounded_up and any(declared):
-                return None  # what was declared counts, what was rounded up does not
+                return None  # the average includes the declared padding, but not that from rounding up
             attrs |= {} if rounded_up else {"include_pad": 1}
         same = window(Op(kind, attrs), self.net.shape(x)) == out[1:]
         return self._put(kind, out, [x], weights, **attrs) if same else None
@@ -134,7 +134,7 @@ class Reader(Graph):
         return self._pointwise("add", *xs) if xs and same else None
 
     def _add_constant(self, node: Node, name: str, other: str, value: np.ndarray) -> int | None:
-        """Nothing where it is one zero, a bias where it follows a layer that has none."""
+        """The input itself if the constant is one zero, the bias of a layer without one before it, else None."""
         x, shape = self.nodes[name], self.shape(node.outputs[0])
         if self.full(node.outputs[0]) != self.full(name):
             return None
@@ -151,7 +151,7 @@ class Reader(Graph):
         return x
 
     def _read_sum(self, node: Node) -> int | None:
-        """Two at a time."""
+        """A sum of two at a time."""
         xs = self._images(node)
         if xs is None or len({self.net.shape(x) for x in xs}) > 1:
             return None
@@ -229,7 +229,7 @@ class Reader(Graph):
         return self.nodes[node.inputs[0]] if node.attrs["to"] in _FLOATS else None
 
     def _read_reshape(self, node: Node) -> int | None:
-        """Nothing, where the shape stays or one image becomes one row; or the end of a channel shuffle."""
+        """The input itself if the shape stays or an image becomes a row of features, or a channel shuffle."""
         if any(self.uses[name] for name in node.outputs[1:]):
             return None  # the mask of a dropout
         x, full = self.nodes[node.inputs[0]], self.full(node.outputs[0])
@@ -241,7 +241,7 @@ class Reader(Graph):
         return self._shuffle(node, x)
 
     def _shuffle(self, node: Node, transposed: int) -> int | None:
-        """(groups, channels / groups) turned round between two reshapes."""
+        """A transposition of (groups, channels / groups) between two reshapes."""
         turn = self.foreign.get(transposed)
         split = self.foreign.get(self.sources[transposed][0]) if turn and turn.kind == "Transpose" else None
         if turn is None or split is None or split.kind != "Reshape" or turn.attrs.get("perm") != [0, 2, 1, 3, 4]:
@@ -254,6 +254,6 @@ class Reader(Graph):
 
 
 def _collapsed(values: Sequence[int]) -> Any:
-    """One number where all are the same."""
+    """One number if all are equal, else all of them."""
     numbers = tuple(int(value) for value in values)
     return numbers[0] if len(set(numbers)) == 1 else numbers

@@ -1,4 +1,4 @@
-"""The nodes of an ONNX graph one after the other: their shapes, whether they are constants, and what they are."""
+"""A walk over the nodes of an ONNX graph, which infers shapes, folds constants and adds ops to a network."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     import onnx
 
 MOST_STEPS = 30_000
-"""Most nodes that are looked at, those of branches each time that they are."""
+"""Largest number of visits of nodes; nodes of branches may be visited several times."""
 MOST_NOTES = 10
-"""Most notes of one network."""
-_SMALL = 1024  # elements of constants from which other constants' shapes are computed
+"""Largest number of notes of one network."""
+_SMALL = 1024  # elements of the largest constants from which shapes of others are computed
 
 
 class Walk:
-    """What is known of the tensors of one file.
+    """A walk over one file, with the tensors found so far.
 
     Args:
-        constants: the tensors that do not depend on an input.
+        constants: tensors that do not depend on an input.
         declared: types that the file declares; inputs have shapes.
-        uses: how often each tensor is read.
+        uses: number of readers of each tensor.
         imports: versions of operators.
         batch: samples per run.
-        trips: how often loops run, by name.
-        path: of the file, for sentences.
+        trips: number of trips of loops by name.
+        path: of the file, for messages.
 
     Attributes:
-        notes: sentences on what was assumed.
+        notes: sentences on assumptions, in order.
     """
 
     def __init__(
@@ -78,14 +78,14 @@ class Walk:
         return Reader(self.constants, self.shapes, self.uses, self.batch, self.opset, str(self.path), self.types)
 
     def know(self, name: str, type_: onnx.TypeProto) -> None:
-        """The type of a tensor, and its shape where that is whole."""
+        """Add the type of a tensor, and its shape if all sizes are known."""
         self.types[name] = type_
         shape = checked_shape(name, type_, str(self.path))
         if shape is not None:
             self.shapes[name] = shape
 
     def same(self, reader: Reader, new: str, old: str) -> None:
-        """Another name for a tensor."""
+        """Add another name for a tensor."""
         if old in self.types:
             self.know(new, self.types[old])
         if old in self.lists:
@@ -96,7 +96,7 @@ class Walk:
             reader.nodes[new] = reader.nodes[old]
 
     def read(self, protos: Iterable[onnx.NodeProto], reader: Reader) -> None:
-        """Nodes in the file's order."""
+        """Read nodes in the file's order."""
         from datasets.networks.onnx_flow import FLOW, read_flow
         from datasets.networks.onnx_sequences import SEQUENCES, read_sequence
 
@@ -154,8 +154,8 @@ class Walk:
             reader.add(node)
 
     def _assume(self, node: Node) -> list[str]:
-        """An operator of another domain, such as a quantiser, most likely keeps the shape of its first input; returns
-        the outputs without a shape."""
+        """Assume that an operator of an unknown domain, for example a quantiser, keeps the shape of its first input;
+        returns the outputs that still have no shape."""
         if node.inputs[0] not in self.shapes:
             return node.outputs
         self.know(node.outputs[0], self.types[node.inputs[0]])
@@ -163,7 +163,7 @@ class Walk:
         return []
 
     def _check_reshape(self, node: Node) -> None:
-        """Refuse sizes that a file was not made for: exporters write what they saw into shapes."""
+        """Raise an `InputError` for sizes that a Reshape with an exporter's constant shape does not fit."""
         before, after = (self.shapes.get(name) for name in (node.inputs[0], node.outputs[0]))
         if before is not None and after is not None and math.prod(before) != math.prod(after):
             sides = ["x".join(map(str, shape)) for shape in (before, after)]
@@ -173,7 +173,7 @@ class Walk:
             )
 
     def _empty(self, names: list[str]) -> None:
-        """Tensors without elements are constants, whatever gives them."""
+        """Add tensors without elements as constants."""
         from onnx import helper
 
         for name in names:
@@ -182,7 +182,7 @@ class Walk:
             self.uses[name] = 0
 
     def fix(self, name: str, value: np.ndarray) -> None:
-        """A tensor whose numbers are known."""
+        """Add a constant by its value."""
         self.constants.know(name, value)
         self.know(name, type_of(value))
 
@@ -202,7 +202,7 @@ class Walk:
                 )
 
     def sentences(self) -> tuple[str, ...]:
-        """What was assumed."""
+        """The notes, at most `MOST_NOTES` and how many more; raises `InputError` for trips of unknown loops."""
         if unknown := [name for name in self.trips if name not in self.loops]:
             known = f"its loops are {listed(list(dict.fromkeys(self.loops)))}" if self.loops else "it has no loops"
             raise InputError(f"--trips {shortened(unknown[0], 60)} is no loop of {self.path}; {known}.")
@@ -214,7 +214,7 @@ class Walk:
 
 
 def read_node(proto: onnx.NodeProto) -> Node:
-    """A node as the network's reader takes it; inner graphs are left out."""
+    """A `Node` of a protobuf node, without inner graphs."""
     from onnx import helper
 
     attrs: dict[str, Any] = {
