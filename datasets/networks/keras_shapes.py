@@ -155,7 +155,7 @@ class ShapeReader(SequenceReader):
     # Several inputs
 
     def _read_add(self, it: Layer, x: Tensor, *others: Tensor) -> Tensor:
-        """An op of the vocabulary for equal shapes or a product with one number per channel, else ops of two at a time."""
+        """An op of the vocabulary for equal shapes or a factor per channel, else elementwise ops of two at a time."""
         for other in others:
             a, b = self.net.shape(x.node), self.net.shape(other.node)
             try:

@@ -16,8 +16,8 @@ _MOST = 4
 
 
 def stored_weights(file: TFLite, network: Network, held: Mapping[int, Sequence[Constant]]) -> Weights | None:
-    """The fp32 weights of all convolutions and dense layers; None if one is not of floats, or if weights that ops share in
-    different layouts need more than `_MOST` times the bytes of the file.
+    """The fp32 weights of all convolutions and dense layers; None if one is not of floats, or if weights that ops share
+    in different layouts need more than `_MOST` times the bytes of the file.
 
     Args:
         file: of the network.
