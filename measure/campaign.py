@@ -25,8 +25,9 @@ from datasets.records import Architectures, InputError, Space
 from datasets.spaces import parse_space
 from measure.base import Backend
 from measure.bench import Bench, Measure
+from measure.network_files import name_file, read_subject
 from measure.rows import Machines, Row, check_row, identity, sound
-from measure.subjects import Prepare, Subject, block, name_file, read_subject, whole
+from measure.subjects import Prepare, Subject, block, whole
 
 MOST_LINE = 16 * 2**20
 """Longest line of a journal that is read, in bytes; a row has about 10,000."""

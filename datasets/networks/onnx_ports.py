@@ -73,6 +73,8 @@ def tensors(values: Sequence[onnx.ValueInfoProto], what: str, path: Path) -> lis
                 f"The {what} '{shortened(value.name, 60)}' of {path} is {problem}, and networks of tensors of numbers "
                 "are read; cut the part between such tensors out by onnx.utils.extract_model."
             )
+    if twice := [name for name, count in Counter(value.name for value in values).items() if count > 1]:
+        raise InputError(f"{path} has two {what}s of the name {listed(twice)}; export it again.")
     if not 0 < len(values) <= MOST_PORTS:
         count = f"{len(values):,} {what}s, more than the {MOST_PORTS:,} that are read" if values else f"no {what}s"
         raise InputError(f"{path} has {count}; is it a network?")

@@ -75,7 +75,9 @@ def ours(start: Path) -> set[Path]:
     while new:
         path = new.pop()
         found.add(path)
-        for node in ast.walk(ast.parse(path.read_text())):
+        tree = ast.parse(path.read_text())
+        # what functions of a package itself import, such as `measure.objective`, no module inside of it needs
+        for node in tree.body if path.name == "__init__.py" else ast.walk(tree):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
             if isinstance(node, ast.ImportFrom):
                 names = [str(node.module), *(f"{node.module}.{name}" for name in names)]

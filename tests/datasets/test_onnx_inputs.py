@@ -495,3 +495,12 @@ def test_an_operator_of_an_unknown_domain_keeps_its_input_s_shape_with_a_note(tm
     onnx.save(model, tmp_path / "q.onnx")
     found = read_onnx(tmp_path / "q.onnx")
     assert found.network.ops[1].kind == "some.where.Quant" and "some.where.Quant is not known" in found.notes[0]
+
+
+def test_two_inputs_of_one_name_are_one_sentence(tmp_path: Path) -> None:
+    x = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape) for shape in (["n", 3], ["n", 3, 8])]
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", x, [y])
+    onnx.save(helper.make_model(graph), tmp_path / "two.onnx")
+    with pytest.raises(InputError, match="has two inputs of the name x"):
+        read_onnx(tmp_path / "two.onnx")

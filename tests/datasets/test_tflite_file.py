@@ -485,7 +485,7 @@ def test_commands_take_tflite_files(tmp_path: Path, capsys: pytest.CaptureFixtur
 
 
 def test_measuring_runs_what_can_be_built_again_and_refuses_the_rest_in_one_sentence(tmp_path: Path) -> None:
-    from measure.subjects import name_file, read_subject
+    from measure.network_files import name_file, read_subject
 
     path = LiteRT().build(with_weights(read_model("zoo:lenet5").network), tmp_path)
     subject = name_file(path)

@@ -181,7 +181,9 @@ def test_an_onnx_file_on_the_command_line(file: tuple, tmp_path: Path) -> None:
     done = run(*command, "--onnx", file[0])
     assert "2 rows measured (0 failed" in done.stdout, done.stdout + done.stderr
     done = run(*command, "--onnx", "absent.onnx")
-    assert done.returncode == 2 and "There is no file absent.onnx; name an ONNX or Keras file." in done.stderr
+    assert (
+        done.returncode == 2 and "There is no file absent.onnx; name an .onnx, .keras or .tflite file." in done.stderr
+    )
 
 
 # Look-up tables
