@@ -95,7 +95,7 @@ class KerasWeights:
         if data.shape != shape or data.dtype.kind not in "fiu" or data.external or data.is_virtual:
             raise ValueError("another shape or type, or numbers of another file")
         if data.nbytes > min(data.id.get_storage_size(), len(self.content)):
-            raise ValueError("fewer numbers than the shape says")
+            raise ValueError("fewer numbers than the shape requires")
         return np.asarray(data[()], np.float32)
 
 

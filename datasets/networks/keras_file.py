@@ -1,7 +1,7 @@
 """Reader of Keras models, layer by layer; images of the network have their channels first.
 
-A model is read from its configuration, which is data: neither Keras nor TensorFlow is imported for a file. Layers that
-are called more than once, and models that are, have their weights counted at the first call.
+A model is read from its configuration, which is data: neither Keras nor TensorFlow is imported for a file. The weights
+of layers and models that are called more than once are counted at the first call.
 """
 
 from __future__ import annotations

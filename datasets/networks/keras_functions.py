@@ -1,6 +1,6 @@
 """Functions of keras.ops in Keras models (`x * 2`, `keras.ops.matmul(a, b)`), which are no layers.
 
-The configuration says the shape of every tensor that something reads. So a function is read by its name, its inputs and
+The configuration has the shape of every tensor with a reader. So a function is read by its name, its inputs and
 the shape of its output; only those that multiply matrices are looked at more closely.
 """
 

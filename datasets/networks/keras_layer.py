@@ -117,7 +117,7 @@ class Layer:
             return None
         found = self.arrays(shapes)
         if [value.shape for value in found] != list(shapes):
-            raise self.fault("has weights of other shapes than its configuration says")
+            raise self.fault("has weights of other shapes than in its configuration")
         return found
 
 

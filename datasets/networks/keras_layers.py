@@ -1,7 +1,7 @@
 """Layers of Keras models in the vocabulary; each method `_read_KIND` adds one to a network, channels first.
 
-Tensors of three dimensions, (height, width, channels) to Keras, stand in the network with their channels first; all
-others as Keras has them.
+Tensors of three dimensions, (height, width, channels) in Keras, have their channels first in the network; all others
+keep Keras's order.
 """
 
 from __future__ import annotations

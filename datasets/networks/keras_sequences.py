@@ -128,10 +128,10 @@ class SequenceReader(LayerReader):
         return self._attention(it, (query, value, key), (heads, heads), (size, wide))
 
     def _read_groupedqueryattention(self, it: Layer, *xs: Tensor) -> list[Tensor]:
-        heads, fewer = it.number("num_query_heads"), it.number("num_key_value_heads")
+        heads, kv_heads = it.number("num_query_heads"), it.number("num_key_value_heads")
         size = it.number("head_dim")
         key = xs[2] if len(xs) > 2 else xs[1 if len(xs) > 1 else 0]
-        return self._attention(it, (xs[0], xs[1 if len(xs) > 1 else 0], key), (heads, fewer), (size, size))
+        return self._attention(it, (xs[0], xs[1 if len(xs) > 1 else 0], key), (heads, kv_heads), (size, size))
 
     _read_groupqueryattention = _read_groupedqueryattention
 
@@ -145,14 +145,14 @@ class SequenceReader(LayerReader):
         axes = it.axes("attention_axes", rank) if it.fields.get("attention_axes") else list(range(rank - 1))
         own, other = (math.prod(shape[axis] for axis in axes) for shape in (query, key))
         beside = math.prod(size for i, size in enumerate(query[:-1]) if i not in axes)
-        bias, (many, few), (size, wide) = it.flag("use_bias"), heads, sizes
-        q = self.linear(xs[0], many * size, bias)
-        k = self.linear(xs[2], few * size, bias)
-        v = self.linear(xs[1], few * wide, bias)
-        scores = (beside, many, own, other)
+        bias, (query_heads, kv_heads), (size, wide) = it.flag("use_bias"), heads, sizes
+        q = self.linear(xs[0], query_heads * size, bias)
+        k = self.linear(xs[2], kv_heads * size, bias)
+        v = self.linear(xs[1], kv_heads * wide, bias)
+        scores = (beside, query_heads, own, other)
         a = self.put("MatMul", scores, q, k, macs=math.prod(scores) * size)
         a = self.put("Softmax", scores, a)
-        y = self.put("MatMul", (*query[:-1], many * wide), a, v, macs=math.prod(scores) * wide)
+        y = self.put("MatMul", (*query[:-1], query_heads * wide), a, v, macs=math.prod(scores) * wide)
         width = it.fields.get("output_shape")
         width = width[0] if isinstance(width, list) and len(width) == 1 else width
         width = query[-1] if width is None else it.of(width=width).number("width")

@@ -79,7 +79,7 @@ class Stored:
             return numpy_helper.to_array(packed)
         except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise InputError(
-                f"The tensor '{shortened(self.proto.name, 60)}' does not have the numbers that its shape asks for; "
+                f"The tensor '{shortened(self.proto.name, 60)}' does not have the numbers that its shape requires; "
                 "export the file again."
             ) from error
 
@@ -112,11 +112,11 @@ class Constants:
                 if types[name].tensor_type.elem_type in _FLOATS:
                     self.floating.add(name)
 
-    def know(self, name: str, value: np.ndarray) -> None:
+    def add_value(self, name: str, value: np.ndarray) -> None:
         """Add a constant by its value, for example the shape of a tensor."""
         self.shapes[name], self.values[name] = value.shape, value
 
-    def same(self, new: str, old: str) -> None:
+    def alias(self, new: str, old: str) -> None:
         """Add another name for a constant."""
         self.shapes[new], self.values[new] = self.shapes[old], self.get(old)
         if old in self.floating:

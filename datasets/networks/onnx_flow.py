@@ -68,7 +68,7 @@ def _branch(walk: Walk, proto: onnx.NodeProto, graphs: dict[str, onnx.GraphProto
     graph = graphs[taken]
     walk.read(graph.node, reader)
     for outer, inner in zip(proto.output, graph.output, strict=True):
-        walk.same(reader, outer, inner.name)
+        walk.alias(reader, outer, inner.name)
 
 
 def _dearer(walk: Walk, proto: onnx.NodeProto, graphs: dict[str, onnx.GraphProto], reader: Reader) -> str:
@@ -187,7 +187,7 @@ def _scan(walk: Walk, proto: onnx.NodeProto, body: onnx.GraphProto, reader: Read
     before, reader.times = reader.times, reader.times * trips
     for (name, value, axis), shape in zip(sources, shapes, strict=True):
         rest = (*shape[: axis % len(shape)], *shape[axis % len(shape) + 1 :])
-        _know(walk, value.name, name, rest)
+        _declare(walk, value.name, name, rest)
         _put(walk, reader, "Slice", value.name, [reader.nodes[name]] if name in reader.nodes else [])
     reader.times = before
     start = _body(walk, body, reader, trips)
@@ -213,16 +213,16 @@ def _body(walk: Walk, body: onnx.GraphProto, reader: Reader, trips: int) -> int:
 def _carry(walk: Walk, reader: Reader, initial: str, name: str) -> None:
     """Set the initial value of a loop's variable; a constant is the value of the first trip only."""
     if initial not in walk.constants:
-        walk.same(reader, name, initial)
+        walk.alias(reader, name, initial)
         return
-    _know(walk, name, initial, walk.shapes[initial])
+    _declare(walk, name, initial, walk.shapes[initial])
     _put(walk, reader, "Expand", name, [])
 
 
 def _leave(walk: Walk, reader: Reader, outer: Any, inner: list[str]) -> None:
     for new, old in zip(outer, inner, strict=True):
         if new:
-            walk.same(reader, new, old)
+            walk.alias(reader, new, old)
 
 
 def _collect(walk: Walk, reader: Reader, outer: str, inner: str, trips: int, axis: int) -> None:
@@ -231,7 +231,7 @@ def _collect(walk: Walk, reader: Reader, outer: str, inner: str, trips: int, axi
         return
     shape = reader.full(inner)
     axis %= len(shape) + 1
-    _know(walk, outer, inner, (*shape[:axis], trips, *shape[axis:]))
+    _declare(walk, outer, inner, (*shape[:axis], trips, *shape[axis:]))
     _put(walk, reader, "Concat", outer, [reader.nodes[inner]] if inner in reader.nodes else [])
 
 
@@ -244,12 +244,12 @@ def _tie(walk: Walk, reader: Reader, proto: onnx.NodeProto, inner: list[str], st
             reader.ties[node] = ends
 
 
-def _know(walk: Walk, name: str, like: str, shape: tuple[int, ...]) -> None:
+def _declare(walk: Walk, name: str, like: str, shape: tuple[int, ...]) -> None:
     """Declare a tensor with the element type of another."""
     from onnx import helper
 
     element = walk.types[like].tensor_type.elem_type if like in walk.types else 1
-    walk.know(name, helper.make_tensor_type_proto(element, shape))
+    walk.declare(name, helper.make_tensor_type_proto(element, shape))
 
 
 def _put(walk: Walk, reader: Reader, kind: str, name: str, sources: list[int]) -> None:

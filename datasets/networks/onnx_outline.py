@@ -1,8 +1,8 @@
 """The content of an ONNX file except for the numbers of its large tensors, which stay on disk until they are needed.
 
-The file is walked in protobuf's wire format. Numbers of more than 1 kB are left out, and their tensor becomes one whose
-data lies in another file: this one. So a file of a gigabyte is as light as its graph, and what cannot be a graph is
-refused before anything is built from it.
+The file is walked in protobuf's wire format. Numbers of more than 1 kB are left out, and their tensor gets a
+reference to external data in this same file. So a file of a gigabyte needs no more memory than its graph, and files
+that cannot contain a graph are refused before anything is built.
 """
 
 from __future__ import annotations

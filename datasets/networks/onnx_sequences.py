@@ -70,7 +70,7 @@ def _place(walk: Walk, reader: Reader, kind: str, known: list[str], names: list[
     if place is None or not -len(known) <= place <= len(known) - (kind != "SequenceInsert"):
         _refuse(walk, kind)
     elif kind == "SequenceAt":
-        walk.same(reader, out, known[place])
+        walk.alias(reader, out, known[place])
     elif kind == "SequenceInsert":
         walk.lists[out] = [*known[:place], names[1], *known[place:]]
     else:
@@ -109,7 +109,7 @@ def _split(walk: Walk, reader: Reader, names: list[str], out: str, axis: int, ke
     ends = [f"{out}/{i}" for i in range(len(parts))]
     walk.uses.update(ends)
     if len(ends) == 1:
-        walk.same(reader, ends[0], names[0])
+        walk.alias(reader, ends[0], names[0])
     elif walk.opset < 13:
         walk.read([helper.make_node("Split", names[:1], ends, axis=axis, split=parts)], reader)
     else:

@@ -66,7 +66,7 @@ class Walk:
         self.steps = 0
         for value in declared:
             if not any(dim.dim_value < 0 for dim in value.type.tensor_type.shape.dim):
-                self.know(value.name, value.type)
+                self.declare(value.name, value.type)
 
     @property
     def opset(self) -> int:
@@ -77,21 +77,21 @@ class Walk:
         """An empty network of this file."""
         return Reader(self.constants, self.shapes, self.uses, self.batch, self.opset, str(self.path), self.types)
 
-    def know(self, name: str, type_: onnx.TypeProto) -> None:
+    def declare(self, name: str, type_: onnx.TypeProto) -> None:
         """Add the type of a tensor, and its shape if all sizes are known."""
         self.types[name] = type_
         shape = checked_shape(name, type_, str(self.path))
         if shape is not None:
             self.shapes[name] = shape
 
-    def same(self, reader: Reader, new: str, old: str) -> None:
+    def alias(self, reader: Reader, new: str, old: str) -> None:
         """Add another name for a tensor."""
         if old in self.types:
-            self.know(new, self.types[old])
+            self.declare(new, self.types[old])
         if old in self.lists:
             self.lists[new] = self.lists[old]
         elif old in self.constants:
-            self.constants.same(new, old)
+            self.constants.alias(new, old)
         elif old in reader.nodes:
             reader.nodes[new] = reader.nodes[old]
 
@@ -108,7 +108,7 @@ class Walk:
             if ours and proto.op_type in SEQUENCES:
                 read_sequence(self, proto, reader)
             elif ours and proto.op_type == "Identity" and proto.input[0] in self.lists:
-                self.same(reader, proto.output[0], proto.input[0])
+                self.alias(reader, proto.output[0], proto.input[0])
             elif ours and proto.op_type in FLOW:
                 read_flow(self, proto, reader)
             else:
@@ -129,18 +129,18 @@ class Walk:
             self.fix(node.outputs[0], sides if node.kind == "Shape" else np.array(shape.prod()))
             return
         for name, type_ in output_types(proto, self.types, constants, self.imports, str(self.path)).items():
-            self.know(name, type_)
+            self.declare(name, type_)
         missing = [name for name in node.outputs if name and name not in self.shapes]
         if missing and len(node.outputs) == 1 and proto.domain not in ("", "ai.onnx", *DOMAINS):
             missing = self._assume(node)
         if missing and fixed and node.kind in FOLDED and self._small(node):
             for name, value in constants.compute(proto).items():
-                self.know(name, type_of(value))
+                self.declare(name, type_of(value))
         elif missing and not fixed:
             most = bounded(proto, self.types, constants)
             for name in missing:
                 if name in most:
-                    self.know(name, most[name])
+                    self.declare(name, most[name])
                     self.bounded[node.kind] += 1
         if node.kind == "Reshape" and not fixed and not self.bounded:
             self._check_reshape(node)
@@ -158,7 +158,7 @@ class Walk:
         returns the outputs that still have no shape."""
         if node.inputs[0] not in self.shapes:
             return node.outputs
-        self.know(node.outputs[0], self.types[node.inputs[0]])
+        self.declare(node.outputs[0], self.types[node.inputs[0]])
         self.notes[f"{node.kind} is not known; its output is taken to have the shape of its first input."] = None
         return []
 
@@ -178,13 +178,13 @@ class Walk:
 
         for name in names:
             dtype = helper.tensor_dtype_to_np_dtype(self.types[name].tensor_type.elem_type or 1)
-            self.constants.know(name, np.empty(self.shapes[name], dtype))
+            self.constants.add_value(name, np.empty(self.shapes[name], dtype))
             self.uses[name] = 0
 
     def fix(self, name: str, value: np.ndarray) -> None:
         """Add a constant by its value."""
-        self.constants.know(name, value)
-        self.know(name, type_of(value))
+        self.constants.add_value(name, value)
+        self.declare(name, type_of(value))
 
     def _small(self, node: Node) -> bool:
         names = [name for name in node.inputs if name]

@@ -25,10 +25,9 @@ class Sizes:
 
     Attributes:
         shape: shapes of whole inputs, batch included: x=1x3x320x320 (may be repeated).
-        size: sizes by the file's own name of a dimension, or by what it is for (batch, height, width, channels,
-            sequence, time): height=320 (may be repeated); several values, sequence=16,32,64, give a curve where a
-            command says so.
-        trips: how often loops run that a file leaves open, by the name of the loop: decoder=8 (may be repeated).
+        size: sizes by the file's name of a dimension, or by its role (batch, height, width, channels, sequence, time):
+            height=320 (may be repeated); several values, sequence=16,32,64, give a curve in commands that draw one.
+        trips: numbers of trips of loops that a file leaves open, by the name of the loop: decoder=8 (may be repeated).
     """
 
     shape: str = ""

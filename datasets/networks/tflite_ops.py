@@ -1,5 +1,4 @@
-"""Operators of TFLite as ops of the vocabulary with exactly equal results, else by the names that ONNX
-has for them.
+"""Operators of TFLite as ops of the vocabulary with exactly equal results, else by ONNX's names.
 
 Multiply-accumulates of recurrent layers are steps times the elements of all weight matrices; those of products and
 convolutions, elements of the output times what each is summed over.

@@ -170,7 +170,7 @@ def read_network(name: str | Path, batch: int | None = None, sizes: Sizes = Size
 
 
 def draw(priced: Price) -> Figure:
-    """Two panels: where the time goes, layer after layer, and which kinds of layers take it."""
+    """Plot a price in two panels: ms of each layer, and ms of each kind of layer, the session and the copies."""
     from predictors.figures import COLOURS, GREY
 
     kinds = list(dict.fromkeys(priced.pieces.sort_values("ms", ascending=False)["kind"]))
