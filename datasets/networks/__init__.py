@@ -1,2 +1,2 @@
-"""Whole networks: a graph of ops with shapes (`network`), its weights and file (`model`), what it costs in theory
-(`analysis`), how one is built op by op (`builder`)."""
+"""Whole networks: graphs of ops with shapes (`network`), their weights and files (`model`), their theoretical cost
+(`analysis`), and networks built op by op (`builder`)."""

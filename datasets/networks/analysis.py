@@ -1,4 +1,4 @@
-"""What a shaped network costs in theory, whatever the device: operations, parameters, memory."""
+"""Theoretical cost of a network, which depends on no device: operations, parameters, memory."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from datasets.networks.onnx_macs import MACS
 from datasets.networks.ops import BITS, ITEM, VOCABULARY, macs, pads, pair, param_bytes, params, tensor_bytes
 
 TOTALS = ("macs", "flops", "params", "peak_bytes", "moved_bytes", "kernels")
-"""Names of what `totals` gives, in its order."""
+"""Keys of the result of `totals`, in its order."""
 
 
 def totals(network: Network, batch: int | None = None) -> dict[str, int]:
-    """Totals of a shaped network.
+    """Operations, parameters and bytes of one run of a network.
 
     Args:
-        network: whose ops all have a `shape`.
-        batch: by default that which the network fixes, else 1.
+        network: all ops have a `shape`.
+        batch: samples per run; by default the batch that the network fixes, else 1.
 
     Returns:
-        macs: multiply-accumulates; flops: twice that; params: trainable parameters; peak_bytes: the most bytes of
-        activations alive at once when ops run in order, nothing is done in place and a tensor dies after its last
-        use (weights not counted; `memory` has them); moved_bytes: activations read and written plus weights read, op by
-        op without fusion; kernels: ops that run.
+        macs: multiply-accumulates; flops: twice as many; params: trainable parameters; peak_bytes: largest number of
+        bytes of activations alive at once when ops run in order, nothing is done in place and a tensor is freed after
+        its last use (without weights, which `memory` counts); moved_bytes: activations read and written plus weights
+        read, per op without fusion; kernels: ops that run.
     """
     batch = batch or network.batch or 1
     size = [tensor_bytes(op, batch) for op in network.ops]
@@ -51,14 +51,14 @@ def totals(network: Network, batch: int | None = None) -> dict[str, int]:
 
 
 MOST = 2**62
-"""Most operations or bytes of a network; numbers of 64 bits hold them."""
+"""Largest number of operations or bytes of a network; it fits into 64 bits."""
 
 
 def check_network(network: Network) -> Network:
-    """The network itself, which was read from data that anybody may have written.
+    """Check a network that was read from untrusted data, and return it.
 
     Raises:
-        InputError: an op lacks what its kind needs, or its totals are no numbers, or more than `MOST`.
+        InputError: an op lacks an input or an attribute of its kind, or a total is not a number or exceeds `MOST`.
     """
     sources = network.sources()
     try:
@@ -76,7 +76,7 @@ def check_network(network: Network) -> Network:
 
 
 def _check_attributes(op: Op) -> None:
-    """Raise a ValueError, KeyError or TypeError where an op's attributes are not those of its kind."""
+    """Raise a ValueError, KeyError or TypeError if an op's attributes do not fit its kind."""
     a, counts = op.attrs, [op.attrs.get(name, 0) for name in _COUNTS]
     if any(type(count) not in (int, bool) or count < 0 for count in counts):
         raise ValueError(f"a count of {op.kind} is no whole number")
@@ -98,7 +98,7 @@ _COUNTS = ("macs", "params", "param_bytes", "read_bytes", "times", "whole", "tie
 
 
 def uncounted(network: Network) -> Counter[str]:
-    """Ops of a file whose MACs are unknown and taken for none, and how many: products whose inputs are not those of
-    their kind, and ops of domains that are not known here."""
+    """Kinds of ops whose multiply-accumulates are unknown and counted as 0, each with its number of ops: products with
+    unusual inputs, and ops of unknown domains."""
     ops = (op.kind for op in network.ops if op.kind not in VOCABULARY and not op.attrs.get("macs"))
     return Counter(kind for kind in ops if kind in MACS or kind in UNCOUNTED or ("." in kind and kind not in WEIGHTS))

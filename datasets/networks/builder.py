@@ -10,10 +10,10 @@ from datasets.networks.ops import window
 
 
 class NetworkBuilder:
-    """Collects shaped ops in execution order; every method returns the number of the node that it added.
+    """Collects ops in execution order; every method that adds ops returns the index of the last one.
 
     Args:
-        batch: samples per run, where the network fixes it.
+        batch: samples per run if the network fixes it, else None.
     """
 
     def __init__(self, batch: int | None = None) -> None:
@@ -26,7 +26,14 @@ class NetworkBuilder:
         return self.ops[node].attrs["shape"]
 
     def add(self, kind: str, shape: tuple[int, ...], *inputs: int, **attrs: Any) -> int:
-        """Any op; the inputs are given in the order of its ports."""
+        """Add an op of any kind.
+
+        Args:
+            kind: for example one of `datasets.networks.ops`.
+            shape: of the output, without the batch dimension.
+            inputs: nodes, in the order of the op's ports.
+            attrs: further attributes.
+        """
         self.ops.append(Op(kind, {"shape": shape, **attrs}))
         node = len(self.ops) - 1
         self.edges += [(source, node, port) for port, source in enumerate(inputs)]
@@ -35,13 +42,13 @@ class NetworkBuilder:
     def conv(
         self, x: int, channels: int, kernel: int, stride: int = 1, groups: int = 1, bias: int = 0, pad: Any = None
     ) -> int:
-        """A convolution; by default an odd kernel is padded so that stride 1 keeps height and width and 2 halves them,
-        up."""
+        """Add a convolution; by default an odd kernel is padded such that stride 1 keeps height and width and stride 2
+        halves them, rounded up."""
         pad = kernel // 2 if pad is None else pad
         return self._windowed("conv", x, channels, kernel=kernel, stride=stride, pad=pad, groups=groups, bias=bias)
 
     def pool(self, kind: str, x: int, kernel: int, stride: int, pad: Any = 0) -> int:
-        """`max_pool` or `avg_pool`."""
+        """Add a `max_pool` or `avg_pool`."""
         return self._windowed(kind, x, self.shape(x)[0], kernel=kernel, stride=stride, pad=pad)
 
     def _windowed(self, kind: str, x: int, channels: int, **attrs: Any) -> int:
@@ -49,12 +56,12 @@ class NetworkBuilder:
         return self.add(kind, (channels, height, width), x, **attrs)
 
     def concat(self, *inputs: int) -> int:
-        """Along the channels."""
+        """Add a concatenation along the channels."""
         _, height, width = self.shape(inputs[0])
         return self.add("concat", (sum(self.shape(x)[0] for x in inputs), height, width), *inputs)
 
     def pointwise(self, kind: str, *inputs: int, **attrs: Any) -> int:
-        """An op whose output has the shape of its first input."""
+        """Add an op whose output has the shape of its first input."""
         return self.add(kind, self.shape(inputs[0]), *inputs, **attrs)
 
     def conv_bn(
@@ -67,19 +74,19 @@ class NetworkBuilder:
         act: str | None = None,
         pad: Any = None,
     ) -> int:
-        """A convolution, batch norm, and an activation if one is named."""
+        """Add a convolution, a batch norm and, unless `act` is None, an activation."""
         x = self.pointwise("bn", self.conv(x, channels, kernel, stride, groups, pad=pad))
         return x if act is None else self.pointwise(act, x)
 
     def finish(self, space: str, key: str, output: int | None = None) -> Network:
-        """The whole, or what was added up to a node that is to be the output."""
+        """The network of all ops, or of those up to the node `output`, which then is its output."""
         end = len(self.ops) if output is None else output + 1
         edges = tuple(edge for edge in self.edges if edge[1] < end)
         return Network(space, key, tuple(self.ops[:end]), edges, self.batch)
 
 
 def same(shape: tuple[int, ...], kernel: int, stride: int) -> tuple[int, int, int, int]:
-    """TensorFlow's padding "same" of a (channels, height, width) input: outputs are sides / stride, rounded up, and an
-    odd row or column comes last."""
+    """TensorFlow's padding "same" of an input (channels, height, width) as (top, left, bottom, right): output sides are
+    input sides / stride, rounded up, and an odd row or column is at the end."""
     rows, columns = (max((-(-side // stride) - 1) * stride + kernel - side, 0) for side in shape[1:])
     return rows // 2, columns // 2, rows - rows // 2, columns - columns // 2

@@ -1,4 +1,4 @@
-"""Many networks of any kinds, where otherwise architectures of one space stand."""
+"""`Networks`: a collection of networks of any kinds, with the interface of `Architectures`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class AnyNetwork(Space):
-    """The space of all networks, as the space of `Networks`; it cannot be listed.
-
-    Its text form is `networks`; keys that it reads are JSON forms of networks.
-    """
+    """The space of all networks, which cannot be listed. Its text form is `networks`, its keys are JSON forms."""
 
     def __str__(self) -> str:
         return "networks"
@@ -34,7 +31,7 @@ class AnyNetwork(Space):
         return archs.keys
 
     def canonical(self, archs: Any) -> list[str]:
-        """JSON forms: equal where two networks have the same ops, whatever they are called."""
+        """JSON forms, which are equal for networks with equal ops and edges and do not depend on keys."""
         return [network.to_json() for network in archs]
 
     def connected(self, archs: Any) -> np.ndarray:
@@ -63,7 +60,7 @@ class AnyNetwork(Space):
         raise InputError("Networks of any kind cannot be listed; name a search space, or the networks.")
 
     def sample(self, n: int, rng: np.random.Generator) -> Any:
-        """Small random networks to try things with: chains of convolutions and a dense layer."""
+        """Small random networks for tests: chains of convolutions and a dense layer."""
         return Networks(_chain(rng) for _ in range(n))
 
 
@@ -79,7 +76,7 @@ def _chain(rng: np.random.Generator) -> Network:
 
 
 class Networks(Architectures):
-    """Many networks of any kinds, as `Architectures` are many points of one space.
+    """A collection of networks of any kinds; `Architectures` is one of points of a single space.
 
     Attributes:
         networks: in order.
@@ -92,7 +89,7 @@ class Networks(Architectures):
 
     @staticmethod
     def of(archs: Architectures) -> Networks:
-        """The networks that architectures stand for."""
+        """The networks of architectures; `Networks` are returned unchanged."""
         return archs if isinstance(archs, Networks) else Networks(archs.space.expand(arch) for arch in archs)
 
     @property
@@ -103,10 +100,10 @@ class Networks(Architectures):
         )
 
     def positions(self, archs: Architectures) -> np.ndarray:
-        """Where each of some networks, or of the networks of architectures, stands among these [len(archs)]; -1 where
-        it does not. Spaces and keys are compared."""
+        """Indices in this collection of networks, or of the networks of architectures, with equal space and key
+        [len(archs)]; -1 for those that are missing."""
         places = {(network.space, network.key): i for i, network in enumerate(self.networks)}
-        return np.array([places.get((one.space, one.key), -1) for one in Networks.of(archs)], dtype=int)
+        return np.array([places.get((arch.space, arch.key), -1) for arch in Networks.of(archs)], dtype=int)
 
     def __len__(self) -> int:
         return len(self.networks)
@@ -129,5 +126,5 @@ class Networks(Architectures):
 
     @property
     def keys(self) -> list[str]:
-        """Their names."""
+        """Keys of the networks."""
         return [network.key for network in self.networks]

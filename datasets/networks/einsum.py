@@ -1,4 +1,4 @@
-"""What an Einsum costs in the cheapest order of products of two operands each."""
+"""Multiply-accumulates of an Einsum."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _MOST = 32  # operands that are looked at
 def contraction(equation: str, shapes: tuple[tuple[int, ...], ...]) -> int:
     """Multiply-accumulates of an Einsum in the cheapest order of products of two operands each.
 
-    What only one of two operands has and nothing later needs is summed before they are multiplied. The order is the
-    best of all of up to six operands; of more, always the next product that costs least.
+    Dimensions of a single operand that nothing later needs are summed before a product. For up to six operands the
+    order is the best of all; for more, the cheapest product comes next.
 
     Args:
         equation: with or without an ellipsis and a right side.
         shapes: of the operands.
 
     Raises:
-        ValueError: they do not fit.
+        ValueError: equation and shapes do not fit.
     """
     left, arrow, right = equation.replace(" ", "").partition("->")
     terms = [_letters(term, len(shape)) for term, shape in zip(left.split(","), shapes, strict=True)]
@@ -47,12 +47,12 @@ def contraction(equation: str, shapes: tuple[tuple[int, ...], ...]) -> int:
 
     @cache
     def left_of(group: frozenset[int]) -> frozenset[str]:
-        """The letters of what some operands' product is."""
+        """The letters of the product of some operands."""
         others = kept.union(*(sets[i] for i in every - group))
         return frozenset().union(*(sets[i] for i in group)) & others
 
-    def price(one: frozenset[int], other: frozenset[int]) -> int:
-        return math.prod(sizes[letter] for letter in left_of(one) | left_of(other))
+    def price(a: frozenset[int], b: frozenset[int]) -> int:
+        return math.prod(sizes[letter] for letter in left_of(a) | left_of(b))
 
     @cache
     def best(group: frozenset[int]) -> int:
@@ -66,15 +66,15 @@ def contraction(equation: str, shapes: tuple[tuple[int, ...], ...]) -> int:
         return best(every)
     groups, total = [frozenset((i,)) for i in every], 0
     while len(groups) > 1:
-        cost, one, other = min(
+        cost, first, second = min(
             ((price(a, b), a, b) for a, b in itertools.combinations(groups, 2)), key=lambda found: found[0]
         )
-        groups, total = [g for g in groups if g not in (one, other)] + [one | other], total + cost
+        groups, total = [g for g in groups if g not in (first, second)] + [first | second], total + cost
     return total
 
 
 def _letters(term: str, rank: int) -> list[str]:
-    """One name a dimension; those of the ellipsis are numbers, counted from the last."""
+    """One name per dimension; those of the ellipsis are numbers, counted from the last."""
     before, dots, behind = term.partition("...")
     more = rank - len(before) - len(behind)
     if more < 0 or (more and not dots):

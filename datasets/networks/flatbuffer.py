@@ -1,7 +1,7 @@
-"""Tables of a flatbuffer, with every place checked; nothing is followed but what the caller names, one step at a time.
+"""Tables of a flatbuffer, with a check of every position; a reference is followed only when the caller names it.
 
-A table begins with the distance back to its list of fields, and that says where in the table each field stands, 0
-where the field is left out. Texts, vectors and tables in it are distances ahead of where they are named
+A table begins with the distance back to its list of fields, which has the offset of each field in the table, 0 for
+missing ones. Texts, vectors and tables are stored as distances from the field forwards
 (https://flatbuffers.dev/internals).
 """
 
@@ -11,26 +11,26 @@ import struct
 from mmap import mmap
 
 Buffer = bytes | mmap
-"""A whole file."""
+"""Content of a file."""
 
 
 class Damaged(ValueError):
-    """What no writer of such files writes."""
+    """The file violates the format."""
 
 
 def number(buffer: Buffer, code: str, at: int) -> int:
-    """The number of a `struct` code at a place; raises `Damaged` where that is not inside of the file."""
+    """The number of a `struct` code at a position; raises `Damaged` if it is not inside of the file."""
     if not 0 <= at <= len(buffer) - struct.calcsize(f"<{code}"):
         raise Damaged("a part of it is missing")
     return struct.unpack_from(f"<{code}", buffer, at)[0]
 
 
 class Table:
-    """A table of a flatbuffer; fields are named by their numbers.
+    """A table of a flatbuffer; fields are given by their numbers.
 
     Args:
         buffer: the whole file.
-        at: where the table begins.
+        at: position of the table.
     """
 
     __slots__ = ("at", "buffer", "fields", "size")
@@ -42,25 +42,25 @@ class Table:
 
     @staticmethod
     def root(buffer: Buffer) -> Table:
-        """The table that holds all others."""
+        """The outermost table."""
         return Table(buffer, number(buffer, "I", 0))
 
     def number(self, field: int, code: str = "i", default: int = 0) -> int:
-        """A number in the table, of the `struct` code."""
+        """The number in a field, of a `struct` code."""
         place = self._place(field)
         return number(self.buffer, code, place) if place else default
 
     def table(self, field: int) -> Table | None:
-        """A table that the field names."""
+        """The table in a field, or None."""
         place = self._target(field)
         return Table(self.buffer, place) if place else None
 
     def length(self, field: int, size: int = 1) -> int:
-        """How many entries, of so many bytes each, a vector has."""
+        """Number of entries of a vector, `size` bytes each."""
         return self.span(field, size)[1]
 
     def span(self, field: int, size: int = 1) -> tuple[int, int]:
-        """Where a vector's entries of so many bytes begin, and how many there are."""
+        """Position of a vector's first entry and number of entries, `size` bytes each."""
         place = self._target(field)
         if not place:
             return 0, 0
@@ -70,20 +70,20 @@ class Table:
         return place + 4, count
 
     def numbers(self, field: int, code: str = "i", most: int = 2**16) -> tuple[int, ...]:
-        """A vector of numbers; raises `Damaged` where it has more than `most`."""
+        """The vector of numbers in a field; raises `Damaged` for more than `most`."""
         start, count = self.span(field, struct.calcsize(f"<{code}"))
         if count > most:
             raise Damaged(f"a list in it has {count:,} entries")
         return struct.unpack_from(f"<{count}{code}", self.buffer, start)
 
     def tables(self, field: int) -> list[Table]:
-        """A vector of tables; count them by `length` first."""
+        """The vector of tables in a field; check its `length` first."""
         start, count = self.span(field, 4)
         places = range(start, start + 4 * count, 4)
         return [Table(self.buffer, place + number(self.buffer, "I", place)) for place in places]
 
     def text(self, field: int, most: int = 1000) -> str:
-        """A text, cut after `most` bytes."""
+        """The text in a field, cut after `most` bytes."""
         start, count = self.span(field)
         return self.buffer[start : start + min(count, most)].decode(errors="replace")
 

@@ -1,4 +1,4 @@
-"""What stands in a `.keras` file: a configuration in JSON and weights in HDF5, in a zip. Nothing in it is executed, and
+"""The content of a `.keras` file: a configuration in JSON and weights in HDF5, in a zip. Nothing in it is executed, and
 no class or module that it names is imported."""
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     import h5py
 
 MOST_BYTES = 2**30
-"""Largest `.keras` file, and most bytes of its weights."""
+"""Largest `.keras` file, and largest weights, in bytes."""
 MOST_CONFIG = 8 * 2**20
-"""Longest configuration in bytes, once it is decompressed."""
+"""Largest decompressed configuration in bytes."""
 _REMEDY = "save it again with model.save('m.keras')"
 
 
@@ -30,10 +30,10 @@ class KerasArchive:
     """A `.keras` file.
 
     Attributes:
-        config: its configuration, as JSON has it.
+        config: the configuration, parsed JSON.
 
     Raises:
-        InputError: there is no such file, it is too large, damaged, or something else.
+        InputError: there is no such file, it is too large, damaged, or not a `.keras` file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,7 +49,7 @@ class KerasArchive:
             raise self._damaged("config.json is not valid JSON") from error
 
     def weights(self) -> KerasWeights:
-        """Its weights."""
+        """The weights in the file."""
         return KerasWeights(self._entry("model.weights.h5", MOST_BYTES), self.path)
 
     def _entry(self, name: str, most: int) -> bytes:
@@ -72,11 +72,11 @@ class KerasWeights:
         """The arrays of a layer, fp32.
 
         Args:
-            place: names of the layer and of the models around it, as `names` gives them, the outermost first.
-            shapes: that they must have.
+            place: names by `names` of the models around the layer, the outermost first, and of the layer.
+            shapes: that the arrays must have.
 
         Raises:
-            InputError: they are missing, of other shapes, or stand in another file.
+            InputError: arrays are missing, of other shapes, or in another file.
         """
         import h5py
 
@@ -95,12 +95,12 @@ class KerasWeights:
         if data.shape != shape or data.dtype.kind not in "fiu" or data.external or data.is_virtual:
             raise ValueError("another shape or type, or numbers of another file")
         if data.nbytes > min(data.id.get_storage_size(), len(self.content)):
-            raise ValueError("fewer numbers than the shape says")
+            raise ValueError("fewer numbers than the shape requires")
         return np.asarray(data[()], np.float32)
 
 
 def _hard(group: Any, name: str) -> Any:
-    """A member that stands in the file itself; links may lead into other files."""
+    """A member of a group, unless it is a link, which may lead into other files."""
     import h5py
 
     if not isinstance(group.get(name, getlink=True), h5py.HardLink):
@@ -109,7 +109,7 @@ def _hard(group: Any, name: str) -> Any:
 
 
 def names(classes: Sequence[str]) -> list[str]:
-    """What Keras calls layers in the weights' file: their class in lower case, numbered from the second on."""
+    """Names of layers in the file of weights: their class in lower case, numbered from the second on."""
     seen: dict[str, int] = {}
     found = []
     for cls in classes:

@@ -1,4 +1,4 @@
-"""Which layers of a functional Keras model call which: the configuration's references, resolved."""
+"""The graph of a functional Keras model: references in its configuration, resolved to calls of layers."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Call:
 
     Attributes:
         layer: its position in the model.
-        node: what the configuration says of the call.
-        first: number of its first call by the file, 1 where models start with a call of their own.
+        node: the configuration of the call.
+        first: number of the layer's first call in the file, 1 for models that start with a call of their own.
     """
 
     layer: int
@@ -30,11 +30,11 @@ class Call:
 
 
 def calls_of(layers: Sequence[Any], name_of: Callable[[Any], str], models: Sequence[str]) -> dict[Key, Call] | None:
-    """All calls of a model's layers; None where the configuration is damaged.
+    """All calls of a model's layers; None if the configuration is damaged.
 
     Args:
         layers: of the configuration.
-        name_of: gives a layer's name.
+        name_of: returns the name of a layer.
         models: classes of models; they start with a call of their own, which some references count.
     """
     calls: dict[Key, Call] = {}
@@ -50,14 +50,14 @@ def calls_of(layers: Sequence[Any], name_of: Callable[[Any], str], models: Seque
 def references(
     value: Any, calls: Mapping[Key, Call], ends: bool = False, shape: Any = None
 ) -> Iterator[tuple[Key, int, Any]]:
-    """The tensors that a part of a configuration names: the call, the number of its output, and its shape or None.
+    """The tensors in a part of a configuration: for each the call, the number of its output, and its shape or None.
 
     Args:
         value: arguments of a call, or the inputs or outputs of a model.
         calls: of the model.
         ends: whether these are a model's inputs or outputs; they count the calls of models from 1 on, as Keras 2 does
             everywhere.
-        shape: of the tensor, as far as it is known.
+        shape: of the tensor, if known.
     """
     if isinstance(value, dict):
         history = value.get("config", {})
@@ -78,7 +78,7 @@ def references(
 
 
 def _resolved(name: str, number: int, calls: Mapping[Key, Call], later: bool) -> Key:
-    """The call of a reference; `later` where a model's first call is number 1."""
+    """The call of a reference; `later` if a model's first call is number 1."""
     first = calls.get((name, 0))
     exact, before = (name, number), (name, number - 1)
     if first is not None and first.first and before in calls and (later or exact not in calls):
@@ -87,8 +87,8 @@ def _resolved(name: str, number: int, calls: Mapping[Key, Call], later: bool) ->
 
 
 def constants(node: Any) -> bool:
-    """Whether a call has arguments that are neither tensors nor left out nor switches."""
-    if isinstance(node, list):  # as Keras 2 writes it
+    """Whether a call has arguments other than tensors, None and booleans."""
+    if isinstance(node, list):  # format of Keras 2
         return False
     if not isinstance(node, dict):
         return node is not None
@@ -107,7 +107,7 @@ def _flat(value: Any) -> Iterator[Any]:
 
 
 def takes(read: Callable[..., Any], count: int) -> bool:
-    """Whether a layer may have so many inputs."""
+    """Whether the method that reads a layer accepts `count` inputs."""
     kinds = [parameter.kind for parameter in inspect.signature(read).parameters.values()][1:]
     fixed = kinds.count(inspect.Parameter.POSITIONAL_OR_KEYWORD)
     return count == fixed or (count > fixed and inspect.Parameter.VAR_POSITIONAL in kinds)

@@ -1,7 +1,7 @@
-"""A Keras model as a `Model`, layer by layer; the channels of images come first in it.
+"""Reader of Keras models, layer by layer; images of the network have their channels first.
 
-A model is read from its configuration, which is data: neither Keras nor TensorFlow is imported for a file. Layers that
-are called more than once, and models that are, have their weights counted at the first call.
+A model is read from its configuration, which is data: neither Keras nor TensorFlow is imported for a file. The weights
+of layers and models that are called more than once are counted at the first call.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import keras
 
 MOST_CALLS = 20_000
-"""Most calls of layers in a model, models inside of it written out."""
+"""Largest number of calls of layers in a model, inner models inlined."""
 _DEEPEST = 20  # models inside of models
 
 _INERT = """
@@ -45,17 +45,17 @@ MODELS = ("Functional", "Sequential", "Model")
 
 
 def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True) -> Model:
-    """The network of a functional or sequential model, or of a `.keras` file, and its weights, fp32, keyed by node.
+    """Read a functional or sequential model, or a `.keras` file: the network and its weights.
 
     The network's space is `keras`, its key the model's name, or the file's and the first digits of its SHA-256.
 
     Args:
         model: the model or the file.
-        batch: images a run.
-        weights: whether weights are read; without them the file's HDF5 part is not opened.
+        batch: samples per run.
+        weights: whether to read the weights; without them the file's HDF5 part is not opened.
 
     Raises:
-        InputError: the file is none, or the model has a layer that is not known here or holds code, or an open size.
+        InputError: it is not a Keras file, or the model has a layer that is unknown or contains code, or an open size.
     """
     if batch < 1:
         raise InputError(f"A batch has 1 or more images, not {batch}.")
@@ -94,7 +94,7 @@ class _Reader(FunctionReader):
         self.ports: list[Port] = []
 
     def network(self, config: Any) -> Network:
-        """The whole."""
+        """The network of a whole model."""
         ends = self.model(config, None, [])
         if all(self.net.ops[end.node].kind == "input" for end in ends):
             raise InputError(f"The Keras model {self.key} computes nothing of its inputs.")
@@ -109,34 +109,34 @@ class _Reader(FunctionReader):
     # Models
 
     def model(self, config: Any, xs: list[Tensor] | None, place: list[tuple[str, int]]) -> list[Tensor]:
-        """The outputs of a model, which stands at `place` in others; `xs` are its inputs, None of the whole."""
-        kind, fields = self.about(config)
+        """The outputs of a model at `place` in outer models; `xs` are its inputs, None for the outermost."""
+        kind, fields = self.parsed(config)
         layers = fields.get("layers")
         if kind not in MODELS or not isinstance(layers, list) or not layers or len(layers) > MOST_CALLS:
             raise InputError(f"The Keras model {self.key} has no layers that are known here; export it to ONNX.")
         if len(place) > _DEEPEST:
             raise InputError(f"{self.key} has models in models, more than {_DEEPEST} deep; export it to ONNX.")
-        abouts = [self.about(layer) for layer in layers]
+        classes = [self.parsed(layer) for layer in layers]
         kept = [
             i
             for i, layer in enumerate(layers)
-            if not _function(layer) and (kind != "Sequential" or abouts[i][0] != "InputLayer")
+            if not _function(layer) and (kind != "Sequential" or classes[i][0] != "InputLayer")
         ]
-        called = names([abouts[i][0] for i in kept])
+        called = names([classes[i][0] for i in kept])
         places = {i: [*place, (name, number)] for number, (i, name) in enumerate(zip(kept, called, strict=True))}
         if kind == "Sequential":
             return self._sequential(fields, layers, places, xs)
         return self._functional(fields, layers, places, xs)
 
     def _sequential(self, fields: Mapping[str, Any], layers: list, places: dict, xs: Any) -> list[Tensor]:
-        if xs is None and self.about(layers[0])[0] != "InputLayer":
+        if xs is None and self.parsed(layers[0])[0] != "InputLayer":
             xs = [self._input("input", fields.get("build_input_shape"))]
         for i, layer in enumerate(layers):
-            xs = xs if xs and self.about(layer)[0] == "InputLayer" else self._call(layer, xs or [], places.get(i, []))
+            xs = xs if xs and self.parsed(layer)[0] == "InputLayer" else self._call(layer, xs or [], places.get(i, []))
         return xs
 
     def _functional(self, fields: Mapping[str, Any], layers: list, places: dict, xs: Any) -> list[Tensor]:
-        """Calls in topological order, of those ready the first in the file first; only what the outputs need."""
+        """Read the calls that outputs need in topological order, and in the file's order where that leaves a choice."""
         calls = calls_of(layers, self._name, MODELS)
         if calls is None or len(calls) > MOST_CALLS:
             raise self._damaged("of its layers' calls")
@@ -196,8 +196,8 @@ class _Reader(FunctionReader):
     def _call(
         self, layer: Any, xs: list[Tensor], place: list[tuple[str, int]], node: Any = None, declared: Any = None
     ) -> list[Tensor]:
-        """The outputs of a layer, with the activation that it may hold."""
-        kind, fields = self.about(layer)
+        """The outputs of a layer, after its activation."""
+        kind, fields = self.parsed(layer)
         self.calls += 1
         if self.calls > MOST_CALLS:
             raise InputError(f"The Keras model {self.key} calls more than {MOST_CALLS:,} layers; export it to ONNX.")
@@ -231,7 +231,7 @@ class _Reader(FunctionReader):
         return found
 
     def _read(self, it: Layer, xs: list[Tensor]) -> list[Tensor]:
-        """The outputs of a layer of a kind that is known."""
+        """The outputs of a layer; raises `InputError` for unknown kinds."""
         read = getattr(self, f"_read_{it.kind.lower()}", None)
         if read is None:
             raise it.fault("is not known here")
@@ -242,7 +242,7 @@ class _Reader(FunctionReader):
         return found if it.kind in RECURRENT else [self.activated(it, found[0]), *found[1:]]
 
     def called(self, config: Any, x: Tensor) -> list[Tensor]:
-        """The outputs of a layer in a layer's configuration, without its weights."""
+        """The outputs of a layer inside another layer's configuration, without its weights."""
         find, self.find = self.find, lambda place: None
         try:
             return self._call(config, [x], [("inner", self.calls)])
@@ -250,14 +250,14 @@ class _Reader(FunctionReader):
             self.find = find
 
     def _declared(self, it: Layer, shape: Any) -> tuple[int, ...]:
-        """The shape of a function's output, as what reads it says."""
+        """The shape of a function's output in the configuration of its reader."""
         if not isinstance(shape, list) or None in shape[1:]:
             raise it.fault("leaves a size open")
         sides = it.of(sides=shape[1:])
         return sides.numbers("sides", len(shape) - 1) if len(shape) > 1 else (1,)
 
     def _input(self, name: str, shape: Any, dtype: Any = None) -> Tensor:
-        """An input of the whole network: (channels, height, width) of [batch, height, width, channels]."""
+        """Add an input of the network: (channels, height, width) for [batch, height, width, channels]."""
         if not isinstance(shape, list) or not shape:
             raise InputError(f"The input '{shortened(name, 60)}' of {self.key} has no shape; save the model again.")
         if None in shape[1:]:
@@ -270,8 +270,8 @@ class _Reader(FunctionReader):
         self.ports.append(Port(name, x.node, kind))
         return x
 
-    def about(self, layer: Any) -> tuple[str, Mapping[str, Any]]:
-        """Class and fields of a layer of Keras's own."""
+    def parsed(self, layer: Any) -> tuple[str, Mapping[str, Any]]:
+        """Class and fields of a layer, which must be one of Keras itself."""
         if not isinstance(layer, dict) or not isinstance(layer.get("config"), dict):
             raise self._damaged("of a layer without its configuration")
         kind, module, registered = layer.get("class_name"), layer.get("module"), layer.get("registered_name")
@@ -292,5 +292,5 @@ class _Reader(FunctionReader):
 
 
 def _function(layer: Any) -> bool:
-    """Whether it is a function of keras.ops, which is no layer."""
+    """Whether a layer of the configuration is a function of keras.ops."""
     return str(layer.get("module")).startswith("keras.src.ops")

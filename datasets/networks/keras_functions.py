@@ -1,6 +1,6 @@
 """Functions of keras.ops in Keras models (`x * 2`, `keras.ops.matmul(a, b)`), which are no layers.
 
-The configuration says the shape of every tensor that something reads. So a function is read by its name, its inputs and
+The configuration has the shape of every tensor with a reader. So a function is read by its name, its inputs and
 the shape of its output; only those that multiply matrices are looked at more closely.
 """
 
@@ -28,7 +28,7 @@ _NAMES = {"Multiply": "Mul", "Subtract": "Sub", "Divide": "Div", "TrueDivide": "
           "Stack": "Concat", "Argmax": "ArgMax", "Unstack": "Split", "BroadcastTo": "Expand",
           "Repeat": "Tile"}  # fmt: skip
 MOST_OUTPUTS = 1000
-"""Most outputs of a function."""
+"""Largest number of outputs of a function."""
 _MOVES = ("Slice", "Gather", "Expand", "Tile")
 
 
@@ -39,9 +39,9 @@ class FunctionReader(ShapeReader):
         """The outputs of a function.
 
         Args:
-            it: its name and what it was made with.
-            xs: the tensors that it reads.
-            declared: shapes of those of its outputs that something reads, by number.
+            it: name and arguments of the function.
+            xs: input tensors.
+            declared: shapes of the outputs that have readers, by number.
         """
         if it.kind in _EXACT and len(xs) == 1:
             return [Tensor(self.net.pointwise(_EXACT[it.kind], xs[0].node), xs[0].flat)]
@@ -54,7 +54,7 @@ class FunctionReader(ShapeReader):
         shapes = [self.shape(x) for x in xs]
         first = (
             declared.get(0) or next(iter(declared.values()), ()) or self._shape(it, shapes)
-        )  # outputs are mostly alike
+        )  # outputs mostly have equal shapes
         kind = _NAMES.get(it.kind, it.kind)
         if it.kind in _PRODUCTS:
             y = self.put("MatMul", first, *xs, macs=math.prod(first) * shapes[0][-1])
@@ -72,7 +72,7 @@ class FunctionReader(ShapeReader):
         return [y, *(self.put(ITEM, declared.get(i, first), y) for i in range(1, max(declared, default=0) + 1))]
 
     def _shape(self, it: Layer, shapes: list[tuple[int, ...]]) -> tuple[int, ...]:
-        """Of a function that nothing reads: of reductions, and of those that work element by element."""
+        """The output shape of a function without readers, which is a reduction or elementwise."""
         first = shapes[0]
         if it.kind == "Matmul" and len(shapes) == 2 and min(map(len, shapes)) > 1:
             return (*first[:-1], shapes[1][-1])

@@ -1,7 +1,7 @@
-"""Layers of Keras models that the vocabulary has: each `_read_KIND` adds one to a network, channels first.
+"""Layers of Keras models in the vocabulary; each method `_read_KIND` adds one to a network, channels first.
 
-Tensors of three dimensions, (height, width, channels) to Keras, stand in the network with their channels first; all
-others as Keras has them.
+Tensors of three dimensions, (height, width, channels) in Keras, have their channels first in the network; all others
+keep Keras's order.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 from datasets.files.reading import shortened
 from datasets.networks.builder import NetworkBuilder
-from datasets.networks.keras_layer import Layer, Tensor, one, out_sides, same_pad
+from datasets.networks.keras_layer import Layer, Tensor, collapsed, out_sides, same_pad
 from datasets.networks.model import Weights
 from datasets.networks.ops import BN_EPSILON, BYTES
 from datasets.records import InputError
@@ -34,7 +34,7 @@ class LayerReader:
     """Adds layers to a network.
 
     Args:
-        key: of the model, for sentences.
+        key: of the model, for messages.
         batch: samples per run.
     """
 
@@ -42,24 +42,24 @@ class LayerReader:
         self.net, self.weights, self.key = NetworkBuilder(batch), Weights(), key
 
     def shape(self, x: Tensor) -> tuple[int, ...]:
-        """Shape as Keras has it, batch left out."""
+        """Shape in Keras's order, without the batch."""
         shape = self.net.shape(x.node)
         if x.flat:
             return (math.prod(shape),)
         return (*shape[1:], shape[0]) if len(shape) == 3 else shape
 
     def put(self, kind: str, shape: tuple[int, ...], *xs: Tensor, **attrs: Any) -> Tensor:
-        """An op that is none of the vocabulary, of Keras's shape; counts of 0 are left out."""
+        """Add an op outside of the vocabulary, with a shape in Keras's order; counts of 0 are left out."""
         stored = (shape[-1], *shape[:-1]) if len(shape) == 3 else shape or (1,)
         nodes = [self.net.add("Reshape", self.shape(x), x.node) if x.flat else x.node for x in xs]
         return Tensor(self.net.add(kind, stored, *nodes, **{k: v for k, v in attrs.items() if v}))
 
     def moved(self, kind: str, shape: tuple[int, ...], x: Tensor) -> Tensor:
-        """An op that reads no more than it gives."""
+        """Add an op that reads as many bytes as its output has."""
         return self.put(kind, shape, x, read_bytes=BYTES * math.prod(shape))
 
     def activated(self, it: Layer, x: Tensor) -> Tensor:
-        """The activation that a layer may hold."""
+        """Add the activation of a layer, if it has one."""
         name = it.fields.get("activation")
         if isinstance(name, dict) and name.get("class_name") == "function":
             name = name.get("config")
@@ -79,13 +79,13 @@ class LayerReader:
         return Tensor(self.net.pointwise(_ACTIVATIONS[name], x.node), x.flat)
 
     def image(self, it: Layer, x: Tensor) -> int:
-        """The node of (channels, height, width)."""
+        """The node of an image (channels, height, width); raises `InputError` for other tensors."""
         if x.flat or len(self.net.shape(x.node)) != 3:
             raise it.fault("reads no image")
         return x.node
 
     def _read_activation(self, it: Layer, x: Tensor) -> Tensor:
-        return x  # `_call` puts it behind
+        return x  # `_call` adds it
 
     def _read_flatten(self, it: Layer, x: Tensor) -> Tensor:
         shape = self.net.shape(x.node)
@@ -123,8 +123,8 @@ class LayerReader:
         if shape[0] % groups or out % groups:
             raise it.fault("has channels that cannot be split into its groups")
         same = it.padding() != "valid"
-        attrs = {"kernel": one(k), "stride": one(s), "pad": same_pad(shape[1:], k, s, d) if same else 0}
-        attrs |= {"groups": groups, "bias": bias} | ({"dilation": one(d)} if set(d) != {1} else {})
+        attrs = {"kernel": collapsed(k), "stride": collapsed(s), "pad": same_pad(shape[1:], k, s, d) if same else 0}
+        attrs |= {"groups": groups, "bias": bias} | ({"dilation": collapsed(d)} if set(d) != {1} else {})
         return self.net.add("conv", (out, *out_sides(shape[1:], k, s, d, it.padding())), x, **attrs)
 
     def _keep(self, x: int, arrays: list[np.ndarray] | None, *names_: str) -> Tensor:
@@ -140,7 +140,7 @@ class LayerReader:
         return self._keep(y, arrays and [arrays[0].transpose(3, 2, 0, 1), *arrays[1:]], "weight", "bias")
 
     def _read_depthwiseconv2d(self, it: Layer, x: Tensor, *, more: tuple[tuple[int, ...], ...] = ()) -> Tensor:
-        """A convolution of each channel; `more` are shapes of weights behind its own, if it is a part of a layer."""
+        """A convolution per channel; `more` are shapes of a layer's further weights, of which it is a part."""
         node, times = self.image(it, x), it.number("depth_multiplier", 1)
         channels, bias = self.net.shape(node)[0], 0 if more else it.flag("use_bias")
         y = self._conv(it, node, channels * times, channels, bias)
@@ -183,7 +183,7 @@ class LayerReader:
         node, k = self.image(it, x), it.numbers("pool_size", 2, 2)
         s = it.numbers("strides", 2) if it.fields.get("strides") is not None else k
         shape, once = self.net.shape(node), (1, 1)
-        attrs = {"kernel": one(k), "stride": one(s)}
+        attrs = {"kernel": collapsed(k), "stride": collapsed(s)}
         attrs["pad"] = same_pad(shape[1:], k, s, once) if it.padding() == "same" else 0
         return Tensor(self.net.add(kind, (shape[0], *out_sides(shape[1:], k, s, once, it.padding())), node, **attrs))
 
@@ -200,7 +200,7 @@ class LayerReader:
         return Tensor(self.net.add("global_avg_pool", shape, node))
 
     def _read_dense(self, it: Layer, x: Tensor) -> Tensor:
-        """Of a row of features, or of the channels of every pixel: then a convolution; of sequences a MatMul."""
+        """A dense layer for a row of features, a convolution for the channels of an image, a MatMul for sequences."""
         shape, units, bias = self.shape(x), it.number("units"), it.flag("use_bias")
         if len(shape) not in (1, 3):
             return self.linear(x, units, bias)
@@ -216,7 +216,7 @@ class LayerReader:
         return self._keep(y, arrays and [arrays[0].T, *arrays[1:]], "weight", "bias")
 
     def linear(self, x: Tensor, units: int, bias: int) -> Tensor:
-        """A matrix product of the last axis with parameters, and an Add of as many."""
+        """A matrix product of the last axis with parameters, and an Add of the bias."""
         shape = self.shape(x)
         out = (*shape[:-1], units)
         y = self.put("MatMul", out, x, params=shape[-1] * units, macs=math.prod(shape) * units)

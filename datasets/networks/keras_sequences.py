@@ -14,14 +14,14 @@ from datasets.records import Op
 _GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
 _NAMES = {"SimpleRNN": "RNN"}
 RECURRENT = (*_GATES, "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D")
-"""Layers whose activation is a part of each step."""
+"""Layers with an activation inside of each step."""
 
 
 class SequenceReader(LayerReader):
-    """One method a layer, or several of one kind; a layer with several outputs returns a list."""
+    """One method per layer, or per group of similar layers; a layer with several outputs returns a list."""
 
     def _read_embedding(self, it: Layer, x: Tensor) -> Tensor:
-        """Reads the rows that it gives, and their numbers."""
+        """An embedding, which reads the selected rows and the indices."""
         rows, width = it.number("input_dim", high=2**40), it.number("output_dim")
         shape = (*self.shape(x), width)
         index = BITS[self.net.ops[x.node].attrs.get("dtype", "float32")] // 8
@@ -34,7 +34,7 @@ class SequenceReader(LayerReader):
             raise it.fault("has no equation of two operands")
         left, last = equation.replace(" ", "").split("->")
         first, second = left.split(",")
-        more = "".join(chr(0x4E00 + i) for i in range(len(full) + 3 - len(first)))  # what the ellipsis stands for
+        more = "".join(chr(0x4E00 + i) for i in range(len(full) + 3 - len(first)))  # letters of the ellipsis
         first, last = first.replace("...", more), last.replace("...", more)
         if len(first) != len(full) or not last:
             raise it.fault("has an equation of another number of axes")
@@ -65,16 +65,16 @@ class SequenceReader(LayerReader):
     _read_gru = _read_simplernn = _read_lstm
 
     def _read_rnn(self, it: Layer, x: Tensor, *states: Tensor) -> list[Tensor]:
-        """Cells of Keras's own, one or several above each other."""
+        """A layer of one or several stacked cells of Keras itself."""
         cells = [self._inner(it, it.fields.get("cell"))]
         if cells[0].kind == "StackedRNNCells":
             cells = [self._inner(it, cell) for cell in cells[0].fields.get("cells") or []]
         ys, extra = [x, *states], list[Tensor]()
         for i, cell in enumerate(cells):
-            one = cell.of(**{k: it.fields.get(k) for k in ("return_sequences", "return_state")})
-            one = one.of(return_sequences=True) if i < len(cells) - 1 else one
+            layer = cell.of(**{k: it.fields.get(k) for k in ("return_sequences", "return_state")})
+            layer = layer.of(return_sequences=True) if i < len(cells) - 1 else layer
             kind = cell.kind.removesuffix("Cell")
-            found = self._recurrent(it, [Layer(kind, one.name, one.fields, one.model)], ys)
+            found = self._recurrent(it, [Layer(kind, layer.name, layer.fields, layer.model)], ys)
             ys, extra = found[:1], [*extra, *found[1:]]
         return [*ys[:1], *extra]
 
@@ -85,16 +85,16 @@ class SequenceReader(LayerReader):
         return self._recurrent(it, [first, second], [x, *states], it.fields.get("merge_mode", "concat"))
 
     def _inner(self, it: Layer, config: Any) -> Layer:
-        """A layer in a layer's configuration, without its weights."""
-        kind, fields = self.about(config)
+        """A layer inside another layer's configuration, without its weights."""
+        kind, fields = self.parsed(config)
         return Layer(kind, str(fields.get("name", it.name)), fields, it.model)
 
-    def about(self, layer: Any) -> tuple[str, Any]:
-        """Class and fields of a layer of Keras's own."""
+    def parsed(self, layer: Any) -> tuple[str, Any]:
+        """Class and fields of a layer, which must be one of Keras itself."""
         raise NotImplementedError
 
     def _recurrent(self, it: Layer, ways: list[Layer], xs: list[Tensor], merge: Any = "concat") -> list[Tensor]:
-        """One op for all directions: its outputs, and its states where they are given."""
+        """One op for all directions: its output, and its states if the layer returns them."""
         shape, params, macs = self.shape(xs[0]), 0, 0
         if len(shape) != 2:
             raise it.fault("reads no sequence of features")
@@ -106,21 +106,21 @@ class SequenceReader(LayerReader):
             biases = 2 if way.kind == "GRU" and way.flag("reset_after") else 1
             params += gates * units * (features + units + bias * biases)
             macs += steps * gates * units * (features + units)
-        kind, one = _NAMES.get(ways[0].kind, ways[0].kind), ways[0]
-        units = one.number("units")
+        kind, first = _NAMES.get(ways[0].kind, ways[0].kind), ways[0]
+        units = first.number("units")
         width = units * (len(ways) if merge == "concat" else 1)
-        out = (steps, width) if one.fields.get("return_sequences") else (width,)
+        out = (steps, width) if first.fields.get("return_sequences") else (width,)
         y = self.put(kind, out, *xs, params=params, macs=macs)
         found = [y, self.put(ITEM, out, y)] if len(ways) > 1 and merge is None else [y]
-        if one.fields.get("return_state"):
-            states = (2 if one.kind == "LSTM" else 1) * len(ways)
+        if first.fields.get("return_state"):
+            states = (2 if first.kind == "LSTM" else 1) * len(ways)
             found += [self.put(ITEM, (units,), y) for _ in range(states)]
         return found
 
     # Attention
 
     def _read_multiheadattention(self, it: Layer, *xs: Tensor) -> list[Tensor]:
-        """Query, value and key, which is the value where it is not there."""
+        """Attention of query, value and key, by default the value."""
         query, value = xs[0], xs[1 if len(xs) > 1 else 0]
         key = xs[2] if len(xs) > 2 else value
         heads, size = it.number("num_heads", it.fields.get("num_query_heads")), it.number("key_dim")
@@ -128,10 +128,10 @@ class SequenceReader(LayerReader):
         return self._attention(it, (query, value, key), (heads, heads), (size, wide))
 
     def _read_groupedqueryattention(self, it: Layer, *xs: Tensor) -> list[Tensor]:
-        heads, fewer = it.number("num_query_heads"), it.number("num_key_value_heads")
+        heads, kv_heads = it.number("num_query_heads"), it.number("num_key_value_heads")
         size = it.number("head_dim")
         key = xs[2] if len(xs) > 2 else xs[1 if len(xs) > 1 else 0]
-        return self._attention(it, (xs[0], xs[1 if len(xs) > 1 else 0], key), (heads, fewer), (size, size))
+        return self._attention(it, (xs[0], xs[1 if len(xs) > 1 else 0], key), (heads, kv_heads), (size, size))
 
     _read_groupqueryattention = _read_groupedqueryattention
 
@@ -145,21 +145,21 @@ class SequenceReader(LayerReader):
         axes = it.axes("attention_axes", rank) if it.fields.get("attention_axes") else list(range(rank - 1))
         own, other = (math.prod(shape[axis] for axis in axes) for shape in (query, key))
         beside = math.prod(size for i, size in enumerate(query[:-1]) if i not in axes)
-        bias, (many, few), (size, wide) = it.flag("use_bias"), heads, sizes
-        q = self.linear(xs[0], many * size, bias)
-        k = self.linear(xs[2], few * size, bias)
-        v = self.linear(xs[1], few * wide, bias)
-        scores = (beside, many, own, other)
+        bias, (query_heads, kv_heads), (size, wide) = it.flag("use_bias"), heads, sizes
+        q = self.linear(xs[0], query_heads * size, bias)
+        k = self.linear(xs[2], kv_heads * size, bias)
+        v = self.linear(xs[1], kv_heads * wide, bias)
+        scores = (beside, query_heads, own, other)
         a = self.put("MatMul", scores, q, k, macs=math.prod(scores) * size)
         a = self.put("Softmax", scores, a)
-        y = self.put("MatMul", (*query[:-1], many * wide), a, v, macs=math.prod(scores) * wide)
+        y = self.put("MatMul", (*query[:-1], query_heads * wide), a, v, macs=math.prod(scores) * wide)
         width = it.fields.get("output_shape")
         width = width[0] if isinstance(width, list) and len(width) == 1 else width
         width = query[-1] if width is None else it.of(width=width).number("width")
         return [self.linear(y, width, bias), a]
 
     def _read_attention(self, it: Layer, *xs: Tensor) -> list[Tensor]:
-        """Without matrices of its own; of queries, values and keys."""
+        """Attention of query, value and key without weight matrices."""
         query, value = self.shape(xs[0]), self.shape(xs[1 if len(xs) > 1 else 0])
         if len(query) != 2 or len(value) != 2:
             raise it.fault("reads no sequences of features")
@@ -194,20 +194,20 @@ class SequenceReader(LayerReader):
         return self.put("GroupNormalization", shape, x, params=shape[axis] * (it.flag("scale") + it.flag("center")))
 
     def _read_layerscale(self, it: Layer, x: Tensor) -> Tensor:
-        """Of Keras's ConvNeXt: a factor a channel."""
+        """Keras's ConvNeXt: a factor per channel."""
         return self.put("Mul", self.shape(x), x, params=it.number("projection_dim"))
 
     def _read_unitnormalization(self, it: Layer, x: Tensor) -> Tensor:
         return self.put("LpNormalization", self.shape(x), x)
 
-    # Layers around layers
+    # Layers with inner layers
 
     def called(self, config: Any, x: Tensor) -> list[Tensor]:
-        """The outputs of a layer in a layer's configuration, without its weights."""
+        """The outputs of a layer inside another layer's configuration, without its weights."""
         raise NotImplementedError
 
     def _read_timedistributed(self, it: Layer, x: Tensor) -> Tensor:
-        """The layer at every step."""
+        """The inner layer at every step."""
         shape = self.shape(x)
         if len(shape) < 2:
             raise it.fault("reads no sequence")

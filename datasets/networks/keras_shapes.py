@@ -14,7 +14,7 @@ _MERGES = {"add": "Add", "multiply": "Mul", "subtract": "Sub", "average": "Mean"
 
 
 class ShapeReader(SequenceReader):
-    """One method a layer, or several of one kind."""
+    """One method per layer, or per group of similar layers."""
 
     # Convolutions of one side or three, and transposed ones
 
@@ -26,7 +26,7 @@ class ShapeReader(SequenceReader):
         return shape[:-1], shape[-1]
 
     def _read_conv1d(self, it: Layer, x: Tensor, *, depth: int = 0) -> Tensor:
-        """A convolution; with `depth` one of each channel, that gives so many."""
+        """A convolution; with `depth` one per channel, with as many outputs each."""
         rank = int(it.kind[-2])
         sides, channels = self._sides(it, x, rank)
         k, s, d = (it.numbers(name, rank, 1) for name in ("kernel_size", "strides", "dilation_rate"))
@@ -71,7 +71,7 @@ class ShapeReader(SequenceReader):
     _read_conv1dtranspose = _read_conv3dtranspose = _read_conv2dtranspose
 
     def _read_convlstm2d(self, it: Layer, x: Tensor) -> Tensor:
-        """Four convolutions of the input and four of the state a step."""
+        """Four convolutions of the input and four of the state per step."""
         rank = int(it.kind[-2])
         (steps, *sides), channels = self._sides(it, x, rank + 1)
         k, s, d = (it.numbers(name, rank, 1) for name in ("kernel_size", "strides", "dilation_rate"))
@@ -155,7 +155,7 @@ class ShapeReader(SequenceReader):
     # Several inputs
 
     def _read_add(self, it: Layer, x: Tensor, *others: Tensor) -> Tensor:
-        """Of equal shapes, or a product with one number a channel, by the vocabulary; all else two at a time."""
+        """An op of the vocabulary for equal shapes or a factor per channel, else elementwise ops of two at a time."""
         for other in others:
             a, b = self.net.shape(x.node), self.net.shape(other.node)
             try:
@@ -187,14 +187,14 @@ class ShapeReader(SequenceReader):
 
     def _read_dot(self, it: Layer, x: Tensor, y: Tensor) -> Tensor:
         """A product that sums over one axis of each."""
-        one, other = self.shape(x), self.shape(y)
+        left, right = self.shape(x), self.shape(y)
         axes = it.fields.get("axes")
         pair = axes if isinstance(axes, list) and len(axes) == 2 else [axes, axes]
-        a, b = (it.of(axis=n).axis("axis", len(shape)) for n, shape in zip(pair, (one, other), strict=True))
-        if one[a] != other[b]:
+        a, b = (it.of(axis=n).axis("axis", len(shape)) for n, shape in zip(pair, (left, right), strict=True))
+        if left[a] != right[b]:
             raise it.fault("has inputs of different shapes")
-        out = (*one[:a], *one[a + 1 :], *other[:b], *other[b + 1 :]) or (1,)
-        return self.put("MatMul", out, x, y, macs=math.prod(out) * one[a])
+        out = (*left[:a], *left[a + 1 :], *right[:b], *right[b + 1 :]) or (1,)
+        return self.put("MatMul", out, x, y, macs=math.prod(out) * left[a])
 
     # Preprocessing
 
@@ -220,10 +220,10 @@ class ShapeReader(SequenceReader):
     def _read_discretization(self, it: Layer, x: Tensor) -> Tensor:
         return self.put("Bucketize", self.shape(x), x, dtype="int64")
 
-    # What a layer's policy says of its ops
+    # Element types by a layer's policy
 
     def finished(self, it: Layer, before: int, shared: bool) -> None:
-        """Note the element types of a layer's ops, and that their weights were counted before."""
+        """Set the element types of a layer's ops, and `tied` if their weights were counted before."""
         policy: Any = it.fields.get("dtype")
         if isinstance(policy, dict) and isinstance(policy.get("config"), dict):
             policy = policy["config"].get("name")

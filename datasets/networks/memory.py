@@ -1,4 +1,4 @@
-"""How much memory a run of a network needs: weights, and the activations that are alive at once."""
+"""Memory that a run of a network needs: weights, and the activations that are alive at once."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Sqrt Reciprocal Floor Ceil Round Sign Not And Or Xor Pow Min Max Sum Mean Sin Co
 LogSoftmax BatchNormalization InstanceNormalization LayerNormalization RMSNormalization Where
 com.microsoft.Gelu com.microsoft.BiasGelu com.microsoft.FastGelu com.microsoft.QuickGelu"""
 IN_PLACE = frozenset(_IN_PLACE.split())
-"""Ops that may write where their first input was, where nothing else reads that."""
+"""Ops that may overwrite their first input if nothing else reads it."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,11 @@ class Memory:
     """Bytes that a run needs.
 
     Attributes:
-        weights: of all weights, those that several ops share once.
-        activations: the most that are alive at once when ops run in the network's order, nothing is done in place and a
-            tensor dies after its last use.
-        in_place: the same where elementwise ops overwrite their first input and views copy nothing.
+        weights: bytes of all weights; weights that several ops share count once.
+        activations: largest number of bytes alive at once when ops run in the network's order, nothing is done in place
+            and a tensor is freed after its last use.
+        in_place: largest number of bytes alive at once if elementwise ops overwrite their first input and views copy
+            nothing.
     """
 
     weights: int
@@ -38,8 +39,8 @@ def memory(network: Network, batch: int | None = None) -> Memory:
     """The memory of one run.
 
     Args:
-        network: whose ops all have a `shape`.
-        batch: by default that which the network fixes, else 1.
+        network: all ops have a `shape`.
+        batch: samples per run; by default the batch that the network fixes, else 1.
     """
     batch, weights = batch or network.batch or 1, 0
     for op, sources in zip(network.ops, network.sources(), strict=True):
@@ -49,13 +50,15 @@ def memory(network: Network, batch: int | None = None) -> Memory:
 
 
 def alive(network: Network, batch: int = 1, in_place: bool = False) -> list[int]:
-    """Bytes of the activations that are alive while each op runs, what it reads and writes among them.
+    """Bytes of the activations that are alive while each op runs, its inputs and output included.
 
     Args:
-        network: whose ops all have a `shape`.
+        network: all ops have a `shape`.
         batch: samples per run.
-        in_place: whether elementwise ops overwrite their first input where nothing reads that later, and views copy
-            nothing.
+        in_place: whether elementwise ops overwrite their first input if nothing reads it later, and views copy nothing.
+
+    Returns:
+        Bytes per op, in the network's order.
     """
     size = [tensor_bytes(op, batch) for op in network.ops]
     last_read = _last_reads(network)
@@ -78,7 +81,7 @@ def alive(network: Network, batch: int = 1, in_place: bool = False) -> list[int]
 
 
 def _last_reads(network: Network) -> list[int]:
-    """The last op that reads each tensor; one past the last op for outputs, which outlive the run."""
+    """Index of the last op that reads each tensor; the number of ops for outputs of the network."""
     last = list(range(len(network.ops)))
     for source, target, _ in network.edges:
         last[source] = max(last[source], target)

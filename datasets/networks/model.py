@@ -1,4 +1,4 @@
-"""A network with its weights and, where it has one, the file that it came from."""
+"""A network with its weights and the file that it was read from."""
 
 from __future__ import annotations
 
@@ -15,23 +15,22 @@ from datasets.files.reading import existing, shortened
 from datasets.networks.network import Network
 
 Weights = dict[int, dict[str, np.ndarray]]
-"""Node -> {weight, bias} of conv and dense (output channels first; no bias where the op has none), {scale, shift, mean,
-var} of bn; fp32."""
-
+"""fp32 arrays by node: weight and bias of conv and dense (output channels first; bias only if the op has one), scale,
+shift, mean and var of bn."""
 
 MOST_BYTES = 2**31
-"""Largest file of weights, once it is decompressed."""
+"""Largest size of a decompressed file of weights."""
 
 
 @dataclass(frozen=True)
 class Model:
-    """What a runtime builds from, or runs as it is.
+    """A network from which runtimes are built.
 
     Attributes:
         network: the graph.
-        weights: by node; None where seeded ones will do.
-        source: the file that the network was read from, for runtimes that take it.
-        notes: what the reader assumed, in sentences: which branch was counted, say.
+        weights: by node; None for random ones.
+        source: file that the network was read from, for runtimes that run it directly; None if there is none.
+        notes: sentences on what the reader assumed, for example which branch it counted.
     """
 
     network: Network
@@ -41,7 +40,7 @@ class Model:
 
 
 def weights_to_npz(weights: Weights) -> bytes:
-    """The content of an .npz file with every array under the name `node.name`."""
+    """Content of an .npz file with every array under the name `node.name`; `read_weights` reads it back."""
     buffer = io.BytesIO()
     named = {f"{node}.{name}": array for node, arrays in weights.items() for name, array in arrays.items()}
     np.savez(buffer, allow_pickle=False, **named)
@@ -49,8 +48,15 @@ def weights_to_npz(weights: Weights) -> bytes:
 
 
 def read_weights(path: Path, mend: str = "write it again") -> Weights:
-    """The weights that `weights_to_npz` wrote; raises `InputError` where the file is missing, damaged or larger than
-    `MOST_BYTES`, whose sentence ends with how to `mend` that."""
+    """Read weights that `weights_to_npz` wrote.
+
+    Args:
+        path: the .npz file.
+        mend: how to repair a faulty file, the end of the error's sentence.
+
+    Raises:
+        InputError: the file is missing, damaged or expands to more than `MOST_BYTES`.
+    """
     weights: Weights = {}
     path = existing(path, f"it should hold weights; {mend}")
     try:

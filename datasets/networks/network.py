@@ -1,4 +1,4 @@
-"""`Network`: a graph of ops with every shape, any number of named inputs and outputs, and one JSON form."""
+"""`Network`: a graph of ops with the output shape of every op, named inputs and outputs, and a JSON form."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from datasets.architectures import InputError, Op, ordered_sources
 from datasets.networks.ops import BITS
 
 KEYED_BY_JSON = "layers"
-"""What `Network.space` is where the key is the network's own JSON form."""
+"""`Network.space` of networks whose key is their own JSON form."""
 FILES = ("onnx", "keras", "tflite", "pt2", "torch")
-"""What `Network.space` is where the key is a file's name and what its bytes hash to."""
+"""`Network.space` of networks whose key is the name of a file or module and a hash of its content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,19 +33,19 @@ class Port:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A directed acyclic graph of ops in topological order, each with its output `shape`, batch dimension left out.
+    """A directed acyclic graph of ops in topological order, each with its output `shape` without the batch dimension.
 
-    The vocabulary of ops is that of `datasets.networks.ops`. Weights and files stand beside it, in a `Model`.
+    `datasets.networks.ops` describes the ops. A `Model` adds the weights and the file that the network was read from.
 
     Attributes:
-        space: what the key is a text of: a search space's text form, `layers` (the key is the network's JSON form),
-            `onnx`, `keras`, `tflite` or `pt2` (a file's name and what its bytes hash to), `torch` (a module's name and
-            what its network hashes to).
+        space: how to read `key`: the text form of a search space; `layers` (the network's JSON form); `onnx`, `keras`,
+            `tflite` or `pt2` (the name of a file and a hash of its bytes); `torch` (the name of a module and a hash of
+            its network).
         key: the name, unique within `space`.
         ops: the nodes; every edge goes from a lower to a higher index.
         edges: (source, target, port): the output of `source` is input number `port` of `target`.
-        batch: samples per run, where the network fixes it; None where any will do.
-        inputs: by default every op of kind `input`, named x, or x0, x1, ... where there are several.
+        batch: samples per run if the network fixes it, else None.
+        inputs: by default every op of kind `input`, named x, or x0, x1, ... if there are several.
         outputs: by default the last op, named y.
     """
 
@@ -84,30 +84,34 @@ class Network:
         return self.ops[node].attrs["shape"]
 
     def to_json(self) -> str:
-        """Everything but space and key as one line: `[[[kind, attrs], ...], edges]`, and behind them an object with
-        `batch`, `inputs` and `outputs` where these are not the defaults. `from_json` reads it back."""
+        """All fields but `space` and `key` in one line: `[[[kind, attrs], ...], edges]`, followed by an object with
+        `batch`, `inputs` and `outputs` if these are not the defaults. `from_json` reads it back."""
         parts: list[Any] = [[[op.kind, dict(op.attrs)] for op in self.ops], self.edges]
-        more: dict[str, Any] = {"batch": self.batch} if self.batch is not None else {}
+        options: dict[str, Any] = {"batch": self.batch} if self.batch is not None else {}
         if self.inputs != _default_inputs(self.ops):
-            more["inputs"] = [[port.name, port.node, port.dtype] for port in self.inputs]
+            options["inputs"] = [[port.name, port.node, port.dtype] for port in self.inputs]
         if self.outputs != (Port("y", len(self.ops) - 1),):
-            more["outputs"] = [[port.name, port.node, port.dtype] for port in self.outputs]
-        return json.dumps([*parts, more] if more else parts, separators=(",", ":"))
+            options["outputs"] = [[port.name, port.node, port.dtype] for port in self.outputs]
+        return json.dumps([*parts, options] if options else parts, separators=(",", ":"))
 
     @staticmethod
     def from_json(text: str, space: str = KEYED_BY_JSON, key: str = "") -> Network:
-        """The network that `to_json` wrote; its key is the text itself where none is given.
+        """Read a network that `to_json` wrote.
+
+        Args:
+            text: the JSON form.
+            space, key: the network's; by default `layers` and the text itself.
 
         Raises:
-            InputError: the text is no network: no JSON, a malformed op, an edge that points nowhere or backwards.
+            InputError: the text is not JSON, an op is malformed, or an edge points nowhere or backwards.
         """
         try:
             ops, edges, *rest = json.loads(text)
-            more = dict(rest[0]) if rest else {}
-            made = tuple(Op(str(kind), _attrs(attrs)) for kind, attrs in ops)
+            options = dict(rest[0]) if rest else {}
+            nodes = tuple(Op(str(kind), _attrs(attrs)) for kind, attrs in ops)
             links = tuple((int(a), int(b), int(c)) for a, b, c in edges)
-            ends = {name: tuple(Port(*port) for port in more.get(name, ())) for name in ("inputs", "outputs")}
-            network = Network(space, key or text, made, links, more.get("batch"), **ends)
+            ports = {name: tuple(Port(*port) for port in options.get(name, ())) for name in ("inputs", "outputs")}
+            network = Network(space, key or text, nodes, links, options.get("batch"), **ports)
             _check(network)
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             raise InputError(
@@ -123,10 +127,10 @@ def _default_inputs(ops: Sequence[Op]) -> tuple[Port, ...]:
 
 
 def _attrs(attrs: Mapping[str, Any]) -> dict[str, Any]:
-    made = {str(name): _tuples(value) for name, value in attrs.items()}
-    if not all(type(side) is int and side >= 0 for side in made["shape"]):
+    read = {str(name): _tuples(value) for name, value in attrs.items()}
+    if not all(type(side) is int and side >= 0 for side in read["shape"]):
         raise ValueError("a shape is made of whole numbers")
-    return made
+    return read
 
 
 def _tuples(value: Any) -> Any:
@@ -152,9 +156,10 @@ SMALLEST = Network(
     (Op("input", {"shape": (1, 1, 1)}), Op("relu", {"shape": (1, 1, 1)})),
     ((0, 1, 0),),
 )
-"""The smallest network there is, one ReLU of one number: its latency is the overhead of a session."""
+"""The smallest network, one ReLU of one number; its latency is the overhead of a session."""
 
 
 def of_key(key: str) -> Network:
-    """The network of a key of the space `layers`: JSON, or the name of `SMALLEST`; raises `InputError`."""
+    """The network of a key of the space `layers`, which is JSON or the name of `SMALLEST`; raises `InputError` for
+    other texts."""
     return SMALLEST if key == SMALLEST.key else Network.from_json(key)

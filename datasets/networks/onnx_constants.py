@@ -1,8 +1,8 @@
-"""Tensors of an ONNX graph that do not depend on its input, read and computed only when their numbers are needed.
+"""Tensors of an ONNX graph that do not depend on its input; they are read or computed only when needed.
 
-A file of 200 bytes may say: the numbers from 1 to 10^9, squared. So the size of everything is known before it is
-computed, from the shapes; what would be too large, or is computed in a way that is not known here, has no value and is
-counted by its shape.
+A file of 200 bytes may contain the numbers from 1 to 10^9, squared. So the size of every tensor is derived from shapes
+before it is computed; a tensor that would be too large, or needs an unknown operator, has no value and is counted by
+its shape.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     import onnx
 
 MOST_ELEMENTS = 2**22
-"""Largest tensor that is computed from others, unless those stand in the file and have as many elements."""
+"""Largest number of elements of a tensor that is computed, unless it reads a tensor of the file of that size."""
 MOST_COMPUTED = 2**24
-"""Elements that are read and computed for one network in all, besides as many as stand in its file."""
+"""Largest number of elements read and computed per network, in addition to the number of elements in its file."""
 MOST_CONSTANT = 2**26
 """A constant that is computed and has more elements is refused, unless a tensor of the file has as many: a runtime
 would hold all of it, 256 MiB in fp32."""
@@ -36,18 +36,18 @@ Expand Tile Range NonZero Where Equal Greater Less GreaterOrEqual LessOrEqual No
 Sign Floor Ceil Round Sqrt Reciprocal Exp Log Pow Min Max Sum Sin Cos Relu Clip ReduceSum ReduceProd ReduceMax ReduceMin
 ReduceMean Pad Trilu CumSum OneHot QuantizeLinear DequantizeLinear BatchNormalization"""
 FOLDED = frozenset(_FOLDED.split())
-"""Ops that are computed here; each takes a time in proportion to what it reads and writes."""
+"""Operators that are computed; the time of each is proportional to the elements that it reads and writes."""
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A tensor whose numbers stand in the file, or in one beside it.
+    """A tensor whose numbers are in the file, or in one beside it.
 
     Attributes:
         proto: the tensor, numbers included unless `file` holds them.
         shape: its dimensions.
-        file: where its numbers are; None if in `proto`.
-        offset, length: of them in that file, in bytes.
+        file: with its numbers; None if `proto` holds them.
+        offset, length: position and size of the numbers in that file, in bytes.
     """
 
     proto: onnx.TensorProto
@@ -57,10 +57,10 @@ class Stored:
     length: int = 0
 
     def read(self) -> np.ndarray | None:
-        """The numbers, without a copy where they lie in a file as numpy has them; None of a tensor of texts.
+        """The numbers, mapped rather than copied if the file has numpy's layout; None for a tensor of texts.
 
         Raises:
-            InputError: they are not as many as the shape says.
+            InputError: their number does not fit the shape.
         """
         from onnx import TensorProto, helper, numpy_helper
 
@@ -79,7 +79,7 @@ class Stored:
             return numpy_helper.to_array(packed)
         except (OSError, ValueError, KeyError, TypeError, OverflowError) as error:
             raise InputError(
-                f"The tensor '{shortened(self.proto.name, 60)}' does not have the numbers that its shape asks for; "
+                f"The tensor '{shortened(self.proto.name, 60)}' does not have the numbers that its shape requires; "
                 "export the file again."
             ) from error
 
@@ -88,7 +88,7 @@ class Constants:
     """The constants of one network by name.
 
     Args:
-        stored: those of the file.
+        stored: constants of the file.
         opset_imports: of the file.
     """
 
@@ -105,29 +105,29 @@ class Constants:
         return name in self.shapes
 
     def add(self, node: onnx.NodeProto, types: dict[str, onnx.TypeProto], shapes: dict[str, tuple[int, ...]]) -> None:
-        """The outputs of a node that reads nothing but constants."""
+        """Add the outputs of a node that reads only constants."""
         for name in node.output:
             if name:
                 self.shapes[name], self.computed[name] = shapes[name], node
                 if types[name].tensor_type.elem_type in _FLOATS:
                     self.floating.add(name)
 
-    def know(self, name: str, value: np.ndarray) -> None:
-        """A constant whose numbers are known, such as the shape of a tensor."""
+    def add_value(self, name: str, value: np.ndarray) -> None:
+        """Add a constant by its value, for example the shape of a tensor."""
         self.shapes[name], self.values[name] = value.shape, value
 
-    def same(self, new: str, old: str) -> None:
-        """Another name for a constant."""
+    def alias(self, new: str, old: str) -> None:
+        """Add another name for a constant."""
         self.shapes[new], self.values[new] = self.shapes[old], self.get(old)
         if old in self.floating:
             self.floating.add(new)
 
     def size(self, name: str) -> int:
-        """Elements of a constant."""
+        """Number of elements of a constant."""
         return math.prod(self.shapes[name])
 
     def get(self, name: str) -> np.ndarray | None:
-        """The numbers of a constant; None if there is none of that name or they are not known."""
+        """The value of a constant; None if it is unknown, or there is no constant of that name."""
         waiting = [name] if name in self.shapes else []
         while waiting:  # no recursion: a chain may be as long as the file
             last = waiting[-1]
@@ -150,7 +150,7 @@ class Constants:
         return self.values.get(name)
 
     def _affordable(self, name: str) -> bool:
-        """Whether what a node reads and writes is small enough; it is on the bill then."""
+        """Whether computing a tensor stays within the limits; if so its elements are subtracted from those left."""
         node = self.computed[name]
         if node.op_type not in FOLDED or node.domain not in ("", "ai.onnx"):
             return False
@@ -163,7 +163,7 @@ class Constants:
         return self.left >= 0
 
     def compute(self, node: onnx.NodeProto) -> dict[str, np.ndarray]:
-        """The outputs of a node by name, whose inputs are known; nothing where they cannot be computed."""
+        """The outputs of a node by name; none if an input is unknown or they cannot be computed."""
         from onnx import helper, reference
 
         names, outputs = list(dict.fromkeys(n for n in node.input if n)), [n for n in node.output if n]
@@ -176,17 +176,17 @@ class Constants:
             with np.errstate(all="ignore"), warnings.catch_warnings(action="ignore"):
                 model = helper.make_model(graph, opset_imports=self.imports)
                 results = [np.asarray(value) for value in reference.ReferenceEvaluator(model).run(None, known)]
-        except Exception:  # whatever onnx's own numpy code meets in it
+        except Exception:  # from onnx's own numpy code
             return {}
         return {name: value for name, value in zip(outputs, results, strict=True) if value.dtype != object}
 
 
 def stored_tensor(proto: onnx.TensorProto, path: Path) -> Stored:
-    """A tensor of the file at `path`, its size compared with what is there; nothing is read of other files.
+    """A tensor of the file at `path`, whose size is checked; nothing is read from other files.
 
     Raises:
-        InputError: its shape, type or length is wrong, or its numbers are to be read from a place outside of the
-            file's folder, from no regular file, or from beyond its end.
+        InputError: its shape, type or length is wrong, or its numbers would be outside of the file's folder, not in a
+            regular file, or beyond the end of one.
     """
     from onnx import TensorProto, helper
 
@@ -210,7 +210,7 @@ def stored_tensor(proto: onnx.TensorProto, path: Path) -> Stored:
             )
         return Stored(proto, shape)
     entries = {entry.key: entry.value for entry in proto.external_data}
-    where = shortened(entries.get("location", ""), 60)
+    location = shortened(entries.get("location", ""), 60)
     try:
         file = _beside(path, entries.get("location", ""))
         size, offset = file.stat().st_size, int(entries.get("offset") or 0)
@@ -219,14 +219,16 @@ def stored_tensor(proto: onnx.TensorProto, path: Path) -> Stored:
             raise ValueError
     except (OSError, ValueError) as error:
         raise InputError(
-            f"The weights '{name}' of {path} cannot be read from {where}; copy or export them again."
+            f"The weights '{name}' of {path} cannot be read from {location}; copy or export them again."
         ) from error
     return Stored(proto, shape, file, offset, length)
 
 
 def _beside(path: Path, location: str) -> Path:
-    """A regular file of the tree that another belongs to: the folder that was named, the one that a link leads to, or
-    the folder `blobs` beside `snapshots`, in which that folder is: so model hubs store what several versions share."""
+    """The path of a regular file at a location relative to `path`; raises a ValueError or OSError for other ones.
+
+    The file must be in the folder of `path`, in that of the file that `path` links to, or in a folder `blobs` beside
+    the folder `snapshots` around `path`, where model hubs store files that several versions share."""
     file = (path.parent / location).resolve(strict=True)
     named = path.parent.resolve()
     folders = [named, path.resolve().parent]

@@ -1,8 +1,8 @@
-"""What the nodes of ONNX graphs hold and move: which of their constants are parameters, and what they read.
+"""Parameters of the nodes of ONNX graphs, and the bytes that nodes read.
 
-Parameters are what training changes: kernels, matrices, biases, tables of rows. Masks, scales, zero points, shapes,
-indices, regions and first states are none. A constant that is another one in another form (transposed, quantised,
-repeated) counts as that one, so two nodes that read it share it.
+Parameters are constants that training changes: kernels, matrices, biases, embeddings. Masks, scales, zero points,
+shapes, indices, regions and initial states are none. A constant computed from another one by a change of form
+(transposed, quantised, repeated) counts as that one, so two nodes that read it share it.
 """
 
 from __future__ import annotations
@@ -81,17 +81,17 @@ WEIGHTS = {
     for places, kinds in table.items()
     for kind in kinds.split()
 }
-"""Which inputs of a kind of node are parameters where they are constants; of other kinds, those that `_learnt` and no
-masks are."""
+"""Kind of node -> indices of the inputs that are parameters if they are constants; of other kinds, all constants
+that fulfil `_learnt` and are not masks."""
 
 UNCOUNTED = frozenset(MS + kind for kind in ("PackedAttention", "PackedMultiHeadAttention"))
-"""Products whose work depends on the numbers in their inputs."""
+"""Products whose number of operations depends on values of their inputs."""
 
 _SAME = ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity")
 _REWRITTEN = (*_SAME, "Cast", "QuantizeLinear", "DequantizeLinear", "Expand", "Tile")
-"""Nodes behind which a constant is still the one in front of them."""
+"""Nodes that change the form of a constant, not its content."""
 
-_HIDDEN = 1e4  # masks take at least so much from where nothing is to be looked at
+_HIDDEN = 1e4  # least number that masks subtract at hidden places
 _LARGEST_MASK = 2**24  # elements
 
 
@@ -100,9 +100,9 @@ class Held:
     """A constant tensor of parameters.
 
     Attributes:
-        name: of the tensor that it is another form of.
-        elements: how many parameters.
-        bytes: what they take where a runtime holds them.
+        name: of the original tensor, without changes of form.
+        elements: number of parameters.
+        bytes: of the form that a runtime holds in memory.
     """
 
     name: str
@@ -122,7 +122,7 @@ def held_by(node: Node, graph: Graph) -> list[Held]:
 
 
 def held(name: str, graph: Graph, node: Node | None = None) -> Held:
-    """A constant as parameters, of a node that may have them packed several to a byte."""
+    """The parameters in a constant; some nodes have several packed in one byte."""
     first, kept = _walk(name, graph, _REWRITTEN), _walk(name, graph, _SAME)
     proto = graph.constants.computed.get(kept)
     if proto is not None and proto.op_type == "DequantizeLinear":
@@ -137,7 +137,7 @@ def held(name: str, graph: Graph, node: Node | None = None) -> Held:
 
 
 def _whole(node: Node, name: str, default: int) -> int:
-    """An attribute that is a number above 0."""
+    """An attribute, or the default if it is not a whole number above 0."""
     value = node.attrs.get(name)
     return value if isinstance(value, int) and value > 0 else default
 
@@ -146,11 +146,11 @@ _PACKED = frozenset(MS + kind for kind in (
     "GatherBlockQuantized", "MatMulNBits", "MatMulBnb4", "MatMulNBitsMlp", "MatMulNBitsQkv", "QMoE",
     "MatMulBlockQuantizedFp4Weight",
 ))  # fmt: skip
-"""Nodes that may have several weights in a byte."""
+"""Nodes that may pack several weights in a byte."""
 
 
 def _walk(name: str, graph: Graph, through: tuple[str, ...]) -> str:
-    """The constant that one is another form of."""
+    """The original of a constant, before the nodes of kinds `through`."""
     known, path = graph.forms.setdefault(through, {}), []
     while name not in known:
         proto = graph.constants.computed.get(name)
@@ -164,7 +164,7 @@ def _walk(name: str, graph: Graph, through: tuple[str, ...]) -> str:
 
 
 def _counts(name: str, node: Node, graph: Graph) -> bool:
-    """Whether a constant that a node of no particular kind reads is a parameter of it."""
+    """Whether a constant is a parameter of a node whose kind is not in `WEIGHTS`."""
     if not _real(name, graph):
         return False
     if graph.constants.size(_walk(name, graph, _REWRITTEN)) == 1:  # a factor, unless it is the bias of one output
@@ -174,13 +174,13 @@ def _counts(name: str, node: Node, graph: Graph) -> bool:
 
 
 def _real(name: str, graph: Graph) -> bool:
-    """Whether a tensor's numbers are real ones, maybe quantised."""
+    """Whether a tensor holds real numbers, possibly quantised."""
     kind = graph.element(name)
     return "float" in kind or (BITS[kind] <= 8 and kind != "bool")
 
 
 def _learnt(name: str, graph: Graph) -> bool:
-    """Whether a constant is computed of real numbers that stand in the file, more than one."""
+    """Whether a constant is computed from a tensor of the file of more than one real number."""
     known, c, waiting = graph.learnt, graph.constants, [name]
     while waiting:
         last = waiting[-1]
@@ -196,8 +196,7 @@ def _learnt(name: str, graph: Graph) -> bool:
 
 
 def _masks(name: str, kind: str, graph: Graph) -> bool:
-    """Whether a constant only says what to look at: zeros and far below zero to be added, zeros and ones to be
-    multiplied by."""
+    """Whether a constant is a mask: zeros and large negative numbers to add, or zeros and ones to multiply by."""
     if kind not in ("Add", "Sub", "Mul", "Where") or graph.constants.size(name) > _LARGEST_MASK:
         return False
     key = name, kind == "Mul"
@@ -205,17 +204,17 @@ def _masks(name: str, kind: str, graph: Graph) -> bool:
         value = graph.constants.get(name)
         if value is None:
             return False
-        rest, hidden = (value == 1, value == 0) if kind == "Mul" else (value == 0, np.abs(value) >= _HIDDEN)
-        alike = (rest | hidden).all() and hidden.any()
-        graph.masks[key] = bool(alike and (kind != "Mul" or rest.any()))
+        visible, hidden = (value == 1, value == 0) if kind == "Mul" else (value == 0, np.abs(value) >= _HIDDEN)
+        binary = (visible | hidden).all() and hidden.any()
+        graph.masks[key] = bool(binary and (kind != "Mul" or visible.any()))
     return graph.masks[key]
 
 
-# What is read
+# Bytes read
 
 
 def read_bytes(node: Node, graph: Graph) -> int | None:
-    """Bytes that a node reads in one run, where that is less than all that its inputs hold; else None."""
+    """Bytes that a node reads in one run if it reads less than its whole inputs, else None."""
     count = _READ.get(node.kind)
     return count(node, graph) if count else None
 
@@ -229,7 +228,7 @@ def _written(node: Node, graph: Graph) -> int:
 
 
 def _rows(node: Node, graph: Graph) -> int:
-    """What an index picks, and the indices."""
+    """Bytes of the selected rows, and of the indices."""
     return _size(node.outputs[0], graph) + _size(node.inputs[1], graph)
 
 
@@ -238,7 +237,7 @@ def _packed_rows(node: Node, graph: Graph) -> int:
 
 
 def _embedded(node: Node, graph: Graph) -> int:
-    """A row of words, one of places and maybe one of segments for each number that is written."""
+    """Bytes of a row per embedding table (words, positions, maybe segments) and output, and of the other inputs."""
     tables = sum(1 for name in node.inputs[2:5] if name)
     others = [name for name in (*node.inputs[:2], *node.inputs[5:]) if name]
     return tables * _size(node.outputs[0], graph) + sum(_size(name, graph) for name in others)
@@ -258,7 +257,7 @@ _READ: dict[str, Callable[[Node, Graph], int]] = {
 
 @cache
 def element_type(number: int) -> str:
-    """The name in `ops.BITS` of one of TensorProto's types; '' where it is none of them."""
+    """The name in `ops.BITS` of a type by its number in TensorProto; '' if there is none."""
     from onnx import TensorProto
 
     name = TensorProto.DataType.Name(number).lower() if number in TensorProto.DataType.values() else ""

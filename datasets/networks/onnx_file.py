@@ -1,7 +1,7 @@
-"""Any ONNX file as a `Model`.
+"""Reader of ONNX files.
 
 Shapes are inferred, constants folded where their values are needed, and nodes mapped to the vocabulary of
-`networks.ops` (`onnx_ops` says how). What never reaches the output is left out, as every runtime leaves it out.
+`networks.ops` by `onnx_ops`. Nodes that never reach an output are left out, which every runtime does too.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     import onnx
 
 MOST_NODES = 20_000
-"""Most nodes of a network, functions of the file's own written out."""
+"""Largest number of nodes of a network, after inlining the file's own functions."""
 _DEEPEST = 50  # functions that call each other
 
 
 def read_onnx(path: Path, batch: int | None = None, sizes: Sizes = Sizes()) -> Model:
-    """The network in a file and its weights, fp32, keyed by node.
+    """Read the network in a file and its weights.
 
     The network's space is `onnx`, its key the file's name and the first twelve digits of the SHA-256 of its bytes
-    (weights that stand in other files are not in them), and what `sizes` says; it fixes the batch.
+    (without weights in other files), and `sizes`; it fixes the batch.
 
     Args:
-        path: the file; weights in files beside it are read where they stand.
+        path: the file; weights in files beside it are read from there.
         batch: fixes a batch dimension that the file leaves open; by default 1.
-        sizes: of other dimensions that the file leaves open, and trips of its loops.
+        sizes: other dimensions that the file leaves open, and trips of its loops.
 
     Raises:
         InputError: it is no ONNX file, is damaged, too new or too large, has inputs or outputs that are no tensors of
@@ -72,7 +72,7 @@ def read_onnx(path: Path, batch: int | None = None, sizes: Sizes = Sizes()) -> M
 
 
 def _axes(constants: Constants) -> dict[str, list[int]]:
-    """The numbers of short lists of integers, such as the axes of an Unsqueeze."""
+    """Values of short constants of integers, such as the axes of an Unsqueeze, by name."""
     found = {}
     for name, shape in constants.shapes.items():
         if len(shape) < 2 and constants.size(name) < 9 and name not in constants.floating:
@@ -83,7 +83,7 @@ def _axes(constants: Constants) -> dict[str, list[int]]:
 
 
 def file_key(path: Path) -> str:
-    """What a network that was read from a file is called: the file's name and what its bytes hash to."""
+    """Key of a network that was read from a file: the file's name and a hash of its bytes."""
     with existing(path, "name a network's file").open("rb") as stream:
         return f"{path.name}:{hashlib.file_digest(stream, 'sha256').hexdigest()[:12]}"
 
@@ -111,7 +111,7 @@ def _parse(path: Path) -> onnx.ModelProto:
 
 
 def _inlined(model: onnx.ModelProto, path: Path) -> onnx.ModelProto:
-    """The network without functions of its own, after a look at how large it becomes."""
+    """The model with its own functions inlined; its size is checked first."""
     import onnx.inliner
 
     functions = {(f.domain, f.name, f.overload): f for f in model.functions}
@@ -155,7 +155,7 @@ def _opset(model: onnx.ModelProto) -> int:
 
 
 def _check(model: onnx.ModelProto, path: Path) -> None:
-    """By onnx's own checker, which wants types of all outputs; runtimes infer them."""
+    """Run onnx's own checker, which requires types of all outputs; runtimes infer them."""
     from onnx import TypeProto, checker
 
     bare = [value for value in model.graph.output if not value.type.tensor_type.HasField("shape")]

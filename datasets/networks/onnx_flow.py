@@ -1,4 +1,4 @@
-"""Control flow of ONNX graphs: branches that are decided, or the dearer one; loops as their middle trip, many times."""
+"""Control flow of ONNX graphs: the branch that runs, or the costlier one; loops as repetitions of their middle trip."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 FLOW = ("If", "Loop", "Scan")
 MOST_TRIPS = 2**31
-"""A loop of as many trips or more has no number of its own: exporters write that for `while`."""
+"""Number of trips from which on a loop counts as unbounded; exporters write such numbers for `while`."""
 
 
 def read_flow(walk: Walk, proto: onnx.NodeProto, reader: Reader) -> None:
-    """An If, Loop or Scan.
+    """Read an If, Loop or Scan.
 
     Raises:
-        InputError: how often it runs is not known, or it lacks a graph, an input or an output.
+        InputError: its number of trips is unknown, or it lacks a graph, an input or an output.
     """
     graphs = dict(subgraphs(proto))
     wanted = ("then_branch", "else_branch") if proto.op_type == "If" else ("body",)
@@ -68,11 +68,11 @@ def _branch(walk: Walk, proto: onnx.NodeProto, graphs: dict[str, onnx.GraphProto
     graph = graphs[taken]
     walk.read(graph.node, reader)
     for outer, inner in zip(proto.output, graph.output, strict=True):
-        walk.same(reader, outer, inner.name)
+        walk.alias(reader, outer, inner.name)
 
 
 def _dearer(walk: Walk, proto: onnx.NodeProto, graphs: dict[str, onnx.GraphProto], reader: Reader) -> str:
-    """The branch of more MACs, then of more bytes; the other where one cannot be read."""
+    """The branch with more MACs, or more bytes if these are equal; if one cannot be read, the other."""
     key = next(filter(None, proto.output), "")
     if key not in walk.taken:
         costs, faults = dict[str, tuple[int, int]](), list[InputError]()
@@ -90,7 +90,7 @@ def _dearer(walk: Walk, proto: onnx.NodeProto, graphs: dict[str, onnx.GraphProto
 
 
 def _cost(walk: Walk, graph: onnx.GraphProto, reader: Reader) -> tuple[int, int]:
-    """MACs and bytes moved of a branch alone."""
+    """MACs and moved bytes of a branch."""
     trial, notes, seen = walk.reader(), dict(walk.notes), walk.bounded.copy()
     for name in dict.fromkeys(_read_inside(graph)):
         if name in reader.nodes and name in walk.shapes:
@@ -148,7 +148,7 @@ def _loop(walk: Walk, proto: onnx.NodeProto, body: onnx.GraphProto, reader: Read
 
 
 def _given(walk: Walk, proto: onnx.NodeProto) -> int | None:
-    """The number of trips that the command line gives."""
+    """The number of trips from the command line, or None."""
     return next((walk.trips[n] for n in (proto.name, *proto.output) if n and n in walk.trips), None)
 
 
@@ -187,7 +187,7 @@ def _scan(walk: Walk, proto: onnx.NodeProto, body: onnx.GraphProto, reader: Read
     before, reader.times = reader.times, reader.times * trips
     for (name, value, axis), shape in zip(sources, shapes, strict=True):
         rest = (*shape[: axis % len(shape)], *shape[axis % len(shape) + 1 :])
-        _know(walk, value.name, name, rest)
+        _declare(walk, value.name, name, rest)
         _put(walk, reader, "Slice", value.name, [reader.nodes[name]] if name in reader.nodes else [])
     reader.times = before
     start = _body(walk, body, reader, trips)
@@ -200,9 +200,9 @@ def _scan(walk: Walk, proto: onnx.NodeProto, body: onnx.GraphProto, reader: Read
 
 
 def _body(walk: Walk, body: onnx.GraphProto, reader: Reader, trips: int) -> int:
-    """Read the nodes of a body, which run so often; returns the number of the first op that may be of it."""
+    """Read the nodes of a body, which run `trips` times; returns the index of the first op that may belong to it."""
     for name in _read_inside(body):
-        walk.uses[name] += name in reader.nodes  # what is read in each trip is part of no op before
+        walk.uses[name] += name in reader.nodes  # a tensor that each trip reads cannot fuse into the op before
     start, before = len(reader.net.ops), reader.times
     reader.times = before * trips
     walk.read(body.node, reader)
@@ -211,32 +211,32 @@ def _body(walk: Walk, body: onnx.GraphProto, reader: Reader, trips: int) -> int:
 
 
 def _carry(walk: Walk, reader: Reader, initial: str, name: str) -> None:
-    """A variable of a loop begins as a tensor; where that is a constant, each trip but the first has another value."""
+    """Set the initial value of a loop's variable; a constant is the value of the first trip only."""
     if initial not in walk.constants:
-        walk.same(reader, name, initial)
+        walk.alias(reader, name, initial)
         return
-    _know(walk, name, initial, walk.shapes[initial])
+    _declare(walk, name, initial, walk.shapes[initial])
     _put(walk, reader, "Expand", name, [])
 
 
 def _leave(walk: Walk, reader: Reader, outer: Any, inner: list[str]) -> None:
     for new, old in zip(outer, inner, strict=True):
         if new:
-            walk.same(reader, new, old)
+            walk.alias(reader, new, old)
 
 
 def _collect(walk: Walk, reader: Reader, outer: str, inner: str, trips: int, axis: int) -> None:
-    """What all trips give, one behind the other."""
+    """Concatenate an output of all trips."""
     if not outer or not walk.uses[outer]:
         return
     shape = reader.full(inner)
     axis %= len(shape) + 1
-    _know(walk, outer, inner, (*shape[:axis], trips, *shape[axis:]))
+    _declare(walk, outer, inner, (*shape[:axis], trips, *shape[axis:]))
     _put(walk, reader, "Concat", outer, [reader.nodes[inner]] if inner in reader.nodes else [])
 
 
 def _tie(walk: Walk, reader: Reader, proto: onnx.NodeProto, inner: list[str], start: int) -> None:
-    """Whoever needs one output of a loop needs all that its trips compute for the next."""
+    """Make each output of a loop depend on all variables that its trips compute for the next."""
     ends = {reader.nodes[name] for name in inner if name in reader.nodes and reader.nodes[name] >= start}
     for name in proto.output:
         node = reader.nodes.get(name, -1)
@@ -244,16 +244,16 @@ def _tie(walk: Walk, reader: Reader, proto: onnx.NodeProto, inner: list[str], st
             reader.ties[node] = ends
 
 
-def _know(walk: Walk, name: str, like: str, shape: tuple[int, ...]) -> None:
-    """A tensor of another's element type."""
+def _declare(walk: Walk, name: str, like: str, shape: tuple[int, ...]) -> None:
+    """Declare a tensor with the element type of another."""
     from onnx import helper
 
     element = walk.types[like].tensor_type.elem_type if like in walk.types else 1
-    walk.know(name, helper.make_tensor_type_proto(element, shape))
+    walk.declare(name, helper.make_tensor_type_proto(element, shape))
 
 
 def _put(walk: Walk, reader: Reader, kind: str, name: str, sources: list[int]) -> None:
-    """An op that moves as many bytes as its output has; what has no source is a copy that hangs on the first input."""
+    """Add an op that reads as many bytes as its output has; without sources it reads the network's first input."""
     shape = reader.shape(name)
     if not sources and not reader.net.ops:
         reader.nodes[name] = reader.net.add("zero", shape)

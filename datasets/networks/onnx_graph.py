@@ -1,7 +1,7 @@
-"""What has been read of an ONNX graph so far: tensors, shapes, weights, and nodes that stay what they are.
+"""The network under construction from an ONNX graph: tensors, shapes, weights, and nodes without an equivalent op.
 
-A node that has no equivalent in the vocabulary keeps its own name and says its `params` and, where it multiplies
-matrices, its `macs` (`onnx_counts`, `onnx_macs`); weights that several ops share are the first one's.
+A node that has no equivalent in the vocabulary keeps its name and has its `params` and, if it multiplies matrices, its
+`macs` as attributes (`onnx_counts`, `onnx_macs`). Weights that several ops share are counted by the first.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.networks.analysis import totals
+from datasets.networks.analysis import MOST, totals
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.model import Weights
 from datasets.networks.network import Network, Port
@@ -25,17 +25,15 @@ from datasets.records import InputError, Op
 _POINTWISE = {"Relu": "relu", "Sigmoid": "sigmoid", "Tanh": "tanh", "HardSwish": "hswish"}
 _FUSED = MS + "FusedConv"
 _ALIASES = ("Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze")
-MOST = 2**62
-"""Most of any total of a network, such as its MACs; int64 ends at twice as much."""
 
 
 class Graph(Tensors):
-    """Collects the network; nodes come in the file's (topological) order. What a kind of node is in the vocabulary a
-    subclass says, in methods `_read_<kind>`.
+    """Collects a network; nodes are added in the file's (topological) order. A subclass has a method `_read_<kind>` per
+    kind of node that has an equivalent in the vocabulary.
 
     Attributes:
-        times: how often what is added runs in one run of the network, as ops of a loop do.
-        ties: op -> others that run whenever it does, though it reads nothing of them.
+        times: number of runs of added ops per run of the network, more than 1 in loops.
+        ties: op -> ops that run whenever it does without being read by it.
     """
 
     def __init__(self, *args: Any) -> None:
@@ -45,29 +43,29 @@ class Graph(Tensors):
         self.ties: dict[int, set[int]] = {}
         self.net = NetworkBuilder()
         self.weights = Weights()
-        self.nodes: dict[str, int] = {}  # tensor -> what computes it, maybe in another shape of as many elements
+        self.nodes: dict[str, int] = {}  # tensor -> node that computes it, possibly in another shape of equal size
         self.sources: dict[int, tuple[int, ...]] = {}
         self.foreign: dict[int, Node] = {}
         self.own: dict[int, str] = {}  # op -> its own output, which other tensors may be views of
         self.held: dict[int, list[Held]] = {}  # op -> its parameters
-        # what `onnx_counts` knows of constants: what they are other forms of, whether they are learnt, or masks
+        # results of `onnx_counts` on constants: their originals, whether they are learnt, whether they are masks
         self.forms: dict[tuple[str, ...], dict[str, str]] = {}
         self.learnt: dict[str, bool] = {}
         self.masks: dict[tuple[str, bool], bool] = {}
 
     def input(self, name: str) -> None:
-        """An input of the network; `whole` where its first dimension is not the batch."""
+        """Add an input of the network, which is `whole` if its first dimension is not the batch."""
         if self.full(name)[:1] != (self.batch,):
-            self.apart.add(name)
+            self.unbatched.add(name)
         dtype = self.number(name)
         attrs: dict[str, Any] = {"dtype": dtype} if dtype != "float32" else {}
-        attrs |= {"whole": 1} if name in self.apart else {}
+        attrs |= {"whole": 1} if name in self.unbatched else {}
         self.nodes[name] = self.net.add("input", self.shape(name), **attrs)
         self.ports.append(Port(name, self.nodes[name], dtype))
         self.own[self.nodes[name]] = name
 
     def add(self, node: Node) -> None:
-        """Any other node."""
+        """Add a node."""
         start = len(self.net.ops)
         if not any(name in self.nodes for name in node.inputs):
             x: int | None = None  # of constants, in a way that is not known here
@@ -89,13 +87,13 @@ class Graph(Tensors):
                 self._describe(self.nodes[name], name)
 
     def placed(self, kind: str, name: str, inputs: Sequence[int], **attrs: Any) -> int:
-        """An op that no node stands for, which gives a tensor."""
+        """Add an op that computes a tensor and has no node of its own in the file."""
         x = self._put(kind, self.shape(name), inputs, None, **attrs)
         self._describe(x, name)
         return x
 
     def _describe(self, x: int, name: str) -> None:
-        """Write into an op what its tensor is: element type, and whether it is one of a whole run."""
+        """Set the attributes `dtype` and `whole` of an op from its output tensor."""
         attrs, dtype = dict(self.net.ops[x].attrs), self.number(name)
         attrs |= {"dtype": dtype, "whole": int(self.batch > 1 and self.whole(name))}
         for default, value in (("dtype", "float32"), ("whole", 0)):
@@ -104,7 +102,7 @@ class Graph(Tensors):
         self.net.ops[x] = Op(self.net.ops[x].kind, attrs)
 
     def finish(self, outputs: Sequence[str], key: str) -> tuple[Network, Weights]:
-        """What reaches the outputs, all inputs, and the weights; outputs that are constants are left out."""
+        """The network of all inputs and the ops that reach an output, and its weights, without constant outputs."""
         if not any(name in self.nodes for name in outputs):
             for name in outputs:
                 self.shape(name)
@@ -130,7 +128,7 @@ class Graph(Tensors):
     # Shapes and tensors
 
     def _tensor(self, name: str) -> int:
-        """The node that computes a tensor in the file's shape ((channels, 1, 1) for (channels,) will do)."""
+        """The node that computes a tensor in the file's shape, or (channels, 1, 1) instead of (channels,)."""
         x, shape = self.nodes[name], self.shape(name)
         if self.net.shape(x) not in (shape, (*shape, 1, 1)):
             x = self.nodes[name] = self._put("Reshape", shape, [x])
@@ -138,18 +136,18 @@ class Graph(Tensors):
         return x
 
     def _images(self, node: Node) -> list[int] | None:
-        """The node's inputs, if they are tensors that are computed and have the file's shape with the batch first."""
+        """Nodes of all inputs, if each is computed and has the batch as its first dimension, else None."""
         known = all(name in self.nodes and self.full(name)[:1] == (self.batch,) for name in node.inputs)
         return [self._tensor(name) for name in node.inputs] if known else None
 
     def _image(self, node: Node) -> int | None:
-        """The first input, if it is (batch, channels, height, width)."""
+        """Node of the first input, if that is (batch, channels, height, width), else None."""
         name = node.inputs[0]
         four = name in self.nodes and len(self.full(name)) == 4 and self.full(name)[0] == self.batch
         return self._tensor(name) if four else None
 
     def _only(self, x: int, name: str) -> bool:
-        """Whether nothing but one reader of this tensor needs an op, so that both may become one."""
+        """Whether an op has a single reader, by this tensor, so that the two may become one op."""
         return self.own.get(x) == name and self.uses[name] == 1
 
     # Adding ops
@@ -179,7 +177,7 @@ class Graph(Tensors):
         return self._put(kind, self.net.shape(x), [x, *others], **attrs)
 
     def _foreign(self, node: Node) -> None:
-        """One op, and an item for each further output that is read."""
+        """Add a node without an equivalent: an op, and an item per further output that is read."""
         inputs, first = [self._tensor(name) for name in node.inputs if name in self.nodes], None
         counts = {"macs": macs_of(node, self) or None, "read_bytes": read_bytes(node, self)}
         samples = self.samples(next(filter(self.uses.get, node.outputs), ""))
@@ -195,32 +193,32 @@ class Graph(Tensors):
     # What ops hold
 
     def _counted(self, nodes: Iterable[int]) -> tuple[Op, ...]:
-        """Ops with their parameters; what an op before them holds is not theirs."""
-        made, known = dict[int, Op](), set[str]()
+        """Ops with their parameters; those that an earlier op holds are not counted again."""
+        counted, known = dict[int, Op](), set[str]()
         for x in nodes:
             op, sources, all_ = self.net.ops[x], self.sources.get(x, ()), self.held.get(x, [])
             own = [part for part in all_ if part.name not in known]
-            told = self._parameters(x, own or all_, partly=0 < len(own) < len(all_))
+            counts = self._parameters(x, own or all_, partly=0 < len(own) < len(all_))
             if all_ and not own:
-                told["tied"] = 1
+                counts["tied"] = 1
             elif len(own) < len(all_) and "read_bytes" not in op.attrs:  # it reads what is another's, too
                 read = sum(part.bytes for part in all_) + sum(
-                    tensor_bytes(made[source], self.batch) for source in sources
+                    tensor_bytes(counted[source], self.batch) for source in sources
                 )
-                told["read_bytes"] = -(-read // (1 if op.attrs.get("whole") else self.batch))
-            made[x] = Op(op.kind, {**op.attrs, **told})
+                counts["read_bytes"] = -(-read // (1 if op.attrs.get("whole") else self.batch))
+            counted[x] = Op(op.kind, {**op.attrs, **counts})
             known.update(part.name for part in own)
-        return tuple(made.values())
+        return tuple(counted.values())
 
     def _parameters(self, x: int, held: Sequence[Held], partly: bool) -> dict[str, Any]:
-        """What an op says of its parameters, where its kind and shapes do not say as much."""
+        """Attributes for the parameters of an op that do not follow from its kind and shapes."""
         elements, taken = sum(part.elements for part in held), sum(part.bytes for part in held)
-        told = {"params": elements} if elements and (partly or x not in self.weights) else {}
-        return told | ({"param_bytes": taken} if partly or taken != BYTES * elements else {})
+        counts = {"params": elements} if elements and (partly or x not in self.weights) else {}
+        return counts | ({"param_bytes": taken} if partly or taken != BYTES * elements else {})
 
 
 def check_totals(network: Network, path: str) -> None:
-    """Refuse a network whose MACs or bytes are more than numbers of 64 bits hold."""
+    """Raise an `InputError` if a total of a network exceeds `MOST`."""
     if (largest := max(totals(network).values())) > MOST:
         raise InputError(
             f"The network in {path} has totals up to {float(largest):.3g}, more than any network has; export it again."

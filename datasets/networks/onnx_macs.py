@@ -1,7 +1,7 @@
 """Multiply-accumulates of the nodes of ONNX graphs that multiply matrices, by their shapes and attributes.
 
-A table, kind of node -> function; kinds outside of ONNX's own operators stand there with their domain. What a function
-gives is of a whole run, all samples of a batch together.
+A table, kind of node -> function; kinds of other domains than ONNX's own begin with the domain. A function returns the
+number for a whole run, all samples of a batch together.
 """
 
 from __future__ import annotations
@@ -16,12 +16,11 @@ if TYPE_CHECKING:
     from datasets.networks.onnx_graph import Graph, Node
 
 MS = "com.microsoft."
-"""The domain of onnxruntime's own operators, as kinds of nodes begin with it."""
+"""Prefix of the kinds of onnxruntime's own operators, their domain."""
 
 
 def macs_of(node: Node, graph: Graph) -> int:
-    """Multiply-accumulates of a node in one run; 0 where it has none, or inputs that its kind does not have, so that
-    nothing is known."""
+    """Multiply-accumulates of a node in one run; 0 if it has none, or if its inputs do not fit its kind."""
     count = MACS.get(node.kind)
     try:
         return max(count(node, graph), 0) if count else 0
@@ -30,7 +29,7 @@ def macs_of(node: Node, graph: Graph) -> int:
 
 
 def _at(node: Node, index: int) -> str:
-    """The name of an input; '' where there is none."""
+    """The name of an input; '' if there is none."""
     return node.inputs[index] if index < len(node.inputs) else ""
 
 
@@ -39,7 +38,7 @@ def _size(graph: Graph, name: str) -> int:
 
 
 def _rows(node: Node, graph: Graph) -> int:
-    """A product of two tensors of any ranks: each number of the output is a sum over the first one's last dimension."""
+    """A product of two tensors of any ranks; each output element is a sum over the first one's last dimension."""
     inner = -2 if node.attrs.get("transA") else -1
     if node.attrs.get("transA") and node.attrs.get("transBatchA"):
         inner = 0
@@ -47,12 +46,12 @@ def _rows(node: Node, graph: Graph) -> int:
 
 
 def _blocks(node: Node, graph: Graph) -> int:
-    """A product with a matrix of K rows that is packed in blocks."""
+    """A product with a matrix of K rows, packed in blocks."""
     return _size(graph, node.outputs[0]) * int(node.attrs["K"])
 
 
 def _several(*sides: tuple[str, int]) -> Callable[[Node, Graph], int]:
-    """Products of one input with several packed matrices; attributes say how many columns each has."""
+    """Products of an input with several packed matrices, given by attributes with their numbers of columns."""
 
     def count(node: Node, graph: Graph) -> int:
         columns = sum(times * int(node.attrs[name]) for name, times in sides)
@@ -62,8 +61,7 @@ def _several(*sides: tuple[str, int]) -> Callable[[Node, Graph], int]:
 
 
 def _experts(weights: Sequence[int]) -> Callable[[Node, Graph], int]:
-    """A mixture of experts, of which each row takes `k`; inputs number `weights` are (experts, rows, columns), packed
-    where they are quantised."""
+    """A mixture of experts, `k` per row; the inputs `weights` are (experts, rows, columns), packed if quantised."""
 
     def count(node: Node, graph: Graph) -> int:
         rows = _size(graph, node.inputs[1]) // graph.full(node.inputs[1])[-1]
@@ -76,23 +74,23 @@ def _experts(weights: Sequence[int]) -> Callable[[Node, Graph], int]:
 
 
 def _windows(kernel: int) -> Callable[[Node, Graph], int]:
-    """A convolution whose kernel (out, in / groups, *window) is input number `kernel`."""
+    """A convolution with kernel (out, in / groups, *window) as input number `kernel`."""
     return lambda node, graph: _size(graph, node.outputs[0]) * math.prod(graph.full(node.inputs[kernel])[1:])
 
 
 def _transposed(node: Node, graph: Graph) -> int:
-    """Every number of the input meets its channel's kernels, cropped outputs included."""
+    """A transposed convolution: each input element times its channel's kernels, cropped outputs included."""
     return _size(graph, node.inputs[0]) * math.prod(graph.full(node.inputs[1])[1:])
 
 
 def _recurrent(node: Node, graph: Graph) -> int:
-    """Steps x samples x all weights of the gates, which are (directions, gates x hidden, inputs or hidden)."""
+    """Steps x samples x weights of all gates, which are (directions, gates x hidden, inputs or hidden)."""
     steps, samples, _ = graph.full(node.inputs[0])
     return steps * samples * (_size(graph, node.inputs[1]) + _size(graph, node.inputs[2]))
 
 
 def _coefficients(node: Node, graph: Graph) -> int:
-    """A linear model of scikit-learn's: the coefficients are an attribute."""
+    """A linear model of scikit-learn, with its coefficients as an attribute."""
     return _size(graph, node.inputs[0]) // graph.full(node.inputs[0])[-1] * len(node.attrs["coefficients"])
 
 
@@ -100,7 +98,7 @@ def _coefficients(node: Node, graph: Graph) -> int:
 
 
 def _attention(node: Node, graph: Graph) -> int:
-    """ONNX's own, of (batch, heads, length, size) or (batch, length, heads x size) with heads as attributes."""
+    """ONNX's attention of (batch, heads, length, size), or (batch, length, heads x size) with heads as attributes."""
     q, k, v = (graph.full(name) for name in node.inputs[:3])
     past = graph.full(_at(node, 4))[2] if _at(node, 4) else 0
     if len(q) == 4:
@@ -110,8 +108,8 @@ def _attention(node: Node, graph: Graph) -> int:
 
 
 def _packed_attention(past: int) -> Callable[[Node, Graph], int]:
-    """onnxruntime's, which makes queries, keys and values of one input by weights (inputs, sum of their sizes); input
-    number `past` is (2, batch, heads, length, size)."""
+    """onnxruntime's attention that computes queries, keys and values from one input by weights (inputs, sum of their
+    sizes); input number `past` is (2, batch, heads, length, size)."""
 
     def count(node: Node, graph: Graph) -> int:
         (batch, length, width), sizes = graph.full(node.inputs[0]), graph.full(node.inputs[1])[1]
@@ -123,8 +121,9 @@ def _packed_attention(past: int) -> Callable[[Node, Graph], int]:
 
 
 def _multi_head(past: int) -> Callable[[Node, Graph], int]:
-    """Of queries (batch, length, width), keys and values alike or already split into heads, or all packed as (batch,
-    length, heads, 3, size), or keys and values as (..., 2, size); input `past` is (batch, heads, length, size)."""
+    """Attention of queries, keys and values (batch, length, width), the latter two possibly split into heads; or all
+    packed as (batch, length, heads, 3, size), or keys and values as (..., 2, size). Input number `past` is (batch,
+    heads, length, size)."""
 
     def count(node: Node, graph: Graph) -> int:
         q = graph.full(node.inputs[0])
@@ -140,8 +139,8 @@ def _multi_head(past: int) -> Callable[[Node, Graph], int]:
 
 
 def _grouped_query(node: Node, graph: Graph) -> int:
-    """Queries (batch, length, heads x size), or packed with keys and values of fewer heads. What is attended to is as
-    long as `total_sequence_length` says where that is known, else as the present keys, and no longer than a window."""
+    """Attention of queries (batch, length, heads x size), or of queries packed with keys and values of fewer heads. The
+    length of keys is `total_sequence_length` if known, else that of the present keys, and at most a window."""
     batch, length, width = graph.full(node.inputs[0])
     heads, others = int(node.attrs["num_heads"]), int(node.attrs["kv_num_heads"])
     if not _at(node, 1):
@@ -155,7 +154,7 @@ def _grouped_query(node: Node, graph: Graph) -> int:
 
 
 def _linear_attention(node: Node, graph: Graph) -> int:
-    """A step adds keys x values to a state a head, less what it held of them by a delta rule; queries x state."""
+    """Per step and head: keys x values for the update of a state, twice with a delta rule, and queries x state."""
     (batch, steps, q), v = graph.full(node.inputs[0]), graph.full(node.inputs[2])[2]
     heads, states = int(node.attrs["q_num_heads"]), int(node.attrs["kv_num_heads"])
     updates = 2 if "delta" in str(node.attrs.get("update_rule", "gated_delta")) else 1
@@ -163,7 +162,7 @@ def _linear_attention(node: Node, graph: Graph) -> int:
 
 
 def _einsum(node: Node, graph: Graph) -> int:
-    """The least that an order of products of two operands each needs."""
+    """The cheapest order of products of two operands each."""
     return contraction(str(node.attrs["equation"]), tuple(graph.full(name) for name in node.inputs))
 
 
@@ -201,4 +200,4 @@ MACS: dict[str, Callable[[Node, Graph], int]] = dict((
     *_all("GroupQueryAttention", _grouped_query, MS),
     *_all("LinearRegressor LinearClassifier", _coefficients, "ai.onnx.ml."),
 ))  # fmt: skip
-"""Kinds of nodes that multiply matrices, and what counts their multiply-accumulates."""
+"""Kind of a node that multiplies matrices -> function that counts its multiply-accumulates."""

@@ -1,4 +1,4 @@
-"""Shapes of what `com.microsoft` operators give, which onnxruntime's optimiser and exporters of transformers write.
+"""Output shapes of `com.microsoft` operators, which onnxruntime's optimiser and exporters of transformers write.
 
 The operators are described in onnxruntime's docs/ContribOperators.md.
 """
@@ -23,11 +23,11 @@ SAME = frozenset(_FIRST.split())
 
 _UNNAMED = "SimplifiedLayerNormalization LayerNormalization Affine ImageScaler ParametricSoftplus ScaledTanh"
 UNNAMED = frozenset(_UNNAMED.split())
-"""Operators that onnxruntime writes as if they were ONNX's own, whose versions may know no such operator."""
+"""Operators that onnxruntime writes without a domain, though ONNX itself may have no such operator."""
 
 _CONV = ("kernel_shape", "pads", "strides", "dilations", "auto_pad", "group")
 _POOL = (*_CONV, "ceil_mode", "count_include_pad", "storage_order")
-_ALIKE: dict[str, tuple[str, tuple[int, ...], tuple[str, ...]]] = {
+_EQUIVALENT: dict[str, tuple[str, tuple[int, ...], tuple[str, ...]]] = {
     "FusedConv": ("Conv", (0, 1), _CONV),
     "Conv": ("Conv", (0, 1), _CONV),
     "QLinearAveragePool": ("AveragePool", (0,), _POOL),
@@ -49,14 +49,14 @@ _ALIKE: dict[str, tuple[str, tuple[int, ...], tuple[str, ...]]] = {
     "QuantizeLinear": ("Identity", (0,), ()),
     "DequantizeLinear": ("Identity", (0,), ()),
 }
-"""Operator -> onnx's operator of the same shapes, the inputs that this reads, and attributes that both have."""
+"""Operator -> ONNX's operator with equal output shapes, indices of that one's inputs, and their common attributes."""
 
 Shape = tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class Call:
-    """One operator: shapes of its inputs (None where there is none), its attributes, how many outputs it has."""
+    """One operator: its kind, shapes of its inputs (None for missing ones), attributes and number of outputs."""
 
     kind: str
     shapes: Sequence[Shape | None]
@@ -64,21 +64,21 @@ class Call:
     outputs: int
 
     def shape(self, index: int) -> Shape:
-        """Of an input that has to be there; raises IndexError or TypeError where it is not."""
+        """The shape of a required input; raises IndexError or TypeError if it is missing."""
         return tuple(self.shapes[index])  # type: ignore[arg-type]
 
     def has(self, index: int) -> bool:
-        """Whether an optional input is there."""
+        """Whether an optional input is present."""
         return len(self.shapes) > index and self.shapes[index] is not None
 
 
-def alike(kind: str) -> tuple[str, tuple[int, ...], tuple[str, ...]] | None:
-    """The onnx operator that gives the same shapes: its name, which inputs it reads, which attributes; or None."""
-    return _ALIKE.get(kind)
+def equivalent(kind: str) -> tuple[str, tuple[int, ...], tuple[str, ...]] | None:
+    """ONNX's operator with equal output shapes: its name, indices of inputs and names of attributes; or None."""
+    return _EQUIVALENT.get(kind)
 
 
 def output_shapes(call: Call) -> list[Shape | None]:
-    """Shapes of the outputs, as far as they are known; [] of an unknown operator.
+    """Shapes of the outputs, None for unknown ones; [] for an unknown operator.
 
     Raises:
         IndexError, TypeError, ValueError, KeyError, ZeroDivisionError: an input or attribute is missing or does not
@@ -117,7 +117,7 @@ def _fused_matmul(c: Call) -> list[Shape | None]:
 
 
 def _attention(c: Call) -> list[Shape | None]:
-    """Attention and QAttention: weights [D, q + k + v]; `qkv_hidden_sizes` says where they differ."""
+    """Attention and QAttention: weights [D, q + k + v], in equal parts unless there is a `qkv_hidden_sizes`."""
     batch, length, _ = c.shape(0)
     sizes = c.attrs.get("qkv_hidden_sizes")
     wide = sizes[2] if sizes else c.shape(1)[-1] // 3
@@ -127,7 +127,7 @@ def _attention(c: Call) -> list[Shape | None]:
 
 
 def _multi_head(c: Call) -> list[Shape | None]:
-    """Query [B, L, D], [B, L, heads, 3, D / heads] where it holds all three; key, value; past key at 6."""
+    """MultiHeadAttention: query [B, L, D], or [B, L, heads, 3, D / heads] with all three; key, value; past key at 6."""
     query, heads = c.shape(0), c.attrs["num_heads"]
     batch, length = query[:2]
     if len(query) == 5:
@@ -198,7 +198,7 @@ def _gather_quantised(c: Call) -> list[Shape | None]:
 
 
 def _nhwc_conv(c: Call) -> list[Shape | None]:
-    """Channels last; kernels [M, height, width, C / groups]."""
+    """Convolutions with channels last and kernels [M, height, width, C / groups]."""
     x, w = c.shape(0), c.shape(1)
     sides, kernel = x[1:-1], w[1:-1]
     n = len(sides)
@@ -236,9 +236,9 @@ _RULES: dict[str, Callable[[Call], list[Shape | None]]] = {
 
 FLOATS = frozenset(("DynamicQuantizeMatMul", "MatMulIntegerToFloat", "QAttention", "DynamicQuantizeLSTM",
                     "DequantizeLinear"))  # fmt: skip
-"""Operators that give floats whatever they read."""
+"""Operators whose outputs are floats for inputs of any type."""
 TYPE_OF = {"EmbedLayerNormalization": 2, "QGemm": 8, "QuantizeLinear": 2, "QLinearWhere": 1, "QLinearConcat": 1,
            "GatherBlockQuantized": 2}  # fmt: skip
-"""Operators -> the input whose element type their output has; by default the first."""
+"""Operator -> index of the input with the element type of its outputs; by default 0."""
 COUNTS = (("EmbedLayerNormalization", 1), ("QEmbedLayerNormalization", 1))
-"""Operators and outputs of theirs that are int32."""
+"""Operators and indices of their outputs that are int32."""

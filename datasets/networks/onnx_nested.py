@@ -1,4 +1,4 @@
-"""Graphs inside of an ONNX graph: branches and bodies of loops, their names made unique and their tensors taken out."""
+"""Branches and bodies of loops in ONNX graphs: their names become unique and their constants move to one place."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Tensors = list[tuple[str, "onnx.TensorProto"]]
 
 
 def subgraphs(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.GraphProto]]:
-    """The graphs of a node, by the name of their attribute."""
+    """Pairs of attribute name and graph of a node."""
     for a in node.attribute:
         if a.HasField("g"):
             yield a.name, a.g
@@ -28,17 +28,19 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[tuple[str, onnx.GraphProto]]:
 
 
 def check_names(names: Iterable[object], path: Path) -> None:
-    """Refuse names that protobuf gives as bytes, since they are not UTF-8."""
+    """Raise an `InputError` for names that are not UTF-8, which protobuf returns as bytes."""
     if not all(isinstance(name, str) for name in names):
         raise InputError(f"{path} is damaged (a name in it is not UTF-8 text); export or copy it again.")
 
 
 def take_constants(model: onnx.ModelProto, path: Path) -> dict[str, Stored]:
-    """The tensors of a file by name, those of branches and loops too; names of inner tensors become unique. In the
-    model tensors become inputs, so that nothing copies their bytes.
+    """The constant tensors of a file by name, those of branches and loops included.
+
+    The model is changed: its constants become inputs, so that nothing copies their bytes, and names of tensors in
+    branches and loops become unique.
 
     Raises:
-        InputError: a tensor is malformed or has another's name.
+        InputError: a tensor is malformed, or two have the same name.
     """
     from onnx import helper
 
@@ -51,7 +53,7 @@ def take_constants(model: onnx.ModelProto, path: Path) -> dict[str, Stored]:
         for node in outer.node:
             for _, inner in subgraphs(node):
                 count += 1
-                own = _named_apart(inner, names, f"/{count}/", path)
+                own = _renamed(inner, names, f"/{count}/", path)
                 before = len(found)
                 _take(inner, found, path)
                 _give_out(inner, found, before)
@@ -89,7 +91,7 @@ def _take(graph: onnx.GraphProto, found: Tensors, path: Path) -> None:
 
 
 def _give_out(graph: onnx.GraphProto, found: Tensors, start: int) -> None:
-    """Outputs of an inner graph that were tensors become what a node gives: onnx's checker wants that."""
+    """Let nodes compute the outputs of an inner graph that were constants, which onnx's checker requires."""
     from onnx import helper
 
     outputs = {value.name for value in graph.output}
@@ -99,8 +101,8 @@ def _give_out(graph: onnx.GraphProto, found: Tensors, start: int) -> None:
             graph.node.append(helper.make_node("Identity", [f"{name}/value"], [name]))
 
 
-def _named_apart(graph: onnx.GraphProto, outer: ChainMap[str, str], prefix: str, path: Path) -> ChainMap[str, str]:
-    """Give what an inner graph defines names of its own; returns them by the old ones, those of outer graphs too."""
+def _renamed(graph: onnx.GraphProto, outer: ChainMap[str, str], prefix: str, path: Path) -> ChainMap[str, str]:
+    """Make the names that an inner graph defines unique; returns new names by old ones, outer graphs included."""
     defined = [value.name for value in (*graph.input, *graph.initializer)]
     defined += [name for node in graph.node for name in node.output if name]
     check_names(defined, path)
@@ -116,7 +118,7 @@ def _named_apart(graph: onnx.GraphProto, outer: ChainMap[str, str], prefix: str,
 
 
 def name_domains(graph: onnx.GraphProto, opset: int) -> bool:
-    """Say of onnxruntime's operators that are written as ONNX's own whose they are; returns whether there are any."""
+    """Set the domain of onnxruntime's operators that are written as ONNX's own; returns whether there are any."""
     from onnx import defs
 
     found = False
@@ -129,7 +131,7 @@ def name_domains(graph: onnx.GraphProto, opset: int) -> bool:
 
 
 def count_uses(graph: onnx.GraphProto) -> Counter[str]:
-    """How often each tensor is read, by inner graphs too; outputs are read once more."""
+    """Number of readers of each tensor, inner graphs included; outputs of graphs count as one more."""
     uses = Counter[str](value.name for value in graph.output)
     for node in graph.node:
         uses.update(node.input)

@@ -1,7 +1,7 @@
-"""Nodes of ONNX graphs as shaped ops of the vocabulary, where they compute exactly the same.
+"""Nodes of ONNX graphs as ops of the vocabulary with exactly equal results.
 
-What is equivalent becomes one op: a product and a sum of constants a dense layer with bias, x * sigmoid(x) a silu, a
-reshape that only flattens in front of a dense layer nothing at all.
+Several nodes may become one op: a product and a sum with constants become a dense layer with bias, x * sigmoid(x)
+becomes a silu, and a reshape that flattens the input of a dense layer disappears.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _GATED = {"sigmoid": "silu", "hsigmoid": "hswish"}
 
 
 class Reader(Graph):
-    """One method a kind of node: the equivalent op, or None."""
+    """One method per kind of node, which adds the equivalent op and returns its index, or None if there is none."""
 
     def _read_conv(self, node: Node) -> int | None:
         x, constants = self._image(node), self._constants(node)
@@ -36,7 +36,7 @@ class Reader(Graph):
         return self._windowed("conv", node, x, weights["weight"].shape[2:], weights, groups=groups, bias=bias)
 
     def _read_fusedconv(self, node: Node) -> int | None:
-        """A convolution, what it adds, and its activation, which runtimes fuse again."""
+        """A convolution, a sum with a fourth input, and an activation, which runtimes fuse again."""
         kind = _ACTIVATIONS.get(node.attrs.get("activation", ""))
         added = self.nodes.get(node.inputs[3]) if len(node.inputs) > 3 else None
         if kind is None or (len(node.inputs) > 3 and added is None):
@@ -68,7 +68,7 @@ class Reader(Graph):
         weights: dict[str, np.ndarray] | None = None,
         **attrs: Any,
     ) -> int | None:
-        """An op with a kernel; where outputs are rounded up, what lacks is padded at the bottom and on the right."""
+        """An op with a kernel; output sides that are rounded up need a padding at the bottom and on the right."""
         sides, out = self.net.shape(x)[1:], self.shape(node.outputs[0])
         strides, dilations = (list(node.attrs.get(name, [1, 1])) for name in ("strides", "dilations"))
         if {len(kernel), len(strides), len(dilations)} != {2} or len(node.attrs.get("pads", [0] * 4)) != 4:
@@ -79,18 +79,18 @@ class Reader(Graph):
         if max(*numbers, *map(abs, node.attrs.get("pads", [0]))) > _LARGEST:
             raise InputError(f"A {kind} in {self.path} has a size above {_LARGEST:,}; export it again.")
         automatic = node.attrs.get("auto_pad", "NOTSET")
-        told = list(node.attrs.get("pads", [0] * 4)) if automatic == "NOTSET" else [0] * 4
-        pad = list(told)
+        declared = list(node.attrs.get("pads", [0] * 4)) if automatic == "NOTSET" else [0] * 4
+        pad = list(declared)
         for i, (side, k, s, d) in enumerate(zip(sides, kernel, strides, dilations, strict=True)):
-            missing = max((out[i + 1] - 1) * s + (k - 1) * d + 1 - side - told[i] - told[i + 2], 0)
+            missing = max((out[i + 1] - 1) * s + (k - 1) * d + 1 - side - declared[i] - declared[i + 2], 0)
             first = {"SAME_UPPER": missing // 2, "SAME_LOWER": -(-missing // 2)}.get(automatic, 0)
-            pad[i], pad[i + 2] = told[i] + first, told[i + 2] + missing - first
-        attrs |= {"kernel": _one(kernel), "stride": _one(strides), "pad": _one(pad)}
-        attrs |= {"dilation": _one(dilations)} if set(dilations) != {1} else {}
+            pad[i], pad[i + 2] = declared[i] + first, declared[i + 2] + missing - first
+        attrs |= {"kernel": _collapsed(kernel), "stride": _collapsed(strides), "pad": _collapsed(pad)}
+        attrs |= {"dilation": _collapsed(dilations)} if set(dilations) != {1} else {}
         if node.attrs.get("count_include_pad") and any(pad):
-            rounded_up = automatic == "NOTSET" and pad != told
-            if rounded_up and any(told):
-                return None  # what was told counts, what was rounded up does not
+            rounded_up = automatic == "NOTSET" and pad != declared
+            if rounded_up and any(declared):
+                return None  # the average includes the declared padding, but not that from rounding up
             attrs |= {} if rounded_up else {"include_pad": 1}
         same = window(Op(kind, attrs), self.net.shape(x)) == out[1:]
         return self._put(kind, out, [x], weights, **attrs) if same else None
@@ -134,7 +134,7 @@ class Reader(Graph):
         return self._pointwise("add", *xs) if xs and same else None
 
     def _add_constant(self, node: Node, name: str, other: str, value: np.ndarray) -> int | None:
-        """Nothing where it is one zero, a bias where it follows a layer that has none."""
+        """The input itself if the constant is one zero, the bias of a layer without one before it, else None."""
         x, shape = self.nodes[name], self.shape(node.outputs[0])
         if self.full(node.outputs[0]) != self.full(name):
             return None
@@ -151,7 +151,7 @@ class Reader(Graph):
         return x
 
     def _read_sum(self, node: Node) -> int | None:
-        """Two at a time."""
+        """A sum of two at a time."""
         xs = self._images(node)
         if xs is None or len({self.net.shape(x) for x in xs}) > 1:
             return None
@@ -176,8 +176,8 @@ class Reader(Graph):
 
     def _read_concat(self, node: Node) -> int | None:
         xs, rank = self._images(node), len(self.full(node.outputs[0]))
-        alike = xs and rank in (2, 4) and {len(self.net.shape(x)) for x in xs} == {rank - 1}
-        if xs is None or not alike or node.attrs.get("axis", 1) % rank != 1:
+        same_rank = xs and rank in (2, 4) and {len(self.net.shape(x)) for x in xs} == {rank - 1}
+        if xs is None or not same_rank or node.attrs.get("axis", 1) % rank != 1:
             return None
         return self._put("concat", self.shape(node.outputs[0]), xs)
 
@@ -185,17 +185,17 @@ class Reader(Graph):
         if self._constants(node) is None:
             return None
         sides, value, axes = (self._constant(node, i) for i in (1, 2, 3))
-        told: list[int] = node.attrs.get("pads", [] if sides is None else sides.tolist())
+        pads: list[int] = node.attrs.get("pads", [] if sides is None else sides.tolist())
         filled = node.attrs.get("value", 0) or (value is not None and value.any())
         partial = axes is not None and (axes % 4).tolist() != [0, 1, 2, 3]
-        x = self._image(node) if len(told) == 8 and not any(told[i] for i in (0, 1, 4, 5)) else None
+        x = self._image(node) if len(pads) == 8 and not any(pads[i] for i in (0, 1, 4, 5)) else None
         if x is None or filled or partial or node.attrs.get("mode", "constant") != "constant":
             return None
-        return self._put("pad", self.shape(node.outputs[0]), [x], pad=_one([*told[2:4], *told[6:]]))
+        return self._put("pad", self.shape(node.outputs[0]), [x], pad=_collapsed([*pads[2:4], *pads[6:]]))
 
     def _read_clip(self, node: Node) -> int | None:
-        given = self._constants(node)
-        if given is None or any(value.size != 1 for value in given):
+        constants = self._constants(node)
+        if constants is None or any(value.size != 1 for value in constants):
             return None
         if self.opset < 11:
             low, high = node.attrs.get("min"), node.attrs.get("max")
@@ -229,7 +229,7 @@ class Reader(Graph):
         return self.nodes[node.inputs[0]] if node.attrs["to"] in _FLOATS else None
 
     def _read_reshape(self, node: Node) -> int | None:
-        """Nothing, where the shape stays or one image becomes one row; or the end of a channel shuffle."""
+        """The input itself if the shape stays or an image becomes a row of features, or a channel shuffle."""
         if any(self.uses[name] for name in node.outputs[1:]):
             return None  # the mask of a dropout
         x, full = self.nodes[node.inputs[0]], self.full(node.outputs[0])
@@ -241,7 +241,7 @@ class Reader(Graph):
         return self._shuffle(node, x)
 
     def _shuffle(self, node: Node, transposed: int) -> int | None:
-        """(groups, channels / groups) turned round between two reshapes."""
+        """A transposition of (groups, channels / groups) between two reshapes."""
         turn = self.foreign.get(transposed)
         split = self.foreign.get(self.sources[transposed][0]) if turn and turn.kind == "Transpose" else None
         if turn is None or split is None or split.kind != "Reshape" or turn.attrs.get("perm") != [0, 2, 1, 3, 4]:
@@ -253,7 +253,7 @@ class Reader(Graph):
         return self._pointwise("shuffle", before, groups=self.full(split.outputs[0])[1])
 
 
-def _one(values: Sequence[int]) -> Any:
-    """One number where all are the same."""
+def _collapsed(values: Sequence[int]) -> Any:
+    """One number if all are equal, else all of them."""
     numbers = tuple(int(value) for value in values)
     return numbers[0] if len(set(numbers)) == 1 else numbers

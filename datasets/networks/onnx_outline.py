@@ -1,8 +1,8 @@
-"""What an ONNX file says besides the numbers of its large tensors, which stay on the disk until somebody reads them.
+"""The content of an ONNX file except for the numbers of its large tensors, which stay on disk until they are needed.
 
-The file is walked in protobuf's wire format. Numbers of more than 1 kB are left out, and their tensor becomes one whose
-data lies in another file: this one. So a file of a gigabyte is as light as its graph, and what cannot be a graph is
-refused before anything is built from it.
+The file is walked in protobuf's wire format. Numbers of more than 1 kB are left out, and their tensor gets a
+reference to external data in this same file. So a file of a gigabyte needs no more memory than its graph, and files
+that cannot contain a graph are refused before anything is built.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from datasets.files.reading import existing
 from datasets.records import InputError
 
 MOST_BYTES = 2**31 - 1
-"""Largest ONNX file that is read, as protobuf has it; weights beside the file do not count."""
+"""Largest ONNX file that is read, protobuf's own limit; weights beside the file do not count."""
 MOST_OUTLINE = 8 * 2**20
-"""Most bytes of a file's graph: all but the numbers of its tensors, texts for people and metadata."""
+"""Largest graph in bytes: the file without numbers of tensors, documentation and metadata."""
 MOST_FIELDS = 500_000
-"""Most fields that are looked at to find the tensors."""
+"""Largest number of fields that are visited to find the tensors."""
 
-_DEEPEST = 100  # levels of messages, as protobuf reads them
-_LONG = 1024  # bytes of what is looked into, or left out
+_DEEPEST = 100  # levels of messages, protobuf's own limit
+_LONG = 1024  # bytes; shorter fields are copied unread
 _INSIDE = {
     "model": {7: "graph", 25: "function"},
     "graph": {1: "node", 5: "tensor"},
@@ -34,10 +34,10 @@ _TEXTS = {"model": (6, 14), "graph": (10, 16), "node": (6, 9), "attribute": (13,
 
 
 def outline(path: Path) -> bytes:
-    """A serialised `ModelProto` like that of the file, with the numbers of large tensors left in the file.
+    """A serialised `ModelProto` of the file in which large tensors are references to their numbers in the file.
 
     Raises:
-        InputError: there is no such file, it is larger than is read, or it is no protobuf message.
+        InputError: there is no such file, it is too large, or it is not a protobuf message.
     """
     size = existing(path, "name an ONNX file").stat().st_size
     if size > MOST_BYTES:
@@ -64,17 +64,17 @@ def outline(path: Path) -> bytes:
 
 
 class _Malformed(Exception):
-    """It is no protobuf message."""
+    """The bytes are not a protobuf message."""
 
 
 class _Walk:
-    """Copies messages of a buffer without what is left out; `name` is what tensors say where their numbers are."""
+    """Copies messages of a buffer without numbers of tensors, which refer to the file `name` instead."""
 
     def __init__(self, buffer: mmap.mmap, name: str) -> None:
         self.buffer, self.name, self.fields = buffer, name, 0
 
     def stripped(self, at: int, end: int, kind: str, depth: int = 0) -> bytes:
-        """The message that stands between two places, so many levels below the file's own."""
+        """The message between the positions `at` and `end`, `depth` levels below the file's own."""
         if depth > _DEEPEST:
             raise _Malformed
         parts: list[bytes] = []
@@ -127,7 +127,7 @@ class _Walk:
 
 
 def _message(field: int, content: bytes) -> bytes:
-    """A field of variable length."""
+    """A serialised field of variable length."""
     return _number(field << 3 | 2) + _number(len(content)) + content
 
 

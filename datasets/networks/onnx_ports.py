@@ -1,4 +1,4 @@
-"""Inputs and outputs of an ONNX graph, and the sizes of its inputs that the file leaves open."""
+"""Inputs and outputs of an ONNX graph, and sizes of inputs that the file leaves open."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 _NAMELESS = ("?", "??", "-1", "none", "null", "unk", "unknown", "dynamic", "any")  # names that several sizes have
 MOST_PORTS = 1000
-"""Most inputs or outputs of a network."""
-_MOST_SIDES = 64  # dimensions, as numpy has them
+"""Largest number of inputs or outputs of a network."""
+_MOST_SIDES = 64  # dimensions, numpy's own limit
 _EXAMPLES = {"height": 224, "width": 224, "channels": 3, "sequence": 128, "time": 16000, "batch": 1}
 _STRING = 8  # TensorProto's number of texts
 
@@ -31,12 +31,12 @@ class Axis:
     """A dimension of an input.
 
     Attributes:
-        input: its name.
-        number: which dimension of it.
-        name: the file's own; may be empty.
-        role: what it is for, of `ROLES`; may be empty.
-        size: None where it is open.
-        fixed: whether the file fixes it.
+        input: name of the input.
+        number: index of the dimension.
+        name: in the file; may be empty.
+        role: one of `ROLES`, or empty.
+        size: None if open.
+        fixed: whether the file fixes the size.
     """
 
     input: str
@@ -48,16 +48,16 @@ class Axis:
 
 
 def is_tensor(value: onnx.ValueInfoProto) -> bool:
-    """Whether an input or output is a tensor of numbers, and no sequence, map or tensor of texts."""
+    """Whether an input or output is a tensor of numbers, not a sequence, map or tensor of texts."""
     kind = value.type.WhichOneof("value") or "tensor_type"
     return kind == "tensor_type" and value.type.tensor_type.elem_type != _STRING
 
 
 def tensors(values: Sequence[onnx.ValueInfoProto], what: str, path: Path) -> list[onnx.ValueInfoProto]:
-    """The inputs or outputs themselves.
+    """Check the inputs or outputs of a network, and return them.
 
     Raises:
-        InputError: one is no tensor of numbers, or there are none.
+        InputError: one is not a tensor of numbers, or there are none or too many.
     """
     for value in values:
         if len(value.type.tensor_type.shape.dim) > _MOST_SIDES:
@@ -68,10 +68,10 @@ def tensors(values: Sequence[onnx.ValueInfoProto], what: str, path: Path) -> lis
         if not is_tensor(value):
             kind = value.type.WhichOneof("value") or "tensor_type"
             texts = value.type.tensor_type.elem_type == _STRING
-            is_ = "texts" if texts else f"no tensor but a {kind.removesuffix('_type').replace('_', ' ')}"
+            problem = "texts" if texts else f"no tensor but a {kind.removesuffix('_type').replace('_', ' ')}"
             raise InputError(
-                f"The {what} '{shortened(value.name, 60)}' of {path} is {is_}, and networks of tensors of numbers are "
-                "read; cut the part between such tensors out by onnx.utils.extract_model."
+                f"The {what} '{shortened(value.name, 60)}' of {path} is {problem}, and networks of tensors of numbers "
+                "are read; cut the part between such tensors out by onnx.utils.extract_model."
             )
     if twice := [name for name, count in Counter(value.name for value in values).items() if count > 1]:
         raise InputError(f"{path} has two {what}s of the name {listed(twice)}; export it again.")
@@ -89,18 +89,18 @@ def fix_sizes(
     numbers: Mapping[str, Sequence[int]],
     path: Path,
 ) -> int:
-    """Write the sizes of all dimensions of the inputs, and of others that have their names; returns the batch.
+    """Fix all sizes of the inputs, and of other tensors with dimensions of the same names; returns the batch.
 
     Args:
         model: is changed.
-        inputs: those that are no weights.
-        batch: for dimensions that are the batch and open; by default 1.
-        sizes: of other open dimensions.
-        numbers: of constants that say axes.
-        path: of the file, for sentences.
+        inputs: of the network, without weights.
+        batch: size of open dimensions with the role batch; by default 1.
+        sizes: other open dimensions.
+        numbers: values of short constants of integers by name, for nodes that read their axes.
+        path: of the file, for messages.
 
     Raises:
-        InputError: a size that was given does not fit, or is of nothing in the file, or a dimension remains open.
+        InputError: a requested size does not fit or belongs to nothing in the file, or a dimension remains open.
     """
     if batch is not None and batch < 1:
         raise InputError(f"A batch has 1 or more images, not {batch}.")
@@ -130,7 +130,7 @@ def fix_sizes(
 
 
 def _give_shape(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None, path: Path) -> None:
-    """Check a shape that was given for an input against the file's; an input without one takes it over."""
+    """Compare a requested shape of an input with the file's; an input without a shape gets it."""
     type_ = value.type.tensor_type
     name = shortened(value.name, 60)
     if not type_.HasField("shape"):
@@ -153,7 +153,7 @@ def _give_shape(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None, path:
 
 
 def _fixed(dim: onnx.TensorShapeProto.Dimension, number: int) -> bool:
-    """Whether a file fixes a dimension; below 0 it is open, and so is a batch of 0."""
+    """Whether a file fixes a dimension; sizes below 0, and a batch of 0, are open."""
     return bool(dim.HasField("dim_value") and dim.dim_value >= (0 if number else 1))
 
 
@@ -172,7 +172,7 @@ def _axes(
 
 
 def _states(axes: list[Axis]) -> None:
-    """[layers, batch, features] beside inputs that begin with an open batch: a state of a recurrent layer."""
+    """Set roles of recurrent layers' states: [layers, batch, features] beside inputs that begin with an open batch."""
     open_first = {axis.input for axis in axes if not axis.number and not axis.fixed}
     for name in {axis.input for axis in axes} - open_first if open_first else ():
         own = [axis for axis in axes if axis.input == name]
@@ -208,7 +208,7 @@ def _size(axis: Axis, known: Mapping[str, int]) -> int | None:
 
 
 def _computed(terms: Sequence[str], known: Mapping[str, int]) -> int | None:
-    """`past_sequence_length + 1`, from left to right."""
+    """The value of a formula such as `past_sequence_length + 1`, from left to right; None if a name is unknown."""
 
     def value(term: str) -> int | None:
         return (
@@ -225,20 +225,20 @@ def _computed(terms: Sequence[str], known: Mapping[str, int]) -> int | None:
 
 
 def _called(axis: Axis) -> str:
-    """A name that `--size` takes."""
+    """A name of the dimension that `--size` accepts."""
     return axis.role or axis.name
 
 
 def _check_open(axes: Sequence[Axis], path: Path) -> None:
-    """Refuse dimensions that remain open, with flags that would fix them."""
+    """Raise an `InputError` for dimensions that remain open, with flags that would fix them."""
     left = [axis for axis in axes if axis.size is None]
     if not left:
         return
     flags, named = dict[str, None](), list[str]()
     for axis in left:
         own = f"'{shortened(axis.name, 60)}'" if axis.name else f"number {axis.number}"
-        of = f"{own} of '{shortened(axis.input, 60)}'"
-        named.append(f"{axis.role} ({of})" if axis.role else of)
+        label = f"{own} of '{shortened(axis.input, 60)}'"
+        named.append(f"{axis.role} ({label})" if axis.role else label)
         parts = re.findall(r"[A-Za-z_]\w*", axis.name) if re.search("[-+*]", axis.name) else [axis.name]
         if axis.role:
             flags[f"--size {axis.role}={_EXAMPLES[axis.role]}"] = None
@@ -270,7 +270,7 @@ def _write(
 
 
 def _batch(axes: Sequence[Axis], batch: int | None, path: Path) -> int:
-    """Samples per run: the first size that is a batch, open ones first."""
+    """Samples per run: the size of the first dimension with the role batch, open ones first."""
     if empty := next((axis for axis in axes if axis.size is not None and axis.size < 1), None):
         raise InputError(
             f"The input '{shortened(empty.input, 60)}' of {path} has no elements; export it with a real shape."

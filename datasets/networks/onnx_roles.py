@@ -1,4 +1,4 @@
-"""What the dimensions of an ONNX graph's inputs are for (batch, height, ...), by their names and their readers."""
+"""Roles of the dimensions of an ONNX graph's inputs (batch, height, ...), by their names and their readers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _KEPT = """
 Cast Identity Relu LeakyRelu Sub Mul Div Add Pow Clip Pad QuantizeLinear DequantizeLinear Resize Upsample Abs Sqrt Log
 Exp Neg Tanh Sigmoid DynamicQuantizeLinear"""
 _PASSED = frozenset(_KEPT.split())
-_FARTHEST = 64  # nodes between an input and what tells its layout
+_FARTHEST = 64  # nodes between an input and the node that fixes its layout
 _INTEGERS = (2, 3, 4, 5, 6, 7, 12, 13)  # TensorProto's numbers of integer types
 
 Roles = tuple[str, ...]
@@ -39,7 +39,7 @@ Places = tuple[int, ...]
 
 
 def role_of_name(name: str) -> str:
-    """What a dimension of that name is for; empty where that is not known."""
+    """The role of a dimension by its name; '' if unknown."""
     text = re.sub(r"[^a-z]+", "_", re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()).strip("_")
     if "past" in text or len(text) > 60 or re.fullmatch(r"[su]\d+", name):
         return ""
@@ -49,12 +49,12 @@ def role_of_name(name: str) -> str:
 def roles(
     model: onnx.ModelProto, inputs: Sequence[onnx.ValueInfoProto], axes: Mapping[str, Sequence[int]]
 ) -> dict[str, Roles]:
-    """What each dimension of each input is for, as far as the graph shows; empty where it does not.
+    """The roles of the dimensions of each input, '' for unknown ones.
 
     Args:
-        model: whose nodes read the inputs.
-        inputs: those that are no weights.
-        axes: numbers of constants that say axes.
+        model: with the nodes that read the inputs.
+        inputs: of the network, without weights.
+        axes: values of short constants of integers by name, for nodes that read their axes.
     """
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
@@ -70,10 +70,10 @@ def roles(
 def _read(
     name: str, rank: int, readers: Mapping[str, list[onnx.NodeProto]], axes: Mapping[str, Sequence[int]]
 ) -> Roles:
-    """By the first reader that is of a known layout, behind those that keep dimensions or move them."""
+    """Roles by the first reader with a known layout; nodes that keep or move dimensions are followed."""
     waiting: list[tuple[str, Places]] = [
         (name, tuple(range(rank)))
-    ]  # which dimension of the input each of the tensor's is; -1: none
+    ]  # per dimension of the tensor the dimension of the input; -1: none
     for tensor, places in waiting:
         for node in readers.get(tensor, ()):
             layout = _layout(node, list(node.input).index(tensor), len(places))
@@ -102,7 +102,7 @@ def _layout(node: onnx.NodeProto, port: int, rank: int) -> Roles:
 
 
 def _moved(node: onnx.NodeProto, places: Places, axes: Mapping[str, Sequence[int]]) -> Places | None:
-    """Where the dimensions are behind a node; None where that is not known."""
+    """The input's dimensions in the output of a node; None if unknown."""
     if node.op_type in _PASSED:
         return places
     if node.op_type == "Transpose":
@@ -119,7 +119,7 @@ def _moved(node: onnx.NodeProto, places: Places, axes: Mapping[str, Sequence[int
 
 
 def _usual(value: onnx.ValueInfoProto) -> Roles:
-    """What dimensions of a tensor of that rank and type mostly are."""
+    """The usual roles for the tensor's rank and type."""
     dims = value.type.tensor_type.shape.dim
     integer = value.type.tensor_type.elem_type in _INTEGERS
     if len(dims) == 4:

@@ -1,4 +1,4 @@
-"""Sequences of tensors in ONNX graphs, whose lengths are known: each is a list of tensors."""
+"""Sequences of tensors in ONNX graphs as lists of tensors, whose lengths must be known."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _LISTS = """
 SequenceConstruct SequenceEmpty SequenceAt SequenceInsert SequenceErase SequenceLength SplitToSequence
 ConcatFromSequence"""
 SEQUENCES = frozenset((*_LISTS.split(), "SequenceMap", "Optional", "OptionalGetElement", "OptionalHasElement"))
-"""Ops that give or take sequences or optional tensors."""
+"""Operators with sequences or optional tensors as inputs or outputs."""
 MOST_PARTS = 1000
 """Longest sequence that is read."""
 
 
 def read_sequence(walk: Walk, proto: onnx.NodeProto, reader: Reader) -> None:
-    """A node that gives or takes a sequence.
+    """Read a node with a sequence as input or output.
 
     Raises:
-        InputError: how long the sequence is, or which of it is taken, is not known.
+        InputError: the length of the sequence, or the position of an element, is unknown.
     """
     from onnx import helper
 
@@ -61,7 +61,7 @@ def _refuse(walk: Walk, proto: Any) -> None:
 
 
 def _place(walk: Walk, reader: Reader, kind: str, known: list[str], names: list[str], out: str) -> None:
-    """Take an element, add one or leave one out, at a place that is a constant."""
+    """Select, insert or remove the element at a constant position."""
     port = 2 if kind == "SequenceInsert" else 1
     place: int | None = len(known) if kind == "SequenceInsert" else -1
     if len(names) > port and names[port]:
@@ -70,7 +70,7 @@ def _place(walk: Walk, reader: Reader, kind: str, known: list[str], names: list[
     if place is None or not -len(known) <= place <= len(known) - (kind != "SequenceInsert"):
         _refuse(walk, kind)
     elif kind == "SequenceAt":
-        walk.same(reader, out, known[place])
+        walk.alias(reader, out, known[place])
     elif kind == "SequenceInsert":
         walk.lists[out] = [*known[:place], names[1], *known[place:]]
     else:
@@ -109,7 +109,7 @@ def _split(walk: Walk, reader: Reader, names: list[str], out: str, axis: int, ke
     ends = [f"{out}/{i}" for i in range(len(parts))]
     walk.uses.update(ends)
     if len(ends) == 1:
-        walk.same(reader, ends[0], names[0])
+        walk.alias(reader, ends[0], names[0])
     elif walk.opset < 13:
         walk.read([helper.make_node("Split", names[:1], ends, axis=axis, split=parts)], reader)
     else:

@@ -1,4 +1,4 @@
-"""Shapes of what the nodes of an ONNX graph compute, by onnx's own inference, one node at a time."""
+"""Output shapes of the nodes of an ONNX graph, by onnx's own inference, one node at a time."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     import onnx
 
 MOST_ELEMENTS = 2**40
-"""A tensor of more elements, 4 TiB in fp32, is an error in the file."""
-_SAME = ("GroupNormalization", "MeanVarianceNormalization")  # of these no version has an inference
-_SIDES = "/shape"  # what an attribute of a Reshape of opset 1 says, as the input of later ones
-_SMALL = 1024  # elements: constants that inference may have to look into are no larger
+"""Largest number of elements of a tensor (4 TiB in fp32); more are an error in the file."""
+_SAME = ("GroupNormalization", "MeanVarianceNormalization")  # onnx has no inference for these
+_SIDES = "/shape"  # name of a Reshape's shape that opset 1 has as an attribute, later ones as an input
+_SMALL = 1024  # elements of the largest constants whose values inference gets
 _UNTIL = 2**31 - 1  # largest integer of an attribute; onnx's inference is C++, where larger ones read any memory
-_OPEN = ("ends", "starts", "value_int", "value_ints", "k")  # of these larger ones mean "to the end"
+_OPEN = ("ends", "starts", "value_int", "value_ints", "k")  # attributes that may be larger: "to the end"
 
 
 def output_types(
@@ -33,7 +33,7 @@ def output_types(
     imports: list[onnx.OperatorSetIdProto],
     path: str,
 ) -> dict[str, onnx.TypeProto]:
-    """What can be inferred of a node's outputs; nothing where that is less than the file declares.
+    """Inferred types of a node's outputs by name, without those that say less than the file's declarations.
 
     Raises:
         InputError: the shapes do not fit.
@@ -54,7 +54,7 @@ def _own(
     imports: list[onnx.OperatorSetIdProto],
     path: str,
 ) -> dict[str, onnx.TypeProto]:
-    """By onnx's inference of the operator's own version, or of the first later one that has an inference."""
+    """Types by onnx's inference for the operator's version, or for the first later version that has one."""
     from onnx import checker, defs, numpy_helper, shape_inference
 
     domain = "" if proto.domain == "ai.onnx" else proto.domain
@@ -87,7 +87,7 @@ def _own(
 
 
 def _renewed(proto: onnx.NodeProto, schema: onnx.defs.OpSchema) -> onnx.NodeProto:
-    """A node of opset 1 without what later versions of its operator do not know."""
+    """A node of an old opset without the attributes that the later version `schema` lacks."""
     from onnx import helper
 
     attrs = {a.name: helper.get_attribute_value(a) for a in proto.attribute if a.name in schema.attributes}
@@ -103,15 +103,15 @@ def _microsoft(
     imports: list[onnx.OperatorSetIdProto],
     path: str,
 ) -> dict[str, onnx.TypeProto]:
-    """By the rules of `onnx_microsoft`."""
+    """Types by the rules of `onnx_microsoft`."""
     from onnx import TensorProto, helper
 
     attrs = {a.name: helper.get_attribute_value(a) for a in proto.attribute}
     shapes = [shape_of(types[n]) if n else None for n in proto.input]
     if any(shape is None for n, shape in zip(proto.input, shapes, strict=True) if n):
         return {}
-    if alike := onnx_microsoft.alike(proto.op_type):
-        kind, ports, kept = alike
+    if equivalent := onnx_microsoft.equivalent(proto.op_type):
+        kind, ports, kept = equivalent
         inputs = [proto.input[i] for i in ports if i < len(proto.input)]
         same = {name: value for name, value in attrs.items() if name in kept and value != []}
         node = helper.make_node(kind, inputs, proto.output[:1], **same)
@@ -125,7 +125,7 @@ def _microsoft(
                 raise ValueError("a size is out of range")
         except (IndexError, TypeError, ValueError, KeyError, ZeroDivisionError) as error:
             if all(name in types and shape_of(types[name]) is not None for name in proto.output if name):
-                return {}  # as the file declares them
+                return {}  # the file's declarations hold
             raise InputError(
                 f"A {shortened(proto.op_type, 60)} in {path} does not fit its inputs ({first_line(error)}); export it "
                 "again."
@@ -141,7 +141,7 @@ def _microsoft(
 def bounded(
     proto: onnx.NodeProto, types: Mapping[str, onnx.TypeProto], constants: Constants
 ) -> dict[str, onnx.TypeProto]:
-    """The most that a node's outputs can be whose sizes depend on values; nothing where that is not known."""
+    """Types with the largest possible shapes of outputs whose sizes depend on values; none if unknown."""
     from onnx import TensorProto, helper
 
     inputs = [shape_of(types[n]) if n in types else None for n in proto.input]
@@ -173,7 +173,7 @@ def bounded(
 
 
 def _check_numbers(proto: onnx.NodeProto, inputs: Mapping[str, onnx.TypeProto], path: str) -> None:
-    """Refuse numbers that onnx's inference takes for places in memory without a look at them."""
+    """Raise an `InputError` for numbers that onnx's inference would use as unchecked indices."""
     ranks = [len(type_.tensor_type.shape.dim) for type_ in inputs.values()]
     for a in proto.attribute:
         limit = max(ranks, default=0) + 1 if a.name in ("axis", "axes", "batch_dims") else _UNTIL
@@ -187,14 +187,14 @@ def _check_numbers(proto: onnx.NodeProto, inputs: Mapping[str, onnx.TypeProto], 
 
 
 def shape_of(type_: onnx.TypeProto) -> tuple[int, ...] | None:
-    """The shape of a tensor; None where it is not known."""
+    """The shape of a tensor; None if unknown."""
     dims = type_.tensor_type.shape.dim
     known = type_.tensor_type.HasField("shape") and all(dim.HasField("dim_value") for dim in dims)
     return tuple(dim.dim_value for dim in dims) if known else None
 
 
 def checked_shape(name: str, type_: onnx.TypeProto, path: str) -> tuple[int, ...] | None:
-    """The shape of a tensor; None where it is not known.
+    """The shape of a tensor after a check; None if unknown.
 
     Raises:
         InputError: a size is negative, or there are more elements than any network has.
@@ -214,5 +214,5 @@ def checked_shape(name: str, type_: onnx.TypeProto, path: str) -> tuple[int, ...
 
 
 def first_line(error: Exception) -> str:
-    """What onnx says, without its context and its full stop."""
+    """The first line of an error's message, without the full stop."""
     return shortened((str(error).strip().splitlines() or [type(error).__name__])[0].rstrip("."))

@@ -1,4 +1,4 @@
-"""What is known of the tensors of an ONNX graph: shapes, element types, and numbers of those that are constants."""
+"""The tensors of an ONNX graph: shapes, element types, and values of constants."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _STRING = 8  # TensorProto's number of texts
 
 @dataclass(frozen=True)
 class Node:
-    """A node of the file; optional inputs and outputs that are not there are ''."""
+    """A node of the file; missing optional inputs and outputs are ''."""
 
     kind: str
     inputs: list[str]
@@ -33,26 +33,26 @@ class Node:
 
 
 class Tensors:
-    """Tensors by name, and what a run has of them for each sample.
+    """Tensors by name, and their shapes per sample.
 
     Args:
-        constants: the tensors that do not depend on the input.
+        constants: tensors that do not depend on the input.
         shapes: of all tensors, batch dimension included.
-        uses: how often each tensor is read.
+        uses: number of readers of each tensor.
         batch: first dimension of the input.
         opset: of the file.
-        path: of the file, for sentences.
-        types: of all tensors, as far as they are known.
+        path: of the file, for messages.
+        types: of all tensors, as far as known.
 
     Attributes:
-        apart: inputs whose first dimension is not the batch.
+        unbatched: inputs whose first dimension is not the batch.
     """
 
     def __init__(self, constants: Constants, shapes: dict[str, tuple[int, ...]], uses: Counter[str],
                  batch: int, opset: int, path: str, types: Mapping[str, onnx.TypeProto]) -> None:  # fmt: skip
         self.constants, self.shapes, self.uses = constants, shapes, uses
         self.batch, self.opset, self.path, self.types = batch, opset, path, types
-        self.apart: set[str] = set()
+        self.unbatched: set[str] = set()
 
     def full(self, name: str) -> tuple[int, ...]:
         """Shape of a tensor, batch dimension included."""
@@ -64,8 +64,8 @@ class Tensors:
         return self.shapes[name]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """Without the batch: the first dimension where that is the batch, else a share of it or of all elements; the
-        full shape of what is `whole`."""
+        """Shape of a tensor without the batch. If the first dimension is not the batch, it is divided by it, or all
+        elements are; a tensor that is `whole` keeps its full shape."""
         full = self.full(name) or (1,)
         if 0 in full:
             raise InputError(f"The tensor '{shortened(name, 60)}' of {self.path} has no elements; export it again.")
@@ -76,15 +76,15 @@ class Tensors:
         return (full[0] // self.batch, *full[1:]) if full[0] % self.batch == 0 else (math.prod(full) // self.batch,)
 
     def whole(self, name: str) -> bool:
-        """Whether a tensor is one of a whole run, and not as many elements for each sample."""
-        return name in self.apart or bool(math.prod(self.full(name)) % self.batch)
+        """Whether a tensor belongs to a whole run, and has no equal parts per sample."""
+        return name in self.unbatched or bool(math.prod(self.full(name)) % self.batch)
 
     def samples(self, name: str) -> int:
-        """Of how many samples the counts of the op that gives a tensor are not: 1 for what is `whole`."""
+        """Divisor of the counts of a whole run for the op that computes a tensor: the batch, or 1 if `whole`."""
         return 1 if name and self.whole(name) else self.batch
 
     def element(self, name: str) -> str:
-        """The element type of a tensor; float32 where it is not known."""
+        """The element type of a tensor; float32 if unknown."""
         return self._type(name) or "float32"
 
     def bits(self, name: str) -> int:
@@ -97,7 +97,7 @@ class Tensors:
         return element_type(self.types[name].tensor_type.elem_type) if name in self.types else ""
 
     def number(self, name: str) -> str:
-        """The element type of a tensor; raises `InputError` where its elements are texts."""
+        """The element type of a tensor; raises `InputError` if its elements are texts."""
         if name in self.types and self.types[name].tensor_type.elem_type == _STRING:
             raise InputError(
                 f"The tensor '{shortened(name, 60)}' of {self.path} holds texts; cut the part behind it out by "
@@ -109,6 +109,6 @@ class Tensors:
         return self.constants.get(node.inputs[index]) if len(node.inputs) > index else None
 
     def _constants(self, node: Node) -> list[np.ndarray] | None:
-        """All inputs but the first; None if one of them is computed."""
+        """Values of all inputs but the first; None if one is not a constant."""
         values = [self.constants.get(name) for name in node.inputs[1:] if name]
         return None if any(value is None for value in values) else values  # type: ignore[return-value]

@@ -1,4 +1,4 @@
-"""The nodes of an ONNX graph one after the other: their shapes, whether they are constants, and what they are."""
+"""A walk over the nodes of an ONNX graph, which infers shapes, folds constants and adds ops to a network."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ if TYPE_CHECKING:
     import onnx
 
 MOST_STEPS = 30_000
-"""Most nodes that are looked at, those of branches each time that they are."""
+"""Largest number of visits of nodes; nodes of branches may be visited several times."""
 MOST_NOTES = 10
-"""Most notes of one network."""
-_SMALL = 1024  # elements of constants from which other constants' shapes are computed
+"""Largest number of notes of one network."""
+_SMALL = 1024  # elements of the largest constants from which shapes of others are computed
 
 
 class Walk:
-    """What is known of the tensors of one file.
+    """A walk over one file, with the tensors found so far.
 
     Args:
-        constants: the tensors that do not depend on an input.
+        constants: tensors that do not depend on an input.
         declared: types that the file declares; inputs have shapes.
-        uses: how often each tensor is read.
+        uses: number of readers of each tensor.
         imports: versions of operators.
         batch: samples per run.
-        trips: how often loops run, by name.
-        path: of the file, for sentences.
+        trips: number of trips of loops by name.
+        path: of the file, for messages.
 
     Attributes:
-        notes: sentences on what was assumed.
+        notes: sentences on assumptions, in order.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Walk:
         self.steps = 0
         for value in declared:
             if not any(dim.dim_value < 0 for dim in value.type.tensor_type.shape.dim):
-                self.know(value.name, value.type)
+                self.declare(value.name, value.type)
 
     @property
     def opset(self) -> int:
@@ -77,26 +77,26 @@ class Walk:
         """An empty network of this file."""
         return Reader(self.constants, self.shapes, self.uses, self.batch, self.opset, str(self.path), self.types)
 
-    def know(self, name: str, type_: onnx.TypeProto) -> None:
-        """The type of a tensor, and its shape where that is whole."""
+    def declare(self, name: str, type_: onnx.TypeProto) -> None:
+        """Add the type of a tensor, and its shape if all sizes are known."""
         self.types[name] = type_
         shape = checked_shape(name, type_, str(self.path))
         if shape is not None:
             self.shapes[name] = shape
 
-    def same(self, reader: Reader, new: str, old: str) -> None:
-        """Another name for a tensor."""
+    def alias(self, reader: Reader, new: str, old: str) -> None:
+        """Add another name for a tensor."""
         if old in self.types:
-            self.know(new, self.types[old])
+            self.declare(new, self.types[old])
         if old in self.lists:
             self.lists[new] = self.lists[old]
         elif old in self.constants:
-            self.constants.same(new, old)
+            self.constants.alias(new, old)
         elif old in reader.nodes:
             reader.nodes[new] = reader.nodes[old]
 
     def read(self, protos: Iterable[onnx.NodeProto], reader: Reader) -> None:
-        """Nodes in the file's order."""
+        """Read nodes in the file's order."""
         from datasets.networks.onnx_flow import FLOW, read_flow
         from datasets.networks.onnx_sequences import SEQUENCES, read_sequence
 
@@ -108,7 +108,7 @@ class Walk:
             if ours and proto.op_type in SEQUENCES:
                 read_sequence(self, proto, reader)
             elif ours and proto.op_type == "Identity" and proto.input[0] in self.lists:
-                self.same(reader, proto.output[0], proto.input[0])
+                self.alias(reader, proto.output[0], proto.input[0])
             elif ours and proto.op_type in FLOW:
                 read_flow(self, proto, reader)
             else:
@@ -129,18 +129,18 @@ class Walk:
             self.fix(node.outputs[0], sides if node.kind == "Shape" else np.array(shape.prod()))
             return
         for name, type_ in output_types(proto, self.types, constants, self.imports, str(self.path)).items():
-            self.know(name, type_)
+            self.declare(name, type_)
         missing = [name for name in node.outputs if name and name not in self.shapes]
         if missing and len(node.outputs) == 1 and proto.domain not in ("", "ai.onnx", *DOMAINS):
             missing = self._assume(node)
         if missing and fixed and node.kind in FOLDED and self._small(node):
             for name, value in constants.compute(proto).items():
-                self.know(name, type_of(value))
+                self.declare(name, type_of(value))
         elif missing and not fixed:
             most = bounded(proto, self.types, constants)
             for name in missing:
                 if name in most:
-                    self.know(name, most[name])
+                    self.declare(name, most[name])
                     self.bounded[node.kind] += 1
         if node.kind == "Reshape" and not fixed and not self.bounded:
             self._check_reshape(node)
@@ -154,16 +154,16 @@ class Walk:
             reader.add(node)
 
     def _assume(self, node: Node) -> list[str]:
-        """An operator of another domain, such as a quantiser, most likely keeps the shape of its first input; returns
-        the outputs without a shape."""
+        """Assume that an operator of an unknown domain, for example a quantiser, keeps the shape of its first input;
+        returns the outputs that still have no shape."""
         if node.inputs[0] not in self.shapes:
             return node.outputs
-        self.know(node.outputs[0], self.types[node.inputs[0]])
+        self.declare(node.outputs[0], self.types[node.inputs[0]])
         self.notes[f"{node.kind} is not known; its output is taken to have the shape of its first input."] = None
         return []
 
     def _check_reshape(self, node: Node) -> None:
-        """Refuse sizes that a file was not made for: exporters write what they saw into shapes."""
+        """Raise an `InputError` for sizes that a Reshape with an exporter's constant shape does not fit."""
         before, after = (self.shapes.get(name) for name in (node.inputs[0], node.outputs[0]))
         if before is not None and after is not None and math.prod(before) != math.prod(after):
             sides = ["x".join(map(str, shape)) for shape in (before, after)]
@@ -173,18 +173,18 @@ class Walk:
             )
 
     def _empty(self, names: list[str]) -> None:
-        """Tensors without elements are constants, whatever gives them."""
+        """Add tensors without elements as constants."""
         from onnx import helper
 
         for name in names:
             dtype = helper.tensor_dtype_to_np_dtype(self.types[name].tensor_type.elem_type or 1)
-            self.constants.know(name, np.empty(self.shapes[name], dtype))
+            self.constants.add_value(name, np.empty(self.shapes[name], dtype))
             self.uses[name] = 0
 
     def fix(self, name: str, value: np.ndarray) -> None:
-        """A tensor whose numbers are known."""
-        self.constants.know(name, value)
-        self.know(name, type_of(value))
+        """Add a constant by its value."""
+        self.constants.add_value(name, value)
+        self.declare(name, type_of(value))
 
     def _small(self, node: Node) -> bool:
         names = [name for name in node.inputs if name]
@@ -202,7 +202,7 @@ class Walk:
                 )
 
     def sentences(self) -> tuple[str, ...]:
-        """What was assumed."""
+        """The notes, at most `MOST_NOTES` and how many more; raises `InputError` for trips of unknown loops."""
         if unknown := [name for name in self.trips if name not in self.loops]:
             known = f"its loops are {listed(list(dict.fromkeys(self.loops)))}" if self.loops else "it has no loops"
             raise InputError(f"--trips {shortened(unknown[0], 60)} is no loop of {self.path}; {known}.")
@@ -214,7 +214,7 @@ class Walk:
 
 
 def read_node(proto: onnx.NodeProto) -> Node:
-    """A node as the network's reader takes it; inner graphs are left out."""
+    """A `Node` of a protobuf node, without inner graphs."""
     from onnx import helper
 
     attrs: dict[str, Any] = {

@@ -1,31 +1,31 @@
-"""The vocabulary of shaped ops, and what one op computes, holds and moves, whatever the device.
+"""The kinds of ops of networks, and the multiply-accumulates, parameters and bytes of one op on any device.
 
-The ops, with `shape` = output shape without the batch dimension, (channels, height, width) or
-(features,):
+Every op has the attribute `shape`, its output shape without the batch dimension: (channels, height, width) or
+(features,). The kinds, with their further attributes:
 
 - input; zero (a constant);
-- conv (kernel, stride, pad, groups, bias, dilation), max_pool and avg_pool (kernel, stride, pad; an average leaves the
-  padding out unless `include_pad`). Kernel, stride and dilation are one number or (height, width), the padding is one
-  number or (top, left, bottom, right); what is not there is 1, or 0 for the padding and what may be switched on;
-- global_avg_pool (to (channels,) or (channels, 1, 1)); dense (reads its input flat; has a bias unless `bias` is 0);
-- bn (without a factor if `scale` is 0, without a summand if `shift` is 0); relu, relu6, hswish, hsigmoid, sigmoid,
-  tanh, silu; softmax (over channels or features);
-- add, mul (two inputs; the second of mul may be one number a channel, (channels, 1, 1)); concat (of channels);
-- pad (of zeros: `pad`; negative numbers cut off); truncate (to the first channels); shuffle (of channels between
+- conv (kernel, stride, pad, groups, bias, dilation), max_pool and avg_pool (kernel, stride, pad; an average excludes
+  the padding unless `include_pad`). Kernel, stride and dilation are one number or (height, width), the padding is one
+  number or (top, left, bottom, right). Defaults are 1, and 0 for `pad`, `bias` and `include_pad`;
+- global_avg_pool (to (channels,) or (channels, 1, 1)); dense (flattens its input; has a bias unless `bias` is 0);
+- bn (has no factor if `scale` is 0, no summand if `shift` is 0); relu, relu6, hswish, hsigmoid, sigmoid, tanh, silu;
+  softmax (over channels or features);
+- add, mul (two inputs; the second of mul may be one number per channel, (channels, 1, 1)); concat (of channels);
+- pad (with zeros: `pad`; negative numbers crop); truncate (to the first channels); shuffle (of channels between
   `groups`).
 
-An op read from a file that is none of these keeps the file's name for it, and has its counts as attributes: `params`,
-`macs` and, where it does not read its inputs and weights once, `read_bytes` (of one sample). It can be counted and
-priced, and only the file's own runtime can run it. `item` is a further output of the op that it follows, and computes
-nothing.
+An op of a file that is none of these keeps its name in the file, and has its counts as attributes: `params`, `macs`
+and, if it does not read its inputs and weights exactly once, `read_bytes` (per sample). Its cost can be counted and
+predicted, but only the file's own runtime can run it. An op of kind `item` is a further output of the op that it
+follows, and computes nothing.
 
-Attributes that any op of a file may have:
+Any op of a file may have these attributes:
 
-- dtype: element type of the output by numpy's name, float32 where it is not there; param_bytes: of its weights, where
-  they are not fp32; params: where it holds some weights of its own and some of another;
-- whole: 1 where shape and counts are of a whole run, whatever its batch;
-- times: how often it runs in one run, as ops of a loop do;
-- tied: 1 where its weights are those of an op before it, which counts them.
+- dtype: element type of the output by numpy's name, by default float32; param_bytes: bytes of its weights, if they are
+  not fp32; params: number of its own weights, if it shares others with another op;
+- whole: 1 if shape and counts are those of a whole run, whatever the batch;
+- times: how often the op runs in one run, for ops in a loop;
+- tied: 1 if an earlier op has the same weights and counts them.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ from datasets.architectures import Op
 VOCABULARY = frozenset(("input", "zero", "conv", "max_pool", "avg_pool", "global_avg_pool", "dense", "bn", "relu",
                         "relu6", "hswish", "hsigmoid", "sigmoid", "tanh", "silu", "softmax", "add", "mul", "concat",
                         "pad", "shuffle"))  # fmt: skip
-"""The kinds above."""
+"""Kinds of ops that this module describes; other ops keep the name that they have in their file."""
 
 FOLDED = ("bn", "relu", "relu6", "hswish", "hsigmoid", "sigmoid", "tanh", "silu")
-"""What runtimes fold into the op before it, where nothing else reads that."""
+"""Ops that runtimes fold into the op before them if nothing else reads its output."""
 
 BYTES = 4
 """Bytes of one fp32 number."""
@@ -53,16 +53,16 @@ BITS = {
     **dict.fromkeys(("int8", "uint8", "bool", "float8"), 8),
     **dict.fromkeys(("int4", "uint4", "float4"), 4), "int2": 2, "uint2": 2,
 }  # fmt: skip
-"""Bits of one element, by the name of its type."""
+"""Bits per element, by the name of the element type."""
 
 ITEM = "item"
-"""The kind of a further output of an op."""
+"""Kind of an op that stands for a further output of the op before it."""
 
 VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
-"""Ops that only tell the same bytes another shape."""
+"""Ops that change the shape of a tensor, not its bytes."""
 
 BN_EPSILON = 1e-5
-"""What every bn adds to its variance."""
+"""Number that every batch norm adds to its variance."""
 
 
 def pair(value: Any) -> tuple[int, int]:
@@ -76,7 +76,7 @@ def pads(value: Any) -> tuple[int, int, int, int]:
 
 
 def window(op: Op, in_shape: tuple[int, ...]) -> tuple[int, int]:
-    """Height and width of what a kernel leaves of (channels, height, width), rounding down."""
+    """Output height and width, rounded down, of a convolution or pooling of an input (channels, height, width)."""
     a = op.attrs
     top, left, bottom, right = pads(a.get("pad", 0))
     sides = zip(in_shape[1:], (top + bottom, left + right), pair(a["kernel"]), pair(a.get("stride", 1)),
@@ -86,7 +86,12 @@ def window(op: Op, in_shape: tuple[int, ...]) -> tuple[int, int]:
 
 
 def macs(op: Op, in_shape: tuple[int, ...]) -> int:
-    """Multiply-accumulates of the convolutions and dense layers (a bias adds none), as NAS-Bench-201 counts them."""
+    """Multiply-accumulates of an op per sample, counted as NAS-Bench-201 does: a bias adds none.
+
+    Args:
+        op: of any kind; ops of files have them as an attribute, other kinds than conv and dense have none.
+        in_shape: shape of the first input, without the batch dimension.
+    """
     if op.kind == "conv":
         per_output = in_shape[0] // op.attrs.get("groups", 1) * math.prod(pair(op.attrs["kernel"]))
         return per_output * math.prod(op.attrs["shape"])
@@ -96,7 +101,7 @@ def macs(op: Op, in_shape: tuple[int, ...]) -> int:
 
 
 def params(op: Op, in_shape: tuple[int, ...]) -> int:
-    """Trainable parameters (batch norm: scale and shift, unless `scale` or `shift` is 0)."""
+    """Number of trainable parameters of an op; of a batch norm its scale and its shift, unless switched off."""
     if "params" in op.attrs:
         return op.attrs["params"]
     out = op.attrs["shape"][0]
@@ -111,11 +116,11 @@ def params(op: Op, in_shape: tuple[int, ...]) -> int:
 
 
 def param_bytes(op: Op, in_shape: tuple[int, ...]) -> int:
-    """Bytes of the op's weights."""
+    """Bytes of an op's weights."""
     return op.attrs.get("param_bytes", BYTES * params(op, in_shape))
 
 
 def tensor_bytes(op: Op, batch: int = 1) -> int:
-    """Bytes of an op's output."""
+    """Bytes of an op's output in a run of `batch` samples."""
     elements = math.prod(op.attrs["shape"]) * (1 if op.attrs.get("whole") else batch)
     return -(-elements * BITS[op.attrs.get("dtype", "float32")] // 8)

@@ -1,4 +1,4 @@
-"""Networks in parts: what a runtime runs as one, a part as a network of its own, and its label."""
+"""Parts of networks: groups of ops that a runtime runs as one, their labels, and parts as networks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from datasets.networks.ops import FOLDED, ITEM
 
 
 def entries(network: Network) -> list[list[int]]:
-    """What a runtime runs as one: an op with the batch norms and activations behind it that nothing else reads.
+    """Groups of ops that a runtime runs as one: an op and the batch norms and activations folded into it.
 
-    The nodes of every entry, in the network's order; what never reaches the output, or only
-    constants feed, is not there.
+    Returns:
+        Nodes of every group, in the network's order. Ops that never reach an output, and ops of constants only, are in
+        no group.
     """
     inputs = network.sources()
     ends = {port.node for port in network.outputs}
@@ -33,7 +34,7 @@ def entries(network: Network) -> list[list[int]]:
     for node in real:
         for source in inputs[node]:
             readers[source].append(node)
-    found, taken = [], set()
+    groups, taken = [], set()
     for node in real:
         if node in taken:
             continue
@@ -41,12 +42,17 @@ def entries(network: Network) -> list[list[int]]:
         while entry[-1] not in ends and len(after := readers[entry[-1]]) == 1 and network.ops[after[0]].kind in FOLDED:
             entry += after
         taken.update(entry)
-        found.append(entry)
-    return found
+        groups.append(entry)
+    return groups
 
 
 def cut(network: Network, nodes: Sequence[int]) -> Network:
-    """Some nodes of a network, in order, as a network of its own; its key says all that it is."""
+    """Some nodes of a network as a network of their own, whose key is its JSON form.
+
+    Args:
+        network: all ops have a `shape`.
+        nodes: in the network's order; they read one input, further tensors from outside become constants.
+    """
     inputs, ops, edges, new = network.sources(), list[Op](), list[tuple[int, int, int]](), dict[int, int]()
 
     def add(op: Op, *sources: int) -> int:
@@ -66,7 +72,7 @@ def cut(network: Network, nodes: Sequence[int]) -> Network:
                 sources.append(new.get(source, start))
             else:
                 other = add(Op("zero", {"shape": shape(source)}))
-                gate = network.ops[node].kind == "mul"  # times zero would be nothing; a half is something
+                gate = network.ops[node].kind == "mul"  # a half, since a factor of zero could be optimised away
                 sources.append(add(Op("hsigmoid", {"shape": shape(source)}), other) if gate else other)
         op = network.ops[node]
         alone = Op(op.kind, {name: value for name, value in op.attrs.items() if name != "tied"})
@@ -75,8 +81,8 @@ def cut(network: Network, nodes: Sequence[int]) -> Network:
 
 
 def label(network: Network, nodes: Sequence[int] | None = None) -> str:
-    """Some nodes (by default the first piece) in words: their kinds, the first one's window and groups, and the shapes
-    before and behind them, as in `conv+bn+relu 3/1 16x32x32 -> 16x32x32`."""
+    """A label of some nodes, by default those of the first group: their kinds, kernel / stride and groups of the first
+    op, and the shapes of input and output, for example `conv+bn+relu 3/1 16x32x32 -> 16x32x32`."""
     nodes = nodes or entries(network)[0]
     ops = [network.ops[node] for node in nodes]
     attrs, ports = ops[0].attrs, [(port, a) for a, b, port in network.edges if b == nodes[0]]

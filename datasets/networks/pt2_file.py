@@ -1,4 +1,4 @@
-"""Files of torch.export (.pt2) as networks: the graph stands in them as JSON, and nothing else of them is opened.
+"""Files of torch.export (.pt2) as networks. Their graph is JSON; nothing else of them is opened.
 
 Sample inputs and some weights in such a file are pickles, which may run code; neither is read.
 """
@@ -20,9 +20,9 @@ from datasets.networks.torch_program import Call, Program, Ref
 from datasets.records import InputError
 
 MOST_GRAPH = 2**26
-"""Most bytes of a graph's JSON."""
+"""Largest graph in bytes of JSON."""
 LARGEST = 2**40
-"""Most elements on one side of a tensor."""
+"""Largest side of a tensor."""
 _DEEPEST = 20  # graphs in graphs
 _OLD = "serialized_exported_program.json"
 _TYPES = {1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32", 8: "float64",
@@ -41,13 +41,13 @@ _DAMAGED = (
 
 
 def read_pt2(path: Path, batch: int | None = None) -> Model:
-    """The network of a file that `torch.export.save` wrote, without its weights.
+    """Read the network in a file that `torch.export.save` wrote, without its weights.
 
-    A size that the file leaves open is that of the inputs with which it was exported, and a note says so.
+    Sizes that the file leaves open are those of the inputs with which it was exported; a note reports that.
 
     Args:
         path: the file.
-        batch: must be that of the inputs, if it is given.
+        batch: None, or the batch of these inputs.
 
     Raises:
         InputError: there is no such file, it is damaged or something else, has control flow, or another batch.
@@ -81,7 +81,7 @@ def _graph_of(names: list[str]) -> str:
 
 
 def _program(document: Any, path: Path) -> Program:
-    """What the JSON says, with a look at every shape."""
+    """The program in a JSON document; every shape is checked."""
     module, program, notes = document["graph_module"], Program(), set[str]()
     specs = module["signature"]["input_specs"]
     for spec in specs:
@@ -104,7 +104,7 @@ def _program(document: Any, path: Path) -> Program:
 def _read_graph(
     graph: Any, program: Program, names: dict[str, str], prefix: str, notes: set[str], path: Path, depth: int = 0
 ) -> None:
-    """Add a graph's calls. `names` has its inputs' names outside of it; `prefix` keeps its own names apart."""
+    """Add a graph's calls. `names` maps its inputs to tensors of the outer graph; its own names get a `prefix`."""
     if depth > _DEEPEST:
         raise ValueError("graphs in graphs in graphs")
     for name, meta in graph["tensor_values"].items():
@@ -135,7 +135,7 @@ def _read_graph(
 
 
 def _tensors(value: Any) -> list[str]:
-    """Names of the tensors that an input or output is made of."""
+    """Names of the tensors in an input or output."""
     ((kind, content),) = value.items()
     if kind == "as_tensor":
         return [_text(content["name"])]
@@ -149,7 +149,7 @@ def _tensors(value: Any) -> list[str]:
 
 
 def _argument(value: Any, names: dict[str, str], prefix: str) -> Any:
-    """A number, text or tensor, or a list of these; None for all else, sizes that are computed among it."""
+    """A number, text or tensor, or a list of these; None for anything else, such as a computed size."""
     ((kind, content),) = value.items()
     if kind in ("as_int", "as_float", "as_string", "as_bool"):
         if not isinstance(content, int | float | str):
@@ -170,7 +170,7 @@ def _argument(value: Any, names: dict[str, str], prefix: str) -> Any:
 
 
 def _size(size: Any, notes: set[str]) -> int:
-    """One side of a tensor; of an open one that of the example."""
+    """One side of a tensor; if it is open, that of the example."""
     if "as_int" not in size:
         size = size["as_expr"]["hint"]
         notes.add("open")

@@ -1,4 +1,4 @@
-"""The one way networks are named: a file, `space:key` or `zoo:NAME`; on command lines also a torch module."""
+"""Networks by name: a file, `space:key` or `zoo:NAME`; on command lines also a torch module."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from datasets.networks.sizes import Sizes
 
 SUFFIXES = (".onnx", ".keras", ".tflite", ".pt2")
 OTHERS = tuple(suffix for suffix in SUFFIXES if suffix != ".onnx")
-"""Files whose sizes are fixed, except for the batch."""
+"""Suffixes of files that fix all sizes but the batch."""
 TORCH = "torch:"
-"""What names of torch modules begin with: `torch:torchvision.models:resnet50`."""
+"""Prefix of names of torch modules: `torch:torchvision.models:resnet50`."""
 
 
 def read_model(
@@ -30,18 +30,18 @@ def read_model(
     modules: bool = False,
     sizes: Sizes = Sizes(),
 ) -> Model:
-    """The network that a text names.
+    """Read a network by its name.
 
     Args:
-        name: an ONNX, Keras or TFLite file, one of torch.export (.pt2), or an architecture of a space after the space's
-            text form and a colon: `zoo:resnet18`, `nasbench201(cells=1):|nor_conv_3x3~0|+...`.
-        batch: samples per run, where a file leaves it open; networks of spaces leave it open still (`of_batch`).
-        weights: whether the weights of a Keras or TFLite file or a torch module are read too.
-        space: text form of the space of which a name without a space is an architecture.
-        modules: whether `torch:module:callable` is a name too. It imports the module, which runs its code: for texts of
-            a command line only, never for those that stand in a file.
-        sizes: of dimensions that an ONNX file leaves open, and trips of its loops; other networks have none, and for
-            them only what a dimension is for may be given, which is ignored.
+        name: path of an ONNX, Keras, TFLite or torch.export (.pt2) file, or the text form of a space, a colon and an
+            architecture: `zoo:resnet18`, `nasbench201(cells=1):|nor_conv_3x3~0|+...`.
+        batch: samples per run of a file that leaves it open; architectures of spaces keep it open (`of_batch`).
+        weights: whether to read the weights of Keras and TFLite files and torch modules.
+        space: text form of the space of names that begin with no space.
+        modules: whether to accept `torch:module:callable`, which imports the module and so runs its code: only for
+            names from a command line, never for names from a file.
+        sizes: dimensions that an ONNX file leaves open, and trips of its loops. Other networks leave none open: of
+            sizes by role they use the batch and ignore the rest, and refuse sizes of any other kind.
 
     Raises:
         InputError: there is no such file or space, the network cannot be read, or has no such sizes.
@@ -76,10 +76,10 @@ def read_model(
 
 
 def of_batch(network: Network, batch: int | None) -> Network:
-    """A network for runs of so many samples; None: what it says itself.
+    """The network with runs of `batch` samples; None keeps its own batch.
 
     Raises:
-        InputError: the network fixes another batch.
+        InputError: the batch is less than 1, or the network fixes another.
     """
     if batch in (None, network.batch):
         return network
@@ -91,11 +91,11 @@ def of_batch(network: Network, batch: int | None) -> Network:
 
 
 def read_architectures(names: Sequence[str], space: str = "") -> Architectures:
-    """Networks that texts name: architectures where all are of one space, `Networks` otherwise.
+    """Networks by their names: architectures if all are of one space, otherwise `Networks`.
 
     Args:
-        names: as `read_model` takes them, or JSON forms of networks.
-        space: text form of the space of which names without a space are architectures.
+        names: names that `read_model` accepts, and JSON forms of networks.
+        space: text form of the space of names that begin with no space.
 
     Raises:
         InputError: `read_model` refuses a name, or an architecture is malformed.
@@ -104,8 +104,8 @@ def read_architectures(names: Sequence[str], space: str = "") -> Architectures:
 
 
 def architectures_of(pairs: Sequence[tuple[str, str]]) -> Architectures:
-    """What pairs of a space and a key, as `space_and_key` gives them, stand for: architectures where all are of one
-    space, `Networks` otherwise; as `read_architectures` raises."""
+    """Networks by pairs of a space and a key, which `space_and_key` returns: architectures if all are of one space,
+    otherwise `Networks`. Raises what `read_architectures` raises."""
     from datasets.spaces import parse_space
 
     spaces = {space for space, _ in pairs}
@@ -123,14 +123,14 @@ def architectures_of(pairs: Sequence[tuple[str, str]]) -> Architectures:
 
 
 def space_and_key(name: str, space: str = "") -> tuple[str, str]:
-    """The text forms of a space and of an architecture that a name stands for; '' and the name where that is a file.
+    """Split a name into the text forms of a space and of an architecture; '' and the name if it is that of a file.
 
     Args:
         name: `space:key`, the JSON form of a network (of the space `layers`), or a key of `space`.
-        space: text form of a space; '' where names have to begin with theirs.
+        space: text form of a space; '' if names must begin with their own.
 
     Raises:
-        InputError: the name begins with no space, and none is given.
+        InputError: the name begins with no space, and `space` is ''.
     """
     if is_file(name):
         return "", name
@@ -164,7 +164,7 @@ def _spaces() -> set[str]:
 
 
 def is_file(name: str) -> bool:
-    """Whether a text names a file: by its suffix, or because there is one."""
+    """Whether a text is the name of a file: it has a suffix of `SUFFIXES`, or such a file exists."""
     if name.endswith(SUFFIXES):
         return True
     try:
@@ -174,8 +174,8 @@ def is_file(name: str) -> bool:
 
 
 def split_names(texts: str) -> list[str]:
-    """Names of networks that stand in one text, separated by commas; commas of a space's parameters and of its
-    architectures do not separate."""
+    """Split a text into names of networks at its commas, except for those within the parameters of a space or within an
+    architecture."""
     found: list[str] = []
     for part in re.split(r",(?![^()]*\))", texts):
         name = part.strip()

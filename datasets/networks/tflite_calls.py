@@ -1,4 +1,4 @@
-"""Subgraphs of a .tflite file as they are called, and their operators: where every tensor comes from."""
+"""Calls of subgraphs of a .tflite file and of their operators, with the origin of every tensor."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Constant:
     """A tensor that does not depend on inputs.
 
     Attributes:
-        tensor: what stands in the file; what its values were computed from.
-        elements: how many numbers it has.
-        bytes: of it, as it is stored.
-        weight: whether it is more than one real number.
+        tensor: of the file, from which the constant is computed.
+        elements: number of elements.
+        bytes: stored bytes.
+        weight: whether it has more than one real number.
         plain: whether it is `tensor` itself.
     """
 
@@ -30,14 +30,14 @@ class Constant:
 
 @dataclass
 class Frame:
-    """A subgraph as it is called once: where its tensors come from.
+    """One call of a subgraph, with the origin of its tensors.
 
     Attributes:
         graph: the subgraph.
         nodes: tensor -> node of the network.
         known: tensor -> constant.
-        depth: how many subgraphs call it, one inside of another.
-        readers: tensor -> the operators that read it; "" for what calls the subgraph.
+        depth: number of nested calls around it.
+        readers: tensor -> operators that read it; "" for the caller of the subgraph.
         first: tensors with channels first.
     """
 
@@ -50,11 +50,11 @@ class Frame:
 
 
 class Call:
-    """An operator where it is called.
+    """A call of an operator.
 
     Args:
-        frame: around it.
-        operator: itself.
+        frame: call of the subgraph that it belongs to.
+        operator: the operator.
     """
 
     def __init__(self, frame: Frame, operator: Operator) -> None:
@@ -62,11 +62,11 @@ class Call:
         self.name, self.inputs, self.outputs = operator.name, operator.inputs, operator.outputs
 
     def has(self, index: int) -> bool:
-        """Whether an input is there; operators leave some out."""
+        """Whether an optional input is present."""
         return index < len(self.inputs) and self.inputs[index] >= 0
 
     def tensor(self, index: int, axes: int = 0) -> Tensor:
-        """An input, which has to be there, with at least so many axes."""
+        """A required input with at least `axes` axes; raises `Damaged` for others."""
         if not self.has(index):
             raise Damaged(f"an operator {self.name} lacks an input")
         tensor = self.frame.graph.tensors[self.inputs[index]]
@@ -80,11 +80,11 @@ class Call:
         return self.frame.graph.tensors[self.outputs[0]]
 
     def known(self, index: int) -> Constant | None:
-        """An input that is constant."""
+        """An input, if it is constant, else None."""
         return self.frame.known.get(self.inputs[index]) if self.has(index) else None
 
     def computed(self) -> list[int]:
-        """The tensors among its inputs that are computed."""
+        """Indices of the input tensors that are not constant."""
         return [index for index in self.inputs if index in self.frame.nodes]
 
     def constants(self) -> Iterator[Constant]:

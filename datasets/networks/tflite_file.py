@@ -1,4 +1,4 @@
-"""Any .tflite file as a `Model`: its first subgraph, with those that it calls written out where they are called."""
+"""Reader of .tflite files: the first subgraph, with the subgraphs that it calls inlined."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from datasets.networks.tflite_weights import stored_weights
 from datasets.records import InputError
 
 MOST_OPERATORS = 20_000
-"""Most operators of a network, with subgraphs written out wherever they are called."""
+"""Largest number of operators of a network, subgraphs counted at each call."""
 _MOST_STEPS = 100 * MOST_OPERATORS  # tensors of all subgraphs, inputs and outputs of all operators, likewise
 _DEEPEST = 20  # subgraphs that call each other
 _MOST_TRIPS = 2**31
@@ -30,7 +30,7 @@ _STORED = ("DEQUANTIZE", "DENSIFY")  # constants that are computed from fewer by
 
 
 def read_tflite(path: Path, batch: int | None = None, weights: bool = True) -> Model:
-    """The network in a file, channels first, and its weights, fp32, keyed by node, where all of them are floats.
+    """Read the network in a file, channels first, and its weights if all of them are floats.
 
     The network's space is `tflite`, its key the file's name and the first twelve digits of the SHA-256 of its bytes; it
     fixes the batch.
@@ -38,13 +38,13 @@ def read_tflite(path: Path, batch: int | None = None, weights: bool = True) -> M
     Args:
         path: the file.
         batch: fixes a batch that the file leaves open; by default 1.
-        weights: whether weights are read.
+        weights: whether to read the weights.
 
     Returns:
-        The model; its notes say which sizes the file leaves open besides, and what of its control flow was assumed.
+        The model; its notes list further sizes that the file leaves open, and assumptions on its control flow.
 
     Raises:
-        InputError: it is no TFLite file, is damaged or too large, has inputs of text, or no output depends on one.
+        InputError: it is not a TFLite file, is damaged or too large, has inputs of text, or outputs depend on no input.
     """
     path = Path(path)
     file = read_schema(path)
@@ -80,14 +80,14 @@ def _network(
 
 
 def _batch(inputs: Sequence[Tensor]) -> tuple[int, bool]:
-    """The first size of all inputs, 1 where it is not the same, and whether all leave it open."""
+    """The first size of all inputs, 1 if they differ, and whether all leave it open."""
     firsts = {tensor.shape[0] for tensor in inputs}
     batch = firsts.pop() if len(firsts) == 1 else 1
     return max(batch, 1), bool(inputs) and all(tensor.open[:1] == (0,) for tensor in inputs)
 
 
 class _Walk(Reader):
-    """Reads subgraphs, operator by operator; methods `_call_<operator>` call others."""
+    """Reads subgraphs operator by operator; methods `_call_<operator>` read operators that call other subgraphs."""
 
     def __init__(self, file: TFLite, path: str, batch: int) -> None:
         super().__init__(file, path, batch)
@@ -95,11 +95,11 @@ class _Walk(Reader):
         self.operators = self.steps = 0
 
     def note(self, sentence: str) -> None:
-        """Something that is assumed, said once."""
+        """Add a sentence to the notes, once."""
         self.notes[sentence] = None
 
     def start(self, graph: Subgraph) -> Frame:
-        """The whole network."""
+        """Read the main subgraph."""
         frame = self._frame(graph, 0)
         for index in graph.inputs:
             frame.nodes[index] = self.put("input", frame, index, [])
@@ -107,7 +107,7 @@ class _Walk(Reader):
         return frame
 
     def _spend(self, operators: int, steps: int) -> None:
-        """Count what is read; files of a few bytes may call themselves without end."""
+        """Count what is read, since small files may contain endless recursion; raises `InputError` above the limits."""
         self.operators += operators
         self.steps += steps
         if self.operators > MOST_OPERATORS or self.steps > _MOST_STEPS or self.times > _MOST_TRIPS:
@@ -154,7 +154,7 @@ class _Walk(Reader):
         return call.name not in _FRESH and bool(there) and all(index in call.frame.known for index in there)
 
     def _fold(self, call: Call) -> None:
-        """What depends on no input is computed once, before any run."""
+        """Make the outputs of an operator on constants constants, which runtimes compute once."""
         sources = list(call.constants())
         largest = max(sources, key=lambda source: source.bytes)
         for index in call.outputs:
@@ -175,8 +175,8 @@ class _Walk(Reader):
     def _inline(
         self, call: Call, number: int, args: Sequence[int], fixed: Sequence[bool] | None = None, times: int = 1
     ) -> Frame:
-        """A subgraph for some tensors of its caller that runs so many times; all but the `fixed` change from run to
-        run."""
+        """Read a subgraph that runs `times` times on tensors of its caller; all but the `fixed` ones change between
+        runs."""
         graphs, around = self.file.subgraphs, call.frame
         if not 0 < number < len(graphs) or len(args) != len(graphs[number].inputs):
             raise Damaged(f"an operator {call.name} calls a subgraph that there is not")
@@ -191,7 +191,7 @@ class _Walk(Reader):
                 frame.nodes[inner] = self.node(around, outer)
             elif outer in around.known and (fixed is None or fixed[place]):
                 frame.known[inner] = around.known[outer]
-            elif outer in around.known:  # what a loop begins with, and changes
+            elif outer in around.known:  # the initial value of a loop's variable
                 frame.nodes[inner] = self.put("Identity", frame, inner, [0], read_bytes=0)
         before, self.times = self.times, times * self.times
         self._run(frame)
@@ -199,7 +199,7 @@ class _Walk(Reader):
         return frame
 
     def _bind(self, call: Call, frame: Frame, inner: Sequence[int]) -> None:
-        """Tensors of a frame as the outputs of the operator that called it."""
+        """Make tensors of a frame the outputs of the operator that called it."""
         if len(call.outputs) != len(inner):
             raise Damaged(f"an operator {call.name} does not have the outputs of what it calls")
         for outer, index in zip(call.outputs, inner, strict=True):
@@ -213,16 +213,16 @@ class _Walk(Reader):
         self._bind(call, frame, frame.graph.outputs)
 
     def _call_stablehlo_composite(self, call: Call) -> None:
-        """By what it is composed of."""
+        """A composite operator, read by its definition."""
         frame = self._inline(call, call.option(1), call.inputs)
         self._bind(call, frame, frame.graph.outputs)
 
     def _call_call_once(self, call: Call) -> None:
-        """What sets variables, before the first run."""
+        """The initialisation of variables before the first run, which is not counted."""
         self.called.add(call.option(0))
 
     def _call_if(self, call: Call) -> None:
-        """The branch that is known to run, or the one that costs more."""
+        """An IF: the branch that runs if that is known, else the costlier one."""
         call.tensor(0)
         condition = call.known(0)
         value = self.file.integer(condition.tensor) if condition and condition.plain else None
@@ -238,7 +238,7 @@ class _Walk(Reader):
         self._bind(call, dearest, dearest.graph.outputs)
 
     def _cost(self, start: int) -> tuple[int, int]:
-        """Multiply-accumulates and bytes of the nodes from one on."""
+        """Multiply-accumulates and bytes of the nodes from `start` on."""
         total = moved = 0
         for node in range(start, len(self.net.ops)):
             op, sources = self.net.ops[node], self.sources[node]
@@ -247,7 +247,7 @@ class _Walk(Reader):
         return total, moved
 
     def _call_while(self, call: Call) -> None:
-        """Write out a WHILE with the number of trips that its counter, first value and bound give."""
+        """A WHILE, with the number of trips that follows from its counter, initial value and bound."""
         graphs, (condition, body) = self.file.subgraphs, (call.option(0), call.option(1))
         if not (0 < condition < len(graphs) and 0 < body < len(graphs)):
             raise Damaged("an operator WHILE calls a subgraph that there is not")

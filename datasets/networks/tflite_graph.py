@@ -1,4 +1,4 @@
-"""What has been read of a .tflite file so far: the ops of the network.
+"""The network under construction from a .tflite file.
 
 A network has its channels first: a tensor of four axes (batch, height, width, channels) becomes (channels, height,
 width), unless it goes into or comes out of a transposition between the two orders.
@@ -22,18 +22,18 @@ from datasets.networks.tflite_schema import Tensor, TFLite
 from datasets.records import InputError, Op
 
 ACTIVATIONS = {1: "relu", 2: "Clip", 3: "relu6", 4: "tanh", 5: "Sign"}
-"""What operators take along, by number."""
+"""Fused activations by number."""
 TO_LAST, TO_FIRST = (0, 2, 3, 1), (0, 3, 1, 2)
 """Transpositions of images to channels last, and to channels first."""
 _MASKED = -1e4  # what masks add where nothing is to be seen, or less
 
 
 class Graph:
-    """Collects the network.
+    """Collects a network.
 
     Args:
-        file: what is read.
-        path: of the file, for sentences.
+        file: the content of the file.
+        path: of the file, for messages.
         batch: first size of the inputs.
     """
 
@@ -49,7 +49,7 @@ class Graph:
     # Shapes and tensors
 
     def sample(self, tensor: Tensor, first: bool = False) -> tuple[tuple[int, ...], bool]:
-        """Shape without the batch, and whether it is of the whole run, since no axis is the batch."""
+        """Shape without the batch, and whether it is of a whole run since no axis is the batch."""
         whole = tensor.shape[:1] != (self.batch,)
         shape = tensor.shape if whole else tensor.shape[1:]
         if len(tensor.shape) == 4 and not first:
@@ -68,7 +68,7 @@ class Graph:
         return x
 
     def images(self, call: Call, count: int) -> list[int] | None:
-        """The nodes of the first inputs, where all are computed and begin with the batch."""
+        """Nodes of the first `count` inputs, if all are computed and begin with the batch, else None."""
         indices = call.inputs[:count]
         if len(indices) < count or any(
             i not in call.frame.nodes or call.frame.graph.tensors[i].shape[:1] != (self.batch,) for i in indices
@@ -77,7 +77,7 @@ class Graph:
         return [self.node(call.frame, i) for i in indices]
 
     def integers(self, call: Call, index: int) -> list[int] | None:
-        """An input that is a constant of a few whole numbers, flat."""
+        """Values of an input that is a short constant of integers, else None."""
         known = call.known(index)
         if known is None or not known.plain or known.tensor.dtype not in ("int32", "int64") or known.elements > 64:
             return None
@@ -97,7 +97,7 @@ class Graph:
         whole: bool = False,
         **attrs: Any,
     ) -> int:
-        """An op for a tensor.
+        """Add an op that computes a tensor.
 
         Args:
             kind, attrs: of the op.
@@ -105,7 +105,7 @@ class Graph:
             inputs: the nodes that it reads.
             weights: constants that are its parameters.
             shape: by default the tensor's.
-            whole: whether shape and counts are of the whole run, though the tensor begins with the batch.
+            whole: whether shape and counts are of a whole run though the tensor begins with the batch.
         """
         tensor = frame.graph.tensors[index]
         own, unsplit = self.sample(tensor, index in frame.first)
@@ -133,13 +133,13 @@ class Graph:
         weights: Sequence[Constant] | None = None,
         **attrs: Any,
     ) -> None:
-        """An op that is counted only, with an item for each further output.
+        """Add an op outside of the vocabulary, with an item per further output.
 
         Args:
             call: of the operator.
             kind, attrs: of the op.
             macs: of the whole run.
-            read: bytes that the whole run reads, where they are not those of all inputs.
+            read: bytes that the whole run reads, if these are not those of all inputs.
             weights: constants that are its parameters; by default all of more than one real number.
         """
         frame = call.frame
@@ -164,13 +164,13 @@ class Graph:
             frame.nodes[index] = self.put(ITEM, frame, index, [x])
 
     def _setting(self, call: Call, weight: Constant) -> bool:
-        """Whether a constant is no parameter: what stands in for others, or is added to hide what is not to be seen."""
+        """Whether a constant is not a parameter: a placeholder of zeros, or a mask that is added."""
         if call.name == "ADD" and weight.plain and weight.tensor.dtype.startswith("float"):
             return self.looks(weight)[1]
         return call.name in ("SELECT", "SELECT_V2", "PADV2")
 
     def looks(self, constant: Constant) -> tuple[bool, bool]:
-        """Whether what stands in the file for a constant is all zeros, and whether it is zeros and what masks add."""
+        """Whether the tensor of a constant is all zeros, and whether it is zeros and large numbers as in a mask."""
         place, values = constant.tensor.stored, self.file.values(constant.tensor)
         if place not in self.looked:
             zero = masks = False
@@ -182,7 +182,7 @@ class Graph:
         return self.looked[place]
 
     def activated(self, call: Call, number: int) -> None:
-        """An activation that an operator takes along, as an op of its own."""
+        """Add the fused activation of an operator as an op of its own."""
         frame, index = call.frame, call.outputs[0]
         if number in ACTIVATIONS and index in frame.nodes:
             x = frame.nodes[index]
@@ -190,7 +190,7 @@ class Graph:
             frame.nodes[index] = self.put(ACTIVATIONS[number], frame, index, [x], (), shape, whole)
 
     def finish(self, frame: Frame, key: str, batch: int) -> tuple[Network, dict[int, Sequence[Constant]]]:
-        """What reaches the outputs, and all inputs, and its weights by node; those that ops share are the first's."""
+        """The network of all inputs and the ops that reach an output, and weights by node, shared ones once."""
         ends = [index for index in dict.fromkeys(frame.graph.outputs) if index in frame.nodes]
         needed = {self.node(frame, index) for index in ends}
         starts = {frame.nodes[index] for index in frame.graph.inputs}

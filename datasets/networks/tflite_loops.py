@@ -1,4 +1,4 @@
-"""How often the loops of a .tflite file run."""
+"""Numbers of trips of the loops of a .tflite file."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ _MOST_CONDITIONS = 10  # of one loop
 
 
 def trips_of(file: TFLite, call: Call, condition: Subgraph, body: Subgraph) -> tuple[int | None, bool]:
-    """How often a WHILE runs whose condition is `counter < bound`, or that and other conditions.
+    """The number of trips of a WHILE with the condition `counter < bound`, or this and others.
 
     The counter begins as a constant, and the body adds a constant to it.
 
     Args:
-        file: around it.
-        call: of the operator; it has as many inputs as both subgraphs, and as many outputs as `body`.
-        condition, body: its subgraphs.
+        file: the content of the file.
+        call: of the WHILE; it has as many inputs as both subgraphs, and as many outputs as `body`.
+        condition, body: subgraphs of the WHILE.
 
     Returns:
-        The number of trips, None where it is not known; and whether it may end before that.
+        The number of trips, None if unknown; and whether the loop may end earlier.
     """
     made = {index: operator for operator in condition.operators for index in operator.outputs}
     waiting, found, early = list(condition.outputs[:1]), list[int](), False
@@ -35,7 +35,7 @@ def trips_of(file: TFLite, call: Call, condition: Subgraph, body: Subgraph) -> t
 
 
 def _bound(file: TFLite, call: Call, operator: Operator, condition: Subgraph, body: Subgraph) -> int | None:
-    """Trips until one comparison no longer holds."""
+    """Number of trips until a comparison no longer holds."""
     if operator.name not in ("LESS", "GREATER") or len(operator.inputs) != 2:
         return None
     counter, bound = operator.inputs if operator.name == "LESS" else operator.inputs[::-1]
@@ -53,13 +53,13 @@ def _bound(file: TFLite, call: Call, operator: Operator, condition: Subgraph, bo
 
 
 def _outside(file: TFLite, call: Call, place: int) -> int | None:
-    """A whole number that goes into a loop."""
+    """The value of an integer input of a loop; None if unknown."""
     known = call.known(place)
     return file.integer(known.tensor) if known and known.plain else None
 
 
 def _inside(file: TFLite, call: Call, graph: Subgraph, body: Subgraph, index: int) -> int | None:
-    """A whole number of a subgraph, which stands there, or goes into the loop and stays what it is."""
+    """The value of an integer constant of a subgraph, or of an input that the loop does not change; None if unknown."""
     if index not in graph.inputs:
         return file.integer(graph.tensors[index]) if index >= 0 else None
     place = graph.inputs.index(index)

@@ -1,5 +1,4 @@
-"""Operators of TFLite as shaped ops of the vocabulary where they compute exactly the same, else by the names that ONNX
-has for them.
+"""Operators of TFLite as ops of the vocabulary with exactly equal results, else by ONNX's names.
 
 Multiply-accumulates of recurrent layers are steps times the elements of all weight matrices; those of products and
 convolutions, elements of the output times what each is summed over.
@@ -47,27 +46,27 @@ STRIDED_SLICE Slice  SUB Sub  SUM ReduceSum  TILE Tile  TOPK_V2 TopK  TRANSPOSE 
 TRANSPOSE_CONV ConvTranspose  UNIDIRECTIONAL_SEQUENCE_LSTM LSTM  UNIDIRECTIONAL_SEQUENCE_RNN RNN  UNPACK Split
 WHERE NonZero  custom.Convolution2DTransposeBias ConvTranspose"""
 NAMES = dict(zip(_NAMES.split()[::2], _NAMES.split()[1::2], strict=True))
-"""What ONNX calls the operators that it has too; others keep their names."""
+"""ONNX's names of operators; others keep TFLite's."""
 
 ACTIVATED = {"ADD": 0, "SUB": 0, "MUL": 0, "DIV": 0, "L2_NORMALIZATION": 0, "FULLY_CONNECTED": 0, "CONCATENATION": 1,
              "CONV_2D": 3, "DEPTHWISE_CONV_2D": 4, "TRANSPOSE_CONV": 3, "CONV_3D": 4, "CONV_3D_TRANSPOSE": 4,
              "AVERAGE_POOL_2D": 5, "MAX_POOL_2D": 5, "L2_POOL_2D": 5}  # fmt: skip
-"""Which of its options is the activation that an operator takes along."""
+"""Operator -> number of its option with the fused activation."""
 
 _PART = ("GATHER", "GATHER_ND", "EMBEDDING_LOOKUP", "SLICE", "STRIDED_SLICE")
 _RECURRENT = ("LSTM", "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "RNN", "SVDF",
               "UNIDIRECTIONAL_SEQUENCE_RNN", "BIDIRECTIONAL_SEQUENCE_RNN")  # fmt: skip
 _TRANSPOSED = {"TRANSPOSE_CONV": (2, 1), "CONV_3D_TRANSPOSE": (2, 1), "custom.Convolution2DTransposeBias": (0, 1)}
-"""Which inputs are the image and the kernel of a transposed convolution."""
+"""Transposed convolution -> indices of image and kernel among its inputs."""
 _SAME = 0
 _LARGEST = 2**20  # kernel, stride, dilation or padding
 
 
 class Reader(Graph):
-    """Reads one operator after the other; methods `_read_<operator>` say whether they found an equivalent."""
+    """Reads single operators; methods `_read_<operator>` return whether there is an equivalent."""
 
     def read(self, call: Call) -> None:
-        """One operator whose outputs depend on inputs."""
+        """Add an operator whose outputs depend on inputs."""
         equivalent = getattr(self, f"_read_{call.name.lower()}", None)
         if call.name in _POINTWISE and call.computed():
             self._put(call, _POINTWISE[call.name], [self.node(call.frame, call.computed()[0])])
@@ -109,7 +108,7 @@ class Reader(Graph):
         return self._windowed(call, "conv", kernel[1:3], stride, dilation, weights, **more)
 
     def _weights(self, call: Call) -> list[Constant] | None:
-        """Weight and bias, unless that is zero; None where they are computed."""
+        """Weight and bias, the latter unless it is zero; None if they are not constant."""
         found = [call.known(1)]
         if call.has(2):
             bias = call.known(2)
@@ -132,7 +131,7 @@ class Reader(Graph):
         weights: Any = (),
         **attrs: Any,
     ) -> bool:
-        """An op with a kernel; `stride` and `dilation` are the options that hold them, (height, width)."""
+        """An op with a kernel; `stride` and `dilation` are numbers of the options (height, width)."""
         strides = [call.option(field) for field in stride]
         dilations = [call.option(field, default=1) for field in dilation] or [1, 1]
         if not all(0 < number <= _LARGEST for number in (*kernel, *strides, *dilations)):
@@ -145,8 +144,8 @@ class Reader(Graph):
             for i, (side, k, s, d) in enumerate(zip(self.net.shape(x[0])[1:], kernel, strides, dilations, strict=True)):
                 missing = max((-(-side // s) - 1) * s + (k - 1) * d + 1 - side, 0)
                 pad[i], pad[i + 2] = missing // 2, missing - missing // 2
-        attrs |= {"kernel": _one(kernel), "stride": _one(strides), "pad": _one(pad)}
-        attrs |= {"dilation": _one(dilations)} if set(dilations) != {1} else {}
+        attrs |= {"kernel": _collapsed(kernel), "stride": _collapsed(strides), "pad": _collapsed(pad)}
+        attrs |= {"dilation": _collapsed(dilations)} if set(dilations) != {1} else {}
         same = window(Op(kind, attrs), self.net.shape(x[0])) == out[1:]
         same = same and (kind == "conv" or out[0] == self.net.shape(x[0])[0])
         return same and self._put(call, kind, x, weights, **attrs)
@@ -154,7 +153,7 @@ class Reader(Graph):
     # Products
 
     def _read_fully_connected(self, call: Call) -> bool:
-        """A dense layer where each sample is one row, else a product of rows and a matrix."""
+        """A dense layer if each sample is one row, else a product of rows and a matrix."""
         weights, kernel, x = self._weights(call), call.tensor(1, 2).shape, call.inputs[0]
         if weights is None or x not in call.frame.nodes or 0 in kernel:
             return False
@@ -170,7 +169,7 @@ class Reader(Graph):
         return bool(self.net.ops[call.frame.nodes[call.inputs[0]]].attrs.get("whole"))
 
     def _macs(self, call: Call) -> int:
-        """Of a whole run of an operator that has no equivalent."""
+        """Multiply-accumulates of a whole run of an operator without an equivalent."""
         name, out = call.name, call.output.elements if call.outputs else 0
         if name in _RECURRENT:
             matrices = [c.elements for c in call.constants() if len(c.tensor.shape) == 2]
@@ -197,7 +196,7 @@ class Reader(Graph):
         return 0
 
     def _read_bytes(self, call: Call) -> int | None:
-        """Of a whole run of an operator that reads less than its inputs."""
+        """Bytes that a whole run of an operator reads if it reads less than its inputs, else None."""
         if call.name in _PART:
             indices = call.tensor(0 if call.name == "EMBEDDING_LOOKUP" else 1)
             return call.output.bytes + (indices.bytes if "SLICE" not in call.name else 0)
@@ -249,10 +248,10 @@ class Reader(Graph):
         top, bottom, left, right = sides[2:6]
         (channels, height, width), out = self.net.shape(xs[0]), self.shape(call.frame, call.outputs[0])
         fits = out == (channels, height + top + bottom, width + left + right) and not any(sides[:2] + sides[6:])
-        return fits and self._put(call, "pad", xs, pad=_one((top, left, bottom, right)))
+        return fits and self._put(call, "pad", xs, pad=_collapsed((top, left, bottom, right)))
 
     def _read_reshape(self, call: Call) -> bool:
-        """Nothing, where the shape stays or a dense layer will read it flat."""
+        """No op if the shape stays or only dense layers read the output."""
         index, frame = call.inputs[0], call.frame
         if index not in frame.nodes:
             return False
@@ -270,7 +269,7 @@ class Reader(Graph):
         return set(call.frame.readers.get(call.outputs[0], ())) == {"FULLY_CONNECTED"}
 
 
-def _one(values: Any) -> Any:
-    """One number where all are the same."""
+def _collapsed(values: Any) -> Any:
+    """One number if all are equal, else all of them."""
     numbers = tuple(int(value) for value in values)
     return numbers[0] if len(set(numbers)) == 1 else numbers

@@ -1,4 +1,4 @@
-"""What stands in a .tflite file, as it stands there: subgraphs of tensors and operators, and the bytes of constants.
+"""The content of a .tflite file without interpretation: subgraphs of tensors and operators, and bytes of constants.
 
 The numbers of fields, types and operators are those of TensorFlow Lite's schema.fbs, version 3, as of November 2026.
 """
@@ -18,7 +18,7 @@ from datasets.networks.ops import BITS
 from datasets.records import InputError
 
 MOST_ENTRIES = 100_000
-"""Most tensors, operators, buffers and subgraphs of a file, together; what is named twice counts twice."""
+"""Largest number of tensors, operators, buffers and subgraphs of a file, together and repetitions included."""
 _MOST_LINKS = 1_000_000  # inputs and outputs of all operators and subgraphs
 _MOST_AXES = 16
 
@@ -52,7 +52,7 @@ STABLEHLO_DYNAMIC_UPDATE_SLICE STABLEHLO_PAD STABLEHLO_IOTA STABLEHLO_DOT_GENERA
 STABLEHLO_WHILE STABLEHLO_GATHER STABLEHLO_TRANSPOSE DILATE STABLEHLO_RNG_BIT_GENERATOR REDUCE_WINDOW
 STABLEHLO_COMPOSITE STABLEHLO_SHIFT_LEFT STABLEHLO_CBRT STABLEHLO_CASE"""
 OPERATORS = tuple(_OPERATORS.split())
-"""Names by number."""
+"""Names of operators by number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,13 +61,12 @@ class Tensor:
 
     Attributes:
         name: not always unique.
-        shape: with the batch; where the file leaves sizes open, those that it was written with.
-        open: the axes whose sizes it leaves open.
+        shape: with the batch; open sizes are those with which the file was written.
+        open: axes whose sizes the file leaves open.
         dtype: one of `TYPES`.
-        stored: where in the file its bytes begin (below 0: in another file), and how many there are; None unless it is
-            constant.
-        real: whether its elements stand for real numbers, by their type or a scale.
-        sparse: whether zeros are left out of what is stored.
+        stored: position in the file (below 0: in another file) and number of its bytes; None if it is not constant.
+        real: whether its elements represent real numbers, by their type or a scale.
+        sparse: whether zeros are not stored.
     """
 
     name: str
@@ -90,8 +89,8 @@ class Tensor:
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """An operator: its name, `custom.NAME` where that is none of `OPERATORS`, its tensors by number (-1: left out), and
-    its options."""
+    """An operator: its name, `custom.NAME` if it is not in `OPERATORS`, indices of its tensors (-1: missing), and its
+    options."""
 
     name: str
     inputs: tuple[int, ...]
@@ -101,7 +100,7 @@ class Operator:
 
 @dataclass(frozen=True, slots=True)
 class Subgraph:
-    """Operators in execution order and their tensors, by number those that come in and go out."""
+    """Operators in execution order and their tensors, with the indices of inputs and outputs."""
 
     tensors: list[Tensor]
     inputs: tuple[int, ...]
@@ -111,29 +110,29 @@ class Subgraph:
 
 @dataclass(frozen=True)
 class TFLite:
-    """A whole file."""
+    """The content of a file."""
 
     subgraphs: list[Subgraph]
     content: Buffer
 
     def values(self, tensor: Tensor) -> np.ndarray | None:
-        """The elements of a constant, flat; None where numpy does not have their type or not all are stored."""
+        """The elements of a constant, flat; None if numpy lacks their type or not all are stored."""
         known = tensor.dtype in np.sctypeDict and "complex" not in tensor.dtype and not tensor.sparse
         if not known or tensor.stored is None or tensor.stored[0] < 0:
             return None
         return np.frombuffer(self.content, tensor.dtype, tensor.elements, tensor.stored[0])
 
     def integer(self, tensor: Tensor) -> int | None:
-        """The only element of a constant that is a whole number or a truth."""
+        """The value of a constant of one integer or boolean, else None."""
         values = self.values(tensor) if tensor.elements == 1 and not tensor.real else None
         return None if values is None else int(values[0])
 
 
 def read_schema(path: Path) -> TFLite:
-    """What stands in a .tflite file.
+    """Read the content of a .tflite file.
 
     Raises:
-        InputError: there is no such file, or it is none, damaged, or has more than `MOST_ENTRIES` entries.
+        InputError: there is no such file, it is not a TFLite file, damaged, or has more than `MOST_ENTRIES` entries.
     """
     hint = "export or copy it again"
     with existing(path, "name a .tflite file").open("rb") as file:
@@ -176,14 +175,14 @@ def _subgraphs(model: Table) -> list[Subgraph]:
 
 
 def _code(code: Table) -> str:
-    """Name of an operator; old files have its number in a field of eight bits."""
+    """The name of an operator; old files have its number in a field of eight bits."""
     kind = max(code.number(3), code.number(0, "b"))
     name = OPERATORS[kind] if 0 <= kind < len(OPERATORS) else f"custom.operator_{kind}"
     return f"custom.{shortened(code.text(1), 60)}" if name == "CUSTOM" else name
 
 
 def _buffer(buffer: Table) -> tuple[int, int] | None:
-    """Where a buffer's bytes begin, and how many there are; large files have them behind the flatbuffer."""
+    """Position and number of a buffer's bytes, which large files have behind the flatbuffer; None if it is empty."""
     start, size = buffer.number(1, "Q"), buffer.number(2, "Q")
     if start <= 1:
         start, size = buffer.span(0)

@@ -1,4 +1,4 @@
-"""Weights of TFLite files in the order that networks have, channels first."""
+"""Weights of TFLite files, channels first."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _MOST = 4
 
 
 def stored_weights(file: TFLite, network: Network, held: Mapping[int, Sequence[Constant]]) -> Weights | None:
-    """The weights of all convolutions and dense layers, fp32; None where one of them is no float, or so many ops share
-    them in different forms that all take more than `_MOST` times what the file does.
+    """The fp32 weights of all convolutions and dense layers; None if one is not of floats, or if weights that ops share
+    in different layouts need more than `_MOST` times the bytes of the file.
 
     Args:
-        file: that the network was read from.
-        network: what was read.
-        held: node -> its weight, and its bias where it has one.
+        file: of the network.
+        network: the network.
+        held: node -> its weight, and its bias if it has one.
     """
     found: Weights = {}
     sources, made, taken = network.sources(), dict[tuple[Any, ...], np.ndarray](), 0
@@ -52,13 +52,13 @@ def _floats(file: TFLite, constant: Constant) -> np.ndarray | None:
 
 
 def _convolution(weight: np.ndarray, in_shape: tuple[int, ...], out: int) -> np.ndarray:
-    """Output channels come first, except in depthwise kernels, where they come last."""
+    """A kernel in the network's layout; TFLite's has output channels last if it is depthwise, else first."""
     depthwise = weight.shape[0] != out
     return np.ascontiguousarray(weight.transpose(3, 0, 1, 2) if depthwise else weight.transpose(0, 3, 1, 2))
 
 
 def _dense(weight: np.ndarray, in_shape: tuple[int, ...], out: int) -> np.ndarray:
-    """Of an image that was flattened with its channels last."""
+    """A matrix in the network's layout; an image that it reads is flattened with its channels last in TFLite."""
     if len(in_shape) != 3:
         return weight
     channels, height, width = in_shape

@@ -1,7 +1,7 @@
-"""Programs of torch.export as networks: tensors, weights and shapes; `torch_ops` says what each op is.
+"""Programs of torch.export as networks: tensors, weights and shapes; `torch_ops` reads the single ops.
 
-Weights and what is computed from nothing but weights and constants is no op, as runtimes fold it. Every op counts the
-parameters that it reads; one that reads only parameters of ops before it is `tied`.
+Tensors that depend on weights and constants only are no ops, since runtimes fold them. Every op counts the parameters
+that it reads; an op whose parameters all belong to earlier ops is `tied`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from datasets.networks.torch_program import Call, Program
 from datasets.records import InputError, Op
 
 MOST_CALLS = 50_000
-"""Most ops of a program."""
+"""Largest number of ops of a program."""
 
 _NAMES = """
 layer_norm native_layer_norm LayerNormalization; group_norm native_group_norm GroupNormalization; instance_norm
@@ -36,18 +36,18 @@ movedim swapaxes Transpose; slice select narrow Slice; split split_with_sizes ch
 unsafe_chunk Split; upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_bilinear2d upsample_bicubic2d
 upsample_linear1d upsample_trilinear3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa Resize"""
 NAMES = {name: kind for *names, kind in map(str.split, _NAMES.split(";")) for name in names}
-"""What ONNX calls an op of ATen; another op is called as ATen does, in capitals: `LeakyRelu`."""
+"""Op of ATen -> ONNX's name for it; other ops have ATen's name in camel case: `LeakyRelu`."""
 
 
 class TorchGraph:
-    """Collects the network of a program. A subclass has a method `_read_<name>` for each op of ATen that is more than
-    its name and what it moves; it returns the node, or None where it is not what the method is for.
+    """Collects the network of a program. A subclass has a method `_read_<name>` for each op of ATen with an equivalent
+    in the vocabulary or with multiply-accumulates, which returns the node, or None if the op does not fit.
 
-    The batch is the first dimension of the inputs where all of them have the same, else 1.
+    The batch is the first dimension of the inputs if it is the same for all, else 1.
 
     Args:
-        program: what was exported.
-        what: it is called in sentences.
+        program: the exported program.
+        what: name of the module in messages.
     """
 
     def __init__(self, program: Program, what: str) -> None:
@@ -57,15 +57,15 @@ class TorchGraph:
         first = {self.full(name)[0] for name in program.inputs if program.shapes[name]}
         self.batch = first.pop() if len(first) == 1 and 0 not in first else 1
         self.net = NetworkBuilder(self.batch)
-        self.nodes: dict[str, int] = {}  # tensor -> what computes it, maybe in another shape of as many elements
-        self.leaves = {name: frozenset[str]() for name in program.shapes}  # tensor -> parameters it is made of
+        self.nodes: dict[str, int] = {}  # tensor -> node that computes it, possibly in another shape of equal size
+        self.leaves = {name: frozenset[str]() for name in program.shapes}  # tensor -> parameters that it depends on
         self.sizes: dict[str, tuple[int, int]] = {}  # parameter -> elements and bytes
         self.counted: set[str] = set()
         self.own: dict[int, str] = {}
         self.uses = Counter(name for call in program.calls for name in call.refs()) + Counter(program.outputs)
 
     def read(self, space: str, key: str) -> Network:
-        """The network; raises `InputError` where its outputs do not depend on its inputs."""
+        """The network; raises `InputError` if its outputs do not depend on its inputs."""
         program = self.program
         for name, weight in program.weights.items():
             self.leaves[name] = frozenset((weight,))
@@ -96,8 +96,8 @@ class TorchGraph:
         if not call.outputs:
             return
         if not any(name in self.nodes for name in call.refs()):
-            made = frozenset[str]().union(*(self.leaves[name] for name in call.refs()))
-            self.leaves |= dict.fromkeys(call.outputs, made)
+            leaves = frozenset[str]().union(*(self.leaves[name] for name in call.refs()))
+            self.leaves |= dict.fromkeys(call.outputs, leaves)
             return
         namespace, _, name = call.op.partition(".")
         changes = name.endswith("_") and not name.endswith("__")
@@ -120,23 +120,23 @@ class TorchGraph:
         return self.program.shapes[name] or (1,)
 
     def tensor(self, name: str) -> int:
-        """The node that computes a tensor in its own shape ((channels, 1, 1) for (channels,) will do)."""
+        """The node that computes a tensor in its own shape, or (channels, 1, 1) instead of (channels,)."""
         x, (shape, _) = self.nodes[name], self._placed(self.full(name))
         if self.net.shape(x) not in (shape, (*shape, 1, 1)):
             x = self.nodes[name] = self.put("Reshape", self.full(name), self.program.dtypes[name], [x])
         return x
 
     def images(self, names: Sequence[str], *ranks: int) -> list[int] | None:
-        """Nodes of tensors of one of these ranks that are computed and have the batch first, else None."""
+        """Nodes of tensors, if all are computed, have one of these ranks and the batch first, else None."""
         known = all(n in self.nodes and len(self.full(n)) in ranks and self.full(n)[0] == self.batch for n in names)
         return [self.tensor(name) for name in names] if known else None
 
     def only(self, x: int, name: str) -> bool:
-        """Whether nothing but one reader of this tensor needs an op, so that both may become one."""
+        """Whether an op has a single reader, by this tensor, so that the two may become one op."""
         return self.own.get(x) == name and self.uses[name] == 1
 
     def _placed(self, full: tuple[int, ...]) -> tuple[tuple[int, ...], bool]:
-        """A shape without the batch, and whether it is of a whole run, which has no batch first."""
+        """A shape without the batch, and whether it is of a whole run since its first dimension is not the batch."""
         if full[:1] == (self.batch,):
             return full[1:] or (1,), False
         return full, self.batch > 1
@@ -154,16 +154,16 @@ class TorchGraph:
         read: int | None = None,
         **attrs: Any,
     ) -> int:
-        """An op.
+        """Add an op.
 
         Args:
             full: shape of its output, batch included.
             dtype: of its output.
             inputs: nodes.
-            weights: tensors that are made of nothing but parameters and constants.
+            weights: tensors that depend on parameters and constants only.
             macs: of a whole run.
-            read: bytes that a whole run reads, where that is not all of inputs and weights.
-            attrs: of an op of the vocabulary, whose parameters are those of its shape.
+            read: bytes that a whole run reads, if these are not all of inputs and weights.
+            attrs: further attributes.
         """
         shape, whole = self._placed(full)
         share = 1 if whole else self.batch
@@ -178,21 +178,21 @@ class TorchGraph:
         x = self.net.add(kind, shape, *inputs, **attrs)
         elements, size = (sum(self.sizes[name][i] for name in new or held) for i in (0, 1))
         op = self.net.ops[x]
-        more: dict[str, Any] = {}
+        extra: dict[str, Any] = {}
         if elements and not (inputs and params(op, self.net.shape(inputs[0]))):
-            more["params"] = elements
+            extra["params"] = elements
         if size != elements * BITS["float32"] // 8:
-            more["param_bytes"] = size
-        self.net.ops[x] = Op(kind, {**op.attrs, **more})
+            extra["param_bytes"] = size
+        self.net.ops[x] = Op(kind, {**op.attrs, **extra})
         return x
 
     def pointwise(self, kind: str, *inputs: int, **attrs: Any) -> int:
-        """An op of the vocabulary whose output is like its first input."""
+        """Add an op of the vocabulary whose output has shape and type of its first input."""
         like = self.net.ops[inputs[0]].attrs
         return self.net.pointwise(kind, *inputs, **{k: like[k] for k in ("dtype", "whole") if k in like}, **attrs)
 
     def foreign(self, call: Call, kind: str = "", macs: int = 0, read: int | None = None) -> int:
-        """An op that is none of the vocabulary: its inputs, its parameters and what a subclass knows of its counts."""
+        """Add an op outside of the vocabulary with its inputs, its parameters, and the counts `macs` and `read`."""
         namespace, _, name = call.op.partition(".")
         name = name.removesuffix("_")
         camel = "".join(part.capitalize() for part in name.strip("_").split("_"))

@@ -1,4 +1,4 @@
-"""Torch modules as networks, as they are at inference: by torch.export, or as an ONNX file where weights are needed."""
+"""Torch modules in inference mode as networks: by torch.export, or by an ONNX file if weights are needed."""
 
 from __future__ import annotations
 
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
     import torch
 
 INPUT = (3, 224, 224)
-"""Shape of the sample for which a module is exported that has no `example_input_array`."""
+"""Shape of the sample with which modules without an `example_input_array` are exported."""
 
 
 Inputs = Any
-"""A tensor, a tuple of what a module's forward takes, or a dict of that by name."""
+"""A tensor, or a tuple or dict of the arguments of a module's forward."""
 
 
 def read_module(module: torch.nn.Module, example_inputs: Inputs, key: str = "") -> Network:
-    """The network of a torch module as it is at inference; nothing is computed, and the module is left as it was.
+    """The network of a torch module in inference mode; nothing is computed, and the module does not change.
 
     Args:
         module: with weights, on the meta device, or of fake tensors.
-        example_inputs: a tensor, a tuple of what forward takes, or a dict of that by name; only shapes and types count.
+        example_inputs: a tensor, or a tuple or dict of forward's arguments, of which only shapes and types matter.
         key: name of the network; by default that of the module's class.
 
     Raises:
-        InputError: torch.export cannot export the module for these inputs, or what it gives is no network.
+        InputError: torch.export cannot export the module for these inputs, or the result is not a network.
     """
     import torch
 
@@ -50,10 +50,10 @@ def read_module(module: torch.nn.Module, example_inputs: Inputs, key: str = "") 
     modes = {part: part.training for part in module.modules()}
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
-        torch.backends.mha.set_fastpath_enabled(False)  # attention in one op that no other runtime has
+        torch.backends.mha.set_fastpath_enabled(False)  # one op for attention that no other runtime has
         args, kwargs = _arguments(module.eval(), example_inputs)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of what a module keeps for itself while it is exported
+            warnings.simplefilter("ignore")  # from attributes that a module sets during the export
             exported = torch.export.export(module, args, kwargs)
             exported = exported.run_decompositions({}) if needs_writing_out(exported) else exported
     except (Exception, SystemExit) as error:  # a person's own module runs here, and torch's exporter
@@ -74,7 +74,7 @@ def read_module(module: torch.nn.Module, example_inputs: Inputs, key: str = "") 
 
 
 def _arguments(module: torch.nn.Module, example: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """What forward is called with, on the module's device."""
+    """Positional and named arguments of forward, on the module's device."""
     import torch
     from torch.utils._pytree import tree_map_only
 
@@ -86,12 +86,12 @@ def _arguments(module: torch.nn.Module, example: Inputs) -> tuple[tuple[Any, ...
 
 
 def read_torch(name: str, batch: int | None = None, weights: bool = True) -> Model:
-    """The network of a module that a person names: `torchvision.models:resnet50`; see `export_torch`.
+    """Read a module by its name, `torchvision.models:resnet50`; `export_torch` describes how it is made.
 
     Args:
         name: `module:callable`.
         batch: samples per run; by default those of the example, or 1.
-        weights: whether the weights are read too; without them none are allocated.
+        weights: whether to read the weights too; without them none are allocated.
     """
     if not weights:
         return Model(_named(name, batch))
@@ -107,31 +107,31 @@ def read_torch(name: str, batch: int | None = None, weights: bool = True) -> Mod
 
 
 def _named(name: str, batch: int | None) -> Network:
-    """The network of a module that is made of tensors without numbers, where it can be."""
+    """The network of a module, which is made with fake tensors if its code allows."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
     from torch.utils._pytree import tree_map_only
 
-    made, module = _found(name), None
-    if not isinstance(made, torch.nn.Module):
+    factory, module = _found(name), None
+    if not isinstance(factory, torch.nn.Module):
         fake = FakeTensorMode(allow_non_fake_inputs=True)
         try:
             with fake, warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of code that looks at what has no numbers
-                module = _called(name, made)
+                warnings.simplefilter("ignore")  # from code that reads values of fake tensors
+                module = _called(name, factory)
                 x = _example(name, module, batch)
             x = tree_map_only(torch.Tensor, lambda t: t if hasattr(t, "fake_mode") else fake.from_tensor(t), x)
-        except InputError:  # one that looks at numbers while it is made
+        except InputError:  # its code needs values
             module = None
     if module is None:
-        module = _called(name, made)
+        module = _called(name, factory)
         x = _example(name, module, batch)
-    _tell(name, x)
+    _report(name, x)
     return read_module(module, x, f"torch:{name}")
 
 
 def _example(name: str, module: torch.nn.Module, batch: int | None) -> Inputs:
-    """The module's `example_input_array`, or a sample of `INPUT`, in batches."""
+    """The module's `example_input_array`, or else a sample of shape `INPUT`, in the batch."""
     import torch
     from torch.utils._pytree import tree_leaves, tree_map_only
 
@@ -151,7 +151,7 @@ def _example(name: str, module: torch.nn.Module, batch: int | None) -> Inputs:
 
 
 def _sizes(x: Inputs) -> str:
-    """Shapes of tensors, as in 1x3x224x224."""
+    """Shapes of tensors, for example 1x3x224x224."""
     import torch
     from torch.utils._pytree import tree_leaves
 
@@ -159,13 +159,13 @@ def _sizes(x: Inputs) -> str:
     return " and ".join(shapes)
 
 
-def _tell(name: str, x: Inputs) -> None:
+def _report(name: str, x: Inputs) -> None:
     print(f"torch:{name} is read for an input of {_sizes(x)}.", file=sys.stderr)
 
 
 def export_torch(name: str, folder: Path, batch: int | None = None) -> Path:
-    """Write the ONNX file of what a callable of a module returns, for its `example_input_array` or for samples of
-    `INPUT`; which of them is told on stderr.
+    """Write the module that a callable returns as an ONNX file, for its `example_input_array` or else for samples of
+    shape `INPUT`, and print the shape of the input to stderr.
 
     The module is imported and the callable called without arguments, both of which run code; random weights are seeded.
 
@@ -176,14 +176,14 @@ def export_torch(name: str, folder: Path, batch: int | None = None) -> Path:
 
     Raises:
         InputError: there is no such module or callable, it does not return a `torch.nn.Module`, or torch cannot export
-            that for this input.
+            the module for this input.
     """
     import torch
 
     torch.manual_seed(0)
     module = _called(name, _found(name))
     x = _example(name, module, batch)
-    _tell(name, x)
+    _report(name, x)
     path = folder / f"{name.rpartition(':')[2].rpartition('.')[2]}.onnx"
     try:
         _export(module, x, path)
@@ -197,7 +197,7 @@ def export_torch(name: str, folder: Path, batch: int | None = None) -> Path:
 
 
 def _found(name: str) -> Any:
-    """What `module:callable` names."""
+    """Import `module:callable`."""
     module, _, path = name.partition(":")
     if not path or not all(part.isidentifier() for part in (*module.split("."), *path.split("."))):
         raise InputError(f"torch:{shortened(name)} names no module; write torch:torchvision.models:resnet50.")
@@ -209,7 +209,7 @@ def _found(name: str) -> Any:
 
 
 def _called(name: str, found: Any) -> torch.nn.Module:
-    """What the callable returns, unless it is a module itself."""
+    """The module that a callable returns, or the argument itself if it is a module."""
     import torch
 
     with _own_code(name):
@@ -221,7 +221,7 @@ def _called(name: str, found: Any) -> torch.nn.Module:
 
 @contextmanager
 def _own_code(name: str) -> Iterator[None]:
-    """Code of a person's own, whose errors are one sentence."""
+    """Turn errors of the user's own code into an `InputError`."""
     try:
         yield
     except (Exception, SystemExit) as error:

@@ -1,7 +1,7 @@
-"""Ops of ATen as shaped ops of the vocabulary, where they compute exactly that, and what the others multiply and move.
+"""Ops of ATen as ops of the vocabulary with exactly equal results, and counts of the others.
 
-Each op becomes what the ONNX reader makes of it in an exported file: `linear` of rows a dense layer, of sequences a
-MatMul and an Add; attention is written out as MatMul, Softmax, MatMul; views are no ops.
+Each op becomes the ops that the ONNX reader finds in an exported file: `linear` of rows is a dense layer, of sequences
+a MatMul and an Add; attention is MatMul, Softmax and MatMul; views are no ops.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _GATED = {"sigmoid": "silu", "hsigmoid": "hswish"}
 
 
 class TorchReader(TorchProducts):
-    """One method an op of ATen, or several of one kind."""
+    """One method per op of ATen, or per group of similar ops."""
 
     # Convolutions, pools, norms
 
@@ -71,16 +71,16 @@ class TorchReader(TorchProducts):
         weights: Sequence[str] = (),
         **attrs: Any,
     ) -> int | None:
-        """An op with a kernel; where outputs are rounded up, what lacks is padded at the bottom and on the right."""
+        """An op with a kernel; output sides that are rounded up need a padding at the bottom and on the right."""
         full, pads = self.full(call.outputs[0]), list(pad)
         sides = zip(self.net.shape(x)[1:], full[2:], kernel, stride, dilation, strict=True)
         for i, (side, out, k, s, d) in enumerate(sides):
             pads[i + 2] += max((out - 1) * s + (k - 1) * d + 1 - side - pads[i] - pads[i + 2], 0)
-        attrs |= {"kernel": _one(kernel), "stride": _one(stride), "pad": _one(pads)}
-        attrs |= {"dilation": _one(dilation)} if set(dilation) != {1} else {}
+        attrs |= {"kernel": _collapsed(kernel), "stride": _collapsed(stride), "pad": _collapsed(pads)}
+        attrs |= {"dilation": _collapsed(dilation)} if set(dilation) != {1} else {}
         if kind == "avg_pool" and call.args.get("count_include_pad", True) and any(pads):
             if pads != list(pad) and any(pad):
-                return None  # what was padded counts, what was rounded up does not
+                return None  # the average includes the declared padding, but not that from rounding up
             attrs |= {"include_pad": 1} if pads == list(pad) else {}
         fits = len(full) == 4 and window(Op(kind, attrs), self.net.shape(x)) == full[2:]
         dtype = self.program.dtypes[call.outputs[0]]
@@ -185,7 +185,7 @@ class TorchReader(TorchProducts):
                 return self.pointwise("mul", x, y)
         return None
 
-    # What moves
+    # Ops that move data
 
     def _read_cat(self, call: Call) -> int | None:
         names, full = [ref.name for ref in call.args["tensors"]], self.full(call.outputs[0])
@@ -200,7 +200,7 @@ class TorchReader(TorchProducts):
         xs = self.images([name], 4) if plain else None
         left, right, top, bottom = sides
         out = call.outputs[0]
-        pad = _one((top, left, bottom, right))
+        pad = _collapsed((top, left, bottom, right))
         return self.put("pad", self.full(out), self.program.dtypes[out], xs, pad=pad) if xs else None
 
     _read_constant_pad_nd = _read_pad
@@ -212,7 +212,7 @@ class TorchReader(TorchProducts):
     _read_native_channel_shuffle = _read_channel_shuffle
 
     def _read_embedding(self, call: Call) -> int:
-        """Reads the rows that it gives, and their numbers."""
+        """An embedding, which reads the selected rows and the indices."""
         rows = self.size(name_of(call.args["indices"])) * self.full(name_of(call.args["weight"]))[-1]
         width = self.program.bytes(name_of(call.args["weight"])) // max(self.size(name_of(call.args["weight"])), 1)
         return self.foreign(call, "Gather", 0, rows * width + self.program.bytes(name_of(call.args["indices"])))
@@ -220,7 +220,7 @@ class TorchReader(TorchProducts):
     _read_embedding_bag = _read__embedding_bag = _read_embedding
 
     def _read_gather(self, call: Call) -> int:
-        """Reads what it gives, and numbers that say where that is."""
+        """A selection, which reads as many bytes as its output has, and the indices."""
         read = sum(self.program.bytes(name) for name in (call.outputs[0], *call.refs()[1:]))
         return self.foreign(call, "GatherElements" if call.op == "aten.gather" else "Gather", 0, read)
 
@@ -234,7 +234,7 @@ class TorchReader(TorchProducts):
     _read_select = _read_narrow = _read_slice
 
     def _read_transpose(self, call: Call) -> int | None:
-        """The middle of a channel shuffle is kept in mind."""
+        """A transposition, which `shuffled` keeps if it may belong to a channel shuffle."""
         name, dims = name_of(call.args["self"]), [call.args.get("dim0"), call.args.get("dim1")]
         full, before = self.full(name), self.nodes[name]
         turned = call.args.get("dims") == [0, 2, 1, 3, 4] or [d % 5 for d in dims if d is not None] in ([1, 2], [2, 1])
@@ -248,11 +248,11 @@ class TorchReader(TorchProducts):
 
     @property
     def shuffled(self) -> dict[int, tuple[int, int]]:
-        """Transposes that may be channel shuffles: what they shuffle, and its groups."""
+        """Transposition that may belong to a channel shuffle -> the node that it shuffles, and the groups."""
         return self.__dict__.setdefault("_shuffled", {})
 
     def _read_view(self, call: Call) -> int | None:
-        """Nothing, where bytes stay where they are; or the end of a channel shuffle."""
+        """The input itself for a view, or the channel shuffle that ends here."""
         name, out = call.refs()[0], call.outputs[0]
         x, full = self.nodes[name], self.full(out)
         if self.size(name) != self.size(out) or self.program.dtypes[name] != self.program.dtypes[out]:
@@ -279,7 +279,7 @@ class TorchReader(TorchProducts):
     _read_expand_as = _read_expand
 
     def _read_to(self, call: Call) -> int:
-        """Nothing where the type stays; else a Cast."""
+        """The input itself if its type stays, else a Cast."""
         x = self._read_view(call)
         return self.foreign(call, "Cast") if x is None else x
 
@@ -287,11 +287,11 @@ class TorchReader(TorchProducts):
 
 
 def _two(value: Any) -> list[int]:
-    """A kernel, stride, dilation or padding for height and width."""
+    """A kernel, stride, dilation or padding as [height, width]."""
     numbers = [value] * 2 if isinstance(value, int) else list(value)
     return numbers * 2 if len(numbers) == 1 else numbers
 
 
-def _one(values: Sequence[int]) -> Any:
-    """One number where all are the same."""
+def _collapsed(values: Sequence[int]) -> Any:
+    """One number if all are equal, else all of them."""
     return values[0] if len(set(values)) == 1 else tuple(values)

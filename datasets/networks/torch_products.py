@@ -1,4 +1,4 @@
-"""Matrix products of ATen, recurrent layers and attention: what they multiply."""
+"""Multiply-accumulates of ATen's matrix products, recurrent layers and attention."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _RNN = {"lstm": "LSTM", "gru": "GRU", "rnn_tanh": "RNN", "rnn_relu": "RNN"}
 
 
 class TorchProducts(TorchGraph):
-    """One method an op of ATen, or several of one kind; each returns the op's node."""
+    """One method per op of ATen, or per group of similar ops; each returns the op's node."""
 
     def _read_linear(self, call: Call) -> int:
         name, weight, bias = (name_of(call.args.get(part)) for part in ("input", "weight", "bias"))
@@ -32,7 +32,7 @@ class TorchProducts(TorchGraph):
     _read_matmul = _read_mm
 
     def _product(self, call: Call, name: str, weight: str, bias: str, inner: int) -> int:
-        """A dense layer where rows of features meet a matrix of parameters; else a MatMul, and an Add of the bias."""
+        """A dense layer for rows of features and a matrix of parameters, else a MatMul and an Add of the bias."""
         out = call.outputs[0]
         full, dtype = self.full(out), self.program.dtypes[out]
         rows = name in self.nodes and len(self.full(name)) == 2 and self.full(name)[0] == self.batch
@@ -43,9 +43,9 @@ class TorchProducts(TorchGraph):
             x = self.put("dense", full, dtype, [self.nodes[name]], held, bias=len(held) - 1)
             bias = bias if shared else ""
         else:
-            both = [n for n in (name, weight) if n in self.nodes]
+            computed = [n for n in (name, weight) if n in self.nodes]
             leaves = [n for n in (name, weight) if n not in self.nodes]
-            x = self.put("MatMul", full, dtype, [self.tensor(n) for n in both], leaves, self.size(out) * inner)
+            x = self.put("MatMul", full, dtype, [self.tensor(n) for n in computed], leaves, self.size(out) * inner)
         if not bias:
             return x
         if bias in self.nodes:
@@ -107,7 +107,7 @@ class TorchProducts(TorchGraph):
     _read__scaled_dot_product_cudnn_attention = _read_scaled_dot_product_attention
 
     def _read_lstm(self, call: Call) -> int:
-        """One op a layer, both directions in it; the number of its MACs is that of its matrices a step."""
+        """One op for all layers and directions; per step each weight of its matrices is a multiply-accumulate."""
         a, name = call.args, call.op.partition(".")[2]
         source = name_of(a.get("data", a.get("input")))
         held = [ref.name for ref in a["params"]]
@@ -133,14 +133,14 @@ class TorchProducts(TorchGraph):
         return math.prod(self.program.shapes[name])
 
     def _macs(self, call: Call, name: str) -> int:
-        """Of a product whose first factor's last dimension is summed over."""
+        """Multiply-accumulates of a product that sums over the last dimension of its first factor."""
         return self.size(call.outputs[0]) * self.full(name)[-1]
 
     def _parts(self, *names: str) -> tuple[list[int], list[str]]:
-        """Nodes of what is computed, and names of what is not."""
+        """Nodes of the tensors that are computed, and names of the others."""
         return [self.tensor(n) for n in names if n in self.nodes], [n for n in names if n not in self.nodes]
 
 
 def name_of(value: Any) -> str:
-    """Name of the tensor that an argument is; '' of what is none."""
+    """The name of an argument that is a tensor, else ''."""
     return value.name if isinstance(value, Ref) else ""

@@ -1,4 +1,4 @@
-"""What torch.export says of a module, without torch: calls of ATen ops on named tensors.
+"""Programs of torch.export without torch: calls of ATen ops on named tensors.
 
 A program comes from an `ExportedProgram` in memory (`program_of`) or from a .pt2 file (`datasets.networks.pt2_file`).
 """
@@ -31,8 +31,8 @@ class Call:
 
     Attributes:
         op: its namespace and name without the overload: `aten.linear`.
-        args: by the names of its schema: tensors (`Ref`), numbers, texts, None, and lists of these; those that have
-            their defaults may be missing.
+        args: by the names in its schema: tensors (`Ref`), numbers, texts, None, and lists of these; defaults may be
+            missing.
         outputs: names of the tensors that it computes.
     """
 
@@ -52,9 +52,9 @@ class Program:
     Attributes:
         shapes: of all tensors.
         dtypes: element types by numpy's names.
-        weights: tensor -> the parameter that it is; tensors that share one have the same text.
+        weights: tensor -> its parameter; tensors that share one have equal texts.
         inputs, outputs: names of tensors.
-        notes: what was assumed, in sentences.
+        notes: sentences on assumptions.
     """
 
     calls: list[Call] = field(default_factory=list)
@@ -71,7 +71,7 @@ class Program:
 
 
 def flat(value: Any) -> Iterator[Any]:
-    """What stands in lists of lists."""
+    """The elements of nested lists, in order."""
     if isinstance(value, list | tuple):
         for part in value:
             yield from flat(part)
@@ -80,7 +80,7 @@ def flat(value: Any) -> Iterator[Any]:
 
 
 def element_type(name: str) -> str:
-    """Numpy's name of torch's `float32`, `float8_e4m3fn`, `qint8`; float32 for what has none."""
+    """Numpy's name of a type of torch (`float32`, `float8_e4m3fn`, `qint8`); float32 for unknown types."""
     name = name.lower().removeprefix("torch.")
     name = "float8" if name.startswith("float8") else name.removeprefix("q") if name.startswith("q") else name
     return name if name in BITS else "float32"
@@ -140,7 +140,7 @@ def program_of(exported: ExportedProgram) -> Program:
 
 
 def _declare(program: Program, name: str, value: Any) -> None:
-    """Note shape and type of a tensor, if it is one."""
+    """Add shape and type of a value that is a tensor."""
     if hasattr(value, "dtype") and hasattr(value, "shape"):
         program.shapes[name] = tuple(_size(size) for size in value.shape)
         program.dtypes[name] = element_type(str(value.dtype))

@@ -1,1 +1,1 @@
-"""Predictors of whole networks, by what their layers cost."""
+"""Predictors of whole networks, which add up the costs of their layers."""

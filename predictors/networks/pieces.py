@@ -1,16 +1,15 @@
-"""A shaped network as the pieces that a runtime runs one by one, each with what its cost is made of.
+"""The pieces of a network that a runtime runs one after another, each with the quantities that its cost depends on.
 
-A piece is one op with the batch norms and activations that runtimes fold into it (`parts.entries`). It
-costs
+A piece is one op with the batch norms and activations that runtimes fold into it (`parts.entries`). Its cost is
 
-- what a layer predictor says of the layer of PerfNetRT's tables that it is. Where it is none (11x11 kernels, sides
-  above 512, images that are not square, more work than the space has) of the nearest layer that is one (`nearest`),
-  times the ratio of their roofline times. Grouped convolutions are ungrouped ones of as much work; depthwise ones have
-  no channels to sum over and no table, and are priced by their roofline;
-- or, where it multiplies matrices in another way (recurrent layers, attention, quantised products), what its roofline
-  says of its multiply-accumulates and bytes;
-- or, all else, by the bytes that it moves;
-- what its activations add that are no ReLU, by the element.
+- the prediction of a layer predictor, if it is a layer of PerfNetRT's tables. A layer out of their range (11x11
+  kernels, sides above 512, images that are not square, too much work) has the cost of the nearest layer within
+  (`nearest`), times the ratio of their roofline times. Grouped convolutions count as ungrouped ones of equal work;
+  depthwise ones, which have no channels to sum over and no table, cost their roofline time;
+- the roofline time of its multiply-accumulates and bytes, if it multiplies matrices in another way (recurrent layers,
+  attention, quantised products);
+- a time per byte moved, for all other ops;
+- plus a time per element of its activations other than ReLU.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ from datasets.records import Architectures, Op
 SMOOTH = ("sigmoid", "tanh", "silu", "softmax", "Softmax", "Erf", "Exp", "Gelu", "Elu", "Selu", "Softplus", "Mish",
           "Log", "Pow", "Sqrt", "RSQRT", "Sin", "Cos", "LogSoftmax", "Sigmoid", "Tanh",
           *(MS + kind for kind in ("Gelu", "BiasGelu", "FastGelu", "QuickGelu")))  # fmt: skip
-"""Functions that take tens of instructions an element."""
+"""Functions that take tens of instructions per element."""
 
 TANH = ("tanh", "Tanh")
-"""The one of them that OpenVINO takes longer for than for the others, onnxruntime less long."""
+"""The smooth function that is slower than the others on OpenVINO and faster on onnxruntime."""
 
 STEPPED = ("hswish", "hsigmoid", "HardSigmoid", "HardSwish", "LeakyRelu", "PRelu", "Clip")
-"""Functions of a few instructions, which runtimes often run apart from the layer before."""
+"""Functions of a few instructions per element, which runtimes often do not fold into the layer before."""
 
 _MOVERS = """
 Add Sub Mul Div Neg Abs Relu Min Max Mean Sum Reciprocal Floor Ceil Round Sign Not And Or Equal Greater Less Where
@@ -53,26 +52,27 @@ DYNAMIC_UPDATE_SLICE ZEROS_LIKE COMPLEX_ABS Range SVDF"""
 
 KNOWN = VOCABULARY | {"truncate", *SMOOTH, *STEPPED, *VIEWS, "Cast", *_MOVERS.split(), *MACS}
 KNOWN |= {kind for kind in WEIGHTS if "." in kind}
-"""Ops that move as many bytes as they read and write, or say their multiply-accumulates; others are told by name."""
+"""Ops whose cost follows from the bytes that they read and write, or from their multiply-accumulates; a price lists
+all others as unknown."""
 
 _DENSE = ("MatMul", "Gemm", "Einsum", *(MS + kind for kind in ("FusedMatMul", "FusedGemm", "GemmFastGelu")))
 
 KINDS = ("convolution", "depthwise", "pooling", "dense", "moved")
-"""What prices a piece."""
+"""Cost models of pieces: four tables of layers, and bytes moved."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One thing that a runtime runs, all images of a batch together.
+    """One op with the ops folded into it; counts are of a whole batch.
 
     Attributes:
-        label: its ops, the window and the shapes before and behind it.
+        label: kinds of its ops, kernel and stride, shapes of input and output.
         kind: one of `KINDS`.
-        op: of the file or network, the first of the piece's.
+        op: kind of its first op.
         macs: multiply-accumulates.
-        moved: bytes of activations read and written by what is fused, and of weights.
+        moved: bytes of activations read and written, and of weights read.
         weights: bytes of the weights alone.
-        layer: values of the features of the layer that it is, where `kind` is one; maybe out of their ranges.
+        layer: values by feature of the layer, possibly out of range; empty for other kinds than layers.
         smooth, tanh, stepped: elements that pass activations other than ReLU.
     """
 
@@ -89,11 +89,11 @@ class Piece:
 
 
 def pieces(network: Network, batch: int | None = None) -> list[Piece]:
-    """The pieces of a shaped network, in its order.
+    """The pieces of a network, in its order.
 
     Args:
-        network: as `Space.expand` and the readers of files give it.
-        batch: images a run; by default the network's own.
+        network: all ops have a `shape`, as after `Space.expand` or reading a file.
+        batch: samples per run; by default the batch that the network fixes, else 1.
     """
     batch = batch or network.batch or 1
     inputs = network.sources()
@@ -111,9 +111,9 @@ def _piece(network: Network, inputs: Sequence[Sequence[int]], nodes: Sequence[in
     read = sum(tensor_bytes(op, batch) for op in before) + weights
     if "read_bytes" in head.attrs:
         read = samples * head.attrs["read_bytes"]
-        weights = weights if weights <= read else 0  # a row of a table is no cold weight
+        weights = weights if weights <= read else 0  # only some rows of a table are read
     moved = read + sum(tensor_bytes(network.ops[node], batch) for node in (nodes[-1], *_items(network, nodes[0])))
-    if kind not in ("convolution", "depthwise", "dense"):  # nothing is folded into what has no sums in registers
+    if kind not in ("convolution", "depthwise", "dense"):  # activations fold into sums in registers only
         moved += 2 * sum(tensor_bytes(op, batch) for op in ops[1:])
     if head.kind in VIEWS:
         moved = weights
@@ -126,13 +126,13 @@ def _piece(network: Network, inputs: Sequence[Sequence[int]], nodes: Sequence[in
 
 
 def _items(network: Network, node: int) -> list[int]:
-    """Further outputs of an op, which stand directly behind it."""
+    """Further outputs of an op, which follow it directly."""
     behind = itertools.takewhile(lambda n: network.ops[n].kind == ITEM, range(node + 1, len(network.ops)))
     return list(behind)
 
 
 def _layer(ops: Sequence[Op], shape: tuple[int, ...], batch: int) -> tuple[str, dict[str, int]]:
-    """What prices an op, and the features of its layer."""
+    """The kind of a piece, one of `KINDS`, and the features of its layer."""
     op, a = ops[0], ops[0].attrs
     folded = [other.kind for other in ops[1:]]
     act = int("relu" in folded or "relu6" in folded)
@@ -161,18 +161,23 @@ def _layer(ops: Sequence[Op], shape: tuple[int, ...], batch: int) -> tuple[str, 
 
 
 def nearest(space: LayerSpace, rows: Sequence[dict[str, int]]) -> tuple[Architectures, np.ndarray, np.ndarray]:
-    """The layers of a space that are nearest to some values of its features.
+    """The layers of a space that are nearest to requested layers, which may be out of its range.
 
-    Features are clipped to their ranges; then, as long as a layer needs more work or memory than the space allows, its
-    batch, else its image, else its channels shrink by as much as is needed.
+    Features are clipped to their ranges; then, while a layer needs more work or memory than the space allows, its
+    batch, its image and its channels, in this order, shrink as far as necessary.
+
+    Args:
+        space: of the layers.
+        rows: per requested layer a value for each feature.
 
     Returns:
-        The layers; operations and bytes [A, 2] of what was asked for, and of these.
+        The nearest layers; operations and bytes [A, 2] of the requested layers; operations and bytes [A, 2] of the
+        nearest ones.
     """
     names = [f.name for f in space.features]
     low, high = (np.array([getattr(f, end) for f in space.features]) for end in ("low", "high"))
-    asked = np.array([[row[name] for name in names] for row in rows], np.int64).reshape(len(rows), len(names))
-    values = asked.clip(low, high)
+    requested = np.array([[row[name] for name in names] for row in rows], np.int64).reshape(len(rows), len(names))
+    values = requested.clip(low, high)
 
     def column(table: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(names, table.T, strict=True))
@@ -183,7 +188,7 @@ def nearest(space: LayerSpace, rows: Sequence[dict[str, int]]) -> tuple[Architec
 
     if "pad" in names:
         pad = names.index("pad")
-        values[space.work(column(values)).outputs == 0, pad] = 1  # a kernel that does not fit in without padding
+        values[space.work(column(values)).outputs == 0, pad] = 1  # the kernel is larger than the image
     for _ in range(8):
         operations, moved = need(values)
         over = np.maximum(operations / (1e6 * space.megamacs), moved / (1e6 * space.megabytes))
@@ -198,5 +203,5 @@ def nearest(space: LayerSpace, rows: Sequence[dict[str, int]]) -> tuple[Architec
                     shrunk[name], np.maximum(before / over ** (1 / power), least).astype(np.int64), where=over > 1
                 )
                 over = over / (before / shrunk[name]) ** power
-    wanted = np.stack(need(asked), axis=1)
+    wanted = np.stack(need(requested), axis=1)
     return Architectures(space, values - low), wanted, np.stack(need(values), axis=1)

@@ -1,4 +1,4 @@
-"""What a network costs on a device, layer by layer: `python -m predictors predict FILE --network model.onnx`."""
+"""Predicted cost of a network on a device, layer by layer: `python -m predictors predict FILE --network model.onnx`."""
 
 from __future__ import annotations
 
@@ -28,22 +28,24 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FAR = 4.0
-"""A layer of so many times the work of the nearest one that tables of layers may hold is told to be far from them."""
+"""Ratio of the work of a layer to that of the nearest layer in the tables' range above which a price has a warning."""
 
 
 @dataclass(frozen=True)
 class Price:
-    """One network on one device (PerfNetRT, equation 1: total = pre + sum of exe + post).
+    """Predicted latency of one network on one device (PerfNetRT, equation 1: total = pre + sum of exe + post).
 
     Attributes:
-        network, device, batch: of what.
+        network: key of the network.
+        device: on which it runs.
+        batch: samples per run.
         pre, post: ms of copying the inputs in and the outputs out.
         session: ms of a run that computes nothing.
-        low, high: the interval in which `latency_ms` lies with a probability of `level`.
-        pieces: one row a piece, in the network's order: layer, kind (what priced it), ms, share (of `latency_ms`),
+        low, high: interval in which `latency_ms` lies with probability `level`.
+        pieces: one row per piece, in the network's order: layer, kind (of cost model), ms, share (of `latency_ms`),
             flops, bytes, bound (compute or memory, whichever takes longer at the device's best rates).
-        unknown: ops that are priced by the bytes that they move because nothing is known of them, and how many.
-        warnings: sentences about what of the price rests on nothing that was measured.
+        unknown: number of ops by kind of which only the bytes moved are known.
+        warnings: sentences on the parts of the price that no measurement supports.
     """
 
     network: str
@@ -61,16 +63,16 @@ class Price:
 
     @property
     def latency_ms(self) -> float:
-        """Milliseconds of a run, without the copies."""
+        """Milliseconds of a run without the copies of inputs and outputs."""
         return self.session + float(self.pieces["ms"].sum())
 
     @property
     def total_ms(self) -> float:
-        """Milliseconds from an input to an output in the caller's hands."""
+        """Milliseconds of a run with the copies of inputs and outputs."""
         return self.pre + self.latency_ms + self.post
 
     def text(self, largest: int = 40) -> str:
-        """For people; of more than `largest` pieces those that take longest."""
+        """A report for printing; of more than `largest` pieces it shows the slowest."""
         table = self.pieces if len(self.pieces) <= largest else self.pieces.nlargest(largest, "ms").sort_index()
         shown = table.assign(ms=table["ms"].map("{:.4f}".format), share=(100 * table["share"]).map("{:.1f} %".format))
         shown = shown.assign(flops=table["flops"].map(_short), bytes=table["bytes"].map(_short))
@@ -85,13 +87,23 @@ class Price:
         ]
         if rest := len(self.pieces) - len(table):
             lines.append(f"and {rest} others, {self.pieces['ms'].sum() - table['ms'].sum():.4g} ms together")
-        told = ", ".join(f"{count} x {kind}" for kind, count in self.unknown.items())
-        lines.append(f"\nUnknown ops, priced by the bytes that they move: {told}" if told else "\nAll ops are known.")
-        return "\n".join(lines)
+        unknown = ", ".join(f"{count} x {kind}" for kind, count in self.unknown.items())
+        known = f"Unknown ops, priced by the bytes that they move: {unknown}" if unknown else "All ops are known."
+        return "\n".join([*lines, "", known])
 
 
 def price(predictor: LayerSum, network: Network, device: Device | None, level: float = 0.9) -> Price:
-    """What a shaped network costs on one of a predictor's devices, in its own batch."""
+    """Predict the latency of a network, in its own batch, piece by piece.
+
+    Args:
+        predictor: fitted.
+        network: all ops have a `shape`.
+        device: one of the predictor's; None if it has only one.
+        level: probability of the interval.
+
+    Raises:
+        InputError: the predictor has no such device, or cannot predict the network.
+    """
     import pandas as pd
 
     found, column = pieces(network), predictor.column(device)
@@ -108,24 +120,25 @@ def price(predictor: LayerSum, network: Network, device: Device | None, level: f
     (low,), (high,) = belief.interval(level)
     a, b, c, d = layers.copies[s].tolist()
     pre, post = a + b * _bytes(network, network.inputs), c + d * _bytes(network, network.outputs)
-    about = network.key, predictor.devices_[column], network.batch or 1
-    return Price(*about, pre, session, post, low, high, level, table, unknown, warnings)
+    identity = network.key, predictor.devices_[column], network.batch or 1
+    return Price(*identity, pre, session, post, low, high, level, table, unknown, warnings)
 
 
 def _bytes(network: Network, ports: Sequence[Port]) -> int:
-    """What all inputs, or outputs, of a run take together."""
+    """Bytes of all inputs, or outputs, of a run."""
     return sum(tensor_bytes(network.ops[port.node], network.batch or 1) for port in ports)
 
 
 def _warnings(
     found: Sequence[Piece], table: pd.DataFrame, unknown: Mapping[str, int], beyond: np.ndarray
 ) -> tuple[str, ...]:
-    """What of the price of pieces, a row of `table` each, rests on nothing that was measured.
+    """Sentences on the parts of a price that no measurement supports.
 
     Args:
-        found, table: the pieces, and their rows.
-        unknown: ops of which nothing is known, and how many.
-        beyond: their work as a multiple of what was measured [P].
+        found: the pieces.
+        table: one row per piece.
+        unknown: number of unknown ops by kind.
+        beyond: work of the pieces as a multiple of that of the nearest measured layers [P].
     """
     sentences = []
     if unknown:
@@ -136,17 +149,17 @@ def _warnings(
     if far.any():
         sentences.append(
             f"{100 * table['share'][far].sum():.0f} % is of {far.sum()} layers that take more than {FAR:.0f} times the "
-            "work, or less than that part of it, of any layer like those that were measured."
+            f"work, or less than 1/{FAR:.0f} of the work, of the nearest layer within the measured range."
         )
     return tuple(sentences)
 
 
 def read_network(name: str | Path, batch: int | None = None, sizes: Sizes = Sizes(), notes: bool = False) -> Network:
-    """The network that a command line names (`read_model`), torch modules among them.
+    """Read a network that a command line names, which may be a torch module, in the batch of its runs.
 
     Args:
-        name, batch, sizes: as for `read_model`.
-        notes: whether what its reader assumed goes to stderr.
+        name, batch, sizes: arguments of `read_model`, which raises `InputError` for faulty ones.
+        notes: whether to print to stderr what the reader assumed.
     """
     from datasets.networks.reading import of_batch, read_model
 
@@ -156,15 +169,15 @@ def read_network(name: str | Path, batch: int | None = None, sizes: Sizes = Size
     return of_batch(model.network, batch)
 
 
-def draw(told: Price) -> Figure:
-    """Two panels: where the time goes, layer after layer, and which kinds of layers take it."""
+def draw(priced: Price) -> Figure:
+    """Plot a price in two panels: ms of each layer, and ms of each kind of layer, the session and the copies."""
     from predictors.figures import COLOURS, GREY
 
-    kinds = list(dict.fromkeys(told.pieces.sort_values("ms", ascending=False)["kind"]))
+    kinds = list(dict.fromkeys(priced.pieces.sort_values("ms", ascending=False)["kind"]))
     colour = dict(zip(kinds, COLOURS, strict=False))
     figure = new_figure(11, 4.2)
     left, right = figure.subplots(1, 2, width_ratios=(3, 1))
-    rows = told.pieces.reset_index(drop=True)
+    rows = priced.pieces.reset_index(drop=True)
     for kind in kinds:
         part = rows[rows["kind"] == kind]
         left.bar(part.index + 1, part["ms"], width=1.0 if len(rows) > 60 else 0.8, color=colour[kind], label=kind)
@@ -174,16 +187,18 @@ def draw(told: Price) -> Figure:
     left.set(xlabel="layer, in the network's order", ylabel="ms", xlim=(0, len(rows) + 1))
     left.margins(y=0.12)
     left.legend(frameon=False)
-    sums = [*rows.groupby("kind")["ms"].sum().reindex(kinds), told.session, told.pre + told.post]
+    sums = [*rows.groupby("kind")["ms"].sum().reindex(kinds), priced.session, priced.pre + priced.post]
     names = [*kinds, "session", "copies"]
     bars = right.barh(names[::-1], sums[::-1], color=[*(colour[k] for k in kinds), GREY, GREY][::-1])
-    right.bar_label(bars, [f" {100 * value / told.total_ms:.0f} %" for value in sums[::-1]])
+    right.bar_label(bars, [f" {100 * value / priced.total_ms:.0f} %" for value in sums[::-1]])
     right.set(xlabel="ms")
     right.margins(x=0.2)
     for axis in (left, right):
         axis.spines[["top", "right"]].set_visible(False)
-    interval = f"{100 * told.level:.0f} %: {told.low:.3g} to {told.high:.3g}"
-    figure.suptitle(f"{told.network} on {told.device.name}, batch {told.batch}: {told.latency_ms:.4g} ms ({interval})")
+    interval = f"{100 * priced.level:.0f} %: {priced.low:.3g} to {priced.high:.3g}"
+    figure.suptitle(
+        f"{priced.network} on {priced.device.name}, batch {priced.batch}: {priced.latency_ms:.4g} ms ({interval})"
+    )
     return figure
 
 
