@@ -26,6 +26,7 @@ MOST_ELEMENTS = 2**22
 """Largest number of elements of a tensor that is computed, unless it reads a tensor of the file of that size."""
 MOST_COMPUTED = 2**24
 """Largest number of elements read and computed per network, in addition to the number of elements in its file."""
+_SMALL = 1024  # elements that an op may read and write without being counted: shapes are computed of such
 MOST_CONSTANT = 2**26
 """A constant that is computed and has more elements is refused, unless a tensor of the file has as many: a runtime
 would hold all of it, 256 MiB in fp32."""
@@ -158,8 +159,11 @@ class Constants:
         written = [self.size(n) for n in node.output if n]
         if max(written) > max([MOST_ELEMENTS, *(self.size(n) for n in read if n in self.stored)]):
             return False
+        moved = sum(map(self.size, read)) + sum(written)
+        if moved <= _SMALL:
+            return True
         if all(n in self.values for n in read):
-            self.left -= sum(map(self.size, read)) + sum(written)
+            self.left -= moved
         return self.left >= 0
 
     def compute(self, node: onnx.NodeProto) -> dict[str, np.ndarray]:

@@ -520,3 +520,17 @@ def test_the_shape_of_a_constant_is_known_where_its_numbers_are_not(tmp_path: Pa
     x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 4]) for name in "xy")
     onnx.save(helper.make_model(helper.make_graph(nodes, "g", [x], [y], stored)), tmp_path / "mask.onnx")
     assert totals(read_onnx(tmp_path / "mask.onnx").network)["macs"] == 0
+
+
+def test_shapes_are_computed_where_large_constants_are_no_longer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Networks that standardise their weights use up what may be computed; the next Reshape is read all the same."""
+    monkeypatch.setattr("datasets.networks.onnx_constants.MOST_COMPUTED", -(10**9))
+    stored = [numpy_helper.from_array(np.array([1, 2, 2]), "size")]
+    nodes = [helper.make_node("Identity", ["size"], ["same"]), helper.make_node("Reshape", ["x", "same"], ["y"])]
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 4])
+    relu = helper.make_node("Relu", ["y"], ["z"])
+    z = helper.make_tensor_value_info("z", TensorProto.FLOAT, None)
+    onnx.save(helper.make_model(helper.make_graph([*nodes, relu], "g", [x], [z], stored)), tmp_path / "r.onnx")
+    assert read_onnx(tmp_path / "r.onnx").network.ops[-1].attrs["shape"] == (2, 2)
