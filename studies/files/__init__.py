@@ -9,7 +9,7 @@ from studies.study import Study
 STUDY = Study(
     steps=(
         "-m studies.files.study",
-        "-m tests.fuzz --family 'onnx network,keras network,tflite file' --seed 1 --cases 800 "
+        "-m tests.fuzz --family 'onnx network,keras network,tflite file' --seed 1 --cases 800 --cpu-seconds 2 "
         "--summary runs/files/fuzz.json",
         "-m studies.files.study --part summary",
     ),

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from datasets.files.writing import write_text
 from tests.conftest import ROOT  # one thread, before numpy is imported
+from tests.fuzz import watch
 from tests.fuzz.campaign import Campaign, case, regressions, write
 from tests.fuzz.family import Family, families
 
@@ -31,7 +32,9 @@ def main() -> int:
     parser.add_argument("--valid", type=int, default=0, help="how many undamaged inputs, and the regressions")
     parser.add_argument("--out", type=Path, default=ROOT / "runs" / "fuzz", help="folder of findings")
     parser.add_argument("--summary", type=Path, help="JSON file of the counts, written after each family")
+    parser.add_argument("--cpu-seconds", type=float, default=watch.SECONDS, help="most that a case may take")
     given = parser.parse_args()
+    watch.SECONDS = given.cpu_seconds
     known = families()
     chosen = [known[name] for name in given.family.split(",")] if given.family else list(known.values())
     seed = random.randrange(10**6) if given.seed is None else given.seed
