@@ -95,7 +95,7 @@ def with_datasets(arguments: Sequence[str], flags: Sequence[str] = ("--data",)) 
 
 
 def _to_json(value: str) -> str:
-    """The JSON configuration for the name of a table or of several files; other values, which jsonargparse reads, as is."""
+    """The JSON configuration for the name of a table or of several files; other values are unchanged."""
     suffixes = {Path(name.strip()).suffix.lower() for name in value.split(",") if name.strip()}
     are_files = suffixes <= {*KINDS, ".yaml", ".yml"} and (len(value.split(",")) > 1 or suffixes <= set(KINDS))
     return json.dumps(described(value)) if are_files and not value.lstrip().startswith(("{", "[")) else value
