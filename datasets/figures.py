@@ -1,4 +1,4 @@
-"""Figures of `python -m datasets describe`; each function returns a matplotlib figure of given measurements."""
+"""Figures of `python -m datasets describe`, and helpers for the figures of other modules."""
 
 from __future__ import annotations
 
@@ -19,14 +19,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".eps")
-"""Suffixes of pictures that can be written."""
+"""File suffixes of the picture formats that can be written."""
 BLUE, DARK, GREY = "#2f6db3", "#1d3f66", "#888888"
 BINS = 120
+"""Number of bins of the histograms."""
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure without a window, of a width and height in inches. Texts are drawn literally, including dollar
-    signs, and shortened where they are longer than a title."""
+    """An empty figure without a window, of a width and height in inches.
+
+    Texts are drawn literally, including dollar signs; lines longer than 160 characters are shortened.
+    """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.text import Text
@@ -34,12 +37,12 @@ def new_figure(width: float, height: float) -> Figure:
 
     class Plain(Figure):
         def draw(self, renderer: Any) -> None:
-            axes = [side for axis in self.axes for side in (axis.xaxis, axis.yaxis)]
-            powers = [side for side in axes if isinstance(side.get_major_formatter(), LogFormatter)]
-            numbers = {label for side in powers for label in side.get_ticklabels(which="both")}  # 10 with an exponent
-            for text in set(self.findobj(Text)) - numbers:
+            sides = [side for axes in self.axes for side in (axes.xaxis, axes.yaxis)]
+            logarithmic = [side for side in sides if isinstance(side.get_major_formatter(), LogFormatter)]
+            powers = {label for side in logarithmic for label in side.get_ticklabels(which="both")}  # 10^n needs math
+            for text in set(self.findobj(Text)) - powers:
                 text.set_parse_math(False)
-                text.set_text("\n".join(_drawable(line) for line in text.get_text().split("\n")))
+                text.set_text("\n".join(_printable(line) for line in text.get_text().split("\n")))
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn in its place
                 super().draw(renderer)
@@ -49,12 +52,12 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
-def _drawable(line: str) -> str:
+def _printable(line: str) -> str:
     return "".join(character if character.isprintable() else "?" for character in shortened(line, 160))
 
 
 def check_picture(path: Path) -> None:
-    """Check, before long work, that a picture can be written.
+    """Check that a picture can be written, to be called before a long computation.
 
     Raises:
         InputError: the suffix is not known, or `path` cannot be written.
@@ -78,7 +81,7 @@ def write_figure(figure: Figure, path: Path, **options: Any) -> None:
 
 
 def grid(panels: int, width: float = 4.0, height: float = 3.6, columns: int = 3) -> tuple[Figure, np.ndarray]:
-    """A figure and its axes [panels or more], row by row; those beyond `panels` are empty."""
+    """A figure and its axes [panels or more], row by row; those beyond `panels` are hidden."""
     columns = min(panels, columns)
     rows = math.ceil(panels / columns)
     figure = new_figure(width * columns, height * rows)
@@ -99,15 +102,15 @@ def distributions(m: Measurements, metric: str) -> Figure:
     farthest one are written at its end.
     """
     values = m.matrix(metric)
-    labels, order = _by_family(m, values)
+    labels, order = _order_by_family(m, values)
     columns = [values[:, i][np.isfinite(values[:, i])] for i in order]
     logarithmic = min(column.min() for column in columns) > 0 and UNITS.get(metric) != "%"
     edges = _logarithmic_edges(columns) if logarithmic else _linear_edges(columns)
     figure = new_figure(9, 1.3 + 0.42 * len(order))
     axis = figure.subplots()
     for row, column in enumerate(columns):
-        share = np.histogram(column, edges)[0]
-        ridge = row + 0.65 * np.append(share, 0) / max(share.max(), 1)
+        counts = np.histogram(column, edges)[0]
+        ridge = row + 0.65 * np.append(counts, 0) / max(counts.max(), 1)
         axis.fill_between(edges, row, ridge, step="post", color=BLUE, alpha=0.6, lw=0)
         p5, median, p95 = np.percentile(column, [5, 50, 95])
         axis.plot([column.min(), column.max()], [row, row], color=DARK, lw=0.7)
@@ -133,26 +136,26 @@ def distributions(m: Measurements, metric: str) -> Figure:
 def rank_correlation(m: Measurements, metric: str) -> Figure:
     """Spearman's rank correlation between devices as numbers and colours, clustered by similarity.
 
-    Devices without values are omitted; pairs with fewer than three common architectures, or with a constant device,
-    have a dash.
+    Devices without values are omitted. Pairs with fewer than three common architectures, or with a device whose values
+    are all equal, are marked with a dash.
 
     Raises:
         InputError: fewer than two devices.
     """
     values = m.matrix(metric)
-    known = np.flatnonzero(np.isfinite(values).any(axis=0))
-    if len(m.devices) < 2 or len(known) < 2:
-        raise InputError(f"{m.name} has {metric} of {len(known)} device, and a rank correlation needs two.")
-    rho = spearman(values[:, known])
-    order = _clustered(rho)
+    measured = np.flatnonzero(np.isfinite(values).any(axis=0))
+    if len(m.devices) < 2 or len(measured) < 2:
+        raise InputError(f"{m.name} has {metric} of {len(measured)} device, and a rank correlation needs two.")
+    rho = spearman(values[:, measured])
+    order = _order_by_similarity(rho)
     rho = rho[np.ix_(order, order)]
-    devices = [m.devices[known[place]] for place in order]
-    labels = [_label(device.name, device.family) for device in devices]
+    devices = [m.devices[measured[i]] for i in order]
+    labels = [_device_label(device.name, device.family) for device in devices]
 
     margin = 0.095 * max(len(label) for label in labels)
     names = [shortened(device.name, 60) for device in devices]
-    below = 0.095 * max(len(name) for name in names)
-    figure = new_figure(max(0.42 * len(devices) + margin + 1.6, 6), 0.42 * len(devices) + below + 0.6)
+    bottom = 0.095 * max(len(name) for name in names)
+    figure = new_figure(max(0.42 * len(devices) + margin + 1.6, 6), 0.42 * len(devices) + bottom + 0.6)
     axis = figure.subplots()
     low = min(np.floor(10 * np.nanmin(rho)) / 10, 0.9)
     image = axis.imshow(rho, vmin=low, vmax=1, cmap="YlGnBu", aspect="equal")
@@ -171,16 +174,21 @@ def rank_correlation(m: Measurements, metric: str) -> Figure:
 
 
 def spearman(values: np.ndarray) -> np.ndarray:
-    """Spearman's rank correlation [D, D] of columns [A, D], with mean ranks for ties, over rows without NaN in a
-    pair."""
+    """Spearman's rank correlation [D, D] of the columns of values [A, D], with mean ranks for ties.
+
+    A pair of columns is compared over the rows in which neither is NaN; it has NaN if these are fewer than three.
+    """
     import pandas as pd
 
     return pd.DataFrame(values).corr(method="spearman", min_periods=3).to_numpy()
 
 
 def _logarithmic_edges(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Edges of bins over all values, without the lowest 3 % and highest 0.1 % of a column where these are far outliers
-    (cells that compute a constant; a disturbance of a phone)."""
+    """Edges of bins over all values except far outliers.
+
+    These are the lowest 3 % of a column if its minimum is at most a third of the 3rd percentile (cells that compute a
+    constant), and the highest 0.1 % if its maximum is 1.5 times the 99.9th or more (a phone that was disturbed).
+    """
     low, high = [], []
     for column in columns:
         p3, p999 = np.percentile(column, [3, 99.9])
@@ -195,8 +203,8 @@ def _linear_edges(columns: Sequence[np.ndarray]) -> np.ndarray:
     return np.linspace(low - margin, high + margin, BINS + 1)
 
 
-def _clustered(rho: np.ndarray) -> np.ndarray:
-    """An order [D] of devices by similarity of ranks: the leaves of average linkage on 1 - rho."""
+def _order_by_similarity(rho: np.ndarray) -> np.ndarray:
+    """Positions [D] of the devices, similar ones side by side: the leaves of average linkage with distance 1 - rho."""
     from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
     from scipy.spatial.distance import squareform
 
@@ -206,18 +214,23 @@ def _clustered(rho: np.ndarray) -> np.ndarray:
     return leaves_list(optimal_leaf_ordering(linkage(condensed, "average"), condensed))
 
 
-def _by_family(m: Measurements, values: np.ndarray) -> tuple[list[str], list[int]]:
-    """Labels of the columns, and positions of columns with values, by the median of their family, then by their own."""
+def _order_by_family(m: Measurements, values: np.ndarray) -> tuple[list[str], list[int]]:
+    """Labels of all columns, and positions of the columns with values, ordered by family and median.
+
+    Families are ordered by the median of their devices' medians.
+    """
     if not m.devices or values.shape[1] != len(m.devices):
         return ["no device"], [0]
-    labels = [_label(device.name, device.family) for device in m.devices]
+    labels = [_device_label(device.name, device.family) for device in m.devices]
     families = [device.family for device in m.devices]
     median = {i: np.nanmedian(column) for i, column in enumerate(values.T) if np.isfinite(column).any()}
-    middle = {f: np.median([median[i] for i in median if families[i] == f]) for f in {families[i] for i in median}}
-    return labels, sorted(median, key=lambda i: (middle[families[i]], families[i], median[i]))
+    family_median = {
+        f: np.median([median[i] for i in median if families[i] == f]) for f in {families[i] for i in median}
+    }
+    return labels, sorted(median, key=lambda i: (family_median[families[i]], families[i], median[i]))
 
 
-def _label(name: str, family: str) -> str:
+def _device_label(name: str, family: str) -> str:
     return shortened(name if family == name else f"{name} ({family})", 60)
 
 

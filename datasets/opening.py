@@ -14,16 +14,17 @@ from datasets.files.reading import existing, read_yaml, shortened
 from datasets.records import InputError, Measurements
 
 KINDS = {".parquet": "datasets.measured.Measured", ".csv": "datasets.csv_table.CsvTable"}
-"""Classes that read files of measurements, by suffix; their field `path` is the file."""
+"""Classes that read a file of measurements, by its suffix; each has a field `path`."""
 HINT = (
     "measurements are a .yaml of configs/datasets, a .parquet of `python -m measure table` or a .csv with the columns "
     "key, device and value"
 )
+"""End of error messages: the accepted files."""
 
 
 @dataclass
 class Joined(Dataset):
-    """Concatenation of several data sets; with different spaces it is a data set of networks.
+    """Concatenation of several data sets; if their spaces differ, all architectures become networks.
 
     Attributes:
         parts: the data sets, at least one.
@@ -41,7 +42,7 @@ def open_dataset(names: str | Path) -> Dataset:
     """The data set of a file, or of several files separated by commas.
 
     Raises:
-        InputError: there is no such file, it describes no data set, or it is of another kind.
+        InputError: a file does not exist, has an unsupported suffix, or describes no data set.
     """
     return from_config(described(str(names)), Dataset)  # type: ignore[type-abstract]
 
@@ -50,21 +51,22 @@ def open_measurements(names: str | Path) -> Measurements:
     """The measurements of the data set that `open_dataset` gives.
 
     Raises:
-        InputError: `open_dataset` raises it, or the data are missing or malformed.
+        InputError: `open_dataset` fails, or the data are missing or malformed.
     """
     return open_dataset(names).measurements()
 
 
 def described(names: str) -> dict[str, Any]:
-    """`{class_path, init_args}` of the data set that `open_dataset` gives."""
-    words = [name.strip() for name in names.split(",")]
-    if "" in words:
+    """Configuration `{class_path, init_args}` of the data set that `open_dataset` gives."""
+    files = [name.strip() for name in names.split(",")]
+    if "" in files:
         raise InputError(f"'{shortened(names)}' names no file before or after one of its commas; {HINT}.")
-    parts = [_described(name) for name in words]
+    parts = [_describe_file(name) for name in files]
     return parts[0] if len(parts) == 1 else {"class_path": "datasets.opening.Joined", "init_args": {"parts": parts}}
 
 
-def _described(name: str) -> dict[str, Any]:
+def _describe_file(name: str) -> dict[str, Any]:
+    """Configuration of the data set of one file."""
     suffix = Path(name).suffix.lower()
     if suffix in KINDS:
         return {"class_path": KINDS[suffix], "init_args": {"path": name}}
@@ -75,24 +77,25 @@ def _described(name: str) -> dict[str, Any]:
 
 
 def with_datasets(arguments: Sequence[str], flags: Sequence[str] = ("--data",)) -> list[str]:
-    """A command line with names of data sets replaced by descriptions that jsonargparse reads.
+    """A command line in which names of data sets are replaced by configurations that jsonargparse reads.
 
     Args:
         arguments: words of the command line.
-        flags: flags whose values are data sets (`--flag value` or `--flag=value`); '' for words without a flag.
+        flags: flags whose values are data sets (`--flag value` or `--flag=value`); '' stands for words that do not
+            follow a flag.
     """
-    found, before = list[str](), ""
+    replaced, last_flag = list[str](), ""
     for word in arguments:
-        flag, equals, value = word.partition("=") if word.startswith("--") else (before, "", word)
+        flag, equals, value = word.partition("=") if word.startswith("--") else (last_flag, "", word)
         if flag in flags and (equals or not word.startswith("--")):
-            word = f"{flag}={_rewritten(value)}" if equals else _rewritten(word)
-        before = word if word.startswith("--") and not equals else ""
-        found.append(word)
-    return found
+            word = f"{flag}={_to_json(value)}" if equals else _to_json(word)
+        last_flag = word if word.startswith("--") and not equals else ""
+        replaced.append(word)
+    return replaced
 
 
-def _rewritten(value: str) -> str:
-    """JSON instead of names of tables or of several files; other values, which jsonargparse reads, are unchanged."""
+def _to_json(value: str) -> str:
+    """The JSON configuration for the name of a table or of several files; other values are unchanged."""
     suffixes = {Path(name.strip()).suffix.lower() for name in value.split(",") if name.strip()}
-    named = suffixes <= {*KINDS, ".yaml", ".yml"} and (len(value.split(",")) > 1 or suffixes <= set(KINDS))
-    return json.dumps(described(value)) if named and not value.lstrip().startswith(("{", "[")) else value
+    are_files = suffixes <= {*KINDS, ".yaml", ".yml"} and (len(value.split(",")) > 1 or suffixes <= set(KINDS))
+    return json.dumps(described(value)) if are_files and not value.lstrip().startswith(("{", "[")) else value

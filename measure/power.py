@@ -1,10 +1,10 @@
-"""The energy per run: the reading of a `Meter` while a network runs repeatedly, net of the reading at rest.
+"""Energy per run of a network: the energy that a `Meter` reads during repeated runs (load), minus that of the idle host
+(rest) over the same time.
 
-Meters read a whole processor package, GPU or board, including other work on it; rest and load alternate, so that slow
-changes (temperature, other work) cancel. Rest is the state of this host with its runtime loaded: a GPU that has just
-worked keeps its clocks and takes more power than one that was idle for minutes. On a CPU one core works and the others
-rest, but waking the package costs energy too: one busy core takes more than its share of a package whose cores are all
-busy.
+Meters read a whole processor package, GPU or board, including other work on it. Rest and load alternate, so that slow
+changes (temperature, other work) cancel. At rest the runtime is loaded and has just worked: a GPU then keeps its high
+clocks and takes more power than after minutes without work. On a CPU one core works and the others rest, but the whole
+package is awake: one busy core takes more energy than its share of a package whose cores are all busy.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ import numpy as np
 PATIENCE = 5.0
 """Seconds without a new reading after which a meter counts as failed."""
 UPDATES = 20
-"""Smallest number of new readings under load per energy."""
+"""Smallest number of new readings under load for a measured energy."""
 
 
 class Unmetered(RuntimeError):
-    """The energy cannot be measured; the text, a part of a sentence, is the reason."""
+    """The energy cannot be measured. The message is the reason, as a clause without a full stop."""
 
 
 class Meter(ABC):
     """A meter of cumulative energy (joules) or of power (watts). Implementations are dataclasses in `measure.meters`.
 
     Attributes:
-        interval: seconds between two readings, at least the meter's own period.
+        interval: seconds between two readings, not shorter than the period at which the meter has new values.
         name: name in rows and in `doctor`.
-        scope: the hardware whose energy is read.
+        scope: hardware whose energy is read.
         kinds: kinds of backends that it applies to: "gpu", "cpu".
-        paced: whether a reading waits for the meter; otherwise it returns at once, and is read every `interval`.
+        paced: whether a reading waits until the meter has a new value; otherwise it returns at once, and the meter is
+            read every `interval`.
     """
 
     interval: float
@@ -55,15 +56,15 @@ class Meter(ABC):
 
     @property
     def settle(self) -> float:
-        """Seconds after a change of load until readings no longer depend on the load before."""
+        """Seconds after a change of load until readings no longer depend on the previous load."""
         return 2 * self.interval
 
     @abstractmethod
     def open(self) -> AbstractContextManager[Callable[[], float]]:
-        """A function that returns the next reading, valid within the context.
+        """A context manager that gives a function, which returns the next reading while the context is open.
 
         Raises:
-            Unmetered, OSError: this host has no such meter or permits no reading; raised by the function too.
+            Unmetered, OSError: this host has no such meter or does not permit its reading. The function raises it too.
         """
 
     def unavailable(self) -> str:
@@ -76,28 +77,28 @@ class Meter(ABC):
 
 
 class Trace:
-    """The readings of a meter, taken by a thread within this context.
+    """Readings of a meter, taken by a thread while this context is open.
 
-    Of a counter only new values are kept: one that changes ten times per second is late by a tenth of a second just
-    before a change.
+    Repeated values of an energy counter are not kept: a counter that changes ten times per second lacks, just before a
+    change, the energy of the last tenth of a second.
 
     Attributes:
-        times: seconds of `time.perf_counter`, one per reading.
-        values: cumulative joules, or watts.
+        times: time of each reading in seconds of `time.perf_counter`.
+        values: each reading, in cumulative joules or in watts.
     """
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
         self.times: list[float] = []
         self.values: list[float] = []
-        self._why: Exception | None = None
+        self._error: Exception | None = None
         self._stop = threading.Event()
-        self._source = meter.open()
+        self._context = meter.open()
 
     def __enter__(self) -> Trace:
-        read = self._source.__enter__()
-        self._begun = time.perf_counter()
-        self._thread = threading.Thread(target=self._take, args=(read,), daemon=True)
+        read = self._context.__enter__()
+        self._started = time.perf_counter()
+        self._thread = threading.Thread(target=self._read_until_stopped, args=(read,), daemon=True)
         self._thread.start()
         try:
             while not self.times:
@@ -112,10 +113,10 @@ class Trace:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._source.__exit__(kind, error, trace)  # ends what the thread may wait for
+        self._context.__exit__(kind, error, trace)  # ends a reading that the thread may wait for
         self._thread.join(PATIENCE)
 
-    def _take(self, read: Callable[[], float]) -> None:
+    def _read_until_stopped(self, read: Callable[[], float]) -> None:
         try:
             while not self._stop.is_set():
                 value = read()
@@ -124,59 +125,65 @@ class Trace:
                     self.times.append(time.perf_counter())
                 self._stop.wait(0 if self.meter.paced else self.meter.interval)
         except (Unmetered, OSError, ValueError) as error:
-            self._why = error
+            self._error = error
 
     def check(self) -> float:
-        """Time of the last reading; raises `Unmetered` if no further one can be expected."""
-        if self._why is not None:
-            raise Unmetered(str(self._why)) from self._why
-        last = self.times[-1] if self.times else self._begun
+        """Time of the last reading.
+
+        Raises:
+            Unmetered: a reading failed, or there was no new one for `PATIENCE` seconds.
+        """
+        if self._error is not None:
+            raise Unmetered(str(self._error)) from self._error
+        last = self.times[-1] if self.times else self._started
         if time.perf_counter() > last + PATIENCE:
             raise Unmetered(f"it has reported nothing new for {PATIENCE:g} s")
         return last
 
     def joules(self, start: float, end: float) -> float:
-        """Energy between two times within the readings."""
-        n = len(self.times)  # the thread appends to `values` first
+        """Energy in joules between two times, which have to lie between the first and the last reading."""
+        n = len(self.times)  # the thread appends to `values` first, so each of these times has its value
         return (difference if self.meter.counts else integral)(self.times[:n], self.values[:n], start, end)
 
 
 def difference(times: Any, joules: Any, start: float, end: float) -> float:
-    """Joules between two times, from readings [n] of a counter, interpolated linearly."""
+    """Energy in joules between two times, from readings [n] of cumulative energy, interpolated linearly."""
     before, after = np.interp([start, end], times, joules)
     return float(after - before)
 
 
 def integral(times: Any, watts: Any, start: float, end: float) -> float:
-    """Joules between two times, from readings [n] of a power, by the trapezoidal rule at the readings' own times."""
+    """Energy in joules between two times, from readings [n] of power, by the trapezoidal rule between reading times."""
     times = np.asarray(times)
-    moments = np.concatenate([[start], times[(times > start) & (times < end)], [end]])
-    return float(np.trapezoid(np.interp(moments, times, watts), moments))
+    points = np.concatenate([[start], times[(times > start) & (times < end)], [end]])
+    return float(np.trapezoid(np.interp(points, times, watts), points))
 
 
 def measure_energy(run: Callable[[], object], meter: Meter, seconds: float = 2.0, rounds: int = 3) -> dict[str, Any]:
-    """Energy per run net of rest, in rounds of rest and load of equal length.
+    """Net energy per run, the median over rounds, each of which is a stretch at rest and one under load.
 
-    In each round, the joules under load minus the watts at rest times the seconds under load are divided by the number
-    of runs. A stretch begins when the meter has settled and lasts until there are enough new readings; its load
-    continues until readings cover all of it.
+    The net energy of a round is (joules under load - watts at rest x seconds under load) / number of runs. A stretch
+    begins when the meter has settled, lasts for equally many seconds and until there are enough new readings, and then
+    continues, uncounted, until the readings cover it.
 
     Args:
-        run: one run.
+        run: function that runs the network once.
         meter: an available meter.
         seconds: duration of load over all rounds; longer if the meter has fewer than `UPDATES` new readings by then.
-        rounds: number of rounds; the median is reported.
+        rounds: number of rounds.
 
     Returns:
-        energy_mj: median net energy per run. energy: meter, scope; rounds_mj (net, per run), spread (standard deviation
-        of these over their mean); gross_mj per run; idle_watts, busy_watts; seconds, runs, updates (under load).
+        A row with `energy_mj`, the median net energy per run in mJ, and `energy`, a dictionary: `meter` and `scope`;
+        `rounds_mj`, the net energy per run of each round, and `spread`, their standard deviation divided by their mean;
+        `gross_mj`, the energy per run including that at rest; mean power `idle_watts` at rest and `busy_watts` under
+        load; `seconds`, `runs` and `updates` (new readings) under load, over all rounds.
 
     Raises:
         Unmetered: the meter failed, or a round took no more power than rest.
     """
-    rest, length, enough = partial(time.sleep, meter.interval / 2), seconds / rounds, math.ceil(UPDATES / rounds)
+    rest, length, least = partial(time.sleep, meter.interval / 2), seconds / rounds, math.ceil(UPDATES / rounds)
     with Trace(meter) as trace:
-        stretches = [[stretch(trace, call, length, enough) for call in (rest, run)] for _ in range(rounds)]
+        stretches = [[stretch(trace, call, length, least) for call in (rest, run)] for _ in range(rounds)]
     (rest_j, rest_s, _, _), (load_j, load_s, runs, updates) = np.array(stretches).transpose(1, 2, 0)
     net = 1000 * (load_j - rest_j / rest_s * load_s) / runs
     if not net.min() > 0:
@@ -204,7 +211,13 @@ def measure_energy(run: Callable[[], object], meter: Meter, seconds: float = 2.0
 def stretch(
     trace: Trace, call: Callable[[], object], seconds: float, updates: int = 1
 ) -> tuple[float, float, int, int]:
-    """Call a function repeatedly, once the meter has settled, for at least the given seconds and new readings.
+    """Call a function repeatedly, and measure the energy of the calls after the meter has settled.
+
+    Args:
+        trace: open readings of the meter.
+        call: the function.
+        seconds: shortest duration.
+        updates: smallest number of new readings.
 
     Returns:
         Joules, seconds, calls and new readings of the stretch.

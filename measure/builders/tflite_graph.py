@@ -1,8 +1,11 @@
-"""A shaped network as a .tflite file, written operator by operator (milliseconds, where the converter takes seconds).
+"""Write a network whose shapes are known as a .tflite file, operator by operator.
 
-The file equals that of TensorFlow's converter: batch norms are folded into the convolution before them, a relu into the
-operator before it, equal branches are merged, constants are computed, and sums have two terms. int8 is static
-(`tflite_file`).
+This takes milliseconds, where TensorFlow's converter takes seconds, and gives an equal file: batch norms are folded
+into the convolution before them, a relu or relu6 is fused into the operator before it, equal branches are merged,
+constants are computed in advance, and sums have two terms. Quantisation to int8 is static (`tflite_file`).
+
+An op is a node of the network, an operator one of the file. A chain is the nodes that are written together: a
+node, and the batch norm and the activation after it if they are folded or fused into it.
 """
 
 from __future__ import annotations
@@ -23,53 +26,66 @@ from measure.builders.tflite_writer import FUSED, Ranges, Writer
 from measure.builders.weights import BN_EPSILON
 
 _SAME, _VALID = 0, 1
+"""Codes of paddings in the file."""
 _LOGISTIC, _TANH = Affine(1 / 256, -128), Affine(1 / 128, 0)
-"""The quantisation that the specification requires for their outputs."""
+"""Output quantisation that the specification of TFLite requires; _LOGISTIC is also that of SOFTMAX."""
 
 
 def build_tflite(network: Network, weights: Weights, batch: int = 1, calibration: Sequence[np.ndarray] = ()) -> bytes:
-    """The bytes of the file, with a fixed batch and channels last; int8 if there are input batches for `calibration`.
+    """The content of the file, with a fixed batch size and channels last.
+
+    Args:
+        network: the network, with the shapes of all ops.
+        weights: its weights.
+        batch: batch size.
+        calibration: input batches whose activations give the ranges of int8 quantisation; fp32 if there are none.
 
     Raises:
-        InputError: an op is not supported, or the network computes a constant.
+        InputError: an op is not supported, or the output of the network is a constant.
     """
-    return _Ops(network, weights, batch, _ranges(network, weights, calibration) if calibration else None).content()
+    ranges = _observe_ranges(network, weights, calibration) if calibration else None
+    return _OpWriter(network, weights, batch, ranges).content()
 
 
-def _ranges(network: Network, weights: Weights, batches: Sequence[np.ndarray]) -> Ranges:
+def _observe_ranges(network: Network, weights: Weights, batches: Sequence[np.ndarray]) -> Ranges:
+    """Smallest and largest output of each node per channel, over all batches."""
     ranges: Ranges = {}
 
     def observe(node: int, value: np.ndarray) -> None:
         axes = (0, *range(2, value.ndim))
         low, high = value.min(axes), value.max(axes)
-        before = ranges.get(node, (low, high))
-        ranges[node] = np.minimum(low, before[0]), np.maximum(high, before[1])
+        old_low, old_high = ranges.get(node, (low, high))
+        ranges[node] = np.minimum(low, old_low), np.maximum(high, old_high)
 
     for x in batches:
         evaluate(network, weights, x, observe)
     return ranges
 
 
-class _Ops(Writer):
-    """One method per kind of op; arguments are the chain that starts at the node, its op and its input tensors."""
+class _OpWriter(Writer):
+    """Writes ops, with one method per kind.
+
+    Each method receives the chain, the op of the first node in it, and the input tensors of that node. It adds
+    operators to the file, and returns the output tensor of the chain.
+    """
 
     def write_conv(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
-        a, in_shape = op.attrs, self.ops[self.inputs[chain[0]][0]].attrs["shape"]
+        attrs, in_shape = op.attrs, self.ops[self.inputs[chain[0]][0]].attrs["shape"]
         weight, bias = self.folded(chain)
         same, sides = padding(op, in_shape)
-        source, dilation = x[0] if same else self.padded(x[0], sides), pair(a.get("dilation", 1))
-        window = _window(op, same) | {"dilationHFactor": dilation[0], "dilationWFactor": dilation[1]}
+        source, dilation = x[0] if same else self.padded(x[0], sides), pair(attrs.get("dilation", 1))
+        window = _window_options(op, same) | {"dilationHFactor": dilation[0], "dilationWFactor": dilation[1]}
         if is_depthwise(op, in_shape[0]):
-            window["depthMultiplier"] = a["shape"][0] // in_shape[0]
+            window["depthMultiplier"] = attrs["shape"][0] // in_shape[0]
             filters, version = weight.transpose(1, 2, 3, 0), self.version(1 if dilation == (1, 1) else 2, 3)
             return self.weighted(
                 "DEPTHWISE_CONV_2D", source, filters, 3, bias, chain, version, "DepthwiseConv2D", **window
             )
-        filters, version = weight.transpose(0, 2, 3, 1), self.version(1, 3) if a.get("groups", 1) == 1 else 6
+        filters, version = weight.transpose(0, 2, 3, 1), self.version(1, 3) if attrs.get("groups", 1) == 1 else 6
         return self.weighted("CONV_2D", source, filters, 0, bias, chain, version, "Conv2D", **window)
 
     def folded(self, chain: list[int]) -> tuple[np.ndarray, np.ndarray]:
-        """Weight and bias of a convolution with the batch norm that follows it in its chain."""
+        """Weight and bias of a convolution; if a batch norm follows in its chain, it is folded into them."""
         w = self.weights[chain[0]]
         weight, bias = w["weight"], w.get("bias", np.zeros(len(w["weight"]), np.float32))
         if len(chain) > 1 and self.ops[chain[1]].kind == "bn":
@@ -78,12 +94,12 @@ class _Ops(Writer):
         return weight, bias
 
     def write_bn(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
-        """Write a batch norm that is not folded, as a product and a sum, like the converter."""
+        """Write a batch norm that is not folded into a convolution as a product and a sum, like the converter."""
         scale, shift = _scale_and_shift(self.weights[chain[0]])
         affine = None
         if self.ranges is not None:
-            ends = np.array(self.ranges[self.inputs[chain[0]][0]]) * scale
-            affine = Affine.of_range(ends.min(), ends.max())
+            bounds = np.array(self.ranges[self.inputs[chain[0]][0]]) * scale
+            affine = Affine.of_range(bounds.min(), bounds.max())
         scaled = self.binary("MUL", x[0], self.constant(scale), self.like(x[0].shape, affine))
         return self.binary("ADD", scaled, self.constant(shift), self.output(chain[-1]), self.activation(chain))
 
@@ -102,7 +118,7 @@ class _Ops(Writer):
         return self.binary("MUL", x[0], x[1], self.output(chain[-1]), self.activation(chain))
 
     def write_concat(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
-        """Write a concatenation, with all inputs on one scale."""
+        """Write a concatenation, with all inputs quantised like the output."""
         y = self.output(chain[-1])
         inputs = [t if t.affine == y.affine else self.requantised(t, y.affine) for t in x]
         return self.file.operator(
@@ -114,15 +130,19 @@ class _Ops(Writer):
         same, sides = padding(op, self.ops[self.inputs[chain[0]][0]].attrs["shape"])
         padded = x[0] if same else self.padded(x[0], sides, lowest=chain[0] in self.lowest)
         y = self.output(chain[-1], x[0].affine)
-        return self.file.operator("MAX_POOL_2D", [padded], y, self.version(1, 2), "Pool2D", **_pool_window(op, same))
+        return self.file.operator("MAX_POOL_2D", [padded], y, self.version(1, 2), "Pool2D", **_pool_options(op, same))
 
     def write_avg_pool(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
-        """Write a mean: SAME excludes its padding; for other paddings a factor excludes the zeros."""
+        """Write an average pooling.
+
+        With SAME padding the operator excludes the padding from the means. Other paddings are written as zeros, which a
+        factor excludes unless the op includes them.
+        """
         in_shape, include = self.ops[self.inputs[chain[0]][0]].attrs["shape"], bool(op.attrs.get("include_pad"))
         same, sides = padding(op, in_shape)
         same = same and not include
         padded, y = x[0] if same else self.padded(x[0], sides), self.output(chain[-1], x[0].affine)
-        self.file.operator("AVERAGE_POOL_2D", [padded], y, self.version(1, 2), "Pool2D", **_pool_window(op, same))
+        self.file.operator("AVERAGE_POOL_2D", [padded], y, self.version(1, 2), "Pool2D", **_pool_options(op, same))
         if same or include or not any(sides):
             return y
         return self.binary("MUL", y, self.constant(window_share(op, in_shape)), self.output(chain[-1]))
@@ -144,13 +164,16 @@ class _Ops(Writer):
         return self.sliced(x[0], (0, 0, 0, 0), (*x[0].shape[:3], op.attrs["shape"][0]))
 
     def write_shuffle(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
-        """Write a transposition in which height and width are one axis, since delegates support four axes."""
+        """Write a channel shuffle as a transposition.
+
+        Height and width are one axis in it, since delegates support at most four axes.
+        """
         n, height, width, channels = x[0].shape
         groups = op.attrs["groups"]
         split = self.reshaped(x[0], (n, height * width, groups, channels // groups))
-        turned = self.like((n, height * width, channels // groups, groups), split.affine)
-        self.file.operator("TRANSPOSE", [split, self.integers(0, 1, 3, 2)], turned, self.version(1, 2), "Transpose")
-        return self.reshaped(turned, x[0].shape)
+        swapped = self.like((n, height * width, channels // groups, groups), split.affine)
+        self.file.operator("TRANSPOSE", [split, self.integers(0, 1, 3, 2)], swapped, self.version(1, 2), "Transpose")
+        return self.reshaped(swapped, x[0].shape)
 
     def write_relu(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
         return self.file.operator("RELU", x, self.output(chain[-1]), self.version(1, 2))
@@ -162,6 +185,7 @@ class _Ops(Writer):
         return self.file.operator("HARD_SWISH", x, self.output(chain[-1]), 1, "HardSwish")
 
     def write_hsigmoid(self, chain: list[int], op: Op, x: list[Tensor]) -> Tensor:
+        """Write relu6(x + 3) / 6."""
         clipped = self.like(x[0].shape, Affine.of_range(0, 6))
         self.binary("ADD", x[0], self.constant(np.array([3])), clipped, FUSED["relu6"])
         return self.binary("MUL", clipped, self.constant(np.array([1 / 6])), self.output(chain[-1]))
@@ -187,11 +211,12 @@ def _scale_and_shift(w: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     return scale, w["shift"] - w["mean"] * scale
 
 
-def _window(op: Op, same: bool) -> dict[str, int]:
+def _window_options(op: Op, same: bool) -> dict[str, int]:
+    """Padding and strides of a convolution or a pooling, as options of its operator."""
     height, width = pair(op.attrs.get("stride", 1))
     return {"padding": _SAME if same else _VALID, "strideH": height, "strideW": width}
 
 
-def _pool_window(op: Op, same: bool) -> dict[str, int]:
+def _pool_options(op: Op, same: bool) -> dict[str, int]:
     height, width = pair(op.attrs["kernel"])
-    return _window(op, same) | {"filterHeight": height, "filterWidth": width}
+    return _window_options(op, same) | {"filterHeight": height, "filterWidth": width}

@@ -1,4 +1,7 @@
-"""RAPL: energy counters of x86 processor packages, as Linux shows them under /sys/class/powercap."""
+"""RAPL (Running Average Power Limit): energy counters of x86 processor packages.
+
+Linux calls each counter a zone, with a folder in /sys/class/powercap.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +17,15 @@ from measure.power import Meter, Unmetered
 
 @dataclass
 class Rapl(Meter):
-    """The sum over all packages (Intel's and AMD's: the kernel names both intel-rapl).
+    """Energy of all processor packages, summed (of Intel and AMD: the kernel names the zones of both intel-rapl).
 
-    Sub-zones (core, uncore) are parts of a package and are not added; nor are psys, which holds the packages, and the
-    same packages by memory-mapped registers (intel-rapl-mmio). DRAM is no part of the package, and is left out since
-    only servers report it. The counters change every millisecond and wrap around at `max_energy_range_uj`, which a busy
-    package reaches in 10 minutes to an hour, so they are read continuously.
+    Only packages are added. Their sub-zones (core, uncore) are parts of them, the zone psys contains them, and the
+    zones intel-rapl-mmio are the same packages, read from other registers. DRAM is not a part of a package, and is
+    omitted since only servers report it. The counters change every millisecond and wrap around at
+    `max_energy_range_uj`, which a busy package reaches in 10 minutes to an hour, so they are read continuously.
 
     Attributes:
-        folder: folder of the zones.
+        folder: folder of all zones.
         interval: seconds between two readings.
     """
 
@@ -35,7 +38,7 @@ class Rapl(Meter):
     counts = True
 
     def zones(self) -> list[Path]:
-        """The folders of the packages."""
+        """Folders of the zones that are packages."""
         return [
             zone
             for zone in sorted(self.folder.glob("intel-rapl:*"))
@@ -48,19 +51,19 @@ class Rapl(Meter):
         if not zones:
             raise Unmetered(f"{self.folder} has no energy counter of a package (virtual machines have none)")
         ranges = [int((zone / "max_energy_range_uj").read_text()) for zone in zones]
-        before, joules = _read(zones), 0.0
+        before, joules = _read_counters(zones), 0.0
 
         def read() -> float:
             nonlocal before, joules
-            now = _read(zones)
-            joules += sum((b - a) % top for a, b, top in zip(before, now, ranges, strict=True)) / 1e6
+            now = _read_counters(zones)
+            joules += sum((b - a) % size for a, b, size in zip(before, now, ranges, strict=True)) / 1e6
             before = now
             return joules
 
         yield read
 
 
-def _read(zones: list[Path]) -> list[int]:
+def _read_counters(zones: list[Path]) -> list[int]:
     """Microjoules of each package; since Linux 5.10 only root may read them, to prevent side-channel attacks."""
     try:
         return [int((zone / "energy_uj").read_text()) for zone in zones]

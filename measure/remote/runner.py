@@ -1,8 +1,9 @@
 """The process that measures on another machine: it answers questions of `measure.remote.machine` through a pipe.
 
-It is sent as one file and needs numpy and the runtime to measure. It ends with its input, whatever it is doing. Rows
-are measured by a `Bench` in a child process, and are appended to a journal next to this file before they are sent: if
-the connection breaks at that moment, a repeated question gets the same answer.
+A question is a message with the name of a method of `Runner`, the method's arguments, and files. This program is sent
+as one file, and needs only numpy and the runtime that is measured. It ends as soon as its input is closed, even during
+a measurement. A `Bench` in a child process measures rows. They are appended to a journal next to this file before they
+are sent: if the connection breaks at that moment, a repeated question gets the same answer.
 """
 
 from __future__ import annotations
@@ -38,12 +39,13 @@ from measure.timing import pin
 
 @dataclass(frozen=True)
 class Sent:
-    """The received files of one network.
+    """A network that was received: the file to run, or what it is built from.
 
     Attributes:
-        folder: folder of x.npy, expected.npy and the files below.
-        artefact: name of the built file; empty if it has to be built here, from
-        network: JSON form of the network, with weights.npz unless they are seeded, and network.onnx if it is measured.
+        folder: folder of the received files: x.npy (input), expected.npy (expected output), and those below.
+        artefact: name of the file to run; empty if it has to be built here.
+        network: JSON form of the network to build. The folder also contains weights.npz unless the weights are random
+            ones from a seed, and network.onnx if the network was read from that file.
     """
 
     folder: Path
@@ -51,20 +53,20 @@ class Sent:
     network: str = ""
 
     def built(self, backend: Backend, folder: Path) -> Built:
-        """The built network."""
+        """The network as a file to run, built in `folder` if it was not sent."""
         x, expected = (np.load(self.folder / f"{name}.npy") for name in ("x", "expected"))
         if self.artefact:
             return Built(self.folder / self.artefact, x, expected)
         network = Network.from_json(self.network)
-        file, sent = self.folder / "network.onnx", self.folder / "weights.npz"
-        weights = read_weights(sent) if sent.exists() else None
-        model = with_weights(Model(network, weights, file if file.exists() else None))
+        onnx, npz = self.folder / "network.onnx", self.folder / "weights.npz"
+        weights = read_weights(npz) if npz.exists() else None
+        model = with_weights(Model(network, weights, onnx if onnx.exists() else None))
         return Built(backend.for_network(network).artefact(model, folder), x, expected)
 
 
 @dataclass
 class SentBench:
-    """A `Bench` of networks that were sent."""
+    """A `Bench` that measures received networks; it is called in the child process."""
 
     bench: Bench
 
@@ -74,14 +76,14 @@ class SentBench:
 
 @dataclass
 class Runner:
-    """Answers questions: its methods with the argument `files`, the folder of the files of a question.
+    """Answers questions, one per method in `QUESTIONS`; the argument `files` is the folder of the received files.
 
     Attributes:
-        folder: folder of this file and of its journals.
+        folder: folder of this program and of its journals.
         work: folder of temporary files.
-        worker: measures rows.
-        references: the reference network of each device.
-        last: the last row of the journal.
+        worker: child process that measures rows.
+        references: reference network of each device, by the name of the device.
+        last: last row of the journal.
         writing: lock that is held while a row is written to the journal, and while this process ends.
     """
 
@@ -93,17 +95,25 @@ class Runner:
     writing: threading.Lock = field(default_factory=threading.Lock)
 
     def begin(self, files: Path, campaign: str, core: int | None, timeout: float, options: Message) -> Message:
-        """Reserve this machine for a campaign, with options of its `Bench`; returns a description of the host."""
-        self.lock = _take(self.folder / "lock", campaign)
-        for left in self.folder.glob("work-*"):
-            if left != self.work:
-                shutil.rmtree(left, ignore_errors=True)
+        """Reserve this machine for a campaign, with the options of its `Bench`, and return a description of the host.
+
+        Args:
+            files: not used.
+            campaign: identifier of a series of measurements; its journal is continued if there is one.
+            core: processor core to run on; None: any.
+            timeout: largest number of seconds per row.
+            options: arguments of `Bench`.
+        """
+        self.lock = _take_lock(self.folder / "lock", campaign)
+        for leftover in self.folder.glob("work-*"):
+            if leftover != self.work:
+                shutil.rmtree(leftover, ignore_errors=True)
         if core is not None:
             pin(core)
         self.worker = Worker(timeout, SentBench(Bench(**options)))
         self.journal = self.folder / f"{campaign}.jsonl"
         if self.journal.exists():
-            self.last = _last(self.journal)
+            self.last = _last_row(self.journal)
         return this_host()
 
     def unavailable(self, files: Path, backend: Message, build: bool) -> str:
@@ -123,7 +133,15 @@ class Runner:
         self.references[read_backend(backend).device().name] = Sent(files, **sent)
 
     def measure(self, files: Path, ticket: str, content: str, backend: Message, **sent: Any) -> Row:
-        """Measure one network, unless the last row of the journal already answers this question."""
+        """Measure one network, unless the last row of the journal already answers this question.
+
+        Args:
+            files: folder of the network's files; it is removed.
+            ticket: number of the row in its campaign.
+            content: digest of the network and of how it is measured.
+            backend: description of the backend.
+            sent: further fields of `Sent`.
+        """
         answered = (self.last.get("ticket"), self.last.get("content")) == (ticket, content)
         if not answered or "error" in self.last:
             device = read_backend(backend)
@@ -137,20 +155,20 @@ class Runner:
         return self.last
 
     def host(self, files: Path, name: str, kind: str) -> Message:
-        """The features of this machine."""
+        """Specifications of this machine as a device."""
         from measure.host import describe_host
 
         return describe_host(name, kind)
 
     def doctor(self, files: Path) -> Message:
-        """The findings of `doctor` on this machine."""
+        """Findings of `python -m measure doctor` on this machine."""
         from measure.doctor import diagnose
 
         return diagnose()
 
     def end(self, status: int) -> None:
-        """End this process and what it measures, and remove its temporary files."""
-        self.writing.acquire()  # a row that is being written is completed
+        """End this process and its child process, and remove its temporary files."""
+        self.writing.acquire()  # waits until a row that is being written is complete
         try:
             if (process := self.worker.process) is not None and process.pid:
                 kill_group(process.pid)
@@ -159,24 +177,33 @@ class Runner:
             os._exit(status)
 
 
-def _take(lock: Path, campaign: str, patience: float = 10.0) -> IO[str]:
-    """Take the lock of this machine, since simultaneous measurements would disturb each other.
+def _take_lock(lock: Path, campaign: str, patience: float = 10.0) -> IO[str]:
+    """Lock this machine, since simultaneous measurements would disturb each other.
 
-    A process that a broken connection of the same campaign left behind is killed; others are waited for.
+    If a process of the same campaign holds the lock, its connection broke, and it is killed. A process of another
+    campaign is waited for.
+
+    Args:
+        lock: file of the lock; it contains the process and the campaign that hold it.
+        campaign: identifier of the campaign that needs the lock.
+        patience: seconds to wait for another campaign.
+
+    Raises:
+        InputError: another campaign still measures after that time.
     """
     file = lock.open("a+")
-    end = time.monotonic() + patience
+    deadline = time.monotonic() + patience
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             break
         except BlockingIOError:
             file.seek(0)
-            pid, _, other = file.read().partition(" ")
-            if other == campaign:
+            pid, _, holder = file.read().partition(" ")
+            if holder == campaign:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(int(pid), signal.SIGKILL)
-            elif time.monotonic() > end:
+            elif time.monotonic() > deadline:
                 raise InputError(f"Something else is being measured there (process {pid}); wait for its end.") from None
             time.sleep(0.1)
     file.truncate(0)
@@ -185,26 +212,28 @@ def _take(lock: Path, campaign: str, patience: float = 10.0) -> IO[str]:
     return file
 
 
-def _last(journal: Path) -> Message:
-    """The last row of a journal; empty if it is incomplete."""
+def _last_row(journal: Path) -> Message:
+    """The last row of a journal; empty if the row is incomplete or there is none."""
     with contextlib.suppress(ValueError, IndexError):
         return dict(json.loads(journal.read_bytes().splitlines()[-1]))
     return {}
 
 
 QUESTIONS = ("begin", "unavailable", "unmetered", "reference", "measure", "host", "doctor")
+"""Methods of `Runner` that another machine may call."""
 
 
 def serve() -> None:
     """Answer questions until the input ends."""
-    # Answers have their own pipe: standard output was redirected to standard error, since runtimes print to it.
+    # Answers have their own pipe, the first argument of this program. Standard output is redirected to standard error
+    # by its caller, since runtimes print to it.
     source, sink = os.fdopen(os.dup(0), "rb"), os.fdopen(int(sys.argv[1]), "wb")
     os.set_inheritable(sink.fileno(), False)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     folder = Path(sys.argv[0]).resolve().parent
     runner = Runner(folder, Path(tempfile.mkdtemp(prefix="work-", dir=folder)))
     questions: queue.Queue[tuple[Message, Path]] = queue.Queue()
-    threading.Thread(target=_listen, args=(source, questions, runner), daemon=True).start()
+    threading.Thread(target=_queue_questions, args=(source, questions, runner), daemon=True).start()
     try:
         while True:
             question, files = questions.get()
@@ -221,8 +250,8 @@ def serve() -> None:
         runner.end(1)
 
 
-def _listen(source: IO[bytes], questions: queue.Queue[tuple[Message, Path]], runner: Runner) -> None:
-    """Queue every question; the end of the input ends the process."""
+def _queue_questions(source: IO[bytes], questions: queue.Queue[tuple[Message, Path]], runner: Runner) -> None:
+    """Queue every question that arrives, and end the process when the input is closed."""
     with contextlib.suppress(EOFError, OSError):
         while True:
             files = Path(tempfile.mkdtemp(dir=runner.work))

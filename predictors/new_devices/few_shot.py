@@ -1,4 +1,4 @@
-"""Samples of a new device, checked and reduced to one per architecture; helpers of adaptable predictors."""
+"""Samples of a new device, checked and reduced to one per architecture, and other helpers of adaptable predictors."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ P = TypeVar("P", bound=Regressor)
 
 
 CONFLICT = 10.0
-"""Repeats of an architecture conflict if their range is more than this multiple of the usual one in the table."""
+"""Repeats of an architecture conflict if their range, relative to their median, is more than this multiple of the
+median of those of the other repeated architectures."""
 NO_CONFLICT = 2.0
-"""Repeats never conflict if their largest value is at most this multiple of the smallest."""
+"""Repeats never conflict if their largest value is at most this multiple of their smallest."""
 
 
 class Samples(NamedTuple):
     """Measurements of one device, one sample per architecture.
 
     Attributes:
-        architectures: distinct ones [n].
-        values: medians over the rows of each architecture [n, 1], in the metric's unit.
-        noise: relative variance of each value [n]: that of single rows, pooled over all repeated architectures,
-            divided by the number of rows. It is 0 without repeats; rows of equal value count as one row.
+        architectures: distinct architectures [n].
+        values: median of each architecture's repeats [n, 1], in the unit of the metric.
+        noise: relative variance of each value [n]: the variance of a single repeat, pooled over all repeated
+            architectures, divided by the number of repeats of the architecture (1 if they are all equal). It is 0 if no
+            architecture is repeated.
     """
 
     architectures: Architectures
@@ -43,13 +45,13 @@ def read_samples(predictor: Regressor, m: Measurements, scale: str) -> Samples:
     """Samples of a predictor's metric on the only device of `m`.
 
     Args:
-        predictor: fitted.
+        predictor: fitted predictor.
         m: measurements of one device.
-        scale: kind of label scale; for `log` values must be above zero.
+        scale: kind of the label scale; with `log`, values must be above zero.
 
     Raises:
-        InputError: `m` has not exactly one device, or another space, or none of the metric; or repeats
-            conflict (`CONFLICT`, `NO_CONFLICT`).
+        InputError: `m` does not have exactly one device, has another space than the predictor or no values of the
+            metric, or repeats conflict (`CONFLICT`, `NO_CONFLICT`).
     """
     if len(m.devices) != 1:
         raise InputError(
@@ -67,12 +69,12 @@ def read_samples(predictor: Regressor, m: Measurements, scale: str) -> Samples:
 
 
 def required(predictor: object, measurements: Measurements | None, device: Device | None) -> Measurements:
-    """Measurements of the new device only, for a predictor that cannot do without.
+    """Measurements of the new device only, for a predictor that cannot be adapted without measurements.
 
     Args:
-        predictor: named in the error message.
-        measurements: None raises `InputError`.
-        device: the new device; None: the only one of `measurements`.
+        predictor: the predictor, which the error message names.
+        measurements: measurements of the new device, and possibly of others.
+        device: the new device; None if `measurements` have no other.
 
     Raises:
         InputError: there are no measurements.
@@ -87,7 +89,7 @@ def required(predictor: object, measurements: Measurements | None, device: Devic
 
 
 def new_device(measurements: Measurements | None, device: Device | None) -> Device:
-    """The new device: `device` if given, else the only one of `measurements`."""
+    """The new device: `device` if given, else the only device of `measurements`."""
     if device is not None:
         return device
     if measurements is None or len(measurements.devices) != 1:
@@ -104,12 +106,12 @@ def too_few(predictor: object, least: int, samples: int) -> InputError:
 
 
 def distances(sources: Sequence[Device], device: Device, specs: DeviceEncoder | None = None) -> np.ndarray:
-    """Squared distances [S + 1, S] between devices in published specifications, standardised over the sources.
+    """Squared distances [S + 1, S] of all devices from the source devices, in their standardised specifications.
 
     Args:
-        sources: devices [S].
-        device: the new device; the last row is its.
-        specs: encoder of devices, by default `DeviceSpecs`.
+        sources: source devices [S], over which specifications are standardised.
+        device: the new device, whose distances are the last row.
+        specs: encoder of devices as specifications, by default the published ones (`DeviceSpecs`).
     """
     table = (specs or DeviceSpecs())([*sources, device])
     std = table[:-1].std(axis=0)
@@ -125,14 +127,21 @@ def samples_of(m: Measurements, metric: str) -> Samples:
     """
     m = m.distinct()
     rows = m.table[(m.table["metric"] == metric) & (m.table["device"] == 0)]
-    places, group = np.unique(rows["arch"].to_numpy(), return_inverse=True)
-    archs = m.architectures[places]
+    positions, group = np.unique(rows["arch"].to_numpy(), return_inverse=True)
+    archs = m.architectures[positions]
     median, noise = _medians(rows["value"].to_numpy(float), group, archs, m.name)
     return Samples(archs, median[:, None], noise)
 
 
 def _medians(values: np.ndarray, group: np.ndarray, archs: Architectures, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Medians [n] of the values of each group, and their noise [n] as `Samples` defines it."""
+    """Median of each architecture's values [n], and its noise [n] as `Samples` defines it.
+
+    Args:
+        values: repeats of all architectures [rows].
+        group: position in `archs` of each value's architecture [rows].
+        archs: distinct architectures [n].
+        name: name of the measurements, for error messages.
+    """
     import pandas as pd
 
     groups = pd.Series(values).groupby(group)
@@ -157,10 +166,12 @@ def _medians(values: np.ndarray, group: np.ndarray, archs: Architectures, name: 
 
 
 def for_new_device(predictor: P, m: Measurements) -> tuple[P, Architectures, np.ndarray]:
-    """Copy of a predictor, unfitted but for the label scale, of the only device of `m`.
+    """Copy of a predictor for the only device of `m`, with a label scale that is fitted to its samples.
+
+    Nothing else of the copy is fitted.
 
     Returns:
-        The copy, the measured architectures [n] and their scaled labels [n, 1].
+        The copy, the measured architectures [n], and their labels [n, 1] on that scale.
     """
     archs, y, _ = read_samples(predictor, m, predictor.scale.kind)
     new = replace(predictor, scale=Scale(predictor.scale.kind))
@@ -169,7 +180,7 @@ def for_new_device(predictor: P, m: Measurements) -> tuple[P, Architectures, np.
 
 
 def random_subset(archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
-    """Draw `n` distinct ones of `archs` at random."""
+    """Draw `n` of the architectures at random, without replacement and in their order."""
     if not 0 < n <= len(archs):
         raise InputError(f"Of {len(archs)} architectures, {n} cannot be chosen.")
     return archs[np.sort(rng.choice(len(archs), n, replace=False))]

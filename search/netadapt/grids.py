@@ -1,4 +1,8 @@
-"""Layers to measure so that a table covers all widths of a network."""
+"""Layers to measure for a look-up table of latencies that covers a network at all widths, as NetAdapt needs.
+
+The latency of a network is estimated as the sum of its layers' latencies ("NetAdapt: Platform-Aware Neural Network
+Adaptation for Mobile Applications", Yang et al., 2018). A width is a number of channels or of a dense layer's features.
+"""
 
 from __future__ import annotations
 
@@ -18,12 +22,13 @@ from search.netadapt.channels import Groups, find_groups
 
 @dataclass(frozen=True)
 class Grid:
-    """Numbers of channels with which a layer is measured, on its input and its output side.
+    """Widths at which a layer is measured: the same rule gives those of its input and those of its output.
 
     Attributes:
-        points: largest number of points per side, evenly spaced on a logarithmic scale; 0: all steps.
-        conv: step of convolutions' channels, also the smallest width.
-        dense: step of dense layers' features.
+        points: largest number of widths of the input and of the output, evenly spaced on a logarithmic scale; with 0,
+            all multiples of the step.
+        conv: step between the numbers of channels of convolutions, and the smallest number.
+        dense: step between the numbers of features of dense layers, and the smallest number.
     """
 
     points: int = 6
@@ -35,7 +40,7 @@ class Grid:
             raise InputError(f"{self} leaves nothing between a layer's ends; give two points or more, steps above 0.")
 
     def axis(self, size: int, step: int) -> list[int]:
-        """Multiples of the step up to a size, and the size itself, ascending."""
+        """Widths at which to measure up to `size`, ascending: multiples of `step`, and `size` itself."""
         if size <= step:
             return [size]
         if self.points == 0:
@@ -45,34 +50,36 @@ class Grid:
 
 
 def layers_to_measure(networks: Sequence[Groups], grid: Grid) -> list[SizedLayer]:
-    """The layers of the networks with the grid's channels, without duplicates and ordered by kind.
+    """Layers of the networks at the widths of the grid, without duplicates, ordered by kind.
 
-    A kind that occurs several times is measured up to its widest occurrence, and at the width of each.
+    A kind is a layer without its numbers of channels (`predictors.networks.layer_kinds`). One that occurs several times
+    is measured at the widths up to its widest occurrence, and at the width of each occurrence.
     """
-    widest: dict[str, list[dict[int, int]]] = {}
+    # By kind, for its inputs and for its outputs: the step of each occurring width, 0 if the width is fixed.
+    occurring: dict[str, list[dict[int, int]]] = {}
     for groups in networks:
         sizes, steps = groups.channels(groups.sizes), groups.steps(grid.conv, grid.dense)
         for layer in groups.layers:
-            sides = widest.setdefault(layer.kind, [{}, {}])
+            sides = occurring.setdefault(layer.kind, [{}, {}])
             for side, group in zip(sides, (layer.in_group, layer.out_group), strict=True):
                 side[int(sizes[group])] = int(steps[group]) if group < len(groups) else 0
     layers = []
-    for kind, sides in widest.items():
-        ins, outs = (_axis(side, grid) for side in sides)
-        narrow = SizedLayer(kind, 1, 1).narrow
-        layers += [SizedLayer(kind, i, o) for i in ins for o in ([i] if narrow else outs)]
+    for kind, sides in occurring.items():
+        inputs, outputs = (_widths_to_measure(side, grid) for side in sides)
+        equal = SizedLayer(kind, 1, 1).narrow  # as many output channels as input channels
+        layers += [SizedLayer(kind, i, o) for i in inputs for o in ([i] if equal else outputs)]
     return layers
 
 
-def _axis(side: dict[int, int], grid: Grid) -> list[int]:
-    """Channels of one side, from its sizes in different occurrences and their steps (0 where a size is fixed)."""
-    moving = {size: step for size, step in side.items() if step}
-    most = max(moving, default=0)
-    return sorted({*side, *(grid.axis(most, moving[most]) if most else ())})
+def _widths_to_measure(side: dict[int, int], grid: Grid) -> list[int]:
+    """Widths of a kind's inputs or outputs, from the step of each occurring width (0 if the width is fixed)."""
+    variable = {size: step for size, step in side.items() if step}
+    largest = max(variable, default=0)
+    return sorted({*side, *(grid.axis(largest, variable[largest]) if largest else ())})
 
 
 def open_network(name: str, space: str) -> Network:
-    """The network that a command line names: a network of the space, or any other name that `read_model` accepts."""
+    """The network with a name from the command line: a network of the space, or what else `read_model` accepts."""
     return read_model(name, 1, space=space, modules=True).network
 
 
@@ -84,31 +91,35 @@ def layers(
     direct: int = 0,
     seed: int = 0,
 ) -> None:
-    """List the layers whose latencies a network's adaptation needs.
+    """List the layers whose latencies are needed to adapt a network.
 
     `python -m measure run --space layers --archs FILE` measures them.
 
     Args:
         network: networks of the space, .onnx or .keras files, SPACE:ARCHITECTURE such as zoo:resnet18, or
-            torch:MODULE:CALLABLE, which imports that module; several are separated by commas.
+            torch:MODULE:CALLABLE, which imports that module; separate several by commas.
         out: file to write, one layer per line.
-        space: of the networks.
-        grid: numbers of channels.
-        direct: number of whole networks of random widths to add per network, beside itself, for checking the sums.
-        seed: of the random widths.
+        space: space of the networks.
+        grid: widths at which layers are measured.
+        direct: number of whole networks of random widths to add per network. With them, and with the network itself,
+            the sums of layers can be compared with direct measurements. 0: add no whole network.
+        seed: seed of the random widths.
     """
     if not 0 <= direct <= 10_000:
         raise InputError(f"--direct must be 0 to 10,000, not {direct}.")
     found = [find_groups(open_network(name, space)) for name in split_names(network)]
     lines = [layer.network().key for layer in layers_to_measure(found, grid)]
     for groups in found if direct else ():
-        lines += [Network.of(whole.ops, whole.edges).key for whole in direct_networks(groups, grid, direct, seed)]
+        lines += [Network.of(resized.ops, resized.edges).key for resized in direct_networks(groups, grid, direct, seed)]
     write_text(out, "".join(line + "\n" for line in lines))
     print(f"{len(lines)} layers of {len(found)} networks in {out}")
 
 
 def direct_networks(groups: Groups, grid: Grid, count: int, seed: int) -> list[Network]:
-    """The network and `count` networks of random widths, each width an independent share between a fifth and one."""
+    """The network, and `count` networks of random widths.
+
+    Each width is an independent share of its size, drawn log-uniformly between a fifth and one and rounded to its step.
+    """
     rng = np.random.default_rng(seed)
     steps = groups.steps(grid.conv, grid.dense)
     drawn = np.exp(rng.uniform(np.log(0.2), 0, (count, len(groups)))) * groups.sizes

@@ -1,4 +1,7 @@
-"""`python -m search optimize`: networks trained to optimize, once for all devices."""
+"""`python -m search optimize`: the best architecture for a new device, found by optimizer networks.
+
+They are trained once, on source devices; for a new device they need its latencies on a few reference cells.
+"""
 
 from __future__ import annotations
 
@@ -26,21 +29,22 @@ if TYPE_CHECKING:
     from search.optimizer.cost_models import CostModels
 
 METHODS: tuple[Literal["imitate", "through"], ...] = ("imitate", "through")
-"""Names of Methods 1 and 2."""
+"""Training methods of an `OptimizerNetwork`, Methods 1 and 2 of the paper: it imitates the optima of an exhaustive
+search, or is trained through the frozen predictors."""
 MOST = {"predictors": 1000, "networks": 1000, "synthetic": 100_000, "steps": 10_000_000}
-"""Largest training settings; all are at least 1."""
+"""Largest values of the training settings; the smallest value of each is 1."""
 
 
 @dataclass(frozen=True)
 class OptimizerTraining:
-    """Settings of the training, done once for all devices.
+    """Settings of the training of the predictors and the optimizer networks.
 
     Attributes:
-        predictors: number of accuracy predictors with different seeds, whose mean is used.
+        predictors: number of accuracy predictors with different seeds; their mean prediction is used.
         networks: number of optimizer networks per training method.
-        synthetic: number of synthetic devices beside the sources.
-        steps: training steps per network.
-        seed: of all random numbers.
+        synthetic: number of synthetic devices, in addition to the sources, on which the networks are trained.
+        steps: number of training steps per network.
+        seed: seed of all random numbers.
     """
 
     predictors: int = 1
@@ -50,9 +54,9 @@ class OptimizerTraining:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, most in MOST.items():
-            if not 1 <= getattr(self, name) <= most:
-                raise InputError(f"--training.{name} must be 1 to {most:,}, not {getattr(self, name)}.")
+        for name, largest in MOST.items():
+            if not 1 <= getattr(self, name) <= largest:
+                raise InputError(f"--training.{name} must be 1 to {largest:,}, not {getattr(self, name)}.")
 
 
 def optimize(
@@ -67,22 +71,23 @@ def optimize(
     rounds: int = 2,
     folder: Path = Path("runs/search/networks"),
 ) -> None:
-    """Find the best cell for a new device with networks trained to optimize.
+    """Find the most accurate cell within a latency budget on a new device, with networks trained to optimize.
 
     Approach 2 of "Scaling up Deep Neural Network Optimization for Edge Inference" (Lu et al., 2020, section 5).
 
     Args:
-        accuracy: a table of accuracies (.yaml of configs/datasets, .parquet or .csv); others are predicted.
-        latency: a table of latencies on source devices, read the same way.
+        accuracy: a table of accuracies (.yaml of configs/datasets, .parquet or .csv); those of other cells are
+            predicted.
+        latency: a table of latencies on the source devices, in the same formats.
         budget_ms: largest latency in ms.
         device: the new device; only its latencies on the reference cells are read.
         sources: names of the source devices, separated by commas; by default all other devices.
         few: table with the new device's latencies on the reference cells; by default the table of the sources.
-        metric: accuracy metric of the table.
+        metric: metric of the table of accuracies.
         training: settings of the training.
         rounds: rounds of local search around the networks' proposals.
         folder: folder of the trained networks and of the reference cells' names (references.txt). Another device with
-            the same sources needs no training; one that was a source is refused.
+            the same sources needs no new training; a device that is one of these sources is refused.
     """
     from predictors.base import Predictor
     from search.optimizer.cost_models import CostModels
@@ -91,11 +96,11 @@ def optimize(
         raise InputError(f"--budget-ms must be a latency above 0, not {budget_ms:g}.")
     if not 0 <= rounds <= 1000:
         raise InputError(f"--rounds must be 0 to 1,000, not {rounds}.")
-    m, values = read_measurements(latency), read_measurements(accuracy)
-    table, tabled = table_cost(values.architectures, values.matrix(metric)[:, 0])
-    find_device(m.devices, device if few is None else m.devices[0].name)
-    names = sources.split(",") if sources else [known.name for known in m.devices if known.name != device]
-    learnt = m.where(devices=names)
+    latencies, qualities = read_measurements(latency), read_measurements(accuracy)
+    tabled_quality, tabled = table_cost(qualities.architectures, qualities.matrix(metric)[:, 0])
+    find_device(latencies.devices, device if few is None else latencies.devices[0].name)
+    names = sources.split(",") if sources else [other.name for other in latencies.devices if other.name != device]
+    source_latencies = latencies.where(devices=names)
     path = folder / f"seed{training.seed}"
     tables = {
         "accuracy": str(accuracy),
@@ -103,27 +108,34 @@ def optimize(
         "sources": ",".join(sorted(names)),
         "metric": metric,
     }
-    about: dict[str, str | int] = {**tables, **vars(training)}
-    about.pop("seed")  # the folder is named after it
+    settings: dict[str, str | int] = {**tables, **vars(training)}
+    settings.pop("seed")  # the name of the folder contains it
     saved = path / "settings.json"
     if not saved.is_file():
-        accuracies = accuracy_net(values, metric, training.seed, training.predictors)
-        _begin(path, about)
-        _train(learnt, accuracies, tabled, path, training)
-        write_text(saved, json.dumps(about))
-    _check(path, about)
-    costs, net = CostModels.load(path), Predictor.load(path / "accuracy.pt")
-    networks = [OptimizerNetwork.load(_file(path, method, i)) for i in range(training.networks) for method in METHODS]
+        fitted = accuracy_net(qualities, metric, training.seed, training.predictors)
+        _delete_other_networks(path, settings)
+        _train(source_latencies, fitted, tabled, path, training)
+        write_text(saved, json.dumps(settings))
+    _check_settings(path, settings)
+    costs, accuracy_model = CostModels.load(path), Predictor.load(path / "accuracy.pt")
+    networks = [
+        OptimizerNetwork.load(_network_file(path, method, i)) for i in range(training.networks) for method in METHODS
+    ]
 
     def quality(archs: Architectures) -> np.ndarray:
-        predicted, known = net.predict(Architectures(tabled.space, archs.decisions), None), table(archs)
+        predicted = accuracy_model.predict(Architectures(tabled.space, archs.decisions), None)
+        known = tabled_quality(archs)
         return np.where(np.isnan(known), predicted, known)
 
-    _print_answer(costs, networks, read_measurements(few) if few else m, device, quality, budget_ms, rounds)
+    samples = read_measurements(few) if few else latencies
+    _print_answer(costs, networks, samples, device, quality, budget_ms, rounds)
 
 
 def accuracy_net(m: Measurements, metric: str, seed: int = 0, size: int = 1) -> MLP | Ensemble:
-    """A relaxable predictor of accuracies in percent (or another metric without a device): the mean of `size` MLPs."""
+    """A fitted predictor of a metric that does not depend on the device, such as accuracy in percent.
+
+    It is the mean of `size` MLPs, and is differentiable with respect to relaxed architectures (`predict_relaxed`).
+    """
     from encoders.cell import CellOneHot
     from predictors.ensemble import Ensemble
     from predictors.mlp import MLP
@@ -134,34 +146,42 @@ def accuracy_net(m: Measurements, metric: str, seed: int = 0, size: int = 1) -> 
     return (net if size == 1 else Ensemble(member=net, size=size)).fit(m)
 
 
-def _begin(path: Path, about: dict[str, str | int]) -> None:
-    """Delete networks of a stopped training unless it had these settings."""
-    started, settings = path / "started.json", json.dumps(about)
-    if started.is_file() and started.read_bytes() == settings.encode():
+def _delete_other_networks(path: Path, settings: dict[str, str | int]) -> None:
+    """Delete the networks of an interrupted training with other settings; one with these settings is continued."""
+    started, text = path / "started.json", json.dumps(settings)
+    if started.is_file() and started.read_bytes() == text.encode():
         return
     for file in path.glob("network_*.pt"):
         file.unlink()
-    write_text(started, settings)
+    write_text(started, text)
 
 
-def _check(path: Path, about: dict[str, str | int]) -> None:
-    """Refuse networks of other settings."""
+def _check_settings(path: Path, settings: dict[str, str | int]) -> None:
+    """Raise an `InputError` if the networks in the folder were trained with other settings."""
     remedy = "name another --folder, or remove this one and train again"
     saved = read_json(path / "settings.json", remedy)
     if not isinstance(saved, dict):
         raise InputError(f"{path} was not written by this command; {remedy}.")
-    if other := [name for name, value in about.items() if saved.get(name) != value]:
+    if other := [name for name, value in settings.items() if saved.get(name) != value]:
         raise InputError(f"{path} holds networks of other settings ({', '.join(other)}); {remedy}.")
 
 
 def _train(
     m: Measurements,
-    accuracy: MLP | Ensemble,
+    accuracy_model: MLP | Ensemble,
     tabled: Architectures,
     path: Path,
     training: OptimizerTraining,
 ) -> None:
-    """Train cost models, then the optimizer networks that are not in the folder yet."""
+    """Train the cost models, then the optimizer networks that are not in the folder yet, and save them.
+
+    Args:
+        m: latencies on the source devices.
+        accuracy_model: fitted predictor of accuracies.
+        tabled: cells with a value in the table of accuracies, among which optima are searched.
+        path: folder of the networks.
+        training: settings of the training.
+    """
     import torch
 
     from predictors.new_devices.conditioned import Conditioned
@@ -172,20 +192,20 @@ def _train(
     known = m.architectures[np.flatnonzero(~np.isnan(m.matrix("latency_ms")).any(axis=1))]
     known = known[np.flatnonzero(known.space.connected(known))]
     costs = CostModels(Conditioned(), DeviceNet(steps=training.steps)).fit(m, known, training.seed)
-    objective = RelaxedObjective(tabled, lambda p: accuracy.predict_relaxed(p, p), (costs.net.predict_relaxed,))
+    objective = RelaxedObjective(tabled, lambda p: accuracy_model.predict_relaxed(p, p), (costs.net.predict_relaxed,))
     rng = np.random.default_rng(training.seed)
     devices = torch.from_numpy(costs.devices(training.synthetic, rng)).float()[:, None]
     for i in range(training.networks):
         for method in METHODS:
-            if not (file := _file(path, method, i)).is_file():
+            if not (file := _network_file(path, method, i)).is_file():
                 OptimizerNetwork(method, steps=training.steps, seed=i).fit(objective, devices, print).save(file)
     costs.save(path)
-    accuracy.save(path / "accuracy.pt")
+    accuracy_model.save(path / "accuracy.pt")
     write_text(path / "references.txt", "\n".join(costs.net.references_.keys) + "\n")
     print(f"trained in {time.process_time() - start:.0f} CPU seconds: {path}")
 
 
-def _file(folder: Path, method: str, number: int) -> Path:
+def _network_file(folder: Path, method: str, number: int) -> Path:
     return folder / f"network_{method}_{number}.pt"
 
 
@@ -198,29 +218,29 @@ def _print_answer(
     budget_ms: float,
     rounds: int,
 ) -> None:
-    """Adapt to the device's references, find the best architecture, and print it."""
+    """Adapt the cost models to the device's latencies on the references, find its best architecture, and print it."""
     import torch
 
     from predictors.base import Uncertain
 
     table = m.where(devices=[find_device(m.devices, device).name])
     references = costs.net.references_
-    places = table.architectures.positions(references)
-    if missing := [key for key, place in zip(references.keys, places, strict=True) if place < 0]:
+    positions = table.architectures.positions(references)
+    if missing := [key for key, position in zip(references.keys, positions, strict=True) if position < 0]:
         raise InputError(f"{device} lacks {len(missing)} reference cells, {missing[0]} first: measure all of them.")
-    vector, model = costs.adapt(table.where(archs=places))
+    vector, model = costs.adapt(table.where(archs=positions))
     target, space = model.devices_[0], references.space
     predicted = {"latency_ms": lambda archs: model.predict(archs, target)}
     problem = Problem(space, quality, predicted, {"latency_ms": budget_ms})
     found = answer(networks, torch.from_numpy(vector).float()[None], problem, rounds=rounds)
     print(found.arch.keys[0])
     print(f"accuracy {found.quality:.4g} %, predicted latency {found.costs['latency_ms']:.4g} ms")
-    kept = "keeps" if found.met else "does NOT keep (no proposed architecture does)"
-    print(f"{kept} the budget of {budget_ms:g} ms by prediction; {len(references)} measurements of {device} used")
+    verb = "keeps" if found.met else "does NOT keep (no proposed architecture does)"
+    print(f"{verb} the budget of {budget_ms:g} ms by prediction; {len(references)} measurements of {device} used")
     assert isinstance(model, Uncertain)
     print(f"P(latency <= budget) = {model.belief(found.arch, target).cdf(budget_ms)[0]:.3f}; {found.seconds:.3f} s")
-    if (place := table.architectures.positions(found.arch)[0]) >= 0:
-        print(f"measured in the table: {table.matrix('latency_ms')[place, 0]:.4g} ms")
+    if (position := table.architectures.positions(found.arch)[0]) >= 0:
+        print(f"measured in the table: {table.matrix('latency_ms')[position, 0]:.4g} ms")
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ from measure.campaign import Journal, distinct_sample, networks, pending, run_ca
 from measure.meters import choose_meter
 from measure.remote.machine import Remote
 from measure.remote.messages import read_message, write_message
-from measure.remote.runner import Sent, _take
+from measure.remote.runner import Sent, _take_lock
 from measure.remote.ssh import destination, explain_end, explain_no_start, packed
 from measure.subjects import shaped
 from measure.timing import Timing
@@ -364,11 +364,11 @@ def test_addresses() -> None:
 
 
 def test_a_machine_is_taken_by_one_campaign(tmp_path: Path) -> None:
-    mine = _take(tmp_path / "lock", "one")
+    mine = _take_lock(tmp_path / "lock", "one")
     with pytest.raises(InputError, match=f"Something else is being measured there .process {os.getpid()}."):
-        _take(tmp_path / "lock", "two", patience=0.2)
+        _take_lock(tmp_path / "lock", "two", patience=0.2)
     mine.close()
-    _take(tmp_path / "lock", "two", patience=0.2).close()
+    _take_lock(tmp_path / "lock", "two", patience=0.2).close()
 
 
 # Messages
