@@ -104,13 +104,25 @@ class _OrtSession:
 
         self.session = session
         (x,), (y,) = session.get_inputs(), session.get_outputs()
-        self.x = OrtValue.ortvalue_from_shape_and_type(x.shape, np.float32, place, 0)
+        self.name, self.place = x.name, place
+        self.x: Any = None
         self.binding = session.io_binding()
-        self.binding.bind_ortvalue_input(x.name, self.x)
+        if all(isinstance(side, int) for side in x.shape):
+            self._take(OrtValue.ortvalue_from_shape_and_type(x.shape, np.float32, place, 0))
         self.binding.bind_output(y.name, place)
 
+    def _take(self, x: Any) -> None:
+        """Read the input from this memory in every run."""
+        self.x = x
+        self.binding.bind_ortvalue_input(self.name, x)
+
     def bind(self, x: np.ndarray) -> None:
-        self.x.update_inplace(x)
+        from onnxruntime import OrtValue
+
+        if self.x is None:  # the file leaves sizes open
+            self._take(OrtValue.ortvalue_from_numpy(x, self.place, 0))
+        else:
+            self.x.update_inplace(x)
 
     def run(self) -> None:
         self.session.run_with_iobinding(self.binding)

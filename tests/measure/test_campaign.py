@@ -186,6 +186,24 @@ def test_an_onnx_file_on_the_command_line(file: tuple, tmp_path: Path) -> None:
     )
 
 
+def test_a_file_with_open_sizes_is_measured_by_onnxruntime_as_it_is(tmp_path: Path) -> None:
+    """At any batch, with the sizes that the command line gives."""
+    from onnx import TensorProto, numpy_helper
+
+    weight = numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float32), "w")
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, "h", "w2"])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Relu", ["c"], ["y"])]
+    graph = helper.make_graph(nodes, "g", [x], [y], [weight])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(model, tmp_path / "open.onnx")
+    command = ["-m", "measure", "run", "--onnx", tmp_path / "open.onnx", "--backend", "ort,ort:fp32:4", "--protocol"]
+    done = run(*command, "quick", "--journal", tmp_path / "j.jsonl", "--size", "h=32", "--size", "w2=40")
+    assert done.returncode == 0 and "2 rows measured (0 failed" in done.stdout, done.stdout + done.stderr
+    rows = [json.loads(line) for line in (tmp_path / "j.jsonl").read_text().splitlines()]
+    assert [row["device"]["batch"] for row in rows] == [1, 4]
+
+
 # Look-up tables
 
 
