@@ -148,11 +148,13 @@ def test_hosts_measure_at_once_and_a_slot_one_row_at_a_time(scheduler: str, work
         with Cluster(scheduler) as cluster:
             list(campaign(cluster, path, 4))
 
-    threads = [threading.Thread(target=measure, args=(path,)) for path in paths]
+    threads = [threading.Thread(target=measure, args=(path,), daemon=True) for path in paths]
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join()
+        thread.join(timeout=120)
+    left = {host: worker.stdout.read() for host, worker in workers.items() if worker.poll() is not None}
+    assert not left and not any(thread.is_alive() for thread in threads), left
     assert all(every_cell_once(path, 4) for path in paths)
     finished = [note for path in paths for note in notes(Path(f"{path}.notes")) if note["to"]]
     spans = {host: sorted((n["from"], n["to"]) for n in finished if n["host"] == host) for host in "ab"}
