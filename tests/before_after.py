@@ -88,8 +88,8 @@ def prices(checkout: Path, out: Path) -> Figures:
         run(checkout, "-m", "measure", "build", "--arch", name, *space)
         for device in DEVICES:
             network = ("--network", str(next((out / name).glob("*.onnx"))), "--device", device)
-            told = run(checkout, "-m", "predictors", "predict", str(out / "layers.pt"), *network)
-            without_copies = re.findall(r"\brun ([\d.e+-]+)", told) or re.findall(r": ([\d.e+-]+) ms \(", told)
+            printed = run(checkout, "-m", "predictors", "predict", str(out / "layers.pt"), *network)
+            without_copies = re.findall(r"\brun ([\d.e+-]+)", printed) or re.findall(r": ([\d.e+-]+) ms \(", printed)
             found[f"{name} on {device}, ms of a run"] = float(without_copies[0])
     return found
 

@@ -139,8 +139,8 @@ def summary(out: Path) -> list[dict]:
     path = out / "fuzz.json"
     if not path.is_file():
         raise InputError(f"There is no {path}; run `python -m studies run files`.")
-    told = json.loads(path.read_text())
-    return [{"what": "damaged", "cases": sum(told["cases"].values()), "found": sum(n for *_, n in told["found"])}]
+    counts = json.loads(path.read_text())
+    return [{"what": "damaged", "cases": sum(counts["cases"].values()), "found": sum(n for *_, n in counts["found"])}]
 
 
 def check(part: str = "packages,networks", out: Path = Path("runs/files")) -> None:

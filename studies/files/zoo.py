@@ -35,12 +35,13 @@ TOKENS = 64
 def made(name: str) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
     """A network as it is at inference, and an example of its inputs."""
     import torch
+    from torch import library as operators
 
     library, _, model = name.partition(":")
     torch.manual_seed(0)
     for op in ("nms", "qnms"):  # torchvision's library of operators does not load beside every build of torch
         if not hasattr(torch.ops.torchvision, op):
-            torch.library.define(f"torchvision::{op}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
+            operators.define(f"torchvision::{op}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
     if library == "torchvision":
         import torchvision
 

@@ -1,7 +1,8 @@
 """Whole adaptations, which are parts of `studies.netadapt.study`.
 
-`python -m studies.netadapt.runs --core 1` runs them alone. A killed part continues after its last finished iteration.
-Latencies are measured anew each time, as shares of the whole network's within the same minute.
+`python -m studies.netadapt.study --chosen whole,seeds --core 1` runs some of them alone. A killed part continues after
+its last finished iteration. Latencies are measured anew each time, as shares of the whole network's within the same
+minute.
 """
 
 from __future__ import annotations
@@ -12,14 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from datasets.cli import main
-from measure.timing import pin
 from search.netadapt.adapt import AdaptedNetwork
 from search.netadapt.widths import Binary, Exact, Sequential
 from studies.netadapt import run_figures
@@ -128,22 +126,3 @@ PARTS: dict[str, Callable[[], list[dict]]] = {
     "spread": spread,
     "matrix": matrix,
 }
-
-
-def check(chosen: str = "", out: Path = OUT, core: int | None = None) -> None:
-    """Run these parts of the study.
-
-    Args:
-        chosen: names of parts, separated by commas; by default all. Rows of the others are kept.
-        out: folder of summary.json.
-        core: pin this process to one processor core.
-    """
-    from studies.parts import run_parts
-
-    if core is not None:
-        pin(core)
-    run_parts(PARTS, chosen or ",".join(PARTS), out)
-
-
-if __name__ == "__main__":
-    main(check, prog="python -m studies.netadapt.runs")

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from datasets.cli import main
 from datasets.records import Device, Networks
@@ -28,10 +27,10 @@ from predictors.networks.tabulated import Tabulated
 from search.netadapt.channels import Groups, Widths, find_groups
 from search.netadapt.grids import Grid, layers_to_measure, open_network
 from search.netadapt.widths import Binary, Exact, Narrowed, PricedNetwork, Sequential, WidthSearch
+from studies.netadapt.adaptations import OUT, save
 from studies.netadapt.figures import lookups, over_channels, sums_against_direct
 from studies.parts import run_parts
 
-OUT = Path("runs/netadapt")
 TABLES = Path("datasets/bundled/lookup")
 MEASURED = {"small_zoo": ("alexnet", "mobilenet_v1", "resnet"), "zoo": ("alexnet", "mobilenet_v1")}
 """Networks by space, whose table is netadapt_<space>.parquet."""
@@ -257,11 +256,6 @@ def layers_of_figures() -> None:
     kinds = [layer.kind for layer in groups.layers]
     chosen = {"convolution 3x3, 13 x 13 (AlexNet's last three)": kinds[4], "dense (AlexNet's second)": kinds[9]}
     save(over_channels(table, chosen), "layers")
-
-
-def save(figure: Figure, name: str) -> None:
-    OUT.mkdir(parents=True, exist_ok=True)
-    figure.savefig(OUT / f"{name}.png", dpi=130)
 
 
 def parts() -> dict[str, Callable[[], list[dict]]]:

@@ -154,8 +154,8 @@ def test_a_flag_that_a_command_lacks_is_answered_by_the_likeliest(
     for arguments, components in ((flags, command), ([command.__name__, *flags], [command, table])):
         with pytest.raises(SystemExit) as ended:
             main(components, prog="x", arguments=arguments)
-        told = capsys.readouterr().err
-        assert ended.value.code == 2 and sentence in told and told.count("\n") == 1
+        printed = capsys.readouterr().err
+        assert ended.value.code == 2 and sentence in printed and printed.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -195,8 +195,8 @@ def test_a_number_beyond_its_limits_is_refused_before_anything_is_read(
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main(command, prog="x", arguments=flags)
-    told = capsys.readouterr().err
-    assert ended.value.code == 2 and sentence in told and told.count("\n") == 1, told
+    printed = capsys.readouterr().err
+    assert ended.value.code == 2 and sentence in printed and printed.count("\n") == 1, printed
 
 
 def test_what_is_missing_is_named_as_its_flag(capsys: pytest.CaptureFixture) -> None:
@@ -212,11 +212,11 @@ def test_a_short_flag_is_the_field_of_a_dataclass() -> None:
     def show(subjects: Subjects = Subjects(), timing: Runs = Runs(repeats=3)) -> tuple[Subjects, Runs]:
         return subjects, timing
 
-    told = Subjects("zoo", limit=3, block=True), Runs(core=1, repeats=3, protocol="quick")
+    expected = Subjects("zoo", limit=3, block=True), Runs(core=1, repeats=3, protocol="quick")
     short = ["--space", "zoo", "--limit=3", "--core", "1", "--protocol=quick", "--subjects.block", "true"]
     long = ["--subjects.space=zoo", "--subjects.limit", "3", "--timing.core=1", "--timing.protocol", "quick"]
-    assert main(show, "x", short) == told == main(show, "x", [*long, "--subjects.block=true"])
-    assert main([show, table], "x", ["show", *short]) == told
+    assert main(show, "x", short) == expected == main(show, "x", [*long, "--subjects.block=true"])
+    assert main([show, table], "x", ["show", *short]) == expected
 
 
 def test_a_negative_limit_of_scores_is_refused(tmp_path: Path) -> None:
