@@ -123,7 +123,7 @@ class Walk:
                 "that is known by then; export it again."
             )
         fixed = not others
-        if node.kind in ("Shape", "Size") and node.inputs[0] in self.shapes:
+        if node.kind in ("Shape", "Size") and node.inputs and node.inputs[0] in self.shapes:
             shape = np.array(self.shapes[node.inputs[0]], np.int64)
             sides = shape[node.attrs.get("start", 0) : node.attrs.get("end")]
             self.fix(node.outputs[0], sides if node.kind == "Shape" else np.array(shape.prod()))
@@ -156,7 +156,7 @@ class Walk:
     def _assume(self, node: Node) -> list[str]:
         """Assume that an operator of an unknown domain, for example a quantiser, keeps the shape of its first input;
         returns the outputs that still have no shape."""
-        if node.inputs[0] not in self.shapes:
+        if not node.inputs or node.inputs[0] not in self.shapes:
             return node.outputs
         self.declare(node.outputs[0], self.types[node.inputs[0]])
         self.notes[f"{node.kind} is not known; its output is taken to have the shape of its first input."] = None

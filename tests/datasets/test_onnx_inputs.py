@@ -534,3 +534,12 @@ def test_shapes_are_computed_where_large_constants_are_no_longer(
     z = helper.make_tensor_value_info("z", TensorProto.FLOAT, None)
     onnx.save(helper.make_model(helper.make_graph([*nodes, relu], "g", [x], [z], stored)), tmp_path / "r.onnx")
     assert read_onnx(tmp_path / "r.onnx").network.ops[-1].attrs["shape"] == (2, 2)
+
+
+def test_an_operator_of_an_unknown_domain_without_inputs_is_one_sentence(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Draw", [], ["d"], domain="some.where"), helper.make_node("Add", ["x", "d"], ["y"])]
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4]) for name in "xy")
+    imports = [helper.make_opsetid("", 17), helper.make_opsetid("some.where", 1)]
+    onnx.save(helper.make_model(helper.make_graph(nodes, "g", [x], [y]), opset_imports=imports), tmp_path / "d.onnx")
+    with pytest.raises(InputError, match="d.onnx"):
+        read_onnx(tmp_path / "d.onnx")
