@@ -75,12 +75,14 @@ def table_rows(network: Network, node: int) -> int:
         at = waiting.pop()
         for target, _ in readers.get(at, ()):
             op = network.ops[target]
-            if op.kind in _MOVING and target not in seen:
+            table = op.kind.lower().startswith(_TABLES)
+            taken = table and len(sources[target]) == 1 and not {"params", "tied"} & op.attrs.keys()
+            if (op.kind in _MOVING or taken) and target not in seen:
                 seen.add(target)
                 waiting.append(target)
             elif op.kind.lower().startswith(_PLACES):
                 rows.append(_smallest_side(network, target))
-            elif op.kind.lower().startswith(_TABLES) and sources[target][-1] == at:
+            elif table and not taken and sources[target][-1] == at:
                 rows.append(_rows(network, target, at))
     return min(rows, default=0)
 

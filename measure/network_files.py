@@ -45,7 +45,7 @@ def name_file(
 
     suffix = suffix_of(path)
     space = suffix.removeprefix(".")
-    key = file_key(path) + (sizes.label if space == "onnx" else "")
+    key = file_key(path) + (sizes.label if space != "pt2" else "")
     key += f"(inputs={file_key(inputs).rpartition(':')[2]})" if inputs else ""
     return NetworkFile(space, key, path, sizes, file_precision(path), others, inputs)
 

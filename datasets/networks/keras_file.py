@@ -25,7 +25,9 @@ from datasets.networks.model import Model
 from datasets.networks.network import Network, Port
 from datasets.networks.onnx_file import file_key
 from datasets.networks.onnx_graph import check_totals
+from datasets.networks.open_sizes import OpenSizes
 from datasets.networks.ops import BITS
+from datasets.networks.sizes import Sizes
 from datasets.records import InputError
 
 if TYPE_CHECKING:
@@ -44,7 +46,7 @@ _PASSES = frozenset(_INERT.split())  # at inference
 MODELS = ("Functional", "Sequential", "Model")
 
 
-def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True) -> Model:
+def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True, sizes: Sizes = Sizes()) -> Model:
     """Read a functional or sequential model, or a `.keras` file: the network and its weights.
 
     The network's space is `keras`, its key the model's name, or the file's and the first digits of its SHA-256.
@@ -53,6 +55,7 @@ def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True) 
         model: the model or the file.
         batch: samples per run.
         weights: whether to read the weights; without them the file's HDF5 part is not opened.
+        sizes: sizes that the model leaves open besides the batch.
 
     Raises:
         InputError: it is not a Keras file, or the model has a layer that is unknown or contains code, or an open size.
@@ -77,8 +80,10 @@ def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True) 
             return (lambda shapes: [np.asarray(value) for value in layer.get_weights()]) if weights else None
 
     reader = _Reader(key, batch, find)
+    reader.sizes = OpenSizes(sizes, batch, key)
     try:
         network = reader.network(config)
+        reader.sizes.check()
     except RecursionError as error:  # parts of a configuration may nest as deeply as JSON does
         raise InputError(f"The Keras model {key} is nested too deeply; export it to ONNX.") from error
     check_totals(network, key)
@@ -94,6 +99,7 @@ class _Reader(FunctionReader):
         self.used: set[tuple[tuple[str, int], ...]] = set()
         self.ports: list[Port] = []
         self.shapes: list[tuple[int, ...]] = []
+        self.sizes = OpenSizes(Sizes(), batch, key)
 
     def network(self, config: Any) -> Network:
         """The network of a whole model."""
@@ -262,8 +268,12 @@ class _Reader(FunctionReader):
         """Add an input of the network: (channels, height, width) for [batch, height, width, channels]."""
         if not isinstance(shape, list) or not shape:
             raise InputError(f"The input '{shortened(name, 60)}' of {self.key} has no shape; save the model again.")
+        shape = self.sizes.shape(name, shape)
         if None in shape[1:]:
-            raise InputError(f"An input of shape {tuple(shape[1:])} leaves a size open; give the model a fixed one.")
+            raise InputError(
+                f"An input of shape {tuple(shape[1:])} leaves a size open; give the model a fixed one, or name it, as "
+                f"in --shape {shortened(name, 60)}={'x'.join(str(side or 64) for side in shape)}."
+            )
         it = Layer("InputLayer", name, {"shape": shape[1:]}, self.key)
         kind = dtype if isinstance(dtype, str) else "float32"
         if kind not in BITS:

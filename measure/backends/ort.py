@@ -127,9 +127,14 @@ class OrtSession:
         self.values: dict[str, Any] = {}
         self.binding = session.io_binding()
         kinds = {y.name: y.type for y in session.get_outputs()}
+        self.declared = {y.name: y.shape for y in session.get_outputs()}
         self.outputs = [name for name, kind in kinds.items() if kind.startswith("tensor(") and "string" not in kind]
+        self.anew = False
+        self._bind_outputs()
+
+    def _bind_outputs(self) -> None:
         for name in self.outputs:
-            self.binding.bind_output(name, place)
+            self.binding.bind_output(name, self.place)
 
     def bind(self, inputs: Sequence[np.ndarray]) -> None:
         from onnxruntime import OrtValue
@@ -143,8 +148,19 @@ class OrtSession:
                 self.binding.bind_ortvalue_input(name, self.values[name])
 
     def run(self) -> None:
+        if self.anew:
+            self._bind_outputs()
         self.session.run_with_iobinding(self.binding)
         self.binding.synchronize_outputs()
 
     def fetch(self) -> list[np.ndarray]:
-        return list(self.binding.copy_outputs_to_cpu())
+        outputs = list(self.binding.copy_outputs_to_cpu())
+        # outputs of the last run are refused by the next one where the file says another shape than they have
+        self.anew = any(_contradicts(self.declared[n], y.shape) for n, y in zip(self.outputs, outputs, strict=True))
+        return outputs
+
+
+def _contradicts(declared: Sequence[Any], shape: Sequence[int]) -> bool:
+    """Whether a shape differs from the one that a file declares, in which sizes may be names."""
+    sides = zip(declared, shape, strict=False)
+    return len(declared) != len(shape) or any(isinstance(a, int) and a != b for a, b in sides)
