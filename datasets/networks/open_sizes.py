@@ -9,8 +9,11 @@ from datasets.architectures import InputError
 from datasets.files.reading import listed, shortened
 from datasets.networks.sizes import ROLES, Sizes
 
-_AXES: dict[int, dict[int, tuple[str, ...]]] = {4: {1: ("height",), 2: ("width",), 3: ("channels",)}, 3: {1: ("sequence", "time"), 2: ("channels",)},
-         2: {1: ("sequence", "time")}}  # fmt: skip
+_AXES: dict[int, dict[int, tuple[str, ...]]] = {
+    4: {1: ("height",), 2: ("width",), 3: ("channels",)},
+    3: {1: ("sequence", "time"), 2: ("channels",)},
+    2: {1: ("sequence", "time")},
+}
 
 
 class OpenSizes:
@@ -46,8 +49,9 @@ class OpenSizes:
         given = self.shapes.get(name)
         if given is None:
             axes = _AXES.get(len(shape), {})
-            found = [next((self.roles[r] for r in axes.get(i, ()) if r in self.roles), None) for i in range(len(shape))]
-            return [b if a is None else a for a, b in zip(shape, [self.batch, *found[1:]], strict=True)]
+            roles = [self.batch, *(next((self.roles[r] for r in axes.get(i, ()) if r in self.roles), None)
+                                   for i in range(1, len(shape)))]  # fmt: skip
+            return [b if a is None else a for a, b in zip(shape, roles, strict=False)]
         if len(given) != len(shape) or any(a not in (None, b) for a, b in zip(shape, given, strict=True)):
             own = "x".join("?" if side is None else str(side) for side in shape)
             raise InputError(
