@@ -122,6 +122,19 @@ def draw(model: Model, batch: int = 1, seed: int = 0) -> list[np.ndarray]:
     ]
 
 
+def make_input(network: Network, batch: int, seed: int = 0) -> np.ndarray:
+    """A seeded standard-normal batch for a shaped network, fp32."""
+    shape = (batch, *network.ops[0].attrs["shape"])
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+def calibration_inputs(model: Model, batch: int, count: int) -> list[list[np.ndarray]]:
+    """Seeded inputs that determine the ranges of int8; they are never measured."""
+    if model.source:
+        return [draw(model, batch, seed=1000 + i) for i in range(count)]
+    return [[make_input(model.network, batch, seed=1000 + i)] for i in range(count)]
+
+
 def _drawn(x: Input, longest: int, generator: np.random.Generator) -> np.ndarray:
     name, kind = x.name.lower(), x.dtype.kind
     if "mask" in name:

@@ -17,7 +17,7 @@ import numpy as np
 
 from datasets.files.reading import shortened
 from datasets.networks.keras_archive import KerasArchive, names
-from datasets.networks.keras_calls import Call, calls_of, constants, references, takes
+from datasets.networks.keras_calls import PASSES, Call, calls_of, constants, references, takes
 from datasets.networks.keras_functions import FunctionReader
 from datasets.networks.keras_layer import MOST_ELEMENTS, Arrays, Layer, Tensor
 from datasets.networks.keras_sequences import RECURRENT
@@ -37,13 +37,8 @@ MOST_CALLS = 20_000
 """Largest number of calls of layers in a model, inner models inlined."""
 _DEEPEST = 20  # models inside of models
 
-_INERT = """
-Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D Identity GaussianNoise GaussianDropout AlphaDropout Masking
-ActivityRegularization RandomFlip RandomRotation RandomZoom RandomTranslation RandomContrast RandomBrightness
-RandomHeight RandomWidth RandomShear RandomHue RandomSaturation RandomSharpness RandomGaussianBlur RandomColorJitter
-RandomGrayscale RandomInvert RandomPosterization RandomErasing RandomPerspective RandomElasticTransform"""
-_PASSES = frozenset(_INERT.split())  # at inference
 MODELS = ("Functional", "Sequential", "Model")
+_Find = Callable[[Sequence[tuple[str, int]]], Arrays | None]
 
 
 def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True, sizes: Sizes = Sizes()) -> Model:
@@ -79,8 +74,7 @@ def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True, 
                 layer = layer.layers[number]
             return (lambda shapes: [np.asarray(value) for value in layer.get_weights()]) if weights else None
 
-    reader = _Reader(key, batch, find)
-    reader.sizes = OpenSizes(sizes, batch, key)
+    reader = _Reader(key, batch, find, sizes)
     try:
         network = reader.network(config)
         reader.sizes.check()
@@ -92,14 +86,14 @@ def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True, 
 
 
 class _Reader(FunctionReader):
-    def __init__(self, key: str, batch: int, find: Callable[[Sequence[tuple[str, int]]], Arrays | None]) -> None:
+    def __init__(self, key: str, batch: int, find: _Find, sizes: Sizes) -> None:
         super().__init__(key, batch)
         self.find = find
         self.calls = 0
         self.used: set[tuple[tuple[str, int], ...]] = set()
         self.ports: list[Port] = []
         self.shapes: list[tuple[int, ...]] = []
-        self.sizes = OpenSizes(Sizes(), batch, key)
+        self.sizes = OpenSizes(sizes, batch, key)
 
     def network(self, config: Any) -> Network:
         """The network of a whole model."""
@@ -221,7 +215,7 @@ class _Reader(FunctionReader):
             return self.model(layer, xs, place)
         if not _function(layer) and (constants(node) or kind == "Lambda"):
             raise it.fault("holds code, which is never run" if kind == "Lambda" else "is called with numbers")
-        if kind in _PASSES:
+        if kind in PASSES:
             return xs
         before = len(self.net.ops)
         if _function(layer):
@@ -270,10 +264,7 @@ class _Reader(FunctionReader):
             raise InputError(f"The input '{shortened(name, 60)}' of {self.key} has no shape; save the model again.")
         shape = self.sizes.shape(name, shape)
         if None in shape[1:]:
-            raise InputError(
-                f"An input of shape {tuple(shape[1:])} leaves a size open; give the model a fixed one, or name it, as "
-                f"in --shape {shortened(name, 60)}={'x'.join(str(side or 64) for side in shape)}."
-            )
+            raise self.sizes.left_open(name, shape)
         it = Layer("InputLayer", name, {"shape": shape[1:]}, self.key)
         kind = dtype if isinstance(dtype, str) else "float32"
         if kind not in BITS:

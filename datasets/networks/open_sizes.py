@@ -60,6 +60,13 @@ class OpenSizes:
             )
         return list(given)
 
+    def left_open(self, name: str, shape: Sequence[int | None]) -> InputError:
+        """The error that an input still has an open size."""
+        return InputError(
+            f"An input of shape {tuple(shape[1:])} leaves a size open; give the model a fixed one, or name it, as in "
+            f"--shape {shortened(name, 60)}={'x'.join(str(side or 64) for side in shape)}."
+        )
+
     def check(self) -> None:
         """Raise an `InputError` if --shape names an input that was not seen."""
         if unknown := [name for name in self.shapes if name not in self.inputs]:

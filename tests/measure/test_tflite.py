@@ -28,7 +28,8 @@ from measure.builders.numpy_reference import evaluate
 from measure.builders.tflite_file import TFLiteFile, read_operators
 from measure.builders.tflite_graph import build_tflite
 from measure.builders.weights import make_weights
-from measure.outputs import compare_output, expected_output
+from measure.outputs import compare_output
+from measure.references import expected_output
 from measure.silence import quiet
 from tests.contracts.test_backends import every_op
 
