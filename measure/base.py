@@ -24,9 +24,9 @@ from measure.builders.weights import make_weights
 from measure.child_build import build_in_child
 from measure.host import machine_name
 from measure.inputs import calibration_inputs, draw, make_input
-from measure.outputs import TOLERANCE, Expected, compare_outputs
+from measure.outputs import TOLERANCE, compare_outputs
 from measure.own_files import rebuilt_note
-from measure.references import expected_output, expected_outputs
+from measure.references import expected_of, expected_outputs
 from measure.session import Built, Kernel, Loaded, Session, Shapes, Wanted
 from measure.timing import Repeats, Timing, clock
 
@@ -180,15 +180,15 @@ class Backend(CostModel):
             return Wanted(model, inputs, expected_outputs(file, inputs), own)
         notes = rebuilt_note(model, self.runtime)
         model, x = with_weights(model, seed), make_input(model.network, batch, seed)
-        y = expected_output(model, x)
-        return Wanted(Model(model.network, model.weights), [self.layout(x)], Expected([self.layout(y)]), None, notes)
+        expected = expected_of(model, x)
+        expected = replace(expected, arrays=[self.layout(y) for y in expected.arrays])
+        return Wanted(Model(model.network, model.weights), [self.layout(x)], expected, None, notes)
 
     def file(self, model: Model, folder: Path, seed: int = 0) -> Path:
         """The file that this runtime loads for a model: the model's own, or one that is built in a folder."""
         if own := self.own_file(model):
             return own
-        rebuilt = not model.file(self.sources)
-        if rebuilt:
+        if not model.file(self.sources):
             rebuilt_note(model, self.runtime)
             model = with_weights(Model(model.network, model.weights), seed)
         return self.for_network(model.network).artefact(model, folder)
@@ -215,16 +215,14 @@ class Backend(CostModel):
         (session,) = sessions
         session.bind(built.inputs)
         first_ms, _ = clock(session.run)
-        notes = compare_outputs(session.fetch(), built.expected, self.precision)
+        own = [file_precision(built.artefact)] if built.own else []
+        precision = max([self.precision, *own], key=lambda name: TOLERANCE[name])
+        notes = compare_outputs(session.fetch(), built.expected, precision)
         return Loaded(session, built.inputs, wall, cpu, first_ms, (*built.notes, *notes))
 
     def for_network(self, network: Network) -> Self:
         """This backend with the batch of a network that fixes one."""
         return replace(self, batch=network.batch or self.batch)
-
-    def for_file(self, suffix: str, precision: str) -> Self:
-        """This backend with the precision of a file that it runs as it is, unless that is fp32."""
-        return self if precision == "fp32" or suffix not in self.files else replace(self, precision=precision)
 
     def artefact(self, model: Model, folder: Path) -> Path:
         """Write the artefact, in a child process if the backend `builds_in_child`."""

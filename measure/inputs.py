@@ -201,7 +201,16 @@ def read_inputs(path: Path) -> dict[str, np.ndarray]:
                 raise InputError(f"{path} expands to more than {MOST_BYTES:,} bytes; give smaller inputs.")
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, KeyError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        NotImplementedError,
+        MemoryError,
+    ) as error:
         raise InputError(f"{path} is no .npz file of arrays of numbers ({shortened(error, 100)}); {mend}.") from error
 
 

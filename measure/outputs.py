@@ -27,7 +27,6 @@ FLIPPED = 0.01
 """Largest accepted share of integers that are no quantised numbers, such as indices of classes, and of booleans that
 differ: where two candidates are as good, rounding decides."""
 
-
 AMPLIFIED = 10
 """Largest accepted error of an output, as a multiple of its change when floats of the inputs move to the next ones, but
 never more than `MOST_NOISE`: a network that amplifies the one amplifies the rounding of its layers, too."""
@@ -81,9 +80,8 @@ def compare_output(
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     """||found - expected|| / ||expected|| where both are finite."""
     y, right = _both(found, expected)
-    return float(
-        np.linalg.norm(y - right) / (np.linalg.norm(right) or 1.0)
-    )  # a small layer's ReLU may leave only zeros
+    size = np.linalg.norm(right) or 1.0  # a small layer's ReLU may leave nothing but zeros
+    return float(np.linalg.norm(y - right) / size)
 
 
 def _largest(found: np.ndarray, expected: np.ndarray) -> float:

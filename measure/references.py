@@ -24,16 +24,21 @@ class NoReference(RuntimeError):
     """The runtime that computes what is expected of a file cannot run it."""
 
 
-def expected_output(model: Model, x: np.ndarray) -> np.ndarray:
+def expected_of(model: Model, x: np.ndarray) -> Expected:
     """The output that a network of one input, built from a model with weights, has to compute.
 
     It is that of the ONNX file that the network was read from if there is one, and else of the numpy reference.
     """
     if file := model.file((".onnx",)):
-        return expected_outputs(file, [x]).arrays[0]
+        return expected_outputs(file, [x])
     from measure.builders.numpy_reference import evaluate
 
-    return evaluate(model.network, model.weights or {}, x)
+    return Expected([evaluate(model.network, model.weights or {}, x)])
+
+
+def expected_output(model: Model, x: np.ndarray) -> np.ndarray:
+    """The array of `expected_of`."""
+    return expected_of(model, x).arrays[0]
 
 
 def expected_outputs(file: Path, inputs: Sequence[np.ndarray]) -> Expected:
