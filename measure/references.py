@@ -20,7 +20,7 @@ Steps = Callable[[Arrays], tuple[float, ...]]
 """A function from a network's outputs to their steps (`Expected.steps`)."""
 
 
-class NoReference(RuntimeError):
+class NoReference(InputError):
     """The runtime that computes what is expected of a file cannot run it."""
 
 
@@ -63,7 +63,8 @@ def expected_outputs(file: Path, inputs: Sequence[np.ndarray]) -> Expected:
     except Exception as error:  # of runtimes, which raise all kinds for files that they cannot run
         why = shortened(" ".join(str(error).split()), 300)
         raise NoReference(
-            f"{file.name} does not run without optimisations, so its outputs are unknown: {why}"
+            f"{file.name} does not run on {package} without optimisations ({why}); give it other sizes or --inputs, or "
+            "export it again."
         ) from error
     noise = tuple(
         relative_error(a, b) if a.shape == b.shape and b.dtype.kind in "fc" else 0.0

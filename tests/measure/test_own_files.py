@@ -102,6 +102,9 @@ def test_own_inputs_are_checked_and_fix_the_sizes_that_a_file_leaves_open(tmp_pa
         with pytest.raises(InputError, match=sentence):
             model = prepare(replace(file, sizes=LONG), 1)
             draw(model)
+    np.savez(sample, ids=np.full((1, 7), 10**6), mask=np.ones((1, 7), np.int64))
+    with pytest.raises(InputError, match=r"does not run on onnxruntime .*; give it other sizes or --inputs"):
+        OnnxRuntime().session(prepare(file, 1))
     with pytest.raises(InputError, match="leave --inputs out"):
         networks(["zoo:lenet5"], inputs=sample)
 
