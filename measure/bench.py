@@ -85,6 +85,7 @@ class Bench:
             if name not in self.references:
                 self.references[name] = backend.loaded(build_reference).session
             network = backend.loaded(build)
+            row |= {"notes": list(network.notes)} if network.notes else {}
             if self.phases:
                 from measure.phases import measure_phases
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -79,16 +78,15 @@ def unmeasurable(backend: Backend) -> str:
 def _stages(backend: Backend, built: Built) -> Stages:
     from measure.timing import clock
 
-    backend = replace(backend, batch=len(built.x))
     backend.versions()  # which imports the runtime
-    session = backend.load(built.artefact)
+    session = backend.opened(built)
     loading, loaded = _status("VmHWM"), _status("VmRSS")
-    session.bind(built.x)
+    session.bind(built.inputs)
     for _ in range(RUNS):
         session.run()
     session.fetch()
     peak = _status("VmHWM")
-    _, init_cpu_ms = clock(lambda: backend.load(built.artefact))
+    _, init_cpu_ms = clock(lambda: backend.opened(built))
     return Stages(loading, loaded, peak, init_cpu_ms)
 
 

@@ -60,13 +60,13 @@ def measure_phases(backend: Backend, network: Loaded, reference: Session) -> tup
         post) / total - 1 over rounds; it and total only if the protocol times phases `in_a_row`. clock_ns: result of
         `clock_ns`. On a GPU also gpu_steps_ms: result of `gpu_steps`.
     """
-    session, x = network.session, network.x
+    session, inputs = network.session, network.inputs
 
     def bind() -> None:
-        session.bind(x)
+        session.bind(inputs)
 
     def total() -> None:
-        session.bind(x)
+        session.bind(inputs)
         session.run()
         session.fetch()
 
@@ -116,7 +116,7 @@ def measure_phases(backend: Backend, network: Loaded, reference: Session) -> tup
         **medians,
         "phases": phases,
         "clock_ns": tick,
-        **({"gpu_steps_ms": measure_steps(session, x, network.init_ms, pairs)} if backend.kind == "gpu" else {}),
+        **({"gpu_steps_ms": measure_steps(session, inputs, network.init_ms, pairs)} if backend.kind == "gpu" else {}),
     }
 
 

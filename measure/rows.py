@@ -188,7 +188,7 @@ class Machines:
 
 
 _HOST = ("machine", "system", "cpu", "vendor", "family", "model", "stepping", "flags", "memory_gib")
-_CONFIGURATION = ("kind", "runtime", "precision", "batch")
+_CONFIGURATION = ("kind", "runtime", "precision", "batch", "threads")
 
 
 def machine_of(row: Row) -> dict[str, Any]:
@@ -202,5 +202,5 @@ def machine_of(row: Row) -> dict[str, Any]:
 
 
 def _configuration(device: Mapping[str, Any]) -> dict[str, Any]:
-    defaults = {"runtime": "", "precision": "fp32", "batch": 1}
+    defaults = {"runtime": "", "precision": "fp32", "batch": 1, "threads": 1}
     return {name: device.get(name, defaults.get(name)) for name in _CONFIGURATION}
