@@ -22,7 +22,6 @@ import numpy as np
 from datasets.networks.network import SMALLEST
 from datasets.records import InputError
 from measure.base import Backend, Built, Session, reference_network
-from measure.child_build import ChildFailed
 from measure.host import machine
 from measure.peak import Stages, measure_peak, peak_row
 from measure.rows import Row
@@ -67,14 +66,14 @@ class Bench:
         return row | (self._memory(backend, build) if self.memory and "error" not in row else {})
 
     def _memory(self, backend: Backend, build: Build) -> Row:
-        """The fields `peak_mb` and `memory`; of a network that fails alone only the latter, with the reason."""
+        """The fields `peak_mb` and `memory`; where the fresh process fails only the latter, with the reason."""
         name = backend.device().name
         try:
             if name not in self.smallest:
                 self.smallest[name] = measure_peak(backend, partial(backend.built, SMALLEST))
             return peak_row(measure_peak(backend, build), self.smallest[name])
-        except (InputError, ChildFailed) as error:
-            return {"memory": {"error": str(error)}}
+        except Exception as error:
+            return {"memory": {"error": f"{type(error).__name__}: {error}"}}
 
     def row(self, backend: Backend, build: Build, build_reference: Build) -> Row:
         """Measure the network that `build` gives; called directly where it was built elsewhere."""
