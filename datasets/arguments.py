@@ -44,7 +44,7 @@ SHORT = (
         "scheduler",
     ),
     *("accuracy", "latency", "budget_ms", "device", "metric", "seed", "shots", "draws", "sampler"),
-    *("shape", "size", "trips", "inputs"),
+    *("shape", "size", "trips", "inputs", "phases", "energy", "memory"),
 )
 """Names of flags that are short on all commands, also for fields of a dataclass: `--space` is `--subjects.space`."""
 

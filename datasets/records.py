@@ -73,6 +73,7 @@ UNITS = {
     "exe_ms": "ms",
     "post_ms": "ms",
     "energy_mj": "mJ",
+    "peak_mb": "MB",
     "accuracy_cifar10": "%",
     "accuracy_cifar100": "%",
     "accuracy_imagenet16_120": "%",

@@ -277,16 +277,19 @@ class Backend(CostModel):
     def loaded(self, build: Callable[[Path], Built]) -> Loaded:
         """Build into a temporary folder, load, bind the inputs and check the outputs."""
         with tempfile.TemporaryDirectory() as folder:
-            built = build(Path(folder))
-            shapes = [x.shape for x in built.inputs]
-            backend = self if built.own or not shapes[0] else replace(self, batch=shapes[0][0])
-            sessions = list[Session]()
-            wall, cpu = clock(lambda: sessions.append(backend.load(built.artefact, shapes)))
+            built, sessions = build(Path(folder)), list[Session]()
+            wall, cpu = clock(lambda: sessions.append(self.opened(built)))
         (session,) = sessions
         session.bind(built.inputs)
         first_ms, _ = clock(session.run)
         notes = compare_outputs(session.fetch(), built.expected, self.precision)
         return Loaded(session, built.inputs, wall, cpu, first_ms, (*built.notes, *notes))
+
+    def opened(self, built: Built) -> Session:
+        """Load a built network for its inputs."""
+        shapes = [x.shape for x in built.inputs]
+        backend = self if built.own or not shapes[0] else replace(self, batch=shapes[0][0])
+        return backend.load(built.artefact, shapes)
 
     def for_network(self, network: Network) -> Self:
         """This backend with the batch of a network that fixes one."""

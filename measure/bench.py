@@ -19,9 +19,11 @@ from typing import Any
 
 import numpy as np
 
+from datasets.networks.network import SMALLEST
 from datasets.records import InputError
 from measure.base import Backend, Built, Session, reference_network
 from measure.host import machine
+from measure.peak import Stages, measure_peak, peak_row
 from measure.rows import Row
 from measure.silence import children_ignore_interrupts
 from measure.subjects import Prepare, Subject, network_of
@@ -41,11 +43,14 @@ class Bench:
         phases: whether the phases of an inference are measured as well.
         energy: whether the energy per run is measured as well. If that fails the row still has the latency, and its
             field `energy` has the reason.
+        memory: whether the peak memory of a fresh process is measured as well; its field is `memory`.
     """
 
     phases: bool = False
     energy: bool = False
+    memory: bool = False
     references: dict[str, Session] = field(default_factory=dict, init=False, repr=False)
+    smallest: dict[str, Stages] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, backend: Backend, subject: Subject, prepare: Prepare) -> Row:
         """The measured fields of a row; those of a failed measurement have an `error`."""
@@ -57,7 +62,18 @@ class Bench:
             found.update(network_of(subject, model))
             return backend.built(model, folder)
 
-        return self.row(backend, build, partial(backend.built, reference_network())) | found
+        row = self.row(backend, build, partial(backend.built, reference_network())) | found
+        return row | (self._memory(backend, build) if self.memory and "error" not in row else {})
+
+    def _memory(self, backend: Backend, build: Build) -> Row:
+        """The fields `peak_mb` and `memory`; where the fresh process fails only the latter, with the reason."""
+        name = backend.device().name
+        try:
+            if name not in self.smallest:
+                self.smallest[name] = measure_peak(backend, partial(backend.built, SMALLEST))
+            return peak_row(measure_peak(backend, build), self.smallest[name])
+        except Exception as error:
+            return {"memory": {"error": f"{type(error).__name__}: {error}"}}
 
     def row(self, backend: Backend, build: Build, build_reference: Build) -> Row:
         """Measure the network that `build` gives; called directly where it was built elsewhere."""

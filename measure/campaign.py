@@ -199,13 +199,15 @@ def pending(
     retry: bool = False,
     metric: str = "latency_ms",
     energy: bool = False,
+    memory: bool = False,
 ) -> list[PendingRow]:
     """The rows that a journal does not contain yet.
 
-    Failed and unstable rows are pending again with `retry`, and rows without energy with `energy`. The order is repeat,
-    subject, backend, so that repeats are separated in time and all devices advance together.
+    Failed and unstable rows are pending again with `retry`, and rows without energy or memory with `energy` or
+    `memory`. The order is repeat, subject, backend, so that repeats are separated in time and all devices advance
+    together.
     """
-    done = {identity(row) for row in journal.rows if _counts(row, retry, energy)}
+    done = {identity(row) for row in journal.rows if _counts(row, retry, energy, memory)}
     keys = (
         [(str(archs.space), key) for key in archs.keys]
         if isinstance(archs, Architectures)
@@ -225,10 +227,11 @@ def pending(
     ]
 
 
-def _counts(row: Row, retry: bool, energy: bool) -> bool:
+def _counts(row: Row, retry: bool, energy: bool, memory: bool) -> bool:
     if not row.get("stable", "error" not in row):
         return not retry
-    return not energy or ("energy" in row and not (retry and "error" in row["energy"]))
+    wanted = [name for name, asked in (("energy", energy), ("memory", memory)) if asked]
+    return all(name in row and not (retry and "error" in row[name]) for name in wanted)
 
 
 def run_campaign(

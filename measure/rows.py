@@ -19,6 +19,7 @@ PHASES = ("init_ms", "pre_ms", "post_ms", "total_ms")
 """Phases beside `exe_ms`, which is the metric of such a row; phones report `init_ms` beside `latency_ms`."""
 
 ENERGY = "energy_mj"
+PEAK = "peak_mb"
 
 _POSITIVE = ("ratio", "raw_ms", "reference_ms")
 _PROVENANCE = {"date": str, "host": dict, "protocol": dict, "versions": dict}
@@ -40,8 +41,8 @@ def check_row(row: Any, where: str) -> Row:
 
     Every row has space, key, device (None if it has no device) and repeat. Failed rows have the text `error`. Rows of
     no device have a finite `value`. All others have positive finite ratio, raw_ms and reference_ms, a deviation, four
-    quantiles and the flag `stable`; measured phases and energies are positive as well. Rows of files contain their
-    `network` as JSON.
+    quantiles and the flag `stable`; measured phases, energies and peaks of memory are positive as well. Rows of files
+    contain their `network` as JSON.
 
     Args:
         row: a parsed line of the journal.
@@ -61,7 +62,7 @@ def check_row(row: Any, where: str) -> Row:
         raise InputError(f"{where}: field 'device' must be a description of a device or null.")
     if "ticket" in row and not re.fullmatch(r"\w+-\d{1,12}", str(row["ticket"])):
         raise InputError(f"{where}: field 'ticket' is damaged; delete that line and measure it again.")
-    for name in ("energy", "phases"):
+    for name in ("energy", "memory", "phases"):
         if name in row:
             _typed(row, name, dict, where)
     if "network" in row:
@@ -80,7 +81,7 @@ def check_row(row: Any, where: str) -> Row:
         return row
     device_of(device, f"{where}: field 'device'")
     _typed(row, "stable", bool, where)
-    for name in (*_POSITIVE, *(name for name in (*PHASES, ENERGY) if name in row)):
+    for name in (*_POSITIVE, *(name for name in (*PHASES, ENERGY, PEAK) if name in row)):
         _number(row, name, where, above=0)
     _number(row, "deviation", where)
     _typed(row, "quantiles", list, where)

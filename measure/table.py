@@ -11,7 +11,7 @@ import pandas as pd
 
 from datasets.files.writing import whole_file
 from datasets.records import InputError
-from measure.rows import ENERGY, PHASES, Row, device_name, distinct, identity
+from measure.rows import ENERGY, PEAK, PHASES, Row, device_name, distinct, identity
 
 
 def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -21,7 +21,7 @@ def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dic
     machine's median speed. Failed and unstable rows are left out (with `unstable`, unstable rows are used for cells
     without a stable one), and counted unless the cell was measured by another row. Repeats become their median;
     duplicate rows count once. Phases of a row are metrics of their own, without spread. So is the energy, uncorrected:
-    net of rest measured beside it, in mJ, with the spread of its rounds.
+    net of rest measured beside it, in mJ, with the spread of its rounds; and the peak memory, in MB.
 
     Returns:
         The table (space, key, device, metric; value, p10, p25, p75, p90, raw_ms: ms; spread: standard deviation of the
@@ -42,7 +42,7 @@ def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dic
         )
     measured = {identity(row) for row in stable}
     left = {identity(row): row for row in rows if identity(row) not in measured}.values()
-    good = [part for row in stable for part in (row, *_phases(row), *_energy(row))]
+    good = [part for row in stable for part in (row, *_phases(row), *_energy(row), *_peak(row))]
     frame = pd.DataFrame(
         {
             **{name: [row[name] for row in good] for name in ("space", "key", "metric", "ratio", "raw_ms")},
@@ -53,7 +53,7 @@ def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dic
         }
     )
     anchor = frame.groupby("device")["reference_ms"].median()
-    scale = frame["device"].map(anchor).where(frame["metric"] != ENERGY, 1.0)
+    scale = frame["device"].map(anchor).where(~frame["metric"].isin([ENERGY, PEAK]), 1.0)
     frame["value"] = frame["ratio"] * scale
     quantiles = np.array([row["quantiles"] for row in good]) * scale.to_numpy()[:, None]
     frame[["p10", "p25", "p75", "p90"]] = quantiles
@@ -119,6 +119,10 @@ def _energy(row: Row) -> list[Row]:
         return []
     energy = {"metric": ENERGY, "ratio": row[ENERGY], "raw_ms": np.nan, "deviation": row["energy"]["spread"]}
     return [{**row, **UNKNOWN, **energy}]
+
+
+def _peak(row: Row) -> list[Row]:
+    return [{**row, **UNKNOWN, "metric": PEAK, "ratio": row[PEAK], "raw_ms": np.nan}] if PEAK in row else []
 
 
 def to_accuracies(rows: list[Row]) -> tuple[pd.DataFrame, dict[str, Any]]:

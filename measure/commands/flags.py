@@ -106,6 +106,21 @@ def thread_counts(text: str) -> list[int]:
 
 
 @dataclass(frozen=True)
+class RowFields:
+    """What rows hold besides the latency.
+
+    Attributes:
+        phases: measure initialisation, copying in, execution and copying out separately.
+        energy: also measure the energy per run, net of this host at rest (RAPL, NVML, tegrastats); some 5 s per row.
+        memory: also measure the peak memory of a fresh process that loads and runs the network; seconds per row.
+    """
+
+    phases: bool = False
+    energy: bool = False
+    memory: bool = False
+
+
+@dataclass(frozen=True)
 class Process:
     """The process that measures.
 

@@ -51,12 +51,13 @@ def measure_pending(
     repeats: int,
     retry: bool,
     energy: bool = False,
+    memory: bool = False,
 ) -> tuple[int, int]:
     """Measure the rows that the journal lacks, with progress; returns the numbers of measured and of failed rows."""
     from measure.campaign import pending
 
     archs, prepare = chosen
-    tasks = pending(archs, backends, log, repeats, retry, metric, energy)
+    tasks = pending(archs, backends, log, repeats, retry, metric, energy, memory)
     failed = unstable = unmetered = 0
     with progress(len(tasks)) as bar:
         for row in measure(archs, tasks, log, prepare, metric=metric):
@@ -68,6 +69,8 @@ def measure_pending(
     print(f"{len(tasks)} rows measured ({failed} failed, {unstable} unstable); {len(log.rows)} in {log.path}.")
     if failed:
         print("Failed rows say why in their field 'error'; --retry measures them again.", file=sys.stderr)
+    if peakless := sum("error" in row.get("memory", {}) for row in log.rows):
+        print(f"{peakless} rows have no peak memory and say why in their field 'memory'.", file=sys.stderr)
     if unmetered:
         print(f"{unmetered} rows have no energy and say why in their field 'energy'; --retry measures them again.",
               file=sys.stderr)  # fmt: skip
@@ -88,4 +91,5 @@ def _show(bar: Any, row: dict[str, Any]) -> None:
     if bar.disable:
         result = row.get("error") or f"{row['raw_ms']:.3f} ms, {row['ratio']:.3f} x reference"
         result += f", {row['energy_mj']:.4g} mJ" if "energy_mj" in row else ""
+        result += f", {row['peak_mb']:.4g} MB" if "peak_mb" in row else ""
         print(f"{row['key']} on {row['device']['name']}: {result}", flush=True)
