@@ -57,12 +57,14 @@ class Built:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A session whose output was checked, its bound input, and the wall and CPU ms that `load` took."""
+    """A session whose output was checked, its bound input, the wall and CPU ms that `load` took, and the wall ms of the
+    first run."""
 
     session: Session
     x: np.ndarray
     init_ms: float
     init_cpu_ms: float
+    first_ms: float
 
 
 class Kernel(NamedTuple):
@@ -176,9 +178,9 @@ class Backend(CostModel):
             wall, cpu = clock(lambda: sessions.append(backend.load(built.artefact)))
         (session,) = sessions
         session.bind(built.x)
-        session.run()
+        first, _ = clock(session.run)
         compare_output(session.fetch(), built.expected, self.precision)
-        return Loaded(session, built.x, wall, cpu)
+        return Loaded(session, built.x, wall, cpu, first)
 
     def for_network(self, network: Network) -> Self:
         """This backend with the batch of a network that fixes one."""

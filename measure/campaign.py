@@ -25,8 +25,9 @@ from datasets.records import Architectures, InputError, Space
 from datasets.spaces import parse_space
 from measure.base import Backend
 from measure.bench import Bench, Measure
+from measure.drift import References
 from measure.network_files import name_file, read_subject
-from measure.rows import Machines, Row, check_row, identity, sound
+from measure.rows import Machines, Row, check_row, identity, is_timed, sound
 from measure.subjects import Prepare, Subject, block, whole
 
 MOST_LINE = 16 * 2**20
@@ -217,10 +218,11 @@ def pending(
 ) -> list[PendingRow]:
     """The rows that a journal does not contain yet.
 
-    Failed and unstable rows are pending again with `retry`, and rows without energy with `energy`. The order is repeat,
-    subject, backend, so that repeats are separated in time and all devices advance together.
+    Failed, unstable and unreliable rows are pending again with `retry`, and rows without energy with `energy`. The
+    order is repeat, subject, backend, so that repeats are separated in time and all devices advance together.
     """
-    done = {identity(row) for row in journal.rows if _counts(row, retry, energy)}
+    references = References(journal.rows)
+    done = {identity(row) for row in journal.rows if _counts(row, retry, energy, references)}
     names = [backend.device().name for backend in backends]
     keys = (
         [(str(archs.space), key) for key in archs.keys]
@@ -236,9 +238,11 @@ def pending(
     ]
 
 
-def _counts(row: Row, retry: bool, energy: bool) -> bool:
+def _counts(row: Row, retry: bool, energy: bool, references: References) -> bool:
     if not row.get("stable", "error" not in row):
         return not retry
+    if retry and is_timed(row) and references.why_unreliable(row):
+        return False
     return not energy or ("energy" in row and not (retry and "error" in row["energy"]))
 
 

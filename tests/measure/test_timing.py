@@ -124,3 +124,23 @@ def test_protocols_run_as_often_as_leti_requires() -> None:
 def test_a_core_that_is_not_there_is_a_sentence() -> None:
     with pytest.raises(InputError, match="Core 4096 is not one that this process may use; name one of"):
         pin(4096)
+
+
+def test_single_runs_each_have_a_reading_and_their_number_is_known_before(machine: Machine) -> None:
+    timing, network = Timing(single_runs=100, single_s=1), Clockwork(machine, 0.01, 0.01, 0.01, 5.0)
+    ms = timing.one_by_one(network.run, 0.01)
+    assert len(ms) == network.runs == 100 and sorted(set(ms.round(6))) == [0.01, 5.0]  # no tail is averaged away
+    assert len(timing.one_by_one(network.run, 20.0)) == 50 and len(timing.one_by_one(network.run, 1e5)) == 1
+    assert not len(Timing(flush_mb=1).one_by_one(network.run, 1.0))
+    assert not len(Timing(single_runs=0).one_by_one(network.run, 1.0))
+
+
+def test_where_most_pairs_are_interrupted_the_reference_time_is_that_of_the_cpu(machine: Machine) -> None:
+    timing, reference = Timing(warmup=0, pairs=6, max_rounds=1, floor_ms=0), Clockwork(machine, 1.0, waits_ms=1.6)
+    loaded = timing(Clockwork(machine, 2.0).run, reference.run)
+    assert loaded.interrupted == 1 and loaded.kept.all() and loaded.ratio == pytest.approx(2)
+    assert loaded.reference_ms == pytest.approx(1.0)  # and not 2.6
+    seldom = timing(Clockwork(machine, 2.0).run, Clockwork(machine, 1.0, waits_ms=(0, 0, 0.5)).run)
+    assert 0 < seldom.interrupted < 0.5 and seldom.reference_ms == pytest.approx(1.0)
+    by_wall = Timing(warmup=0, pairs=6, max_rounds=1, by="wall")(Clockwork(machine, 2.0).run, reference.run)
+    assert by_wall.interrupted == 0 and by_wall.reference_ms == pytest.approx(2.6)
