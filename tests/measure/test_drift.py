@@ -9,10 +9,10 @@ from datasets.spaces.nasbench201 import NasBench201
 from measure.backends.ort import OnnxRuntime
 from measure.campaign import Journal, distinct_sample, pending, read_journal
 from measure.commands.measuring import SHOWN, measure_pending
-from measure.commands.shown import figures, row_text, rows_text
 from measure.drift import FEW, References, unreliable_devices, without_replaced
 from measure.percentiles import percentiles
 from measure.rows import Row, check_row
+from measure.shown import figures, row_text, rows_text
 from measure.table import to_table
 from tests.doubles.journal_rows import latency_row
 
@@ -148,7 +148,8 @@ def test_a_run_ends_with_a_table_of_what_was_measured(tmp_path: Path, capsys: py
     out, err = capsys.readouterr()
     lines = out.splitlines()
     assert lines[0].startswith("net0 on d: 2 ms (raw 2), p99 <= 19.9, unreliable: other work interrupted 60 %")
-    table = lines[SHOWN + 5 :]
+    assert lines[SHOWN + 5] == f"The last {SHOWN} rows:"
+    table = lines[SHOWN + 6 :]
     assert table[0].split() == ["network", "device", "ms", "raw", "p90", "<=", "p99", "<=", "first", "run", "session"]
     assert len(table) == SHOWN + 2 and table[-2].split() == f"net{SHOWN + 4} d 2 2 19.1 19.9 3 -".split()
     assert (

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from measure.drift import References
-    from measure.rows import Row
+from measure.drift import References
+from measure.percentiles import PERCENTILES
+from measure.rows import Row
 
 
 def row_text(row: Row, references: References) -> str:
@@ -32,8 +31,6 @@ def figures(ms: float) -> str:
 
 def _bounds(row: Row) -> str:
     """The upper bound of the largest percentile that has one, and the number of runs that the others need."""
-    from measure.percentiles import PERCENTILES
-
     single = row.get("single_runs", {})
     bounds = [f"{name} <= {figures(single[f'{name}_bound'])}" for name in PERCENTILES if f"{name}_bound" in single]
     needs = [f"{name} needs {single[f'{name}_needs']} runs" for name in PERCENTILES if f"{name}_needs" in single]
