@@ -2,7 +2,7 @@
 
 `packages` reads every network in the wheels that packages.json names, each in a process of its own with the flags that
 a person would give to all of them. `networks` reads networks by torch.export and by both ONNX exporters and compares
-their counts. Both go on where they stopped.
+their counts. Both go on where they stopped. `bounds` simulates how often bounds of percentiles hold.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ import numpy as np
 from datasets.cli import main
 from datasets.files.writing import write_bytes, write_text
 from datasets.records import InputError
+from studies.files.bounds import bounds
 from studies.files.choose import HERE
 from studies.files.zoo import NETWORKS
 from studies.parts import run_parts
@@ -143,15 +144,15 @@ def summary(out: Path) -> list[dict]:
     return [{"what": "damaged", "cases": sum(counts["cases"].values()), "found": sum(n for *_, n in counts["found"])}]
 
 
-def check(part: str = "packages,networks", out: Path = Path("runs/files")) -> None:
+def check(part: str = "packages,networks,bounds", out: Path = Path("runs/files")) -> None:
     """Run the parts and write what they find.
 
     Args:
-        part: which of packages, networks, summary, separated by commas.
+        part: which of packages, networks, bounds, summary, separated by commas.
         out: folder of wheels, networks.json and summary.json; rows of parts that are not run stay as they are.
     """
-    parts = {"packages": lambda: packages(out), "networks": lambda: networks(out), "summary": lambda: summary(out)}
-    run_parts(parts, part, out)
+    parts = {"packages": lambda: packages(out), "networks": lambda: networks(out), "bounds": bounds}
+    run_parts(parts | {"summary": lambda: summary(out)}, part, out)
 
 
 if __name__ == "__main__":

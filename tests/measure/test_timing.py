@@ -22,6 +22,9 @@ class Machine:
     def process_time_ns(self) -> float:
         return 1e6 * self.cpu
 
+    def process_time(self) -> float:
+        return self.cpu / 1e3
+
 
 class Clockwork:
     """A session whose runs take the given milliseconds of CPU time in turn, and further ones of wall time."""
@@ -144,3 +147,14 @@ def test_where_most_pairs_are_interrupted_the_reference_time_is_that_of_the_cpu(
     assert 0 < seldom.interrupted < 0.5 and seldom.reference_ms == pytest.approx(1.0)
     by_wall = Timing(warmup=0, pairs=6, max_rounds=1, by="wall")(Clockwork(machine, 2.0).run, reference.run)
     assert by_wall.interrupted == 0 and by_wall.reference_ms == pytest.approx(2.6)
+
+
+@pytest.mark.parametrize("ms", [0.05, 0.2, 2.0])
+def test_the_bench_counts_all_runs_of_the_protocol_also_of_short_ones(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, ms: float
+) -> None:
+    bench = pytest.importorskip("tests.bench")  # which needs every package
+    monkeypatch.setattr(bench, "time", machine)
+    row = bench.harness(Timing(), Clockwork(machine, ms).run)
+    assert row["ratio"] == pytest.approx(1) and row["per_s"] == pytest.approx(1e3 / ms)
+    assert row["alternative_per_s"] == pytest.approx(1e3 / ms)
