@@ -110,7 +110,7 @@ def _beside(backend: Backend, network: Loaded, repeats: Repeats, switches: int) 
     if repeats.by == "wall":
         interrupted = min(1.0, switches / (repeats.rounds * len(repeats.clocks)))
     found = {
-        "processors": os.cpu_count(),
+        "processors": os.cpu_count() or 1,
         "interrupted": round(interrupted, 4),
         "init_ms": network.init_ms,
         "first_ms": network.first_ms,

@@ -8,6 +8,7 @@ milliseconds are too large.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -55,8 +56,9 @@ class References:
             return f"other work interrupted {100 * interrupted:.0f} % of the pairs of runs"
         if not few:
             return ""
-        if row.get("processors") and row["load"] > row["processors"]:
-            return f"the load of this machine was {row['load']:.1f} on {row['processors']} processors"
+        load, processors = row.get("load", 0.0), row.get("processors", math.inf)
+        if load > processors:
+            return f"the load of this machine was {load:.1f} on {processors} processors"
         slower = row["reference_ms"] / min(other["reference_ms"] for other in rows)
         return f"the reference network took {slower:.1f} times its fastest time" if slower > SLOW else ""
 

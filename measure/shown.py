@@ -42,6 +42,11 @@ def _doubts(row: Row, references: References) -> str:
     return ", ".join(filter(None, ["" if row["stable"] else "unstable", why and f"unreliable: {why}"]))
 
 
+def _ends(key: str, most: int = 100) -> str:
+    """A key, or the ends of a long one, such as a layer's."""
+    return key if len(key) <= most else f"{key[: most - 40]}...{key[-37:]}"
+
+
 HEAD = ("network", "device", "ms", "raw", "p90 <=", "p99 <=", "first run", "session", "")
 
 
@@ -54,7 +59,12 @@ def rows_text(rows: Sequence[Row], references: References) -> str:
         found = (single.get("p90_bound"), single.get("p99_bound"), row.get("first_ms"), row.get("init_ms"))
         numbers = (references.corrected_ms(row), row["raw_ms"], *found)
         doubts = _doubts(row, references).partition(":")[0]
-        return [row["key"], row["device"]["name"], *("-" if ms is None else figures(ms) for ms in numbers), doubts]
+        return [
+            _ends(row["key"]),
+            row["device"]["name"],
+            *("-" if ms is None else figures(ms) for ms in numbers),
+            doubts,
+        ]
 
     lines = [list(HEAD), *map(cells, rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

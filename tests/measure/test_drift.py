@@ -1,12 +1,16 @@
 """Correction for drift: reference times, rows that other work made unreliable, and how both are shown."""
 
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from datasets.records import InputError
 from datasets.spaces.nasbench201 import NasBench201
 from measure.backends.ort import OnnxRuntime
+from measure.bench import _beside
 from measure.campaign import Journal, distinct_sample, pending, read_journal
 from measure.commands.measuring import SHOWN, measure_pending
 from measure.drift import FEW, References, unreliable_devices, without_replaced
@@ -14,6 +18,7 @@ from measure.percentiles import percentiles
 from measure.rows import Row, check_row
 from measure.shown import figures, row_text, rows_text
 from measure.table import to_table
+from measure.timing import Repeats, Timing
 from tests.doubles.journal_rows import latency_row
 
 QUIET = {"interrupted": 0.02, "load": 1.0, "processors": 2}
@@ -86,6 +91,17 @@ def test_a_reliable_row_replaces_the_unreliable_one_of_the_same_measurement(tmp_
 def test_an_unstable_row_replaces_no_stable_one() -> None:
     rows = [latency_row("a", 5.0, 3.0, **{**QUIET, "interrupted": 0.9}), latency_row("a", 2.0, 1.0, stable=False)]
     assert without_replaced(rows) == rows
+
+
+def test_by_the_wall_clock_context_switches_show_what_was_interrupted() -> None:
+    network = SimpleNamespace(session=SimpleNamespace(run=lambda: None), init_ms=5.0, first_ms=2.0)
+    backend = SimpleNamespace(timing=Timing(single_runs=3))
+    clocks = Repeats(np.ones((10, 4)), np.ones(10, bool), rounds=2, by="wall")
+    found = [_beside(backend, network, clocks, switches) for switches in (0, 5, 400)]  # type: ignore[arg-type]
+    assert [row["interrupted"] for row in found] == [0, 0.25, 1]
+    assert found[0]["first_ms"] == 2 and found[0]["init_ms"] == 5 and found[0]["single_runs"]["count"] == 3
+    by_cpu = _beside(backend, network, replace(clocks, by="cpu", interrupted=0.1), 400)  # type: ignore[arg-type]
+    assert by_cpu["interrupted"] == 0.1
 
 
 # Single runs and first runs are columns and metrics of tables

@@ -24,9 +24,11 @@ def test_measure_resume_tabulate_and_read(tmp_path: Path) -> None:
                "--timing.repeats", "2", "--host", "pc", "--journal", journal)  # fmt: skip
     first = run(*command)
     assert "12 rows measured (0 failed" in first.stdout, first.stdout + first.stderr
+    assert "on pc_ort_int8_1: " in first.stdout and " ms (raw " in first.stdout and ", p99 <= " in first.stdout
     assert "0 rows measured (0 failed, 0 unstable); 12 in" in run(*command).stdout
 
     rows = [{**row, "stable": True} for row in read_journal(journal)]  # tiny networks on a busy machine are not
+    assert all(row["single_runs"]["count"] >= 459 and row["processors"] and row["interrupted"] <= 1 for row in rows)
     values, meta = to_table(rows)
     assert values["metric"].value_counts().to_dict() == {"latency_ms": 6, "init_ms": 6, "first_ms": 6}
     assert set(values["repeats"]) == {2}
