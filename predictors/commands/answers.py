@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,51 +19,67 @@ def predict(
     arch: str = "",
     archs: Path | None = None,
     network: str | None = None,
-    batch: int | None = None,
+    batch: int | str | None = None,
     out: Path | None = None,
     level: float | None = None,
     sizes: Sizes = Sizes(),
+    images: int = 0,
+    sort: Literal["order", "cost"] = "order",
+    json: bool = False,
 ) -> None:
-    """Print predictions, one per line; or the predicted cost of a network.
+    """Print predictions of architectures, one per line; or what networks cost.
 
-    The cost is printed layer by layer if `layerwise` wrote the file.
+    One network on one device is printed layer by layer if `layerwise` wrote the file, others as a table.
 
     Args:
         file: a predictor.pt or predictor.onnx; the latter needs no torch.
-        device: name of a fitted device; may be omitted where there is only one.
+        device: name of a fitted device; for networks several, separated by commas, or by default all.
         arch: one architecture, in the text form of the predictor's space.
         archs: a file of architectures instead, one per line.
-        network: a network instead, for a predictor of networks: an .onnx, .keras or .tflite file,
-            SPACE:ARCHITECTURE (for example zoo:resnet18), or torch:MODULE:CALLABLE, which imports that module.
-        batch: batch size of that network, where it is free; by default 1.
-        out: picture of the network's layers to write (.png); by default none.
-        level: probability of prediction intervals, for example 0.9; they are printed if given, and always for a
-            network (default 0.9). Not all predictors have intervals.
-        sizes: free sizes of that network's file besides the batch; several values give a table.
+        network: networks instead, for a predictor of networks: .onnx, .keras, .tflite or .pt2 files,
+            SPACE:ARCHITECTURE (for example zoo:resnet18), or torch:MODULE:CALLABLE, which imports that module; several
+            are separated by spaces or commas. One that cannot be priced is named at the end, with exit status 2.
+        batch: batch size of networks, where it is free; by default 1. Several, such as 1,4,16, give a curve.
+        out: picture of one network's layers to write (.png); by default none.
+        level: probability of prediction intervals, for example 0.9; they are printed if given, and for networks by
+            default (0.9). Not all predictors have intervals.
+        sizes: free sizes of a network's file besides the batch; several values give a table.
+        images: number of images to run in batches, for the time of all of them.
+        sort: rows of a network's layers, or of a table: in order, or the costliest first.
+        json: print what networks cost as JSON.
     """
-    from datasets.files.reading import read_words
+    from datasets.figures import check_picture
+    from datasets.files.reading import existing, read_words
     from predictors.base import Uncertain
     from predictors.export import load_predictor
     from predictors.metrics import plain
-    from predictors.new_devices.few_measurements import parse_keys
 
     if level is not None and not 0 < level < 1:
         raise InputError(f"--level {level} must lie between 0 and 1, as 0.9 does.")
-    if batch is not None and not 0 < batch < 10**6:
-        raise InputError(f"A batch has 1 or more images, not --batch {batch}.")
     if network is not None:
+        from datasets.networks.reading import SUFFIXES
+        from predictors.commands.pricing import Wanted, batches_of, names_of, predict_networks
+
         if arch or archs:
             raise InputError("Name a network with --network or architectures with --arch or --archs, not both.")
-        level = 0.9 if level is None else level
-        if len(curve := list(sizes.each())) > 1:
-            _predict_curve(file, network, device, batch, level, curve, out)
-        else:
-            _predict_network(file, network, device, batch, level, out, sizes)
+        if not 0 <= images < 10**12:
+            raise InputError(f"--images {images} must be a number of images, 1 or more.")
+        if not (names := names_of(str(network))):
+            raise InputError("--network names no network; name a file, or SPACE:ARCHITECTURE as in zoo:resnet18.")
+        wanted = Wanted(names, device, batches_of(batch), images, level, sizes, sort, json, out)
+        if out is not None:
+            check_picture(out)
+        if len(names) == 1 and names[0].endswith(SUFFIXES):
+            existing(Path(names[0]), "name a network's file")  # before a predictor is loaded
+        predict_networks(load_predictor(file), str(file), wanted)
         return
-    if batch is not None or out is not None or sizes != Sizes():
+    if (batch, out, sizes, images, sort, json) != (None, None, Sizes(), 0, "order", False):
         raise InputError(
-            "--batch, --out, --shape, --size and --trips are of a network's; name its file with --network."
+            "--batch, --out, --shape, --size, --trips, --images, --sort and --json are of a network's; name its file "
+            "with --network."
         )
+    from predictors.new_devices.few_measurements import parse_keys
+
     predictor = load_predictor(file)
     if level is not None and not isinstance(predictor, Uncertain):
         raise InputError(f"{file} has no intervals; leave --level out, or adapt a Conditioned predictor.")
@@ -75,7 +90,7 @@ def predict(
     requested = parse_keys(words, predictor.space_, archs or "--arch")
     values = predictor.predict(requested, where)
     unit = UNITS.get(predictor.metric, "")
-    _warn(predictor, values, unit)
+    warn(predictor, values, unit)
     if level is not None and isinstance(predictor, Uncertain):
         low, high = predictor.belief(requested, where).interval(level)
         for value, a, b in zip(values, low, high, strict=True):
@@ -85,7 +100,7 @@ def predict(
         print(f"{plain(value, 6)} {unit}".strip())
 
 
-def _warn(predictor: Any, values: np.ndarray, unit: str) -> None:
+def warn(predictor: Any, values: np.ndarray, unit: str) -> None:
     """Warn on stderr of predictions that do not rest on measurements."""
     from predictors.base import Predictor
 
@@ -99,103 +114,6 @@ def _warn(predictor: Any, values: np.ndarray, unit: str) -> None:
             "more architectures, such as `choose` names, and adapt again.",
             file=sys.stderr,
         )
-
-
-def _predict_curve(
-    file: Path,
-    network: str,
-    device: str,
-    batch: int | None,
-    level: float,
-    curve: Sequence[Sizes],
-    out: Path | None,
-) -> None:
-    """Print a table of the predicted cost of a network, one row per choice of its free sizes."""
-    import pandas as pd
-
-    from datasets.networks.analysis import totals
-    from datasets.records import Networks
-    from predictors.base import Uncertain
-    from predictors.export import load_predictor
-    from predictors.networks.price import read_network
-
-    if out is not None:
-        raise InputError("--out draws the layers of one network; name one size of each --size, or omit --out.")
-    predictor = load_predictor(file)
-    where = _device(predictor, device, file)
-    _check_networks(predictor, file)
-    unit, rows = UNITS.get(predictor.metric, "") or "value", list[dict[str, float]]()
-    for sizes in curve:
-        found = Networks([read_network(network, batch, sizes, notes=not rows)])
-        row = sizes.sizes() | {
-            "macs": totals(found.networks[0])["macs"],
-            unit: float(predictor.predict(found, where)[0]),
-        }
-        if isinstance(predictor, Uncertain):
-            (low,), (high,) = predictor.belief(found, where).interval(level)
-            row |= {f"{100 * level:g} % from": float(low), "to": float(high)}
-        rows.append(row)
-    print(f"{network} on {where.name if where else 'no device'}, batch {found.networks[0].batch or 1}\n")
-    print(pd.DataFrame(rows).to_string(index=False, float_format="%.4g"))
-
-
-def _check_networks(predictor: Any, file: Path) -> None:
-    from datasets.networks.collection import AnyNetwork
-
-    if not isinstance(predictor.space_, AnyNetwork):
-        raise InputError(
-            f"{file} predicts architectures of {predictor.space_}; name one with --arch, or a file that "
-            "`python -m predictors layerwise --out FILE` wrote."
-        )
-
-
-def _predict_network(
-    file: Path, network: str, device: str, batch: int | None, level: float, out: Path | None, sizes: Sizes
-) -> None:
-    """Print the cost of a network, layer by layer and drawn to `out` for a sum of layers."""
-    from datasets.figures import check_picture, write_figure
-    from predictors.export import load_predictor
-    from predictors.networks.layer_sum import LayerSum
-    from predictors.networks.price import draw, price, read_network
-
-    if out is not None:
-        check_picture(out)
-    predictor = load_predictor(file)
-    where = _device(predictor, device, file)  # before a large file is read
-    if not isinstance(predictor, LayerSum):
-        if out is not None:
-            raise InputError(f"{file} is no sum of layers, so none can be drawn; omit --out.")
-        _predict_whole(predictor, file, network, where, batch, level, sizes)
-        return
-    priced = price(predictor, read_network(network, batch, sizes, notes=True), where, level)
-    if out is not None:
-        write_figure(draw(priced), out)  # before the text, whose reader may close the pipe
-    print(priced.text())
-    if out is not None:
-        print(f"drawn: {out}")
-
-
-def _predict_whole(
-    predictor: Any, file: Path, network: str, where: Device | None, batch: int | None, level: float, sizes: Sizes
-) -> None:
-    """Print the prediction of a network by a predictor of networks of any kinds, in one line, with an interval if
-    any."""
-    from datasets.records import Networks
-    from predictors.base import Uncertain
-    from predictors.metrics import plain
-    from predictors.networks.price import read_network
-
-    _check_networks(predictor, file)
-    found = Networks([read_network(network, batch, sizes, notes=True)])
-    (value,) = predictor.predict(found, where)
-    size = found.networks[0].batch or (where.batch if where else 1)
-    interval, unit = "", UNITS.get(predictor.metric, "")
-    if isinstance(predictor, Uncertain):
-        (low,), (high,) = predictor.belief(found, where).interval(level)
-        interval = f" ({100 * level:.0f} % interval {plain(low)} to {plain(high)})"
-    name = where.name if where else "no device"
-    print(f"{found.keys[0]} on {name}, batch {size}: {plain(value)} {unit}".rstrip() + interval)
-    _warn(predictor, np.array([value]), unit)
 
 
 def _device(predictor: Any, device: str, file: Path) -> Device | None:
@@ -224,7 +142,7 @@ def score(file: Path, out: Path, limit: int = 0) -> None:
         raise InputError(f"--limit has to be 0 or more, not {limit}.")
     check_writable(out, file)
     predictor = load_predictor(file)
-    _warn(predictor, np.empty(0), "")
+    warn(predictor, np.empty(0), "")
     names = [device.name for device in predictor.devices_] or [predictor.metric]
 
     def columns(archs: Architectures) -> dict[str, Any]:

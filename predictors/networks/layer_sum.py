@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from datasets.machine import machine_name
 from datasets.networks.collection import AnyNetwork
 from datasets.networks.network import Network
 from datasets.records import Architectures, Device, InputError, Measurements, Networks, Space
@@ -18,7 +19,9 @@ from predictors.networks.calibration import Calibration, at_speed, most_informat
 from predictors.networks.costs import Costs, ms_of
 from predictors.networks.layer_table import LayerTable
 from predictors.networks.learnt import Learnt
+from predictors.networks.pieces import pieces
 from predictors.networks.tabulated import Tabulated
+from predictors.networks.unmeasured import Gap, gaps_of, widening
 from predictors.scaling import Scale
 
 
@@ -189,14 +192,17 @@ class LayerSum(Predictor):
     def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
         """Distributions [A] of the ms of running networks on one device: Student's t of their logarithms, with the
         variance of the coefficients and the leave-one-out errors of measured networks; for fewer than three, `noise`
-        and the errors of layers instead of the latter."""
+        and the errors of layers instead of the latter. They are wider where no measurement supports a part of a
+        prediction (`unmeasured.py`)."""
         networks = Networks.of(archs)
         costs, parts = self.costs(networks)
         self._check_known(networks, costs, self.calibration(device))
-        return self.believed(device, costs, parts)
+        gaps = [self._gaps(device, *each)[1] for each in zip(networks, costs, parts, strict=True)]
+        return self.believed(device, costs, parts).widened(np.array([widening(each) for each in gaps]))
 
     def believed(self, device: Device | None, costs: np.ndarray, parts: Sequence[np.ndarray]) -> Belief:
-        """Distributions [A], as `belief`, of networks with known costs [A, S, K] and terms of pieces [P, S, K] each."""
+        """Distributions [A] of the ms of networks with known costs [A, S, K] and terms of pieces [P, S, K] each, all of
+        which measurements support."""
         c = self.calibration(device)
         costs = costs[:, c.source]
         ms, variance = totals_of(costs, c), c.variance(costs)
@@ -210,16 +216,31 @@ class LayerSum(Predictor):
         """Coefficients of one device; an unknown device raises `InputError`."""
         return self.calibrations_[self.column(device)]
 
-    def pieces_ms(self, device: Device | None, network: Network) -> tuple[float, np.ndarray, Belief]:
-        """Ms of a session on one device, ms [P] of a network's pieces, and the distribution of the sum."""
-        whole, (terms,) = self.costs(Networks([network]))
+    def pieces_ms(self, device: Device | None, network: Network) -> tuple[float, np.ndarray, Belief, list[Gap]]:
+        """Ms of a session on one device, ms [P] of a network's pieces, the distribution of the sum, and what of it no
+        measurement supports."""
+        networks = Networks([network])
+        whole, parts = self.costs(networks)
         c = self.calibration(device)
-        self._check_known(Networks([network]), whole, c)
-        session, ms = float(c.coefficients[0]), terms[:, c.source] @ c.coefficients
+        self._check_known(networks, whole, c)
+        ms, gaps = self._gaps(device, network, whole[0], parts[0])
+        belief = self.believed(device, whole, parts)
+        return float(c.coefficients[0]), ms, belief.widened(np.array([widening(gaps)])), gaps
+
+    def _gaps(
+        self, device: Device | None, network: Network, whole: np.ndarray, terms: np.ndarray
+    ) -> tuple[np.ndarray, list[Gap]]:
+        """Ms [P] of a network's pieces, and what no measurement supports of their sum; from cost terms of the network
+        [S, K] and of its pieces [P, S, K]."""
+        c = self.calibration(device)
+        total, session = float(totals_of(whole[c.source][None], c)[0]), float(c.coefficients[0])
+        ms = terms[:, c.source] @ c.coefficients
         if (ms < 0).any():  # of small layers; the others are scaled to the same sum
             ms = np.maximum(ms, 0)
-            ms *= (float(totals_of(whole[:, c.source], c)[0]) - session) / max(ms.sum(), 1e-12)
-        return session, ms, self.believed(device, whole, [terms])
+            ms *= (total - session) / max(ms.sum(), 1e-12)
+        found = pieces(network)
+        beyond = self.layers.beyond(found)[:, c.source]
+        return ms, gaps_of(network, found, self.devices_[self.column(device)], beyond, ms, total)
 
     def costs(self, archs: Architectures) -> tuple[np.ndarray, list[np.ndarray]]:
         """Cost terms of networks [A, S, K], and of the pieces of each [P, S, K]; NaN where a layer has unknown cost."""
@@ -276,7 +297,9 @@ class LayerSum(Predictor):
         if not known.any():
             raise InputError(f"{m.name} has no measurement on {m.devices[0].name} to adapt to.")
         nearest = self._from_nearest(self.calibrations_, costs[known], ms[known], m.devices[0])
-        return self.with_devices(m.devices, [nearest])
+        new = self.with_devices(m.devices, [nearest])
+        new.metadata_ = {"adapted": {"samples": int(known.sum()), "machine": machine_name()}}
+        return new
 
     def state(self) -> dict[str, Any]:
         """Learnt parameters of layers and devices."""
