@@ -44,6 +44,7 @@ SHORT = (
     ),
     *("accuracy", "latency", "budget_ms", "device", "metric", "seed", "shots", "draws", "sampler"),
     *("shape", "size", "trips"),
+    *("images", "sort", "json"),
 )
 """Names of flags that are short on all commands, also for fields of a dataclass: `--space` is `--subjects.space`."""
 

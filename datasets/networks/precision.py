@@ -22,8 +22,8 @@ def precisions(network: Network) -> list[str]:
         before = [network.ops[source] for source in sources]
         types = {_BY_TYPE.get(each.attrs.get("dtype", "float32"), "") for each in (op, *before[:1])} - {""}
         held = params(op, network.shape(sources[0])) if before else 0
-        bits = 8 * param_bytes(op, network.shape(sources[0])) / held if held else 32
-        quantised = any(part in op.kind for part in _QUANTISED) or bits <= 8
+        bits = 8 * param_bytes(op, network.shape(sources[0])) / held if held else 32  # a bias may have 32
+        quantised = any(part in op.kind for part in _QUANTISED) or bits < 12
         if not before:
             found.append("")
         elif quantised or any(each.kind == "DequantizeLinear" for each in before):
@@ -32,7 +32,7 @@ def precisions(network: Network) -> list[str]:
             found.append(min(types - {"fp32"}))
         else:
             own = _BY_TYPE.get(op.attrs.get("dtype", "float32"), "")
-            found.append("fp16" if own == "fp32" and bits == 16 else own)
+            found.append("fp16" if own == "fp32" and bits < 24 else own)
     return found
 
 

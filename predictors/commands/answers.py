@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from datasets.files.writing import check_writable
 from datasets.networks.sizes import Sizes
 from datasets.records import UNITS, Device, InputError, find_device
+from predictors.networks.pricing import Shown, Wanted, batches_of, names_of, predict_networks
 
 
 def predict(
@@ -23,9 +24,7 @@ def predict(
     out: Path | None = None,
     level: float | None = None,
     sizes: Sizes = Sizes(),
-    images: int = 0,
-    sort: Literal["order", "cost"] = "order",
-    json: bool = False,
+    shown: Shown = Shown(),
 ) -> None:
     """Print predictions of architectures, one per line; or what networks cost.
 
@@ -44,9 +43,7 @@ def predict(
         level: probability of prediction intervals, for example 0.9; they are printed if given, and for networks by
             default (0.9). Not all predictors have intervals.
         sizes: free sizes of a network's file besides the batch; several values give a table.
-        images: number of images to run in batches, for the time of all of them.
-        sort: rows of a network's layers, or of a table: in order, or the costliest first.
-        json: print what networks cost as JSON.
+        shown: how the prices of networks are shown.
     """
     from datasets.figures import check_picture
     from datasets.files.reading import existing, read_words
@@ -56,24 +53,22 @@ def predict(
 
     if level is not None and not 0 < level < 1:
         raise InputError(f"--level {level} must lie between 0 and 1, as 0.9 does.")
+    batches = batches_of(batch)
     if network is not None:
         from datasets.networks.reading import SUFFIXES
-        from predictors.commands.pricing import Wanted, batches_of, names_of, predict_networks
 
         if arch or archs:
             raise InputError("Name a network with --network or architectures with --arch or --archs, not both.")
-        if not 0 <= images < 10**12:
-            raise InputError(f"--images {images} must be a number of images, 1 or more.")
         if not (names := names_of(str(network))):
             raise InputError("--network names no network; name a file, or SPACE:ARCHITECTURE as in zoo:resnet18.")
-        wanted = Wanted(names, device, batches_of(batch), images, level, sizes, sort, json, out)
         if out is not None:
             check_picture(out)
         if len(names) == 1 and names[0].endswith(SUFFIXES):
             existing(Path(names[0]), "name a network's file")  # before a predictor is loaded
-        predict_networks(load_predictor(file), str(file), wanted)
+        wanted = Wanted(names, device, batches, sizes, level, out)
+        predict_networks(load_predictor(file), str(file), wanted, shown)
         return
-    if (batch, out, sizes, images, sort, json) != (None, None, Sizes(), 0, "order", False):
+    if (batch, out, sizes, shown) != (None, None, Sizes(), Shown()):
         raise InputError(
             "--batch, --out, --shape, --size, --trips, --images, --sort and --json are of a network's; name its file "
             "with --network."
@@ -90,7 +85,7 @@ def predict(
     requested = parse_keys(words, predictor.space_, archs or "--arch")
     values = predictor.predict(requested, where)
     unit = UNITS.get(predictor.metric, "")
-    warn(predictor, values, unit)
+    _warn(predictor, values, unit)
     if level is not None and isinstance(predictor, Uncertain):
         low, high = predictor.belief(requested, where).interval(level)
         for value, a, b in zip(values, low, high, strict=True):
@@ -100,20 +95,12 @@ def predict(
         print(f"{plain(value, 6)} {unit}".strip())
 
 
-def warn(predictor: Any, values: np.ndarray, unit: str) -> None:
+def _warn(predictor: Any, values: np.ndarray, unit: str) -> None:
     """Warn on stderr of predictions that do not rest on measurements."""
-    from predictors.base import Predictor
+    from predictors.unsupported import unsupported
 
-    adapted = (predictor.metadata_ if isinstance(predictor, Predictor) else predictor.meta).get("adapted", {})
-    if isinstance(adapted, dict) and adapted.get("samples") == 0:
-        name = predictor.devices_[0].name
-        print(f"warning: nothing was measured on {name}; these are other devices' times, moved.", file=sys.stderr)
-    if unit != "%" and len(values) and (below := int((values <= 0).sum())):
-        print(
-            f"warning: {below} of {len(values)} values are not above zero, far outside of what was measured; measure "
-            "more architectures, such as `choose` names, and adapt again.",
-            file=sys.stderr,
-        )
+    for sentence in unsupported(predictor, values, unit):
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 def _device(predictor: Any, device: str, file: Path) -> Device | None:
@@ -142,7 +129,7 @@ def score(file: Path, out: Path, limit: int = 0) -> None:
         raise InputError(f"--limit has to be 0 or more, not {limit}.")
     check_writable(out, file)
     predictor = load_predictor(file)
-    warn(predictor, np.empty(0), "")
+    _warn(predictor, np.empty(0), "")
     names = [device.name for device in predictor.devices_] or [predictor.metric]
 
     def columns(archs: Architectures) -> dict[str, Any]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 LABELLED = 3
 """Most layers that have a label."""
+GAP = 8
+"""Least distance of two labels in pixels."""
 MOST_TRIED = 200
 """Most layers whose label is tried."""
 
@@ -60,13 +62,16 @@ def draw(priced: Price) -> Figure:
 
 
 def _label(axis: Axes, priced: Price) -> None:
-    """Label the costliest layers above their bars; labels stay within the panel and cover no other one, nor a bar."""
-    taken: list[Bbox] = []
+    """Label the costliest layers above their bars, equal ones once; labels stay within the panel and cover no other
+    one, nor a bar."""
+    taken: dict[str, Bbox] = {}
     figure = cast("Figure", axis.get_figure(root=True))
     figure.draw_without_rendering()  # lays the panels out, so that places in the picture are known
     rows, panel, to_data = priced.pieces, axis.get_window_extent(), axis.transData.inverted()
     for place in sorted(range(len(rows)), key=lambda place: -rows[place].ms)[:MOST_TRIED]:
         name = printable(rows[place].layer.partition(" -> ")[0], 40)
+        if name in taken:
+            continue
         text = axis.annotate(name, (place + 1, rows[place].ms), (0, 3), textcoords="offset points", fontsize=7)
         box = text.get_window_extent()
         start = min(max(box.x0 - box.width / 2, panel.x0), panel.x1 - box.width)
@@ -74,9 +79,9 @@ def _label(axis: Axes, priced: Price) -> None:
         box = text.get_window_extent()
         (left, low), (right, _) = to_data.transform([(box.x0, box.y0), (box.x1, box.y1)])
         covered = any(row.ms > low for row in rows[max(int(left) - 1, 0) : int(right) + 1])
-        if covered or any(box.overlaps(other) for other in taken):
+        if covered or any(box.padded(GAP).overlaps(other) for other in taken.values()):
             text.remove()
         else:
-            taken.append(box)
+            taken[name] = box
         if len(taken) == LABELLED:
             break

@@ -107,9 +107,10 @@ def _sum(layers: Sequence[PricedLayer], length: int, times: int) -> PricedLayer:
     ends = [line.layer.partition(" ")[0] for line in (first, last)]
     label = first.layer if length == 1 else f"{length} layers: {' ... '.join(ends)}"
     kinds, bounds = ({getattr(layer, name) for layer in layers} for name in ("kind", "bound"))
+    name = f"{end_of(first.name, 20)} ... {end_of(layers[-1].name, 20)}" if first.name else ""
     return replace(
         first,
-        name=first.name and f"{first.name} to {layers[-1].name}",
+        name=name,
         layer=f"{times} x {label}",
         kind=kinds.pop() if len(kinds) == 1 else "several",
         bound=bounds.pop() if len(bounds) == 1 else "both",

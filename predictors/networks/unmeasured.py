@@ -27,7 +27,9 @@ from datasets.networks.network import FILES, Network
 from datasets.networks.parts import entries
 from datasets.networks.precision import precisions
 from datasets.records import Device
-from predictors.networks.pieces import KNOWN, Piece
+from predictors.networks.calibration import Calibration, parts_of
+from predictors.networks.costs import Costs
+from predictors.networks.pieces import KNOWN, Piece, pieces
 
 BY_BYTES, EXTRAPOLATED, OTHER_PRECISION, OTHER_RUNTIME = 1.1, 0.6, 0.5, 0.4
 """Standard deviations of the logarithms of times."""
@@ -75,19 +77,20 @@ def unknown_ops(network: Network, found: Sequence[Piece]) -> Counter[str]:
 
 
 def gaps_of(
-    network: Network, found: Sequence[Piece], device: Device, beyond: np.ndarray, ms: np.ndarray, total: float
+    network: Network, device: Device, layers: Costs, c: Calibration, whole: np.ndarray, terms: np.ndarray
 ) -> list[Gap]:
     """The gaps of a price.
 
     Args:
         network: the network.
-        found: its pieces [P].
         device: that it is priced on.
-        beyond: work of the pieces as a multiple of that of the nearest measured layers [P].
-        ms: predicted milliseconds of the pieces [P].
-        total: of the network.
+        layers: costs of layers.
+        c: coefficients of the device.
+        whole, terms: cost terms of the network [S, K], and of its pieces [P, S, K].
     """
-    gaps, shares = [], ms / total
+    found, ms = pieces(network), parts_of(whole[c.source], terms[:, c.source], c)
+    shares, beyond = ms / (ms.sum() + c.coefficients[0]), layers.beyond(found)[:, c.source]
+    gaps = list[Gap]()
     if unknown := unknown_ops(network, found):
         gaps.append(_unknown(found, unknown, shares))
     if (far := np.abs(np.log(beyond)) > np.log(FAR)).any():

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from datasets.machine import machine_name
 from datasets.networks.sizes import MOST_CURVE, Sizes
 from datasets.records import UNITS, Device, InputError, Networks, find_device
 
@@ -24,30 +23,48 @@ JSON_FORMAT = 1
 
 
 @dataclass(frozen=True)
+class Shown:
+    """How prices of networks are shown.
+
+    Attributes:
+        images: number of images to run in batches, for the time of all of them; 0: none.
+        sort: rows of a network's layers, or of a table: in order, or the costliest first.
+        json: whether to print JSON.
+    """
+
+    images: int = 0
+    sort: Literal["order", "cost"] = "order"
+    json: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.images < 10**12:
+            raise InputError(f"--images {self.images} must be a number of images, 1 or more.")
+
+
+@dataclass(frozen=True)
 class Wanted:
-    """What to price, and how to show it.
+    """What to price.
 
     Attributes:
         names: of networks.
         devices: names of devices, separated by commas; '': all.
         batches: samples per run; None: the network's own.
-        images: number of samples to run in all; 0: none.
-        level: probability of intervals; None: 0.9 where the predictor has intervals.
         sizes: free sizes.
-        sort: of rows.
-        json: whether to print JSON.
+        level: probability of intervals; None: 0.9 where the predictor has intervals.
         out: picture to write.
     """
 
     names: tuple[str, ...]
     devices: str = ""
     batches: tuple[int | None, ...] = (None,)
-    images: int = 0
-    level: float | None = None
     sizes: Sizes = Sizes()
-    sort: Literal["order", "cost"] = "order"
-    json: bool = False
+    level: float | None = None
     out: Path | None = None
+
+    @property
+    def chance(self) -> float:
+        """Probability of intervals."""
+        return 0.9 if self.level is None else self.level
 
 
 def batches_of(text: str | int | None) -> tuple[int | None, ...]:
@@ -70,7 +87,7 @@ def names_of(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for part in parts for name in ([part] if is_file(part) else split_names(part))))
 
 
-def predict_networks(predictor: Any, file: str, wanted: Wanted) -> None:
+def predict_networks(predictor: Any, file: str, wanted: Wanted, shown: Shown = Shown()) -> None:
     """Print what networks cost on devices.
 
     A network that cannot be priced does not keep the others from being printed: its sentence goes to stderr, and the
@@ -80,14 +97,15 @@ def predict_networks(predictor: Any, file: str, wanted: Wanted) -> None:
         predictor: of networks.
         file: its name, for messages.
         wanted: what to price.
+        shown: how to show it.
 
     Raises:
         InputError: the only network that was named cannot be priced, or the request does not fit the predictor.
     """
     from predictors.base import Uncertain
     from predictors.networks.layer_sum import LayerSum
-    from predictors.networks.price import Price
     from predictors.networks.price_report import comparison
+    from predictors.unsupported import of_another_machine
 
     devices = _devices(predictor, wanted.devices)
     _check_networks(predictor, file)
@@ -106,42 +124,49 @@ def predict_networks(predictor: Any, file: str, wanted: Wanted) -> None:
         try:
             for network, sizes in _networks(name, wanted, not rows or points == 1):
                 for place, device in enumerate(devices):
-                    rows.append(_row(predictor, name, network, sizes, device, wanted) | {"place": place})
+                    rows.append(_row(predictor, name, network, sizes, device, wanted, shown.images) | {"place": place})
         except InputError as error:
-            if len(wanted.names) == 1 and not wanted.json:
+            if len(wanted.names) == 1 and not shown.json:
                 raise
             faults.append((name, str(error)))
     rows.sort(key=lambda row: (wanted.names.index(row["network"]), row["place"]))
     _mark_best(rows)
-    notes = _of_another_machine(predictor, file, devices)
-    if wanted.json:
+    notes = of_another_machine(predictor, file, devices)
+    if shown.json:
         print(json.dumps(_document(predictor, rows, faults, notes, wanted), indent=1, allow_nan=False))
-    elif points == 1 and rows and isinstance(rows[0]["price"], Price) and not wanted.images:
-        _print_one(rows[0]["price"], wanted)
+    elif points == 1 and rows and not shown.images:
+        _print_one(rows[0], wanted, shown)
     elif rows:
-        print(comparison(rows, _level(wanted), wanted.sort))
-    if not wanted.json:
-        for note in notes if rows else ():
-            print(f"note: {note}")
+        print(comparison(rows, wanted.chance, shown.sort))
+    for note in notes if rows and not shown.json else ():
+        print(f"note: {note}", file=sys.stderr)
     for name, sentence in faults:
         print(f"error: {sentence if name in sentence else f'{name}: {sentence}'}", file=sys.stderr)
     if faults:
         sys.exit(2)
 
 
-def _level(wanted: Wanted) -> float:
-    return 0.9 if wanted.level is None else wanted.level
-
-
-def _print_one(priced: Price, wanted: Wanted) -> None:
+def _print_one(row: dict[str, Any], wanted: Wanted, shown: Shown) -> None:
+    """Print the price of one network on one device: layer by layer, or in one line where the predictor knows none."""
     from datasets.figures import write_figure
+    from predictors.metrics import plain
     from predictors.networks.price_report import details
 
+    priced: Price | None = row["price"]
+    if priced is None:
+        interval = ""
+        if row["low"] is not None:
+            interval = f" ({100 * wanted.chance:g} % interval {plain(row['low'])} to {plain(row['high'])})"
+        where = f"{row['key']} on {row['device'] or 'no device'}, batch {row['batch']}"
+        print(f"{where}: {plain(row['value'])} {row['unit']}".rstrip() + interval)
+        for note in row["notes"]:
+            print(f"warning: {note}", file=sys.stderr)
+        return
     if wanted.out is not None:
         from predictors.networks.price_figure import draw
 
         write_figure(draw(priced), wanted.out)  # before the text, whose reader may close the pipe
-    print(details(priced, wanted.sort))
+    print(details(priced, shown.sort))
     if wanted.out is not None:
         print(f"drawn: {wanted.out}")
 
@@ -176,7 +201,13 @@ def _networks(name: str, wanted: Wanted, notes: bool) -> Iterator[tuple[Network,
 
 
 def _row(
-    predictor: Any, name: str, network: Network, sizes: dict[str, int], device: Device | None, wanted: Wanted
+    predictor: Any,
+    name: str,
+    network: Network,
+    sizes: dict[str, int],
+    device: Device | None,
+    wanted: Wanted,
+    images: int,
 ) -> dict[str, Any]:
     """The price of a network on a device, for tables and JSON."""
     from datasets.networks.analysis import totals
@@ -186,34 +217,34 @@ def _row(
     row: dict[str, Any] = {"network": name, "key": network.key, "device": device.name if device else None}
     row |= {"sizes": sizes, "metric": predictor.metric, "unit": UNITS.get(predictor.metric, "")}
     if isinstance(predictor, LayerSum):
-        priced = price(predictor, network, device, _level(wanted))
+        priced = price(predictor, network, device, wanted.chance)
         row |= {"price": priced, **priced.record(), "value": priced.latency_ms}
         batch_ms: float | None = priced.total_ms
     else:
         batch = network.batch or (device.batch if device else 1)
-        row |= _whole(predictor, network, device, wanted) | {"price": None, "batch": batch, "notes": []}
+        row |= _whole(predictor, network, device, wanted) | {"price": None, "batch": batch}
         row |= {name: totals(network)[name] for name in ("macs", "params")} | {"peak_mb": peak_mb(network)}
         batch_ms = row["value"] if row["unit"] == "ms" else None
-    if batch_ms is not None and batch_ms > 0 and (wanted.images or len(wanted.batches) > 1):
+    if batch_ms is not None and batch_ms > 0 and (images or len(wanted.batches) > 1):
         row["images_per_s"] = 1000 * row["batch"] / batch_ms
-    if batch_ms is not None and wanted.images:  # PerfNetRT, equation 2, whose last batch is a whole one
-        batches = math.ceil(wanted.images / row["batch"])
-        row |= {"images": wanted.images, "batches": batches, "images_ms": batches * batch_ms}
+    if batch_ms is not None and images:  # PerfNetRT, equation 2, whose last batch is a whole one
+        batches = math.ceil(images / row["batch"])
+        row |= {"images": images, "batches": batches, "images_ms": batches * batch_ms}
     return row
 
 
 def _whole(predictor: Any, network: Network, device: Device | None, wanted: Wanted) -> dict[str, Any]:
     """The prediction for a network by a predictor that knows no layers."""
     from predictors.base import Uncertain
-    from predictors.commands.answers import warn
+    from predictors.unsupported import unsupported
 
     found = Networks([network])
     (value,) = values = predictor.predict(found, device)
-    warn(predictor, values, UNITS.get(predictor.metric, ""))
+    notes = unsupported(predictor, values, UNITS.get(predictor.metric, ""))
     low = high = None
     if isinstance(predictor, Uncertain):
-        low, high = (float(end[0]) for end in predictor.belief(found, device).interval(_level(wanted)))
-    return {predictor.metric: float(value), "value": float(value), "low": low, "high": high}
+        low, high = (float(end[0]) for end in predictor.belief(found, device).interval(wanted.chance))
+    return {predictor.metric: float(value), "value": float(value), "low": low, "high": high, "notes": notes}
 
 
 def _mark_best(rows: Sequence[dict[str, Any]]) -> None:
@@ -227,21 +258,6 @@ def _mark_best(rows: Sequence[dict[str, Any]]) -> None:
         best = min(group, key=lambda row: row.get("images_ms", -row["images_per_s"]))
         for row in group if len(group) > 1 else ():
             row["best"] = row is best
-
-
-def _of_another_machine(predictor: Any, file: str, devices: Sequence[Device | None]) -> list[str]:
-    """A sentence if nothing says that the predictor was fitted to, or adapted to, this machine."""
-    meta, own = getattr(predictor, "metadata_", None) or getattr(predictor, "meta", {}), machine_name()
-    adapted = meta.get("adapted")
-    if isinstance(adapted, dict) and adapted.get("machine") == own:
-        return []
-    names = [device.name for device in devices if device]
-    if not names or any(name.startswith(f"{own}_") for name in names):
-        return []
-    return [
-        f"{file} was never adapted to this machine ({own}); measure 10 to 30 networks here (`python -m predictors "
-        "choose`, `python -m measure run`) and adapt it (`python -m predictors adapt`)."
-    ]
 
 
 def _document(
@@ -264,7 +280,7 @@ def _document(
         "format": JSON_FORMAT,
         "metric": predictor.metric,
         "unit": UNITS.get(predictor.metric, ""),
-        "level": _level(wanted),
+        "level": wanted.chance,
         "prices": [{key: value for key, value in row.items() if key not in left_out} for row in rows],
         "notes": list(notes),
         "errors": [{"network": name, "error": sentence} for name, sentence in faults],
