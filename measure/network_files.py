@@ -15,7 +15,7 @@ from datasets.files.reading import existing, listed, shortened
 from datasets.networks.memory import memory
 from datasets.networks.model import Model, suffix_of
 from datasets.networks.network import Network
-from datasets.networks.precision import file_precision
+from datasets.networks.file_precision import file_precision
 from datasets.networks.reading import TORCH, is_file, read_model
 from datasets.networks.sizes import Sizes
 from datasets.records import InputError
