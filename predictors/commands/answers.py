@@ -30,7 +30,7 @@ def predict(
     The cost is printed layer by layer if `layerwise` wrote the file.
 
     Args:
-        file: a predictor.pt or predictor.onnx; the latter needs no torch.
+        file: a predictor.pt or predictor.onnx; where --network is given, by default the pricer that Gnomon has.
         device: name of a fitted device; may be omitted where there is only one.
         arch: one architecture, in the text form of the predictor's space.
         archs: a file of architectures instead, one per line.
