@@ -59,11 +59,12 @@ def layerwise(
     if whole:
         predictor = predictor.calibrated(Measurements.concat(whole), log)
     used = layers | dict(zip(names, whole, strict=True))
-    predictor.metadata_ = {"tables": {name: m.fingerprint() for name, m in used.items()}, "errors": costs.errors()}
+    errors = {d.name: dict(zip(LAYERS, row, strict=True))
+              for d, row in zip(costs.devices, costs.deviations.round(4).tolist(), strict=True)}  # fmt: skip
     for device, calibration in zip(predictor.devices_, predictor.calibrations_, strict=True):
         if len(calibration.errors):
-            mean = float(np.abs(np.expm1(calibration.errors)).mean())
-            predictor.metadata_["errors"][device.name]["networks"] = round(mean, 4)
+            errors[device.name]["networks"] = round(float(np.abs(np.expm1(calibration.errors)).mean()), 4)
+    predictor.metadata_ = {"tables": {name: m.fingerprint() for name, m in used.items()}, "errors": errors}
     _written(predictor, out)
 
 

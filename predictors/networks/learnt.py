@@ -144,11 +144,6 @@ class Learnt(Costs):
         """Predictor of a kind of `LAYERS`."""
         return cast(Regressor, getattr(self, kind))
 
-    def errors(self) -> dict[str, dict[str, float]]:
-        """Root mean square of log errors of held-out layers, by device and kind."""
-        rows = zip(self.devices, self.deviations.round(4).tolist(), strict=True)
-        return {device.name: dict(zip(LAYERS, row, strict=True)) for device, row in rows}
-
     def guess(self) -> np.ndarray:
         """Prior medians [S, K] of the coefficients: layers count fully, a fifth of convolutions as roofline; other
         ops move bytes at the best rate, cold weights at ten times it; an element of a smooth function counts as 20
