@@ -94,12 +94,16 @@ def train(
 
 def _train(data: Dataset, split: Split, predictor: Predictor, config: dict[str, Any], out: Path, log: Logging) -> Run:
     """Fit and score; `out` is the run folder, which no other process uses."""
-    from predictors.evaluation import check_new_devices, evaluate, new_devices  # scipy, which --help does not need
+    m = data.measurements()
+    from predictors.evaluation import (
+        check_new_devices,
+        evaluate,
+        new_devices,
+    )  # scipy, which faulty input does not need
 
     for needed in ("onnx", "onnxruntime", "pyarrow", "matplotlib"):
         importlib.import_module(needed)  # a missing package is found before the fit
     name, seed = config["name"], config["seed"]
-    m = data.measurements()
     parts = split(m, np.random.default_rng(seed))
     check_new_devices(predictor, parts)
     for set_ in ("train", "val", "test"):

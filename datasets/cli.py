@@ -22,6 +22,7 @@ def main(
     arguments: list[str] | None = None,
     positional: bool = False,
     defaults: dict[str, Any] | None = None,
+    rewrite: Callable[[list[str]], list[str]] | None = None,
 ) -> Any:
     """Run a command line made of functions: their parameters are the flags, their docstrings the help.
 
@@ -31,6 +32,7 @@ def main(
         arguments: words of the command line; by default those of the process.
         positional: whether parameters without a default are positional.
         defaults: values of flags that are not given.
+        rewrite: changes the words of a command line, in which each flag has one value.
 
     Returns:
         The function's value.
@@ -44,7 +46,7 @@ def main(
 
         install()
         arguments = [_underscored(_text(word)) for word in (sys.argv[1:] if arguments is None else arguments)]
-        arguments = _gathered(arguments)
+        arguments = _gathered(arguments) if rewrite is None else rewrite(_gathered(arguments))
         options = {"as_positional": positional, "prog": prog, "set_defaults": defaults}
         return auto_cli(components, args=arguments, parser_class=Parser, **options)
 

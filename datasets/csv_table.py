@@ -33,8 +33,6 @@ class CsvTable(Dataset):
     metric: str = "latency_ms"
 
     def measurements(self) -> Measurements:
-        import pandas as pd
-
         path = Path(self.path)
         rows, stated = read_rows(path, self.metric)
         names = list(dict.fromkeys(row.get("device", "") for row in rows))
@@ -47,6 +45,8 @@ class CsvTable(Dataset):
             unit = unit_of(row["unit"], metric, f"The column unit of {path}") if row.get("unit") else stated
             value = converted(row["number"], unit, metric, devices[device].batch) if unit else row["number"]
             table.append((distinct[pair], device, metric, value))
+        import pandas as pd
+
         frame = pd.DataFrame(table, columns=["arch", "device", "metric", "value"])
         return Measurements(architectures_of(list(distinct)), devices, frame, path.stem)
 

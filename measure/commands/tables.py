@@ -72,11 +72,12 @@ def table(journal: Path, out: Path, unstable: bool = False, quiet: float | None 
     """
     from datasets.files.writing import check_writable
     from measure.campaign import read_journal
-    from measure.table import quiet_rows, to_accuracies, to_table, write_table
 
     at_least(1, quiet=quiet)
     check_writable(out, journal)
     rows = read_journal(journal)
+    from measure.table import quiet_rows, to_accuracies, to_table, write_table  # pandas, after the file was found
+
     rows = rows if quiet is None else quiet_rows(rows, quiet)
     deviceless = any(row["device"] is None for row in rows)
     values, meta = to_accuracies(rows) if deviceless else to_table(rows, unstable)

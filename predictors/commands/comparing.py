@@ -10,6 +10,7 @@ from datasets.files.folders import Outcome
 from datasets.files.reading import shortened
 from datasets.records import InputError
 from predictors.base import Predictor
+from predictors.rows import check_runs
 
 
 def compare(folder: Path) -> None:
@@ -20,6 +21,7 @@ def compare(folder: Path) -> None:
     Args:
         folder: holds run folders, for example runs/bundled.
     """
+    check_runs(folder)
     from predictors.compare import compare as rank
     from predictors.compare import excluded, is_transfer, read_runs
     from predictors.metrics import LEAST
@@ -112,6 +114,7 @@ def summarise(folder: Path) -> None:
     Args:
         folder: holds run folders of `transfer`.
     """
+    check_runs(folder)
     from predictors.new_devices.transfer_report import gather
 
     print("Mean Spearman over targets, draws and seeds.\n")

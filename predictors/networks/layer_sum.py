@@ -188,8 +188,8 @@ class LayerSum(Predictor):
             raise self.layers.unknown(networks.networks[int(missing.argmax())], c.source)
 
     def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
-        """Distributions [A] of the ms of networks on one device: those of `believed`, wider where no measurement supports
-        a part of a prediction (`unmeasured.py`)."""
+        """Distributions [A] of the ms of networks on one device: those of `believed`, wider where no measurement
+        supports a part of a prediction (`unmeasured.py`)."""
         networks = Networks.of(archs)
         (costs, parts), c = self.costs(networks), self.calibration(device)
         self._check_known(networks, costs, c)

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from pathlib import Path
@@ -151,7 +150,7 @@ def exported(name: str, folder: Path) -> Path | None:
         part = path.with_suffix(".part")
         try:
             torch.onnx.export(*made(name), part, dynamo=False, verbose=False)
-            os.replace(part, path)
+            part.replace(path)
         except Exception as error:  # the exporter's, of many kinds
             write_text(path.with_suffix(".failed"), f"{type(error).__name__}: {error}")
     return path if path.is_file() else None
