@@ -18,7 +18,7 @@ from datasets.files.reading import existing, read_words
 from datasets.files.writing import cannot_write
 from datasets.networks.sizes import Sizes
 from datasets.records import Architectures, InputError, Space
-from datasets.spaces import parse_space
+from datasets.spaces import open_space
 from measure.base import Backend
 from measure.bench import Bench, Measure
 from measure.drift import References
@@ -161,7 +161,7 @@ Chosen = tuple[Sequence[Subject], Prepare]
 
 def of_space(space: str, limit: int, archs: Path | None, seed: int, block_only: bool) -> Chosen:
     """Architectures of a space, read from a file of texts or drawn by `distinct_sample`; whole or the block alone."""
-    searched = parse_space(space)
+    searched = open_space(space)
     if block_only and type(searched).block is Space.block:
         raise InputError(f"The networks of {searched} are not stacks of a basic block; leave --subjects.block out.")
     chosen = (

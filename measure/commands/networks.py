@@ -178,7 +178,7 @@ def blackbox(
         timing: the process that measures.
     """
     from datasets.records import InputError
-    from datasets.spaces import parse_space
+    from datasets.spaces import open_space
     from measure.bench import Worker
     from measure.blackbox import BlackBox, Live, minimise, parameters
     from measure.campaign import Journal
@@ -186,7 +186,7 @@ def blackbox(
     at_least(0, budget_ms=budget_ms)
     at_least(1, 1_000_000, evaluations=evaluations)
     at_least(0, 2**32 - 1, seed=seed)
-    searched = parse_space(space)
+    searched = open_space(space)
     device = one_device(backend, timing)
     with Worker(timing.timeout) as bench, progress(evaluations) as bar:
         live = Live(searched, device, Journal(journal), bench)
