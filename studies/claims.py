@@ -72,11 +72,11 @@ class Claim:
 
 def _best(rows: list[dict[str, Any]], chosen: pd.DataFrame) -> str:
     """The predictor that ranks first by validation among rows with the chosen rows' number of labels."""
-    from predictors.compare import ranking
+    from predictors.ranking import ranking
 
     labels = set(chosen["shots"])
     among = [row for row in rows if row["shots"] in labels]
-    return str(ranking(among)["predictor"][0]) if among else ""
+    return str(ranking(among)["predictor"].iloc[0]) if among else ""
 
 
 def read_claims(path: Path) -> list[Claim]:

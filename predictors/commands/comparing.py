@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from datasets.cli import main
 from datasets.files.folders import Outcome
@@ -11,32 +12,72 @@ from datasets.files.reading import shortened
 from datasets.records import InputError
 from predictors.base import Predictor
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def compare(folder: Path) -> None:
+
+def compare(folder: Path, against: str = "") -> None:
     """Compare all runs in a folder: print the ranking, write summary.json, report.html and the best predictor.
 
-    It is written as best.pt, and as best.onnx if it has an ONNX form. Runs of `transfer` are compared by `summarise`.
+    The ranking has one line per configuration; settings that differ are columns, and seeds are averaged over, with 95 %
+    confidence intervals by Student's t. The best predictor is written as best.pt, and as best.onnx if it has an ONNX
+    form. Runs of `transfer` are compared by `summarise`.
 
     Args:
         folder: holds run folders, for example runs/bundled.
+        against: compare each line with this one too, paired by the seed of the split: its number in the ranking, its
+            name (gcn-hidden=64), or a predictor's name.
     """
     from predictors.compare import compare as rank
-    from predictors.compare import excluded, is_transfer, read_runs
+    from predictors.compare import is_transfer, read_runs
     from predictors.metrics import LEAST
+    from predictors.ranking import differences, excluded
 
     if is_transfer(folder):
+        if against:
+            raise InputError(f"{folder} holds runs of `transfer`, whose differences are in its report; omit --against.")
         return summarise(folder)
-    ranked, best = rank(folder)
+    ranked, best = rank(folder, against)
     rows = [row for run in read_runs(folder).values() for row in run]
-    print("Means over devices and seeds, all cells. val_spearman ranks; the other columns are of the test set.\n")
-    print(ranked.to_string(index=False, float_format="%.4g", na_rep="undefined"))
+    print("Means over devices and seeds, all cells. val_spearman ranks; the other columns are of the test set.")
+    print(_intervals(ranked, "± 95 % confidence interval over seeds."))
+    print(_text(ranked))
     if ranked["val_spearman"].isna().any():
         print("\nundefined: a constant prediction ranks nothing; such predictors come last.")
+    if against:
+        paired = differences(rows, against)
+        print(f"\nDifferences to {against}, test set, paired by seed of the split.")
+        print(_intervals(paired, "± 95 % confidence interval."))
+        print(_text(paired.reset_index()))
     if devices := excluded(rows):
         print(f"\nleft out of the means, with fewer than {LEAST} cells: {'; '.join(devices)}")
     onnx = folder / "best.onnx"
     print(f"\nbest:     {best.name}\nreport:   {folder / 'report.html'}")
     print(f"exported: {onnx if onnx.is_file() else 'nothing, it has no ONNX form'}")
+
+
+def _intervals(table: pd.DataFrame, sentence: str) -> str:
+    """The sentence, if a column of the table has an interval."""
+    return f"{sentence}\n" if any(table[name].notna().any() for name in table if name.endswith("_ci")) else ""
+
+
+def _text(table: pd.DataFrame) -> str:
+    """The table in columns, each number with half the width of its interval where it has one."""
+    shown = {}
+    for name in (name for name in table if not name.endswith("_ci")):
+        ends = table.get(f"{name}_ci", [float("nan")] * len(table))
+        shown[name] = [_cell(value, end) for value, end in zip(table[name], ends, strict=True)]
+    longest = {name: max(map(len, [name, *cells])) for name, cells in shown.items()}
+    lines = [[name.rjust(longest[name]) for name in shown]]
+    lines += [[cells[i].rjust(longest[name]) for name, cells in shown.items()] for i in range(len(table))]
+    return "\n".join("  ".join(line) for line in lines)
+
+
+def _cell(value: object, end: float) -> str:
+    if value is None or value != value:
+        return "undefined" if isinstance(value, float) else "-"
+    text = f"{value:.4g}" if isinstance(value, float) else str(value)
+    return text if end != end else f"{text} ± {end:.2g}"
 
 
 @dataclass(frozen=True)
