@@ -43,6 +43,7 @@ SHORT = (
         "scheduler",
     ),
     *("accuracy", "latency", "budget_ms", "device", "metric", "seed", "shots", "draws", "sampler"),
+    *("study", "label"),
     *("shape", "size", "trips"),
 )
 """Names of flags that are short on all commands, also for fields of a dataclass: `--space` is `--subjects.space`."""

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-LONGEST_LABEL = 90
-"""Largest number of characters of a label that is part of a folder's name."""
 PLACES = ("out", "study", "label", "name")
 """Entries of a configuration that say where results are and what they are called."""
 
@@ -69,25 +67,25 @@ def _comparable(value: Any) -> tuple[str, Any]:
     return ("bool" if isinstance(value, bool) else "", value)
 
 
-def short_names(names: Sequence[str]) -> dict[str, str]:
-    """The last component of each dotted name, and more of them where two would be equal."""
+def short_names(names: Sequence[str], taken: Sequence[str] = ()) -> dict[str, str]:
+    """The last component of each dotted name, and more of them where two of them or of `taken` would be equal."""
     short = {}
     for name in names:
         parts = name.split(".")
         ends = (".".join(parts[i:]) for i in range(len(parts) - 1, -1, -1))
-        short[name] = next(end for end in ends if sum(f".{other}".endswith(f".{end}") for other in names) == 1)
+        alone = (end for end in ends if sum(f".{other}".endswith(f".{end}") for other in (*names, *taken)) == 1)
+        short[name] = next(alone, name)
     return short
 
 
 def label(values: Mapping[str, Any]) -> str:
     """Text for settings that folders can be named by: `hidden=64-seed=1`; of a path, its name without the suffix."""
     short = short_names(list(values))
-    text = "-".join(f"{short[name]}={_word(value)}" for name, value in values.items())
-    return text if len(text) <= LONGEST_LABEL else text[:LONGEST_LABEL].rstrip("-=.") + "..."
+    return "-".join(f"{short[name]}={_word(value)}" for name, value in values.items())
 
 
 def _word(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str)
-    if re.fullmatch(r"[\w./-]+\.(ya?ml|parquet|csv)", text):
+    if text.endswith((".yaml", ".yml", ".parquet", ".csv")):
         text = Path(text).stem
-    return re.sub(r"[^\w.,+-]+", "_", text).strip("_")
+    return re.sub(r"[^\w.,+-]+", "_", text, flags=re.ASCII).strip("_")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -85,17 +85,18 @@ class Sampling:
     """Samples that are measured of each target.
 
     Attributes:
-        shots: numbers of samples; 0: the target's published specifications only.
+        shots: number of samples, or several of them; 0: the target's published specifications only.
         draws: number of draws of the samples.
         sampler: own (the predictor's choice), random or fixed (one choice for all draws).
     """
 
-    shots: list[int] = field(default_factory=lambda: [20])
+    shots: int | list[int] = 20
     draws: int = 10
     sampler: str = "own"
 
     def __post_init__(self) -> None:
-        if not self.shots or min(self.shots) < 0 or self.draws < 1:
+        shots = self.shots if isinstance(self.shots, list) else [self.shots]
+        if not shots or min(shots) < 0 or self.draws < 1:
             raise InputError(
                 f"Name numbers of samples, each 0 or more, and a draw or more, not "
                 f"{shortened(self.shots)} and {self.draws}."
@@ -112,11 +113,13 @@ def transfer(
     samples: Sampling = Sampling(),
     seed: int = 0,
     sources: int = 0,
-    sweep: Path | None = None,
+    label: str = "",
 ) -> Outcome:
     """Fit a predictor on the source devices of a set, adapt it to each of its targets and score it there.
 
-    All architectures but the samples are scored; a run folder holds the rows. A complete run is skipped.
+    All architectures but the samples are scored; a run folder holds the rows. A complete run is skipped. With --sweep
+    FILE, a sweep in W&B's format, all its combinations are run; other flags are given to every run, and replace the
+    sweep's parameters of the same name.
 
     Args:
         predictor: one that can adapt (a file of configs/predictors).
@@ -128,23 +131,33 @@ def transfer(
         samples: measurements of each target.
         seed: of source cells and draws.
         sources: number of source devices, drawn by the seed; 0: all.
-        sweep: instead of all other flags, a sweep file whose incomplete combinations are run.
+        label: name of the run folder, after the predictor's name; by default the settings that the command line names,
+            of a sweep those that vary.
 
     Returns:
         Whether the run is done now, was complete before, or is being done by another process.
     """
     from predictors.new_devices.cross_device import run
-    from predictors.sweep import run_sweep
 
-    if sweep is not None:
-        program = "python -m predictors transfer"
-        return run_sweep(sweep, lambda flags: main(transfer, program, flags), program="predictors")
     if predictor is None or not device_set:
         raise InputError("Name a --predictor and a --device_set, or a --sweep of them.")
     if cells < 1 or sources < 0:
         raise InputError(f"--cells must be 1 or more and --sources 0 (all) or more, not {cells} and {sources}.")
-    settings = {"cells": cells, **vars(samples), "seed": seed, "sources": sources}
-    return run(predictor, sets, device_set, study, name or type(predictor).__name__.lower(), settings)
+    shots = samples.shots if isinstance(samples.shots, list) else [samples.shots]
+    settings = {"cells": cells, **vars(samples), "shots": shots, "seed": seed, "sources": sources}
+    return run(predictor, sets, device_set, study, name or type(predictor).__name__.lower(), settings, label)
+
+
+def run_transfer(arguments: list[str]) -> Outcome:
+    """Run one command line of `transfer`: a run, or a sweep of runs."""
+    from predictors.sweep import flags_of, folder_label, run_sweep
+
+    flags = flags_of(arguments)
+    if sweep := flags.pop("sweep", ""):
+        return run_sweep(Path(sweep), run_transfer, program="predictors", flags=flags)
+    named = ["--name="] if "predictor" in flags and "name" not in flags else []  # not the name of a --config's one
+    words = [*arguments, *named, *folder_label(arguments)]
+    return main(transfer, prog="python -m predictors transfer", arguments=words)
 
 
 def summarise(folder: Path) -> None:
