@@ -3,12 +3,27 @@ summarise}`."""
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from datasets.cli import main, one_sentence
+from datasets.files.folders import Outcome
 from predictors.commands.answers import export, predict, score, show
-from predictors.commands.comparing import compare, run_transfer, summarise, transfer
+from predictors.commands.comparing import compare, summarise, transfer
 from predictors.commands.learning import adapt, choose, layerwise
+
+
+def run_transfer(arguments: list[str]) -> Outcome:
+    """Run one command line of `transfer`: a run, or a sweep of runs."""
+    from predictors.sweep import flags_of, folder_label, run_sweep
+
+    flags = flags_of(arguments)
+    if sweep := flags.pop("sweep", ""):
+        return run_sweep(Path(sweep), run_transfer, program="predictors", flags=flags)
+    named = ["--name="] if "predictor" in flags and "name" not in flags else []  # not the name of a --config's one
+    words = [*arguments, *named, *folder_label(arguments)]
+    return main(transfer, prog="python -m predictors transfer", arguments=words)
+
 
 if __name__ == "__main__":
     commands: list[Callable[..., Any]] = [predict, layerwise, score, export, show, compare, choose, adapt, summarise]

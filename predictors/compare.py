@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,18 +42,30 @@ def read_runs(folder: Path) -> dict[Path, Rows]:
     different = {row["dataset"] for rows in runs.values() for row in rows}
     if len(different) > 1:
         raise InputError(f"The runs in {folder} are of different data sets ({', '.join(sorted(different))}).")
-    configs = {run: settings(_config(run)) for run in runs}
-    groups = [((rows[0]["predictor"], rows[0]["shots"]), configs[run]) for run, rows in runs.items()]
-    shown = differing(groups)
-    added = {run: {name: found[name] for name in shown if name in found} for run, found in configs.items()}
+    return with_settings(runs, ("predictor", "shots"), AGAIN)
+
+
+def with_settings(runs: dict[Path, Rows], group: Sequence[str], remedy: str) -> dict[Path, Rows]:
+    """Rows with the settings of their runs (config.yaml) that differ between runs which agree in some columns.
+
+    Args:
+        runs: rows by run folder.
+        group: columns in which runs have to agree.
+        remedy: end of the error message, what to do where a configuration is damaged.
+
+    Raises:
+        InputError: a run folder has no configuration.
+    """
+    found = {run: settings(_config(run / "config.yaml", remedy)) for run in runs}
+    shown = differing((tuple(rows[0][name] for name in group), found[run]) for run, rows in runs.items())
+    added = {run: {name: own[name] for name in shown if name in own and "." in name} for run, own in found.items()}
     return {run: [{**row, **added[run]} for row in rows] for run, rows in runs.items()}
 
 
-def _config(run: Path) -> dict[str, Any]:
-    """The configuration of a run."""
-    tree = read_yaml(run / "config.yaml", AGAIN)
+def _config(path: Path, remedy: str) -> dict[str, Any]:
+    tree = read_yaml(path, remedy)
     if not isinstance(tree, dict):
-        raise InputError(f"{run / 'config.yaml'} is no configuration of a run; {AGAIN}.")
+        raise InputError(f"{path} is no configuration of a run; {remedy}.")
     return tree
 
 

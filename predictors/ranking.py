@@ -53,7 +53,7 @@ def ranking(rows: Rows) -> pd.DataFrame:
         the least number of test cells of a device; CPU seconds; and for every mean X of scores `X_ci`, half the width
         of its 95 % confidence interval by Student's t over seeds (NaN for one seed).
     """
-    names = short_names(settings_of(rows), ("predictor", "labels", "seeds", *rows[0]))
+    names = short_names(settings_of(rows), ("labels", "seeds", *(name for name in rows[0] if "." not in name)))
     lines, labels = [], []
     for text, part in lines_of(rows).items():
         tested = [row for row in part if row["set"] == "test" and row["cells"] == "all"]

@@ -58,12 +58,16 @@ class Sweep:
 
     def fixing(self, flags: Mapping[str, str]) -> Sweep:
         """This sweep with flags of a command line added; they replace parameters of the same name."""
-        kept = {key: values for key, values in self.parameters.items() if key not in flags}
+        kept = {key: values for key, values in self.parameters.items() if key.replace("-", "_") not in flags}
         return replace(self, parameters={**kept, **{key: [value] for key, value in flags.items()}})
 
 
 def flags_of(arguments: Sequence[str]) -> dict[str, str]:
-    """Values of the flags of a command line, `--flag value` or `--flag=value`, by name; '' for a flag without one."""
+    """Values of the flags of a command line, `--flag value` or `--flag=value`, by name; '' for a flag without one.
+
+    Raises:
+        InputError: a word belongs to no flag.
+    """
     found, name = dict[str, str](), ""
     for word in arguments:
         if word.startswith("--"):
@@ -73,6 +77,8 @@ def flags_of(arguments: Sequence[str]) -> dict[str, str]:
             name = "" if equals else flag
         elif name:
             found[name], name = word, ""
+        elif not word.startswith("-"):
+            raise InputError(f"'{shortened(word)}' belongs to no flag; write --FLAG VALUE.")
     return found
 
 
@@ -122,8 +128,8 @@ def read_sweep(path: Path) -> Sweep:
     if type(cap) is not int or cap < ("run_cap" in tree):
         raise InputError(f"{path}: run_cap is the largest number of runs, 1 or more, not {shortened(cap)}.")
     sweep = Sweep(grid, program, cap)
-    if len(sweep) > MOST_RUNS:
-        raise InputError(f"{path} has {len(sweep):.3g} runs, more than the {MOST_RUNS:,} of a sweep; split it.")
+    if (runs := min(sweep.grid(), cap or sweep.grid())) > MOST_RUNS:
+        raise InputError(f"{path} has {runs:.3g} runs, more than the {MOST_RUNS:,} of a sweep; split it.")
     return sweep
 
 

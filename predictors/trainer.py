@@ -130,9 +130,8 @@ def check_trained_by_lightning(trainer: Trainer, predictor: Any) -> None:
     """Refuse arguments of the trainer for a predictor that Lightning does not train.
 
     Raises:
-        InputError: an argument is no default, and neither the predictor nor a member of it is a `NeuralPredictor`.
+        InputError: an argument is no default, and neither the predictor nor a member of it has a training loop.
     """
-    from predictors.neural import NeuralPredictor
 
     def parts(thing: Any) -> Iterator[Any]:
         yield thing
@@ -142,5 +141,5 @@ def check_trained_by_lightning(trainer: Trainer, predictor: Any) -> None:
             for f in fields(thing):
                 yield from parts(getattr(thing, f.name, None))
 
-    if trainer != Trainer() and not any(isinstance(part, NeuralPredictor) for part in parts(predictor)):
+    if trainer != Trainer() and not any(hasattr(part, "_training_loop") for part in parts(predictor)):
         raise InputError(f"{type(predictor).__name__} is not trained by Lightning: leave --trainer out.")

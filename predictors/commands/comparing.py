@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasets.cli import main
 from datasets.files.folders import Outcome
 from datasets.files.reading import shortened
 from datasets.records import InputError
@@ -146,18 +145,6 @@ def transfer(
     shots = samples.shots if isinstance(samples.shots, list) else [samples.shots]
     settings = {"cells": cells, **vars(samples), "shots": shots, "seed": seed, "sources": sources}
     return run(predictor, sets, device_set, study, name or type(predictor).__name__.lower(), settings, label)
-
-
-def run_transfer(arguments: list[str]) -> Outcome:
-    """Run one command line of `transfer`: a run, or a sweep of runs."""
-    from predictors.sweep import flags_of, folder_label, run_sweep
-
-    flags = flags_of(arguments)
-    if sweep := flags.pop("sweep", ""):
-        return run_sweep(Path(sweep), run_transfer, program="predictors", flags=flags)
-    named = ["--name="] if "predictor" in flags and "name" not in flags else []  # not the name of a --config's one
-    words = [*arguments, *named, *folder_label(arguments)]
-    return main(transfer, prog="python -m predictors transfer", arguments=words)
 
 
 def summarise(folder: Path) -> None:
