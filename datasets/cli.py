@@ -46,7 +46,8 @@ def main(
 
         install()
         arguments = [_underscored(_text(word)) for word in (sys.argv[1:] if arguments is None else arguments)]
-        arguments = _gathered(arguments) if rewrite is None else rewrite(_gathered(arguments))
+        arguments = _files_first(_gathered(arguments))
+        arguments = arguments if rewrite is None else rewrite(arguments)
         options = {"as_positional": positional, "prog": prog, "set_defaults": defaults}
         return auto_cli(components, args=arguments, parser_class=Parser, **options)
 
@@ -55,6 +56,24 @@ def _underscored(argument: str) -> str:
     """A flag with underscores, which signatures have: --budget_ms for --budget-ms."""
     flag, equals, value = argument.partition("=")
     return flag[:2] + flag[2:].replace("-", "_") + equals + value if flag.startswith("--") else argument
+
+
+def _files_first(arguments: list[str]) -> list[str]:
+    """A command line with --config before all other flags and an object before flags of its fields, wherever they were
+    written: values from files never replace those of flags."""
+    flags: list[list[str]] = [[]]  # first the words before any flag; then each flag with the words after it
+    for word in arguments:
+        if word.startswith("--"):
+            flags.append([])
+        flags[-1].append(word)
+    names = [words[0].partition("=")[0] if words else "" for words in flags]
+    for i, name in enumerate(names):
+        is_config, prefix = name == "--config", f"{name}."
+        before = (j for j in range(1, i) if (names[j] != name if is_config else names[j].startswith(prefix)))
+        if len(flags[i]) <= 2 and (place := next(before, None)) is not None:
+            flags.insert(place, flags.pop(i))
+            names.insert(place, names.pop(i))
+    return [word for words in flags for word in words]
 
 
 _REPEATED = re.compile(r"(--(?:\w+\.)*(shape|size|trips))(?:=(.*))?", re.DOTALL)
