@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from datasets.networks.file_precision import file_precision
 from datasets.networks.model import Model
 from datasets.networks.network import Network
-from datasets.networks.precision import file_precision
 from datasets.packages import absent, not_installed
 from datasets.records import Architectures, Cost, CostModel, Device, InputError
 from datasets.spaces.nasbench201 import NasBench201
@@ -207,11 +207,8 @@ class Backend(CostModel):
     def loaded(self, build: Callable[[Path], Built]) -> Loaded:
         """Build into a temporary folder, load, bind the inputs and check the outputs."""
         with tempfile.TemporaryDirectory() as folder:
-            built = build(Path(folder))
-            shapes = [x.shape for x in built.inputs]
-            backend = self if built.own or not shapes[0] else replace(self, batch=shapes[0][0])
-            sessions = list[Session]()
-            wall, cpu = clock(lambda: sessions.append(backend.load(built.artefact, shapes)))
+            built, sessions = build(Path(folder)), list[Session]()
+            wall, cpu = clock(lambda: sessions.append(self.opened(built)))
         (session,) = sessions
         session.bind(built.inputs)
         first_ms, _ = clock(session.run)
@@ -219,6 +216,12 @@ class Backend(CostModel):
         precision = max([self.precision, *own], key=lambda name: TOLERANCE[name])
         notes = compare_outputs(session.fetch(), built.expected, precision)
         return Loaded(session, built.inputs, wall, cpu, first_ms, (*built.notes, *notes))
+
+    def opened(self, built: Built) -> Session:
+        """Load a built network for its inputs."""
+        shapes = [x.shape for x in built.inputs]
+        backend = self if built.own or not shapes[0] else replace(self, batch=shapes[0][0])
+        return backend.load(built.artefact, shapes)
 
     def for_network(self, network: Network) -> Self:
         """This backend with the batch of a network that fixes one."""

@@ -43,9 +43,9 @@ class Subjects:
     """The networks to measure.
 
     Attributes:
-        space: space of the architectures, with its skeleton: nasbench201 or nasbench201(cells=1,channels=16); layers:
-            single layers, which --archs lists as `python -m search layers` does; networks: networks as --onnx takes
-            them, which --archs lists.
+        space: space of the architectures, with its skeleton: nasbench201 or nasbench201(cells=1,channels=16); a .yaml
+            that describes one of one's own; layers: single layers, which --archs lists as `python -m search layers`
+            does; networks: networks as --onnx takes them, which --archs lists.
         archs: a file of architectures instead of random ones, one per line.
         onnx: networks instead, separated by commas: .onnx, .keras, .tflite or .pt2 files, SPACE:ARCHITECTURE as
             zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module. A runtime that takes a file runs the file
@@ -103,6 +103,21 @@ def thread_counts(text: str) -> list[int]:
     if not all(word.isdecimal() and len(word) < 6 and 1 <= int(word) <= MOST_THREADS for word in words):
         raise InputError(f"--threads must be numbers from 1 to {MOST_THREADS}, as in 1,2,4, not '{text}'.")
     return list(dict.fromkeys(map(int, words)))
+
+
+@dataclass(frozen=True)
+class RowFields:
+    """What rows hold besides the latency.
+
+    Attributes:
+        phases: measure initialisation, copying in, execution and copying out separately.
+        energy: also measure the energy per run, net of this host at rest (RAPL, NVML, tegrastats); some 5 s per row.
+        memory: also measure the peak memory of a fresh process that loads and runs the network; seconds per row.
+    """
+
+    phases: bool = False
+    energy: bool = False
+    memory: bool = False
 
 
 @dataclass(frozen=True)

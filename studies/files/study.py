@@ -3,7 +3,8 @@
 `packages` reads every network in the wheels that packages.json names, each in a process of its own with the flags that
 a person would give to all of them; `measured` runs those files on every runtime that takes them. `networks` reads
 networks by torch.export and by both ONNX exporters and compares their counts; `run` runs them on onnxruntime, OpenVINO
-and torch, and compares their outputs. All but the first go on where they stopped.
+and torch, and compares their outputs. All but the first go on where they stopped. `bounds` simulates how often bounds
+of percentiles hold.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 from datasets.cli import main
 from datasets.files.writing import write_bytes, write_text
 from datasets.records import InputError
+from studies.files.bounds import bounds
 from studies.files.choose import HERE
 from studies.files.zoo import NETWORKS, RUN_ON
 from studies.parts import run_parts
@@ -240,16 +242,16 @@ def summary(out: Path) -> list[dict]:
     return [{"what": "damaged", "cases": sum(counts["cases"].values()), "found": sum(n for *_, n in counts["found"])}]
 
 
-def check(part: str = "packages,measured,networks,run", out: Path = Path("runs/files")) -> None:
+def check(part: str = "packages,measured,networks,run,bounds", out: Path = Path("runs/files")) -> None:
     """Run the parts and write what they find.
 
     Args:
-        part: which of packages, measured, networks, run, summary, separated by commas.
+        part: which of packages, measured, networks, run, bounds, summary, separated by commas.
         out: folder of wheels, of what was done and of summary.json; rows of parts that are not run stay as they are.
     """
     functions = (packages, measured, networks, run, summary)
     parts = {function.__name__: partial(function, out) for function in functions}
-    run_parts(parts, part, out)
+    run_parts(parts | {"bounds": bounds}, part, out)
 
 
 if __name__ == "__main__":
