@@ -70,7 +70,8 @@ class Lowered:
         for group in fused(network):
             reads = [source for node in group for source in inputs[node] if source not in group]
             if reads:
-                self._add(network.ops[group[0]], reads, [group[-1], *items.get(group[-1], ())], len(group) == 1)
+                bare = all(network.ops[node].kind == "bn" for node in group[1:])
+                self._add(network.ops[group[0]], reads, [group[-1], *items.get(group[-1], ())], bare)
 
     def _add(self, op: Op, reads: list[int], writes: list[int], bare: bool) -> None:
         out = writes[0]

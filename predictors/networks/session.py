@@ -66,24 +66,25 @@ class SessionCost:
     notes: tuple[str, ...] = ()
 
 
-def predicted_session(network: Network, runtime: str, file: Path | None = None) -> SessionCost | None:
+def predicted_session(
+    network: Network, runtime: str, precision: str = "fp32", file: Path | None = None
+) -> SessionCost | None:
     """Predict the peak memory of a network and the creation of its session, in the network's own batch.
 
     Args:
         network: all ops have a `shape`.
         runtime: name of a backend, like ort.
-        file: the file that the runtime loads, whose size counts; None if it has no other weights than the network's.
+        precision: fp32, or int8 where the runtime quantises the network; a quantised file has its bytes already.
+        file: the file that the runtime loads, whose size counts; None if it holds the network's weights.
 
     Returns:
-        None if there are no coefficients for the runtime.
+        None if there are no coefficients for the runtime or the precision.
     """
     fitted = coefficients().get(runtime)
-    if fitted is None:
+    if fitted is None or precision not in ("fp32", "int8"):
         return None
-    quantities = features(network, runtime, file)
-    return SessionCost(
-        peak_mb(quantities, fitted), _sum(quantities, fitted["creation"]), fitted["host"], _notes(network, file)
-    )
+    known = features(network, runtime, file, precision)
+    return SessionCost(peak_mb(known, fitted), _sum(known, fitted["creation"]), fitted["host"], _notes(network, file))
 
 
 def peak_mb(quantities: Mapping[str, float], fitted: Mapping[str, Any]) -> float:
@@ -105,7 +106,9 @@ def coefficients() -> dict[str, Any]:
     return found
 
 
-def features(network: Network, runtime: str = "ort", file: Path | None = None) -> dict[str, float]:
+def features(
+    network: Network, runtime: str = "ort", file: Path | None = None, precision: str = "fp32"
+) -> dict[str, float]:
     """The physical quantities of a network by name: `LOADING`, `RUNNING` and `CREATION`.
 
     Weights count as they run: fp16 is computed in fp32 by runtimes for processors without it, so that it takes twice
@@ -118,6 +121,8 @@ def features(network: Network, runtime: str = "ort", file: Path | None = None) -
         shape = network.shape(sources[0])
         size, count = param_bytes(op, shape), params(op, shape)
         width = size / count if count else 0
+        if width == 4 and precision == "int8":
+            size, width = count, 1
         size *= 2 if width == 2 and op.kind != "Gather" else 1
         blocked = width == 4 and op.kind == "conv" and converts(op, shape)
         found[_holder(op.kind, size, blocked, op.attrs)] += size / MB
@@ -125,10 +130,11 @@ def features(network: Network, runtime: str = "ort", file: Path | None = None) -
         if blocked and size >= MB:
             found["reused"] += size / MB
     used = activation_bytes(network, batch) if runtime == "ort" else needs.in_place
+    held = needs.weights / MB / (4 if precision == "int8" else 1)
     return {
         **found,
-        "file": (file.stat().st_size if file else needs.weights) / MB,
-        "weights": needs.weights / MB,
+        "file": file.stat().st_size / MB if file else held,
+        "weights": held,
         "activations": used / MB,
         "nodes": len(network.ops),
         "kinds": len({op.kind for op in network.ops}),

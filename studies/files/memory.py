@@ -81,7 +81,11 @@ def _measured(backend: Backend, read: Callable[[], Model]) -> dict[str, Any]:
         found, base = measure_peak(backend, partial(_built, backend, model)), _smallest(backend.runtime)
     except Exception as error:  # a runtime's, or a refusal: the row says which
         return {"error": f"{type(error).__name__}: {error}"[:300]}
-    row = {"loading": found.loading - base.loading, "loaded": found.loaded - base.loaded, "peak": found.peak - base.peak}
+    row = {
+        "loading": found.loading - base.loading,
+        "loaded": found.loaded - base.loaded,
+        "peak": found.peak - base.peak,
+    }
     size = model.source.stat().st_size if model.source else None
     return {**row, "init_ms": found.init_cpu_ms, "file": size, "network": model.network.to_json()}
 

@@ -2,7 +2,8 @@
 
 `packages` reads every network in the wheels that packages.json names, each in a process of its own with the flags that
 a person would give to all of them. `networks` reads networks by torch.export and by both ONNX exporters and compares
-their counts. Both go on where they stopped.
+their counts. `memory` measures the peak memory and the creation of sessions and compares them with what is predicted
+(`studies.files.memory`). All go on where they stopped.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from datasets.cli import main
 from datasets.files.writing import write_bytes, write_text
 from datasets.records import InputError
 from studies.files.choose import HERE
+from studies.files.memory import scores
 from studies.files.zoo import NETWORKS
 from studies.parts import run_parts
 from studies.study import ROOT
@@ -143,14 +145,19 @@ def summary(out: Path) -> list[dict]:
     return [{"what": "damaged", "cases": sum(counts["cases"].values()), "found": sum(n for *_, n in counts["found"])}]
 
 
-def check(part: str = "packages,networks", out: Path = Path("runs/files")) -> None:
+def check(part: str = "packages,networks,memory", out: Path = Path("runs/files")) -> None:
     """Run the parts and write what they find.
 
     Args:
-        part: which of packages, networks, summary, separated by commas.
-        out: folder of wheels, networks.json and summary.json; rows of parts that are not run stay as they are.
+        part: which of packages, networks, memory, summary, separated by commas.
+        out: folder of wheels, networks.json, memory.jsonl and summary.json; rows of parts that are not run stay as they are.
     """
-    parts = {"packages": lambda: packages(out), "networks": lambda: networks(out), "summary": lambda: summary(out)}
+    parts = {
+        "packages": lambda: packages(out),
+        "networks": lambda: networks(out),
+        "memory": lambda: scores(out),
+        "summary": lambda: summary(out),
+    }
     run_parts(parts, part, out)
 
 
