@@ -37,13 +37,14 @@ SHORT = (
         "protocol",
         "host",
         "core",
+        "threads",
         "journal",
         "out",
         "ssh",
         "scheduler",
     ),
     *("accuracy", "latency", "budget_ms", "device", "metric", "seed", "shots", "draws", "sampler"),
-    *("shape", "size", "trips", "phases", "energy", "memory"),
+    *("shape", "size", "trips", "inputs", "phases", "energy", "memory"),
 )
 """Names of flags that are short on all commands, also for fields of a dataclass: `--space` is `--subjects.space`."""
 

@@ -253,6 +253,16 @@ class Backend(CostModel):
         y = expected_output(model, x)
         return Wanted(Model(model.network, model.weights), [self.layout(x)], Expected([self.layout(y)]), None, notes)
 
+    def file(self, model: Model, folder: Path, seed: int = 0) -> Path:
+        """The file that this runtime loads for a model: the model's own, or one that is built in a folder."""
+        if own := self.own_file(model):
+            return own
+        rebuilt = not model.file(self.sources)
+        if rebuilt:
+            rebuilt_note(model, self.runtime)
+            model = with_weights(Model(model.network, model.weights), seed)
+        return self.for_network(model.network).artefact(model, folder)
+
     def layout(self, x: np.ndarray) -> np.ndarray:
         """A batch [batch, channels, height, width] or [batch, features] as networks that `build` builds take it."""
         return to_nhwc(x) if self.channels_last else x

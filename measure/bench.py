@@ -155,13 +155,17 @@ class Worker:
         self.timeout = timeout
         self.bench = bench or Bench()
         self.process: Any = None
+        self.threads: int | None = None  # that a runtime of the child cannot change any more
         self.pipe: Connection
 
     def __call__(self, backend: Backend, *arguments: Any) -> Row:
         """Measure like `Bench`; a crash or a timeout is also a failed row."""
+        if backend.fixed_threads and self.threads not in (None, backend.threads):
+            self._stop()
         try:
             if self.process is None:
                 self._start()
+            self.threads = backend.threads if backend.fixed_threads else self.threads
             self.pipe.send((backend, *arguments))
             if self.pipe.poll(self.timeout):
                 return self.pipe.recv()
@@ -200,7 +204,7 @@ class Worker:
             kill_group(self.process.pid)
         self.process.join()
         self.pipe.close()
-        self.process = None
+        self.process = self.threads = None
 
     def __enter__(self) -> Worker:
         return self

@@ -6,11 +6,12 @@ import atexit
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from datasets.files.reading import existing, shortened
+from datasets.files.reading import existing, listed, shortened
 from datasets.networks.memory import memory
 from datasets.networks.model import Model, suffix_of
 from datasets.networks.network import Network
@@ -23,6 +24,10 @@ from measure.subjects import NetworkFile, Subject, shaped
 
 if TYPE_CHECKING:
     from measure.base import Backend
+
+
+Named = NetworkFile | Network
+"""What a network's name stands for."""
 
 
 def name_file(
@@ -45,7 +50,7 @@ def name_file(
     return NetworkFile(space, key, path, sizes, file_precision(path), others, inputs)
 
 
-def name_network(name: str, modules: bool = False, sizes: Sizes = Sizes(), inputs: Path | None = None) -> Subject:
+def name_network(name: str, modules: bool = False, sizes: Sizes = Sizes(), inputs: Path | None = None) -> Named:
     """What a name stands for: a file, a torch module, or the network of an architecture.
 
     Args:
@@ -72,6 +77,20 @@ def name_network(name: str, modules: bool = False, sizes: Sizes = Sizes(), input
     return read_model(name, weights=False, sizes=sizes).network
 
 
+def subject_of(name: str, space: str, sizes: Sizes = Sizes(), inputs: Path | None = None) -> Named:
+    """What a name on the command line stands for, as `name_network` does; other names are architectures of `space`."""
+    if is_file(name) or name.startswith(TORCH):
+        return name_network(name, modules=True, sizes=sizes, inputs=inputs)
+    if inputs:
+        raise InputError(f"--inputs are of networks in files, and {shortened(name)} is none; leave --inputs out.")
+    return read_model(name, space=space, modules=True, sizes=sizes).network
+
+
+def named_model(name: str, backend: Backend, space: str, sizes: Sizes = Sizes(), inputs: Path | None = None) -> Model:
+    """The model that a name on the command line stands for, for the batch of a backend."""
+    return read_subject(subject_of(name, space, sizes, inputs), backend.batch)
+
+
 def on_device(backend: Backend, subject: Subject) -> Backend:
     """The backend with the precision of a file that it runs as it is: a quantised file belongs to a device of int8."""
     if not isinstance(subject, NetworkFile) or subject.precision == "fp32":
@@ -80,7 +99,18 @@ def on_device(backend: Backend, subject: Subject) -> Backend:
     return replace(backend, precision=subject.precision) if suffixes & set(backend.files) else backend
 
 
-def read_subject(subject: NetworkFile | Network, batch: int) -> Model:
+def moved_devices(subjects: Sequence[Subject], backends: Sequence[Backend]) -> list[str]:
+    """A sentence for each file whose rows belong to devices of another precision than named."""
+    found = []
+    for file in (subject for subject in subjects if isinstance(subject, NetworkFile)):
+        own = [on_device(backend, file).device().name for backend in backends]
+        names = [name for name, backend in zip(own, backends, strict=True) if name != backend.device().name]
+        if names:
+            found.append(f"{file.path.name} computes in {file.precision}: its rows are of {listed(names)}.")
+    return found
+
+
+def read_subject(subject: Named, batch: int) -> Model:
     """The model of a file, or of a network with seeded weights.
 
     Raises:
@@ -89,7 +119,12 @@ def read_subject(subject: NetworkFile | Network, batch: int) -> Model:
     if isinstance(subject, Network):
         return shaped(subject, batch)
     own = read_inputs(subject.inputs) if subject.inputs else {}
-    model = read_model(subject.path, batch, sizes=sizes_of(own, subject.sizes) if own else subject.sizes)
+    sizes = sizes_of(own, subject.sizes) if own else subject.sizes
+    model = read_model(subject.path, batch if batch > 1 else None, sizes=sizes)
+    if (fixed := model.network.batch or 1) != batch:
+        raise InputError(
+            f"{subject.path} has runs of {fixed} samples; name a backend with that batch, as in ort:fp32:{fixed}."
+        )
     model = replace(model, others=subject.others, inputs=own)
     _check_memory(model.network)
     return model

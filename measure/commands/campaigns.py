@@ -44,7 +44,8 @@ def run(
 
     Args:
         subjects: the networks to measure.
-        backend: runtimes, separated by commas, each name[:precision[:batch]]: ort,ort:int8,eager:fp32:16.
+        backend: runtimes, separated by commas, each name[:precision[:batch]]: ort,ort:int8,eager:fp32:16. Those with
+            settings take them in parentheses: ort(optimization=basic,execution=parallel).
         timing: number of runs, and the process that measures.
         row: what rows hold besides the latency.
         journal: file that rows are appended to; rows that it contains are not measured again.
@@ -57,6 +58,7 @@ def run(
     from measure.bench import Bench, this_host
     from measure.campaign import Journal
     from measure.meters import choose_meter
+    from measure.network_files import moved_devices
     from measure.peak import unmeasurable
 
     core, timeout, ssh, scheduler = timing.core, timing.timeout, remote.ssh, remote.scheduler
@@ -80,7 +82,9 @@ def run(
         )
     chosen = _chosen(subjects)
     here = not ssh and scheduler is None
-    backends = parse_backends(backend, core if here else None, timing.protocol, here, hosts)
+    backends = parse_backends(backend, core if here else None, timing.protocol, here, hosts, timing.threads)
+    for note in moved_devices(chosen[0], backends):
+        print(note, file=sys.stderr)
     if phases and (without := [backend.runtime for backend in backends if backend.remote]):
         raise InputError(f"Backend {without[0]} runs on another device, which reports no phases; leave --phases out.")
     for named in backends if energy and here else ():
@@ -111,7 +115,10 @@ def _chosen(subjects: Subjects) -> Chosen:
 
     listed = subjects.space == "layers" and not subjects.onnx
     if subjects.onnx:
-        chosen = networks(split_names(subjects.onnx), modules=True, sizes=subjects.sizes)
+        names = split_names(subjects.onnx)
+        if subjects.inputs and len(names) > 1:
+            raise InputError("--inputs are of one network; name one with --onnx.")
+        chosen = networks(names, modules=True, sizes=subjects.sizes, inputs=subjects.inputs)
     elif listed:
         return listed_layers(subjects.archs)
     elif subjects.space == "networks":
@@ -162,7 +169,7 @@ def campaign(
     for part, number, passes in stages:
         chosen = of_space(part.space, number, None, part.seed, False)
         chosen = layers_of(chosen) if part.layers else chosen
-        named = parse_backends(part.backend, timing.core, part.protocol, False, hosts)
+        named = parse_backends(part.backend, timing.core, part.protocol, False, hosts, timing.threads)
         for candidate in named:
             name, reason = candidate.device().name, candidate.unavailable()
             if reason and name not in absent:

@@ -1,7 +1,7 @@
 """Peak memory of a network on a runtime, and the time that creating its session takes.
 
 Both are sums of physical quantities of the network times a few coefficients per runtime, which were fitted to measured
-networks (`session.json` beside this file; `python -m studies.files.memory --fit true` writes it). There are three
+networks (`session.json` beside this file; `python -m studies.files.coefficients --fit true` writes it). There are three
 stages, because memory that loading frees is used again by runs:
 
     loading   the peak until the session stands: the file, and weights once or several times while they are converted
