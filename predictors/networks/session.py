@@ -15,6 +15,7 @@ follows from the runtime's code; times do.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -23,7 +24,7 @@ from typing import Any
 
 from datasets.networks.memory import memory
 from datasets.networks.network import Network
-from datasets.networks.ops import param_bytes, params
+from datasets.networks.ops import pair, param_bytes, params
 from predictors.networks.arena import activation_bytes
 from predictors.networks.ort_steps import converts
 
@@ -33,9 +34,11 @@ MB = 1e6
 WEIGHTS = ("pointwise", "kernels", "depthwise", "dense", "huge", "recurrent", "tables", "others")
 """Features in MB of weights: of convolutions in blocks of channels (1x1, larger ones, grouped ones), of products, of
 products with more than `HUGE`, of recurrent ops, of embeddings, and of all other ops."""
-LOADING = ("file", *WEIGHTS, "largest", "nodes", "kinds")
-"""Features of the stages `loading` and `loaded`: MB of the file and of the weights, MB of the largest tensor of them,
-number of ops, number of kinds of ops (each brings pages of the runtime's library into memory)."""
+LOADING = (*WEIGHTS, "reordered", "parsed", "largest", "windows", "nodes", "kinds")
+"""Features of the stages `loading` and `loaded`: MB of the weights; MB of those inside of the network's file, and not
+in files beside it, of convolutions in blocks and of all others; MB of the largest tensor; MB of one pointer for each
+place of each window of convolutions and pools, which XNNPACK prepares; number of ops; number of kinds of ops (each
+brings pages of the runtime's library into memory)."""
 RUNNING = ("activations", "reused", "kinds")
 """Features of a run: MB of activations, and of weights of convolutions in tensors of more than 1 MB, whose first copies
 were freed; the latter are subtracted."""
@@ -45,6 +48,7 @@ CREATION = ("weights", "nodes", "one")
 HUGE = 32 * 2**20
 """Bytes from which on the C library maps memory of its own for a tensor, and gives it back when it is freed."""
 
+_BLOCKS = ("pointwise", "kernels", "depthwise")
 _PRODUCTS = ("dense", "MatMul", "Gemm", "Einsum")
 _RECURRENT = ("LSTM", "GRU", "RNN")
 
@@ -83,8 +87,9 @@ def predicted_session(
     fitted = coefficients().get(runtime)
     if fitted is None or precision not in ("fp32", "int8"):
         return None
-    known = features(network, runtime, file, precision)
-    return SessionCost(peak_mb(known, fitted), _sum(known, fitted["creation"]), fitted["host"], _notes(network, file))
+    size = file.stat().st_size if file else None
+    known = features(network, runtime, size, precision)
+    return SessionCost(peak_mb(known, fitted), init_ms(known, fitted), fitted["host"], _notes(network, size))
 
 
 def peak_mb(quantities: Mapping[str, float], fitted: Mapping[str, Any]) -> float:
@@ -93,6 +98,11 @@ def peak_mb(quantities: Mapping[str, float], fitted: Mapping[str, Any]) -> float
     run = fitted["running"]
     activations = run["activations"] * quantities["activations"] - run["reused"] * quantities["reused"]
     return max(loading, loaded + max(0.0, activations) + run["kinds"] * quantities["kinds"])
+
+
+def init_ms(quantities: Mapping[str, float], fitted: Mapping[str, Any]) -> float:
+    """The time of creating a session by the coefficients of one runtime."""
+    return _sum(quantities, fitted["creation"])
 
 
 def _sum(quantities: Mapping[str, float], weights: Mapping[str, float]) -> float:
@@ -107,18 +117,24 @@ def coefficients() -> dict[str, Any]:
 
 
 def features(
-    network: Network, runtime: str = "ort", file: Path | None = None, precision: str = "fp32"
+    network: Network, runtime: str = "ort", file_bytes: int | None = None, precision: str = "fp32"
 ) -> dict[str, float]:
     """The physical quantities of a network by name: `LOADING`, `RUNNING` and `CREATION`.
 
     Weights count as they run: fp16 is computed in fp32 by runtimes for processors without it, so that it takes twice
     its bytes, and is no convolution in blocks; neither are quantised weights, which take their own bytes.
     """
-    batch, needs, found = network.batch or 1, memory(network), dict.fromkeys((*WEIGHTS, "largest", "reused"), 0.0)
+    batch, needs, found = (
+        network.batch or 1,
+        memory(network),
+        dict.fromkeys((*WEIGHTS, "largest", "reused", "windows"), 0.0),
+    )
     for op, sources in zip(network.ops, network.sources(), strict=True):
         if not sources or op.attrs.get("tied"):
             continue
         shape = network.shape(sources[0])
+        if (places := math.prod(pair(op.attrs.get("kernel", 1)))) > 1:
+            found["windows"] += 8 * places * math.prod(op.attrs["shape"][1:]) / MB
         size, count = param_bytes(op, shape), params(op, shape)
         width = size / count if count else 0
         if width == 4 and precision == "int8":
@@ -130,11 +146,13 @@ def features(
         if blocked and size >= MB:
             found["reused"] += size / MB
     used = activation_bytes(network, batch) if runtime == "ort" else needs.in_place
-    held = needs.weights / MB / (4 if precision == "int8" else 1)
+    inside = 1.0 if file_bytes is None else min(1.0, file_bytes / max(needs.weights, 1))
+    total, blocks = (sum(found[name] for name in names) for names in (WEIGHTS, _BLOCKS))
     return {
         **found,
-        "file": file.stat().st_size / MB if file else held,
-        "weights": held,
+        "reordered": inside * blocks,
+        "parsed": inside * (total - blocks),
+        "weights": total,
         "activations": used / MB,
         "nodes": len(network.ops),
         "kinds": len({op.kind for op in network.ops}),
@@ -153,7 +171,7 @@ def _holder(kind: str, size: float, blocked: bool, attrs: Mapping[str, Any]) -> 
     return "recurrent" if kind in _RECURRENT else "tables" if kind == "Gather" else "others"
 
 
-def _notes(network: Network, file: Path | None) -> tuple[str, ...]:
+def _notes(network: Network, file_bytes: int | None) -> tuple[str, ...]:
     """Sentences on how the network that runs differs from the one that was read."""
     held, notes = memory(network).weights, []
     sources = network.sources()
@@ -165,8 +183,10 @@ def _notes(network: Network, file: Path | None) -> tuple[str, ...]:
     half = sum(size for size, count in sizes if count and size == 2 * count)
     if half:
         notes.append(f"{half / MB:.3g} MB of weights are fp16, which a processor computes in fp32: they count twice.")
-    if file and held > 2 * (beside := file.stat().st_size) and held > MB:
-        notes.append(f"{(held - beside) / MB:.3g} MB of weights lie in other files, which are mapped and not copied.")
+    if file_bytes is not None and held > max(2 * file_bytes, MB):
+        notes.append(
+            f"{(held - file_bytes) / MB:.3g} MB of weights lie in other files, which are mapped and not copied."
+        )
     if tied := sum(1 for op in network.ops if op.attrs.get("tied")):
         notes.append(f"{tied} ops share weights with others, which are held once.")
     return tuple(notes)

@@ -18,17 +18,31 @@ from datasets.cli import main
 from datasets.files.writing import write_text
 from datasets.networks.memory import memory
 from datasets.networks.network import Network
-from predictors.networks.session import COEFFICIENTS, CREATION, LOADING, MB, RUNNING, coefficients, features, peak_mb
+from measure.backends import parse_backend
+from measure.host import machine_name
+from predictors.networks.session import (
+    COEFFICIENTS,
+    CREATION,
+    LOADING,
+    MB,
+    RUNNING,
+    coefficients,
+    features,
+    init_ms,
+    peak_mb,
+)
 from studies.files.memory import RUNTIMES, measured
 
 LEAST = 2.0
 """MB that errors are a share of where a network takes less: a fresh process is repeatable to some 0.3 MB."""
+COPIES = 4.0
+"""Largest coefficient of memory: no runtime holds more copies of a weight at once, and rare kinds of ops may not stand
+for something else."""
 
 
 def quantities(row: dict[str, Any]) -> dict[str, float]:
     """The features of a row's network."""
-    network = Network.from_json(row["network"])
-    return features(network, row["runtime"], None) | ({"file": row["file"] / MB} if row["file"] else {})
+    return features(Network.from_json(row["network"]), row["runtime"], row["file"])
 
 
 def fitted(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -36,9 +50,10 @@ def fitted(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     known = [quantities(row) for row in rows]
     values = {name: np.array([row[name] for row in rows]) for name in ("loading", "loaded", "peak", "init_ms")}
     found: dict[str, Any] = {
-        stage: _regressed(_columns(known, LOADING), values[stage], LOADING, LEAST) for stage in ("loading", "loaded")
+        stage: _regressed(_columns(known, LOADING), values[stage], LOADING, LEAST, COPIES)
+        for stage in ("loading", "loaded")
     }
-    found["creation"] = _regressed(_columns(known, CREATION), values["init_ms"], CREATION, 1.0)
+    found["creation"] = _regressed(_columns(known, CREATION), values["init_ms"], CREATION, 1.0, np.inf)
 
     def loss(running: Sequence[float]) -> float:
         trial = found | {"running": dict(zip(RUNNING, running, strict=True))}
@@ -52,14 +67,14 @@ def _columns(known: Sequence[dict[str, float]], names: Sequence[str]) -> np.ndar
     return np.array([[one[name] for name in names] for one in known])
 
 
-def _regressed(x: np.ndarray, y: np.ndarray, names: Sequence[str], least: float) -> dict[str, float]:
-    """Non-negative coefficients of the least mean of absolute errors, relative to the value or `least`."""
-    from scipy.optimize import nnls
+def _regressed(x: np.ndarray, y: np.ndarray, names: Sequence[str], least: float, most: float) -> dict[str, float]:
+    """Coefficients from 0 to `most` with the least mean of absolute errors, relative to the value or `least`."""
+    from scipy.optimize import lsq_linear
 
     scale = np.maximum(y, least)
     weights = 1 / scale
     for _ in range(50):
-        found, _ = nnls(x * weights[:, None], y * weights)
+        found = lsq_linear(x * weights[:, None], y * weights, (0, most)).x
         weights = 1 / scale / np.sqrt(np.maximum(np.abs(x @ found - y) / scale, 0.05))
     return dict(zip(names, np.round(found, 4).tolist(), strict=True))
 
@@ -110,8 +125,7 @@ def scores(out: Path) -> list[dict[str, Any]]:
                 errors = relative_errors(values, peaks)
                 row = {"what": "peak", "runtime": runtime, "set": group, "method": method, "networks": len(part)}
                 found.append(row | {"median": float(np.median(errors)), "p90": float(np.quantile(errors, 0.9))})
-            times = [sum(fit["creation"][name] * one[name] for name in CREATION) for one in known]
-            errors = relative_errors(times, [row["init_ms"] for row in part], 1.0)
+            errors = relative_errors([init_ms(one, fit) for one in known], [row["init_ms"] for row in part], 1.0)
             row = {"what": "creation", "runtime": runtime, "set": group, "networks": len(part)}
             found.append(row | {"median": float(np.median(errors)), "p90": float(np.quantile(errors, 0.9))})
     return found
@@ -124,8 +138,6 @@ def fit(fit: bool = False, out: Path = Path("runs/files")) -> None:
         fit: write the coefficients of predictors/networks/session.json anew.
         out: folder of the networks and of memory.jsonl.
     """
-    from measure.host import machine_name
-
     rows = [row for row in measured(out) if "error" not in row and row["half"] == "choose"]
     found = dict(coefficients()) if COEFFICIENTS.is_file() else {}
     for runtime in RUNTIMES:

@@ -28,6 +28,7 @@ from measure.campaign import distinct_sample
 from measure.inputs import draw
 from measure.outputs import Expected
 from measure.peak import Stages, measure_peak
+from measure.silence import quiet
 from studies.files.choose import HERE
 from studies.files.wheels import SIZES, unpacked
 from studies.files.zoo import NETWORKS
@@ -140,7 +141,8 @@ def exported(name: str, folder: Path) -> Path | None:
         folder.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
         try:
-            torch.onnx.export(*made(name), part, dynamo=False, verbose=False)
+            with quiet():  # it prints whole graphs
+                torch.onnx.export(*made(name), part, dynamo=False, verbose=False)
             part.replace(path)
         except Exception as error:  # the exporter's, of many kinds
             write_text(path.with_suffix(".failed"), f"{type(error).__name__}: {error}")
