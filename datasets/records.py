@@ -69,6 +69,7 @@ UNITS = {
     "latency_ms": "ms",
     "block_ms": "ms",
     "init_ms": "ms",
+    "first_ms": "ms",
     "pre_ms": "ms",
     "exe_ms": "ms",
     "post_ms": "ms",

@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import platform
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -21,12 +22,14 @@ import numpy as np
 
 from datasets.networks.network import SMALLEST
 from datasets.records import InputError
-from measure.base import Backend, Built, Session, reference_network
+from measure.base import Backend, Built, Loaded, Session, reference_network
 from measure.host import machine
 from measure.peak import Stages, measure_peak, peak_row
+from measure.percentiles import percentiles
 from measure.rows import Row
 from measure.silence import children_ignore_interrupts
 from measure.subjects import Prepare, Subject, network_of
+from measure.timing import Repeats
 
 Measure = Callable[[Backend, Subject, Prepare], Row]
 """A function that measures a subject and gives fields of its row: `Bench`, `Worker` or `remote.machine.Remote`."""
@@ -85,6 +88,7 @@ class Bench:
                 self.references[name] = backend.loaded(build_reference).session
             network = backend.loaded(build)
             row |= {"notes": list(network.notes)} if network.notes else {}
+            switches = _switches()
             if self.phases:
                 from measure.phases import measure_phases
 
@@ -92,6 +96,8 @@ class Bench:
                 row |= more
             else:
                 repeats = backend.timed(network.session, self.references[name])
+            if not backend.remote:  # where this host's clock and load say nothing
+                row |= _beside(backend, network, repeats, _switches() - switches)
             if self.energy:
                 row |= _energy(backend, network.session)
         except Exception as error:
@@ -110,6 +116,29 @@ class Bench:
             "clocks": np.round(repeats.clocks, 5).tolist(),
             **repeats.more,
         }
+
+
+def _beside(backend: Backend, network: Loaded, repeats: Repeats, switches: int) -> Row:
+    """The fields of a row on interruptions, on the first run, and on single runs.
+
+    By the wall clock the share of interrupted pairs is at most the number of involuntary context switches a pair.
+    """
+    interrupted = repeats.interrupted
+    if repeats.by == "wall":
+        interrupted = min(1.0, switches / (repeats.rounds * len(repeats.clocks)))
+    found = {
+        "processors": os.cpu_count() or 1,
+        "interrupted": round(interrupted, 4),
+        "init_ms": network.init_ms,
+        "first_ms": network.first_ms,
+    }
+    single = backend.timing.one_by_one(network.session.run, repeats.raw_ms)
+    return found | ({"single_runs": percentiles(single)} if len(single) else {})
+
+
+def _switches() -> int:
+    """Involuntary context switches of this process so far, of all of its threads."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def _energy(backend: Backend, session: Session) -> Row:

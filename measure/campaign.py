@@ -18,11 +18,12 @@ from datasets.files.reading import existing, read_words
 from datasets.files.writing import cannot_write
 from datasets.networks.sizes import Sizes
 from datasets.records import Architectures, InputError, Space
-from datasets.spaces import parse_space
+from datasets.spaces import open_space
 from measure.base import Backend
 from measure.bench import Bench, Measure
+from measure.drift import References
 from measure.network_files import name_network, on_device, read_subject
-from measure.rows import Machines, Row, check_row, identity, sound
+from measure.rows import Machines, Row, check_row, identity, is_timed, sound
 from measure.subjects import NetworkFile, Prepare, Subject, block, whole
 
 MOST_LINE = 16 * 2**20
@@ -160,7 +161,7 @@ Chosen = tuple[Sequence[Subject], Prepare]
 
 def of_space(space: str, limit: int, archs: Path | None, seed: int, block_only: bool) -> Chosen:
     """Architectures of a space, read from a file of texts or drawn by `distinct_sample`; whole or the block alone."""
-    searched = parse_space(space)
+    searched = open_space(space)
     if block_only and type(searched).block is Space.block:
         raise InputError(f"The networks of {searched} are not stacks of a basic block; leave --subjects.block out.")
     chosen = (
@@ -203,11 +204,12 @@ def pending(
 ) -> list[PendingRow]:
     """The rows that a journal does not contain yet.
 
-    Failed and unstable rows are pending again with `retry`, and rows without energy or memory with `energy` or
-    `memory`. The order is repeat, subject, backend, so that repeats are separated in time and all devices advance
+    Failed, unstable and unreliable rows are pending again with `retry`, and rows without energy or memory with `energy`
+    or `memory`. The order is repeat, subject, backend, so that repeats are separated in time and all devices advance
     together.
     """
-    done = {identity(row) for row in journal.rows if _counts(row, retry, energy, memory)}
+    references = References(journal.rows)
+    done = {identity(row) for row in journal.rows if _counts(row, retry, energy, memory, references)}
     keys = (
         [(str(archs.space), key) for key in archs.keys]
         if isinstance(archs, Architectures)
@@ -227,10 +229,12 @@ def pending(
     ]
 
 
-def _counts(row: Row, retry: bool, energy: bool, memory: bool) -> bool:
+def _counts(row: Row, retry: bool, energy: bool, memory: bool, references: References) -> bool:
     if not row.get("stable", "error" not in row):
         return not retry
-    wanted = [name for name, asked in (("energy", energy), ("memory", memory)) if asked]
+    if retry and is_timed(row) and references.why_unreliable(row):
+        return False
+    wanted = [name for name, needed in (("energy", energy), ("memory", memory)) if needed]
     return all(name in row and not (retry and "error" in row[name]) for name in wanted)
 
 

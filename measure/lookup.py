@@ -33,6 +33,7 @@ from datasets.records import InputError
 from measure.base import Backend
 from measure.bench import Bench, Measure, Row
 from measure.campaign import Chosen, Journal, PendingRow, pending, run_campaign
+from measure.drift import References
 from measure.network_files import read_subject
 from measure.rows import device_name
 from measure.subjects import Subject, shaped
@@ -224,8 +225,8 @@ def _unmeasured(network: Network, missing: Sequence[Entry]) -> list[dict[str, An
 def _milliseconds(rows: Sequence[Row], device: str, passes: int) -> Mapping[tuple[str, str, str], np.ndarray]:
     """Drift-corrected milliseconds [passes] by space, key and metric, for what was measured in every pass."""
     good = [row for row in rows if device_name(row) == device and "error" not in row and row["repeat"] < passes]
-    anchor = np.median([row["reference_ms"] for row in good]) if good else 1.0
+    reference_ms = References(good).ms(device) if good else 1.0
     found: dict[tuple[str, str, str], dict[int, float]] = {}
     for row in good:
-        found.setdefault((row["space"], row["key"], row["metric"]), {})[row["repeat"]] = row["ratio"] * anchor
+        found.setdefault((row["space"], row["key"], row["metric"]), {})[row["repeat"]] = row["ratio"] * reference_ms
     return {name: np.array([ms[i] for i in range(passes)]) for name, ms in found.items() if len(ms) == passes}

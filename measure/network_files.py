@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.files.reading import existing, listed, shortened
+from datasets.networks.file_precision import file_precision
 from datasets.networks.memory import memory
 from datasets.networks.model import Model, suffix_of
 from datasets.networks.network import Network
-from datasets.networks.precision import file_precision
 from datasets.networks.reading import TORCH, is_file, read_model
 from datasets.networks.sizes import Sizes
 from datasets.records import InputError

@@ -87,9 +87,10 @@ def measure_phases(backend: Backend, network: Loaded, reference: Session) -> tup
         for rounds in range(1, timing.max_rounds + 1):
             clocks = _read(batches, reference, pairs)
             kept = timing.undisturbed(clocks[..., 0], clocks[..., 1])
+            interrupted = timing.interrupted(clocks[..., 0], clocks[..., 1])
             clocks /= counts[:, None]
             exe, reference_clocks = (clocks[:, list(calls).index(name)] for name in ("exe", "reference"))
-            repeats = Repeats(np.hstack([exe, reference_clocks]), kept, rounds, timing.by)
+            repeats = Repeats(np.hstack([exe, reference_clocks]), kept, rounds, timing.by, interrupted)
             if repeats.deviation <= timing.max_deviation:
                 break
     times = dict(zip(calls, np.moveaxis(clocks[kept], 1, 0), strict=True))  # each [rounds, 2]

@@ -15,8 +15,9 @@ from datasets.records import InputError
 
 Row = dict[str, Any]
 
-PHASES = ("init_ms", "pre_ms", "post_ms", "total_ms")
-"""Phases beside `exe_ms`, which is the metric of such a row; phones report `init_ms` beside `latency_ms`."""
+PHASES = ("init_ms", "first_ms", "pre_ms", "post_ms", "total_ms")
+"""Times of a row that are metrics of their own: creating a session and its first run, which all new rows have, and the
+phases beside `exe_ms`, which is then the metric of the row."""
 
 ENERGY = "energy_mj"
 PEAK = "peak_mb"
@@ -36,12 +37,18 @@ def device_name(row: Row) -> str | None:
     return row["device"] and row["device"]["name"]
 
 
+def is_timed(row: Row) -> bool:
+    """Whether a row contains milliseconds: it did not fail, and has a device."""
+    return "error" not in row and row["device"] is not None
+
+
 def check_row(row: Any, where: str) -> Row:
     """Check a row of a journal, and add the metric that old rows leave out.
 
     Every row has space, key, device (None if it has no device) and repeat. Failed rows have the text `error`. Rows of
     no device have a finite `value`. All others have positive finite ratio, raw_ms and reference_ms, a deviation, four
-    quantiles and the flag `stable`; measured phases, energies and peaks of memory are positive as well. Rows of files
+    quantiles and the flag `stable`; measured phases, energies and peaks of memory are positive as well, and signs of
+    other work (`measure.drift`) and percentiles of single runs are numbers where the row has them. Rows of files
     contain their `network` as JSON.
 
     Args:
@@ -83,7 +90,8 @@ def check_row(row: Any, where: str) -> Row:
     _typed(row, "stable", bool, where)
     for name in (*_POSITIVE, *(name for name in (*PHASES, ENERGY, PEAK) if name in row)):
         _number(row, name, where, above=0)
-    _number(row, "deviation", where)
+    for name in ("deviation", *(name for name in ("interrupted", "load", "processors") if name in row)):
+        _number(row, name, where)
     _typed(row, "quantiles", list, where)
     if len(row["quantiles"]) != 4:
         raise InputError(f"{where}: field 'quantiles' must hold four numbers, not {len(row['quantiles'])}.")
@@ -94,6 +102,10 @@ def check_row(row: Any, where: str) -> Row:
             _number(phase, "ratio", f"{where}: field 'phases'", above=0)
         elif not isinstance(phase, dict):
             raise InputError(f"{where}: field 'phases' must hold mappings, not {shortened(repr(phase), 60)}.")
+    if "single_runs" in row:
+        _typed(row, "single_runs", dict, where)
+        for name in row["single_runs"]:
+            _number(row["single_runs"], name, f"{where}: field 'single_runs'")
     if ENERGY in row:
         _typed(row, "energy", dict, where)
         _number(row["energy"], "spread", f"{where}: field 'energy'")

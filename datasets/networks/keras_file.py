@@ -217,7 +217,7 @@ class _Reader(FunctionReader):
             raise it.fault("holds code, which is never run" if kind == "Lambda" else "is called with numbers")
         if kind in _PASSES:
             return xs
-        before = len(self.net.ops)
+        before, self.net.name = len(self.net.ops), it.name
         if _function(layer):
             shapes = {
                 number: self._declared(it, shape) for number, shape in (declared or {}).items() if shape is not None

@@ -150,6 +150,7 @@ class _Walk(Reader):
                 self._fold(call)
             elif operator.outputs:
                 self._refuse_text(call)
+                self.net.name = frame.graph.tensors[operator.outputs[0]].name
                 self.read(call)
 
     def _constant(self, call: Call) -> bool:

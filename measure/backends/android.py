@@ -215,14 +215,15 @@ def summary(reports: list[tuple[Report, Report]]) -> dict[str, Any]:
     """Fields of a journal row: results of benchmark_model besides the means.
 
     Returns:
-        init_ms: median over the network's processes; run_deviation: standard deviation of all its runs over their mean
-        (LETI's criterion); memory_mb; reports: pairs of network and reference, for all processes.
+        init_ms, first_ms: medians over the network's processes; run_deviation: standard deviation of all its runs over
+        their mean (LETI's criterion); memory_mb; reports: pairs of network and reference, for all processes.
     """
     ours = [network for network, _ in reports]
     mean = np.mean([report.mean_ms for report in ours])
     square = np.mean([report.std_ms**2 + (report.mean_ms - mean) ** 2 for report in ours])
     return {
         "init_ms": float(np.median([report.init_ms for report in ours])),
+        "first_ms": float(np.median([report.first_ms for report in ours])),
         "run_deviation": float(np.sqrt(square) / mean),
         "memory_mb": ours[-1].memory_mb,
         "reports": [[asdict(report) for report in pair] for pair in reports],

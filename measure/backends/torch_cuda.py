@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from datasets.packages import version_of
 from measure.backends.eager import Eager, TorchSession
 from measure.base import Session, Shapes
 
@@ -26,6 +27,8 @@ class Cuda(Eager):
     kind = "gpu"
 
     def lacks(self) -> str:
+        if version_of("torch").endswith("+cpu"):  # importing it takes a second
+            return "torch was built without CUDA"
         import torch
 
         return "" if torch.cuda.is_available() else "torch.cuda.is_available() is false: no GPU, or torch without CUDA"

@@ -43,9 +43,9 @@ class Subjects:
     """The networks to measure.
 
     Attributes:
-        space: space of the architectures, with its skeleton: nasbench201 or nasbench201(cells=1,channels=16); layers:
-            single layers, which --archs lists as `python -m search layers` does; networks: networks as --onnx takes
-            them, which --archs lists.
+        space: space of the architectures, with its skeleton: nasbench201 or nasbench201(cells=1,channels=16); a .yaml
+            that describes one of one's own; layers: single layers, which --archs lists as `python -m search layers`
+            does; networks: networks as --onnx takes them, which --archs lists.
         archs: a file of architectures instead of random ones, one per line.
         onnx: networks instead, separated by commas: .onnx, .keras, .tflite or .pt2 files, SPACE:ARCHITECTURE as
             zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module. A runtime that takes a file runs the file

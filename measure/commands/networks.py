@@ -124,8 +124,6 @@ def lookup(
         out: JSON file for all results.
         sizes: sizes that an ONNX file leaves open besides the batch.
     """
-    import pandas as pd
-
     from measure.bench import Worker
     from measure.campaign import Journal
     from measure.lookup import Lookup
@@ -141,6 +139,8 @@ def lookup(
         table = Lookup(device, Journal(journal), timing.repeats, reasons, bench)
         with progress(sum(len(tasks) for *_, tasks in table.tasks(network, whole))) as bar:
             result = table.measure(network, lambda row: bar.update() and None, whole)
+    import pandas as pd
+
     print(f"{result['network']} on {result['device']}: {result['entries']} layers, {result['different']} different "
           f"ones; a call costs {1000 * result['call_ms']:.1f} us\n")  # fmt: skip
     for row in result["sums"]:
@@ -178,7 +178,7 @@ def blackbox(
         timing: the process that measures.
     """
     from datasets.records import InputError
-    from datasets.spaces import parse_space
+    from datasets.spaces import open_space
     from measure.bench import Worker
     from measure.blackbox import BlackBox, Live, minimise, parameters
     from measure.campaign import Journal
@@ -186,7 +186,7 @@ def blackbox(
     at_least(0, budget_ms=budget_ms)
     at_least(1, 1_000_000, evaluations=evaluations)
     at_least(0, 2**32 - 1, seed=seed)
-    searched = parse_space(space)
+    searched = open_space(space)
     device = one_device(backend, timing)
     with Worker(timing.timeout) as bench, progress(evaluations) as bar:
         live = Live(searched, device, Journal(journal), bench)

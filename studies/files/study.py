@@ -4,7 +4,7 @@
 a person would give to all of them; `measured` runs those files on every runtime that takes them. `networks` reads
 networks by torch.export and by both ONNX exporters and compares their counts; `run` runs them on onnxruntime, OpenVINO
 and torch, and compares their outputs; `memory` compares their peak memory with what is predicted. All but the first go
-on where they stopped.
+on where they stopped. `bounds` simulates how often bounds of percentiles hold.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import numpy as np
 from datasets.cli import main
 from datasets.files.writing import write_text
 from datasets.records import InputError
+from studies.files.bounds import bounds
 from studies.files.choose import HERE
 from studies.files.coefficients import scores
 from studies.files.wheels import SIZES, unpacked
@@ -208,16 +209,16 @@ def summary(out: Path) -> list[dict]:
     return [{"what": "damaged", "cases": sum(counts["cases"].values()), "found": sum(n for *_, n in counts["found"])}]
 
 
-def check(part: str = "packages,measured,networks,run,memory", out: Path = Path("runs/files")) -> None:
+def check(part: str = "packages,measured,networks,run,memory,bounds", out: Path = Path("runs/files")) -> None:
     """Run the parts and write what they find.
 
     Args:
-        part: which of packages, measured, networks, run, memory, summary, separated by commas.
+        part: which of packages, measured, networks, run, memory, bounds, summary, separated by commas.
         out: folder of wheels, of what was done and of summary.json; rows of parts that are not run stay as they are.
     """
     functions = (packages, measured, networks, run, summary)
-    parts = {function.__name__: partial(function, out) for function in functions} | {"memory": partial(scores, out)}
-    run_parts(parts, part, out)
+    parts = {function.__name__: partial(function, out) for function in functions}
+    run_parts(parts | {"memory": partial(scores, out), "bounds": bounds}, part, out)
 
 
 if __name__ == "__main__":
