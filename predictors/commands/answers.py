@@ -63,7 +63,7 @@ def predict(
             raise InputError("--network names no network; name a file, or SPACE:ARCHITECTURE as in zoo:resnet18.")
         if out is not None:
             check_picture(out)
-        if len(names) == 1 and names[0].endswith(SUFFIXES):
+        if len(names) == 1 and names[0].endswith(SUFFIXES) and not shown.json:
             existing(Path(names[0]), "name a network's file")  # before a predictor is loaded
         wanted = Wanted(names, device, batches, sizes, level, out)
         predict_networks(load_predictor(file), str(file), wanted, shown)

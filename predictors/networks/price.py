@@ -171,9 +171,15 @@ def read_network(name: str | Path, batch: int | None = None, sizes: Sizes = Size
         name, batch, sizes: arguments of `read_model`, which raises `InputError` for faulty ones.
         notes: whether to print to stderr what the reader assumed.
     """
+    network, assumed = read_noted(name, batch, sizes)
+    for note in assumed if notes else ():
+        print(f"note: {note}", file=sys.stderr)
+    return network
+
+
+def read_noted(name: str | Path, batch: int | None, sizes: Sizes) -> tuple[Network, tuple[str, ...]]:
+    """The network of `read_network`, and sentences on what its reader assumed."""
     from datasets.networks.reading import of_batch, read_model
 
     model = read_model(name, batch, weights=False, modules=True, sizes=sizes)
-    for note in model.notes if notes else ():
-        print(f"note: {note}", file=sys.stderr)
-    return of_batch(model.network, batch)
+    return of_batch(model.network, batch), model.notes

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -104,7 +105,7 @@ def predict_networks(predictor: Any, file: str, wanted: Wanted, shown: Shown = S
     """
     from predictors.base import Uncertain
     from predictors.networks.layer_sum import LayerSum
-    from predictors.networks.price_report import comparison
+    from predictors.networks.price_report import comparison, printable
     from predictors.unsupported import of_another_machine
 
     devices = _devices(predictor, wanted.devices)
@@ -119,18 +120,9 @@ def predict_networks(predictor: Any, file: str, wanted: Wanted, shown: Shown = S
             "--out draws the layers of one network on one device; name one --network, --device, --batch and --size, "
             "or omit --out."
         )
-    rows, faults = list[dict[str, Any]](), list[tuple[str, str]]()
-    for name in wanted.names:
-        try:
-            for network, sizes in _networks(name, wanted, not rows or points == 1):
-                for place, device in enumerate(devices):
-                    rows.append(_row(predictor, name, network, sizes, device, wanted, shown.images) | {"place": place})
-        except InputError as error:
-            if len(wanted.names) == 1 and not shown.json:
-                raise
-            faults.append((name, str(error)))
-    rows.sort(key=lambda row: (wanted.names.index(row["network"]), row["place"]))
-    _mark_best(rows)
+    rows, faults = _rows(predictor, devices, wanted, shown.images)
+    if not rows and not shown.json and len(wanted.names) == 1:
+        raise InputError(faults[0][1])
     notes = of_another_machine(predictor, file, devices)
     if shown.json:
         print(json.dumps(_document(predictor, rows, faults, notes, wanted), indent=1, allow_nan=False))
@@ -141,9 +133,37 @@ def predict_networks(predictor: Any, file: str, wanted: Wanted, shown: Shown = S
     for note in notes if rows and not shown.json else ():
         print(f"note: {note}", file=sys.stderr)
     for name, sentence in faults:
-        print(f"error: {sentence if name in sentence else f'{name}: {sentence}'}", file=sys.stderr)
+        print(f"error: {printable(sentence if name in sentence else f'{name}: {sentence}', 1500)}", file=sys.stderr)
     if faults:
         sys.exit(2)
+
+
+def _rows(
+    predictor: Any, devices: Sequence[Device | None], wanted: Wanted, images: int
+) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
+    """Prices of all networks in all sizes and batches on all devices, by network and device; and names of networks that
+    cannot be priced, each with the reason."""
+    from predictors.networks.price import read_noted
+
+    rows, faults, choices = list[dict[str, Any]](), dict[tuple[str, str], None](), list(wanted.sizes.each())
+    for name, sizes, batch in itertools.product(wanted.names, choices, wanted.batches):
+        try:
+            network, notes = read_noted(name, batch, sizes)
+        except InputError as error:
+            faults[name, str(error)] = None
+            continue
+        named = sizes.sizes() if len(choices) > 1 else {}
+        for place, device in enumerate(devices):
+            try:
+                row = _row(predictor, name, network, device, wanted, images)
+            except InputError as error:
+                faults[name, str(error)] = None
+            else:
+                row |= {"sizes": named, "assumed": notes, "notes": [*notes, *row["notes"]]}
+                rows.append(row | {"place": (wanted.names.index(name), place)})
+    rows.sort(key=lambda row: row["place"])
+    _mark_best(rows)
+    return rows, list(faults)
 
 
 def _print_one(row: dict[str, Any], wanted: Wanted, shown: Shown) -> None:
@@ -152,6 +172,8 @@ def _print_one(row: dict[str, Any], wanted: Wanted, shown: Shown) -> None:
     from predictors.metrics import plain
     from predictors.networks.price_report import details
 
+    for note in row["assumed"]:
+        print(f"note: {note}", file=sys.stderr)
     priced: Price | None = row["price"]
     if priced is None:
         interval = ""
@@ -159,7 +181,7 @@ def _print_one(row: dict[str, Any], wanted: Wanted, shown: Shown) -> None:
             interval = f" ({100 * wanted.chance:g} % interval {plain(row['low'])} to {plain(row['high'])})"
         where = f"{row['key']} on {row['device'] or 'no device'}, batch {row['batch']}"
         print(f"{where}: {plain(row['value'])} {row['unit']}".rstrip() + interval)
-        for note in row["notes"]:
+        for note in row["notes"][len(row["assumed"]) :]:
             print(f"warning: {note}", file=sys.stderr)
         return
     if wanted.out is not None:
@@ -189,22 +211,10 @@ def _check_networks(predictor: Any, file: str) -> None:
         )
 
 
-def _networks(name: str, wanted: Wanted, notes: bool) -> Iterator[tuple[Network, dict[str, int]]]:
-    """The network of a name in each of the sizes and batches, with its sizes if there are several."""
-    from predictors.networks.price import read_network
-
-    several = len(list(wanted.sizes.each())) > 1
-    for sizes in wanted.sizes.each():
-        for batch in wanted.batches:
-            yield read_network(name, batch, sizes, notes=notes), sizes.sizes() if several else {}
-            notes = False
-
-
 def _row(
     predictor: Any,
     name: str,
     network: Network,
-    sizes: dict[str, int],
     device: Device | None,
     wanted: Wanted,
     images: int,
@@ -215,7 +225,7 @@ def _row(
     from predictors.networks.price import peak_mb, price
 
     row: dict[str, Any] = {"network": name, "key": network.key, "device": device.name if device else None}
-    row |= {"sizes": sizes, "metric": predictor.metric, "unit": UNITS.get(predictor.metric, "")}
+    row |= {"metric": predictor.metric, "unit": UNITS.get(predictor.metric, "")}
     if isinstance(predictor, LayerSum):
         priced = price(predictor, network, device, wanted.chance)
         row |= {"price": priced, **priced.record(), "value": priced.latency_ms}
@@ -275,13 +285,18 @@ def _document(
     `init_ms`, `unknown` (ops without a model) and `layers`; with several batches `images_per_s` and `best`; with
     `--images` also `images`, `batches` and `images_ms`. `errors` has the networks that could not be priced.
     """
-    left_out = ("price", "value", "metric", "unit", "place")
+    left_out = ("price", "value", "metric", "unit", "place", "assumed")
     return {
         "format": JSON_FORMAT,
         "metric": predictor.metric,
         "unit": UNITS.get(predictor.metric, ""),
         "level": wanted.chance,
-        "prices": [{key: value for key, value in row.items() if key not in left_out} for row in rows],
+        "prices": [{key: _finite(value) for key, value in row.items() if key not in left_out} for row in rows],
         "notes": list(notes),
         "errors": [{"network": name, "error": sentence} for name, sentence in faults],
     }
+
+
+def _finite(value: Any) -> Any:
+    """The value; None for a number that is infinite, which JSON does not have."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
