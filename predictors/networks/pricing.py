@@ -5,87 +5,24 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import re
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
-from datasets.networks.sizes import MOST_CURVE, Sizes
+from datasets.networks.analysis import totals
+from datasets.networks.collection import AnyNetwork
+from datasets.networks.network import Network
 from datasets.records import UNITS, Device, InputError, Networks, find_device
-
-if TYPE_CHECKING:
-    from datasets.networks.network import Network
-    from predictors.networks.price import Price
+from predictors.base import Uncertain
+from predictors.metrics import plain
+from predictors.networks.layer_sum import LayerSum
+from predictors.networks.price import Price, peak_mb, price, read_noted
+from predictors.networks.price_report import comparison, details, printable
+from predictors.networks.price_request import Shown, Wanted
+from predictors.unsupported import of_another_machine, unsupported
 
 JSON_FORMAT = 1
 """Version of the form of `--json`; it grows when a key is renamed or removed, not when one is added."""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """How prices of networks are shown.
-
-    Attributes:
-        images: number of images to run in batches, for the time of all of them; 0: none.
-        sort: rows of a network's layers, or of a table: in order, or the costliest first.
-        json: whether to print JSON.
-    """
-
-    images: int = 0
-    sort: Literal["order", "cost"] = "order"
-    json: bool = False
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.images < 10**12:
-            raise InputError(f"--images {self.images} must be a number of images, 1 or more.")
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What to price.
-
-    Attributes:
-        names: of networks.
-        devices: names of devices, separated by commas; '': all.
-        batches: samples per run; None: the network's own.
-        sizes: free sizes.
-        level: probability of intervals; None: 0.9 where the predictor has intervals.
-        out: picture to write.
-    """
-
-    names: tuple[str, ...]
-    devices: str = ""
-    batches: tuple[int | None, ...] = (None,)
-    sizes: Sizes = Sizes()
-    level: float | None = None
-    out: Path | None = None
-
-    @property
-    def chance(self) -> float:
-        """Probability of intervals."""
-        return 0.9 if self.level is None else self.level
-
-
-def batches_of(text: str | int | None) -> tuple[int | None, ...]:
-    """Batches of a text such as 1,4,16; raises `InputError` for anything but whole numbers from 1 on."""
-    if text is None:
-        return (None,)
-    parts = [part.strip() for part in str(text).split(",")]
-    if not all(re.fullmatch(r"[0-9]{1,6}", part) and int(part) for part in parts):
-        raise InputError(f"A batch has 1 or more images, as in 4 or 1,4,16, not --batch {text}.")
-    if len(parts) > MOST_CURVE:
-        raise InputError(f"--batch names {len(parts):,} batches; name at most {MOST_CURVE:,}.")
-    return tuple(dict.fromkeys(int(part) for part in parts))
-
-
-def names_of(text: str) -> tuple[str, ...]:
-    """Names of networks, each once; the command line joins several words by line breaks, and commas divide them too."""
-    from datasets.networks.reading import is_file, split_names
-
-    parts = [part for part in text.split("\n") if part.strip()]
-    return tuple(dict.fromkeys(name for part in parts for name in ([part] if is_file(part) else split_names(part))))
 
 
 def predict_networks(predictor: Any, file: str, wanted: Wanted, shown: Shown = Shown()) -> None:
@@ -103,11 +40,6 @@ def predict_networks(predictor: Any, file: str, wanted: Wanted, shown: Shown = S
     Raises:
         InputError: the only network that was named cannot be priced, or the request does not fit the predictor.
     """
-    from predictors.base import Uncertain
-    from predictors.networks.layer_sum import LayerSum
-    from predictors.networks.price_report import comparison, printable
-    from predictors.unsupported import of_another_machine
-
     devices = _devices(predictor, wanted.devices)
     _check_networks(predictor, file)
     if wanted.level is not None and not isinstance(predictor, Uncertain):
@@ -143,8 +75,6 @@ def _rows(
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
     """Prices of all networks in all sizes and batches on all devices, by network and device; and names of networks that
     cannot be priced, each with the reason."""
-    from predictors.networks.price import read_noted
-
     rows, faults, choices = list[dict[str, Any]](), dict[tuple[str, str], None](), list(wanted.sizes.each())
     for name, sizes, batch in itertools.product(wanted.names, choices, wanted.batches):
         try:
@@ -169,8 +99,6 @@ def _rows(
 def _print_one(row: dict[str, Any], wanted: Wanted, shown: Shown) -> None:
     """Print the price of one network on one device: layer by layer, or in one line where the predictor knows none."""
     from datasets.figures import write_figure
-    from predictors.metrics import plain
-    from predictors.networks.price_report import details
 
     for note in row["assumed"]:
         print(f"note: {note}", file=sys.stderr)
@@ -202,8 +130,6 @@ def _devices(predictor: Any, names: str) -> list[Device | None]:
 
 
 def _check_networks(predictor: Any, file: str) -> None:
-    from datasets.networks.collection import AnyNetwork
-
     if not isinstance(predictor.space_, AnyNetwork):
         raise InputError(
             f"{file} predicts architectures of {predictor.space_}; name one with --arch, or a file that "
@@ -220,10 +146,6 @@ def _row(
     images: int,
 ) -> dict[str, Any]:
     """The price of a network on a device, for tables and JSON."""
-    from datasets.networks.analysis import totals
-    from predictors.networks.layer_sum import LayerSum
-    from predictors.networks.price import peak_mb, price
-
     row: dict[str, Any] = {"network": name, "key": network.key, "device": device.name if device else None}
     row |= {"metric": predictor.metric, "unit": UNITS.get(predictor.metric, "")}
     if isinstance(predictor, LayerSum):
@@ -245,9 +167,6 @@ def _row(
 
 def _whole(predictor: Any, network: Network, device: Device | None, wanted: Wanted) -> dict[str, Any]:
     """The prediction for a network by a predictor that knows no layers."""
-    from predictors.base import Uncertain
-    from predictors.unsupported import unsupported
-
     found = Networks([network])
     (value,) = values = predictor.predict(found, device)
     notes = unsupported(predictor, values, UNITS.get(predictor.metric, ""))

@@ -30,7 +30,7 @@ from predictors.networks.layer_sum import LayerSum
 from predictors.networks.price import Price, PricedLayer, price, read_network
 from predictors.networks.price_figure import draw
 from predictors.networks.price_report import alike, details, folded
-from predictors.networks.pricing import Shown, batches_of, names_of
+from predictors.networks.price_request import Shown, batches_of, names_of
 from predictors.networks.unmeasured import BY_BYTES, EXTRAPOLATED, OTHER_PRECISION, OTHER_RUNTIME, Gap, widening
 from studies.perfnetrt import unmeasured as measured_gaps
 from tests import conftest
