@@ -70,7 +70,14 @@ def batches_of(text: str | int | None) -> tuple[int | None, ...]:
 
 def names_of(text: str) -> tuple[str, ...]:
     """Names of networks, each once; the command line joins several words by line breaks, and commas divide them too."""
-    from datasets.networks.reading import is_file, split_names
+    from datasets.networks.reading import split_names
 
     parts = [part for part in text.split("\n") if part.strip()]
-    return tuple(dict.fromkeys(name for part in parts for name in ([part] if is_file(part) else split_names(part))))
+    return tuple(dict.fromkeys(name for part in parts for name in ([part] if _exists(part) else split_names(part))))
+
+
+def _exists(name: str) -> bool:
+    try:
+        return Path(name).is_file()
+    except (OSError, ValueError):  # a name that is too long, or holds a zero byte
+        return False

@@ -24,6 +24,9 @@ from predictors.unsupported import of_another_machine, unsupported
 JSON_FORMAT = 1
 """Version of the form of `--json`; it grows when a key is renamed or removed, not when one is added."""
 
+MOST_ROWS = 10_000
+"""Most prices of one command."""
+
 
 def predict_networks(predictor: Any, file: str, wanted: Wanted, shown: Shown = Shown()) -> None:
     """Print what networks cost on devices.
@@ -45,6 +48,10 @@ def predict_networks(predictor: Any, file: str, wanted: Wanted, shown: Shown = S
     if wanted.level is not None and not isinstance(predictor, Uncertain):
         raise InputError(f"{file} has no intervals; leave --level out.")
     points = len(wanted.names) * len(wanted.batches) * len(devices) * len(list(wanted.sizes.each()))
+    if points > MOST_ROWS:
+        raise InputError(
+            f"These are {points:,} prices; name fewer networks, devices, batches or sizes ({MOST_ROWS:,})."
+        )
     if wanted.out is not None and not isinstance(predictor, LayerSum):
         raise InputError(f"{file} is no sum of layers, so none can be drawn; omit --out.")
     if wanted.out is not None and points > 1:

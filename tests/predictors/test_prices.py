@@ -160,7 +160,7 @@ def test_files_that_cannot_be_priced_do_not_keep_others_from_it(
     assert len(errors) == 2 and "half.onnx is not an ONNX file" in errors[0] and "There is no file" in errors[1]
 
 
-def test_words_after_the_flag_are_networks() -> None:
+def test_words_after_the_flag_are_networks(tmp_path: Path) -> None:
     words = ["predict", "p.pt", "--network", "a.onnx", "b.onnx", "--json", "--device", "x"]
     assert _gathered(words) == ["predict", "p.pt", "--network", "a.onnx\nb.onnx", "--json=true", "--device", "x"]
     assert _gathered(["predict", "--network", "a.onnx", "p.pt", "--json", "false"])[2:] == [
@@ -169,7 +169,10 @@ def test_words_after_the_flag_are_networks() -> None:
         "--json",
         "false",
     ]
-    assert names_of("a.onnx\nb.onnx,zoo:vgg16\na.onnx") == ("a.onnx", "b.onnx", "zoo:vgg16")
+    assert names_of("a.onnx\nb.onnx,zoo:vgg16,c.onnx\na.onnx") == ("a.onnx", "b.onnx", "zoo:vgg16", "c.onnx")
+    comma = tmp_path / "a,b.onnx"
+    comma.touch()
+    assert names_of(f"{comma}\n" + "x" * 5000) == (str(comma), "x" * 5000)
 
 
 def test_json_has_the_documented_keys(saved: Path, open_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
