@@ -225,7 +225,8 @@ class Space(ABC):
 
 
 def _dtype(space: Space) -> type:
-    return np.int8 if max(space.num_choices) <= 127 else np.int32
+    most = max(space.num_choices)
+    return np.int8 if most <= 127 else np.int32 if most < 2**31 else np.int64
 
 
 class Architectures(Sequence[Architecture]):

@@ -31,7 +31,8 @@ def predict(
     One network on one device is printed layer by layer if `layerwise` wrote the file, others as a table.
 
     Args:
-        file: a predictor.pt or predictor.onnx; the latter needs no torch.
+        file: a predictor.pt or predictor.onnx; the latter needs no torch. By default the pricer that Gnomon has, where
+            --network is given.
         device: name of a fitted device; for networks several, separated by commas, or by default all.
         arch: one architecture, in the text form of the predictor's space.
         archs: a file of architectures instead, one per line.

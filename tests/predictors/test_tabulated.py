@@ -263,10 +263,8 @@ def _state(content: Any) -> Any:
 
 def _keys(change: Callable[[list[str]], Any]) -> Callable[[Any], Any]:
     def edit(content: Any) -> None:
-        import torch
-
-        text = json.dumps(change(json.loads(bytes(_state(content)["keys"].numpy())))).encode()
-        _state(content)["keys"] = torch.frombuffer(bytearray(text), dtype=torch.uint8).clone()
+        text = json.dumps(change(json.loads(bytes(_state(content)["keys"])))).encode()
+        _state(content)["keys"] = np.frombuffer(text, np.uint8)
 
     return edit
 
