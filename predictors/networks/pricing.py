@@ -16,7 +16,7 @@ from datasets.records import UNITS, Device, InputError, Networks, find_device
 from predictors.base import Uncertain
 from predictors.metrics import plain
 from predictors.networks.layer_sum import LayerSum
-from predictors.networks.price import Price, peak_mb, price, read_noted
+from predictors.networks.price import Price, price, read_noted, session_of
 from predictors.networks.price_report import comparison, details, printable
 from predictors.networks.price_request import Shown, Wanted
 from predictors.unsupported import of_another_machine, unsupported
@@ -162,7 +162,9 @@ def _row(
     else:
         batch = network.batch or (device.batch if device else 1)
         row |= _whole(predictor, network, device, wanted) | {"price": None, "batch": batch}
-        row |= {name: totals(network)[name] for name in ("macs", "params")} | {"peak_mb": peak_mb(network)}
+        row |= {name: totals(network)[name] for name in ("macs", "params")} | dict(
+            zip(("peak_mb", "init_ms"), session_of(network, device), strict=True)
+        )
         batch_ms = row["value"] if row["unit"] == "ms" else None
     if batch_ms is not None and batch_ms > 0 and (images or len(wanted.batches) > 1):
         row["images_per_s"] = 1000 * row["batch"] / batch_ms
