@@ -11,7 +11,7 @@ import numpy as np
 from datasets.files.writing import check_writable
 from datasets.networks.sizes import Sizes
 from datasets.records import UNITS, Device, InputError, find_device
-from predictors.networks.pricing import Shown, Wanted, batches_of, names_of, predict_networks
+from predictors.networks.price_request import Shown, Wanted, batches_of, names_of
 
 
 def predict(
@@ -64,8 +64,10 @@ def predict(
             raise InputError("--network names no network; name a file, or SPACE:ARCHITECTURE as in zoo:resnet18.")
         if out is not None:
             check_picture(out)
-        if len(names) == 1 and names[0].endswith(SUFFIXES):
+        if len(names) == 1 and names[0].endswith(SUFFIXES) and not shown.json:
             existing(Path(names[0]), "name a network's file")  # before a predictor is loaded
+        from predictors.networks.pricing import predict_networks
+
         wanted = Wanted(names, device, batches, sizes, level, out)
         predict_networks(load_predictor(file), str(file), wanted, shown)
         return

@@ -141,22 +141,23 @@ def price(predictor: LayerSum, network: Network, device: Device | None, level: f
     (low,), (high,) = belief.interval(level)
     a, b, c, d = layers.copies[s].tolist()
     pre, post = a + b * _bytes(network, network.inputs), c + d * _bytes(network, network.outputs)
-    counts, batch = totals(network), network.batch or 1
+    counts, batch, (peak_mb, init_ms) = totals(network), network.batch or 1, session_of(network, on)
     return Price(
         *(network.key, on, batch, pre, session, post, float(low), float(high), level, rows),
         unknown=unknown_ops(network, found),
         macs=counts["macs"],
         params=counts["params"],
-        peak_mb=peak_mb(network),
-        init_ms=None,
+        peak_mb=peak_mb,
+        init_ms=init_ms,
         warnings=tuple(gap.sentence for gap in gaps),
     )
 
 
-def peak_mb(network: Network) -> float:
-    """Weights and activations of a run in MB (10^6 bytes), by liveness with elementwise ops in place."""
+def session_of(network: Network, device: Device | None) -> tuple[float, float | None]:
+    """Peak memory of runs on a device in MB (10^6 bytes), and ms of creating the session, None where nothing is known
+    of it: weights and activations by liveness, with elementwise ops in place."""
     held = memory(network)
-    return (held.weights + held.in_place) / 1e6
+    return (held.weights + held.in_place) / 1e6, None
 
 
 def _bytes(network: Network, ports: Sequence[Port]) -> int:
@@ -171,9 +172,15 @@ def read_network(name: str | Path, batch: int | None = None, sizes: Sizes = Size
         name, batch, sizes: arguments of `read_model`, which raises `InputError` for faulty ones.
         notes: whether to print to stderr what the reader assumed.
     """
+    network, assumed = read_noted(name, batch, sizes)
+    for note in assumed if notes else ():
+        print(f"note: {note}", file=sys.stderr)
+    return network
+
+
+def read_noted(name: str | Path, batch: int | None, sizes: Sizes) -> tuple[Network, tuple[str, ...]]:
+    """The network of `read_network`, and sentences on what its reader assumed."""
     from datasets.networks.reading import of_batch, read_model
 
     model = read_model(name, batch, weights=False, modules=True, sizes=sizes)
-    for note in model.notes if notes else ():
-        print(f"note: {note}", file=sys.stderr)
-    return of_batch(model.network, batch)
+    return of_batch(model.network, batch), model.notes

@@ -77,19 +77,40 @@ def unknown_ops(network: Network, found: Sequence[Piece]) -> Counter[str]:
 
 
 def gaps_of(
-    network: Network, device: Device, layers: Costs, c: Calibration, whole: np.ndarray, terms: np.ndarray
-) -> list[Gap]:
-    """The gaps of a price.
+    networks: Sequence[Network],
+    device: Device,
+    layers: Costs,
+    c: Calibration,
+    costs: np.ndarray,
+    parts: Sequence[np.ndarray],
+) -> list[list[Gap]]:
+    """The gaps of each price.
 
     Args:
-        network: the network.
-        device: that it is priced on.
+        networks: A networks.
+        device: that they are priced on.
         layers: costs of layers.
         c: coefficients of the device.
-        whole, terms: cost terms of the network [S, K], and of its pieces [P, S, K].
+        costs: cost terms of the networks [A, S, K].
+        parts: cost terms of the pieces of each [P, S, K].
     """
-    found, ms = pieces(network), parts_of(whole[c.source], terms[:, c.source], c)
-    shares, beyond = ms / (ms.sum() + c.coefficients[0]), layers.beyond(found)[:, c.source]
+    if not networks:
+        return []
+    found = [pieces(network) for network in networks]
+    beyond = layers.beyond([piece for each in found for piece in each])[:, c.source]
+    ends = np.cumsum([len(each) for each in found])[:-1]
+    gaps = []
+    for network, each, far, whole, terms in zip(networks, found, np.split(beyond, ends), costs, parts, strict=True):
+        ms = parts_of(whole[c.source], terms[:, c.source], c)
+        gaps.append(_gaps(network, each, device, far, ms / (ms.sum() + c.coefficients[0])))
+    return gaps
+
+
+def _gaps(
+    network: Network, found: Sequence[Piece], device: Device, beyond: np.ndarray, shares: np.ndarray
+) -> list[Gap]:
+    """The gaps of a network's pieces [P], with their work as a multiple of that of the nearest measured layers, and
+    their shares in the predicted time."""
     gaps = list[Gap]()
     if unknown := unknown_ops(network, found):
         gaps.append(_unknown(found, unknown, shares))
@@ -100,7 +121,7 @@ def gaps_of(
             f"than 1/{FAR:g} of it, of the nearest layer within the measured range."
         )
         gaps.append(Gap(sentence, groups, EXTRAPOLATED))
-    return gaps + _foreign(network, device, shares)
+    return gaps + (_foreign(network, device, shares) if network.space in FILES else [])
 
 
 def _unknown(found: Sequence[Piece], unknown: Mapping[str, int], shares: np.ndarray) -> Gap:
@@ -137,7 +158,7 @@ def _foreign(network: Network, device: Device, shares: np.ndarray) -> list[Gap]:
         sentence = f"It computes {parts}, and {device.name} in {device.precision}; it is priced as {device.precision}."
         gaps.append(Gap(sentence, (min(sum(other.values()), 1.0),), OTHER_PRECISION))
     known = device.runtime in {runtime for names in RUNS.values() for runtime in names}
-    if network.space in FILES and known and device.runtime not in RUNS[network.space]:
+    if known and device.runtime not in RUNS[network.space]:
         sentence = f"{device.runtime} does not run .{network.space} files; priced is the same network, converted."
         gaps.append(Gap(sentence.replace(".torch files", "torch modules"), (1.0,), OTHER_RUNTIME))
     return gaps
