@@ -25,6 +25,7 @@ from typing import Any
 from datasets.networks.memory import memory
 from datasets.networks.network import Network
 from datasets.networks.ops import pair, param_bytes, params
+from datasets.records import Device
 from predictors.networks.arena import activation_bytes
 from predictors.networks.ort_steps import converts
 
@@ -59,15 +60,22 @@ class SessionCost:
 
     Attributes:
         peak_mb: MB (10^6 bytes) that the process of the runtime takes for the network, at most.
-        init_ms: ms of CPU time of creating the session, the runtime's own start excluded.
-        host: name of the machine that the coefficients were measured on.
+        init_ms: ms of CPU time of creating the session, the runtime's own start excluded; None where nothing is known.
+        host: name of the machine that the coefficients were measured on; empty where there are none.
         notes: sentences on how the network that runs differs from the one that was read.
     """
 
     peak_mb: float
-    init_ms: float
-    host: str
+    init_ms: float | None
+    host: str = ""
     notes: tuple[str, ...] = ()
+
+
+def session_cost(network: Network, device: Device | None, file: Path | None = None) -> SessionCost:
+    """The cost of a session on a device; where its runtime has no coefficients, weights and activations by liveness."""
+    found = predicted_session(network, device.runtime, device.precision, file) if device else None
+    needs = memory(network)
+    return found or SessionCost((needs.weights + needs.in_place) / MB, None)
 
 
 def predicted_session(

@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -42,7 +43,7 @@ def test_a_region_is_twice_the_one_before_and_large_requests_double_it_further()
     arena = Arena()
     places = [arena.take(size) for size in (MIB // 2, MIB, 5 * MIB)]
     assert places == [(0, 0), (1, 0), (2, 0)]
-    assert [sum(length for length, _ in chunks.values()) for chunks in arena.chunks] == [MIB, 2 * MIB, 8 * MIB]
+    assert arena.free == {(0, MIB // 2): MIB // 2, (1, MIB): MIB}, "5 of 8 MiB are no reason to split them"
     assert arena.written() == MIB // 2 + MIB + 5 * MIB, "what lies behind a request is never touched"
 
 
@@ -134,7 +135,7 @@ def test_a_tensor_is_copied_once_for_all_that_read_it_in_its_own_layout() -> Non
 # Predictions
 
 
-def test_weights_count_as_they_run(tmp_path: Path) -> None:
+def test_weights_count_as_they_run() -> None:
     def one(kind: str, **attrs: int) -> Network:
         return Network.of([Op("input", {"shape": (16, 4, 4)}), Op(kind, {"shape": (32, 4, 4), **attrs})], [(0, 1, 0)])
 
@@ -148,9 +149,13 @@ def test_weights_count_as_they_run(tmp_path: Path) -> None:
         features(one("conv", kernel=1))["pointwise"] > 0 and features(one("conv", kernel=1, tied=1))["pointwise"] == 0
     )
     assert features(one("MatMul", params=10**7))["huge"] == 40 and features(one("Gather", params=10))["tables"] > 0
-    file = tmp_path / "small.onnx"
-    file.write_bytes(bytes(1000))
-    assert features(one("MatMul", params=10**7), file=file)["file"] == 0.001
+    beside, within = (
+        features(one("MatMul", params=10**7), file_bytes=size)["parsed"] for size in (1000, 4 * 10**7 + 99)
+    )
+    assert beside == pytest.approx(0.001) and within == 40
+    as_int8 = features(one("conv", kernel=3, pad=1), precision="int8")
+    assert as_int8["dense"] == int8["dense"] and as_int8["weights"] == pytest.approx(fp32["weights"] / 4)
+    assert fp32["windows"] == pytest.approx(8 * 9 * 4 * 4 / 1e6)
 
 
 def test_notes_say_how_the_network_that_runs_differs(tmp_path: Path) -> None:
@@ -158,7 +163,7 @@ def test_notes_say_how_the_network_that_runs_differs(tmp_path: Path) -> None:
            Op("MatMul", {"shape": (16,), "params": 10**6, "tied": 1})]  # fmt: skip
     network, file = Network.of(ops, [(0, 1, 0), (1, 2, 0)]), tmp_path / "outside.onnx"
     file.write_bytes(bytes(1000))
-    predicted = predicted_session(network, "ort", file)
+    predicted = predicted_session(network, "ort", file=file)
     assert predicted is not None
     assert [note.partition(" of weights")[0] for note in predicted.notes[:2]] == ["2 MB", "2 MB"]
     assert (
@@ -198,3 +203,17 @@ def test_the_prediction_is_near_what_a_fresh_process_takes() -> None:
         assert predicted is not None
         errors.append(abs(predicted.peak_mb / measured - 1))
     assert np.median(errors) < 0.4, errors
+
+
+@pytest.mark.parametrize("width", [1, 3000])
+def test_networks_of_very_many_ops_take_little_time(width: int) -> None:
+    """A chain of additions, and as many branches that are all alive at once."""
+    net = NetworkBuilder()
+    x = y = net.add("conv", (16, 8, 8), net.add("input", (3, 8, 8)), kernel=3, pad=1)
+    for _ in range(3000 // width):
+        ends = [net.add("conv", (16, 8, 8), y, kernel=1) for _ in range(width)]
+        for end in ends:
+            y = net.add("add", (16, 8, 8), y, end)
+    network, start = Network.of(net.ops, net.edges), time.process_time()
+    assert activation_bytes(network) > 16 * 64 * 4 and x < y
+    assert time.process_time() - start < 10
