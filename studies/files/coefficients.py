@@ -34,7 +34,7 @@ from predictors.networks.session import (
 from studies.files.memory import RUNTIMES, measured
 
 LEAST = 2.0
-"""MB that errors are a share of where a network takes less: a fresh process is repeatable to some 0.3 MB."""
+"""MB that errors are a share of where a network takes less: a fresh process is repeatable to some 0.3 MB at best."""
 COPIES = 4.0
 """Largest coefficient of memory: no runtime holds more copies of a weight at once, and rare kinds of ops may not stand
 for something else."""
@@ -57,7 +57,7 @@ def fitted(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
     def loss(running: Sequence[float]) -> float:
         trial = found | {"running": dict(zip(RUNNING, running, strict=True))}
-        return float(np.mean(relative_errors([peak_mb(one, trial) for one in known], values["peak"])))
+        return float(np.mean(relative_errors([peak_mb(one, trial) for one in known], values["peak"].tolist())))
 
     found["running"] = dict(zip(RUNNING, _descended(loss), strict=True))
     return found

@@ -109,11 +109,11 @@ def subjects(out: Path) -> Iterator[Subject]:
                 seen.add(digest)
                 yield "files", str(file.relative_to(out)), package["name"], partial(_sized, file)
     for number, name in enumerate(NETWORKS):
-        if (file := exported(name, out / "exported")) is not None:
-            yield "networks", file.name, name, partial(read_model, file)
+        if (onnx := exported(name, out / "exported")) is not None:
+            yield "networks", onnx.name, name, partial(read_model, onnx)
             if number % BESIDE == 0:
-                beside = _beside(file, out / "beside")
-                yield "beside", f"beside/{file.name}", name, partial(read_model, beside)
+                beside = _beside(onnx, out / "beside")
+                yield "beside", f"beside/{onnx.name}", name, partial(read_model, beside)
     for text, count in SPACES.items():
         space = parse_space(text)
         for arch in space.all() if text == "zoo" else distinct_sample(space, count, 0):
