@@ -129,8 +129,8 @@ def features(
 ) -> dict[str, float]:
     """The physical quantities of a network by name: `LOADING`, `RUNNING` and `CREATION`.
 
-    Weights count as they run: fp16 is computed in fp32 by runtimes for processors without it, so that it takes twice
-    its bytes, and is no convolution in blocks; neither are quantised weights, which take their own bytes.
+    Weights count as they run: fp16 is computed in fp32 by runtimes for processors without it, so that it takes its own
+    bytes and twice as many; int8 is held as it is and packed. Neither is a convolution in blocks of channels.
     """
     batch, needs, found = (
         network.batch or 1,
@@ -147,13 +147,15 @@ def features(
         width = size / count if count else 0
         if width == 4 and precision == "int8":
             size, width = count, 1
-        size *= 2 if width == 2 and op.kind != "Gather" else 1
+        if op.kind != "Gather":  # a table is read as it is; biases of quantised ops are wider than their weights
+            size *= 2 if width < 1.5 else 3 if width < 2.5 else 1
         blocked = width == 4 and op.kind == "conv" and converts(op, shape)
         found[_holder(op.kind, size, blocked, op.attrs)] += size / MB
         found["largest"] = max(found["largest"], size / MB)
         if blocked and size >= MB:
             found["reused"] += size / MB
     used = activation_bytes(network, batch) if runtime == "ort" else needs.in_place
+    used //= 4 if precision == "int8" else 1
     inside = 1.0 if file_bytes is None else min(1.0, file_bytes / max(needs.weights, 1))
     total, blocks = (sum(found[name] for name in names) for names in (WEIGHTS, _BLOCKS))
     return {
@@ -190,7 +192,7 @@ def _notes(network: Network, file_bytes: int | None) -> tuple[str, ...]:
     ]
     half = sum(size for size, count in sizes if count and size == 2 * count)
     if half:
-        notes.append(f"{half / MB:.3g} MB of weights are fp16, which a processor computes in fp32: they count twice.")
+        notes.append(f"{half / MB:.3g} MB of weights are fp16, which processors compute in fp32: both forms are held.")
     if file_bytes is not None and held > max(2 * file_bytes, MB):
         notes.append(
             f"{(held - file_bytes) / MB:.3g} MB of weights lie in other files, which are mapped and not copied."
