@@ -11,7 +11,7 @@ import numpy as np
 
 from datasets.files.writing import check_writable
 from datasets.networks.sizes import Sizes
-from datasets.records import UNITS, Device, InputError, find_device
+from datasets.records import UNITS, Architectures, Device, InputError, find_device
 
 
 def predict(
@@ -65,14 +65,19 @@ def predict(
         raise InputError(
             "--batch, --out, --shape, --size and --trips are of a network's; name its file with --network."
         )
-    predictor = load_predictor(file)
-    if level is not None and not isinstance(predictor, Uncertain):
-        raise InputError(f"{file} has no intervals; leave --level out, or adapt a Conditioned predictor.")
-    where = _device(predictor, device, file)
     if bool(arch) == bool(archs):
         raise InputError("Name one architecture with --arch, or a file of them with --archs.")
     words = [arch] if archs is None else read_words(archs, "it should hold one architecture a line")
-    requested = parse_keys(words, predictor.space_, archs or "--arch")
+    found = list[tuple[Device | None, Architectures]]()
+
+    def check(described: Any) -> None:
+        where = _device(described, device, file)
+        found.append((where, parse_keys(words, described.space_, archs or "--arch")))
+
+    predictor = load_predictor(file, check)
+    if level is not None and not isinstance(predictor, Uncertain):
+        raise InputError(f"{file} has no intervals; leave --level out, or adapt a Conditioned predictor.")
+    ((where, requested),) = found
     values = predictor.predict(requested, where)
     unit = UNITS.get(predictor.metric, "")
     _warn(predictor, values, unit)
@@ -217,7 +222,6 @@ def score(file: Path, out: Path, limit: int = 0) -> None:
     from tqdm import tqdm
 
     from datasets.enumeration import write_parquet
-    from datasets.records import Architectures
     from predictors.export import load_predictor
 
     if limit < 0:
