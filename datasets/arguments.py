@@ -38,13 +38,15 @@ SHORT = (
         "protocol",
         "host",
         "core",
+        "threads",
         "journal",
         "out",
         "ssh",
         "scheduler",
     ),
     *("accuracy", "latency", "budget_ms", "device", "metric", "seed", "shots", "draws", "sampler"),
-    *("shape", "size", "trips"),
+    *("shape", "size", "trips", "inputs", "phases", "energy", "memory"),
+    *("images", "sort", "json", "study", "label"),
 )
 """Names of flags that are short on all commands, also for fields of a dataclass: `--space` is `--subjects.space`."""
 

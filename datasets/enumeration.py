@@ -56,6 +56,8 @@ def described(space: Space, hash: bool = False, totals: bool = False) -> Columns
 
 def _columns(archs: Architectures, digest: Callable[[Architectures], list[str]] | None, totals: bool) -> dict[str, Any]:
     space = archs.space
+    if not space.kinds:
+        return {"key": archs.keys} | (dict(space.totals(archs)) if totals else {})
     kinds, adjacency = space.graph(archs)
     present = np.array(space.kinds)[kinds] != "none"
     edges = adjacency & present[:, :, None] & present[:, None, :]

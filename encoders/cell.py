@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 
+from datasets.columns import Columns
 from datasets.records import Architectures, InputError, Space
 from encoders.base import GraphBatch, GraphEncoder, VectorEncoder, require_graph
 
@@ -78,7 +79,7 @@ class CellOneHot(VectorEncoder):
 
     Attributes:
         live: encode the architecture without nodes on no path from input to output.
-        counts: append the number of nodes of each kind in its graph.
+        counts: append the number of nodes of each kind in its graph, if the space has graphs.
     """
 
     live: bool = False
@@ -86,14 +87,18 @@ class CellOneHot(VectorEncoder):
 
     def num_features(self, space: Space) -> int:
         if (size := sum(space.num_choices)) > 1000:
-            raise InputError(f"The decisions of {space} are {size} numbers one-hot, too many; use another encoder.")
+            what = "columns of this table" if isinstance(space, Columns) else f"decisions of {space}"
+            raise InputError(
+                f"The {what} are {size} numbers one-hot, too many; use another encoder, such as "
+                "encoders.columns.ColumnVector of a table's numbers."
+            )
         return size + self.counts * len(space.kinds)
 
     def __call__(self, archs: Architectures) -> np.ndarray:
         self.num_features(archs.space)  # raises where there are too many
         archs = archs.space.live(archs) if self.live else archs
         tables = [np.eye(n, dtype=np.float32)[archs.decisions[:, i]] for i, n in enumerate(archs.space.num_choices)]
-        if self.counts:
+        if self.counts and archs.space.kinds:
             kinds, _ = archs.space.graph(archs)
             tables.append((kinds[..., None] == np.arange(len(archs.space.kinds))).sum(axis=1).astype(np.float32))
         return np.concatenate(tables, axis=1)

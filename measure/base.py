@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, NamedTuple, Protocol, Self
 
 import numpy as np
 
+from datasets.networks.file_precision import file_precision
 from datasets.networks.model import Model
 from datasets.networks.network import Network
 from datasets.packages import absent, not_installed
 from datasets.records import Architectures, Cost, CostModel, Device, InputError
 from datasets.spaces.nasbench201 import NasBench201
+from measure.builders.nhwc import to_nhwc
 from measure.builders.weights import make_weights
 from measure.child_build import build_in_child
 from measure.host import machine_name
+from measure.inputs import draw
+from measure.outputs import TOLERANCE, Expected, compare_outputs, expected_output, expected_outputs
+from measure.own_files import rebuilt_note
 from measure.timing import Repeats, Timing, clock
 
 
@@ -30,39 +36,74 @@ class Session(Protocol):
     serves many runs, one `run` many fetches.
     """
 
-    def bind(self, x: np.ndarray) -> None:
-        """Copy an input batch [batch, channels, height, width] in."""
+    def bind(self, inputs: Sequence[np.ndarray]) -> None:
+        """Copy all inputs in, in the order, the layout and the types of the artefact."""
 
     def run(self) -> None:
         """Execute once, to the end."""
 
-    def fetch(self) -> np.ndarray:
-        """Copy the output [batch, classes] of the last run out, as fp32."""
+    def fetch(self) -> list[np.ndarray]:
+        """Copy all outputs of the last run out, in the order of the artefact."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """A built network: the input of a session, on this machine or another.
+    """A network that a session can load, on this machine or another.
 
     Attributes:
-        artefact: the file that a backend's `build` wrote.
-        x: an input batch.
-        expected: the network's output for it.
+        artefact: the file that a backend's `build` wrote, or the network's own file.
+        inputs: values of all inputs, as `Session.bind` takes them.
+        expected: the network's outputs for them.
+        own: whether the artefact is the network's own file.
+        notes: sentences about what runs, which belong into the row.
     """
 
     artefact: Path
-    x: np.ndarray
-    expected: np.ndarray
+    inputs: list[np.ndarray]
+    expected: Expected
+    own: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is to be run of a network.
+
+    Attributes:
+        model: what `build` gets.
+        inputs, expected, notes: those of `Built`.
+        own: the network's own file if that is run as it is, and nothing is built.
+    """
+
+    model: Model
+    inputs: list[np.ndarray]
+    expected: Expected
+    own: Path | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """A session whose output was checked, its bound input, and the wall and CPU ms that `load` took."""
+    """A session whose outputs were checked.
+
+    Attributes:
+        session: with bound inputs.
+        inputs: these inputs.
+        init_ms, init_cpu_ms: wall and CPU time of `load`.
+        first_ms: wall time of the first run.
+        notes: sentences about what runs and what could not be compared, which belong into the row.
+    """
 
     session: Session
-    x: np.ndarray
+    inputs: list[np.ndarray]
     init_ms: float
     init_cpu_ms: float
+    first_ms: float
+    notes: tuple[str, ...] = ()
+
+
+Shapes = Sequence[tuple[int, ...]]
+"""Shapes of all inputs of an artefact."""
 
 
 class Kernel(NamedTuple):
@@ -84,18 +125,32 @@ class Backend(CostModel):
         batch: images per run.
         timing: the protocol of `on`.
         host: name of this machine in device names; by default derived from the processor's name.
+        threads: number of threads that compute.
     """
 
     precision: str = "fp32"
     batch: int = 1
     timing: Timing = field(default_factory=Timing)
     host: str = field(default_factory=machine_name)
+    threads: int = 1
 
     runtime: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     kind: ClassVar[str] = "server-cpu"
     packages: ClassVar[tuple[str, ...]] = ()
     """Packages that have to be installed where networks run."""
+    files: ClassVar[tuple[str, ...]] = ()
+    """Suffixes of files that are run as they are."""
+    sources: ClassVar[tuple[str, ...]] = ()
+    """Suffixes of files that `build` converts; of other files it builds the network that was read from them."""
+    computes: ClassVar[tuple[str, ...]] = ()
+    """Precisions besides fp32 in which files of fp32 are run as they are."""
+    options: ClassVar[tuple[str, ...]] = ()
+    """Names of further fields that the name of a device has, unless they have their defaults."""
+    channels_last: ClassVar[bool] = False
+    """Whether the images of networks that `build` builds have their channels last."""
+    fixed_threads: ClassVar[bool] = False
+    """Whether the number of threads cannot be changed after a process has used the runtime."""
     slow_to_build: ClassVar[bool] = False
     """Whether `build` and `load` together take many seconds even for a small network."""
     builds_in_child: ClassVar[bool] = False
@@ -106,11 +161,11 @@ class Backend(CostModel):
     """Why an artefact runs only on the machine that built it, as the end of a sentence; empty if it runs elsewhere."""
 
     def __post_init__(self) -> None:
-        if self.precision not in self.precisions:
+        if self.precision not in (*self.precisions, *(TOLERANCE if self.files else ())):
             raise InputError(
                 f"Backend {self.runtime} has no precision '{self.precision}'; it has {', '.join(self.precisions)}."
             )
-        if self.kind == "gpu":
+        if self.kind == "gpu" or self.threads > 1:  # the clock of the CPU adds up what threads do at the same time
             self.timing = replace(self.timing, by="wall")
 
     def builders(self) -> tuple[str, ...]:
@@ -120,12 +175,18 @@ class Backend(CostModel):
     def unavailable(self, build: bool = True) -> str:
         """Why this backend cannot run here (or, with `build`, not build here), in one sentence; empty if it can."""
         missing = absent((*self.packages, *self.builders()) if build else self.packages)
-        reason = not_installed(missing[0]) if missing else self.lacks()
+        reason = not_installed(missing[0]) if missing else self.lacks() or self._lacks_cores()
         return f"Backend {self.runtime} is not available here, because {reason}." if reason else ""
 
     def lacks(self) -> str:
         """What this host lacks besides packages, as the end of the sentence of `unavailable`."""
         return ""
+
+    def _lacks_cores(self) -> str:
+        cores = available_cores()
+        if self.remote or self.threads <= cores:
+            return ""
+        return f"this process may use {cores} cores, fewer than {self.threads} threads; give --threads {cores} or less"
 
     @abstractmethod
     def build(self, model: Model, folder: Path) -> Path:
@@ -136,24 +197,33 @@ class Backend(CostModel):
         return [artefact]
 
     @abstractmethod
-    def load(self, artefact: Path) -> Session:
-        """Load an artefact; one thread."""
+    def load(self, artefact: Path, shapes: Shapes = ()) -> Session:
+        """Load an artefact.
+
+        Args:
+            artefact: from `build`, or a file with a suffix of `files`.
+            shapes: of all inputs, for files that leave sizes open; by default the artefact's.
+        """
 
     @abstractmethod
     def versions(self) -> dict[str, str]:
         """Versions of what executes the network."""
 
     def device(self) -> Device:
-        """This host with this runtime, precision and batch."""
-        family = f"{self.host}-{self.runtime}-{self.precision}"
-        name = f"{self.host}_{self.runtime}_{self.precision}_{self.batch}"
-        return Device(name, family, self.kind, self.runtime, self.precision, self.batch)
+        """This host with this runtime, precision, batch and number of threads."""
+        values = {name: getattr(self, name) for name in self.options}
+        chosen = [name if value is True else value for name, value in values.items() if value != _default(self, name)]
+        runtime = "-".join([self.runtime, *map(str, chosen)])
+        threads = f"_t{self.threads}" if self.threads > 1 else ""
+        family = f"{self.host}-{runtime}-{self.precision}"
+        name = f"{self.host}_{runtime}_{self.precision}_{self.batch}{threads}"
+        return Device(name, family, self.kind, runtime, self.precision, self.batch, threads=self.threads)
 
     def session(self, model: Network | Model, seed: int = 0) -> Session:
-        """Build and load a network with its weights or seeded ones, bind a seeded input and check its output.
+        """Build and load a network with its weights or seeded ones, bind seeded inputs and check its outputs.
 
-        A network that fixes its batch (a layer's record does) runs with that batch. A network that was read from an
-        ONNX file has to compute the file's output.
+        A network that fixes its batch (a layer's record does) runs with that batch. A network that was read from a file
+        runs as that file if this runtime can.
 
         Raises:
             WrongOutput: the output is not the network's.
@@ -162,34 +232,84 @@ class Backend(CostModel):
         return self.loaded(partial(self.built, model, seed=seed)).session
 
     def built(self, model: Network | Model, folder: Path, seed: int = 0) -> Built:
-        """Build a network into a folder, with a seeded input and the expected output."""
-        model = with_weights(model, seed)
-        backend = self.for_network(model.network)
-        x = make_input(model.network, backend.batch, seed)
-        return Built(backend.artefact(model, folder), x, expected_output(model, x))
+        """The network's own file, or what is built of it in a folder, with seeded inputs and the expected outputs."""
+        wanted = self.wanted(model, seed)
+        artefact = wanted.own or self.for_network(wanted.model.network).artefact(wanted.model, folder)
+        return Built(artefact, wanted.inputs, wanted.expected, wanted.own is not None, wanted.notes)
+
+    def wanted(self, model: Network | Model, seed: int = 0) -> Wanted:
+        """What is to be run of a network, with seeded inputs and the expected outputs; nothing is built.
+
+        Raises:
+            InputError: this runtime takes neither the network's file nor what can be built again of it.
+        """
+        model = Model(model) if isinstance(model, Network) else model
+        batch, own = self.for_network(model.network).batch, self.own_file(model)
+        if file := own or model.file(self.sources):
+            inputs = draw(model, batch, seed)
+            return Wanted(model, inputs, expected_outputs(file, inputs), own)
+        notes = rebuilt_note(model, self.runtime)
+        model, x = with_weights(model, seed), make_input(model.network, batch, seed)
+        y = expected_output(model, x)
+        return Wanted(Model(model.network, model.weights), [self.layout(x)], Expected([self.layout(y)]), None, notes)
+
+    def file(self, model: Model, folder: Path, seed: int = 0) -> Path:
+        """The file that this runtime loads for a model: the model's own, or one that is built in a folder."""
+        if own := self.own_file(model):
+            return own
+        rebuilt = not model.file(self.sources)
+        if rebuilt:
+            rebuilt_note(model, self.runtime)
+            model = with_weights(Model(model.network, model.weights), seed)
+        return self.for_network(model.network).artefact(model, folder)
+
+    def layout(self, x: np.ndarray) -> np.ndarray:
+        """A batch [batch, channels, height, width] or [batch, features] as networks that `build` builds take it."""
+        return to_nhwc(x) if self.channels_last else x
+
+    def own_file(self, model: Model) -> Path | None:
+        """The file of a model that this runtime runs as it is; None if there is none."""
+        file = model.file(self.files)
+        if file is None or self.precision in ("fp32", *self.computes):
+            return file
+        return file if file_precision(file) == self.precision else None
 
     def loaded(self, build: Callable[[Path], Built]) -> Loaded:
-        """Build into a temporary folder, load, bind the input and check the output."""
+        """Build into a temporary folder, load, bind the inputs and check the outputs."""
         with tempfile.TemporaryDirectory() as folder:
-            built = build(Path(folder))
-            backend, sessions = replace(self, batch=len(built.x)), list[Session]()
-            wall, cpu = clock(lambda: sessions.append(backend.load(built.artefact)))
+            built, sessions = build(Path(folder)), list[Session]()
+            wall, cpu = clock(lambda: sessions.append(self.opened(built)))
         (session,) = sessions
-        session.bind(built.x)
-        session.run()
-        compare_output(session.fetch(), built.expected, self.precision)
-        return Loaded(session, built.x, wall, cpu)
+        session.bind(built.inputs)
+        first_ms, _ = clock(session.run)
+        notes = compare_outputs(session.fetch(), built.expected, self.precision)
+        return Loaded(session, built.inputs, wall, cpu, first_ms, (*built.notes, *notes))
+
+    def opened(self, built: Built) -> Session:
+        """Load a built network for its inputs."""
+        shapes = [x.shape for x in built.inputs]
+        backend = self if built.own or not shapes[0] else replace(self, batch=shapes[0][0])
+        return backend.load(built.artefact, shapes)
 
     def for_network(self, network: Network) -> Self:
         """This backend with the batch of a network that fixes one."""
         return replace(self, batch=network.batch or self.batch)
 
+    def for_file(self, suffix: str, precision: str) -> Self:
+        """This backend with the precision of a file that it runs as it is, unless that is fp32."""
+        return self if precision == "fp32" or suffix not in self.files else replace(self, precision=precision)
+
     def artefact(self, model: Model, folder: Path) -> Path:
         """Write the artefact, in a child process if the backend `builds_in_child`."""
+        if self.precision not in self.precisions:
+            raise InputError(
+                f"Backend {self.runtime} runs files of {self.precision}, and makes none; it makes "
+                f"{', '.join(self.precisions)}."
+            )
         build = partial(self.build, model, folder)
         return build_in_child(build, self.runtime) if self.builds_in_child else build()
 
-    def profile(self, artefact: Path, x: np.ndarray, warmup: int, runs: int) -> list[list[Kernel]]:
+    def profile(self, artefact: Path, inputs: Sequence[np.ndarray], warmup: int, runs: int) -> list[list[Kernel]]:
         """The kernels of each run after `warmup` others, in the order of execution; or means over a few runs each.
 
         Called by `measure.kernels.timeline`.
@@ -213,37 +333,13 @@ class Backend(CostModel):
         return cost
 
 
-class WrongOutput(RuntimeError):
-    """A loaded network does not compute what it should: an empty model, a wrong layout, a bad conversion."""
+def _default(backend: Backend, name: str) -> Any:
+    return next(field.default for field in fields(backend) if field.name == name)
 
 
-TOLERANCE = {"fp32": 1e-3, "fp16": 0.05, "bf16": 0.2, "int8": 0.4}
-"""Largest accepted ||output - expected|| / ||expected||. With random weights, errors of three to fifteen cells in a row
-are 0.05 to 0.25 % in fp16, 0.2 to 0.8 % in bf16 and 0.7 to 6 % in int8; those of the deepest networks of OFA are 2, 7
-and 29 %. The error of an empty or mis-wired network is 100 % or more."""
-
-
-def compare_output(y: np.ndarray, expected: np.ndarray, precision: str) -> float:
-    """Relative error of an output; raises `WrongOutput` if it is not finite or exceeds the precision's tolerance."""
-    if y.shape != expected.shape:
-        raise WrongOutput(f"The output has shape {y.shape}, not {expected.shape}.")
-    size = np.linalg.norm(expected) or 1.0  # a small layer's ReLU may leave nothing but zeros
-    error = float(np.linalg.norm(y - expected) / size)
-    if not error <= TOLERANCE[precision]:
-        raise WrongOutput(f"The output is off by {error:.3g} of its norm ({TOLERANCE[precision]} is accepted).")
-    return error
-
-
-def expected_output(model: Model, x: np.ndarray) -> np.ndarray:
-    """The output that a model with weights has to compute: by numpy, or by onnx's reference evaluator for a file."""
-    if model.source:
-        from onnx.reference import ReferenceEvaluator
-
-        file = ReferenceEvaluator(str(model.source))
-        return np.asarray(file.run(None, {file.input_names[0]: x})[0])
-    from measure.builders.numpy_reference import evaluate
-
-    return evaluate(model.network, model.weights or {}, x)
+def available_cores() -> int:
+    """Number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def with_weights(model: Network | Model, seed: int = 0) -> Model:
@@ -258,9 +354,11 @@ def make_input(network: Network, batch: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
 
 
-def calibration_inputs(network: Network, batch: int, count: int) -> list[np.ndarray]:
-    """Seeded batches that determine the ranges of int8; they are never measured."""
-    return [make_input(network, batch, seed=1000 + i) for i in range(count)]
+def calibration_inputs(model: Model, batch: int, count: int) -> list[list[np.ndarray]]:
+    """Seeded inputs that determine the ranges of int8; they are never measured."""
+    if model.source:
+        return [draw(model, batch, seed=1000 + i) for i in range(count)]
+    return [[make_input(model.network, batch, seed=1000 + i)] for i in range(count)]
 
 
 def reference_network() -> Network:

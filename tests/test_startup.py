@@ -34,7 +34,7 @@ ERRORS = """
 -m predictors predict --nosuch 3
 -m predictors predict {net}.pt --arch x --device toy_0
 -m predictors predict {net}.pt --arch x --device nosuch
--m predictors choose {net}.pt
+-m predictors predict {net}.pt --network zoo:lenet5
 -m predictors nosuch
 -m predictors layerwise --tables {none}
 -m predictors score {none}.pt {none}.parquet

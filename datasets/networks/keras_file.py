@@ -82,7 +82,8 @@ def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True) 
     except RecursionError as error:  # parts of a configuration may nest as deeply as JSON does
         raise InputError(f"The Keras model {key} is nested too deeply; export it to ONNX.") from error
     check_totals(network, key)
-    return Model(network, reader.weights if weights else None)
+    source = model if isinstance(model, Path) else None
+    return Model(network, reader.weights if weights else None, source, shapes=tuple(reader.shapes))
 
 
 class _Reader(FunctionReader):
@@ -92,6 +93,7 @@ class _Reader(FunctionReader):
         self.calls = 0
         self.used: set[tuple[tuple[str, int], ...]] = set()
         self.ports: list[Port] = []
+        self.shapes: list[tuple[int, ...]] = []
 
     def network(self, config: Any) -> Network:
         """The network of a whole model."""
@@ -215,7 +217,7 @@ class _Reader(FunctionReader):
             raise it.fault("holds code, which is never run" if kind == "Lambda" else "is called with numbers")
         if kind in _PASSES:
             return xs
-        before = len(self.net.ops)
+        before, self.net.name = len(self.net.ops), it.name
         if _function(layer):
             shapes = {
                 number: self._declared(it, shape) for number, shape in (declared or {}).items() if shape is not None
@@ -268,6 +270,7 @@ class _Reader(FunctionReader):
             raise it.fault(f"reads {shortened(kind, 60)}, no numbers")
         x = self.put("input", it.numbers("shape", len(shape) - 1), dtype=kind if kind != "float32" else "")
         self.ports.append(Port(name, x.node, kind))
+        self.shapes.append((self.net.batch or 1, *it.numbers("shape", len(shape) - 1)))
         return x
 
     def parsed(self, layer: Any) -> tuple[str, Mapping[str, Any]]:

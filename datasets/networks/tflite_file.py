@@ -53,7 +53,10 @@ def read_tflite(path: Path, batch: int | None = None, weights: bool = True) -> M
     except Damaged as error:
         raise InputError(f"{path} is damaged ({shortened(error, 200)}); export or copy it again.") from None
     check_totals(network, str(path))
-    return Model(network, stored_weights(file, network, held) if weights else None, notes=notes)
+    main, own = file.subgraphs[0], network.batch or 1
+    starts = [main.tensors[index] for index in main.inputs]
+    shapes = tuple((own, *tensor.shape[1:]) if 0 in tensor.open else tensor.shape for tensor in starts)
+    return Model(network, stored_weights(file, network, held) if weights else None, path, notes, shapes=shapes)
 
 
 def _network(
@@ -147,6 +150,7 @@ class _Walk(Reader):
                 self._fold(call)
             elif operator.outputs:
                 self._refuse_text(call)
+                self.net.name = frame.graph.tensors[operator.outputs[0]].name
                 self.read(call)
 
     def _constant(self, call: Call) -> bool:

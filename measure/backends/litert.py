@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from datasets.networks.model import Model
-from measure.base import Backend, Session, calibration_inputs
+from measure.base import Backend, Session, Shapes, calibration_inputs
 from measure.builders.affine import Affine
-from measure.builders.nhwc import to_nchw, to_nhwc
 from measure.silence import quiet
 
 
 @dataclass
 class LiteRT(Backend):
-    """LiteRT on one thread with XNNPACK.
+    """LiteRT with XNNPACK, by default on one thread.
 
-    int8 files have integer inputs and outputs too, as delegates require: `bind` quantises and `fetch` dequantises, so
-    that `run` includes neither.
+    int8 files that are built here have integer inputs and outputs too, as delegates require: `bind` quantises and
+    `fetch` dequantises, so that `run` includes neither.
 
     Attributes:
         calibration: number of batches that determine the ranges of int8.
@@ -33,6 +33,9 @@ class LiteRT(Backend):
     runtime = "litert"
     packages = ("ai_edge_litert",)
     precisions: ClassVar[tuple[str, ...]] = ("fp32", "int8")
+    files = (".tflite",)
+    options: ClassVar[tuple[str, ...]] = ("converter",)
+    channels_last = True
     kernels: ClassVar[str] = "BUILTIN"
 
     def builders(self) -> tuple[str, ...]:
@@ -44,20 +47,13 @@ class LiteRT(Backend):
         else:
             from measure.builders.tflite_graph import build_tflite as build
         count = self.calibration if self.precision == "int8" else 0
-        ranges = calibration_inputs(model.network, self.batch, count)
+        ranges = [x for (x,) in calibration_inputs(Model(model.network), self.batch, count)]
         path = folder / "model.tflite"
         path.write_bytes(build(model.network, model.weights or {}, self.batch, ranges))
         return path
 
-    def load(self, artefact: Path) -> Session:
-        from ai_edge_litert.interpreter import Interpreter, OpResolverType
-
-        with quiet():
-            interpreter = Interpreter(
-                str(artefact), num_threads=1, experimental_op_resolver_type=OpResolverType[self.kernels]
-            )
-            interpreter.allocate_tensors()
-        return LiteRTSession(interpreter)
+    def load(self, artefact: Path, shapes: Shapes = ()) -> Session:
+        return LiteRTSession.of_file(artefact, self.kernels, shapes, self.threads)
 
     def versions(self) -> dict[str, str]:
         from importlib.metadata import version
@@ -79,30 +75,66 @@ class LiteRTBuiltin(LiteRT):
 
 
 class LiteRTSession:
-    """A session of LiteRT's interpreter on this host."""
+    """A session of LiteRT's interpreter on this host.
+
+    Floats for an input of int8 are quantised; if there were such inputs, outputs of int8 are dequantised.
+    """
 
     def __init__(self, interpreter: Any) -> None:
         self.interpreter = interpreter
-        (self.input,), (self.output,) = interpreter.get_input_details(), interpreter.get_output_details()
+        self.inputs, self.outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        self.real = False
 
-    def bind(self, x: np.ndarray) -> None:
-        self.interpreter.set_tensor(self.input["index"], self.quantise(to_nhwc(x)))
+    @classmethod
+    def of_file(cls, file: Path, kernels: str, shapes: Shapes = (), threads: int = 1) -> Self:
+        """A session of a file.
+
+        Args:
+            file: the .tflite file.
+            kernels: name of one of LiteRT's `OpResolverType`s.
+            shapes: of all inputs, for files that leave sizes open.
+            threads: number of threads.
+        """
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        with quiet():
+            interpreter = Interpreter(
+                str(file), num_threads=threads, experimental_op_resolver_type=OpResolverType[kernels]
+            )
+            for x, shape in zip(interpreter.get_input_details(), shapes, strict=False):
+                if tuple(x["shape"]) != tuple(shape):
+                    interpreter.resize_tensor_input(x["index"], list(shape))
+            interpreter.allocate_tensors()
+        return cls(interpreter)
+
+    def bind(self, inputs: Sequence[np.ndarray]) -> None:
+        for detail, x in zip(self.inputs, self.quantise(inputs), strict=True):
+            self.interpreter.set_tensor(detail["index"], x)
 
     def run(self) -> None:
         self.interpreter.invoke()
 
-    def fetch(self) -> np.ndarray:
-        return to_nchw(self.dequantise(self.interpreter.get_tensor(self.output["index"])))
+    def fetch(self) -> list[np.ndarray]:
+        return self.dequantise([self.interpreter.get_tensor(detail["index"]) for detail in self.outputs])
 
-    def quantise(self, x: np.ndarray) -> np.ndarray:
-        """Quantise an input if the file's input is int8."""
-        affine = _affine(self.input)
-        return affine.quantise(x) if affine else x
+    def quantise(self, inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Quantise floats for inputs of int8."""
+        affine = [
+            _affine(detail) if x.dtype.kind == "f" else None for detail, x in zip(self.inputs, inputs, strict=True)
+        ]
+        self.real = any(affine)
+        return [a.quantise(x) if a else x for a, x in zip(affine, inputs, strict=True)]
 
-    def dequantise(self, y: np.ndarray) -> np.ndarray:
-        """Dequantise an output if the file's output is int8."""
-        affine = _affine(self.output)
-        return affine.dequantise(y) if affine else y
+    def dequantise(self, outputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Dequantise outputs of int8 if the inputs were quantised here."""
+        affine = [_affine(detail) if self.real else None for detail in self.outputs]
+        return [a.dequantise(y) if a else y for a, y in zip(affine, outputs, strict=True)]
+
+    def steps(self) -> tuple[float, ...]:
+        """Distance between two values of each output as it is fetched; 0 if it is not quantised."""
+        scales = [float(detail["quantization"][0]) for detail in self.outputs]
+        whole = [np.dtype(detail["dtype"]).kind in "iu" and not self.real for detail in self.outputs]
+        return tuple(1.0 if scale and raw else scale for scale, raw in zip(scales, whole, strict=True))
 
 
 def _affine(detail: dict[str, Any]) -> Affine | None:

@@ -27,7 +27,7 @@ from measure.builders.nhwc import (
     window_share,
 )
 from measure.builders.weights import BN_EPSILON
-from measure.silence import one_xla_thread, quiet
+from measure.silence import fix_xla_threads, quiet
 
 if TYPE_CHECKING:
     import keras
@@ -45,21 +45,30 @@ _ACTIVATIONS = {
 _NAME = {True: "same", False: "valid"}
 
 
-def tensorflow() -> ModuleType:
-    """TensorFlow, silenced and restricted to one thread, which is possible only before its first computation."""
+def tensorflow(threads: int | None = None) -> ModuleType:
+    """TensorFlow, silenced and restricted to a number of threads, which is possible only before it has computed.
+
+    Args:
+        threads: by default as many as before, and at first one.
+
+    Raises:
+        InputError: TensorFlow has computed with another number of threads in this process.
+    """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "jax" not in sys.modules:
-        one_xla_thread()
+        fix_xla_threads(threads or 1)
     with quiet():
         import tensorflow as tf
 
+    threads = threads or tf.config.threading.get_intra_op_parallelism_threads() or 1
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError as error:
         raise InputError(
-            "TensorFlow was already computing with several threads in this process; start a new one to measure."
+            "TensorFlow was already computing with another number of threads in this process; start a new one to "
+            "measure."
         ) from error
     return tf
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from measure.accuracy.training import DigitsTraining
@@ -60,6 +61,9 @@ def accuracy(
 def table(journal: Path, out: Path, unstable: bool = False, quiet: float | None = None) -> None:
     """Turn a journal into a table (Parquet) of drift-corrected milliseconds, or of accuracies.
 
+    Rows that other work on the machine made unreliable are replaced by reliable ones of the same architecture; where
+    there is none they stay, and the table's metadata and a warning name their devices.
+
     Args:
         journal: a file that `run` or `accuracy` wrote.
         out: the Parquet file to write.
@@ -84,6 +88,8 @@ def table(journal: Path, out: Path, unstable: bool = False, quiet: float | None 
     devices = "of no device" if deviceless else f"on {len(meta['devices'])} devices"
     print(f"{len(values)} values of {values['key'].nunique()} architectures {devices} in {out}")
     print(f"left out: {meta['left_out']['failed']} failed, {meta['left_out']['unstable']} unstable rows")
+    for device, why in meta.get("unreliable", {}).items():
+        print(f"{device}: {why}; measure them again with --retry true while the machine is quiet.", file=sys.stderr)
 
 
 def repeatability(file: Path) -> None:

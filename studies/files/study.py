@@ -1,8 +1,10 @@
 """Which files of networks are read and counted: `python -m studies.files.study` writes runs/files/summary.json.
 
 `packages` reads every network in the wheels that packages.json names, each in a process of its own with the flags that
-a person would give to all of them. `networks` reads networks by torch.export and by both ONNX exporters and compares
-their counts. Both go on where they stopped.
+a person would give to all of them; `measured` runs those files on every runtime that takes them. `networks` reads
+networks by torch.export and by both ONNX exporters and compares their counts; `run` runs them on onnxruntime, OpenVINO
+and torch, and compares their outputs. All but the first go on where they stopped. `bounds` simulates how often bounds
+of percentiles hold.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ import time
 import urllib.request
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +26,9 @@ import numpy as np
 from datasets.cli import main
 from datasets.files.writing import write_bytes, write_text
 from datasets.records import InputError
+from studies.files.bounds import bounds
 from studies.files.choose import HERE
-from studies.files.zoo import NETWORKS
+from studies.files.zoo import NETWORKS, RUN_ON
 from studies.parts import run_parts
 from studies.study import ROOT
 
@@ -123,15 +127,91 @@ def networks(out: Path) -> list[dict]:
 
 def counted(name: str) -> dict[str, Any]:
     """One network's counts, found in a process of its own."""
-    command = [sys.executable, "-m", "studies.files.zoo", name]
+    return {"read": 0.0, "equal": 0.0} | _printed([name])
+
+
+def _printed(arguments: list[str]) -> dict[str, Any]:
+    """What `studies.files.zoo` prints about a network, in a process of its own; the `reason` if it fails."""
+    command = [sys.executable, "-m", "studies.files.zoo", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=SECONDS)
     except subprocess.TimeoutExpired:
-        return {"read": 0.0, "equal": 0.0, "reason": f"took more than {SECONDS} s"}
+        return {"reason": f"took more than {SECONDS} s"}
     if done.returncode:
-        return {"read": 0.0, "equal": 0.0, "reason": (done.stderr.strip().splitlines() or [""])[-1][:300]}
+        return {"reason": (done.stderr.strip().splitlines() or [""])[-1][:300]}
     row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return row
+
+
+RUNTIMES = {".onnx": "ort,openvino", ".tflite": "litert", ".keras": "keras"}
+
+
+def measured(out: Path) -> list[dict]:
+    """One row for each different network of the wheels: the runtimes that measured it, and why others did not; then
+    the shares that at least one runtime measured."""
+    known = {(row["package"], row["file"]): row for row in _rows(out) if row.get("what") == "file"}
+    if not known:
+        raise InputError("Run the part packages first: it finds the sizes of each file.")
+    journal = out / "measured.json"
+    rows, seen = json.loads(journal.read_text()) if journal.is_file() else [], set[str]()
+    done = {(row["package"], row["file"]) for row in rows}
+    for package in json.loads((HERE / "packages.json").read_text()):
+        for file in unpacked(package, out / "wheels"):
+            name, digest = (package["name"], file.name), hashlib.sha256(file.read_bytes()).hexdigest()
+            if digest not in seen and name in known and name not in done:
+                rows.append({"what": "measured", "package": name[0], "file": name[1], **ran(file, known[name], out)})
+                print(rows[-1], flush=True)
+                write_text(journal, json.dumps(rows, indent=1))
+            seen.add(digest)
+    kinds = {"all": rows} | {kind: [row for row in rows if row["file"].endswith(kind)] for kind in RUNTIMES}
+    return [
+        *rows,
+        *(
+            {"what": "share measured", "format": kind, "files": len(part),
+             "measured": float(np.mean([bool(row["ms"]) for row in part]))}
+            for kind, part in kinds.items() if part
+        ),
+    ]  # fmt: skip
+
+
+def ran(file: Path, read: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Milliseconds of a file by runtime, in `ms`, and why other runtimes did not measure it, in `reasons`."""
+    if not read["read"]:
+        return {"ms": {}, "reasons": {"reader": read["reason"]}}
+    flags = [word for name, value in SIZES[read["sizes"]].items() for word in ("--size", f"{name}={value}")]
+    journal = out / "measured" / f"{hashlib.sha256(file.read_bytes()).hexdigest()[:12]}.jsonl"
+    command = [sys.executable, "-m", "measure", "run", "--onnx", str(file), "--backend", RUNTIMES[file.suffix],
+               "--protocol", "quick", "--timing.timeout", "120", "--journal", str(journal), *flags]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=1200)
+    rows = [json.loads(line) for line in journal.read_text().splitlines()] if journal.is_file() else []
+    found = {row["device"]["runtime"]: row for row in rows}
+    reasons = {name: row["error"][:300] for name, row in found.items() if "error" in row}
+    reasons |= {} if found else {"measure": (done.stderr.strip().splitlines() or [""])[-1][:300]}
+    notes = sorted({note for row in found.values() for note in row.get("notes", [])})
+    return {"ms": {name: row["raw_ms"] for name, row in found.items() if "error" not in row}, "reasons": reasons,
+            "notes": notes, "precision": next((row["device"]["precision"] for row in rows), "")}  # fmt: skip
+
+
+def run(out: Path) -> list[dict]:
+    """One row for each of sixty networks: milliseconds on onnxruntime, OpenVINO and torch, each of which had to compute
+    what onnxruntime computes without optimisations; then the shares of networks that run."""
+    journal = out / "run.json"
+    rows = json.loads(journal.read_text()) if journal.is_file() else []
+    for name in NETWORKS:
+        if all(row["network"] != name for row in rows):
+            rows.append({"what": "run", "network": name, **_printed([name, "--run"])})
+            print(rows[-1], flush=True)
+            write_text(journal, json.dumps(rows, indent=1))
+    shares = {name: float(np.mean([name in row.get("ms", {}) for row in rows])) for name in RUN_ON}
+    every = float(np.mean([len(row.get("ms", {})) == len(RUN_ON) for row in rows]))
+    return [*rows, {"what": "runs", "networks": len(rows), **shares, "all": every}]
+
+
+def _rows(out: Path) -> list[dict]:
+    """Rows of parts that were run before."""
+    path = out / "summary.json"
+    found: list[dict] = json.loads(path.read_text()) if path.is_file() else []
+    return found
 
 
 def summary(out: Path) -> list[dict]:
@@ -143,15 +223,16 @@ def summary(out: Path) -> list[dict]:
     return [{"what": "damaged", "cases": sum(counts["cases"].values()), "found": sum(n for *_, n in counts["found"])}]
 
 
-def check(part: str = "packages,networks", out: Path = Path("runs/files")) -> None:
+def check(part: str = "packages,measured,networks,run,bounds", out: Path = Path("runs/files")) -> None:
     """Run the parts and write what they find.
 
     Args:
-        part: which of packages, networks, summary, separated by commas.
-        out: folder of wheels, networks.json and summary.json; rows of parts that are not run stay as they are.
+        part: which of packages, measured, networks, run, bounds, summary, separated by commas.
+        out: folder of wheels, of what was done and of summary.json; rows of parts that are not run stay as they are.
     """
-    parts = {"packages": lambda: packages(out), "networks": lambda: networks(out), "summary": lambda: summary(out)}
-    run_parts(parts, part, out)
+    functions = (packages, measured, networks, run, summary)
+    parts = {function.__name__: partial(function, out) for function in functions}
+    run_parts(parts | {"bounds": bounds}, part, out)
 
 
 if __name__ == "__main__":

@@ -123,10 +123,10 @@ def test_what_is_read_computes_what_the_runtime_does(name: str, tmp_path: Path) 
     path = LiteRT().build(with_weights(network), tmp_path)
     model, x = read_tflite(path), make_input(network, 1)
     session = LiteRT().load(path)
-    session.bind(x)
+    session.bind([LiteRT().layout(x)])
     session.run()
     assert model.weights is not None
-    np.testing.assert_allclose(session.fetch(), evaluate(model.network, model.weights, x), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(session.fetch()[0], evaluate(model.network, model.weights, x), rtol=1e-3, atol=1e-4)
     assert read_tflite(path, weights=False).weights is None
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from predictors.compare import excluded, ranking
 from predictors.metrics import LEAST, METRICS, plain, report
+from predictors.ranking import excluded, ranking
 
 
 def test_by_hand() -> None:
