@@ -10,15 +10,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from datasets.networks.analysis import totals
-from datasets.networks.collection import AnyNetwork
 from datasets.networks.network import Network
-from datasets.records import UNITS, Device, InputError, Networks, find_device
+from datasets.records import UNITS, Device, InputError, Networks
 from predictors.base import Uncertain
 from predictors.metrics import plain
 from predictors.networks.layer_sum import LayerSum
 from predictors.networks.price import Price, price, read_noted, session_of
 from predictors.networks.price_report import comparison, details, printable
-from predictors.networks.price_request import Shown, Wanted
+from predictors.networks.price_request import Shown, Wanted, check_request
 from predictors.unsupported import of_another_machine, unsupported
 
 JSON_FORMAT = 1
@@ -43,8 +42,7 @@ def predict_networks(predictor: Any, file: str, wanted: Wanted, shown: Shown = S
     Raises:
         InputError: the only network that was named cannot be priced, or the request does not fit the predictor.
     """
-    devices = _devices(predictor, wanted.devices)
-    _check_networks(predictor, file)
+    devices = check_request(predictor, file, wanted)
     if wanted.level is not None and not isinstance(predictor, Uncertain):
         raise InputError(f"{file} has no intervals; leave --level out.")
     points = len(wanted.names) * len(wanted.batches) * len(devices) * len(list(wanted.sizes.each()))
@@ -126,22 +124,6 @@ def _print_one(row: dict[str, Any], wanted: Wanted, shown: Shown) -> None:
     print(details(priced, shown.sort))
     if wanted.out is not None:
         print(f"drawn: {wanted.out}")
-
-
-def _devices(predictor: Any, names: str) -> list[Device | None]:
-    """The named devices, or all of a predictor; None stands for that of a predictor of no device."""
-    known = predictor.devices_
-    if not names:
-        return list(known) or [None]
-    return [find_device(known, name) for name in dict.fromkeys(names.split(","))]
-
-
-def _check_networks(predictor: Any, file: str) -> None:
-    if not isinstance(predictor.space_, AnyNetwork):
-        raise InputError(
-            f"{file} predicts architectures of {predictor.space_}; name one with --arch, or a file that "
-            "`python -m predictors layerwise --out FILE` wrote."
-        )
 
 
 def _row(
