@@ -367,6 +367,15 @@ def test_a_file_of_another_precision_is_not_priced_as_fp32_in_silence(fitted: La
     assert any(f"% in {name}, and fast_1 in fp32; it is priced as fp32" in sentence for sentence in other.warnings)
 
 
+def test_a_device_that_converted_measured_networks_is_as_sure_of_files_in_fp32(fitted: LayerSum) -> None:
+    device = replace(DEVICES[0], precision="int8")
+    measured = fitted.with_devices([device], fitted.calibrations_[:1])
+    few = fitted.with_devices([device], [replace(fitted.calibrations_[0], errors=np.empty(0))])
+    assert not price(measured, _typed("fp32"), device).warnings
+    assert "99 % in fp32, and fast_1 in int8" in price(few, _typed("fp32"), device).warnings[0]
+    assert "in fp16, and fast_1 in int8" in price(measured, _typed("fp16"), device).warnings[0]
+
+
 def test_a_runtime_that_does_not_run_the_file_is_noted(fitted: LayerSum) -> None:
     devices = [replace(DEVICES[0], runtime=runtime) for runtime in ("ort", "litert", "of my own")]
     network = _typed("fp32")
