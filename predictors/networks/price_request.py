@@ -73,8 +73,8 @@ def names_of(text: str) -> tuple[str, ...]:
     """Names of networks, each once; the command line joins several words by line breaks, and commas divide them too."""
     from datasets.networks.reading import split_names
 
-    parts = [part for part in text.split("\n") if part.strip()]
-    return tuple(dict.fromkeys(name for part in parts for name in ([part] if _exists(part) else split_names(part))))
+    parts = [[part] if _exists(part) else split_names(part) for part in text.split("\n")]
+    return tuple(dict.fromkeys(name for part in parts for name in part if name.strip()))
 
 
 def _exists(name: str) -> bool:

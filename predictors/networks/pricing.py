@@ -61,6 +61,11 @@ def predict_networks(predictor: Any, file: str, wanted: Wanted, shown: Shown = S
     if not rows and not shown.json and len(wanted.names) == 1:
         raise InputError(faults[0][1])
     notes = of_another_machine(predictor, file, devices)
+    if wanted.out is not None and rows:  # before the text, whose reader may close the pipe
+        from datasets.figures import write_figure
+        from predictors.networks.price_figure import draw
+
+        write_figure(draw(rows[0]["price"]), wanted.out)
     if shown.json:
         print(json.dumps(_document(predictor, rows, faults, notes, wanted), indent=1, allow_nan=False))
     elif points == 1 and rows and not shown.images:
@@ -103,8 +108,6 @@ def _rows(
 
 def _print_one(row: dict[str, Any], wanted: Wanted, shown: Shown) -> None:
     """Print the price of one network on one device: layer by layer, or in one line where the predictor knows none."""
-    from datasets.figures import write_figure
-
     for note in row["assumed"]:
         print(f"note: {note}", file=sys.stderr)
     priced: Price | None = row["price"]
@@ -117,10 +120,6 @@ def _print_one(row: dict[str, Any], wanted: Wanted, shown: Shown) -> None:
         for note in row["notes"][len(row["assumed"]) :]:
             print(f"warning: {note}", file=sys.stderr)
         return
-    if wanted.out is not None:
-        from predictors.networks.price_figure import draw
-
-        write_figure(draw(priced), wanted.out)  # before the text, whose reader may close the pipe
     print(details(priced, shown.sort))
     if wanted.out is not None:
         print(f"drawn: {wanted.out}")
