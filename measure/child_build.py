@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from datasets.records import InputError
 from measure.silence import children_ignore_interrupts
@@ -68,7 +68,7 @@ def call_in_child(call: Callable[[], T], timeout: float, result: str = "answer")
         process.kill()
         process.join()
     if done:
-        return value
+        return cast(T, value)
     raise value if isinstance(value, InputError) else ChildFailed(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -20,6 +21,7 @@ MOST_BYTES = 2**31
 _MOVING = ("Cast", "Reshape", "Unsqueeze", "Squeeze", "Flatten", "Identity", "Transpose", "Expand", "Slice", "Split",
            "Tile", "Concat", "Clip", ITEM)  # fmt: skip
 _TABLES = ("gather", "embedding")
+_PLACES = ("scatter",)
 _SAMPLE_RATE = 16000
 
 
@@ -76,6 +78,8 @@ def table_rows(network: Network, node: int) -> int:
             if op.kind in _MOVING and target not in seen:
                 seen.add(target)
                 waiting.append(target)
+            elif op.kind.lower().startswith(_PLACES):
+                rows.append(_smallest_side(network, target))
             elif op.kind.lower().startswith(_TABLES) and sources[target][-1] == at:
                 rows.append(_rows(network, target, at))
     return min(rows, default=0)
@@ -85,9 +89,16 @@ def _rows(network: Network, table: int, ids: int) -> int:
     """Rows of what an op takes from: of its weights, or of the tensor that it reads beside the indices."""
     op, read = network.ops[table], network.sources()[table]
     if len(read) > 1:
-        return max(1, min(network.shape(read[0]) or (1,)))
-    width = int(np.prod(op.attrs["shape"])) / max(1, int(np.prod(network.shape(ids))))
+        return _smallest_side(network, read[0])
+    width = math.prod(op.attrs["shape"]) / max(1, math.prod(network.shape(ids)))
     return max(1, int(op.attrs.get("params", 0) / max(width, 1))) if "params" in op.attrs else 2
+
+
+def _smallest_side(network: Network, node: int) -> int:
+    """The smallest side of a tensor, batch included: an index below it is valid along any of its dimensions."""
+    op = network.ops[node]
+    whole = () if op.attrs.get("whole") else (network.batch or 1,)
+    return max(1, min((*whole, *op.attrs["shape"]), default=1))
 
 
 def draw(model: Model, batch: int = 1, seed: int = 0) -> list[np.ndarray]:

@@ -119,7 +119,12 @@ def read_subject(subject: Named, batch: int) -> Model:
     if isinstance(subject, Network):
         return shaped(subject, batch)
     own = read_inputs(subject.inputs) if subject.inputs else {}
-    model = read_model(subject.path, batch, sizes=sizes_of(own, subject.sizes) if own else subject.sizes)
+    sizes = sizes_of(own, subject.sizes) if own else subject.sizes
+    model = read_model(subject.path, batch if batch > 1 else None, sizes=sizes)
+    if (fixed := model.network.batch or 1) != batch:
+        raise InputError(
+            f"{subject.path} has runs of {fixed} samples; name a backend with that batch, as in ort:fp32:{fixed}."
+        )
     model = replace(model, others=subject.others, inputs=own)
     _check_memory(model.network)
     return model

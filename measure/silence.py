@@ -56,7 +56,7 @@ def fix_xla_threads(threads: int = 1) -> None:
     """
     wanted = _XLA_FLAGS.format(eigen=str(threads > 1).lower(), threads=threads)
     flags = os.environ.get("XLA_FLAGS", "")
-    if wanted not in flags:
+    if not flags.endswith(wanted):
         if "jax" in sys.modules:
             raise InputError(
                 f"JAX was imported before it was restricted to {threads} threads; set XLA_FLAGS='{wanted}', or measure "

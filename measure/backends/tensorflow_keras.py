@@ -74,15 +74,19 @@ def _in_order(model: keras.Model, values: Sequence[Any]) -> Any:
     return values[0] if len(values) == 1 else keras.tree.pack_sequence_as(model.input, list(values))
 
 
-def uncompiled(file: Path, inputs: Sequence[np.ndarray]) -> Callable[[], list[np.ndarray]]:
-    """A function that computes the outputs of a .keras file op by op."""
+def uncompiled(file: Path) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
+    """A function that computes the outputs of a .keras file from its inputs, op by op."""
     tf = tensorflow()
     import keras
 
     with quiet():
         model = _read(file)
-    values = _in_order(model, [tf.constant(x) for x in inputs])
-    return lambda: [np.asarray(y) for y in keras.tree.flatten(model(values, training=False))]
+
+    def compute(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        values = _in_order(model, [tf.constant(x) for x in inputs])
+        return [np.asarray(y) for y in keras.tree.flatten(model(values, training=False))]
+
+    return compute
 
 
 class _KerasSession:

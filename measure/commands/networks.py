@@ -145,7 +145,7 @@ def lookup(
           f"ones; a call costs {1000 * result['call_ms']:.1f} us\n")  # fmt: skip
     for row in result["sums"]:
         print(f"{row['what']:<22} {row['ms']:10.4f} ms +- {row['sd']:.4f}   {row['error']:+6.1f} %")
-    for row in result["unmeasured"]:
+    for row in result["unmeasured"][:largest]:
         print(f"not measured alone: {row['count']} x {row['layer']}, {row['macs']:.1f} % of multiply-accumulates, "
               f"{row['bytes']:.1f} % of bytes")  # fmt: skip
     if result["failed_pairs"]:

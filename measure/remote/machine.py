@@ -114,6 +114,7 @@ class Remote:
         """The files and the description of a network for the other machine."""
         wanted = backend.wanted(model)
         description: Message = {"varying": wanted.expected.varying, "steps": wanted.expected.steps}
+        description["noise"] = wanted.expected.noise
         description |= {"notes": wanted.notes, "own": wanted.own is not None}
         files: list[Path] = []
         if wanted.own or self.build == "here":

@@ -51,7 +51,7 @@ class Sent:
         source: name of the file to convert, instead of weights.
         shapes: of the inputs of this file.
         own, notes: those of `Built`.
-        varying, steps: those of `Expected`.
+        varying, steps, noise: those of `Expected`.
     """
 
     folder: Path
@@ -63,11 +63,12 @@ class Sent:
     notes: Sequence[str] = ()
     varying: Sequence[int] = ()
     steps: Sequence[float] = ()
+    noise: Sequence[float] = ()
 
     def built(self, backend: Backend, folder: Path) -> Built:
         """The network as a file to run, built in `folder` if it was not sent."""
         inputs, arrays = (_arrays(self.folder / f"{name}.npz") for name in ("inputs", "expected"))
-        expected = Expected(arrays, tuple(self.varying), tuple(self.steps))
+        expected = Expected(arrays, tuple(self.varying), tuple(self.steps), tuple(self.noise))
         artefact = self.folder / self.artefact if self.artefact else self._build(backend, folder)
         return Built(artefact, inputs, expected, self.own, tuple(self.notes))
 

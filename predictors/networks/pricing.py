@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from datasets.networks.analysis import totals
@@ -15,9 +16,10 @@ from datasets.records import UNITS, Device, InputError, Networks
 from predictors.base import Uncertain
 from predictors.metrics import plain
 from predictors.networks.layer_sum import LayerSum
-from predictors.networks.price import Price, price, read_noted, session_of
+from predictors.networks.price import Price, price, read_noted
 from predictors.networks.price_report import comparison, details, printable
 from predictors.networks.price_request import Shown, Wanted, check_request
+from predictors.networks.session import session_cost
 from predictors.unsupported import of_another_machine, unsupported
 
 JSON_FORMAT = 1
@@ -72,6 +74,8 @@ def predict_networks(predictor: Any, file: str, wanted: Wanted, shown: Shown = S
         _print_one(rows[0], wanted, shown)
     elif rows:
         print(comparison(rows, wanted.chance, shown.sort))
+        if hosts := sorted({row["session_host"] for row in rows} - {""}):
+            notes = [*notes, f"peak memory and creation of sessions are those of {', '.join(hosts)}."]
     for note in notes if rows and not shown.json else ():
         print(f"note: {note}", file=sys.stderr)
     for name, sentence in faults:
@@ -88,14 +92,14 @@ def _rows(
     rows, faults, choices = list[dict[str, Any]](), dict[tuple[str, str], None](), list(wanted.sizes.each())
     for name, sizes, batch in itertools.product(wanted.names, choices, wanted.batches):
         try:
-            network, notes = read_noted(name, batch, sizes)
+            network, notes, file = read_noted(name, batch, sizes)
         except InputError as error:
             faults[name, str(error)] = None
             continue
         named = sizes.sizes() if len(choices) > 1 else {}
         for place, device in enumerate(devices):
             try:
-                row = _row(predictor, name, network, device, wanted, images)
+                row = _row(predictor, name, network, device, wanted, images, file)
             except InputError as error:
                 faults[name, str(error)] = None
             else:
@@ -132,20 +136,22 @@ def _row(
     device: Device | None,
     wanted: Wanted,
     images: int,
+    file: Path | None,
 ) -> dict[str, Any]:
     """The price of a network on a device, for tables and JSON."""
     row: dict[str, Any] = {"network": name, "key": network.key, "device": device.name if device else None}
     row |= {"metric": predictor.metric, "unit": UNITS.get(predictor.metric, "")}
     if isinstance(predictor, LayerSum):
-        priced = price(predictor, network, device, wanted.chance)
+        priced = price(predictor, network, device, wanted.chance, file)
         row |= {"price": priced, **priced.record(), "value": priced.latency_ms}
         batch_ms: float | None = priced.total_ms
     else:
         batch = network.batch or (device.batch if device else 1)
         row |= _whole(predictor, network, device, wanted) | {"price": None, "batch": batch}
-        row |= {name: totals(network)[name] for name in ("macs", "params")} | dict(
-            zip(("peak_mb", "init_ms"), session_of(network, device), strict=True)
-        )
+        creation = session_cost(network, device, file)
+        row |= {name: totals(network)[name] for name in ("macs", "params")}
+        row |= {"peak_mb": creation.peak_mb, "init_ms": creation.init_ms, "session_host": creation.host}
+        row["notes"] = [*row["notes"], *creation.notes]
         batch_ms = row["value"] if row["unit"] == "ms" else None
     if batch_ms is not None and batch_ms > 0 and (images or len(wanted.batches) > 1):
         row["images_per_s"] = 1000 * row["batch"] / batch_ms
@@ -190,9 +196,10 @@ def _document(
 
     `prices` has one object per network, size, batch and device: `network` (as named), `key`, `device`, `sizes`,
     `batch`, the predicted metric (`latency_ms`) with `low` and `high` (null for predictors without intervals), `macs`,
-    `params`, `peak_mb` (10^6 bytes), `notes`; of sums of layers also `pre_ms`, `session_ms`, `post_ms`, `total_ms`,
-    `init_ms`, `unknown` (ops without a model) and `layers`; with several batches `images_per_s` and `best`; with
-    `--images` also `images`, `batches` and `images_ms`. `errors` has the networks that could not be priced.
+    `params`, `peak_mb` (10^6 bytes), `init_ms` (null where it is unknown), `session_host` (where coefficients of these
+    two were measured), `notes`; of sums of layers also `pre_ms`, `session_ms`, `post_ms`, `total_ms`, `unknown` (ops
+    without a model) and `layers`; with several batches `images_per_s` and `best`; with `--images` also `images`,
+    `batches` and `images_ms`. `errors` has the networks that could not be priced.
     """
     left_out = ("price", "value", "metric", "unit", "place", "assumed")
     return {

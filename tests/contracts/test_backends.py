@@ -2,12 +2,16 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pytest
 
 from datasets.networks.builder import NetworkBuilder
+from datasets.networks.reading import read_model
+from datasets.networks.sizes import Sizes
 from datasets.records import Architecture, Architectures, InputError, Space
 from datasets.spaces.convnet import ConvNet
 from datasets.spaces.fbnet import FBNet
@@ -18,6 +22,7 @@ from measure.base import Backend, make_input, reference_network
 from measure.campaign import distinct_sample
 from measure.timing import Timing
 from tests.conftest import implementations
+from tests.doubles.network_files import MAKERS
 
 QUICK = Timing(warmup=1, pairs=5, max_rounds=1, max_deviation=100.0)
 T = TypeVar("T")
@@ -145,6 +150,19 @@ def test_a_session_sees_its_input(backend: Backend) -> None:
     session.run()
     assert np.abs(session.fetch()[0] - first).max() > 0.01
     np.testing.assert_array_equal(session.fetch()[0], session.fetch()[0])
+
+
+@on_each([b for b in BACKENDS if b.files and b.precision == "fp32"])
+def test_files_with_several_inputs_and_outputs_run_as_they_are(backend: Backend, tmp_path: Path) -> None:
+    for suffix in backend.files:
+        model = read_model(MAKERS[suffix](tmp_path / f"network{suffix}"), 1, sizes=Sizes(size="sequence=6"))
+        found = backend.loaded(partial(backend.built, model))
+        assert backend.own_file(model) == model.source and found.notes == ()
+        assert len(found.inputs) == len(found.session.fetch()) == 2
+        before = [y.copy() for y in found.session.fetch()]
+        found.session.bind([np.zeros_like(x) for x in found.inputs])
+        found.session.run()
+        assert not np.array_equal(before[0], found.session.fetch()[0])
 
 
 @every_quick_backend

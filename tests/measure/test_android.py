@@ -345,7 +345,8 @@ def test_a_campaign_on_a_phone_becomes_a_table(phone: AdbServer, tmp_path: Path)
     summary = ["-m", "measure", "table", "--journal", str(journal), "--out", str(table), "--unstable", "true"]
     assert run(*summary).returncode == 0  # tiny networks on a busy machine are unstable
     values = pd.read_parquet(table)
-    assert len(values) == 8 and set(values["metric"]) == {"latency_ms", "init_ms"} and (values["value"] > 0).all()
+    assert len(values) == 12 and set(values["metric"]) == {"latency_ms", "init_ms", "first_ms"}
+    assert (values["value"] > 0).all()
     assert phone.left() == []
     done = run(*command, "--phases", "true")
     assert done.returncode == 2 and "Backend android_cpu runs on another device, which reports no phases" in done.stderr

@@ -200,7 +200,18 @@ def test_json_has_the_documented_keys(saved: Path, open_file: Path, capsys: pyte
         "session_ms",
         "post_ms",
     }
-    keys |= {"total_ms", "macs", "params", "peak_mb", "init_ms", "unknown", "notes", "layers", "images_per_s"}
+    keys |= {
+        "total_ms",
+        "macs",
+        "params",
+        "peak_mb",
+        "init_ms",
+        "session_host",
+        "unknown",
+        "notes",
+        "layers",
+        "images_per_s",
+    }
     for row in prices:
         assert set(row) == keys | {"images", "batches", "images_ms"}
         assert row["low"] < row["latency_ms"] < row["high"] and row["images_ms"] == pytest.approx(10 * row["total_ms"])
