@@ -54,8 +54,6 @@ class OwnTable(Dataset):
     choices: Mapping[str, list[Value]] = field(default_factory=dict)
 
     def measurements(self) -> Measurements:
-        import pandas as pd
-
         path, names = Path(self.path), [*self.decisions, *self.features]
         self._check(names)
         lines = (read_texts if path.suffix.lower() == ".parquet" else read_lines)(path, CSV_HINT)
@@ -71,6 +69,8 @@ class OwnTable(Dataset):
         device = [places[row.get("device") or path.stem] for row in rows]
         values = [value_in_row(row, stated, self.metric, devices[i].batch) for row, i in zip(rows, device, strict=True)]
         metrics = [row.get("metric") or self.metric for row in rows]
+        import pandas as pd
+
         table = pd.DataFrame({"arch": arch, "device": device, "metric": metrics, "value": values})
         _check_repeats(table, rows)
         return Measurements(archs, devices, table, path.stem)

@@ -218,16 +218,16 @@ def startup() -> list[dict]:
         device, absent = load().devices_[0].name, Path(folder) / "absent.onnx"
         layers = len(pieces(network))
         commands = {
-            f"answer: a file of {layers} layers priced": f"predictors predict --network {path} --device {device}",
-            "answer: that a file to price is missing": f"predictors predict --network {absent} --device {device}",
-            "answer: that a flag is unknown": "measure run --nosuch 1",
-            "answer: doctor": "measure doctor",
+            f"command: price a file of {layers} layers": f"predictors predict --network {path} --device {device}",
+            "command: price a file that is missing": f"predictors predict --network {absent} --device {device}",
+            "command: measure run with an unknown flag": "measure run --nosuch 1",
+            "command: measure doctor": "measure doctor",
         }
 
         def process(*words: object) -> Work:
             return lambda: subprocess.run([sys.executable, *map(str, words)], capture_output=True)
 
-        session, name = process("-c", SESSION, path), "import onnxruntime and create the session of that file"
+        session, name = process("-c", SESSION, path), "import onnxruntime, create the session of that file"
         return [side_by_side(what, 1, process("-m", *line.split()), name, session) for what, line in commands.items()]
 
 

@@ -47,8 +47,8 @@ ERRORS = """
 -m predictors transfer --nosuch 3
 -m datasets show {none}.onnx
 -m datasets show {broken}.onnx
--m datasets describe --data {none}.csv
--m datasets describe --data {none}.parquet
+-m datasets describe {none}.csv
+-m datasets describe {none}.parquet
 -m datasets fetch nosuch
 -m datasets enumerate nosuch
 -m datasets leti --nosuch
