@@ -150,7 +150,7 @@ def exported(name: str, folder: Path) -> Path | None:
 
 
 def _beside(file: Path, folder: Path) -> Path:
-    """The same network with its weights in a second file."""
+    """A copy of a network with its weights in a second file."""
     import onnx
 
     path = folder / file.name

@@ -12,7 +12,7 @@ import pytest
 
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.network import SMALLEST, Network
-from datasets.records import Op
+from datasets.records import Device, Op
 from datasets.spaces.convnet import ConvNet
 from datasets.spaces.zoo import Zoo
 from measure.backends.ort import OnnxRuntime
@@ -21,7 +21,7 @@ from measure.builders.onnx_graph import build_onnx
 from measure.peak import measure_peak, peak_row
 from predictors.networks.arena import Arena, Buffer, activation_bytes, buffers, pattern
 from predictors.networks.ort_steps import Lowered, converts
-from predictors.networks.session import coefficients, features, predicted_session
+from predictors.networks.session import SessionCost, coefficients, features, predicted_session, session_cost
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc/self/status")
 ORT, MIB = OnnxRuntime(), 2**20
@@ -179,6 +179,16 @@ def test_every_runtime_s_coefficients_are_complete_and_no_other_runtime_has_a_pr
         assert min(*fitted["loading"].values(), *fitted["loaded"].values(), *fitted["running"].values()) >= 0
     assert predicted_session(SMALLEST, "abacus") is None
     json.dumps(coefficients())
+
+
+def test_other_runtimes_have_weights_and_activations_by_liveness_and_no_creation() -> None:
+    device = Device("pc_abacus_fp32_1", "pc", "server-cpu", "abacus")
+    network = chain((64, 32), (64, 32), (64, 32), kind="Transpose")
+    assert session_cost(network, device) == SessionCost(2 * 64 * 32 * 4 / 1e6, None) == session_cost(network, None)
+    known = session_cost(network, Device("pc_ort_fp32_1", "pc", "server-cpu", "ort"))
+    assert known.host == coefficients()["ort"]["host"] and known.init_ms is not None
+    bf16 = session_cost(network, Device("pc_openvino_bf16_1", "pc", "server-cpu", "openvino", "bf16"))
+    assert bf16.init_ms is None, "nothing was measured in bf16"
 
 
 def test_a_larger_batch_takes_more() -> None:
