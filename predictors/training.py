@@ -77,9 +77,9 @@ class TrainingLoop:
                 train = Shared(train, self.seed, trainer)
             module = _Regression(self, make(), -(-len(train) // options.accumulate_grad_batches), log)
             validation = None if val is None else batches(*val, 4096, False)
-            before = signal.getsignal(signal.SIGINT)
+            before, checkpoint = signal.getsignal(signal.SIGINT), resumed(file, log)
             try:
-                trainer.fit(module, train, validation, ckpt_path=resumed(file), weights_only=True)
+                trainer.fit(module, train, validation, ckpt_path=checkpoint, weights_only=True)
             except SystemExit:  # Lightning raises it on Ctrl-C, and ignores Ctrl-C from then on
                 signal.signal(signal.SIGINT, before)
                 raise KeyboardInterrupt from None
@@ -186,15 +186,15 @@ class Checkpoints(lightning.Callback):
         self.saved = time.monotonic()
 
 
-def resumed(file: Path | None) -> Path | None:
+def resumed(file: Path | None, log: Log) -> Path | None:
     """The checkpoint to continue from; None where there is none, or a damaged one."""
     if file is None or not file.is_file():
         return None
     try:
-        torch.load(file, map_location="cpu", weights_only=True)
+        epoch = torch.load(file, map_location="cpu", weights_only=True)["epoch"]
     except Exception:  # what torch raises on damaged files
-        file.unlink()
         return None
+    log(f"continues from epoch {epoch + 1}")
     return file
 
 
