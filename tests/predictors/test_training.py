@@ -17,6 +17,7 @@ import torch
 import train
 from datasets.measured import Measured
 from datasets.records import InputError, Measurements
+from datasets.spaces.convolution import Convolution
 from datasets.splits import HeldOutArchitectures
 from encoders.cell import CellOneHot
 from predictors import training
@@ -24,13 +25,15 @@ from predictors.base import Predictor
 from predictors.blend import Blend
 from predictors.ensemble import Ensemble
 from predictors.gcn import GCN
+from predictors.layers.perfnetrt import PerfNetRT
 from predictors.linear import Linear
+from predictors.message_passing import MessagePassingPredictor
 from predictors.mlp import MLP
 from predictors.neural import NeuralPredictor
 from predictors.regressor import Regressor
 from predictors.sage import SAGE
 from predictors.trainer import Trainer, check_trained_by_lightning, checkpoints_of, fitting
-from tests.conftest import run
+from tests.conftest import implementations, run
 
 SMALL = MLP(epochs=4, hidden=8)
 
@@ -177,6 +180,7 @@ import sys
 import numpy as np
 from datasets.spaces.nasbench201 import NasBench201
 from pathlib import Path
+from predictors.message_passing import MessagePassingPredictor
 from predictors.mlp import MLP
 from predictors.trainer import Trainer, fitting
 from tests.conftest import made_up
@@ -195,6 +199,22 @@ def test_two_processes_learn_as_well_as_one(tmp_path: Path) -> None:
     assert two < 1.5 * one + 0.02 and two != one, "they shared no batches" if two == one else done.stdout
     saved = torch.load(tmp_path / "2" / "1.ckpt", weights_only=True)
     assert saved["epoch"] == 29 and saved["global_step"] == 30 * 6  # thirteen batches of 16: six for each process
+
+
+DENSE = [cls for cls in implementations("predictors", NeuralPredictor) if not issubclass(cls, MessagePassingPredictor)]
+
+
+@pytest.mark.parametrize("cls", DENSE)
+def test_networks_compute_where_their_inputs_are(cls: type[NeuralPredictor], measurements: Measurements) -> None:
+    """A matrix made on the CPU ended a fit on a GPU. Torch's meta device, as a GPU, refuses tensors of another one."""
+    archs = measurements.architectures if cls is not PerfNetRT else Convolution().sample(40, np.random.default_rng(0))
+    for predictor in cls.examples()[:2]:
+        predictor.space_, predictor.devices_ = archs.space, measurements.devices
+        predictor.scale.fit(np.ones((len(archs), 2)))
+        x = predictor.encode(archs)
+        batch, _ = next(iter(predictor._batches(x, np.zeros((len(archs), 2)), 16, False)))
+        network = predictor._network(x, 2).to("meta")
+        assert network(**{name: value.to("meta") for name, value in batch.items()}).device.type == "meta"
 
 
 @pytest.mark.parametrize(
