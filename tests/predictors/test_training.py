@@ -134,12 +134,6 @@ def test_the_same_command_continues_after_kill_9(tmp_path: Path, every_epoch: No
     np.testing.assert_array_equal(continued.predict_all(archs), whole.predict_all(archs))
 
 
-def test_a_fit_that_fails_before_its_first_epoch_leaves_nothing(tmp_path: Path) -> None:
-    with suppress(Stopped), fitting(Trainer(), tmp_path / "fit", "settings"):
-        raise Stopped
-    assert not list(tmp_path.iterdir())
-
-
 def test_arguments_reach_lightning_as_they_are(monkeypatch: pytest.MonkeyPatch, measurements: Measurements) -> None:
     given: dict[str, Any] = {}
 
