@@ -18,6 +18,7 @@ from datasets.files.reading import listed, shortened
 from datasets.networks.network import FILES
 from datasets.networks.reading import SUFFIXES, architectures_of, space_and_key
 from datasets.records import UNITS, Architectures, Device, InputError, Measurements
+from datasets.spaces import open_space
 
 CONTRADICTION = 10.0
 """Rows of one architecture, device and metric are repeats; if their largest value is more than this multiple of their
@@ -34,7 +35,7 @@ class OwnTable(Dataset):
 
     Attributes:
         path: the file, .csv or .parquet.
-        space: text form of the space of keys without one; '' where all keys have one.
+        space: space of keys without one, by its text form or a .yaml; '' where all keys have one.
         metric: metric of rows without one.
         value: name of the column of values; by default `value`, or one such as `latency_us` or `time [s]`.
         folder: folder of the files that keys name, with or without their suffix; by default the working directory,
@@ -56,21 +57,26 @@ class OwnTable(Dataset):
     def measurements(self) -> Measurements:
         import pandas as pd
 
-        path, names = Path(self.path), [*self.decisions, *self.features]
-        self._check(names)
+        path, columns = Path(self.path), [*self.decisions, *self.features]
+        self._check(columns)
         lines = (read_texts if path.suffix.lower() == ".parquet" else read_lines)(path, CSV_HINT)
-        rows, stated = measured_rows(lines, path, self.metric, names or None, self.value)
-        if names:
-            archs, arch = self._columns(rows, names, lines, path)
+        rows, stated = measured_rows(lines, path, self.metric, columns or None, self.value)
+        if columns:
+            archs, arch = self._columns(rows, columns, lines, path)
         else:
-            pairs = [named_in_row(row, self.space, path, self.folder) for row in rows]
+            space = str(open_space(self.space)) if self.space else ""
+            pairs = [named_in_row(row, space, path, self.folder) for row in rows]
             distinct = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
             archs, arch = architectures_of(list(distinct)), np.array([distinct[pair] for pair in pairs])
-        devices = [_device(name, of_device, path) for name, of_device in _by_device(rows).items()]
-        places = {device.name: i for i, device in enumerate(devices)}
-        device = [places[row.get("device") or path.stem] for row in rows]
-        values = [value_in_row(row, stated, self.metric, devices[i].batch) for row, i in zip(rows, device, strict=True)]
         metrics = [row.get("metric") or self.metric for row in rows]
+        names = [_device_name(row, metric, path) for row, metric in zip(rows, metrics, strict=True)]
+        devices = _devices(rows, names, path)
+        places = {device.name: i for i, device in enumerate(devices)} | {"": -1}
+        values = [
+            value_in_row(row, stated, metric, devices[places[name]].batch if name else 1)
+            for row, metric, name in zip(rows, metrics, names, strict=True)
+        ]
+        device = [places[name] for name in names]
         table = pd.DataFrame({"arch": arch, "device": device, "metric": metrics, "value": values})
         _check_repeats(table, rows)
         return Measurements(archs, devices, table, path.stem)
@@ -122,21 +128,21 @@ def _order(text: str) -> tuple[bool, float, str]:
     return not number, float(value) if number else 0.0, text
 
 
-def _by_device(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each device, by its name; '' where rows name none."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        found.setdefault(row.get("device", ""), []).append(row)
-    return found
+def _device_name(row: Mapping[str, Any], metric: str, path: Path) -> str:
+    """The name of a row's device, by default that of the table; '' for metrics of no device, such as accuracies."""
+    return row.get("device") or (path.stem if UNITS.get(metric) in FACTORS else "")
 
 
-def _device(name: str, rows: Sequence[Mapping[str, Any]], path: Path) -> Device:
-    """The device of some rows, with its name as family."""
-    batches = list(dict.fromkeys(row.get("batch") or "1" for row in rows))
-    name = name or path.stem
-    if len(batches) > 1:
-        raise InputError(f"{path} has several batches of {name} ({listed(batches)}); name a device for each.")
-    return Device(name, name, "unknown", batch=batch_of(batches[0], path))
+def _devices(rows: Sequence[Mapping[str, Any]], names: Sequence[str], path: Path) -> list[Device]:
+    """The devices of rows whose devices have `names`, which are their families too."""
+    batches: dict[str, dict[str, None]] = {}
+    for row, name in zip(rows, names, strict=True):
+        batches.setdefault(name, {})[row.get("batch") or "1"] = None
+    batches.pop("", None)
+    for name, several in batches.items():
+        if len(several) > 1:
+            raise InputError(f"{path} has several batches of {name} ({listed([*several])}); name a device for each.")
+    return [Device(name, name, "unknown", batch=batch_of(batch, path)) for name, (batch,) in batches.items()]
 
 
 def value_in_row(row: Mapping[str, Any], stated: str, metric: str, batch: int) -> float:
@@ -145,7 +151,7 @@ def value_in_row(row: Mapping[str, Any], stated: str, metric: str, batch: int) -
     Raises:
         InputError: the row has a unit that its metric cannot have, or another one than the header.
     """
-    metric, unit = row.get("metric") or metric, stated
+    unit = stated
     if row.get("unit"):
         unit = unit_of(row["unit"], metric, f"The column unit, {row['where']},")
         if stated and unit != stated:
