@@ -12,7 +12,7 @@ import numpy as np
 from datasets.base import Dataset
 from datasets.blocks.decisions import Column, Value, choice, number_of, value_of
 from datasets.columns import Columns
-from datasets.files.csv_file import CSV_HINT, FACTORS, Lines, batch_of, converted, measured_rows, read_lines, unit_of
+from datasets.files.csv_file import CSV_HINT, FACTORS, batch_of, converted, decimal, measured_rows, read_lines, unit_of
 from datasets.files.parquet_file import read_texts
 from datasets.files.reading import listed, shortened
 from datasets.networks.network import FILES
@@ -23,6 +23,8 @@ from datasets.spaces import open_space
 CONTRADICTION = 10.0
 """Rows of one architecture, device and metric are repeats; if their largest value is more than this multiple of their
 smallest, one of them is wrong."""
+EMPTY = ("", "nan", "none", "null")
+"""Fields of decisions without a value."""
 
 
 @dataclass
@@ -62,7 +64,7 @@ class OwnTable(Dataset):
         lines = (read_texts if path.suffix.lower() == ".parquet" else read_lines)(path, CSV_HINT)
         rows, stated = measured_rows(lines, path, self.metric, columns or None, self.value)
         if columns:
-            archs, arch = self._columns(rows, columns, lines, path)
+            archs, arch = self._columns(rows, columns, lines.separator), np.arange(len(rows))
         else:
             space = str(open_space(self.space)) if self.space else ""
             pairs = [named_in_row(row, space, path, self.folder) for row in rows]
@@ -78,8 +80,9 @@ class OwnTable(Dataset):
         ]
         device = [places[name] for name in names]
         table = pd.DataFrame({"arch": arch, "device": device, "metric": metrics, "value": values})
-        _check_repeats(table, rows)
-        return Measurements(archs, devices, table, path.stem)
+        m = Measurements(archs, devices, table, path.stem).distinct()
+        _check_repeats(m.table, rows)
+        return m
 
     def _check(self, names: Sequence[str]) -> None:
         """Raise `InputError` where the fields contradict each other."""
@@ -94,31 +97,23 @@ class OwnTable(Dataset):
                 f"{self.path} has choices of '{shortened(unknown[0], 60)}', which is none of its decisions."
             )
 
-    def _columns(
-        self, rows: Sequence[Mapping[str, Any]], names: Sequence[str], lines: Lines, path: Path
-    ) -> tuple[Architectures, np.ndarray]:
-        """The distinct rows as architectures, and the one of each row [rows]."""
-        texts, where = [list(row["features"]) for row in rows], [row["where"] for row in rows]
-        found = []
+    def _columns(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str], separator: str) -> Architectures:
+        """The rows as architectures [rows], of the space of what they hold."""
+        texts = [[choice(decimal(text, separator)) for text in row["features"]] for row in rows]
+        where, found = [row["where"] for row in rows], []
         for i, name in enumerate(names):
-            if lines.separator != "," and (name in self.features or all("," in row[i] for row in texts)):
-                for row in texts:
-                    row[i] = row[i].replace(",", ".")
+            column = [row[i] for row in texts]
             if name in self.features:
-                numbers = [number_of(row[i], name, place) for row, place in zip(texts, where, strict=True)]
+                numbers = [number_of(text, name, place) for text, place in zip(column, where, strict=True)]
                 found.append(Column(name, (), min(numbers), max(numbers)))
                 continue
-            for row, place in zip(texts, where, strict=True):
-                if row[i].lower() in ("", "nan", "none", "null"):
-                    raise InputError(
-                        f"{place} has no value in the column {shortened(name, 60)}; write one, or take it out."
-                    )
-                row[i] = choice(row[i])
+            if empty := next((place for text, place in zip(column, where, strict=True) if text.lower() in EMPTY), ""):
+                raise InputError(
+                    f"{empty} has no value in the column {shortened(name, 60)}; write one, or take it out."
+                )
             more = [choice(value) for value in self.choices.get(name, ())]
-            found.append(Column(name, tuple(sorted({*more, *(row[i] for row in texts)}, key=_order))))
-        distinct = {tuple(row): i for i, row in enumerate(dict.fromkeys(map(tuple, texts)))}
-        archs = Columns(tuple(found)).of_texts(list(distinct), [str(path)] * len(distinct))
-        return archs, np.array([distinct[tuple(row)] for row in texts])
+            found.append(Column(name, tuple(sorted({*more, *column}, key=_order))))
+        return Columns(tuple(found)).of_texts(texts, where)
 
 
 def _order(text: str) -> tuple[bool, float, str]:
