@@ -1,4 +1,4 @@
-"""The two abstractions of measuring: a `Backend` builds and loads, a `Session` runs."""
+"""A `Backend` builds and loads networks; what it loads are sessions (`measure.session`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -23,97 +23,27 @@ from measure.builders.nhwc import to_nhwc
 from measure.builders.weights import make_weights
 from measure.child_build import build_in_child
 from measure.host import machine_name
-from measure.inputs import draw
-from measure.outputs import TOLERANCE, Expected, compare_outputs, expected_output, expected_outputs
+from measure.inputs import calibration_inputs, draw, make_input
+from measure.outputs import TOLERANCE, compare_outputs
 from measure.own_files import rebuilt_note
+from measure.references import expected_of, expected_outputs
+from measure.session import Built, Kernel, Loaded, Session, Shapes, Wanted
 from measure.timing import Repeats, Timing, clock
 
-
-class Session(Protocol):
-    """A loaded network; its latency is the time that `run` takes.
-
-    Each method returns when its work is done, also on an accelerator, and may be called repeatedly: one `bind`
-    serves many runs, one `run` many fetches.
-    """
-
-    def bind(self, inputs: Sequence[np.ndarray]) -> None:
-        """Copy all inputs in, in the order, the layout and the types of the artefact."""
-
-    def run(self) -> None:
-        """Execute once, to the end."""
-
-    def fetch(self) -> list[np.ndarray]:
-        """Copy all outputs of the last run out, in the order of the artefact."""
-
-
-@dataclass(frozen=True)
-class Built:
-    """A network that a session can load, on this machine or another.
-
-    Attributes:
-        artefact: the file that a backend's `build` wrote, or the network's own file.
-        inputs: values of all inputs, as `Session.bind` takes them.
-        expected: the network's outputs for them.
-        own: whether the artefact is the network's own file.
-        notes: sentences about what runs, which belong into the row.
-    """
-
-    artefact: Path
-    inputs: list[np.ndarray]
-    expected: Expected
-    own: bool = False
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """What is to be run of a network.
-
-    Attributes:
-        model: what `build` gets.
-        inputs, expected, notes: those of `Built`.
-        own: the network's own file if that is run as it is, and nothing is built.
-    """
-
-    model: Model
-    inputs: list[np.ndarray]
-    expected: Expected
-    own: Path | None = None
-    notes: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A session whose outputs were checked.
-
-    Attributes:
-        session: with bound inputs.
-        inputs: these inputs.
-        init_ms, init_cpu_ms: wall and CPU time of `load`.
-        first_ms: wall time of the first run.
-        notes: sentences about what runs and what could not be compared, which belong into the row.
-    """
-
-    session: Session
-    inputs: list[np.ndarray]
-    init_ms: float
-    init_cpu_ms: float
-    first_ms: float
-    notes: tuple[str, ...] = ()
-
-
-Shapes = Sequence[tuple[int, ...]]
-"""Shapes of all inputs of an artefact."""
-
-
-class Kernel(NamedTuple):
-    """One kernel of one run: name, kind, start (us since the run began), wall and CPU time (us)."""
-
-    name: str
-    kind: str
-    start_us: float
-    duration_us: float
-    cpu_us: float = float("nan")
+__all__ = [
+    "Backend",
+    "Built",
+    "Kernel",
+    "Loaded",
+    "Session",
+    "Shapes",
+    "Wanted",
+    "available_cores",
+    "calibration_inputs",
+    "make_input",
+    "reference_network",
+    "with_weights",
+]
 
 
 @dataclass
@@ -250,15 +180,15 @@ class Backend(CostModel):
             return Wanted(model, inputs, expected_outputs(file, inputs), own)
         notes = rebuilt_note(model, self.runtime)
         model, x = with_weights(model, seed), make_input(model.network, batch, seed)
-        y = expected_output(model, x)
-        return Wanted(Model(model.network, model.weights), [self.layout(x)], Expected([self.layout(y)]), None, notes)
+        expected = expected_of(model, x)
+        expected = replace(expected, arrays=[self.layout(y) for y in expected.arrays])
+        return Wanted(Model(model.network, model.weights), [self.layout(x)], expected, None, notes)
 
     def file(self, model: Model, folder: Path, seed: int = 0) -> Path:
         """The file that this runtime loads for a model: the model's own, or one that is built in a folder."""
         if own := self.own_file(model):
             return own
-        rebuilt = not model.file(self.sources)
-        if rebuilt:
+        if not model.file(self.sources):
             rebuilt_note(model, self.runtime)
             model = with_weights(Model(model.network, model.weights), seed)
         return self.for_network(model.network).artefact(model, folder)
@@ -282,7 +212,9 @@ class Backend(CostModel):
         (session,) = sessions
         session.bind(built.inputs)
         first_ms, _ = clock(session.run)
-        notes = compare_outputs(session.fetch(), built.expected, self.precision)
+        own = [file_precision(built.artefact)] if built.own else []
+        precision = max([self.precision, *own], key=lambda name: TOLERANCE[name])
+        notes = compare_outputs(session.fetch(), built.expected, precision)
         return Loaded(session, built.inputs, wall, cpu, first_ms, (*built.notes, *notes))
 
     def opened(self, built: Built) -> Session:
@@ -294,10 +226,6 @@ class Backend(CostModel):
     def for_network(self, network: Network) -> Self:
         """This backend with the batch of a network that fixes one."""
         return replace(self, batch=network.batch or self.batch)
-
-    def for_file(self, suffix: str, precision: str) -> Self:
-        """This backend with the precision of a file that it runs as it is, unless that is fp32."""
-        return self if precision == "fp32" or suffix not in self.files else replace(self, precision=precision)
 
     def artefact(self, model: Model, folder: Path) -> Path:
         """Write the artefact, in a child process if the backend `builds_in_child`."""
@@ -346,19 +274,6 @@ def with_weights(model: Network | Model, seed: int = 0) -> Model:
     """The model with its weights, or with seeded ones if it has none."""
     model = Model(model) if isinstance(model, Network) else model
     return model if model.weights is not None else replace(model, weights=make_weights(model.network, seed))
-
-
-def make_input(network: Network, batch: int, seed: int = 0) -> np.ndarray:
-    """A seeded standard-normal batch for a shaped network, fp32."""
-    shape = (batch, *network.ops[0].attrs["shape"])
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-
-
-def calibration_inputs(model: Model, batch: int, count: int) -> list[list[np.ndarray]]:
-    """Seeded inputs that determine the ranges of int8; they are never measured."""
-    if model.source:
-        return [draw(model, batch, seed=1000 + i) for i in range(count)]
-    return [[make_input(model.network, batch, seed=1000 + i)] for i in range(count)]
 
 
 def reference_network() -> Network:

@@ -75,12 +75,14 @@ def table_rows(network: Network, node: int) -> int:
         at = waiting.pop()
         for target, _ in readers.get(at, ()):
             op = network.ops[target]
-            if op.kind in _MOVING and target not in seen:
+            table = op.kind.lower().startswith(_TABLES)
+            taken = table and len(sources[target]) == 1 and not {"params", "tied"} & op.attrs.keys()
+            if (op.kind in _MOVING or taken) and target not in seen:
                 seen.add(target)
                 waiting.append(target)
             elif op.kind.lower().startswith(_PLACES):
                 rows.append(_smallest_side(network, target))
-            elif op.kind.lower().startswith(_TABLES) and sources[target][-1] == at:
+            elif table and not taken and sources[target][-1] == at:
                 rows.append(_rows(network, target, at))
     return min(rows, default=0)
 
@@ -118,6 +120,19 @@ def draw(model: Model, batch: int = 1, seed: int = 0) -> list[np.ndarray]:
         np.ascontiguousarray(model.inputs[x.name]) if x.name in model.inputs else _drawn(x, longest, generator)
         for x in inputs
     ]
+
+
+def make_input(network: Network, batch: int, seed: int = 0) -> np.ndarray:
+    """A seeded standard-normal batch for a shaped network, fp32."""
+    shape = (batch, *network.ops[0].attrs["shape"])
+    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+
+
+def calibration_inputs(model: Model, batch: int, count: int) -> list[list[np.ndarray]]:
+    """Seeded inputs that determine the ranges of int8; they are never measured."""
+    if model.source:
+        return [draw(model, batch, seed=1000 + i) for i in range(count)]
+    return [[make_input(model.network, batch, seed=1000 + i)] for i in range(count)]
 
 
 def _drawn(x: Input, longest: int, generator: np.random.Generator) -> np.ndarray:
@@ -186,7 +201,16 @@ def read_inputs(path: Path) -> dict[str, np.ndarray]:
                 raise InputError(f"{path} expands to more than {MOST_BYTES:,} bytes; give smaller inputs.")
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, KeyError, NotImplementedError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        NotImplementedError,
+        MemoryError,
+    ) as error:
         raise InputError(f"{path} is no .npz file of arrays of numbers ({shortened(error, 100)}); {mend}.") from error
 
 

@@ -45,7 +45,7 @@ def name_file(
 
     suffix = suffix_of(path)
     space = suffix.removeprefix(".")
-    key = file_key(path) + (sizes.label if space == "onnx" else "")
+    key = file_key(path) + (sizes.label if space != "pt2" else "")
     key += f"(inputs={file_key(inputs).rpartition(':')[2]})" if inputs else ""
     return NetworkFile(space, key, path, sizes, file_precision(path), others, inputs)
 
@@ -64,6 +64,8 @@ def name_network(name: str, modules: bool = False, sizes: Sizes = Sizes(), input
         InputError: there is no such file or space, or an architecture is malformed.
     """
     if modules and name.startswith(TORCH):
+        if flag := sizes.foreign():
+            raise InputError(f"{shortened(name)} leaves no sizes open, as files may; leave {flag} out.")
         from datasets.networks.torch_module import export_torch
 
         folder = tempfile.mkdtemp()

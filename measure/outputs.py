@@ -1,20 +1,11 @@
-"""What a network has to compute, and whether it did."""
+"""Whether a network computes what it has to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
-
-from datasets.networks.model import Model, suffix_of
-from datasets.records import InputError
-
-if TYPE_CHECKING:
-    from measure.base import Session
 
 Arrays = list[np.ndarray]
 
@@ -35,7 +26,6 @@ sums of products differently, by one step a layer."""
 FLIPPED = 0.01
 """Largest accepted share of integers that are no quantised numbers, such as indices of classes, and of booleans that
 differ: where two candidates are as good, rounding decides."""
-
 
 AMPLIFIED = 10
 """Largest accepted error of an output, as a multiple of its change when floats of the inputs move to the next ones, but
@@ -90,9 +80,8 @@ def compare_output(
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
     """||found - expected|| / ||expected|| where both are finite."""
     y, right = _both(found, expected)
-    return float(
-        np.linalg.norm(y - right) / (np.linalg.norm(right) or 1.0)
-    )  # a small layer's ReLU may leave only zeros
+    size = np.linalg.norm(right) or 1.0  # a small layer's ReLU may leave nothing but zeros
+    return float(np.linalg.norm(y - right) / size)
 
 
 def _largest(found: np.ndarray, expected: np.ndarray) -> float:
@@ -142,132 +131,3 @@ def compare_outputs(found: Sequence[np.ndarray], expected: Expected, precision: 
         if right.dtype.kind in "fc" and right.size and (share := float(np.mean(np.isnan(right)))):
             notes.append(f"{name} is NaN in {share:.0%} of its places, expected and found.")
     return notes
-
-
-def expected_output(model: Model, x: np.ndarray) -> np.ndarray:
-    """The output that a network of one input, built from a model with weights, has to compute.
-
-    It is that of the ONNX file that the network was read from if there is one, and else of the numpy reference.
-    """
-    if file := model.file((".onnx",)):
-        return expected_outputs(file, [x]).arrays[0]
-    from measure.builders.numpy_reference import evaluate
-
-    return evaluate(model.network, model.weights or {}, x)
-
-
-def expected_outputs(file: Path, inputs: Sequence[np.ndarray]) -> Expected:
-    """The outputs that a file has to compute: by onnxruntime without optimisations, LiteRT's reference kernels, Keras
-    without compilation, or torch's eager mode.
-
-    Raises:
-        InputError: the runtime that computes them is not installed.
-    """
-    compute, steps = _REFERENCES[suffix_of(file)](file, inputs)
-    first, again, moved = (compute(values) for values in (inputs, inputs, _nudged(inputs)))
-    noise = tuple(
-        relative_error(a, b) if a.shape == b.shape and b.dtype.kind in "fc" else 0.0
-        for a, b in zip(moved, first, strict=True)
-    )
-    return Expected(first, _varying(first, again), steps(first), noise)
-
-
-def _nudged(inputs: Sequence[np.ndarray]) -> Arrays:
-    """The inputs with every float moved to the next larger or smaller one."""
-    generator = np.random.default_rng(0)
-    return [
-        np.nextafter(x, np.where(generator.random(x.shape) < 0.5, -np.inf, np.inf).astype(x.dtype))
-        if x.dtype.kind == "f"
-        else x
-        for x in inputs
-    ]
-
-
-Compute = Callable[[Sequence[np.ndarray]], Arrays]
-"""A function from a network's inputs to its outputs."""
-Steps = Callable[[Arrays], tuple[float, ...]]
-"""A function from a network's outputs to their steps."""
-
-
-def _computed_by(session: Session) -> Compute:
-    def compute(inputs: Sequence[np.ndarray]) -> Arrays:
-        session.bind(inputs)
-        session.run()
-        return session.fetch()
-
-    return compute
-
-
-def _by_onnxruntime(file: Path, inputs: Sequence[np.ndarray]) -> tuple[Compute, Steps]:
-    from measure.backends.ort import OnnxRuntime, OrtSession
-
-    backend = OnnxRuntime(optimization="none")
-    _check_available(backend.unavailable(build=False), file)
-    session = backend.load(file)
-    assert isinstance(session, OrtSession)
-    return _computed_by(session), partial(_onnx_steps, file, session.outputs)
-
-
-def _by_litert(file: Path, inputs: Sequence[np.ndarray]) -> tuple[Compute, Steps]:
-    from measure.backends.litert import LiteRT, LiteRTSession
-
-    _check_available(LiteRT().unavailable(build=False), file)
-
-    def session() -> LiteRTSession:
-        return LiteRTSession.of_file(file, "BUILTIN_REF", [x.shape for x in inputs])
-
-    def compute(values: Sequence[np.ndarray]) -> Arrays:  # a session may keep a state, so each run is the first
-        return _computed_by(session())(values)
-
-    return compute, lambda outputs: session().steps()
-
-
-def _by_keras(file: Path, inputs: Sequence[np.ndarray]) -> tuple[Compute, Steps]:
-    from measure.backends.tensorflow_keras import Keras, uncompiled
-
-    _check_available(Keras().unavailable(build=False), file)
-    return uncompiled(file), lambda outputs: ()
-
-
-def _by_torch(file: Path, inputs: Sequence[np.ndarray]) -> tuple[Compute, Steps]:
-    from measure.backends.eager import Eager
-
-    backend = Eager()
-    _check_available(backend.unavailable(build=False), file)
-    return _computed_by(backend.load(file, [x.shape for x in inputs])), lambda outputs: ()
-
-
-_REFERENCES: dict[str, Callable[[Path, Sequence[np.ndarray]], tuple[Compute, Steps]]] = {
-    ".onnx": _by_onnxruntime,
-    ".tflite": _by_litert,
-    ".keras": _by_keras,
-    ".pt2": _by_torch,
-}
-
-
-def _check_available(reason: str, file: Path) -> None:
-    if reason:
-        raise InputError(f"The outputs of {file.name} are computed without optimisations first. {reason}")
-
-
-def _varying(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> tuple[int, ...]:
-    """Positions of outputs that two runs with equal inputs compute differently."""
-    pairs = enumerate(zip(first, second, strict=True))
-    return tuple(i for i, (a, b) in pairs if not np.array_equal(a, b, equal_nan=a.dtype.kind in "fc"))
-
-
-def _onnx_steps(file: Path, names: Sequence[str], outputs: Sequence[np.ndarray]) -> tuple[float, ...]:
-    """Steps of an ONNX file's outputs: scales of the nodes that dequantise them, 1 for bytes, else 0."""
-    import onnx
-
-    from datasets.networks.onnx_outline import outline
-
-    graph = onnx.load_model_from_string(outline(file)).graph
-    scales = {node.output[0]: node.input[1] for node in graph.node if node.op_type == "DequantizeLinear"}
-    values = {t.name: t for t in graph.initializer}
-    steps = [1.0 if y.dtype.itemsize == 1 and y.dtype.kind in "iu" else 0.0 for y in outputs]
-    for i, name in enumerate(names):
-        scale = values.get(scales.get(name, ""))
-        if scale is not None:
-            steps[i] = float(np.max(onnx.numpy_helper.to_array(scale)))
-    return tuple(steps)

@@ -186,7 +186,7 @@ def export_torch(name: str, folder: Path, batch: int | None = None) -> list[Path
     _report(name, x)
     path = folder / f"{name.rpartition(':')[2].rpartition('.')[2]}.onnx"
     try:
-        _export(module, x, path)
+        write_onnx(module, x, path)
     except (Exception, SystemExit) as error:  # a person's own module runs here, and torch's exporter
         why = shortened(" ".join(str(error).split()) or type(error).__name__)
         raise InputError(
@@ -243,13 +243,18 @@ def _own_code(name: str) -> Iterator[None]:
         raise InputError(f"torch:{name} gives no network ({type(error).__name__}: {why}).") from error
 
 
-def _export(module: torch.nn.Module, x: Inputs, path: Path) -> None:
+def write_onnx(module: torch.nn.Module, x: Inputs, path: Path) -> None:
+    """Write a module as an ONNX file for inputs of forward, by the exporter that traces or, for operators that it does
+    not know, by the one of torch.export."""
     import torch
 
     training = module.training
     args, kwargs = _arguments(module, x)
     try:
         with torch.no_grad():
-            torch.onnx.export(module.eval(), args, path, kwargs=kwargs, dynamo=False)
+            try:
+                torch.onnx.export(module.eval(), args, path, kwargs=kwargs, dynamo=False, verbose=False)
+            except torch.onnx.errors.UnsupportedOperatorError:
+                torch.onnx.export(module, args, path, kwargs=kwargs, dynamo=True, external_data=False, verbose=False)
     finally:
         module.train(training)

@@ -19,8 +19,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from measure.backends.litert import LiteRT, LiteRTSession
+from measure.backends.litert import LiteRT
 from measure.base import Session, Shapes
+from measure.builders.tflite_session import LiteRTSession
 from measure.remote import adb
 from measure.remote.benchmark_model import PROGRAM, SOURCE, BenchmarkFailed, Report, command, failure, parse
 from measure.timing import PROTOCOLS, Repeats, Timing

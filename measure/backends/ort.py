@@ -14,6 +14,7 @@ import numpy as np
 from datasets.networks.model import Model
 from measure.base import Backend, Kernel, Session, Shapes, calibration_inputs
 from measure.own_files import files_beside
+from measure.references import tensor_outputs
 
 
 @dataclass
@@ -66,7 +67,7 @@ class OnnxRuntime(Backend):
         return [artefact, *files_beside(artefact)]
 
     def load(self, artefact: Path, shapes: Shapes = ()) -> Session:
-        return OrtSession(self.inference_session(artefact), self.place)
+        return _OrtSession(self.inference_session(artefact), self.place)
 
     def inference_session(self, artefact: Path, profile: Path | None = None) -> Any:
         """Onnxruntime's own session; with `profile`, it writes its profile to files with that prefix."""
@@ -95,7 +96,7 @@ class OnnxRuntime(Backend):
     def profile(self, artefact: Path, inputs: Sequence[np.ndarray], warmup: int, runs: int) -> list[list[Kernel]]:
         with tempfile.TemporaryDirectory() as folder:
             inference = self.inference_session(artefact, Path(folder) / "profile")
-            session = OrtSession(inference, self.place)
+            session = _OrtSession(inference, self.place)
             session.bind(inputs)
             for _ in range(warmup + runs):
                 session.run()
@@ -118,7 +119,7 @@ def read_profile(events: list[dict[str, Any]]) -> list[list[Kernel]]:
     return runs
 
 
-class OrtSession:
+class _OrtSession:
     """A session whose inputs and outputs are on the network's device; `bind` and `fetch` copy, `run` does not."""
 
     def __init__(self, session: Any, place: str) -> None:
@@ -126,10 +127,13 @@ class OrtSession:
         self.names = [x.name for x in session.get_inputs()]
         self.values: dict[str, Any] = {}
         self.binding = session.io_binding()
-        kinds = {y.name: y.type for y in session.get_outputs()}
-        self.outputs = [name for name, kind in kinds.items() if kind.startswith("tensor(") and "string" not in kind]
-        for name in self.outputs:
-            self.binding.bind_output(name, place)
+        self.declared = tensor_outputs(session)
+        self.anew = False
+        self._bind_outputs()
+
+    def _bind_outputs(self) -> None:
+        for name in self.declared:
+            self.binding.bind_output(name, self.place)
 
     def bind(self, inputs: Sequence[np.ndarray]) -> None:
         from onnxruntime import OrtValue
@@ -143,8 +147,19 @@ class OrtSession:
                 self.binding.bind_ortvalue_input(name, self.values[name])
 
     def run(self) -> None:
+        if self.anew:
+            self._bind_outputs()
         self.session.run_with_iobinding(self.binding)
         self.binding.synchronize_outputs()
 
     def fetch(self) -> list[np.ndarray]:
-        return list(self.binding.copy_outputs_to_cpu())
+        outputs = list(self.binding.copy_outputs_to_cpu())
+        # outputs of the last run are refused by the next one where the file says another shape than they have
+        self.anew = any(_contradicts(a, y.shape) for a, y in zip(self.declared.values(), outputs, strict=True))
+        return outputs
+
+
+def _contradicts(declared: Sequence[Any], shape: Sequence[int]) -> bool:
+    """Whether a shape differs from the one that a file declares, in which sizes may be names."""
+    sides = zip(declared, shape, strict=False)
+    return len(declared) != len(shape) or any(isinstance(a, int) and a != b for a, b in sides)

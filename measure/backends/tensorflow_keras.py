@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
 from datasets.networks.model import Model
 from measure.base import Backend, Session, Shapes
-from measure.builders.keras_model import build_keras, tensorflow
+from measure.builders.keras_model import build_keras, in_order, read_model, tensorflow
 from measure.silence import quiet
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class Keras(Backend):
     def load(self, artefact: Path, shapes: Shapes = ()) -> Session:
         tf = tensorflow(self.threads)
         with quiet(), tf.device(self.place):
-            return _KerasSession(_read(artefact), self.place, shapes)
+            return _KerasSession(read_model(artefact), self.place, shapes)
 
     def versions(self) -> dict[str, str]:
         tf = tensorflow(self.threads)
@@ -61,34 +61,6 @@ class KerasGPU(Keras):
         return "" if tensorflow().config.list_physical_devices("GPU") else "TensorFlow sees no GPU"
 
 
-def _read(file: Path) -> keras.Model:
-    import keras
-
-    return keras.saving.load_model(file, compile=False)
-
-
-def _in_order(model: keras.Model, values: Sequence[Any]) -> Any:
-    """The argument of a model's call with values of all inputs, in the order of `model.inputs`."""
-    import keras
-
-    return values[0] if len(values) == 1 else keras.tree.pack_sequence_as(model.input, list(values))
-
-
-def uncompiled(file: Path) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
-    """A function that computes the outputs of a .keras file from its inputs, op by op."""
-    tf = tensorflow()
-    import keras
-
-    with quiet():
-        model = _read(file)
-
-    def compute(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
-        values = _in_order(model, [tf.constant(x) for x in inputs])
-        return [np.asarray(y) for y in keras.tree.flatten(model(values, training=False))]
-
-    return compute
-
-
 class _KerasSession:
     def __init__(self, model: keras.Model, place: str, shapes: Shapes = ()) -> None:
         import keras
@@ -96,7 +68,7 @@ class _KerasSession:
         self.tf, self.place = tensorflow(), place
         sizes = shapes or [x.shape for x in model.inputs]
         specs = [self.tf.TensorSpec(size, x.dtype) for size, x in zip(sizes, model.inputs, strict=True)]
-        function = self.tf.function(lambda *xs: keras.tree.flatten(model(_in_order(model, xs), training=False)))
+        function = self.tf.function(lambda *xs: keras.tree.flatten(model(in_order(model, xs), training=False)))
         self.call = function.get_concrete_function(*specs)
 
     def bind(self, inputs: Sequence[np.ndarray]) -> None:

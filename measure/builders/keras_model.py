@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +73,35 @@ def tensorflow(threads: int | None = None) -> ModuleType:
             "measure."
         ) from error
     return tf
+
+
+def read_model(file: Path) -> keras.Model:
+    """The model in a .keras file, which `datasets.networks.keras_file` has accepted: it holds no code."""
+    import keras
+
+    return keras.saving.load_model(file, compile=False)
+
+
+def in_order(model: keras.Model, values: Sequence[Any]) -> Any:
+    """The argument of a model's call with values of all inputs, in the order of `model.inputs`."""
+    import keras
+
+    return values[0] if len(values) == 1 else keras.tree.pack_sequence_as(model.input, list(values))
+
+
+def uncompiled(file: Path) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
+    """A function that computes the outputs of a .keras file from its inputs, op by op."""
+    tf = tensorflow()
+    import keras
+
+    with quiet():
+        model = read_model(file)
+
+    def compute(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        values = in_order(model, [tf.constant(x) for x in inputs])
+        return [np.asarray(y) for y in keras.tree.flatten(model(values, training=False))]
+
+    return compute
 
 
 def build_keras(network: Network, weights: Weights, batch: int = 1) -> keras.Model:

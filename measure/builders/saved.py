@@ -11,8 +11,9 @@ import numpy as np
 from datasets.files.writing import whole_file
 from datasets.networks.model import Model, Weights
 from datasets.networks.network import Network
-from measure.base import make_input
-from measure.outputs import Expected, compare_output, compare_outputs, expected_output
+from measure.inputs import make_input
+from measure.outputs import Expected, compare_output, compare_outputs
+from measure.references import expected_output
 
 NAMES = ("network.pt2", "network.onnx", "network.tflite")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+from datasets.networks.collection import AnyNetwork
 from datasets.networks.sizes import MOST_CURVE, Sizes
-from datasets.records import InputError
+from datasets.records import Device, InputError, find_device
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ def names_of(text: str) -> tuple[str, ...]:
     """Names of networks, each once; the command line joins several words by line breaks, and commas divide them too."""
     from datasets.networks.reading import split_names
 
-    parts = [part for part in text.split("\n") if part.strip()]
-    return tuple(dict.fromkeys(name for part in parts for name in ([part] if _exists(part) else split_names(part))))
+    parts = [[part] if _exists(part) else split_names(part) for part in text.split("\n")]
+    return tuple(dict.fromkeys(name for part in parts for name in part if name.strip()))
 
 
 def _exists(name: str) -> bool:
@@ -81,3 +82,18 @@ def _exists(name: str) -> bool:
         return Path(name).is_file()
     except (OSError, ValueError):  # a name that is too long, or holds a zero byte
         return False
+
+
+def check_request(predictor: Any, file: str, wanted: Wanted) -> list[Device | None]:
+    """The wanted devices of a predictor, fitted or not; None stands for that of a predictor of no device. Raises
+    `InputError` if it has no such device, or predicts no networks."""
+    known = predictor.devices_
+    devices = (
+        [find_device(known, name) for name in dict.fromkeys(wanted.devices.split(","))] if wanted.devices else known
+    )
+    if not isinstance(predictor.space_, AnyNetwork):
+        raise InputError(
+            f"{file} predicts architectures of {predictor.space_}; name one with --arch, or a file that "
+            "`python -m predictors layerwise --out FILE` wrote."
+        )
+    return list(devices) or [None]

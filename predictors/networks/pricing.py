@@ -11,15 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from datasets.networks.analysis import totals
-from datasets.networks.collection import AnyNetwork
 from datasets.networks.network import Network
-from datasets.records import UNITS, Device, InputError, Networks, find_device
+from datasets.records import UNITS, Device, InputError, Networks
 from predictors.base import Uncertain
 from predictors.metrics import plain
 from predictors.networks.layer_sum import LayerSum
 from predictors.networks.price import Price, price, read_noted
 from predictors.networks.price_report import comparison, details, printable
-from predictors.networks.price_request import Shown, Wanted
+from predictors.networks.price_request import Shown, Wanted, check_request
 from predictors.networks.session import session_cost
 from predictors.unsupported import of_another_machine, unsupported
 
@@ -45,8 +44,7 @@ def predict_networks(predictor: Any, file: str, wanted: Wanted, shown: Shown = S
     Raises:
         InputError: the only network that was named cannot be priced, or the request does not fit the predictor.
     """
-    devices = _devices(predictor, wanted.devices)
-    _check_networks(predictor, file)
+    devices = check_request(predictor, file, wanted)
     if wanted.level is not None and not isinstance(predictor, Uncertain):
         raise InputError(f"{file} has no intervals; leave --level out.")
     points = len(wanted.names) * len(wanted.batches) * len(devices) * len(list(wanted.sizes.each()))
@@ -65,6 +63,11 @@ def predict_networks(predictor: Any, file: str, wanted: Wanted, shown: Shown = S
     if not rows and not shown.json and len(wanted.names) == 1:
         raise InputError(faults[0][1])
     notes = of_another_machine(predictor, file, devices)
+    if wanted.out is not None and rows:  # before the text, whose reader may close the pipe
+        from datasets.figures import write_figure
+        from predictors.networks.price_figure import draw
+
+        write_figure(draw(rows[0]["price"]), wanted.out)
     if shown.json:
         print(json.dumps(_document(predictor, rows, faults, notes, wanted), indent=1, allow_nan=False))
     elif points == 1 and rows and not shown.images:
@@ -109,8 +112,6 @@ def _rows(
 
 def _print_one(row: dict[str, Any], wanted: Wanted, shown: Shown) -> None:
     """Print the price of one network on one device: layer by layer, or in one line where the predictor knows none."""
-    from datasets.figures import write_figure
-
     for note in row["assumed"]:
         print(f"note: {note}", file=sys.stderr)
     priced: Price | None = row["price"]
@@ -123,29 +124,9 @@ def _print_one(row: dict[str, Any], wanted: Wanted, shown: Shown) -> None:
         for note in row["notes"][len(row["assumed"]) :]:
             print(f"warning: {note}", file=sys.stderr)
         return
-    if wanted.out is not None:
-        from predictors.networks.price_figure import draw
-
-        write_figure(draw(priced), wanted.out)  # before the text, whose reader may close the pipe
     print(details(priced, shown.sort))
     if wanted.out is not None:
         print(f"drawn: {wanted.out}")
-
-
-def _devices(predictor: Any, names: str) -> list[Device | None]:
-    """The named devices, or all of a predictor; None stands for that of a predictor of no device."""
-    known = predictor.devices_
-    if not names:
-        return list(known) or [None]
-    return [find_device(known, name) for name in dict.fromkeys(names.split(","))]
-
-
-def _check_networks(predictor: Any, file: str) -> None:
-    if not isinstance(predictor.space_, AnyNetwork):
-        raise InputError(
-            f"{file} predicts architectures of {predictor.space_}; name one with --arch, or a file that "
-            "`python -m predictors layerwise --out FILE` wrote."
-        )
 
 
 def _row(

@@ -99,16 +99,17 @@ def gaps_of(
     found = [pieces(network) for network in networks]
     beyond = layers.beyond([piece for each in found for piece in each])[:, c.source]
     ends = np.cumsum([len(each) for each in found])[:-1]
-    gaps = []
+    gaps = list[list[Gap]]()
     for network, each, far, whole, terms in zip(networks, found, np.split(beyond, ends), costs, parts, strict=True):
         ms = parts_of(whole[c.source], terms[:, c.source], c)
-        gaps.append(_gaps(network, each, device, far, ms / (ms.sum() + c.coefficients[0])))
+        shares = ms / (ms.sum() + c.coefficients[0])
+        gaps.append(_gaps(network, each, far, shares))
+        if network.space in FILES:
+            gaps[-1] += _foreign(network, device, shares, converts=len(c.errors) > 2)
     return gaps
 
 
-def _gaps(
-    network: Network, found: Sequence[Piece], device: Device, beyond: np.ndarray, shares: np.ndarray
-) -> list[Gap]:
+def _gaps(network: Network, found: Sequence[Piece], beyond: np.ndarray, shares: np.ndarray) -> list[Gap]:
     """The gaps of a network's pieces [P], with their work as a multiple of that of the nearest measured layers, and
     their shares in the predicted time."""
     gaps = list[Gap]()
@@ -121,7 +122,7 @@ def _gaps(
             f"than 1/{FAR:g} of it, of the nearest layer within the measured range."
         )
         gaps.append(Gap(sentence, groups, EXTRAPOLATED))
-    return gaps + (_foreign(network, device, shares) if network.space in FILES else [])
+    return gaps
 
 
 def _unknown(found: Sequence[Piece], unknown: Mapping[str, int], shares: np.ndarray) -> Gap:
@@ -145,13 +146,14 @@ def _by_key(keys: Sequence[str], shares: np.ndarray) -> tuple[float, ...]:
     return tuple(sums.values())
 
 
-def _foreign(network: Network, device: Device, shares: np.ndarray) -> list[Gap]:
-    """The gaps of a device of another precision, or another runtime, than the network's file."""
+def _foreign(network: Network, device: Device, shares: np.ndarray, converts: bool) -> list[Gap]:
+    """The gaps of a device of another precision, or another runtime, than the network's file. A device that was
+    measured has converted fp32 networks to its precision (`converts`), and its errors are those of such networks."""
     gaps, each = [], precisions(network)
     heads = [each[nodes[0]] for nodes in entries(network)]
     other = Counter[str]()
     for precision, share in zip(heads, shares.tolist(), strict=True):
-        if precision not in ("", device.precision):
+        if precision not in ("", device.precision) and not (converts and precision == "fp32"):
             other[precision] += share
     if sum(other.values()) >= 0.005:
         parts = " and ".join(f"{100 * share:.0f} % in {name}" for name, share in other.most_common(3))

@@ -152,8 +152,6 @@ def ran(file: Path, read: dict[str, Any], out: Path) -> dict[str, Any]:
         first = first or {**found, "sizes": attempt}
         if found["ms"]:
             return {**found, "sizes": attempt}
-        if not SIZES[attempt]:
-            break  # the file leaves nothing open
     return first
 
 

@@ -153,13 +153,14 @@ def run(name: str) -> dict[str, Any]:
     import torch
 
     from datasets.networks.onnx_file import read_onnx
+    from datasets.networks.torch_module import write_onnx
     from measure.backends import parse_backend
 
     module, x = made(name)
     found: dict[str, Any] = {"ms": {}, "reasons": {}, "notes": []}
     with tempfile.TemporaryDirectory() as folder:
         onnx, pt2 = Path(folder) / "network.onnx", Path(folder) / "network.pt2"
-        torch.onnx.export(module, x, onnx, dynamo=False, verbose=False)
+        write_onnx(module, x, onnx)
         torch.export.save(torch.export.export(module, x), pt2)
         model = replace(read_onnx(onnx), others=(pt2,))
         for runtime in RUN_ON:

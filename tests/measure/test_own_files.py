@@ -1,6 +1,7 @@
 """Files that runtimes run as they are: what goes in, what has to come out, and which device they belong to."""
 
 import json
+import os
 import pickle
 import re
 import zipfile
@@ -23,7 +24,9 @@ from measure.backends.eager import Eager
 from measure.backends.litert import LiteRT
 from measure.backends.ort import OnnxRuntime
 from measure.backends.ov import OpenVino
+from measure.backends.xla import Jax
 from measure.base import Backend, Loaded, reference_network, with_weights
+from measure.bench import Worker
 from measure.campaign import networks, pending
 from measure.inputs import draw
 from measure.kernels import timeline
@@ -102,6 +105,9 @@ def test_own_inputs_are_checked_and_fix_the_sizes_that_a_file_leaves_open(tmp_pa
         with pytest.raises(InputError, match=sentence):
             model = prepare(replace(file, sizes=LONG), 1)
             draw(model)
+    np.savez(sample, ids=np.full((1, 7), 10**6), mask=np.ones((1, 7), np.int64))
+    with pytest.raises(InputError, match=r"does not run on onnxruntime .*; give it other sizes or --inputs"):
+        OnnxRuntime().session(prepare(file, 1))
     with pytest.raises(InputError, match="leave --inputs out"):
         networks(["zoo:lenet5"], inputs=sample)
 
@@ -339,3 +345,17 @@ def test_the_command_measures_files_of_every_format_and_says_where_they_belong(t
     assert "0 rows measured" in done.stdout, "rows of a moved device count as done"
     done = run(*command, str(journal), "--onnx", str(files[0]), "--threads", "0")
     assert done.returncode == 2 and "--threads must be numbers from 1 to 1024" in done.stderr
+
+
+def child(backend: Backend, *arguments: object) -> dict:
+    """A bench that tells which process it is in."""
+    return {"pid": os.getpid()}
+
+
+def test_a_runtime_that_cannot_change_its_threads_gets_a_process_for_each_number() -> None:
+    with Worker(120, child) as worker:
+        found = [
+            worker(backend)["pid"]
+            for backend in (Jax(), OnnxRuntime(threads=2), Jax(threads=2), OnnxRuntime(), Jax(threads=2), Jax())
+        ]
+    assert found[0] == found[1] != found[2] == found[3] == found[4] != found[5]

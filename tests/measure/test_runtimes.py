@@ -32,8 +32,9 @@ from measure.builders.weights import make_weights
 from measure.child_build import BuildFailed, build_in_child
 from measure.gpu_steps import steps
 from measure.kernels import timeline
-from measure.outputs import WrongOutput, compare_output, expected_output
+from measure.outputs import WrongOutput, compare_output
 from measure.phases import clock_ns, measure_phases
+from measure.references import expected_output
 from measure.timing import Repeats, Timing
 from tests.conftest import needs, run
 

@@ -18,7 +18,7 @@ from datasets.cli import _gathered
 from datasets.machine import machine_name
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.network import Network
-from datasets.networks.precision import precision_of
+from datasets.networks.precision import precisions
 from datasets.networks.sizes import Sizes
 from datasets.records import Device, InputError, Measurements, Networks
 from datasets.spaces.zoo import Zoo
@@ -170,6 +170,7 @@ def test_words_after_the_flag_are_networks(tmp_path: Path) -> None:
         "false",
     ]
     assert names_of("a.onnx\nb.onnx,zoo:vgg16,c.onnx\na.onnx") == ("a.onnx", "b.onnx", "zoo:vgg16", "c.onnx")
+    assert names_of(" ,\n") == ()
     comma = tmp_path / "a,b.onnx"
     comma.touch()
     assert names_of(f"{comma}\n" + "x" * 5000) == (str(comma), "x" * 5000)
@@ -365,9 +366,10 @@ def _typed(kind: str) -> Network:
 
 
 @pytest.mark.parametrize("kind, precision", [("fp32", "fp32"), ("fp16", "fp16"), ("narrow weights", "int8")])
-def test_the_precision_of_a_network_is_that_of_most_of_its_work(kind: str, precision: str) -> None:
-    assert precision_of(_typed(kind)) == precision
-    assert precision_of(Zoo().expand(Zoo().parse(["lenet5"])[0])) == "fp32"
+def test_the_precision_of_an_op_is_that_of_its_tensors_or_its_weights(kind: str, precision: str) -> None:
+    assert precisions(_typed(kind)) == ["", precision, precision, precision]
+    assert precisions(_typed("int8"))[1:4] == ["int8"] * 3
+    assert set(precisions(Zoo().expand(Zoo().parse(["lenet5"])[0]))) == {"", "fp32"}
 
 
 @pytest.mark.parametrize("kind", ["fp16", "int8", "narrow weights"])
@@ -376,6 +378,15 @@ def test_a_file_of_another_precision_is_not_priced_as_fp32_in_silence(fitted: La
     assert not same.warnings and interval(other) > interval(same) + 0.1
     name = "int8" if kind == "narrow weights" else kind
     assert any(f"% in {name}, and fast_1 in fp32; it is priced as fp32" in sentence for sentence in other.warnings)
+
+
+def test_a_device_that_converted_measured_networks_is_as_sure_of_files_in_fp32(fitted: LayerSum) -> None:
+    device = replace(DEVICES[0], precision="int8")
+    measured = fitted.with_devices([device], fitted.calibrations_[:1])
+    few = fitted.with_devices([device], [replace(fitted.calibrations_[0], errors=np.empty(0))])
+    assert not price(measured, _typed("fp32"), device).warnings
+    assert "99 % in fp32, and fast_1 in int8" in price(few, _typed("fp32"), device).warnings[0]
+    assert "in fp16, and fast_1 in int8" in price(measured, _typed("fp16"), device).warnings[0]
 
 
 def test_a_runtime_that_does_not_run_the_file_is_noted(fitted: LayerSum) -> None:
@@ -422,6 +433,12 @@ def test_errors_far_from_the_tables_are_of_the_size_that_is_assumed() -> None:
 
 
 # Pictures
+
+
+def test_a_picture_is_drawn_beside_any_form(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, shown in (("text.png", Shown()), ("json.png", Shown(json=True)), ("images.png", Shown(images=5))):
+        assert out_of(capsys, saved, network="zoo:lenet5", device="fast_1", out=tmp_path / name, shown=shown)
+        assert (tmp_path / name).read_bytes()[:4] == b"\x89PNG"
 
 
 @pytest.mark.parametrize("layers", [1, 20, 100, 500])
