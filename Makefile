@@ -54,7 +54,7 @@ HOURS := 1
 fuzz: setup-all
 	$(PY) -m tests.fuzz $(if $(SECONDS),--seconds $(SECONDS),--hours $(HOURS)) $(if $(SEED),--seed $(SEED))
 
-# Execute every notebook on what `make train` left; the executed copies go to runs/notebooks.
+# Execute every notebook on what `make train` left; the executed copies go to runs/notebooks. STUDY=FOLDER compares other runs.
 notebooks: setup-all
 	@test -e $(RUNS)/summary.json || { echo "error: there is no $(RUNS)/summary.json; run make train first." >&2; exit 2; }
 	@mkdir -p runs/notebooks

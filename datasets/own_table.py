@@ -12,16 +12,19 @@ import numpy as np
 from datasets.base import Dataset
 from datasets.blocks.decisions import Column, Value, choice, number_of, value_of
 from datasets.columns import Columns
-from datasets.files.csv_file import CSV_HINT, FACTORS, Lines, batch_of, converted, measured_rows, read_lines, unit_of
+from datasets.files.csv_file import CSV_HINT, FACTORS, batch_of, converted, decimal, measured_rows, read_lines, unit_of
 from datasets.files.parquet_file import read_texts
 from datasets.files.reading import listed, shortened
 from datasets.networks.network import FILES
 from datasets.networks.reading import SUFFIXES, architectures_of, space_and_key
 from datasets.records import UNITS, Architectures, Device, InputError, Measurements
+from datasets.spaces import open_space
 
 CONTRADICTION = 10.0
 """Rows of one architecture, device and metric are repeats; if their largest value is more than this multiple of their
 smallest, one of them is wrong."""
+EMPTY = ("", "nan", "none", "null")
+"""Fields of decisions without a value."""
 
 
 @dataclass
@@ -34,7 +37,7 @@ class OwnTable(Dataset):
 
     Attributes:
         path: the file, .csv or .parquet.
-        space: text form of the space of keys without one; '' where all keys have one.
+        space: space of keys without one, by its text form or a .yaml; '' where all keys have one.
         metric: metric of rows without one.
         value: name of the column of values; by default `value`, or one such as `latency_us` or `time [s]`.
         folder: folder of the files that keys name, with or without their suffix; by default the working directory,
@@ -54,26 +57,32 @@ class OwnTable(Dataset):
     choices: Mapping[str, list[Value]] = field(default_factory=dict)
 
     def measurements(self) -> Measurements:
-        import pandas as pd
-
-        path, names = Path(self.path), [*self.decisions, *self.features]
-        self._check(names)
+        path, columns = Path(self.path), [*self.decisions, *self.features]
+        self._check(columns)
         lines = (read_texts if path.suffix.lower() == ".parquet" else read_lines)(path, CSV_HINT)
-        rows, stated = measured_rows(lines, path, self.metric, names or None, self.value)
-        if names:
-            archs, arch = self._columns(rows, names, lines, path)
+        rows, stated = measured_rows(lines, path, self.metric, columns or None, self.value)
+        if columns:
+            archs, arch = self._columns(rows, columns, lines.separator), np.arange(len(rows))
         else:
-            pairs = [named_in_row(row, self.space, path, self.folder) for row in rows]
+            space = str(open_space(self.space)) if self.space else ""
+            pairs = [named_in_row(row, space, path, self.folder) for row in rows]
             distinct = {pair: i for i, pair in enumerate(dict.fromkeys(pairs))}
             archs, arch = architectures_of(list(distinct)), np.array([distinct[pair] for pair in pairs])
-        devices = [_device(name, of_device, path) for name, of_device in _by_device(rows).items()]
-        places = {device.name: i for i, device in enumerate(devices)}
-        device = [places[row.get("device") or path.stem] for row in rows]
-        values = [value_in_row(row, stated, self.metric, devices[i].batch) for row, i in zip(rows, device, strict=True)]
         metrics = [row.get("metric") or self.metric for row in rows]
+        names = [_device_name(row, metric, path) for row, metric in zip(rows, metrics, strict=True)]
+        devices = _devices(rows, names, path)
+        places = {device.name: i for i, device in enumerate(devices)} | {"": -1}
+        values = [
+            value_in_row(row, stated, metric, devices[places[name]].batch if name else 1)
+            for row, metric, name in zip(rows, metrics, names, strict=True)
+        ]
+        device = [places[name] for name in names]
+        import pandas as pd
+
         table = pd.DataFrame({"arch": arch, "device": device, "metric": metrics, "value": values})
-        _check_repeats(table, rows)
-        return Measurements(archs, devices, table, path.stem)
+        m = Measurements(archs, devices, table, path.stem).distinct()
+        _check_repeats(m.table, rows)
+        return m
 
     def _check(self, names: Sequence[str]) -> None:
         """Raise `InputError` where the fields contradict each other."""
@@ -88,31 +97,23 @@ class OwnTable(Dataset):
                 f"{self.path} has choices of '{shortened(unknown[0], 60)}', which is none of its decisions."
             )
 
-    def _columns(
-        self, rows: Sequence[Mapping[str, Any]], names: Sequence[str], lines: Lines, path: Path
-    ) -> tuple[Architectures, np.ndarray]:
-        """The distinct rows as architectures, and the one of each row [rows]."""
-        texts, where = [list(row["features"]) for row in rows], [row["where"] for row in rows]
-        found = []
+    def _columns(self, rows: Sequence[Mapping[str, Any]], names: Sequence[str], separator: str) -> Architectures:
+        """The rows as architectures [rows], of the space of what they hold."""
+        texts = [[choice(decimal(text, separator)) for text in row["features"]] for row in rows]
+        where, found = [row["where"] for row in rows], []
         for i, name in enumerate(names):
-            if lines.separator != "," and (name in self.features or all("," in row[i] for row in texts)):
-                for row in texts:
-                    row[i] = row[i].replace(",", ".")
+            column = [row[i] for row in texts]
             if name in self.features:
-                numbers = [number_of(row[i], name, place) for row, place in zip(texts, where, strict=True)]
+                numbers = [number_of(text, name, place) for text, place in zip(column, where, strict=True)]
                 found.append(Column(name, (), min(numbers), max(numbers)))
                 continue
-            for row, place in zip(texts, where, strict=True):
-                if row[i].lower() in ("", "nan", "none", "null"):
-                    raise InputError(
-                        f"{place} has no value in the column {shortened(name, 60)}; write one, or take it out."
-                    )
-                row[i] = choice(row[i])
+            if empty := next((place for text, place in zip(column, where, strict=True) if text.lower() in EMPTY), ""):
+                raise InputError(
+                    f"{empty} has no value in the column {shortened(name, 60)}; write one, or take it out."
+                )
             more = [choice(value) for value in self.choices.get(name, ())]
-            found.append(Column(name, tuple(sorted({*more, *(row[i] for row in texts)}, key=_order))))
-        distinct = {tuple(row): i for i, row in enumerate(dict.fromkeys(map(tuple, texts)))}
-        archs = Columns(tuple(found)).of_texts(list(distinct), [str(path)] * len(distinct))
-        return archs, np.array([distinct[tuple(row)] for row in texts])
+            found.append(Column(name, tuple(sorted({*more, *column}, key=_order))))
+        return Columns(tuple(found)).of_texts(texts, where)
 
 
 def _order(text: str) -> tuple[bool, float, str]:
@@ -122,21 +123,21 @@ def _order(text: str) -> tuple[bool, float, str]:
     return not number, float(value) if number else 0.0, text
 
 
-def _by_device(rows: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each device, by its name; '' where rows name none."""
-    found: dict[str, list[dict[str, Any]]] = {}
-    for row in rows:
-        found.setdefault(row.get("device", ""), []).append(row)
-    return found
+def _device_name(row: Mapping[str, Any], metric: str, path: Path) -> str:
+    """The name of a row's device, by default that of the table; '' for metrics of no device, such as accuracies."""
+    return row.get("device") or (path.stem if UNITS.get(metric) in FACTORS else "")
 
 
-def _device(name: str, rows: Sequence[Mapping[str, Any]], path: Path) -> Device:
-    """The device of some rows, with its name as family."""
-    batches = list(dict.fromkeys(row.get("batch") or "1" for row in rows))
-    name = name or path.stem
-    if len(batches) > 1:
-        raise InputError(f"{path} has several batches of {name} ({listed(batches)}); name a device for each.")
-    return Device(name, name, "unknown", batch=batch_of(batches[0], path))
+def _devices(rows: Sequence[Mapping[str, Any]], names: Sequence[str], path: Path) -> list[Device]:
+    """The devices of rows whose devices have `names`, which are their families too."""
+    batches: dict[str, dict[str, None]] = {}
+    for row, name in zip(rows, names, strict=True):
+        batches.setdefault(name, {})[row.get("batch") or "1"] = None
+    batches.pop("", None)
+    for name, several in batches.items():
+        if len(several) > 1:
+            raise InputError(f"{path} has several batches of {name} ({listed([*several])}); name a device for each.")
+    return [Device(name, name, "unknown", batch=batch_of(batch, path)) for name, (batch,) in batches.items()]
 
 
 def value_in_row(row: Mapping[str, Any], stated: str, metric: str, batch: int) -> float:
@@ -145,7 +146,7 @@ def value_in_row(row: Mapping[str, Any], stated: str, metric: str, batch: int) -
     Raises:
         InputError: the row has a unit that its metric cannot have, or another one than the header.
     """
-    metric, unit = row.get("metric") or metric, stated
+    unit = stated
     if row.get("unit"):
         unit = unit_of(row["unit"], metric, f"The column unit, {row['where']},")
         if stated and unit != stated:

@@ -86,12 +86,13 @@ class CellOneHot(VectorEncoder):
     counts: bool = False
 
     def num_features(self, space: Space) -> int:
-        if (size := sum(space.num_choices)) > 1000:
-            what = "columns of this table" if isinstance(space, Columns) else f"decisions of {space}"
+        if isinstance(space, Columns) and not space.finite:
             raise InputError(
-                f"The {what} are {size} numbers one-hot, too many; use another encoder, such as "
-                "encoders.columns.ColumnVector of a table's numbers."
+                "Columns of numbers cannot be one-hot; choose the encoder encoders.columns.ColumnVector, or make them "
+                "decisions."
             )
+        if (size := sum(space.num_choices)) > 1000:
+            raise InputError(f"The decisions of {space} are {size} numbers one-hot, too many; use another encoder.")
         return size + self.counts * len(space.kinds)
 
     def __call__(self, archs: Architectures) -> np.ndarray:

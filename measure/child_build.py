@@ -7,7 +7,7 @@ import signal
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 from datasets.records import InputError
 from measure.silence import children_ignore_interrupts
@@ -59,8 +59,6 @@ def call_in_child(call: Callable[[], T], timeout: float, result: str = "answer")
     with children_ignore_interrupts():
         process.start()
     end.close()  # the child's copy alone is left, so that its death reads as the end of the answer
-    done: bool
-    value: Any
     try:
         done, value = answer.recv() if answer.poll(timeout) else (False, f"took more than {timeout:g} s")
     except EOFError:
@@ -70,7 +68,7 @@ def call_in_child(call: Callable[[], T], timeout: float, result: str = "answer")
         process.kill()
         process.join()
     if done:
-        return value
+        return cast(T, value)
     raise value if isinstance(value, InputError) else ChildFailed(value)
 
 

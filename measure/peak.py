@@ -3,7 +3,8 @@
 A runtime's libraries, the interpreter and numpy take tens to hundreds of MB before there is a network; the process of
 `networks.network.SMALLEST`, one ReLU of one number, has all of them too. What stays is what the network adds: its
 weights, once or several times while they are converted, its activations, and what the runtime keeps per op. It is
-repeatable to some 0.3 MB, and that is what a network of a few kilobytes measures.
+repeatable to some 0.3 MB, which is what a network of a few kilobytes measures, and that of large networks to some per
+cent: whether the allocator keeps or returns what loading frees depends on what the process freed before.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from predictors.trees import XGBoost
 NEVER = np.finfo(np.float32).max
 """Threshold of nodes that fill a tree up to its depth; features are below it."""
 DEEPEST = 10
+MOST_CUTS = 1_000_000
 
 
 @dataclass
@@ -81,11 +82,10 @@ class CompactTrees(XGBoost):
         devices = len(self.scale.mean_)
         self.thresholds_, self.steps_ = array(state["thresholds"], None), array(state["steps"], devices)
         self.features_ = array(state["features"], len(self.thresholds_), kind="i")
-        self.nodes_ = array(state["nodes"], devices, None, None, kind="i")
-        _, trees, inner = self.nodes_.shape
-        self.leaves_ = array(state["leaves"], devices, trees, inner + 1, kind="i")
-        if inner & (inner + 1) or not (self.features_ >= 0).all():
-            raise ValueError("trees that are not complete, or a feature before the first")
+        self.nodes_ = array(state["nodes"], devices, self.trees, 2**self.depth - 1, kind="i")
+        self.leaves_ = array(state["leaves"], devices, self.trees, 2**self.depth, kind="i")
+        if len(self.thresholds_) > MOST_CUTS or not (self.features_ >= 0).all():
+            raise ValueError("too many cuts, or a feature before the first")
         if not ((self.nodes_ >= 0) & (self.nodes_ < len(self.thresholds_))).all():
             raise ValueError("a node has no cut")
 

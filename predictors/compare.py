@@ -98,7 +98,9 @@ def compare(folder: Path, against: str = "") -> tuple[pd.DataFrame, Path]:
     predictions = read_predictions(best)
     metric = predictions["metric"].iloc[0]
     unit = UNITS.get(metric, metric)
-    shown = ranked.drop(columns=[name for name in ranked if name.endswith("_ci") and ranked[name].isna().all()])
+    shown = ranked.drop(
+        columns=[name for name in map(str, ranked) if name.endswith("_ci") and ranked[name].isna().all()]
+    )
     sections: list[Section] = [
         ("Ranking by validation Spearman; the other columns are of the test set; means over devices, seeds", shown),
         (f"Devices, test set, {most['shots'].max()} labels", lambda: device_bars(most)),

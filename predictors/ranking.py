@@ -28,7 +28,7 @@ Scores = dict[tuple, float]
 def lines_of(rows: Rows) -> dict[str, Rows]:
     """Rows by the label of their line: the predictor, all settings that differ (dotted columns) and, where a predictor
     has several numbers of labels, that number. Seeds are no part of it."""
-    names, found = settings_of(rows), dict[tuple, Rows]()
+    names, found = settings_of(name for row in rows for name in row), dict[tuple, Rows]()
     for row in rows:
         values = [f"{type(row.get(name)) is bool}{row.get(name)}" for name in names]
         found.setdefault((row["predictor"], *values, row["shots"]), []).append(row)
@@ -53,7 +53,10 @@ def ranking(rows: Rows) -> pd.DataFrame:
         the least number of test cells of a device; CPU seconds; and for every mean X of scores `X_ci`, half the width
         of its 95 % confidence interval by Student's t over seeds (NaN for one seed).
     """
-    names = short_names(settings_of(rows), ("labels", "seeds", *(name for name in rows[0] if "." not in name)))
+    names = short_names(
+        settings_of(name for row in rows for name in row),
+        ("labels", "seeds", *(name for name in rows[0] if "." not in name)),
+    )
     lines, labels = [], []
     for text, part in lines_of(rows).items():
         tested = [row for row in part if row["set"] == "test" and row["cells"] == "all"]
@@ -178,9 +181,9 @@ def excluded(rows: Rows) -> list[str]:
     return [f"{device or 'the metric'}: {n} {part} cells" for (device, part), n in small.items()]
 
 
-def settings_of(rows: Rows) -> list[str]:
+def settings_of(columns: Iterable[object]) -> list[str]:
     """Columns of settings but seeds; their names have a dot."""
-    return [name for name in dict.fromkeys(name for row in rows for name in row) if "." in name and not is_seed(name)]
+    return [name for name in dict.fromkeys(map(str, columns)) if "." in name and not is_seed(name)]
 
 
 def _split(row: Mapping[str, Any]) -> tuple:

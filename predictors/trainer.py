@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,8 +9,6 @@ from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from datasets.files.reading import read_text
-from datasets.files.writing import write_text
 from datasets.records import InputError
 
 RESULTS = ("accelerator", "devices", "precision", "accumulate_grad_batches", "gradient_clip_val", "deterministic")
@@ -81,11 +78,13 @@ class Fitting:
     Attributes:
         trainer: its arguments.
         folder: of checkpoints, or None.
+        settings: text that identifies configuration and data; checkpoints of other ones are not used.
         fits: number of fits that were begun; each member of an ensemble is one.
     """
 
     trainer: Trainer = Trainer()
     folder: Path | None = None
+    settings: str = ""
     fits: int = 0
 
     def checkpoint(self) -> Path | None:
@@ -105,20 +104,13 @@ def fitting(trainer: Trainer, folder: Path, settings: str) -> Iterator[None]:
     Args:
         trainer: its arguments.
         folder: of checkpoints, made when the first is written.
-        settings: text that identifies configuration and data; checkpoints of other ones are deleted.
+        settings: text that identifies configuration and data; checkpoints of other ones are not used.
     """
-    about = folder / "settings.txt"
-    if not about.is_file() or read_text(about, "delete it") != settings:
-        shutil.rmtree(folder, ignore_errors=True)
-    if trainer.enable_checkpointing:
-        write_text(about, settings)
-    token = CURRENT.set(Fitting(trainer, folder if trainer.enable_checkpointing else None))
+    token = CURRENT.set(Fitting(trainer, folder if trainer.enable_checkpointing else None, settings))
     try:
         yield
     finally:
         CURRENT.reset(token)
-        if not any(folder.glob("*.ckpt")):
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def checkpoints_of(out: Path) -> Path:

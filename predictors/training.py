@@ -75,11 +75,12 @@ class TrainingLoop:
             train = batches(x, z, max(1, self.batch_size // trainer.world_size), True)
             if trainer.world_size > 1:
                 train = Shared(train, self.seed, trainer)
-            module = _Regression(self, make(), -(-len(train) // options.accumulate_grad_batches), log)
+            steps = math.ceil(len(train) / options.accumulate_grad_batches)
+            module = _Regression(self, make(), steps, log, fitting.settings)
             validation = None if val is None else batches(*val, 4096, False)
-            before = signal.getsignal(signal.SIGINT)
+            before, checkpoint = signal.getsignal(signal.SIGINT), resumed(file, fitting.settings, log)
             try:
-                trainer.fit(module, train, validation, ckpt_path=resumed(file), weights_only=True)
+                trainer.fit(module, train, validation, ckpt_path=checkpoint, weights_only=True)
             except SystemExit:  # Lightning raises it on Ctrl-C, and ignores Ctrl-C from then on
                 signal.signal(signal.SIGINT, before)
                 raise KeyboardInterrupt from None
@@ -186,15 +187,18 @@ class Checkpoints(lightning.Callback):
         self.saved = time.monotonic()
 
 
-def resumed(file: Path | None) -> Path | None:
-    """The checkpoint to continue from; None where there is none, or a damaged one."""
+def resumed(file: Path | None, settings: str, log: Log) -> Path | None:
+    """The checkpoint to continue from; None where there is none, or a damaged one, or one of other settings."""
     if file is None or not file.is_file():
         return None
     try:
-        torch.load(file, map_location="cpu", weights_only=True)
+        saved = torch.load(file, map_location="cpu", weights_only=True)
+        epoch = saved["epoch"] if saved["settings"] == settings else None
     except Exception:  # what torch raises on damaged files
-        file.unlink()
         return None
+    if epoch is None:
+        return None
+    log(f"continues from epoch {epoch + 1}")
     return file
 
 
@@ -236,9 +240,9 @@ class PairHinge(nn.Module):
 
 
 class _Regression(lightning.LightningModule):
-    def __init__(self, loop: TrainingLoop, network: nn.Module, steps: int, log: Log) -> None:
+    def __init__(self, loop: TrainingLoop, network: nn.Module, steps: int, log: Log, settings: str) -> None:
         super().__init__()
-        self.loop, self.network, self.steps, self.report = loop, network, steps, log
+        self.loop, self.network, self.steps, self.report, self.settings = loop, network, steps, log, settings
         self.loss = loop.criterion()
 
     def _loss(self, batch: Batch) -> torch.Tensor:
@@ -261,8 +265,8 @@ class _Regression(lightning.LightningModule):
             self.report(message, epoch=epoch, val_loss=loss)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Add the random states, so that a continued fit draws what it would have drawn."""
-        checkpoint["random"] = [torch.get_rng_state(), *_cuda_states()]
+        """Add the settings, and the random states, so that a continued fit draws what it would have drawn."""
+        checkpoint |= {"settings": self.settings, "random": [torch.get_rng_state(), *_cuda_states()]}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Set the random states."""

@@ -9,8 +9,9 @@ import os
 for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[pool] = "1"
 
+import subprocess
+import sys
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from datasets.measured import Measured
+from datasets.networks.reading import read_model
 from datasets.public.fetch import data_folder
 from datasets.public.help import HelpFBNet, HelpNasBench201, HelpOFA
 from datasets.records import Architectures
@@ -26,6 +28,8 @@ from encoders.cell import CellGraph, CellOneHot
 from encoders.flat import FlatVector
 from measure.backends.ort import OnnxRuntime
 from measure.base import reference_network
+from measure.builders.onnx_graph import build_onnx
+from measure.builders.weights import make_weights
 from measure.timing import Timing
 from predictors.export import OnnxPredictor, export
 from predictors.gcn import GCN, BrpGCN
@@ -33,6 +37,7 @@ from predictors.networks.layer_sum import LayerSum
 from predictors.networks.learnt import LAYERS, Learnt, read_tables
 from predictors.networks.pieces import pieces
 from predictors.networks.price import price
+from predictors.networks.shipped import load
 from predictors.new_devices.conditioned import Conditioned
 from predictors.regressor import Regressor
 from predictors.trees import XGBoost
@@ -44,9 +49,10 @@ Work = Callable[[], object]
 
 
 def cpu_seconds(work: Work) -> float:
-    start = time.process_time()
+    """CPU-seconds of this process and of those that it started and awaited."""
+    start = sum(os.times()[:4])
     work()
-    return time.process_time() - start
+    return sum(os.times()[:4]) - start
 
 
 def side_by_side(what: str, items: float, ours: Work, name: str, alternative: Work, rounds: int = 7) -> dict:
@@ -195,6 +201,36 @@ def _narrowing() -> dict:
                         "sequential search, same table", lambda: walk(Sequential(model), 0.05))  # fmt: skip
 
 
+SESSION = """
+import sys, onnxruntime
+options = onnxruntime.SessionOptions()
+options.intra_op_num_threads = options.inter_op_num_threads = 1
+onnxruntime.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+"""
+
+
+def startup() -> list[dict]:
+    """Whole commands, beside a process that imports onnxruntime and creates the session of the same file."""
+    network = read_model("zoo:squeezenet", weights=False).network
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        path.write_bytes(build_onnx(network, make_weights(network)).SerializeToString())
+        device, absent = load().devices_[0].name, Path(folder) / "absent.onnx"
+        layers = len(pieces(network))
+        commands = {
+            f"command: price a file of {layers} layers": f"predictors predict --network {path} --device {device}",
+            "command: price a file that is missing": f"predictors predict --network {absent} --device {device}",
+            "command: measure run with an unknown flag": "measure run --nosuch 1",
+            "command: measure doctor": "measure doctor",
+        }
+
+        def process(*words: object) -> Work:
+            return lambda: subprocess.run([sys.executable, *map(str, words)], capture_output=True)
+
+        session, name = process("-c", SESSION, path), "import onnxruntime, create the session of that file"
+        return [side_by_side(what, 1, process("-m", *line.split()), name, session) for what, line in commands.items()]
+
+
 def harness(timing: Timing, run: Callable[[], None]) -> dict:
     """Runs that the timing protocol makes, of every kind (some share a reading of the clock, rounds are repeated),
     against as many in a bare loop: in each round of the bench as many as the protocol has just made."""
@@ -230,7 +266,7 @@ def main() -> None:
         "BrpGCN 4 x 600": wide,
         "XGBoost": XGBoost().fit(m),
     }
-    rows = []
+    rows = startup()
     for encoder in (CellGraph(), CellGraph(pruned=True), CellOneHot(), FlatVector()):
         few = archs[::50]
         one_by_one = side_by_side(

@@ -4,9 +4,12 @@ import resource
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from tests.conftest import run
+from datasets.spaces.nasbench201 import NasBench201
+from predictors.gcn import GCN
+from tests.conftest import made_up, run
 
 HEAVY = {"torch", "tensorflow", "keras", "jax", "lightning", "torch_geometric", "xgboost", "sklearn", "scipy", "pandas",
          "pyarrow", "matplotlib", "onnxruntime", "openvino", "nncf", "ai_edge_litert", "wandb"}  # fmt: skip
@@ -29,6 +32,9 @@ ERRORS = """
 -m predictors predict --network zoo:nosuch --device milan_ort_fp32_1
 -m predictors predict --network zoo:lenet5 --device nosuch
 -m predictors predict --nosuch 3
+-m predictors predict {net}.pt --arch x --device toy_0
+-m predictors predict {net}.pt --arch x --device nosuch
+-m predictors predict {net}.pt --network zoo:lenet5
 -m predictors nosuch
 -m predictors layerwise --tables {none}
 -m predictors score {none}.pt {none}.parquet
@@ -41,8 +47,8 @@ ERRORS = """
 -m predictors transfer --nosuch 3
 -m datasets show {none}.onnx
 -m datasets show {broken}.onnx
--m datasets describe --data {none}.csv
--m datasets describe --data {none}.parquet
+-m datasets describe {none}.csv
+-m datasets describe {none}.parquet
 -m datasets fetch nosuch
 -m datasets enumerate nosuch
 -m datasets leti --nosuch
@@ -55,7 +61,7 @@ ERRORS = """
 -m measure build --arch nosuch
 -m measure timeline --arch zoo:lenet5 --backend nosuch
 -m measure campaign --plan {none}.yaml --out {none}.parquet
--m measure accuracy --nosuch 3
+-m measure accuracy --limit 0
 -m measure doctor --nosuch 3
 -m measure host --name ../x
 -m search bisect --accuracy {none}.parquet --latency ort --proxy {none}.pt --budget-ms 5
@@ -86,7 +92,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("files")
     for suffix in ("pt", "onnx"):
         (folder / f"broken.{suffix}").write_text("nonsense")
-    return {"none": folder / "none", "broken": folder / "broken"}
+    GCN(hidden=4, layers=1, epochs=1).fit(made_up(NasBench201().sample(20, np.random.default_rng(0)))).save(
+        folder / "net.pt"
+    )
+    return {name: folder / name for name in ("none", "broken", "net")}
 
 
 @pytest.mark.parametrize("line", ERRORS.strip().splitlines())

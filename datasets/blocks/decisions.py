@@ -179,9 +179,9 @@ def columns_of(parts: Iterable[str]) -> list[Column]:
     """
     found = []
     for part in parts:
-        name, equals, value = part.partition("=")
+        name, _, value = part.partition("=")
         ends = re.fullmatch(r"([-+.\de]+?)\.\.([-+.\de]+)", value)
-        if not name or not equals or not value:
+        if not name or not value or (".." in value and not ends):
             raise ValueError(part)
         low, high = (float(ends[1]), float(ends[2])) if ends else (0.0, 1.0)
         if not -math.inf < low <= high < math.inf:

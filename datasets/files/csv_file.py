@@ -158,8 +158,14 @@ def _columns(
     ) if texts else ""
 
 
+def decimal(text: str, separator: str) -> str:
+    """A field with a decimal point in place of its decimal comma, which it may have unless commas separate fields."""
+    is_number = separator != "," and re.fullmatch(r"[-+]?\d*,\d+([eE][-+]?\d+)?", text)
+    return text.replace(",", ".") if is_number else text
+
+
 def _number(text: str, metric: str, separator: str, where: str) -> float:
-    text = text.replace(",", ".") if separator != "," and "." not in text else text
+    text = decimal(text, separator)
     try:
         number = float(text)
     except ValueError:

@@ -1,11 +1,9 @@
-"""The precision that a network computes in: fp32, fp16, bf16, fp64 or int8."""
+"""The precision that each op of a network computes in: fp32, fp16, bf16, fp64 or int8."""
 
 from __future__ import annotations
 
-from collections import Counter
-
 from datasets.networks.network import Network
-from datasets.networks.ops import macs, param_bytes, params, tensor_bytes
+from datasets.networks.ops import param_bytes, params
 
 _BY_TYPE = {"float16": "fp16", "bfloat16": "bf16", "float32": "fp32", "float64": "fp64",
             **dict.fromkeys(("int8", "uint8", "int4", "uint4"), "int8")}  # fmt: skip
@@ -34,15 +32,3 @@ def precisions(network: Network) -> list[str]:
             own = _BY_TYPE.get(op.attrs.get("dtype", "float32"), "")
             found.append("fp16" if own == "fp32" and bits < 24 else own)
     return found
-
-
-def precision_of(network: Network) -> str:
-    """The precision of most multiply-accumulates of a network, or of most bytes that are written if it has none."""
-    work, bytes_ = Counter[str](), Counter[str]()
-    for op, sources, precision in zip(network.ops, network.sources(), precisions(network), strict=True):
-        if precision:
-            times = op.attrs.get("times", 1)
-            work[precision] += times * macs(op, network.shape(sources[0]))
-            bytes_[precision] += times * tensor_bytes(op)
-    most = work if any(work.values()) else bytes_
-    return max(most, key=lambda name: most[name]) if most else "fp32"

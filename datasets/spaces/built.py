@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from datasets.blocks.decisions import NamedDecisions, Value, check_columns, choices_of, columns_of, value_of
-from datasets.classes import check_path
+from datasets.classes import packages
 from datasets.files.reading import shortened
 from datasets.networks.analysis import TOTALS, totals
 from datasets.networks.network import Network
@@ -132,7 +132,12 @@ def _builder(path: str) -> Callable[..., Any]:
     Raises:
         InputError: its package is not allowed, or there is no such function.
     """
-    module, _, name = check_path(path).rpartition(".")
+    module, _, name = path.rpartition(".")
+    if path.split(".")[0] not in packages():
+        raise InputError(
+            f"Networks of this space are built by {shortened(path)}; set GNOMON_PLUGINS={path.split('.')[0]} to allow "
+            "the code of that package."
+        )
     try:
         found = getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:

@@ -36,13 +36,14 @@ def accuracy(
         retry: train failed rows again.
     """
     from datasets.records import Architectures
-    from measure.accuracy.trials import pending_accuracies, run_accuracies
     from measure.campaign import Journal, of_space
 
     at_least(1, MOST_ARCHITECTURES, limit=limit)
     at_least(1, 1000, seeds=seeds)
     at_least(0, seed=seed)
     chosen, _ = of_space(space, limit, archs, seed, block_only=False)
+    from measure.accuracy.trials import pending_accuracies, run_accuracies  # torch, which faulty input does not need
+
     assert isinstance(chosen, Architectures)
     log = Journal(journal)
     failed = 0

@@ -10,8 +10,8 @@ import numpy as np
 
 from datasets.files.writing import check_writable
 from datasets.networks.sizes import Sizes
-from datasets.records import UNITS, Device, InputError, find_device
-from predictors.networks.pricing import Shown, Wanted, batches_of, names_of, predict_networks
+from datasets.records import UNITS, Architectures, Device, InputError, find_device
+from predictors.networks.price_request import Shown, Wanted, batches_of, check_request, names_of
 
 
 def predict(
@@ -64,10 +64,13 @@ def predict(
             raise InputError("--network names no network; name a file, or SPACE:ARCHITECTURE as in zoo:resnet18.")
         if out is not None:
             check_picture(out)
-        if len(names) == 1 and names[0].endswith(SUFFIXES):
+        if len(names) == 1 and names[0].endswith(SUFFIXES) and not shown.json:
             existing(Path(names[0]), "name a network's file")  # before a predictor is loaded
         wanted = Wanted(names, device, batches, sizes, level, out)
-        predict_networks(load_predictor(file), str(file), wanted, shown)
+        predictor = load_predictor(file, lambda described: check_request(described, str(file), wanted))
+        from predictors.networks.pricing import predict_networks
+
+        predict_networks(predictor, str(file), wanted, shown)
         return
     if (batch, out, sizes, shown) != (None, None, Sizes(), Shown()):
         raise InputError(
@@ -76,14 +79,19 @@ def predict(
         )
     from predictors.new_devices.few_measurements import parse_keys
 
-    predictor = load_predictor(file)
-    if level is not None and not isinstance(predictor, Uncertain):
-        raise InputError(f"{file} has no intervals; leave --level out, or adapt a Conditioned predictor.")
-    where = _device(predictor, device, file)
     if bool(arch) == bool(archs):
         raise InputError("Name one architecture with --arch, or a file of them with --archs.")
     words = [arch] if archs is None else read_words(archs, "it should hold one architecture a line")
-    requested = parse_keys(words, predictor.space_, archs or "--arch")
+    found = list[tuple[Device | None, Architectures]]()
+
+    def check(described: Any) -> None:
+        where = _device(described, device, file)
+        found.append((where, parse_keys(words, described.space_, archs or "--arch")))
+
+    predictor = load_predictor(file, check)
+    if level is not None and not isinstance(predictor, Uncertain):
+        raise InputError(f"{file} has no intervals; leave --level out, or adapt a Conditioned predictor.")
+    ((where, requested),) = found
     values = predictor.predict(requested, where)
     unit = UNITS.get(predictor.metric, "")
     _warn(predictor, values, unit)
@@ -123,7 +131,6 @@ def score(file: Path, out: Path, limit: int = 0) -> None:
     from tqdm import tqdm
 
     from datasets.enumeration import write_parquet
-    from datasets.records import Architectures
     from predictors.export import load_predictor
 
     if limit < 0:

@@ -59,13 +59,13 @@ def compare(folder: Path, against: str = "") -> None:
 
 def _intervals(table: pd.DataFrame, sentence: str) -> str:
     """The sentence, if a column of the table has an interval."""
-    return f"{sentence}\n" if any(table[name].notna().any() for name in table if name.endswith("_ci")) else ""
+    return f"{sentence}\n" if table.filter(regex="_ci$").notna().any(axis=None) else ""
 
 
 def _text(table: pd.DataFrame) -> str:
     """The table in columns, each number with half the width of its interval where it has one."""
-    shown = {}
-    for name in (name for name in table if not name.endswith("_ci")):
+    shown: dict[str, list[str]] = {}
+    for name in (name for name in map(str, table) if not name.endswith("_ci")):
         ends = table.get(f"{name}_ci", [float("nan")] * len(table))
         shown[name] = [_cell(value, end) for value, end in zip(table[name], ends, strict=True)]
     longest = {name: max(map(len, [name, *cells])) for name, cells in shown.items()}

@@ -118,10 +118,11 @@ def _adaptable(file: Path) -> Any:
     """Load a predictor that has `adapt`; others raise `InputError`."""
     from predictors.base import Adaptable
 
-    predictor = Predictor.load(file)
-    if not isinstance(predictor, Adaptable):
-        raise InputError(f"{file} cannot adapt to a new device; fit one of configs/predictors/conditioned.yaml.")
-    return predictor
+    def check(described: Predictor) -> None:
+        if not isinstance(described, Adaptable):
+            raise InputError(f"{file} cannot adapt to a new device; fit one of configs/predictors/conditioned.yaml.")
+
+    return Predictor.load(file, check)
 
 
 def adapt(

@@ -8,6 +8,7 @@ all buffers lie in one block, which was planned from the first run and is one mo
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,9 @@ from datasets.networks.memory import IN_PLACE
 from datasets.networks.network import Network
 from datasets.networks.ops import VIEWS
 from predictors.networks.ort_steps import Lowered, Step
+
+Place = tuple[int, int]
+"""A region of the arena, and an offset in it."""
 
 
 @dataclass
@@ -41,7 +45,7 @@ def activation_bytes(network: Network, batch: int = 1) -> int:
         network: all ops have a `shape`.
         batch: samples per run.
     """
-    arena, held = Arena(), dict[int, tuple[int, int]]()
+    arena, held = Arena(), dict[int, Place]()
     found = [buffer for buffer in buffers(network, batch) if buffer.bytes]
     for start, number in _events(found):
         if start:
@@ -94,7 +98,7 @@ class _Plan:
         self.buffers: list[Buffer] = []
         self.of: dict[int, int] = {}  # tensor -> buffer
         self.left: list[int] = []  # per buffer: reads still to come
-        self.free: list[tuple[int, tuple[int, ...]]] = []  # buffers of dead tensors, and the tensors' shapes
+        self.free: dict[tuple[tuple[int, ...], int], list[int]] = {}  # buffers of dead tensors by shape and size
 
     def step(self, time: int, step: Step) -> None:
         for tensor in step.writes:
@@ -106,7 +110,7 @@ class _Plan:
             self.left[place] -= 1
             self.buffers[place].last = max(self.buffers[place].last, time)
             if not self.left[place] and not self.buffers[place].output:
-                self.free.insert(0, (place, self.shape[tensor]))
+                self.free.setdefault((self.shape[tensor], self.buffers[place].bytes), []).append(place)
 
     def _place(self, time: int, step: Step, tensor: int) -> int:
         """The buffer of a tensor: an input's, a dead tensor's or a new one."""
@@ -119,10 +123,8 @@ class _Plan:
                 last = place >= 0 and self.left[place] == 1 and not self.buffers[place].output
                 if last and self.size[source] == size:
                     return place
-            for position, (place, shape) in enumerate(self.free):
-                if shape == self.shape[tensor] and self.buffers[place].bytes == size:
-                    self.free.pop(position)
-                    return place
+            if dead := self.free.get((self.shape[tensor], size)):
+                return dead.pop()
         self.buffers.append(Buffer(size, time, time, output))
         self.left.append(0)
         return len(self.buffers) - 1
@@ -137,20 +139,27 @@ def _events(found: Sequence[Buffer]) -> list[tuple[bool, int]]:
 
 def pattern(found: Sequence[Buffer]) -> int:
     """Bytes of the block in which all buffers lie from the second run on: each in the smallest gap that is left."""
-    placed, end = dict[int, tuple[int, int]](), 0
+    placed, of, end = list[tuple[int, int]](), dict[int, tuple[int, int]](), 0
     for start, number in _events(found):
         if not start:
-            del placed[number]
+            placed.pop(bisect_left(placed, of.pop(number)))
             continue
-        size, gap, offset, cursor = -(-found[number].bytes // 64) * 64, -1, -1, 0
-        for begin, stop in sorted(placed.values()):
-            if size <= begin - cursor and (gap < 0 or begin - cursor < gap):
-                gap, offset = begin - cursor, cursor
-            cursor = max(cursor, stop)
-        offset = cursor if offset < 0 else offset
-        placed[number] = offset, offset + size
+        size = -(-found[number].bytes // 64) * 64
+        offset = _smallest_gap(placed, size)
+        of[number] = offset, offset + size
+        insort(placed, of[number])
         end = max(end, offset + size)
     return end
+
+
+def _smallest_gap(placed: Sequence[tuple[int, int]], size: int) -> int:
+    """Offset of the smallest gap that is large enough, or behind all that is placed; with very many, only that."""
+    found, gap, cursor = -1, 0, 0
+    for begin, stop in placed if len(placed) <= _MOST_PLACED else placed[-1:]:
+        if size <= begin - cursor and len(placed) <= _MOST_PLACED and (found < 0 or begin - cursor < gap):
+            found, gap = cursor, begin - cursor
+        cursor = stop
+    return cursor if found < 0 else found
 
 
 class Arena:
@@ -158,59 +167,66 @@ class Arena:
 
     def __init__(self) -> None:
         self.next = 2**20
-        self.chunks: list[dict[int, tuple[int, bool]]] = []  # per region: offset -> size, free
-        self.marks: list[list[tuple[int, int]]] = []  # per region: what was written
+        self.regions = 0
+        self.used: dict[Place, int] = {}  # length of chunks in use
+        self.free: dict[Place, int] = {}  # length of free chunks
+        self.ends: dict[Place, int] = {}  # end of a free chunk -> its offset
+        self.sizes: list[tuple[int, int, int]] = []  # length, region and offset of free chunks, in order
+        self.marks: list[tuple[int, int, int]] = []  # region, offset and end of what was written
 
-    def take(self, size: int) -> tuple[int, int]:
+    def take(self, size: int) -> Place:
         """The region and the offset of a new chunk."""
         size = -(-size // 256) * 256
-        free = [
-            (length, region, offset)
-            for region, chunks in enumerate(self.chunks)
-            for offset, (length, unused) in chunks.items()
-            if unused and length >= size
-        ]
-        length, region, offset = min(free, default=(0, 0, 0))
-        if not free:
-            length, region, offset = self._extend(size), len(self.chunks) - 1, 0
+        place = bisect_left(self.sizes, (size, 0, 0))
+        if place == len(self.sizes):
+            self._extend(size)
+            place = bisect_left(self.sizes, (size, 0, 0))
+        length, region, offset = self.sizes[place]
+        self._forget(region, offset)
         if length >= 2 * size or length - size >= _WASTE:
-            self.chunks[region][offset + size] = length - size, True
+            self._keep(region, offset + size, length - size)
             length = size
-        self.chunks[region][offset] = length, False
-        self.marks[region].append((offset, offset + size))
+        self.used[region, offset] = length
+        self.marks.append((region, offset, offset + size))
         return region, offset
 
-    def _extend(self, size: int) -> int:
-        enough = self.next >= size
-        while self.next < size:
-            self.next *= 2
-        length = self.next
-        self.chunks.append({0: (length, True)})
-        self.marks.append([])
-        self.next *= 2 if enough else 1
-        return length
-
-    def release(self, place: tuple[int, int]) -> None:
+    def release(self, place: Place) -> None:
         """Free a chunk, and join it with free neighbours."""
-        region, offset = place
-        chunks, joined = self.chunks[region], list[tuple[int, int, bool]]()
-        chunks[offset] = chunks[offset][0], True
-        for begin, (length, unused) in sorted(chunks.items()):
-            if unused and joined and joined[-1][2]:
-                joined[-1] = joined[-1][0], joined[-1][1] + length, True
-            else:
-                joined.append((begin, length, unused))
-        self.chunks[region] = {begin: (length, unused) for begin, length, unused in joined}
+        (region, offset), length = place, self.used.pop(place)
+        if (region, offset + length) in self.free:
+            length += self._forget(region, offset + length)
+        if (region, offset) in self.ends:
+            offset = self.ends[region, offset]
+            length += self._forget(region, offset)
+        self._keep(region, offset, length)
 
     def written(self) -> int:
         """Bytes of all regions that were ever part of a chunk in use."""
-        total = 0
-        for marks in self.marks:
-            end = 0
-            for begin, stop in sorted(marks):
-                total += max(0, stop - max(begin, end))
-                end = max(end, stop)
+        total, place, end = 0, -1, 0
+        for region, begin, stop in sorted(self.marks):
+            end = end if region == place else 0
+            total += max(0, stop - max(begin, end))
+            place, end = region, max(end, stop)
         return total
+
+    def _extend(self, size: int) -> None:
+        enough = self.next >= size
+        while self.next < size:
+            self.next *= 2
+        self._keep(self.regions, 0, self.next)
+        self.regions += 1
+        self.next *= 2 if enough else 1
+
+    def _keep(self, region: int, offset: int, length: int) -> None:
+        self.free[region, offset], self.ends[region, offset + length] = length, offset
+        insort(self.sizes, (length, region, offset))
+
+    def _forget(self, region: int, offset: int) -> int:
+        length = self.free.pop((region, offset))
+        del self.ends[region, offset + length]
+        self.sizes.pop(bisect_left(self.sizes, (length, region, offset)))
+        return length
 
 
 _WASTE = 128 * 2**20  # a chunk that is larger than its request by this is split
+_MOST_PLACED = 1000  # buffers at once of which gaps are searched; real networks have some tens

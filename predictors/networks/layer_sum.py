@@ -193,8 +193,8 @@ class LayerSum(Predictor):
         networks = Networks.of(archs)
         (costs, parts), c = self.costs(networks), self.calibration(device)
         self._check_known(networks, costs, c)
-        on, each = self.devices_[self.column(device)], zip(networks.networks, costs, parts, strict=True)
-        wider = [widening(gaps_of(n, on, self.layers, c, whole, terms)) for n, whole, terms in each]
+        on = self.devices_[self.column(device)]
+        wider = [widening(gaps) for gaps in gaps_of(networks.networks, on, self.layers, c, costs, parts)]
         return self.believed(device, costs, parts).widened(np.array(wider))
 
     def believed(self, device: Device | None, costs: np.ndarray, parts: Sequence[np.ndarray]) -> Belief:
@@ -219,7 +219,7 @@ class LayerSum(Predictor):
         whole, (terms,) = self.costs(networks := Networks([network]))
         c, on = self.calibration(device), self.devices_[self.column(device)]
         self._check_known(networks, whole, c)
-        gaps = gaps_of(network, on, self.layers, c, whole[0], terms)
+        (gaps,) = gaps_of([network], on, self.layers, c, whole, [terms])
         belief = self.believed(device, whole, [terms]).widened(np.array([widening(gaps)]))
         return float(c.coefficients[0]), parts_of(whole[0, c.source], terms[:, c.source], c), belief, gaps
 

@@ -27,6 +27,7 @@ _SUMS = ("add", "Add")
 _SAME_SHAPE = (*_SUMS, "mul", "Mul", "Sum")
 """Nodes that work on blocked channels if their inputs have one shape."""
 _CONCAT = ("concat", "Concat")
+_FROM_INTEGERS, _TO_INTEGERS = "DequantizeLinear", "QuantizeLinear"
 _ALIGNED = 4
 """Number of channels that copies into the blocked layout require a multiple of."""
 
@@ -58,23 +59,46 @@ class Lowered:
         self.shape = [tuple(op.attrs["shape"]) for op in network.ops]
         self.size = [tensor_bytes(op, batch) for op in network.ops]
         self.ends = {port.node for port in network.outputs}
+        self.floats = [op.attrs.get("dtype", "float32") == "float32" for op in network.ops]
         self.steps: list[Step] = []
-        self.writer: dict[int, Step] = {}
+        self.position: dict[int, int] = {}  # tensor -> number of the step that writes it
         self.blocked: dict[int, int] = {}  # op -> tensor of its output in blocks
         self.single: dict[int, bool] = {}  # blocked tensor -> whether one step without an activation makes it for one
-        inputs, items = network.sources(), dict[int, list[int]]()
-        self.readers = Counter(source for sources in inputs for source in set(sources))
+        inputs, items, stands = network.sources(), dict[int, list[int]](), self._quantised(network)
+        self.readers = Counter(stands.get(source, source) for sources in inputs for source in set(sources))
         for node, op in enumerate(network.ops):
             if op.kind == ITEM:
                 items.setdefault(inputs[node][0], []).append(node)
         for group in fused(network):
-            reads = [source for node in group for source in inputs[node] if source not in group]
-            if reads:
-                self._add(network.ops[group[0]], reads, [group[-1], *items.get(group[-1], ())], len(group) == 1)
+            own, out = set(group), stands.get(group[-1], group[-1])
+            reads = [stands.get(node, node) for first in group for node in inputs[first] if node not in own]
+            if reads and out not in reads:
+                bare = all(network.ops[node].kind == "bn" for node in group[1:])
+                self._add(network.ops[group[0]], reads, [out, *items.get(group[-1], ())], bare)
+
+    def _quantised(self, network: Network) -> dict[int, int]:
+        """Tensors that stand for others: a dequantised one is its integers, and what is only quantised again is that.
+
+        Onnxruntime runs an op between the two on the integers, and neither of the two.
+        """
+        inputs, found = network.sources(), dict[int, int]()
+        after: dict[int, list[int]] = {}
+        for node, sources in enumerate(inputs):
+            for source in sources:
+                after.setdefault(source, []).append(node)
+        for node, op in enumerate(network.ops):
+            if op.kind == _FROM_INTEGERS and inputs[node] and node not in self.ends:
+                found[node] = found.get(inputs[node][0], inputs[node][0])
+            elif inputs[node] and node not in self.ends and len(after.get(node, ())) == 1:
+                (reader,) = after[node]
+                if network.ops[reader].kind == _TO_INTEGERS:
+                    found[node] = reader
+        return found
 
     def _add(self, op: Op, reads: list[int], writes: list[int], bare: bool) -> None:
         out = writes[0]
-        if converts(op, self.shape[reads[0]]):
+        floats = all(self.floats[node] for node in (*reads[:1], out))
+        if floats and converts(op, self.shape[reads[0]]):
             few = op.kind == "conv" and op.attrs.get("groups", 1) == 1 and self.shape[reads[0]][0] < BLOCK
             reads = [self._plain(reads[0]) if few else self._in_blocks(reads[0]), *reads[1:]]
         elif self._keeps(op.kind, reads):
@@ -103,9 +127,8 @@ class Lowered:
 
     def _summed(self, reads: Sequence[int], out: int) -> bool:
         """Make an addition a part of the last convolution before it, if nothing else reads that one."""
-        position = {tensor: number for number, step in enumerate(self.steps) for tensor in step.writes}
-        for tensor in sorted(reads, key=lambda tensor: -position[tensor]):
-            step = self.steps[position[tensor]]
+        for tensor in sorted(reads, key=lambda tensor: -self.position[tensor]):
+            step = self.steps[self.position[tensor]]
             if step.kind == "conv" and self.single[tensor]:
                 step.kind, step.reads = "add", [*step.reads, *(other for other in reads if other != tensor)]
                 self.blocked[out], self.single[tensor] = tensor, False
@@ -115,8 +138,8 @@ class Lowered:
         return False
 
     def _append(self, step: Step) -> None:
+        self.position.update(dict.fromkeys(step.writes, len(self.steps)))
         self.steps.append(step)
-        self.writer.update(dict.fromkeys(step.writes, step))
 
     def _padded(self, node: int) -> int:
         """A new tensor for an op's output in whole blocks of channels."""
@@ -132,7 +155,7 @@ class Lowered:
         return self.blocked[node]
 
     def _plain(self, node: int) -> int:
-        if node in self.blocked and node not in self.writer:
+        if node in self.blocked and node not in self.position:
             self._append(Step("reorder", [self.blocked[node]], [node]))
         return node
 
@@ -140,15 +163,16 @@ class Lowered:
 def fused(network: Network) -> list[list[int]]:
     """Groups of ops that run as one: a convolution or product, the batch norms after it, and one activation."""
     found = []
-    for rest in entries(network):
-        while rest:
-            size = 1
-            if network.ops[rest[0]].kind in ("conv", "dense"):
-                while size < len(rest) and network.ops[rest[size]].kind == "bn":
-                    size += 1
-                size += size < len(rest) and network.ops[rest[size]].kind in _FUSED
-            found.append(rest[:size])
-            rest = rest[size:]
+    for group in entries(network):
+        kinds, start = [network.ops[node].kind for node in group], 0
+        while start < len(group):
+            end = start + 1
+            if kinds[start] in ("conv", "dense"):
+                while end < len(group) and kinds[end] == "bn":
+                    end += 1
+                end += end < len(group) and kinds[end] in _FUSED
+            found.append(group[start:end])
+            start = end
     return found
 
 

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from datasets.networks.analysis import totals
-from datasets.networks.memory import memory
 from datasets.networks.network import Network, Port
 from datasets.networks.ops import tensor_bytes
 from datasets.networks.sizes import Sizes
 from datasets.records import Device
 from predictors.networks.layer_sum import LayerSum
 from predictors.networks.pieces import pieces
+from predictors.networks.session import session_cost
 from predictors.networks.unmeasured import unknown_ops
 
 
@@ -60,8 +60,9 @@ class Price:
         pieces: in the network's order.
         unknown: number of ops by kind of which only the bytes moved are known.
         macs, params: multiply-accumulates of a run, and trainable parameters.
-        peak_mb: memory of a run in MB (10^6 bytes).
+        peak_mb: peak memory of loading and running in MB (10^6 bytes).
         init_ms: ms of creating the session; None where nothing is known of it.
+        session_host: machine on which coefficients of these two were measured; empty where there are none.
         warnings: sentences on the parts of the price that no measurement supports.
     """
 
@@ -80,6 +81,7 @@ class Price:
     params: int
     peak_mb: float
     init_ms: float | None
+    session_host: str = ""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -108,13 +110,16 @@ class Price:
             "params": self.params,
             "peak_mb": self.peak_mb,
             "init_ms": self.init_ms,
+            "session_host": self.session_host,
             "unknown": dict(self.unknown),
             "notes": list(self.warnings),
             "layers": [asdict(piece) for piece in self.pieces],
         }
 
 
-def price(predictor: LayerSum, network: Network, device: Device | None, level: float = 0.9) -> Price:
+def price(
+    predictor: LayerSum, network: Network, device: Device | None, level: float = 0.9, file: Path | None = None
+) -> Price:
     """Predict the latency of a network, in its own batch, piece by piece.
 
     Args:
@@ -122,6 +127,7 @@ def price(predictor: LayerSum, network: Network, device: Device | None, level: f
         network: all ops have a `shape`.
         device: one of the predictor's; None if it has only one.
         level: probability of the interval.
+        file: the ONNX file that a runtime loads, for the peak memory.
 
     Raises:
         InputError: the predictor has no such device, or cannot predict the network.
@@ -141,22 +147,17 @@ def price(predictor: LayerSum, network: Network, device: Device | None, level: f
     (low,), (high,) = belief.interval(level)
     a, b, c, d = layers.copies[s].tolist()
     pre, post = a + b * _bytes(network, network.inputs), c + d * _bytes(network, network.outputs)
-    counts, batch = totals(network), network.batch or 1
+    counts, batch, creation = totals(network), network.batch or 1, session_cost(network, on, file)
     return Price(
         *(network.key, on, batch, pre, session, post, float(low), float(high), level, rows),
         unknown=unknown_ops(network, found),
         macs=counts["macs"],
         params=counts["params"],
-        peak_mb=peak_mb(network),
-        init_ms=None,
-        warnings=tuple(gap.sentence for gap in gaps),
+        peak_mb=creation.peak_mb,
+        init_ms=creation.init_ms,
+        session_host=creation.host,
+        warnings=(*(gap.sentence for gap in gaps), *creation.notes),
     )
-
-
-def peak_mb(network: Network) -> float:
-    """Weights and activations of a run in MB (10^6 bytes), by liveness with elementwise ops in place."""
-    held = memory(network)
-    return (held.weights + held.in_place) / 1e6
 
 
 def _bytes(network: Network, ports: Sequence[Port]) -> int:
@@ -171,9 +172,16 @@ def read_network(name: str | Path, batch: int | None = None, sizes: Sizes = Size
         name, batch, sizes: arguments of `read_model`, which raises `InputError` for faulty ones.
         notes: whether to print to stderr what the reader assumed.
     """
+    network, assumed, _ = read_noted(name, batch, sizes)
+    for note in assumed if notes else ():
+        print(f"note: {note}", file=sys.stderr)
+    return network
+
+
+def read_noted(name: str | Path, batch: int | None, sizes: Sizes) -> tuple[Network, tuple[str, ...], Path | None]:
+    """The network of `read_network`, sentences on what its reader assumed, and its file if that is an ONNX file."""
     from datasets.networks.reading import of_batch, read_model
 
     model = read_model(name, batch, weights=False, modules=True, sizes=sizes)
-    for note in model.notes if notes else ():
-        print(f"note: {note}", file=sys.stderr)
-    return of_batch(model.network, batch)
+    file = model.source if model.source and model.source.suffix == ".onnx" and model.source.is_file() else None
+    return of_batch(model.network, batch), model.notes, file

@@ -48,7 +48,9 @@ def details(priced: Price, sort: Order = "order", largest: int = 40) -> str:
         f"{len(priced.pieces)} layers, session {priced.session:.2g} ms; with copies total_ms = "
         f"{plain(priced.total_ms)} (in {priced.pre:.4g}, out {priced.post:.4g})",
         f"{short(priced.macs)} MACs, {short(priced.params)} parameters; peak memory {priced.peak_mb:.4g} MB"
-        + ("" if priced.init_ms is None else f"; session created in {priced.init_ms:.3g} ms"),
+        + (
+            "" if priced.init_ms is None else f", session created in {priced.init_ms:.3g} ms (on {priced.session_host})"
+        ),
         *(f"warning: {sentence}" for sentence in priced.warnings),
         "",
         table(rows),

@@ -77,19 +77,41 @@ def unknown_ops(network: Network, found: Sequence[Piece]) -> Counter[str]:
 
 
 def gaps_of(
-    network: Network, device: Device, layers: Costs, c: Calibration, whole: np.ndarray, terms: np.ndarray
-) -> list[Gap]:
-    """The gaps of a price.
+    networks: Sequence[Network],
+    device: Device,
+    layers: Costs,
+    c: Calibration,
+    costs: np.ndarray,
+    parts: Sequence[np.ndarray],
+) -> list[list[Gap]]:
+    """The gaps of each price.
 
     Args:
-        network: the network.
-        device: that it is priced on.
+        networks: A networks.
+        device: that they are priced on.
         layers: costs of layers.
         c: coefficients of the device.
-        whole, terms: cost terms of the network [S, K], and of its pieces [P, S, K].
+        costs: cost terms of the networks [A, S, K].
+        parts: cost terms of the pieces of each [P, S, K].
     """
-    found, ms = pieces(network), parts_of(whole[c.source], terms[:, c.source], c)
-    shares, beyond = ms / (ms.sum() + c.coefficients[0]), layers.beyond(found)[:, c.source]
+    if not networks:
+        return []
+    found = [pieces(network) for network in networks]
+    beyond = layers.beyond([piece for each in found for piece in each])[:, c.source]
+    ends = np.cumsum([len(each) for each in found])[:-1]
+    gaps = list[list[Gap]]()
+    for network, each, far, whole, terms in zip(networks, found, np.split(beyond, ends), costs, parts, strict=True):
+        ms = parts_of(whole[c.source], terms[:, c.source], c)
+        shares = ms / (ms.sum() + c.coefficients[0])
+        gaps.append(_gaps(network, each, far, shares))
+        if network.space in FILES:
+            gaps[-1] += _foreign(network, device, shares, converts=len(c.errors) > 2)
+    return gaps
+
+
+def _gaps(network: Network, found: Sequence[Piece], beyond: np.ndarray, shares: np.ndarray) -> list[Gap]:
+    """The gaps of a network's pieces [P], with their work as a multiple of that of the nearest measured layers, and
+    their shares in the predicted time."""
     gaps = list[Gap]()
     if unknown := unknown_ops(network, found):
         gaps.append(_unknown(found, unknown, shares))
@@ -100,7 +122,7 @@ def gaps_of(
             f"than 1/{FAR:g} of it, of the nearest layer within the measured range."
         )
         gaps.append(Gap(sentence, groups, EXTRAPOLATED))
-    return gaps + _foreign(network, device, shares)
+    return gaps
 
 
 def _unknown(found: Sequence[Piece], unknown: Mapping[str, int], shares: np.ndarray) -> Gap:
@@ -124,20 +146,21 @@ def _by_key(keys: Sequence[str], shares: np.ndarray) -> tuple[float, ...]:
     return tuple(sums.values())
 
 
-def _foreign(network: Network, device: Device, shares: np.ndarray) -> list[Gap]:
-    """The gaps of a device of another precision, or another runtime, than the network's file."""
+def _foreign(network: Network, device: Device, shares: np.ndarray, converts: bool) -> list[Gap]:
+    """The gaps of a device of another precision, or another runtime, than the network's file. A device that was
+    measured has converted fp32 networks to its precision (`converts`), and its errors are those of such networks."""
     gaps, each = [], precisions(network)
     heads = [each[nodes[0]] for nodes in entries(network)]
     other = Counter[str]()
     for precision, share in zip(heads, shares.tolist(), strict=True):
-        if precision not in ("", device.precision):
+        if precision not in ("", device.precision) and not (converts and precision == "fp32"):
             other[precision] += share
     if sum(other.values()) >= 0.005:
         parts = " and ".join(f"{100 * share:.0f} % in {name}" for name, share in other.most_common(3))
         sentence = f"It computes {parts}, and {device.name} in {device.precision}; it is priced as {device.precision}."
         gaps.append(Gap(sentence, (min(sum(other.values()), 1.0),), OTHER_PRECISION))
     known = device.runtime in {runtime for names in RUNS.values() for runtime in names}
-    if network.space in FILES and known and device.runtime not in RUNS[network.space]:
+    if known and device.runtime not in RUNS[network.space]:
         sentence = f"{device.runtime} does not run .{network.space} files; priced is the same network, converted."
         gaps.append(Gap(sentence.replace(".torch files", "torch modules"), (1.0,), OTHER_RUNTIME))
     return gaps

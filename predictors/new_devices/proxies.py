@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets.files.checkpoint import array
 from encoders.base import VectorEncoder
-from encoders.flat import Totals
+from encoders.flat import Nothing, Totals
 from predictors.base import Log
 from predictors.gcn import GCN
 from predictors.linear import Mean
@@ -31,10 +31,10 @@ class NearestDevice(FewShot):
     """Line on the predictions of the source device that ranks the labels best (Spearman).
 
     Attributes:
-        encoder: a short vector, ignored.
+        encoder: of nothing, since only predictions of the sources count.
     """
 
-    encoder: VectorEncoder = field(init=False, default_factory=Totals)
+    encoder: VectorEncoder = field(init=False, default_factory=Nothing)
 
     def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         best = best_ranking(samples[:, : len(self.sources_.std_)], t)
@@ -46,11 +46,11 @@ class SourceRidge(FewShot):
     """Ridge regression on the predictions of boosted trees, one per source device; leave-one-out chooses the penalty.
 
     Attributes:
-        encoder: a short vector, ignored.
+        encoder: of nothing, since only predictions of the sources count.
     """
 
     source: Regressor = field(default_factory=XGBoost)
-    encoder: VectorEncoder = field(init=False, default_factory=Totals)
+    encoder: VectorEncoder = field(init=False, default_factory=Nothing)
 
     @classmethod
     def examples(cls) -> list[Self]:

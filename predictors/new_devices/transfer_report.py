@@ -11,9 +11,9 @@ import pandas as pd
 from datasets.files.writing import write_text
 from datasets.records import InputError
 from predictors.compare import with_settings
+from predictors.ranking import settings_of
 from predictors.rows import SCORES, Columns, is_integer, is_text, one_of, run_files
 from predictors.rows import read_rows as read_file
-from predictors.settings import is_seed
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,7 +86,7 @@ def gather(folder: Path) -> pd.DataFrame:
 def _differing(rows: pd.DataFrame) -> list[str]:
     """Columns of settings, and of the sources where several numbers of them were tried on one set."""
     tried = rows.groupby(["predictor", "device_set"])[["sources", "source_cells"]].nunique().max()
-    shown = [name for name in rows if "." in name and not is_seed(name) and not name.startswith("samples.")]
+    shown = [name for name in settings_of(rows.columns) if not name.startswith("samples.")]
     return shown + list(tried.index[tried > 1])
 
 

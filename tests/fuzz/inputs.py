@@ -80,6 +80,13 @@ def _trees() -> Any:
     return XGBoost(encoder=CellOneHot(), trees=5)
 
 
+def _compact() -> Any:
+    from encoders.cell import CellOneHot
+    from predictors.compact_trees import CompactTrees
+
+    return CompactTrees(encoder=CellOneHot(), trees=5)
+
+
 def _gaussian() -> Any:
     from encoders.flat import Joined
     from predictors.gp import GaussianProcess
@@ -126,7 +133,7 @@ def _estimator() -> Any:
 
 KINDS: dict[str, Callable[[], Any]] = {
     "linear": _linear, "trees": _trees, "gaussian": _gaussian, "gcn": _gcn, "blend": _blend, "ensemble": _ensemble,
-    "conditioned": _conditioned, "ridge": _ridge, "estimator": _estimator,
+    "conditioned": _conditioned, "ridge": _ridge, "estimator": _estimator, "compact": _compact,
 }  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from predictors.metrics import LATER, METRICS
 from predictors.new_devices.transfer_report import gather, read_rows
 from predictors.ranking import differences, lines_of, ranking
 from studies.claims import Claim, check_claims
-from tests.conftest import run
+from tests.conftest import ROOT, run
 
 Rows = list[dict[str, Any]]
 
@@ -160,6 +160,17 @@ def test_the_command_prints_intervals_and_differences(grid: Path) -> None:
     assert "Differences to line" in (grid / "report.html").read_text()
     summary = json.loads((grid / "summary.json").read_text())
     assert list(lines_of(summary)) == list(lines_of(_rows(grid)))
+
+
+def test_the_notebook_reads_a_sweep(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folders have other names than their predictors."""
+    cells = json.loads((ROOT / "notebooks" / "compare_predictors.ipynb").read_text())["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    monkeypatch.setenv("STUDY", str(grid))
+    monkeypatch.chdir(ROOT)
+    space: dict[str, Any] = {}
+    exec(code.replace("%matplotlib inline", ""), space)
+    assert len(space["ranked"]) == 3 and space["last"] == 2 and len(space["worst"]) == 6
 
 
 def test_rows_of_older_versions_are_read(grid: Path) -> None:

@@ -31,7 +31,8 @@ def _read(name: str) -> Callable[[Path, Path, Random], Command]:
         if rng.random() < 0.75:
             return ["datasets", "show", file, *batch]
         price = ["predictors", "predict", str(beside / "layerwise.pt"), "--network", file, "--device", inputs.DEVICE]
-        return [*price, "--out", "x.png", *batch]
+        shown = rng.choice((["--out", "x.png"], ["--json"], ["--images", "5", "--sort", "cost"], ["--level", "0.5"]))
+        return [*price, *shown, *(rng.choice((batch, ["--batch", "1,2"])) if "--out" not in shown else batch)]
 
     return attack
 
