@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from datasets.devices import NUMBERS
 from datasets.records import Device, Measurements
 from encoders.layer import LayerPhysics, LayerWork
 from predictors.layers.roofline_trees import NEEDED, RooflineTrees
@@ -39,7 +40,7 @@ def roofline_ms(m: Measurements, rows: np.ndarray, device: Device) -> np.ndarray
 
 def nearest_gpu(device: Device, others: Sequence[Device]) -> Device:
     """The GPU whose published numbers differ least in their logarithms."""
-    names = [name for name in device.features if all(name in other.features for other in others)]
+    names = [name for name in NUMBERS if all(name in known.features for known in (device, *others))]
     distances = [sum(np.log(device.features[n] / other.features[n]) ** 2 for n in names) for other in others]
     return others[int(np.argmin(distances))]
 
