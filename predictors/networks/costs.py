@@ -76,9 +76,8 @@ class Costs(ABC):
     def measured(self, m: Measurements) -> str:
         """The metric, or in tables of layers without it that of the ms of a run (`exe_ms`)."""
         known = set(m.table["metric"])
-        return (
-            "exe_ms" if self.metric == "latency_ms" and self.metric not in known and "exe_ms" in known else self.metric
-        )
+        phases = self.metric == "latency_ms" and self.metric not in known and "exe_ms" in known
+        return "exe_ms" if phases else self.metric
 
     def least(self, work: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Least ms of the operations, and of moving the bytes, both [A, S], of work [A, 2] (MACs, bytes)."""

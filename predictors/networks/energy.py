@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from datasets.networks.analysis import totals
-from datasets.records import Device, Networks
+from datasets.records import Device, InputError, Networks
 from predictors.base import Log, silent
 from predictors.networks.calibration import Calibration
 from predictors.networks.costs import Costs
@@ -68,8 +68,8 @@ class Energies(Costs):
 
     def network_terms(self, networks: Networks) -> list[np.ndarray]:
         found = []
-        for network, terms in zip(networks, self.layers.network_terms(networks), strict=True):
-            macs = np.array([piece.macs for piece in pieces(network)], float)
+        for network, terms in zip(networks.networks, self.layers.network_terms(networks), strict=True):
+            macs: np.ndarray = np.array([piece.macs for piece in pieces(network)], float)
             macs[:1] += max(totals(network)["macs"] - macs.sum(), 0)
             column = np.broadcast_to(macs[:, None, None] / 1e6, (*terms.shape[:2], 1))
             found.append(np.concatenate([terms, column], axis=2))
@@ -85,7 +85,7 @@ class Energies(Costs):
     def examples(self, s: int) -> Networks:
         return self.layers.examples(s)
 
-    def unknown(self, network: Any, s: int) -> Any:
+    def unknown(self, network: Any, s: int) -> InputError:
         return self.layers.unknown(network, s)
 
     def state(self) -> dict[str, Any]:

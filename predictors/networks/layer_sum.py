@@ -1,4 +1,4 @@
-"""`LayerSum`: latencies of networks as weighted sums over their layers (PerfNetRT, equations 1 and 2)."""
+"""`LayerSum`: latencies or energies of networks as weighted sums over their layers (PerfNetRT, equations 1 and 2)."""
 
 from __future__ import annotations
 
@@ -262,8 +262,7 @@ class LayerSum(Predictor):
         """Return a predictor of one new device, from measured networks or layers; this one is unchanged.
 
         It uses the layers of the known device with the least leave-one-out error, whose coefficients are first scaled
-        to the new device's speed. `device` is the new one, where `measurements` has several. Raises `InputError` for no
-        measurements, several devices, or rows of one network that contradict each other.
+        to the speed of `device`. Raises `InputError` for no measurements, several devices, or contradictory rows.
         """
         from predictors.new_devices.few_shot import required, samples_of
 

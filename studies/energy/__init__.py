@@ -1,5 +1,6 @@
 """Energies of networks on a Raspberry Pi 5 and of single layers on a server, beside one number of mJ per MAC and one of
-mJ per ms. Half an hour on one core; needs `python -m datasets fetch` of hw-nas-bench-360, help and dl-energy-estimator."""
+mJ per ms. Half an hour on one core; needs `python -m datasets fetch` of hw-nas-bench-360, help and
+dl-energy-estimator."""
 
 from pathlib import Path
 

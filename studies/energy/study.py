@@ -41,7 +41,7 @@ from studies.parts import run_parts
 TASKS = ("cifar100", "ninapro", "darcy")
 RUNTIMES = ("pi5_litert", "pi5_onnx", "pi5_torchmobile")
 SIMPLE = ("mj_per_mac", "power")
-"""Methods that read what a new network has: its layers."""
+"""Methods with one number that need no measurement of the network that they predict."""
 
 
 class _Kept:
@@ -100,12 +100,13 @@ def _rates(work: np.ndarray, mj: np.ndarray) -> np.ndarray:
 
 
 def _compared(about: dict, predicted: dict[str, np.ndarray], measured: np.ndarray) -> Iterable[dict]:
-    """A row per method; `over_simple` is its MAPE less the least of the simple methods', and `over_conditioned`."""
+    """A row per method; `over_simple` is its MAPE less that of the better of the simple methods."""
     scores = {name: report(measured, y) for name, y in predicted.items()}
-    simple = min(scores[name]["mape"] for name in SIMPLE if name in scores)
+    mape = {name: float(score["mape"] or 0) for name, score in scores.items()}
+    simple = min(mape[name] for name in SIMPLE)
     for name, score in scores.items():
-        row = {**about, "method": name, "mape": score["mape"], "spearman": score["spearman"]}
-        yield row | {"over_simple": score["mape"] - simple}
+        row = {**about, "method": name, "mape": mape[name], "spearman": score["spearman"]}
+        yield row | {"over_simple": mape[name] - simple}
 
 
 def layers(draws: int) -> Iterable[dict]:
@@ -137,7 +138,7 @@ def layers(draws: int) -> Iterable[dict]:
 
 
 def study(
-    out: Path = Path("runs/energy_baselines"), part: str = "networks,layers", cells: int = 1500, draws: int = 5
+    out: Path = Path("runs/energy_baselines"), part: str = "networks,layers", cells: int = 1000, draws: int = 5
 ) -> None:
     """Run the parts and write what they find.
 
