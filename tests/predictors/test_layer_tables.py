@@ -14,10 +14,14 @@ from datasets.public.dl_energy import KINDS, DlEnergy
 from datasets.public.frames import read_frame
 from datasets.public.justus import SOURCE, Justus
 from datasets.public.neusight import NeuSight
-from datasets.records import InputError, Measurements
+from datasets.records import Device, InputError, Measurements
+from datasets.spaces.convolution import Convolution
 from datasets.spaces.tf_convolution import TfConvolution
 from datasets.spaces.tf_dense import TfDense
+from datasets.tabulate import rows
+from encoders.layer import LayerWork
 from measure.backends.ort import OnnxRuntime
+from predictors.layers.roofline_trees import RooflineTrees
 from studies.perfnetrt.report import write_report
 
 # Pickles as Python 2 and pandas 0.23 write them, opcode by opcode: the installed pandas writes others.
@@ -218,6 +222,26 @@ def test_neusight_layers_and_times(folder: Path) -> None:
         NeuSight().measurements()
     with pytest.raises(InputError, match="NeuSight has no device 'a100'; it has p100, p4"):
         NeuSight(("a100",)).measurements()
+
+
+def test_a_gpu_is_predicted_by_its_own_generation() -> None:
+    """Two generations are equal in all that a roofline reads, and one takes thrice as long."""
+    archs = Convolution(128, 400).sample(120, np.random.default_rng(0))
+    work = LayerWork()(archs)
+    common = {"peak_gflops": 5000.0, "memory_gbs": 300.0, "cores": 3072.0, "l2_mb": 2.0, "clock_ghz": 0.8}
+    numbers = {"old": {"sms": 16.0, "capability": 3.5}, "new": {"sms": 24.0, "capability": 6.1}}
+
+    def gpu(name: str, generation: str) -> Device:
+        return Device(name, generation, "gpu", features=common | numbers[generation])
+
+    known = [gpu("a", "old"), gpu("b", "new"), gpu("c", "old"), gpu("d", "new")]
+    roofline = np.maximum(2 * work[:, 0] / 5000, work[:, 1] / 300)
+    values = np.stack([roofline * (6 if device.family == "old" else 2) for device in known], axis=1)
+    m = Measurements(archs, known, rows(values), "made up")
+    predictor = RooflineTrees(trees=60, learning_rate=0.2, columns=1.0).fit(m)
+    for generation, factor in (("old", 6), ("new", 2)):
+        slower = predictor.predict(archs, gpu("e", generation)) / roofline
+        np.testing.assert_allclose(slower, factor, rtol=0.1)
 
 
 def energy_file(folder: Path, kind: str, **changes: object) -> Path:
