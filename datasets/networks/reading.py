@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -149,9 +150,11 @@ def space_and_key(name: str, space: str = "") -> tuple[str, str]:
             return own, key
     if space:
         return space, name
+    fault = f"There is no file {shortened(name)}" if name.strip() else "The name of a network is empty"
+    with suppress(OSError, ValueError):  # of names that are too long, or hold a zero byte
+        fault = f"{shortened(name)} is a folder" if name.strip() and Path(name).is_dir() else fault
     raise InputError(
-        f"There is no file {shortened(name)}; a network is an .onnx, .keras, .tflite or .pt2 file, or "
-        "SPACE:ARCHITECTURE as in zoo:resnet18."
+        f"{fault}; a network is an .onnx, .keras, .tflite or .pt2 file, or SPACE:ARCHITECTURE as in zoo:resnet18."
     )
 
 

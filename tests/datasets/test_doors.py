@@ -212,6 +212,16 @@ def test_a_csv_is_a_data_set(tmp_path: Path) -> None:
         ("phone", "phone", 1), ("server", "server", 8)]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    "name, fault",
+    [(".", ". is a folder"), ("", "The name of a network is empty"), ("a" * 9999, "There is no file"),
+     ("a\0", "There is no file")],
+)  # fmt: skip
+def test_a_name_that_is_no_file_is_called_what_it_is(name: str, fault: str) -> None:
+    with pytest.raises(InputError, match=f"^{fault}.*; a network is an .onnx"):
+        read_model(name)
+
+
 def test_a_csv_of_one_space_holds_architectures(tmp_path: Path) -> None:
     archs = CELLS.sample(6, np.random.default_rng(0))
     for name, header, prefix, space in (("a", "key", "", str(CELLS)), ("b", "network", f"{CELLS}:", "")):
