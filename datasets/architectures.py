@@ -92,6 +92,8 @@ class Space(ABC):
     """Number of values of each decision."""
     kinds: ClassVar[tuple[str, ...]] = ()
     """Names of the node kinds of `graph`."""
+    own_choices: ClassVar[bool] = False
+    """Whether equal decisions mean other things in another space of the class."""
 
     @classmethod
     def examples(cls) -> list[Self]:
@@ -140,6 +142,11 @@ class Space(ABC):
     @abstractmethod
     def expand(self, arch: Architecture) -> Network:
         """The whole network with the output shape of each op, without the batch dimension."""
+
+    def check_networks(self) -> Self:
+        """Return the space; raise `InputError` where its architectures are no networks, or what builds them is
+        missing."""
+        return self
 
     def block(self, arch: Architecture) -> Network:
         """The cell alone as a network, with the input of the first cell of the whole network.
@@ -216,6 +223,20 @@ class Space(ABC):
         return near[np.flatnonzero(self.feasible(near))]
 
 
+def check_choices(one: Space, other: Space) -> None:
+    """Check that decisions of two spaces can be compared.
+
+    Raises:
+        InputError: they are rows of columns that have other names or choices.
+    """
+    if (one.own_choices or other.own_choices) and one != other:
+        short = [f"{str(space)[:150]}{'...' * (len(str(space)) > 150)}" for space in (one, other)]
+        raise InputError(
+            f"{short[0]} and {short[1]} are different spaces; name the same columns, and state choices that a table "
+            "lacks in its field `choices`."
+        )
+
+
 def _dtype(space: Space) -> type:
     most = max(space.num_choices)
     return np.int8 if most <= 127 else np.int32 if most < 2**31 else np.int64
@@ -272,7 +293,12 @@ class Architectures(Sequence[Architecture]):
 
     def positions(self, archs: Architectures) -> np.ndarray:
         """Positions of `archs` among these [len(archs)], -1 for missing ones. Decisions are compared without skeletons:
-        a cell of `nasbench201` equals that of `nasbench201(cells=1)`."""
+        a cell of `nasbench201` equals that of `nasbench201(cells=1)`.
+
+        Raises:
+            InputError: `check_choices` raises it.
+        """
+        check_choices(self.space, archs.space)
         return np.array([self._places.get(row.tobytes(), -1) for row in archs.decisions], dtype=int)
 
     @cached_property

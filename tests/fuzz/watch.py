@@ -10,6 +10,7 @@ import re
 import resource
 import runpy
 import sys
+import tempfile
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -118,7 +119,8 @@ class Watch:
 
     def _written(self, path: Any) -> None:
         place = os.path.realpath(os.fsdecode(path))
-        if not place.startswith((str(self.folder), "/dev/null", "/dev/shm", "/proc/")):
+        torch_makes = f"{tempfile.gettempdir()}/torchinductor_"  # a folder for its cache, when it exports
+        if not place.startswith((str(self.folder), "/dev/null", "/dev/shm", "/proc/", torch_makes)):
             self.touched += [f"wrote outside of its folder by {_caller()}", place]
 
 
