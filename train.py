@@ -2,7 +2,7 @@
 
 python train.py --predictor configs/predictors/gcn.yaml --predictor.hidden 64 --out runs/mine
 python train.py --config runs/mine/config.yaml --out runs/again
-python train.py --sweep studies/help_900/sweep.yaml
+python train.py --sweep studies/help_900/sweep.yaml --seed 0
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from datasets.splits import Split
 from predictors.base import Predictor
 from predictors.config import to_config
 from predictors.run_folder import Run, files_of, named, run_once
+from predictors.trainer import Trainer, check_trained_by_lightning, checkpoints_of, fitting
 
 
 @dataclass(frozen=True)
@@ -42,22 +43,37 @@ class Logging:
     project: str = "gnomon"
 
 
+@dataclass(frozen=True)
+class Place:
+    """A folder of runs.
+
+    Attributes:
+        study: the folder.
+        label: name of the run folder in it, after the predictor's name; by default the settings that the command line
+            names (hidden=64-seed=1), of a sweep those that vary.
+    """
+
+    study: Path | None = None
+    label: str = ""
+
+
 def train(
     data: Dataset,
     split: Split,
     predictor: Predictor,
     out: Path | None = None,
-    study: Path | None = None,
+    place: Place = Place(),
     name: str = "",
     seed: int = 0,
     overwrite: bool = False,
     log: Logging = Logging(),
-    sweep: Path | None = None,
+    trainer: Trainer = Trainer(),
 ) -> Outcome:
     """Fit a predictor, score it and write a run folder.
 
     It holds config.yaml, predictor.pt, predictor.onnx (where the predictor has that form), metrics.json,
-    predictions.parquet and report.html.
+    predictions.parquet and report.html. With --sweep FILE, a sweep in W&B's format, all its combinations that are not
+    complete yet are run; other flags are given to every run, and replace the sweep's parameters of the same name.
 
     Args:
         data: measurements for training and test: a .yaml of configs/datasets, a .parquet of `python -m
@@ -65,41 +81,54 @@ def train(
         split: split into training, validation and test (a file of configs/splits).
         predictor: predictor to fit (a file of configs/predictors, then fields as --predictor.FIELD).
         out: run folder to write, complete or not at all. One process at a time writes it.
-        study: instead of --out, a folder of runs, in which the run is named by its settings and skipped if complete.
-        name: name of the predictor in rows and reports; by default the name of its file. Runs of one predictor with
-            several seeds share a name.
+        place: instead of --out, a folder of runs, in which the run is skipped if complete.
+        name: name of the predictor in rows and reports; by default that of its file, or of its class.
         seed: seed of the split; a predictor has a seed of its own.
         overwrite: replace an existing run folder; other folders are never replaced.
         log: destinations of progress beside the terminal.
-        sweep: instead of all other flags, run all combinations of a W&B sweep file that are not complete yet.
+        trainer: arguments of Lightning's trainer, for predictors that it trains.
 
     Returns:
         Whether the run was done now, was complete before, or is being trained by another process.
     """
-    if (out is None) == (study is None):
+    if (out is None) == (place.study is None):
         raise InputError("Name the run folder to write with --out, or a folder of runs with --study.")
     name = name or type(predictor).__name__.lower()
     config: dict[str, Any] = {"data": to_config(data), "predictor": to_config(predictor), "split": to_config(split)}
     config |= {"name": name, "seed": seed}
-    if study is not None:
-        out = named(study, name, config)
+    config |= {"trainer": trainer.settings()} if trainer.settings() else {}
+    if place.study is not None:
+        out = named(place.study, name, config, place.label)
     assert out is not None
     config = {**config, "out": str(out)}
 
-    def work(place: Path) -> Run:
-        return _train(data, split, predictor, config, place, log)
+    check_trained_by_lightning(trainer, predictor)
 
-    return run_once(out, files_of(predictor), work, study=study is not None, overwrite=overwrite)
+    def work(locked: Path) -> Run:
+        return _train(data, split, predictor, config, locked, log, trainer)
+
+    return run_once(out, files_of(predictor), work, study=place.study is not None, overwrite=overwrite)
 
 
-def _train(data: Dataset, split: Split, predictor: Predictor, config: dict[str, Any], out: Path, log: Logging) -> Run:
+def _train(
+    data: Dataset,
+    split: Split,
+    predictor: Predictor,
+    config: dict[str, Any],
+    out: Path,
+    log: Logging,
+    trainer: Trainer,
+) -> Run:
     """Fit and score; `out` is the run folder, which no other process uses."""
-    from predictors.evaluation import check_new_devices, evaluate, new_devices  # scipy, which --help does not need
+    m = data.measurements()
+    import yaml
+
+    # scipy, which faulty input does not need
+    from predictors.evaluation import check_new_devices, evaluate, new_devices
 
     for needed in ("onnx", "onnxruntime", "pyarrow", "matplotlib"):
         importlib.import_module(needed)  # a missing package is found before the fit
     name, seed = config["name"], config["seed"]
-    m = data.measurements()
     parts = split(m, np.random.default_rng(seed))
     check_new_devices(predictor, parts)
     for set_ in ("train", "val", "test"):
@@ -108,12 +137,14 @@ def _train(data: Dataset, split: Split, predictor: Predictor, config: dict[str, 
     board = _wandb_run(log, out, config) if log.wandb else None
 
     def progress(message: str, **numbers: float) -> None:
-        print(f"  {message}", end="\r" if sys.stdout.isatty() else "\n", flush=True)
+        if message:
+            print(f"  {message}", end="\r" if sys.stdout.isatty() else "\n", flush=True)
         if board is not None and numbers:
             board.log(numbers)
 
     start = time.process_time()
-    predictor.fit(parts.train, parts.val, log=progress)
+    with fitting(trainer, checkpoints_of(out), f"{yaml.safe_dump(config)}{m.fingerprint()}"):
+        predictor.fit(parts.train, parts.val, log=progress)
     about: dict[str, Any] = {"dataset": m.name, "predictor": name, "draw": 0, "seed": seed}
     about["fit_cpu_s"] = time.process_time() - start
     about["shots"] = len(parts.train.architectures) + len(parts.val.architectures)
@@ -143,27 +174,19 @@ def _wandb_run(log: Logging, out: Path, config: dict[str, Any]) -> Any:
 
 def command(arguments: list[str]) -> Outcome:
     """Run one command line: a run, or a sweep of runs."""
-    if sweep := _value(arguments, "--sweep"):
-        from predictors.sweep import run_sweep
+    from predictors.sweep import flags_of, folder_label, run_name, run_sweep
 
-        return run_sweep(Path(sweep), command)
-    predictor = _value(arguments, "--predictor")
+    flags = flags_of(arguments)
+    if sweep := flags.pop("sweep", ""):
+        return run_sweep(Path(sweep), command, flags=flags)
+    arguments = [*arguments, *run_name(arguments), *folder_label(arguments)]
+    if "study" in flags and "out" not in flags:
+        arguments.append("--out=null")  # the configuration of an earlier run (--config) names that run's folder
     defaults = {
         "data": {"class_path": "datasets.measured.Measured"},
         "split": {"class_path": "datasets.splits.HeldOutArchitectures"},
-        "name": Path(predictor).stem if predictor.endswith((".yaml", ".yml")) else "",
     }
     return main(train, prog="train.py", arguments=with_datasets(arguments), defaults=defaults)
-
-
-def _value(arguments: list[str], flag: str) -> str:
-    """The value of a flag, after a space or an equals sign; empty where the flag is absent."""
-    for argument, following in zip(arguments, [*arguments[1:], ""], strict=False):
-        if argument == flag:
-            return following
-        if argument.startswith(flag + "="):
-            return argument.removeprefix(flag + "=")
-    return ""
 
 
 if __name__ == "__main__":

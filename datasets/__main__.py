@@ -161,8 +161,6 @@ def show(file: str, batch: int | None = None, sizes: Sizes = Sizes()) -> None:
         batch: images a run, where the network leaves them open; by default 1.
         sizes: of what else an ONNX file leaves open.
     """
-    import pandas as pd
-
     from datasets.networks.analysis import totals, uncounted
     from datasets.networks.memory import memory
     from datasets.networks.ops import ITEM, VOCABULARY, macs, params
@@ -173,10 +171,14 @@ def show(file: str, batch: int | None = None, sizes: Sizes = Sizes()) -> None:
         for one in curve:
             network = of_batch(read_model(file, batch, weights=False, modules=True, sizes=one).network, batch)
             counted.append(one.sizes() | totals(network))
+        import pandas as pd
+
         print(f"{file}\n\n{pd.DataFrame(counted).to_string(index=False)}")
         return
     model = read_model(file, batch, weights=False, modules=True, sizes=sizes)
     network = of_batch(model.network, batch)
+    import pandas as pd
+
     size = network.batch or 1
     rows = []
     for op, sources in zip(network.ops, network.sources(), strict=True):

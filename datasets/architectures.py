@@ -26,10 +26,18 @@ class InputError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """One operation; `attrs` holds the attributes of its kind (in a network: output `shape`, kernel, stride, ...)."""
+    """One operation.
+
+    Attributes:
+        kind: what it computes.
+        attrs: attributes of its kind (in a network: output `shape`, kernel, stride, ...).
+        name: its name in the file that it was read from, for reports; '' if there is none. Ops that differ only by it
+            are equal, and no key or JSON form contains it.
+    """
 
     kind: str
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    name: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from datasets.files.writing import whole_file
 from datasets.records import Architectures, InputError, Space
@@ -28,6 +26,9 @@ def write_parquet(archs: Architectures, out: Path, columns: Columns) -> Iterator
     Raises:
         InputError: there are no architectures, or the file cannot be written.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     if not len(archs):
         raise InputError(f"There are no architectures to write to {out}.")
     with whole_file(out) as part, ExitStack() as opened:

@@ -57,8 +57,6 @@ class OwnTable(Dataset):
     choices: Mapping[str, list[Value]] = field(default_factory=dict)
 
     def measurements(self) -> Measurements:
-        import pandas as pd
-
         path, columns = Path(self.path), [*self.decisions, *self.features]
         self._check(columns)
         lines = (read_texts if path.suffix.lower() == ".parquet" else read_lines)(path, CSV_HINT)
@@ -79,6 +77,8 @@ class OwnTable(Dataset):
             for row, metric, name in zip(rows, metrics, names, strict=True)
         ]
         device = [places[name] for name in names]
+        import pandas as pd
+
         table = pd.DataFrame({"arch": arch, "device": device, "metric": metrics, "value": values})
         m = Measurements(archs, devices, table, path.stem).distinct()
         _check_repeats(m.table, rows)

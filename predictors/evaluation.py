@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from datasets.records import Device, InputError, Measurements
+from datasets.records import UNITS, Device, InputError, Measurements
 from datasets.splits import Parts
 from predictors.base import Adaptable, Predictor
 from predictors.metrics import LEAST, report
@@ -68,7 +68,8 @@ def score_rows(about: dict[str, Any], result: DevicePredictions, connected: np.n
     """Two rows of one device: over all scored cells, and over those of them that are connected (mask [A])."""
     rows = []
     for cells, chosen in (("all", result.scored), ("connected", result.scored & connected)):
-        scores = report(result.measured[chosen], result.predicted[chosen])
+        highest = UNITS.get(result.predictor.metric) == "%"
+        scores = report(result.measured[chosen], result.predicted[chosen], highest)
         if (scores["n"] or 0) < LEAST:
             scores |= dict.fromkeys(("spearman", "kendall", "r2"))
         rows.append({**about, "cells": cells, **result.columns, **scores})

@@ -8,7 +8,7 @@ from typing import Any
 
 from datasets.files.reading import read_json
 from datasets.records import InputError
-from predictors.metrics import METRICS
+from predictors.metrics import LATER, METRICS
 
 Columns = Mapping[str, Callable[[Any], bool]]
 """Columns of a row, each with the check of its values."""
@@ -49,13 +49,13 @@ SCORES: Columns = {
     **{"set": one_of("val", "test"), "cells": one_of("all", "connected")},
     **dict.fromkeys(("shots", "seed", "n"), is_integer),
     **dict.fromkeys(("fit_cpu_s", "predict_cpu_s"), is_number),
-    **{name: is_score if name in ("mae", "rmse", "r2", "mape") else is_fraction for name in METRICS},
+    **{name: is_score if name in ("mae", "rmse", "r2", "mape", LATER[1]) else is_fraction for name in METRICS},
 }
 """Columns that every row of scores has, whichever command wrote it."""
 
 
 def read_rows(file: Path, columns: Columns, remedy: str) -> list[dict[str, Any]]:
-    """Read the rows of a JSON file.
+    """Read the rows of a JSON file; metrics that older versions did not compute (`metrics.LATER`) are None.
 
     Args:
         file: holds a list of rows.
@@ -70,10 +70,17 @@ def read_rows(file: Path, columns: Columns, remedy: str) -> list[dict[str, Any]]
     if not isinstance(rows, list) or not rows or not all(isinstance(row, dict) for row in rows):
         raise InputError(f"{damaged}, since it holds no rows of scores; {remedy}.")
     for place, row in enumerate(rows, 1):
+        row |= {name: None for name in LATER if name in columns and name not in row}
         for name, fits in columns.items():
             if name not in row or not fits(row[name]):
                 raise InputError(f"{damaged}: its row {place} has no valid '{name}'; {remedy}.")
     return rows
+
+
+def check_runs(folder: Path) -> None:
+    """Raise `InputError` where there is no such folder."""
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}; name one that holds run folders.")
 
 
 def run_files(folder: Path, how: str) -> list[Path]:
@@ -86,8 +93,7 @@ def run_files(folder: Path, how: str) -> list[Path]:
     Raises:
         InputError: the folder is missing, or holds no run.
     """
-    if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}; name one that holds run folders.")
+    check_runs(folder)
     files = [file for file in sorted(folder.glob("*/metrics.json")) if file.parent.suffix != ".part"]
     files = [file for file in files if not file.parent.name.startswith(".")]
     if not files:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from datasets.files.folders import Busy, Outcome, check_replaceable, complete, inside, locked, whole_folder
+from datasets.files.folders import LONGEST, Busy, Outcome, check_replaceable, complete, inside, locked, whole_folder
 from datasets.files.writing import write_text
 from predictors.base import Predictor
+from predictors.trainer import checkpoints_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,10 +65,39 @@ def files_of(predictor: Predictor) -> tuple[str, ...]:
     return FILES if isinstance(predictor, Regressor) else tuple(name for name in FILES if name != "predictor.onnx")
 
 
-def named(study: Path, name: str, config: dict[str, Any]) -> Path:
-    """Run folder of a configuration in a study: a name, then a digest of all settings."""
+def named(study: Path, name: str, config: dict[str, Any], label: str = "") -> Path:
+    """Run folder of a configuration in a study: that of an earlier run with equal settings, or a new one.
+
+    A new folder is called by the run's name and `label` (`gcn-hidden=64-seed=1`); where a run with other settings has
+    that name, a digest of all settings follows.
+
+    Args:
+        study: folder of run folders.
+        name: name of the predictor in rows.
+        config: configuration of the run without its folder.
+        label: what distinguishes the run among others of the study.
+    """
+    import yaml
+
+    text = yaml.safe_dump(config, sort_keys=False)
     digest = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()[:10]
-    return inside(study, f"{name}-{digest}")
+    most = max(0, LONGEST - len(os.fsencode(name)) - len(digest) - 2)
+    short = inside(study, f"{name}-{label[:most]}".rstrip("-=."))
+    longer = inside(study, f"{short.name}-{digest}")
+    before = inside(study, f"{name}-{digest}")  # the name that it had in earlier versions
+    for folder in (short, longer, before, *(sorted(study.iterdir()) if study.is_dir() else ())):
+        if not folder.name.startswith(".") and _is_of(folder, text):
+            return folder
+    return longer if short.exists() else short
+
+
+def _is_of(folder: Path, settings: str) -> bool:
+    """Whether a run folder has these settings: the text of its config.yaml without the folder's name at the end."""
+    try:
+        content = (folder / "config.yaml").read_text()
+    except (OSError, UnicodeDecodeError):
+        return False
+    return content == settings or (content.startswith(settings) and content[len(settings) :].startswith("out: "))
 
 
 def run_once(
@@ -96,6 +128,7 @@ def run_once(
                     done = work(place)
                     with whole_folder(place, files, overwrite) as part:
                         done.write(part)
+                    shutil.rmtree(checkpoints_of(place), ignore_errors=True)
                     print(f"finished: {out}, see {out / 'report.html'}")
                     return "done"
     except Busy as reason:

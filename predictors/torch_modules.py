@@ -72,7 +72,7 @@ class BrpNet(nn.Module):
 
     def forward(self, nodes: Tensor, adjacency: Tensor, mask: Tensor) -> Tensor:
         x, present = nodes, mask.unsqueeze(-1)
-        reach = adjacency + torch.eye(adjacency.shape[-1])
+        reach = adjacency + torch.eye(adjacency.shape[-1], device=adjacency.device)
         for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True), 1):
             read = slice(1 if i == len(self.convs) else None)
             x = self.dropout(torch.relu(norm(conv(x, reach[:, read])))) * present[:, read]

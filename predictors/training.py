@@ -8,19 +8,27 @@ from __future__ import annotations
 import logging
 import math
 import signal
+import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from itertools import cycle
+from pathlib import Path
 from typing import Any, Protocol
 
 import lightning
 import numpy as np
 import torch
+from lightning.pytorch.utilities.exceptions import MisconfigurationException
 from torch import nn
 
+from datasets.files.reading import shortened
+from datasets.records import InputError
 from predictors.base import Log
 from predictors.descent import one_cycle
 from predictors.regressor import Inputs
+from predictors.trainer import CURRENT, Fitting, Trainer
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
 
@@ -47,34 +55,36 @@ class TrainingLoop:
     ) -> nn.Module:
         """Make a network and train it on inputs [A, ...] and scaled labels [A, D]; NaN labels are ignored.
 
-        `batches` divides inputs and labels into batches of a size, shuffled or not. Torch's global random state is
-        restored afterwards.
+        `batches` divides inputs and labels into batches of a size, shuffled or not. The trainer is that of
+        `predictors.trainer.fitting`; a fit that was interrupted continues from its checkpoint. Torch's global random
+        state is restored afterwards.
+
+        Raises:
+            InputError: the trainer's accelerator or devices are not here.
         """
+        fitting = CURRENT.get(Fitting())
+        file, options = fitting.checkpoint(), fitting.trainer
         logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-        with torch.random.fork_rng(), warnings.catch_warnings():
+        with (
+            torch.random.fork_rng(devices=[] if options.accelerator == "cpu" or options.several else None),
+            warnings.catch_warnings(),
+        ):
             warnings.filterwarnings("ignore", module="lightning")
             torch.manual_seed(self.seed)
-            train = batches(x, z, self.batch_size, True)
-            module = _Regression(self, make(), len(train), log)
-            trainer = lightning.Trainer(
-                max_epochs=self.epochs,
-                accelerator="cpu",
-                devices=1,
-                logger=False,
-                enable_checkpointing=False,
-                enable_progress_bar=False,
-                enable_model_summary=False,
-                num_sanity_val_steps=0,
-                check_val_every_n_epoch=10,
-            )
+            trainer = lightning_trainer(options, self.epochs, [] if file is None else [Checkpoints(file)])
+            train = batches(x, z, max(1, self.batch_size // trainer.world_size), True)
+            if trainer.world_size > 1:
+                train = Shared(train, self.seed, trainer)
+            steps = math.ceil(len(train) / options.accumulate_grad_batches)
+            module = _Regression(self, make(), steps, log, fitting.settings)
             validation = None if val is None else batches(*val, 4096, False)
-            before = signal.getsignal(signal.SIGINT)
+            before, checkpoint = signal.getsignal(signal.SIGINT), resumed(file, fitting.settings, log)
             try:
-                trainer.fit(module, train, validation)
+                trainer.fit(module, train, validation, ckpt_path=checkpoint, weights_only=True)
             except SystemExit:  # Lightning raises it on Ctrl-C, and ignores Ctrl-C from then on
                 signal.signal(signal.SIGINT, before)
                 raise KeyboardInterrupt from None
-        return module.network.eval()
+        return module.network.cpu().eval()
 
     def criterion(self) -> nn.Module:
         """Loss between predictions and scaled labels, both [n, D]; labels are NaN where unknown."""
@@ -86,6 +96,26 @@ class TrainingLoop:
         """Optimizer, and its schedule per step; `steps`: number of them per epoch."""
         optimizer = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=self.weight_decay)
         return optimizer, one_cycle(optimizer, self.learning_rate, self.epochs * steps)
+
+
+def lightning_trainer(options: Trainer, epochs: int, callbacks: list[lightning.Callback]) -> lightning.Trainer:
+    """Lightning's trainer with these arguments; several devices are forked processes, since a new run of the command
+    line would begin the whole sweep anew.
+
+    Raises:
+        InputError: the accelerator or its devices are not here.
+    """
+    given = {f.name: getattr(options, f.name) for f in fields(options)}
+    if options.enable_progress_bar is None:
+        given["enable_progress_bar"] = sys.stdout.isatty()
+    given |= {"max_epochs": epochs, "num_sanity_val_steps": 0, "enable_checkpointing": False, "callbacks": callbacks}
+    try:
+        return lightning.Trainer(**given, strategy="ddp_fork" if options.several else "auto")
+    except (MisconfigurationException, ValueError) as error:  # no GPU, or fewer of them
+        raise InputError(
+            f"Lightning cannot train with accelerator={options.accelerator}, devices={options.devices}, "
+            f"precision={options.precision} here: {shortened(' '.join(str(error).split()), 300)}"
+        ) from None
 
 
 class Batches(Protocol):
@@ -111,6 +141,69 @@ class Slices:
         order = torch.randperm(len(self.z)) if self.shuffle else torch.arange(len(self.z))
         for rows in order.split(self.size):
             yield {name: value[rows] for name, value in self.x.items()}, self.z[rows]
+
+
+class Shared:
+    """Batches of one process of several: all draw the same order, and each takes other batches of it. What is left of
+    an epoch once all have taken equally many is not used in it."""
+
+    def __init__(self, batches: Batches, seed: int, trainer: lightning.Trainer) -> None:
+        self.batches, self.seed, self.trainer = batches, seed, trainer
+
+    def __len__(self) -> int:
+        return max(1, len(self.batches) // self.trainer.world_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        torch.manual_seed(self.seed + 1_000_003 * self.trainer.current_epoch)
+        whole = [
+            batch for batch, _ in zip(cycle(self.batches), range(len(self) * self.trainer.world_size), strict=False)
+        ]
+        yield from whole[self.trainer.global_rank :: self.trainer.world_size]
+
+
+class Checkpoints(lightning.Callback):
+    """Writes a checkpoint at the end of an epoch, at most every `seconds`, and at the end of the fit.
+
+    Args:
+        file: the checkpoint; the last one replaces those before.
+    """
+
+    seconds = 10.0
+
+    def __init__(self, file: Path) -> None:
+        self.file, self.saved = file, time.monotonic()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
+        last = trainer.current_epoch + 1 == trainer.max_epochs
+        due = trainer.strategy.broadcast(last or time.monotonic() - self.saved >= self.seconds)
+        if due:
+            self._save(trainer)
+
+    def _save(self, trainer: lightning.Trainer) -> None:
+        part = self.file.with_suffix(".part")
+        trainer.save_checkpoint(part)
+        if trainer.is_global_zero:
+            part.replace(self.file)
+        self.saved = time.monotonic()
+
+
+def resumed(file: Path | None, settings: str, log: Log) -> Path | None:
+    """The checkpoint to continue from; None where there is none, or a damaged one, or one of other settings."""
+    if file is None or not file.is_file():
+        return None
+    try:
+        saved = torch.load(file, map_location="cpu", weights_only=True)
+        epoch = saved["epoch"] if saved["settings"] == settings else None
+    except Exception:  # what torch raises on damaged files
+        return None
+    if epoch is None:
+        return None
+    log(f"continues from epoch {epoch + 1}")
+    return file
+
+
+def _cuda_states() -> list[torch.Tensor]:
+    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
 
 
 class _MaskedLoss(nn.Module):
@@ -147,9 +240,9 @@ class PairHinge(nn.Module):
 
 
 class _Regression(lightning.LightningModule):
-    def __init__(self, loop: TrainingLoop, network: nn.Module, steps: int, log: Log) -> None:
+    def __init__(self, loop: TrainingLoop, network: nn.Module, steps: int, log: Log, settings: str) -> None:
         super().__init__()
-        self.loop, self.network, self.steps, self.report = loop, network, steps, log
+        self.loop, self.network, self.steps, self.report, self.settings = loop, network, steps, log, settings
         self.loss = loop.criterion()
 
     def _loss(self, batch: Batch) -> torch.Tensor:
@@ -157,11 +250,30 @@ class _Regression(lightning.LightningModule):
         return self.loss(self.network(**x), z)
 
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
-        return self._loss(batch)
+        loss = self._loss(batch)
+        if self.trainer.logger:
+            self.log("train_loss", loss, batch_size=len(batch[1]))
+        return loss
 
     def validation_step(self, batch: Batch, index: int) -> None:
         loss, epoch = float(self._loss(batch)), self.current_epoch + 1
-        self.report(f"epoch {epoch} of {self.loop.epochs}: validation loss {loss:.4f}", epoch=epoch, val_loss=loss)
+        bar = self.trainer.progress_bar_callback is not None
+        if bar or self.trainer.logger:
+            self.log("val_loss", loss, prog_bar=True, batch_size=len(batch[1]))
+        if self.trainer.is_global_zero:
+            message = "" if bar else f"epoch {epoch} of {self.loop.epochs}: validation loss {loss:.4f}"
+            self.report(message, epoch=epoch, val_loss=loss)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add the settings, and the random states, so that a continued fit draws what it would have drawn."""
+        checkpoint |= {"settings": self.settings, "random": [torch.get_rng_state(), *_cuda_states()]}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Set the random states."""
+        first, *others = checkpoint["random"]
+        torch.set_rng_state(first)
+        if len(others) == len(_cuda_states()):
+            torch.cuda.set_rng_state_all(others)
 
     def configure_optimizers(self) -> dict:  # type: ignore[override]
         optimizer, schedule = self.loop.optimizer(self.parameters(), self.steps)

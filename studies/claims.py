@@ -24,8 +24,8 @@ class Claim:
         claim: the claim in words.
         metric: column that is averaged.
         target: value that the mean has to reach.
-        where: values that rows must have, by column; predictor `best` is the one that ranks first by validation among
-            the rows selected by the other columns.
+        where: values that rows must have, by column; predictor `best` is the configuration that ranks first by
+            validation among the rows selected by the other columns.
         study: folder whose `summary.json` has the rows; by default the study's own.
         better: whether the target is a lower (`higher`) or an upper (`lower`) limit.
         command: command that writes the rows.
@@ -56,8 +56,10 @@ class Claim:
         for column, value in sorted(self.where.items(), key=lambda item: item == ("predictor", "best")):
             if column not in table:
                 raise InputError(f"'{self.claim}': rows have no column '{column}'; they have {list(table.columns)}.")
-            wanted = _best(rows, table) if (column, value) == ("predictor", "best") else value
-            values = wanted if isinstance(wanted, list) else [wanted]
+            if (column, value) == ("predictor", "best"):
+                table = table.loc[table.index.intersection(_best(rows, table))]
+                continue
+            values = value if isinstance(value, list) else [value]
             table = table[[entry in values for entry in table[column].tolist()]]
         if table.empty or self.metric not in table:
             raise InputError(f"'{self.claim}': no row has {self.metric} where {self.where}; is the study complete?")
@@ -70,13 +72,15 @@ class Claim:
         return entry | {"rows": len(table)} | ({"note": self.note} if self.note else {})
 
 
-def _best(rows: list[dict[str, Any]], chosen: pd.DataFrame) -> str:
-    """The predictor that ranks first by validation among rows with the chosen rows' number of labels."""
-    from predictors.compare import ranking
+def _best(rows: list[dict[str, Any]], chosen: pd.DataFrame) -> list[int]:
+    """Places of the rows of the line that ranks first by validation among rows with the chosen rows' number of
+    labels."""
+    from predictors.ranking import lines_of, ranking
 
     labels = set(chosen["shots"])
     among = [row for row in rows if row["shots"] in labels]
-    return str(ranking(among)["predictor"][0]) if among else ""
+    best = {id(row) for row in lines_of(among)[ranking(among).index[0]]} if among else set()
+    return [place for place, row in enumerate(rows) if id(row) in best]
 
 
 def read_claims(path: Path) -> list[Claim]:

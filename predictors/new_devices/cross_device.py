@@ -108,7 +108,13 @@ def _coverage(result: DevicePredictions, table: Measurements) -> dict[str, Any]:
 
 
 def run(
-    predictor: Predictor, sets: Path, device_set: str, folder: Path, name: str, settings: dict[str, Any]
+    predictor: Predictor,
+    sets: Path,
+    device_set: str,
+    folder: Path,
+    name: str,
+    settings: dict[str, Any],
+    label: str = "",
 ) -> Outcome:
     """Write one run folder of a study (`run_folder.SHORT`), whole or not at all; complete ones are kept.
 
@@ -119,6 +125,7 @@ def run(
         folder: of the study.
         name: of the predictor in the rows.
         settings: cells, shots, draws, sampler, seed, and the number of sources.
+        label: of the run folder, after the name.
 
     Returns:
         Whether the run is done now, was complete before, or is being done by another process.
@@ -135,8 +142,7 @@ def run(
         predictor.metadata_ = {"dataset": m.name, "fingerprint": m.fingerprint(), "device_set": devices.name}
         return Run(flags, predictor, rows)
 
-    named_ = f"{name}-{device_set.replace(':', '-')}-{settings['seed']}"
-    return run_once(named(folder, named_, config), SHORT, work, study=True)
+    return run_once(named(folder, name, flags, label), SHORT, work, study=True)
 
 
 def _devices(sets: Path, device_set: str, sources: int, seed: int) -> DeviceSet:

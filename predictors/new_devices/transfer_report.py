@@ -10,6 +10,8 @@ import pandas as pd
 
 from datasets.files.writing import write_text
 from datasets.records import InputError
+from predictors.compare import with_settings
+from predictors.ranking import settings_of
 from predictors.rows import SCORES, Columns, is_integer, is_text, one_of, run_files
 from predictors.rows import read_rows as read_file
 
@@ -27,14 +29,15 @@ SHOWN = ("spearman", "kendall", "mape", "within_5", "within_10", "coverage", "wi
 
 
 def read_rows(folder: Path) -> list[dict[str, Any]]:
-    """Read the rows of all complete runs of a study.
+    """Read the rows of all complete runs of a study, with the settings that differ between runs of one predictor.
 
     Raises:
         InputError: there is no run, or a file is damaged.
     """
     files = run_files(folder, "python -m predictors transfer --sweep FILE")
     remedy = "delete this run and run its sweep again"
-    rows = [row for file in files for row in read_file(file, NEEDED, remedy)]
+    runs = with_settings({file.parent: read_file(file, NEEDED, remedy) for file in files}, ("predictor",), remedy)
+    rows = [row for part in runs.values() for row in part]
     if not any(row["cells"] == "all" for row in rows):
         raise InputError(f"No run in {folder} has rows of all cells; {remedy}.")
     return rows
@@ -44,8 +47,8 @@ def gather(folder: Path) -> pd.DataFrame:
     """Write summary.json and report.html of a study.
 
     Returns:
-        Mean Spearman: one line per predictor, sampler and number of samples, one column per device set. Draws have
-        equal weight within a target, targets within a set.
+        Mean Spearman: one line per predictor, settings that differ, sampler and number of samples, one column per
+        device set. Draws have equal weight within a target, targets within a set.
     """
     from datasets.figures import write_figure
     from predictors.report import page
@@ -57,14 +60,15 @@ def gather(folder: Path) -> pd.DataFrame:
     names = [name for name in SHOWN if name in table]
     table[names] = table[names].astype(float)
     every = table[table["cells"] == "all"]
-    line = ["predictor", "sampler", "shots"]
-    wide = every.groupby([*line, "device_set"], sort=False)["spearman"].mean().unstack("device_set")
+    line = ["predictor", *_differing(every), "sampler", "shots"]
+    wide = every.groupby([*line, "device_set"], sort=False, dropna=False)["spearman"].mean().unstack("device_set")
     wide = wide[list(dict.fromkeys(every["device_set"]))]
-    detail = every.groupby([*line, "device_set", "device", "shared_family"], sort=False)
+    detail = every.groupby([*line, "device_set", "device", "shared_family"], sort=False, dropna=False)
     spread = detail["spearman"].agg(["mean", "std", "min", "count"])
     means = detail[[name for name in names if name != "spearman"]].mean()
     devices = spread.join(means).reset_index()
-    paths = table[table["cells"] == "connected"].groupby([*line, "device_set"], sort=False)[names].mean().reset_index()
+    connected = table[table["cells"] == "connected"].groupby([*line, "device_set"], sort=False, dropna=False)
+    paths = connected[names].mean().reset_index()
     sections: list[Any] = [
         ("Mean Spearman over targets, draws and seeds, all architectures but the samples", wide.reset_index().round(3)),
         ("Mean Spearman with the largest number of samples that all predictors have", lambda: figure(every)),
@@ -77,6 +81,13 @@ def gather(folder: Path) -> pd.DataFrame:
     write_text(folder / "report.html", page("Predicting new devices from a few measurements", sections))
     write_figure(figure(every), folder / "figure.png")
     return wide
+
+
+def _differing(rows: pd.DataFrame) -> list[str]:
+    """Columns of settings, and of the sources where several numbers of them were tried on one set."""
+    tried = rows.groupby(["predictor", "device_set"])[["sources", "source_cells"]].nunique().max()
+    shown = [name for name in settings_of(rows.columns) if not name.startswith("samples.")]
+    return shown + list(tried.index[tried > 1])
 
 
 def margins(table: pd.DataFrame, ours: str = "conditioned") -> list[dict[str, Any]]:

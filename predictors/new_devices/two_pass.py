@@ -108,10 +108,10 @@ class TwoPassNet(nn.Module):
         reach: Tensor | None = None
         if mask is None or adjacency is None:
             counted = nodes.sum(dim=1)
-            nodes = torch.eye(nodes.shape[-1])[None]
+            nodes = torch.eye(nodes.shape[-1], device=nodes.device)[None]
         else:
             counted = mask
-            reach = (adjacency.transpose(1, 2) + torch.eye(adjacency.shape[-1]))[:, None]
+            reach = (adjacency.transpose(1, 2) + torch.eye(adjacency.shape[-1], device=adjacency.device))[:, None]
         x = self._read_twice(nodes, reach)  # [B or 1, D, N, hidden]
         counted = torch.cat([torch.zeros_like(counted[:, :1]), counted[:, 1:]], dim=1)  # all but the input
         mean = ((counted / counted.sum(dim=1, keepdim=True))[:, None, None] @ x).squeeze(2)

@@ -7,7 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from predictors.compare import ranking, read_runs
+from predictors.compare import read_runs
+from predictors.ranking import ranking
 
 LETIS = ("flops", "better_flops", "xgboost_flat")
 """LETI's own three predictors; the others are ours."""

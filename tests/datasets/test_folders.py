@@ -196,7 +196,7 @@ def test_a_second_process_is_refused_and_a_sweep_goes_on_with_the_next_run(
     monkeypatch.setattr("predictors.evaluation.evaluate", lambda *_: ([], pd.DataFrame({"predicted": [np.nan]})))
     for flags, sentence in (
         (["--out", str(second), "--overwrite", "true"], "is not replaced, because it is no run folder"),
-        (["--study", str(study), "--name", "../../x"], "'../../x-"),
+        (["--study", str(study), "--name", "../../x"], "'../../x'"),
         (["--out", str(tmp_path / "new")], "its fit diverged"),
     ):
         with pytest.raises(SystemExit, match="2"):

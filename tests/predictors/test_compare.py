@@ -2,30 +2,41 @@
 
 import json
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
+import yaml
+from scipy.stats import ttest_1samp, ttest_rel
 
 from datasets.records import InputError
-from predictors.compare import compare
-from predictors.metrics import METRICS
+from predictors.compare import best_run, by_line, compare, read_runs
+from predictors.metrics import LATER, METRICS
 from predictors.new_devices.transfer_report import gather, read_rows
+from predictors.ranking import differences, lines_of, ranking
 from studies.claims import Claim, check_claims
+from tests.conftest import ROOT, run
 
 Rows = list[dict[str, Any]]
 
 
-def made(folder: Path, predictor: str, spearman: float) -> Path:
+def made(
+    folder: Path, predictor: str, spearman: float, n: int = 3, seed: int = 0, own_seed: int = 0, **settings: Any
+) -> Path:
     """A run folder as `train.py` leaves it, with two devices and three architectures."""
-    about = {"dataset": "toy", "predictor": predictor, "draw": 0, "shots": 10, "seed": 0}
-    scores = dict.fromkeys(METRICS, 0.5) | {"spearman": spearman, "fit_cpu_s": 1.0, "predict_cpu_s": 0.1, "n": 3}
+    about = {"dataset": "toy", "predictor": predictor, "draw": 0, "shots": 10, "seed": seed}
+    scores = dict.fromkeys(METRICS, 0.5) | {"spearman": spearman, "fit_cpu_s": 1.0, "predict_cpu_s": 0.1, "n": n}
     rows = [{**about, "set": which, "device": device, "cells": cells, **scores}
             for which in ("val", "test") for device in ("a", "b") for cells in ("all", "connected")]  # fmt: skip
     folder.mkdir()
     (folder / "metrics.json").write_text(json.dumps(rows))
+    fields = {"hidden": 8, "seed": own_seed} | settings
+    config = {"predictor": {"class_path": f"predictors.{predictor}", "init_args": fields}, "split": {"init_args": {}}}
+    (folder / "config.yaml").write_text(yaml.safe_dump(config | {"name": predictor, "seed": seed, "out": str(folder)}))
     for name in ("predictor.pt", "predictor.onnx"):
         (folder / name).write_text(predictor)
     table = pd.DataFrame({"set": "test", "key": list("xyz") * 2, "device": list("aaabbb"), "metric": "latency_ms"})
@@ -46,6 +57,134 @@ def test_the_best_is_copied(study: Path) -> None:
     assert (study / "best.pt").read_text() == (study / "best.onnx").read_text() == "good"
     assert len(json.loads((study / "summary.json").read_text())) == 16
     assert "could not be drawn" not in (study / "report.html").read_text()
+
+
+SCORES = {(8, 0): 0.4, (8, 1): 0.62, (8, 2): 0.5, (16, 0): 0.7, (16, 1): 0.72, (16, 2): 0.76}
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    """Two widths, three seeds, and a line that learns nothing of seeds but the split's."""
+    for (hidden, seed), spearman in SCORES.items():
+        made(tmp_path / f"gcn-{hidden}-{seed}", "gcn", spearman, 50, seed, hidden=hidden)
+    for seed in (0, 1, 2):
+        made(tmp_path / f"line-{seed}", "line", 0.6, 50, seed)
+    return tmp_path
+
+
+def _rows(study: Path) -> Rows:
+    return [row for rows in read_runs(study).values() for row in rows]
+
+
+def test_lines_differ_by_what_differs_and_never_average_over_it(grid: Path) -> None:
+    ranked = ranking(_rows(grid))
+    assert list(ranked.index) == ["gcn-hidden=16", "line-hidden=8", "gcn-hidden=8"]
+    assert list(ranked.columns[:4]) == ["predictor", "hidden", "labels", "seeds"] and set(ranked["seeds"]) == {3}
+    assert ranked["spearman"].tolist() == pytest.approx([0.726667, 0.6, 0.506667], abs=1e-6)
+    assert best_run(read_runs(grid)).name == "gcn-16-2" and best_run(read_runs(grid), -1).name == "gcn-8-1"
+    assert list(dict.fromkeys(by_line(_rows(grid))["predictor"])) == list(ranked.index)
+
+
+def test_only_settings_that_differ_are_columns(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        made(tmp_path / f"a-{seed}", "gcn", 0.5, 50, seed)
+        made(tmp_path / f"b-{seed}", "mlp", 0.5, 50, seed, hidden=32, dropout=0.1)
+    assert list(ranking(_rows(tmp_path)).columns[:3]) == ["predictor", "labels", "seeds"]
+    made(
+        tmp_path / "c", "gcn", 0.5, 50, 0, dropout=[0.1, 0.2], members=[{"class_path": "x", "init_args": {"hidden": 2}}]
+    )
+    ranked = ranking(_rows(tmp_path))
+    assert list(ranked.columns[1:4]) == ["dropout", "class_path", "hidden"]
+    assert set(ranked.index) == {"gcn", "mlp-dropout=0.1", "gcn-dropout=0.1,_0.2-class_path=x-hidden=2"}
+
+
+def test_seeds_of_predictors_are_seeds_too(tmp_path: Path) -> None:
+    for seed, spearman in enumerate((0.5, 0.7)):
+        made(tmp_path / f"a-{seed}", "gcn", spearman, 50, own_seed=seed)
+    (line,) = ranking(_rows(tmp_path)).to_dict("records")
+    assert line["seeds"] == 2 and line["spearman"] == pytest.approx(0.6) and "seed" not in line
+
+
+def test_runs_that_are_repeated_do_not_narrow_the_interval(grid: Path) -> None:
+    before = ranking(_rows(grid))
+    made(grid / "again", "gcn", SCORES[16, 1], 50, 1, hidden=16)
+    pd.testing.assert_frame_equal(ranking(_rows(grid)), before)
+
+
+def test_intervals_and_paired_differences_are_those_of_student(grid: Path) -> None:
+    ranked = ranking(_rows(grid))
+    wide, narrow = ([SCORES[hidden, seed] for seed in (0, 1, 2)] for hidden in (16, 8))
+    low, high = ttest_1samp(wide, 0).confidence_interval(0.95)
+    assert ranked["spearman_ci"]["gcn-hidden=16"] == pytest.approx((high - low) / 2)
+    for against in ("gcn-hidden=8", "3"):
+        paired = differences(_rows(grid), against)
+        assert list(paired.index) == ["gcn-hidden=16", "line-hidden=8"] and list(paired["pairs"]) == [3, 3]
+        low, high = ttest_rel(wide, narrow).confidence_interval(0.95)
+        first = paired.loc["gcn-hidden=16"]
+        assert first["spearman"] == pytest.approx(np.mean(wide) - np.mean(narrow))
+        assert first["spearman_ci"] == pytest.approx((high - low) / 2) and first["mape"] == 0
+
+
+def test_lines_are_paired_by_the_same_split_only(grid: Path) -> None:
+    made(grid / "other", "line", 0.9, 50, 7)  # nothing else has this seed
+    paired = differences(_rows(grid), "line")
+    assert list(paired["pairs"]) == [3, 3] and paired.loc["gcn-hidden=16", "spearman"] == pytest.approx(
+        0.126667, abs=1e-6
+    )
+    file = grid / "gcn-16-0" / "metrics.json"
+    file.write_text(json.dumps([{**row, "n": 49} for row in json.loads(file.read_text())]))  # another test set
+    assert list(differences(_rows(grid), "line")["pairs"]) == [2, 3]
+
+
+def test_seeds_that_only_one_predictor_has_are_averaged_before_pairing(tmp_path: Path) -> None:
+    for split in (0, 1):
+        made(tmp_path / f"line-{split}", "line", 0.5, 50, split)
+        for seed, spearman in ((1, 0.6), (2, 0.8)):
+            made(tmp_path / f"gcn-{split}-{seed}", "gcn", spearman + split / 10, 50, split, own_seed=seed)
+    paired = differences(_rows(tmp_path), "line").loc["gcn"]
+    assert paired["pairs"] == 2 and paired["spearman"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("against", ["gcn", "x", "0", "4", "9" * 50, "gcn-hidden=32"])
+def test_a_line_that_is_not_there_is_one_sentence(grid: Path, against: str) -> None:
+    with pytest.raises(InputError, match=r"(is no line|names several lines) of this comparison; .* gcn-hidden=16"):
+        compare(grid, against)
+    assert not (grid / "summary.json").exists() and not (grid / "best.pt").exists()
+
+
+def test_the_command_prints_intervals_and_differences(grid: Path) -> None:
+    done = run("-m", "predictors", "compare", grid, "--against", "line")
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"gcn +16 +10 +3 .* 0\.7267 ± 0\.076", done.stdout), done.stdout
+    assert re.search(r"gcn-hidden=16 +line-hidden=8 +3 +0\.1267 ± 0\.076", done.stdout), done.stdout
+    assert "Differences to line" in (grid / "report.html").read_text()
+    summary = json.loads((grid / "summary.json").read_text())
+    assert list(lines_of(summary)) == list(lines_of(_rows(grid)))
+
+
+def test_the_notebook_reads_a_sweep(grid: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its folders have other names than their predictors."""
+    cells = json.loads((ROOT / "notebooks" / "compare_predictors.ipynb").read_text())["cells"]
+    code = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
+    monkeypatch.setenv("STUDY", str(grid))
+    monkeypatch.chdir(ROOT)
+    space: dict[str, Any] = {}
+    exec(code.replace("%matplotlib inline", ""), space)
+    assert len(space["ranked"]) == 3 and space["last"] == 2 and len(space["worst"]) == 6
+
+
+def test_rows_of_older_versions_are_read(grid: Path) -> None:
+    file = grid / "line-0" / "metrics.json"
+    file.write_text(
+        json.dumps([{k: v for k, v in row.items() if k not in LATER} for row in json.loads(file.read_text())])
+    )
+    ranked, _ = compare(grid)
+    assert ranked["precision_at_10"].isna().tolist() == [False, True, False]
+
+
+def test_the_best_predictor_of_claims_is_one_line(grid: Path) -> None:
+    where = {"predictor": "best", "set": "test", "cells": "all"}
+    assert Claim("c", "spearman", 0.7, where).check(_rows(grid))["value"] == pytest.approx(0.726667, abs=1e-6)
 
 
 def _all(column: str, value: Any) -> Callable[[Rows], Any]:
@@ -147,6 +286,7 @@ def test_damaged_runs_of_a_cross_device_study_are_one_sentence(tmp_path: Path, e
     row: dict[str, Any] = about | dict.fromkeys(METRICS, 0.5)
     file = tmp_path / "run" / "metrics.json"
     file.parent.mkdir()
+    (file.parent / "config.yaml").write_text("name: p")
     file.write_text(json.dumps([row]))
     assert read_rows(tmp_path) == [row]
     edits = {

@@ -6,14 +6,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 
 import predictors.__main__ as commands
 from datasets.cli import main as command_line
 from datasets.files.folders import locked
 from datasets.records import Device, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
+from encoders.flat import Totals
 from measure.campaign import read_journal
 from predictors.base import Adaptable, Predictor, Uncertain
+from predictors.config import to_config
 from predictors.metrics import report
 from predictors.new_devices.conditioned import Conditioned
 from predictors.new_devices.cross_device import evaluate_transfer
@@ -193,12 +196,28 @@ def test_a_study_is_written_once_gathered_and_claims_its_margin(toys: Measuremen
         (tmp_path / name).mkdir()
         named = [{"predictor": name, **row} for row in part]
         (tmp_path / name / "metrics.json").write_text(json.dumps(named))
+        (tmp_path / name / "config.yaml").write_text(f"name: {name}")
     assert gather(tmp_path).loc[("conditioned", "random", 10), "toys"] > 0.9
     margin = [row for row in json.loads((tmp_path / "summary.json").read_text()) if row["part"] == "margin"]
     assert len(margin) == 1 and margin[0]["margin_spearman"] > 0 and margin[0]["best_other"] == "ownline"
     assert "<img" in (tmp_path / "report.html").read_text()
     with pytest.raises(InputError, match="no sampler 'best'"):
         next(evaluate_transfer(devices, Conditioned(), sampler="best"))
+
+
+def test_a_summary_never_averages_over_settings(toys: Measurements, tmp_path: Path) -> None:
+    """A sweep over a field of a predictor was one line."""
+    devices = DeviceSet("toys", toys, SOURCES, ("toy_2",))
+    for cells, total in ((60, "flops"), (60, "params"), (80, "flops")):
+        predictor = OwnLine(encoder=Totals((total,)))
+        rows = list(evaluate_transfer(devices, predictor, cells=cells, shots=[5], draws=1))
+        run_folder = tmp_path / f"{total}-{cells}"
+        run_folder.mkdir()
+        (run_folder / "metrics.json").write_text(json.dumps([{"predictor": "line", **row} for row in rows]))
+        (run_folder / "config.yaml").write_text(yaml.safe_dump({"predictor": to_config(predictor), "cells": cells}))
+    wide = gather(tmp_path)
+    assert wide.index.names == ["predictor", "predictor.encoder.columns", "source_cells", "sampler", "shots"]
+    assert len(wide) == 3 and not wide.isna().any(axis=None)
 
 
 def test_a_bundled_set_leaves_a_family_out_and_a_complete_run_is_skipped(tmp_path: Path) -> None:
@@ -209,13 +228,15 @@ def test_a_bundled_set_leaves_a_family_out_and_a_complete_run_is_skipped(tmp_pat
     again = [run_study(OwnLine(), sets, "bundled:xeon-ort-fp32", tmp_path, "line", settings) for _ in range(2)]
     assert again == ["done", "complete"]
     (out,) = tmp_path.iterdir()
-    out.rename(tmp_path / "elsewhere")
-    with locked(out):
+    out.rename(tmp_path / "renamed")
+    assert run_study(OwnLine(), sets, "bundled:xeon-ort-fp32", tmp_path, "line", settings) == "complete"
+    settings["seed"] = 1
+    with locked(tmp_path / "line"):
         assert run_study(OwnLine(), sets, "bundled:xeon-ort-fp32", tmp_path, "line", settings) == "busy"
     for name in ("../../x", "/etc/x", "n" * 300):
         with pytest.raises(InputError, match="cannot be a folder's name"):
             run_study(OwnLine(), sets, "bundled:xeon-ort-fp32", tmp_path, name, settings)
-    assert [path.name for path in tmp_path.iterdir()] == ["elsewhere"]
+    assert [path.name for path in tmp_path.iterdir()] == ["renamed"]
     with pytest.raises(InputError, match="has no set 'ND'"):
         load_set(sets, "ND")
     with pytest.raises(InputError, match="no devices of the family 'abacus'"):

@@ -1,10 +1,12 @@
 """Metrics against numbers worked out by hand."""
 
+import itertools
+
 import numpy as np
 import pytest
 
-from predictors.compare import excluded, ranking
-from predictors.metrics import LEAST, METRICS, plain, report
+from predictors.metrics import LEAST, METRICS, best_of_ranking, plain, report
+from predictors.ranking import excluded, ranking
 
 
 def test_by_hand() -> None:
@@ -36,6 +38,33 @@ def test_what_is_undefined_is_none() -> None:
 def test_unmeasured_pairs_do_not_count() -> None:
     with_gap = report(np.array([1.0, np.nan, 2.0, 3.0]), np.array([1.0, 9.0, 3.0, 2.0]))
     assert with_gap == report(np.array([1.0, 2.0, 3.0]), np.array([1.0, 3.0, 2.0]))
+
+
+def _all_draws(values: np.ndarray, k: int) -> list[set[int]]:
+    """Every choice of k places with the lowest values, where equal values are drawn."""
+    last = np.sort(values)[k - 1]
+    below, equal = set(np.flatnonzero(values < last)), np.flatnonzero(values == last)
+    return [below | set(more) for more in itertools.combinations(equal, k - len(below))]
+
+
+def test_precision_and_regret_at_k_are_means_over_all_draws_of_equal_predictions() -> None:
+    rng = np.random.default_rng(0)
+    for kinds in range(1, 8):
+        measured, predicted = rng.integers(1, 6, 7).astype(float), rng.integers(0, kinds, 7).astype(float)
+        taken, best = _all_draws(predicted, 3), _all_draws(measured, 3)
+        precision = np.mean([len(a & b) / 3 for a in taken for b in best])
+        regret = np.mean([measured[list(a)].min() / measured.min() - 1 for a in taken])
+        assert best_of_ranking(measured, predicted, 3) == pytest.approx((precision, regret))
+
+
+def test_precision_and_regret_of_a_known_ranking() -> None:
+    measured = np.arange(1.0, 31)
+    assert best_of_ranking(measured, measured) == (1, 0) and best_of_ranking(measured, -measured) == (0, 20)
+    assert best_of_ranking(measured, np.ones(30))[0] == pytest.approx(1 / 3), "a constant draws 10 of 30"
+    row = report(measured, -measured, highest=True)
+    assert (row["precision_at_10"], row["regret_at_10"]) == (0, pytest.approx(20 / 30)), "30 is best, 10 is found"
+    assert report(measured[:10], measured[:10])["precision_at_10"] is None, "all would be taken"
+    assert report(np.append(0, measured), np.append(0, measured))["regret_at_10"] is None
 
 
 def test_devices_with_few_cells_are_named_and_not_ranked() -> None:

@@ -83,11 +83,13 @@ def _study(folder: Path) -> list[Files]:
     if not study.exists():
         transfer(OwnLine(), folder / "sets.yaml", "toy", study, "own", 20, Sampling([5], 2))
     (run,) = study.iterdir()
-    return [{"own/metrics.json": (run / "metrics.json").read_bytes()}]
+    return [{f"own/{name}": (run / name).read_bytes() for name in ("metrics.json", "config.yaml")}]
 
 
 def _edit_study(files: Files, rng: Random) -> Files:
-    return {**files, "own/metrics.json": change_json(files["own/metrics.json"], rng)}
+    if rng.random() < 0.8:
+        return {**files, "own/metrics.json": change_json(files["own/metrics.json"], rng)}
+    return {**files, "own/config.yaml": change_yaml(files["own/config.yaml"], rng)}
 
 
 def _summarise(case: Path, beside: Path, rng: Random) -> Command:
