@@ -10,7 +10,6 @@ import re
 import resource
 import runpy
 import sys
-import tempfile
 import time
 import traceback
 from dataclasses import dataclass, field
@@ -119,8 +118,7 @@ class Watch:
 
     def _written(self, path: Any) -> None:
         place = os.path.realpath(os.fsdecode(path))
-        torch_makes = f"{tempfile.gettempdir()}/torchinductor_"  # a folder for its cache, when it exports
-        if not place.startswith((str(self.folder), "/dev/null", "/dev/shm", "/proc/", torch_makes)):
+        if not place.startswith((str(self.folder), "/dev/null", "/dev/shm", "/proc/")):
             self.touched += [f"wrote outside of its folder by {_caller()}", place]
 
 
