@@ -1,6 +1,6 @@
 # `make train` needs the core of pyproject.toml, all other targets its extras and tools too. Each sets up .venv first, when
 # pyproject.toml or constraints.txt has changed.
-.PHONY: setup setup-all train test lint fuzz bench notebooks study help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search optimizer netadapt
+.PHONY: setup setup-all train test lint fuzz bench notebooks pricer study help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search optimizer netadapt
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -65,6 +65,10 @@ notebooks: setup-all
 # Speed, one thread; ratios against named alternatives, side by side in one run.
 bench: setup-all
 	$(PY) -m tests.bench
+
+# The pricer that a clone has, from the bundled tables of layers and networks.
+pricer: setup
+	$(PY) -m predictors layerwise --layer configs/predictors/layer_trees_compact.yaml --out predictors/networks/pricer.pt
 
 # All bundled tables anew, of this machine, for hours, on one core. Goes on where it stopped; `make tables TABLES=zoo` for one.
 TABLES := nasbench201 nasbench101_small nasbench101 convolution pooling dense convnet zoo accuracy

@@ -120,14 +120,15 @@ def _train(
     trainer: Trainer,
 ) -> Run:
     """Fit and score; `out` is the run folder, which no other process uses."""
+    m = data.measurements()
     import yaml
 
-    from predictors.evaluation import check_new_devices, evaluate, new_devices  # scipy, which --help does not need
+    # scipy, which faulty input does not need
+    from predictors.evaluation import check_new_devices, evaluate, new_devices
 
     for needed in ("onnx", "onnxruntime", "pyarrow", "matplotlib"):
         importlib.import_module(needed)  # a missing package is found before the fit
     name, seed = config["name"], config["seed"]
-    m = data.measurements()
     parts = split(m, np.random.default_rng(seed))
     check_new_devices(predictor, parts)
     for set_ in ("train", "val", "test"):

@@ -15,6 +15,7 @@ from datasets.cli import main, one_sentence
 import datasets
 from datasets import public
 from datasets.base import Dataset
+from datasets.columns import Columns
 from datasets.files.writing import check_writable, write_text
 from datasets.measured import Measured
 from datasets.networks.network import Network, Port
@@ -105,9 +106,13 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
         print(f"\nSpearman between devices, {metric}:")
         rho = pd.DataFrame(spearman(matrix), index=names, columns=names)
         print(rho.to_string(float_format="%.3f"))
-    totals = m.architectures.space.totals(m.architectures).drop(columns="flops")  # twice the MACs
+    space, kind = m.architectures.space, "totals of the networks"
+    if isinstance(space, Columns):
+        totals, kind = pd.DataFrame(space.values(m.architectures)), "columns of numbers"
+    else:
+        totals = space.totals(m.architectures).drop(columns="flops")  # twice the MACs
     against = spearman(np.column_stack([matrix, totals]))[: len(names), len(names) :]
-    print(f"\nSpearman with totals of the networks, {metric}:")
+    print(f"\nSpearman with {kind}, {metric}:")
     table = pd.DataFrame(against, index=names, columns=totals.columns)
     print(table.to_string(float_format="%.3f"))
     if out is None:
@@ -125,7 +130,7 @@ def enumerate_(space: str, out: Path | None = None, hash: bool = False, totals: 
     """Write all architectures of a space to a Parquet file, one per row, in the order of the space.
 
     Args:
-        space: the space with its skeleton: nasbench101 or nasbench201(cells=1,channels=16).
+        space: the space with its skeleton: nasbench101 or nasbench201(cells=1,channels=16); or a .yaml of one's own.
         out: the file, by default runs/<space>.parquet.
         hash: add the benchmark's hash (MD5, NAS-Bench-101 only).
         totals: add MACs, FLOPs, parameters, bytes and kernels of the expanded networks.
@@ -133,10 +138,10 @@ def enumerate_(space: str, out: Path | None = None, hash: bool = False, totals: 
     from tqdm import tqdm
 
     from datasets.enumeration import described, write_parquet
-    from datasets.spaces import parse_space
+    from datasets.spaces import open_space
 
-    archs = parse_space(space).all()
-    out = out or Path(f"runs/{space.partition('(')[0]}.parquet")
+    archs = open_space(space).all()
+    out = out or Path(f"runs/{Path(space.partition('(')[0]).stem}.parquet")
     with tqdm(total=len(archs), unit="row", unit_scale=True, disable=None) as bar:
         for rows in write_parquet(archs, out, described(archs.space, hash, totals)):
             bar.update(rows)
@@ -156,8 +161,6 @@ def show(file: str, batch: int | None = None, sizes: Sizes = Sizes()) -> None:
         batch: images a run, where the network leaves them open; by default 1.
         sizes: of what else an ONNX file leaves open.
     """
-    import pandas as pd
-
     from datasets.networks.analysis import totals, uncounted
     from datasets.networks.memory import memory
     from datasets.networks.ops import ITEM, VOCABULARY, macs, params
@@ -168,10 +171,14 @@ def show(file: str, batch: int | None = None, sizes: Sizes = Sizes()) -> None:
         for one in curve:
             network = of_batch(read_model(file, batch, weights=False, modules=True, sizes=one).network, batch)
             counted.append(one.sizes() | totals(network))
+        import pandas as pd
+
         print(f"{file}\n\n{pd.DataFrame(counted).to_string(index=False)}")
         return
     model = read_model(file, batch, weights=False, modules=True, sizes=sizes)
     network = of_batch(model.network, batch)
+    import pandas as pd
+
     size = network.batch or 1
     rows = []
     for op, sources in zip(network.ops, network.sources(), strict=True):

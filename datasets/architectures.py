@@ -26,10 +26,18 @@ class InputError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """One operation; `attrs` holds the attributes of its kind (in a network: output `shape`, kernel, stride, ...)."""
+    """One operation.
+
+    Attributes:
+        kind: what it computes.
+        attrs: attributes of its kind (in a network: output `shape`, kernel, stride, ...).
+        name: its name in the file that it was read from, for reports; '' if there is none. Ops that differ only by it
+            are equal, and no key or JSON form contains it.
+    """
 
     kind: str
     attrs: Mapping[str, Any] = field(default_factory=dict)
+    name: str = field(default="", compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +225,8 @@ class Space(ABC):
 
 
 def _dtype(space: Space) -> type:
-    return np.int8 if max(space.num_choices) <= 127 else np.int32
+    most = max(space.num_choices)
+    return np.int8 if most <= 127 else np.int32 if most < 2**31 else np.int64
 
 
 class Architectures(Sequence[Architecture]):

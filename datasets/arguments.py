@@ -1,8 +1,8 @@
 """jsonargparse with Gnomon's rules: classes that may be named, and limits of configurations.
 
-Four settings apply to all input of jsonargparse: its list of packages that may be imported, checked before an import; a
-parser that instantiates classes only; a loader of YAML text with limits; and the reading of files. Other errors of its
-parsing are `ArgumentError`s.
+Five settings apply to all input of jsonargparse: its list of packages that may be imported, checked before an import; a
+parser that instantiates classes only; a loader of YAML text with limits; the reading of files; and that imports for
+type checkers are not executed. Other errors of its parsing are `ArgumentError`s.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, get_args, get_type_hints
 import jsonargparse
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse._postponed_annotations import TypeCheckingVisitor
 from jsonargparse.typing import Path as NamedFile
 
 from datasets.classes import PACKAGES, class_named, described_in, named_in, packages
@@ -37,14 +38,15 @@ SHORT = (
         "protocol",
         "host",
         "core",
+        "threads",
         "journal",
         "out",
         "ssh",
         "scheduler",
     ),
     *("accuracy", "latency", "budget_ms", "device", "metric", "seed", "shots", "draws", "sampler"),
-    *("study", "label"),
-    *("shape", "size", "trips"),
+    *("shape", "size", "trips", "inputs", "phases", "energy", "memory"),
+    *("images", "sort", "json", "study", "label"),
 )
 """Names of flags that are short on all commands, also for fields of a dataclass: `--space` is `--subjects.space`."""
 
@@ -128,6 +130,7 @@ def install() -> None:
         instantiate_subclass_spec_in_any=False,
     )
     jsonargparse.set_loader("yaml", _load, exceptions=(yaml.YAMLError,))
+    TypeCheckingVisitor.visit_If = lambda self, node: None  # `if TYPE_CHECKING:` imports torch; no field needs that
     NamedFile.read_text = _read_text
 
 

@@ -22,6 +22,7 @@ def main(
     arguments: list[str] | None = None,
     positional: bool = False,
     defaults: dict[str, Any] | None = None,
+    rewrite: Callable[[list[str]], list[str]] | None = None,
 ) -> Any:
     """Run a command line made of functions: their parameters are the flags, their docstrings the help.
 
@@ -31,6 +32,7 @@ def main(
         arguments: words of the command line; by default those of the process.
         positional: whether parameters without a default are positional.
         defaults: values of flags that are not given.
+        rewrite: changes the words of a command line, in which each flag has one value.
 
     Returns:
         The function's value.
@@ -45,6 +47,7 @@ def main(
         install()
         arguments = [_underscored(_text(word)) for word in (sys.argv[1:] if arguments is None else arguments)]
         arguments = _files_first(_gathered(arguments))
+        arguments = arguments if rewrite is None else rewrite(arguments)
         options = {"as_positional": positional, "prog": prog, "set_defaults": defaults}
         return auto_cli(components, args=arguments, parser_class=Parser, **options)
 
@@ -77,9 +80,10 @@ _REPEATED = re.compile(r"(--(?:\w+\.)*(shape|size|trips))(?:=(.*))?", re.DOTALL)
 
 
 def _gathered(arguments: list[str]) -> list[str]:
-    """Flags of networks' sizes that are repeated become one, which has all their values."""
+    """Flags of networks' sizes that are repeated become one, which has all their values; so do the words after
+    `--network`, up to a flag or a predictor.pt, divided by line breaks. A `--json` without a value is true."""
     found: dict[str, tuple[str, list[str]]] = {}
-    others, words = list[str](), iter(arguments)
+    others, words = list[str](), iter(_listed(arguments))
     for word in words:
         match = _REPEATED.fullmatch(word)
         value = match and (match[3] if match[3] is not None else next(words, None))
@@ -88,6 +92,19 @@ def _gathered(arguments: list[str]) -> list[str]:
         else:
             others.append(word)
     return others + [f"{flag}={' '.join(values)}" for flag, values in found.values()]
+
+
+def _listed(arguments: list[str]) -> list[str]:
+    """Arguments with the words after `--network` as one, and a value for each `--json`."""
+    found, last = list[str](), ""
+    for word, after in zip(arguments, [*arguments[1:], "--"], strict=False):
+        value = not word.startswith("--")
+        if value and last == "--network" and found[-1] != last and not word.endswith(".pt"):
+            found[-1] += f"\n{word}"
+            continue
+        found.append(f"{word}=true" if word == "--json" and after not in ("true", "false") else word)
+        last = last if value and last == "--network" and not word.endswith(".pt") else word
+    return found
 
 
 def _text(argument: str) -> str:

@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from datasets.files.writing import whole_file
 from datasets.records import Architectures, InputError, Space
@@ -28,6 +26,9 @@ def write_parquet(archs: Architectures, out: Path, columns: Columns) -> Iterator
     Raises:
         InputError: there are no architectures, or the file cannot be written.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     if not len(archs):
         raise InputError(f"There are no architectures to write to {out}.")
     with whole_file(out) as part, ExitStack() as opened:
@@ -55,6 +56,8 @@ def described(space: Space, hash: bool = False, totals: bool = False) -> Columns
 
 def _columns(archs: Architectures, digest: Callable[[Architectures], list[str]] | None, totals: bool) -> dict[str, Any]:
     space = archs.space
+    if not space.kinds:
+        return {"key": archs.keys} | (dict(space.totals(archs)) if totals else {})
     kinds, adjacency = space.graph(archs)
     present = np.array(space.kinds)[kinds] != "none"
     edges = adjacency & present[:, :, None] & present[:, None, :]

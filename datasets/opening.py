@@ -13,7 +13,7 @@ from datasets.files.described import from_config
 from datasets.files.reading import existing, read_yaml, shortened
 from datasets.records import InputError, Measurements
 
-KINDS = {".parquet": "datasets.measured.Measured", ".csv": "datasets.csv_table.CsvTable"}
+KINDS = {".parquet": "datasets.measured.Measured", ".csv": "datasets.own_table.OwnTable"}
 """Classes that read a file of measurements, by its suffix; each has a field `path`."""
 HINT = (
     "measurements are a .yaml of configs/datasets, a .parquet of `python -m measure table` or a .csv with the columns "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 _OPENVINO, _LITERT, _DASK = "openvino nncf", "ai-edge-litert flatbuffers", "dask distributed"
@@ -31,6 +33,14 @@ def _installed(package: str) -> bool:
         return importlib.util.find_spec(package) is not None
     except ModuleNotFoundError:  # of a.b, where there is no a
         return False
+
+
+def version_of(package: str) -> str:
+    """Version of the distribution that has a package, which is not imported; empty where none of that name is known."""
+    for name in (package, f"{package}-cpu", f"{package}-gpu"):
+        with contextlib.suppress(PackageNotFoundError):
+            return version(name)
+    return ""
 
 
 def not_installed(package: str) -> str:

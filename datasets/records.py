@@ -38,7 +38,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Device:
-    """Hardware x runtime x precision x batch, such as `1080ti_32`.
+    """Hardware x runtime x precision x batch x threads, such as `1080ti_32`.
 
     Attributes:
         name: unique within a table.
@@ -48,6 +48,7 @@ class Device:
         precision: fp32, int8, ...
         batch: images per run; latencies are per run, not per image.
         features: numbers for device encoders (cores, clock, bandwidth, ...).
+        threads: number of threads that compute.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Device:
     precision: str = "fp32"
     batch: int = 1
     features: Mapping[str, float] = field(default_factory=dict)
+    threads: int = 1
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as a plain dictionary `d`; `Device(**d)` is the device."""
@@ -67,10 +69,12 @@ UNITS = {
     "latency_ms": "ms",
     "block_ms": "ms",
     "init_ms": "ms",
+    "first_ms": "ms",
     "pre_ms": "ms",
     "exe_ms": "ms",
     "post_ms": "ms",
     "energy_mj": "mJ",
+    "peak_mb": "MB",
     "accuracy_cifar10": "%",
     "accuracy_cifar100": "%",
     "accuracy_imagenet16_120": "%",

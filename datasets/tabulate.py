@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
-import pandas as pd
 
 from datasets.files.reading import listed, shortened
 from datasets.networks.analysis import check_network
@@ -11,9 +12,14 @@ from datasets.networks.network import FILES, KEYED_BY_JSON, Network, of_key
 from datasets.records import Architectures, Device, InputError, Measurements, Networks
 from datasets.spaces import parse_space
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 def rows(values: np.ndarray, metric: str = "latency_ms", measured: np.ndarray | None = None) -> pd.DataFrame:
     """The table of a matrix [A, D], device after device, without entries that were not `measured` [A, D]."""
+    import pandas as pd
+
     device, arch = np.nonzero(np.ones(values.T.shape, bool) if measured is None else measured.T)
     return pd.DataFrame({"arch": arch, "device": device, "metric": metric, "value": values[arch, device]})
 
@@ -27,6 +33,8 @@ def tabulate(table: pd.DataFrame, devices: list[Device], name: str) -> Measureme
     Raises:
         InputError: a malformed key, a device that is not among `devices`, a bad value, files without their networks.
     """
+    import pandas as pd
+
     pairs = pd.MultiIndex.from_frame(table[["space", "key"]])
     arch, distinct = pairs.factorize()
     spaces = table["space"].unique()

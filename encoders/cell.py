@@ -7,6 +7,7 @@ from typing import Self
 
 import numpy as np
 
+from datasets.columns import Columns
 from datasets.records import Architectures, InputError, Space
 from encoders.base import GraphBatch, GraphEncoder, VectorEncoder, require_graph
 
@@ -78,13 +79,18 @@ class CellOneHot(VectorEncoder):
 
     Attributes:
         live: encode the architecture without nodes on no path from input to output.
-        counts: append the number of nodes of each kind in its graph.
+        counts: append the number of nodes of each kind in its graph, if the space has graphs.
     """
 
     live: bool = False
     counts: bool = False
 
     def num_features(self, space: Space) -> int:
+        if isinstance(space, Columns) and not space.finite:
+            raise InputError(
+                "Columns of numbers cannot be one-hot; choose the encoder encoders.columns.ColumnVector, or make them "
+                "decisions."
+            )
         if (size := sum(space.num_choices)) > 1000:
             raise InputError(f"The decisions of {space} are {size} numbers one-hot, too many; use another encoder.")
         return size + self.counts * len(space.kinds)
@@ -93,7 +99,7 @@ class CellOneHot(VectorEncoder):
         self.num_features(archs.space)  # raises where there are too many
         archs = archs.space.live(archs) if self.live else archs
         tables = [np.eye(n, dtype=np.float32)[archs.decisions[:, i]] for i, n in enumerate(archs.space.num_choices)]
-        if self.counts:
+        if self.counts and archs.space.kinds:
             kinds, _ = archs.space.graph(archs)
             tables.append((kinds[..., None] == np.arange(len(archs.space.kinds))).sum(axis=1).astype(np.float32))
         return np.concatenate(tables, axis=1)

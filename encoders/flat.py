@@ -57,6 +57,17 @@ class Totals(VectorEncoder):
         return (totals[list(self.columns)].to_numpy() / 1e6).astype(np.float32)
 
 
+@dataclass
+class Nothing(VectorEncoder):
+    """A zero, for predictors that read no features; it suits any space."""
+
+    def num_features(self, space: Space) -> int:
+        return 1
+
+    def __call__(self, archs: Architectures) -> np.ndarray:
+        return np.zeros((len(archs), 1), np.float32)
+
+
 def _decisions_and_totals() -> list[VectorEncoder]:
     live = [CellOneHot(live=True, counts=True), Totals(PHYSICAL, live=True)]
     return [CellOneHot(), Totals(PHYSICAL), *live]

@@ -51,7 +51,7 @@ class LayerWork(VectorEncoder):
     def __call__(self, archs: Architectures) -> np.ndarray:
         space = _layer(archs.space)
         operations = space.work(space.values(archs)).operations
-        moved = space.totals(archs)["moved_bytes"].to_numpy()
+        moved = space.sums(archs)["moved_bytes"]
         return (np.stack([operations, moved], axis=1) / 1e6).astype(np.float32)
 
 
@@ -83,7 +83,7 @@ class LayerPhysics(VectorEncoder):
     def _columns(self, archs: Architectures) -> Columns:
         space = _layer(archs.space)
         values = space.values(archs)
-        work, moved = space.work(values), space.totals(archs)["moved_bytes"].to_numpy()
+        work, moved = space.work(values), space.sums(archs)["moved_bytes"]
         windowed, weighted = "kernel" in values, "out" in values
         ones = np.ones(len(archs), np.int64)
         kernel, stride = values.get("kernel", ones), values.get("stride", ones)

@@ -1,78 +1,49 @@
-"""The two abstractions of measuring: a `Backend` builds and loads, a `Session` runs."""
+"""A `Backend` builds and loads networks; what it loads are sessions (`measure.session`)."""
 
 from __future__ import annotations
 
+import os
 import tempfile
 from abc import abstractmethod
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Protocol, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from datasets.networks.file_precision import file_precision
 from datasets.networks.model import Model
 from datasets.networks.network import Network
 from datasets.packages import absent, not_installed
 from datasets.records import Architectures, Cost, CostModel, Device, InputError
 from datasets.spaces.nasbench201 import NasBench201
+from measure.builders.nhwc import to_nhwc
 from measure.builders.weights import make_weights
 from measure.child_build import build_in_child
 from measure.host import machine_name
+from measure.inputs import calibration_inputs, draw, make_input
+from measure.outputs import TOLERANCE, compare_outputs
+from measure.own_files import rebuilt_note
+from measure.references import expected_of, expected_outputs
+from measure.session import Built, Kernel, Loaded, Session, Shapes, Wanted
 from measure.timing import Repeats, Timing, clock
 
-
-class Session(Protocol):
-    """A loaded network; its latency is the time that `run` takes.
-
-    Each method returns when its work is done, also on an accelerator, and may be called repeatedly: one `bind`
-    serves many runs, one `run` many fetches.
-    """
-
-    def bind(self, x: np.ndarray) -> None:
-        """Copy an input batch [batch, channels, height, width] in."""
-
-    def run(self) -> None:
-        """Execute once, to the end."""
-
-    def fetch(self) -> np.ndarray:
-        """Copy the output [batch, classes] of the last run out, as fp32."""
-
-
-@dataclass(frozen=True)
-class Built:
-    """A built network: the input of a session, on this machine or another.
-
-    Attributes:
-        artefact: the file that a backend's `build` wrote.
-        x: an input batch.
-        expected: the network's output for it.
-    """
-
-    artefact: Path
-    x: np.ndarray
-    expected: np.ndarray
-
-
-@dataclass(frozen=True)
-class Loaded:
-    """A session whose output was checked, its bound input, and the wall and CPU ms that `load` took."""
-
-    session: Session
-    x: np.ndarray
-    init_ms: float
-    init_cpu_ms: float
-
-
-class Kernel(NamedTuple):
-    """One kernel of one run: name, kind, start (us since the run began), wall and CPU time (us)."""
-
-    name: str
-    kind: str
-    start_us: float
-    duration_us: float
-    cpu_us: float = float("nan")
+__all__ = [
+    "Backend",
+    "Built",
+    "Kernel",
+    "Loaded",
+    "Session",
+    "Shapes",
+    "Wanted",
+    "available_cores",
+    "calibration_inputs",
+    "make_input",
+    "reference_network",
+    "with_weights",
+]
 
 
 @dataclass
@@ -84,18 +55,32 @@ class Backend(CostModel):
         batch: images per run.
         timing: the protocol of `on`.
         host: name of this machine in device names; by default derived from the processor's name.
+        threads: number of threads that compute.
     """
 
     precision: str = "fp32"
     batch: int = 1
     timing: Timing = field(default_factory=Timing)
     host: str = field(default_factory=machine_name)
+    threads: int = 1
 
     runtime: ClassVar[str]
     precisions: ClassVar[tuple[str, ...]] = ("fp32",)
     kind: ClassVar[str] = "server-cpu"
     packages: ClassVar[tuple[str, ...]] = ()
     """Packages that have to be installed where networks run."""
+    files: ClassVar[tuple[str, ...]] = ()
+    """Suffixes of files that are run as they are."""
+    sources: ClassVar[tuple[str, ...]] = ()
+    """Suffixes of files that `build` converts; of other files it builds the network that was read from them."""
+    computes: ClassVar[tuple[str, ...]] = ()
+    """Precisions besides fp32 in which files of fp32 are run as they are."""
+    options: ClassVar[tuple[str, ...]] = ()
+    """Names of further fields that the name of a device has, unless they have their defaults."""
+    channels_last: ClassVar[bool] = False
+    """Whether the images of networks that `build` builds have their channels last."""
+    fixed_threads: ClassVar[bool] = False
+    """Whether the number of threads cannot be changed after a process has used the runtime."""
     slow_to_build: ClassVar[bool] = False
     """Whether `build` and `load` together take many seconds even for a small network."""
     builds_in_child: ClassVar[bool] = False
@@ -106,11 +91,11 @@ class Backend(CostModel):
     """Why an artefact runs only on the machine that built it, as the end of a sentence; empty if it runs elsewhere."""
 
     def __post_init__(self) -> None:
-        if self.precision not in self.precisions:
+        if self.precision not in (*self.precisions, *(TOLERANCE if self.files else ())):
             raise InputError(
                 f"Backend {self.runtime} has no precision '{self.precision}'; it has {', '.join(self.precisions)}."
             )
-        if self.kind == "gpu":
+        if self.kind == "gpu" or self.threads > 1:  # the clock of the CPU adds up what threads do at the same time
             self.timing = replace(self.timing, by="wall")
 
     def builders(self) -> tuple[str, ...]:
@@ -120,12 +105,18 @@ class Backend(CostModel):
     def unavailable(self, build: bool = True) -> str:
         """Why this backend cannot run here (or, with `build`, not build here), in one sentence; empty if it can."""
         missing = absent((*self.packages, *self.builders()) if build else self.packages)
-        reason = not_installed(missing[0]) if missing else self.lacks()
+        reason = not_installed(missing[0]) if missing else self.lacks() or self._lacks_cores()
         return f"Backend {self.runtime} is not available here, because {reason}." if reason else ""
 
     def lacks(self) -> str:
         """What this host lacks besides packages, as the end of the sentence of `unavailable`."""
         return ""
+
+    def _lacks_cores(self) -> str:
+        cores = available_cores()
+        if self.remote or self.threads <= cores:
+            return ""
+        return f"this process may use {cores} cores, fewer than {self.threads} threads; give --threads {cores} or less"
 
     @abstractmethod
     def build(self, model: Model, folder: Path) -> Path:
@@ -136,24 +127,33 @@ class Backend(CostModel):
         return [artefact]
 
     @abstractmethod
-    def load(self, artefact: Path) -> Session:
-        """Load an artefact; one thread."""
+    def load(self, artefact: Path, shapes: Shapes = ()) -> Session:
+        """Load an artefact.
+
+        Args:
+            artefact: from `build`, or a file with a suffix of `files`.
+            shapes: of all inputs, for files that leave sizes open; by default the artefact's.
+        """
 
     @abstractmethod
     def versions(self) -> dict[str, str]:
         """Versions of what executes the network."""
 
     def device(self) -> Device:
-        """This host with this runtime, precision and batch."""
-        family = f"{self.host}-{self.runtime}-{self.precision}"
-        name = f"{self.host}_{self.runtime}_{self.precision}_{self.batch}"
-        return Device(name, family, self.kind, self.runtime, self.precision, self.batch)
+        """This host with this runtime, precision, batch and number of threads."""
+        values = {name: getattr(self, name) for name in self.options}
+        chosen = [name if value is True else value for name, value in values.items() if value != _default(self, name)]
+        runtime = "-".join([self.runtime, *map(str, chosen)])
+        threads = f"_t{self.threads}" if self.threads > 1 else ""
+        family = f"{self.host}-{runtime}-{self.precision}"
+        name = f"{self.host}_{runtime}_{self.precision}_{self.batch}{threads}"
+        return Device(name, family, self.kind, runtime, self.precision, self.batch, threads=self.threads)
 
     def session(self, model: Network | Model, seed: int = 0) -> Session:
-        """Build and load a network with its weights or seeded ones, bind a seeded input and check its output.
+        """Build and load a network with its weights or seeded ones, bind seeded inputs and check its outputs.
 
-        A network that fixes its batch (a layer's record does) runs with that batch. A network that was read from an
-        ONNX file has to compute the file's output.
+        A network that fixes its batch (a layer's record does) runs with that batch. A network that was read from a file
+        runs as that file if this runtime can.
 
         Raises:
             WrongOutput: the output is not the network's.
@@ -162,23 +162,66 @@ class Backend(CostModel):
         return self.loaded(partial(self.built, model, seed=seed)).session
 
     def built(self, model: Network | Model, folder: Path, seed: int = 0) -> Built:
-        """Build a network into a folder, with a seeded input and the expected output."""
-        model = with_weights(model, seed)
-        backend = self.for_network(model.network)
-        x = make_input(model.network, backend.batch, seed)
-        return Built(backend.artefact(model, folder), x, expected_output(model, x))
+        """The network's own file, or what is built of it in a folder, with seeded inputs and the expected outputs."""
+        wanted = self.wanted(model, seed)
+        artefact = wanted.own or self.for_network(wanted.model.network).artefact(wanted.model, folder)
+        return Built(artefact, wanted.inputs, wanted.expected, wanted.own is not None, wanted.notes)
+
+    def wanted(self, model: Network | Model, seed: int = 0) -> Wanted:
+        """What is to be run of a network, with seeded inputs and the expected outputs; nothing is built.
+
+        Raises:
+            InputError: this runtime takes neither the network's file nor what can be built again of it.
+        """
+        model = Model(model) if isinstance(model, Network) else model
+        batch, own = self.for_network(model.network).batch, self.own_file(model)
+        if file := own or model.file(self.sources):
+            inputs = draw(model, batch, seed)
+            return Wanted(model, inputs, expected_outputs(file, inputs), own)
+        notes = rebuilt_note(model, self.runtime)
+        model, x = with_weights(model, seed), make_input(model.network, batch, seed)
+        expected = expected_of(model, x)
+        expected = replace(expected, arrays=[self.layout(y) for y in expected.arrays])
+        return Wanted(Model(model.network, model.weights), [self.layout(x)], expected, None, notes)
+
+    def file(self, model: Model, folder: Path, seed: int = 0) -> Path:
+        """The file that this runtime loads for a model: the model's own, or one that is built in a folder."""
+        if own := self.own_file(model):
+            return own
+        if not model.file(self.sources):
+            rebuilt_note(model, self.runtime)
+            model = with_weights(Model(model.network, model.weights), seed)
+        return self.for_network(model.network).artefact(model, folder)
+
+    def layout(self, x: np.ndarray) -> np.ndarray:
+        """A batch [batch, channels, height, width] or [batch, features] as networks that `build` builds take it."""
+        return to_nhwc(x) if self.channels_last else x
+
+    def own_file(self, model: Model) -> Path | None:
+        """The file of a model that this runtime runs as it is; None if there is none."""
+        file = model.file(self.files)
+        if file is None or self.precision in ("fp32", *self.computes):
+            return file
+        return file if file_precision(file) == self.precision else None
 
     def loaded(self, build: Callable[[Path], Built]) -> Loaded:
-        """Build into a temporary folder, load, bind the input and check the output."""
+        """Build into a temporary folder, load, bind the inputs and check the outputs."""
         with tempfile.TemporaryDirectory() as folder:
-            built = build(Path(folder))
-            backend, sessions = replace(self, batch=len(built.x)), list[Session]()
-            wall, cpu = clock(lambda: sessions.append(backend.load(built.artefact)))
+            built, sessions = build(Path(folder)), list[Session]()
+            wall, cpu = clock(lambda: sessions.append(self.opened(built)))
         (session,) = sessions
-        session.bind(built.x)
-        session.run()
-        compare_output(session.fetch(), built.expected, self.precision)
-        return Loaded(session, built.x, wall, cpu)
+        session.bind(built.inputs)
+        first_ms, _ = clock(session.run)
+        own = [file_precision(built.artefact)] if built.own else []
+        precision = max([self.precision, *own], key=lambda name: TOLERANCE[name])
+        notes = compare_outputs(session.fetch(), built.expected, precision)
+        return Loaded(session, built.inputs, wall, cpu, first_ms, (*built.notes, *notes))
+
+    def opened(self, built: Built) -> Session:
+        """Load a built network for its inputs."""
+        shapes = [x.shape for x in built.inputs]
+        backend = self if built.own or not shapes[0] else replace(self, batch=shapes[0][0])
+        return backend.load(built.artefact, shapes)
 
     def for_network(self, network: Network) -> Self:
         """This backend with the batch of a network that fixes one."""
@@ -186,10 +229,15 @@ class Backend(CostModel):
 
     def artefact(self, model: Model, folder: Path) -> Path:
         """Write the artefact, in a child process if the backend `builds_in_child`."""
+        if self.precision not in self.precisions:
+            raise InputError(
+                f"Backend {self.runtime} runs files of {self.precision}, and makes none; it makes "
+                f"{', '.join(self.precisions)}."
+            )
         build = partial(self.build, model, folder)
         return build_in_child(build, self.runtime) if self.builds_in_child else build()
 
-    def profile(self, artefact: Path, x: np.ndarray, warmup: int, runs: int) -> list[list[Kernel]]:
+    def profile(self, artefact: Path, inputs: Sequence[np.ndarray], warmup: int, runs: int) -> list[list[Kernel]]:
         """The kernels of each run after `warmup` others, in the order of execution; or means over a few runs each.
 
         Called by `measure.kernels.timeline`.
@@ -213,54 +261,19 @@ class Backend(CostModel):
         return cost
 
 
-class WrongOutput(RuntimeError):
-    """A loaded network does not compute what it should: an empty model, a wrong layout, a bad conversion."""
+def _default(backend: Backend, name: str) -> Any:
+    return next(field.default for field in fields(backend) if field.name == name)
 
 
-TOLERANCE = {"fp32": 1e-3, "fp16": 0.05, "bf16": 0.2, "int8": 0.4}
-"""Largest accepted ||output - expected|| / ||expected||. With random weights, errors of three to fifteen cells in a row
-are 0.05 to 0.25 % in fp16, 0.2 to 0.8 % in bf16 and 0.7 to 6 % in int8; those of the deepest networks of OFA are 2, 7
-and 29 %. The error of an empty or mis-wired network is 100 % or more."""
-
-
-def compare_output(y: np.ndarray, expected: np.ndarray, precision: str) -> float:
-    """Relative error of an output; raises `WrongOutput` if it is not finite or exceeds the precision's tolerance."""
-    if y.shape != expected.shape:
-        raise WrongOutput(f"The output has shape {y.shape}, not {expected.shape}.")
-    size = np.linalg.norm(expected) or 1.0  # a small layer's ReLU may leave nothing but zeros
-    error = float(np.linalg.norm(y - expected) / size)
-    if not error <= TOLERANCE[precision]:
-        raise WrongOutput(f"The output is off by {error:.3g} of its norm ({TOLERANCE[precision]} is accepted).")
-    return error
-
-
-def expected_output(model: Model, x: np.ndarray) -> np.ndarray:
-    """The output that a model with weights has to compute: by numpy, or by onnx's reference evaluator for a file."""
-    if model.source:
-        from onnx.reference import ReferenceEvaluator
-
-        file = ReferenceEvaluator(str(model.source))
-        return np.asarray(file.run(None, {file.input_names[0]: x})[0])
-    from measure.builders.numpy_reference import evaluate
-
-    return evaluate(model.network, model.weights or {}, x)
+def available_cores() -> int:
+    """Number of processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def with_weights(model: Network | Model, seed: int = 0) -> Model:
     """The model with its weights, or with seeded ones if it has none."""
     model = Model(model) if isinstance(model, Network) else model
     return model if model.weights is not None else replace(model, weights=make_weights(model.network, seed))
-
-
-def make_input(network: Network, batch: int, seed: int = 0) -> np.ndarray:
-    """A seeded standard-normal batch for a shaped network, fp32."""
-    shape = (batch, *network.ops[0].attrs["shape"])
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
-
-
-def calibration_inputs(network: Network, batch: int, count: int) -> list[np.ndarray]:
-    """Seeded batches that determine the ranges of int8; they are never measured."""
-    return [make_input(network, batch, seed=1000 + i) for i in range(count)]
 
 
 def reference_network() -> Network:

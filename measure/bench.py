@@ -6,6 +6,7 @@ import contextlib
 import multiprocessing
 import os
 import platform
+import resource
 import signal
 import sys
 from collections.abc import Callable
@@ -19,12 +20,16 @@ from typing import Any
 
 import numpy as np
 
+from datasets.networks.network import SMALLEST
 from datasets.records import InputError
-from measure.base import Backend, Built, Session, reference_network
+from measure.base import Backend, Built, Loaded, Session, reference_network
 from measure.host import machine
+from measure.peak import Stages, measure_peak, peak_row
+from measure.percentiles import percentiles
 from measure.rows import Row
 from measure.silence import children_ignore_interrupts
 from measure.subjects import Prepare, Subject, network_of
+from measure.timing import Repeats
 
 Measure = Callable[[Backend, Subject, Prepare], Row]
 """A function that measures a subject and gives fields of its row: `Bench`, `Worker` or `remote.machine.Remote`."""
@@ -41,11 +46,14 @@ class Bench:
         phases: whether the phases of an inference are measured as well.
         energy: whether the energy per run is measured as well. If that fails the row still has the latency, and its
             field `energy` has the reason.
+        memory: whether the peak memory of a fresh process is measured as well; its field is `memory`.
     """
 
     phases: bool = False
     energy: bool = False
+    memory: bool = False
     references: dict[str, Session] = field(default_factory=dict, init=False, repr=False)
+    smallest: dict[str, Stages] = field(default_factory=dict, init=False, repr=False)
 
     def __call__(self, backend: Backend, subject: Subject, prepare: Prepare) -> Row:
         """The measured fields of a row; those of a failed measurement have an `error`."""
@@ -57,7 +65,18 @@ class Bench:
             found.update(network_of(subject, model))
             return backend.built(model, folder)
 
-        return self.row(backend, build, partial(backend.built, reference_network())) | found
+        row = self.row(backend, build, partial(backend.built, reference_network())) | found
+        return row | (self._memory(backend, build) if self.memory and "error" not in row else {})
+
+    def _memory(self, backend: Backend, build: Build) -> Row:
+        """The fields `peak_mb` and `memory`; where the fresh process fails only the latter, with the reason."""
+        name = backend.device().name
+        try:
+            if name not in self.smallest:
+                self.smallest[name] = measure_peak(backend, partial(backend.built, SMALLEST))
+            return peak_row(measure_peak(backend, build), self.smallest[name])
+        except Exception as error:
+            return {"memory": {"error": f"{type(error).__name__}: {error}"}}
 
     def row(self, backend: Backend, build: Build, build_reference: Build) -> Row:
         """Measure the network that `build` gives; called directly where it was built elsewhere."""
@@ -68,6 +87,8 @@ class Bench:
             if name not in self.references:
                 self.references[name] = backend.loaded(build_reference).session
             network = backend.loaded(build)
+            row |= {"notes": list(network.notes)} if network.notes else {}
+            switches = _switches()
             if self.phases:
                 from measure.phases import measure_phases
 
@@ -75,6 +96,8 @@ class Bench:
                 row |= more
             else:
                 repeats = backend.timed(network.session, self.references[name])
+            if not backend.remote:  # where this host's clock and load say nothing
+                row |= _beside(backend, network, repeats, _switches() - switches)
             if self.energy:
                 row |= _energy(backend, network.session)
         except Exception as error:
@@ -93,6 +116,29 @@ class Bench:
             "clocks": np.round(repeats.clocks, 5).tolist(),
             **repeats.more,
         }
+
+
+def _beside(backend: Backend, network: Loaded, repeats: Repeats, switches: int) -> Row:
+    """The fields of a row on interruptions, on the first run, and on single runs.
+
+    By the wall clock the share of interrupted pairs is at most the number of involuntary context switches a pair.
+    """
+    interrupted = repeats.interrupted
+    if repeats.by == "wall":
+        interrupted = min(1.0, switches / (repeats.rounds * len(repeats.clocks)))
+    found = {
+        "processors": os.cpu_count() or 1,
+        "interrupted": round(interrupted, 4),
+        "init_ms": network.init_ms,
+        "first_ms": network.first_ms,
+    }
+    single = backend.timing.one_by_one(network.session.run, repeats.raw_ms)
+    return found | ({"single_runs": percentiles(single)} if len(single) else {})
+
+
+def _switches() -> int:
+    """Involuntary context switches of this process so far, of all of its threads."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def _energy(backend: Backend, session: Session) -> Row:
@@ -138,13 +184,17 @@ class Worker:
         self.timeout = timeout
         self.bench = bench or Bench()
         self.process: Any = None
+        self.threads: int | None = None  # that a runtime of the child cannot change any more
         self.pipe: Connection
 
     def __call__(self, backend: Backend, *arguments: Any) -> Row:
         """Measure like `Bench`; a crash or a timeout is also a failed row."""
+        if backend.fixed_threads and self.threads not in (None, backend.threads):
+            self._stop()
         try:
             if self.process is None:
                 self._start()
+            self.threads = backend.threads if backend.fixed_threads else self.threads
             self.pipe.send((backend, *arguments))
             if self.pipe.poll(self.timeout):
                 return self.pipe.recv()
@@ -183,7 +233,7 @@ class Worker:
             kill_group(self.process.pid)
         self.process.join()
         self.pipe.close()
-        self.process = None
+        self.process = self.threads = None
 
     def __enter__(self) -> Worker:
         return self

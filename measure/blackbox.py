@@ -13,6 +13,7 @@ from datasets.records import Architectures, Cost, InputError, Space
 from measure.base import Backend
 from measure.bench import Bench, Measure, Row
 from measure.campaign import Journal, pending, run_campaign
+from measure.drift import References
 from measure.rows import device_name
 from measure.subjects import whole
 
@@ -30,7 +31,7 @@ class Live:
     """Latencies of a live device as a cost; every architecture is measured once, on its first evaluation.
 
     Measurements are kept in the journal, so that an interrupted search continues with them. They are corrected for
-    drift: ratio to the reference network x median time of the reference in all rows up to then.
+    drift (`measure.drift`), by the rows up to then.
 
     Attributes:
         space: space of the architectures.
@@ -55,12 +56,12 @@ class Live:
         return np.array([self._latency(key) for key in archs.keys])
 
     def _latency(self, key: str) -> float:
-        device, references = self.backend.device().name, list[float]()
+        device, references = self.backend.device().name, References()
         for row in self.journal.rows:
             if device_name(row) == device and "error" not in row:
-                references.append(row["reference_ms"])
+                references.add(row)
                 if self._measures(row, key):
-                    return row["ratio"] * float(np.median(references))
+                    return references.corrected_ms(row)
         return float("nan")
 
     def _measures(self, row: Row, key: str) -> bool:

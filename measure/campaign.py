@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import errno
 import fcntl
 import json
 import math
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -19,15 +16,15 @@ import numpy as np
 
 from datasets.files.reading import existing, read_words
 from datasets.files.writing import cannot_write
-from datasets.networks.reading import TORCH, is_file, read_model
 from datasets.networks.sizes import Sizes
 from datasets.records import Architectures, InputError, Space
-from datasets.spaces import parse_space
+from datasets.spaces import open_space
 from measure.base import Backend
 from measure.bench import Bench, Measure
-from measure.network_files import name_file, read_subject
-from measure.rows import Machines, Row, check_row, identity, sound
-from measure.subjects import Prepare, Subject, block, whole
+from measure.drift import References
+from measure.network_files import name_network, on_device, read_subject
+from measure.rows import Machines, Row, check_row, identity, is_timed, sound
+from measure.subjects import NetworkFile, Prepare, Subject, block, whole
 
 MOST_LINE = 16 * 2**20
 """Longest line of a journal that is read, in bytes; a row has about 10,000."""
@@ -164,7 +161,7 @@ Chosen = tuple[Sequence[Subject], Prepare]
 
 def of_space(space: str, limit: int, archs: Path | None, seed: int, block_only: bool) -> Chosen:
     """Architectures of a space, read from a file of texts or drawn by `distinct_sample`; whole or the block alone."""
-    searched = parse_space(space)
+    searched = open_space(space)
     if block_only and type(searched).block is Space.block:
         raise InputError(f"The networks of {searched} are not stacks of a basic block; leave --subjects.block out.")
     chosen = (
@@ -175,7 +172,7 @@ def of_space(space: str, limit: int, archs: Path | None, seed: int, block_only: 
     return chosen, partial(block if block_only else whole, searched)
 
 
-def networks(names: Sequence[str], modules: bool = False, sizes: Sizes = Sizes()) -> Chosen:
+def networks(names: Sequence[str], modules: bool = False, sizes: Sizes = Sizes(), inputs: Path | None = None) -> Chosen:
     """Networks by the names that `read_model` accepts; each file is read only when it is measured.
 
     Args:
@@ -183,23 +180,12 @@ def networks(names: Sequence[str], modules: bool = False, sizes: Sizes = Sizes()
         modules: whether `torch:module:callable` is accepted too; its module is exported into a temporary folder of
             this process.
         sizes: sizes that the files leave open besides the batch.
+        inputs: an .npz file of the networks' inputs.
 
     Raises:
         InputError: there is no such file or space, or an architecture is malformed.
     """
-    return [_subject(name, modules, sizes) for name in names], read_subject
-
-
-def _subject(name: str, modules: bool, sizes: Sizes) -> Subject:
-    if modules and name.startswith(TORCH):
-        from datasets.networks.torch_module import export_torch
-
-        folder = tempfile.mkdtemp()
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        return name_file(export_torch(name.removeprefix(TORCH), Path(folder)))
-    if is_file(name):
-        return name_file(existing(Path(name), "name an .onnx, .keras or .tflite file"), sizes)
-    return read_model(name, weights=False, sizes=sizes).network
+    return [name_network(name, modules, sizes, inputs) for name in names], read_subject
 
 
 PendingRow = tuple[int, int, Backend]
@@ -214,32 +200,42 @@ def pending(
     retry: bool = False,
     metric: str = "latency_ms",
     energy: bool = False,
+    memory: bool = False,
 ) -> list[PendingRow]:
     """The rows that a journal does not contain yet.
 
-    Failed and unstable rows are pending again with `retry`, and rows without energy with `energy`. The order is repeat,
-    subject, backend, so that repeats are separated in time and all devices advance together.
+    Failed, unstable and unreliable rows are pending again with `retry`, and rows without energy or memory with `energy`
+    or `memory`. The order is repeat, subject, backend, so that repeats are separated in time and all devices advance
+    together.
     """
-    done = {identity(row) for row in journal.rows if _counts(row, retry, energy)}
-    names = [backend.device().name for backend in backends]
+    references = References(journal.rows)
+    done = {identity(row) for row in journal.rows if _counts(row, retry, energy, memory, references)}
     keys = (
         [(str(archs.space), key) for key in archs.keys]
         if isinstance(archs, Architectures)
         else [(arch.space, arch.key) for arch in archs]
     )
+    named = [(backend, backend.device().name) for backend in backends]
+    files = (
+        {} if isinstance(archs, Architectures) else {i: a for i, a in enumerate(archs) if isinstance(a, NetworkFile)}
+    )
+    own = {i: [(b, b.device().name) for b in (on_device(b, file) for b in backends)] for i, file in files.items()}
     return [
         (repeat, position, backend)
         for repeat in range(repeats)
         for position, (space, key) in enumerate(keys)
-        for backend, name in zip(backends, names, strict=True)
+        for backend, name in own.get(position, named)
         if (space, key, name, repeat, metric) not in done
     ]
 
 
-def _counts(row: Row, retry: bool, energy: bool) -> bool:
+def _counts(row: Row, retry: bool, energy: bool, memory: bool, references: References) -> bool:
     if not row.get("stable", "error" not in row):
         return not retry
-    return not energy or ("energy" in row and not (retry and "error" in row["energy"]))
+    if retry and is_timed(row) and references.why_unreliable(row):
+        return False
+    wanted = [name for name, needed in (("energy", energy), ("memory", memory)) if needed]
+    return all(name in row and not (retry and "error" in row[name]) for name in wanted)
 
 
 def run_campaign(

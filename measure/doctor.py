@@ -7,14 +7,15 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from measure.base import reference_network
+from datasets.packages import version_of
+from measure.base import Backend, reference_network
 from measure.host import CPUFREQ, clock_ghz, cpu_model
 from measure.meters import meter_classes
 from measure.power import Meter, Trace, stretch
@@ -28,7 +29,7 @@ TURBO = (Path("/sys/devices/system/cpu/intel_pstate/no_turbo"), Path("/sys/devic
 
 
 def diagnose() -> dict[str, list[Finding]]:
-    """Findings by section; takes about five seconds, most of them for the noise floor."""
+    """Findings by section; takes about three seconds, most of them for the noise floor."""
     return {
         "machine": [_processor(), _cores(), _clock(), _governor(), _turbo(), _load(), _memory()],
         "clocks": [_clock_cost("wall", time.perf_counter_ns), _clock_cost("CPU", time.process_time_ns)],
@@ -105,8 +106,9 @@ def _clock_cost(name: str, clock: Callable[[], int], reads: int = 20_000) -> Fin
     return _finding(name, f"steps of {step} ns, {cost:.0f} ns per reading", coarse)
 
 
-def noise_floor(blocks: int = 8) -> Finding:
-    """Variation of medians of the reference network on onnxruntime, over `blocks` of a third of a second.
+def noise_floor(blocks: int = 8, pairs: int = 31) -> Finding:
+    """Variation of medians of `pairs` runs of the reference network on onnxruntime, over `blocks` a quarter of a second
+    apart.
 
     Corrected: relative to a second copy of the network in the same pairs; raw: of its milliseconds.
     """
@@ -116,7 +118,7 @@ def noise_floor(blocks: int = 8) -> Finding:
     if why := backend.unavailable():
         return _finding("onnxruntime", why)
     session, reference = (backend.session(reference_network()) for _ in range(2))
-    timing = replace(backend.timing, max_rounds=1)
+    timing = replace(backend.timing, max_rounds=1, pairs=pairs)
     medians = []
     for _ in range(blocks):
         repeats = timing(session.run, reference.run)
@@ -124,7 +126,7 @@ def noise_floor(blocks: int = 8) -> Finding:
         time.sleep(0.2)
     raw, corrected = 100 * np.std(medians, axis=0, ddof=1) / np.mean(medians, axis=0)
     ms = np.mean(medians, axis=0)[0]
-    found = f"{ms:.3f} ms, varies by {raw:.1f} % raw, {corrected:.1f} % corrected ({blocks} medians)"
+    found = f"{ms:.3f} ms, varies by {raw:.1f} % raw, {corrected:.1f} % corrected ({blocks} medians of {pairs} runs)"
     return _finding(
         "onnxruntime",
         found,
@@ -175,9 +177,15 @@ def _runtimes() -> list[Finding]:
             todo = todo or "install what it needs, or measure on a machine that has it"
             findings.append(_finding(name, f"{found}.", todo))
         else:
-            versions = ", ".join(f"{package} {version}" for package, version in cls().versions().items())
+            versions = ", ".join(f"{package} {version}" for package, version in _versions(cls()).items())
             findings.append(_finding(name, f"available: {', '.join(cls.precisions)} ({versions})"))
     return findings
+
+
+def _versions(backend: Backend) -> Mapping[str, str]:
+    """Versions of a backend's packages, without importing those of CPUs: TensorFlow and torch take seconds."""
+    known = {package: version_of(package) for package in backend.packages}
+    return known if backend.kind == "server-cpu" and known and all(known.values()) else backend.versions()
 
 
 def as_text(sections: dict[str, list[Finding]]) -> str:

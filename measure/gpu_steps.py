@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from measure.base import Session
 from measure.timing import clock
 
 
-def measure_steps(session: Session, x: np.ndarray, init_ms: float, runs: int = 101) -> dict[str, float]:
+def measure_steps(session: Session, inputs: Sequence[np.ndarray], init_ms: float, runs: int = 101) -> dict[str, float]:
     """Mean milliseconds of the six steps; needs torch with CUDA for a session of any runtime.
 
     Returns:
@@ -27,7 +27,7 @@ def measure_steps(session: Session, x: np.ndarray, init_ms: float, runs: int = 1
     inference, fetched = [], []
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         for _ in range(runs):
-            session.bind(x)
+            session.bind(inputs)
             begin.record()
             session.run()
             end.record()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from datasets.networks.model import Model
 from datasets.networks.network import Network
-from measure.base import Backend, make_input, with_weights
+from measure.base import Backend
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,11 +35,10 @@ def timeline(
     """
     import pandas as pd
 
-    model = with_weights(network, seed)
-    backend = backend.for_network(model.network)
     with tempfile.TemporaryDirectory() as folder:
-        artefact = backend.artefact(model, Path(folder))
-        profiled = backend.profile(artefact, make_input(model.network, backend.batch, seed), warmup, runs)
+        built = backend.built(network, Path(folder), seed)
+        batch = backend.batch if built.own else len(built.inputs[0])
+        profiled = replace(backend, batch=batch).profile(built.artefact, built.inputs, warmup, runs)
     names = pd.DataFrame([kernel[:2] for kernel in profiled[-1]], columns=["name", "kind"])
     same = [run for run in profiled if [kernel.kind for kernel in run] == list(names["kind"])]
     times = np.array([[kernel[2:] for kernel in run] for run in same])  # [runs, kernels, 3]

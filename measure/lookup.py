@@ -26,14 +26,17 @@ from typing import Any
 import numpy as np
 
 from datasets.files.reading import read_text
-from datasets.networks.network import SMALLEST, Network, of_key
+from datasets.networks.analysis import totals
+from datasets.networks.network import FILES, SMALLEST, Network, of_key
 from datasets.networks.parts import cut, entries, label
 from datasets.records import InputError
 from measure.base import Backend
 from measure.bench import Bench, Measure, Row
 from measure.campaign import Chosen, Journal, PendingRow, pending, run_campaign
+from measure.drift import References
+from measure.network_files import read_subject
 from measure.rows import device_name
-from measure.subjects import shaped
+from measure.subjects import Subject, shaped
 
 COLD = {"flush_mb": 64, "pairs": 31, "max_rounds": 1}
 """Fields of `Timing` for cold runs; overwriting the cache takes far longer than the runs themselves."""
@@ -98,56 +101,73 @@ class Lookup:
     reasons: bool = False
     bench: Measure = field(default_factory=Bench)
 
-    def tasks(self, network: Network) -> list[tuple[str, list[Network], Backend, list[PendingRow]]]:
-        """The measurements that are missing: metric, networks, backend and the campaign's pending rows."""
-        table = decompose(network)
+    def tasks(
+        self, network: Network, whole: Subject | None = None
+    ) -> list[tuple[str, list[Any], Backend, list[PendingRow]]]:
+        """The measurements that are missing: metric, networks, backend and the campaign's pending rows.
+
+        Args:
+            network: whose layers are measured.
+            whole: what is measured as the whole network, for example its file; by default the network.
+        """
+        table, direct = decompose(network), whole or network
         alone = list({entry.alone.key: entry.alone for entry in table}.values())
-        plans = [("latency_ms", [network, SMALLEST, *alone], self.backend)]
+        plans: list[tuple[str, list[Any], Backend]] = [("latency_ms", [direct, SMALLEST, *alone], self.backend)]
         if self.reasons:
             timing = replace(self.backend.timing, **COLD)  # type: ignore[arg-type]
             pairs = list({entry.pair.key: entry.pair for entry in table if entry.pair}.values())
             plans += [
                 ("latency_ms", pairs, self.backend),
-                ("cold_ms", [network, SMALLEST, *alone], replace(self.backend, timing=timing)),
+                ("cold_ms", [direct, SMALLEST, *alone], replace(self.backend, timing=timing)),
             ]
         return [
             (metric, archs, backend, pending(archs, [backend], self.journal, self.passes, metric=metric))
             for metric, archs, backend in plans
         ]
 
-    def measure(self, network: Network, done: Any = lambda row: None) -> dict[str, Any]:
-        """Measure what is missing, then sum; `done` is called with every row.
+    def measure(self, network: Network, done: Any = lambda row: None, whole: Subject | None = None) -> dict[str, Any]:
+        """Measure what is missing, then sum; `done` is called with every row, and `whole` is that of `tasks`.
 
         Returns:
             `sums`: one row per way of summing (what, ms, sd, error in percent of the direct latency); `layers`: one
-            row per distinct entry (layer, count, ms, share of the sum in percent); and numbers of the whole table.
+            row per distinct entry (layer, count, ms, share of the sum in percent); `unmeasured`: entries of a file that
+            cannot be built alone (layer, count, share of multiply-accumulates and of bytes in percent), which are in no
+            sum; and numbers of the whole table.
 
         Raises:
-            InputError: the network or a layer could not be measured.
+            InputError: the network, or a layer of a network that is not of a file, could not be measured.
         """
-        for metric, archs, _, tasks in self.tasks(network):
-            for row in run_campaign(archs, tasks, self.journal, shaped, self.bench, metric):
+        for metric, archs, _, tasks in self.tasks(network, whole):
+            for row in run_campaign(archs, tasks, self.journal, read_subject, self.bench, metric):
                 done(row)
-        return summarise(network, self.backend, self.journal.rows, self.passes, self.reasons)
+        return summarise(network, self.backend, self.journal.rows, self.passes, self.reasons, whole)
 
 
 def summarise(
-    network: Network, backend: Backend, rows: Sequence[Row], passes: int, reasons: bool = False
+    network: Network,
+    backend: Backend,
+    rows: Sequence[Row],
+    passes: int,
+    reasons: bool = False,
+    whole: Subject | None = None,
 ) -> dict[str, Any]:
     """The direct latency of a network and the sums of its layers, from rows of a journal; see `Lookup.measure`."""
     ms = _milliseconds(rows, backend.device().name, passes)
 
-    def known(arch: Network, metric: str = "latency_ms") -> bool:
+    def known(arch: Subject, metric: str = "latency_ms") -> bool:
         return (arch.space, arch.key, metric) in ms
 
-    def latency(arch: Network, metric: str = "latency_ms") -> np.ndarray:
+    def latency(arch: Subject, metric: str = "latency_ms") -> np.ndarray:
         if not known(arch, metric):
-            what = label(arch) if arch.space == "layers" and len(arch.ops) > 2 else arch.key
+            what = label(arch) if isinstance(arch, Network) and arch.space == "layers" else arch.key
             raise InputError(f"{what} could not be measured on {backend.runtime}; its rows say why in 'error'.")
         return ms[arch.space, arch.key, metric]
 
-    table = decompose(network)
-    direct, call, others = latency(network), latency(SMALLEST), len(table) - 1
+    every = decompose(network)
+    table = [entry for entry in every if known(entry.alone) or network.space not in FILES]
+    if not table:
+        raise InputError(f"No layer of {network.key} can be built alone, so there is nothing to sum.")
+    direct, call, others = latency(whole or network), latency(SMALLEST), len(table) - 1
     alone = np.sum([latency(entry.alone) for entry in table], axis=0)
     sums = {"direct": direct, "summed": alone, "summed - calls": alone - others * call}
     if reasons:
@@ -157,7 +177,7 @@ def summarise(
             for e in table
         ]
         sums |= {
-            "direct, cold": latency(network, "cold_ms"),
+            "direct, cold": latency(whole or network, "cold_ms"),
             "summed, cold, - calls": cold - others * latency(SMALLEST, "cold_ms"),
             "summed in pairs": np.sum(steps, axis=0),
         }
@@ -168,7 +188,8 @@ def summarise(
         share = float(100 * count * mean / alone.mean())
         layers.append({"layer": label(layer), "count": count, "ms": mean, "share": share})
     return {
-        "network": network.key,
+        "network": (whole or network).key,
+        "unmeasured": _unmeasured(network, [entry for entry in every if entry not in table]),
         "device": backend.device().name,
         "passes": passes,
         "entries": len(table),
@@ -188,11 +209,24 @@ def summarise(
     }
 
 
+def _unmeasured(network: Network, missing: Sequence[Entry]) -> list[dict[str, Any]]:
+    """Layers, how many of each there are, and their shares of the network's totals in percent, largest first."""
+    names, whole = {"macs": "macs", "bytes": "moved_bytes"}, totals(network)
+    found: dict[str, dict[str, Any]] = {}
+    for layer in (entry.alone for entry in missing):
+        row = found.setdefault(layer.key, {"layer": label(layer), "count": 0, "macs": 0.0, "bytes": 0.0})
+        row["count"] += 1
+        own = totals(layer, network.batch)
+        for name, total in names.items():
+            row[name] += 100 * own[total] / max(whole[total], 1)
+    return sorted(found.values(), key=lambda row: -row["bytes"])
+
+
 def _milliseconds(rows: Sequence[Row], device: str, passes: int) -> Mapping[tuple[str, str, str], np.ndarray]:
     """Drift-corrected milliseconds [passes] by space, key and metric, for what was measured in every pass."""
     good = [row for row in rows if device_name(row) == device and "error" not in row and row["repeat"] < passes]
-    anchor = np.median([row["reference_ms"] for row in good]) if good else 1.0
+    reference_ms = References(good).ms(device) if good else 1.0
     found: dict[tuple[str, str, str], dict[int, float]] = {}
     for row in good:
-        found.setdefault((row["space"], row["key"], row["metric"]), {})[row["repeat"]] = row["ratio"] * anchor
+        found.setdefault((row["space"], row["key"], row["metric"]), {})[row["repeat"]] = row["ratio"] * reference_ms
     return {name: np.array([ms[i] for i in range(passes)]) for name, ms in found.items() if len(ms) == passes}

@@ -60,13 +60,13 @@ def measure_phases(backend: Backend, network: Loaded, reference: Session) -> tup
         post) / total - 1 over rounds; it and total only if the protocol times phases `in_a_row`. clock_ns: result of
         `clock_ns`. On a GPU also gpu_steps_ms: result of `gpu_steps`.
     """
-    session, x = network.session, network.x
+    session, inputs = network.session, network.inputs
 
     def bind() -> None:
-        session.bind(x)
+        session.bind(inputs)
 
     def total() -> None:
-        session.bind(x)
+        session.bind(inputs)
         session.run()
         session.fetch()
 
@@ -87,9 +87,10 @@ def measure_phases(backend: Backend, network: Loaded, reference: Session) -> tup
         for rounds in range(1, timing.max_rounds + 1):
             clocks = _read(batches, reference, pairs)
             kept = timing.undisturbed(clocks[..., 0], clocks[..., 1])
+            interrupted = timing.interrupted(clocks[..., 0], clocks[..., 1])
             clocks /= counts[:, None]
             exe, reference_clocks = (clocks[:, list(calls).index(name)] for name in ("exe", "reference"))
-            repeats = Repeats(np.hstack([exe, reference_clocks]), kept, rounds, timing.by)
+            repeats = Repeats(np.hstack([exe, reference_clocks]), kept, rounds, timing.by, interrupted)
             if repeats.deviation <= timing.max_deviation:
                 break
     times = dict(zip(calls, np.moveaxis(clocks[kept], 1, 0), strict=True))  # each [rounds, 2]
@@ -116,7 +117,7 @@ def measure_phases(backend: Backend, network: Loaded, reference: Session) -> tup
         **medians,
         "phases": phases,
         "clock_ns": tick,
-        **({"gpu_steps_ms": measure_steps(session, x, network.init_ms, pairs)} if backend.kind == "gpu" else {}),
+        **({"gpu_steps_ms": measure_steps(session, inputs, network.init_ms, pairs)} if backend.kind == "gpu" else {}),
     }
 
 

@@ -15,10 +15,12 @@ from datasets.records import InputError
 
 Row = dict[str, Any]
 
-PHASES = ("init_ms", "pre_ms", "post_ms", "total_ms")
-"""Phases beside `exe_ms`, which is the metric of such a row; phones report `init_ms` beside `latency_ms`."""
+PHASES = ("init_ms", "first_ms", "pre_ms", "post_ms", "total_ms")
+"""Times of a row that are metrics of their own: creating a session and its first run, which all new rows have, and the
+phases beside `exe_ms`, which is then the metric of the row."""
 
 ENERGY = "energy_mj"
+PEAK = "peak_mb"
 
 _POSITIVE = ("ratio", "raw_ms", "reference_ms")
 _PROVENANCE = {"date": str, "host": dict, "protocol": dict, "versions": dict}
@@ -35,13 +37,19 @@ def device_name(row: Row) -> str | None:
     return row["device"] and row["device"]["name"]
 
 
+def is_timed(row: Row) -> bool:
+    """Whether a row contains milliseconds: it did not fail, and has a device."""
+    return "error" not in row and row["device"] is not None
+
+
 def check_row(row: Any, where: str) -> Row:
     """Check a row of a journal, and add the metric that old rows leave out.
 
     Every row has space, key, device (None if it has no device) and repeat. Failed rows have the text `error`. Rows of
     no device have a finite `value`. All others have positive finite ratio, raw_ms and reference_ms, a deviation, four
-    quantiles and the flag `stable`; measured phases and energies are positive as well. Rows of files contain their
-    `network` as JSON.
+    quantiles and the flag `stable`; measured phases, energies and peaks of memory are positive as well, and signs of
+    other work (`measure.drift`) and percentiles of single runs are numbers where the row has them. Rows of files
+    contain their `network` as JSON.
 
     Args:
         row: a parsed line of the journal.
@@ -61,7 +69,7 @@ def check_row(row: Any, where: str) -> Row:
         raise InputError(f"{where}: field 'device' must be a description of a device or null.")
     if "ticket" in row and not re.fullmatch(r"\w+-\d{1,12}", str(row["ticket"])):
         raise InputError(f"{where}: field 'ticket' is damaged; delete that line and measure it again.")
-    for name in ("energy", "phases"):
+    for name in ("energy", "memory", "phases"):
         if name in row:
             _typed(row, name, dict, where)
     if "network" in row:
@@ -80,9 +88,10 @@ def check_row(row: Any, where: str) -> Row:
         return row
     device_of(device, f"{where}: field 'device'")
     _typed(row, "stable", bool, where)
-    for name in (*_POSITIVE, *(name for name in (*PHASES, ENERGY) if name in row)):
+    for name in (*_POSITIVE, *(name for name in (*PHASES, ENERGY, PEAK) if name in row)):
         _number(row, name, where, above=0)
-    _number(row, "deviation", where)
+    for name in ("deviation", *(name for name in ("interrupted", "load", "processors") if name in row)):
+        _number(row, name, where)
     _typed(row, "quantiles", list, where)
     if len(row["quantiles"]) != 4:
         raise InputError(f"{where}: field 'quantiles' must hold four numbers, not {len(row['quantiles'])}.")
@@ -93,6 +102,10 @@ def check_row(row: Any, where: str) -> Row:
             _number(phase, "ratio", f"{where}: field 'phases'", above=0)
         elif not isinstance(phase, dict):
             raise InputError(f"{where}: field 'phases' must hold mappings, not {shortened(repr(phase), 60)}.")
+    if "single_runs" in row:
+        _typed(row, "single_runs", dict, where)
+        for name in row["single_runs"]:
+            _number(row["single_runs"], name, f"{where}: field 'single_runs'")
     if ENERGY in row:
         _typed(row, "energy", dict, where)
         _number(row["energy"], "spread", f"{where}: field 'energy'")
@@ -187,7 +200,7 @@ class Machines:
 
 
 _HOST = ("machine", "system", "cpu", "vendor", "family", "model", "stepping", "flags", "memory_gib")
-_CONFIGURATION = ("kind", "runtime", "precision", "batch")
+_CONFIGURATION = ("kind", "runtime", "precision", "batch", "threads")
 
 
 def machine_of(row: Row) -> dict[str, Any]:
@@ -201,5 +214,5 @@ def machine_of(row: Row) -> dict[str, Any]:
 
 
 def _configuration(device: Mapping[str, Any]) -> dict[str, Any]:
-    defaults = {"runtime": "", "precision": "fp32", "batch": 1}
+    defaults = {"runtime": "", "precision": "fp32", "batch": 1, "threads": 1}
     return {name: device.get(name, defaults.get(name)) for name in _CONFIGURATION}

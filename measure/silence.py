@@ -45,20 +45,23 @@ def children_ignore_interrupts() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-XLA_ONE_THREAD = "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1"
+_XLA_FLAGS = "--xla_cpu_multi_thread_eigen={eigen} intra_op_parallelism_threads={threads}"
 
 
-def one_xla_thread() -> None:
-    """Restrict XLA to one thread; JAX reads the setting only once, and Keras imports JAX where it is installed.
+def fix_xla_threads(threads: int = 1) -> None:
+    """Restrict XLA to a number of threads; JAX reads it only once, and Keras imports JAX where it is installed.
 
     Raises:
         InputError: JAX was imported before with other settings.
     """
+    wanted = _XLA_FLAGS.format(eigen=str(threads > 1).lower(), threads=threads)
     flags = os.environ.get("XLA_FLAGS", "")
-    if XLA_ONE_THREAD not in flags:
+    if not flags.endswith(wanted):
         if "jax" in sys.modules:
             raise InputError(
-                f"JAX was imported before it was restricted to one thread; set XLA_FLAGS='{XLA_ONE_THREAD}'."
+                f"JAX was imported before it was restricted to {threads} threads; set XLA_FLAGS='{wanted}', or measure "
+                "in a new process."
             )
-        os.environ["XLA_FLAGS"] = f"{flags} {XLA_ONE_THREAD}".strip()
+        os.environ["XLA_FLAGS"] = f"{flags} {wanted}".strip()
+        os.environ["NPROC"] = str(threads)  # XLA's pool has as many threads
         os.environ.setdefault("JAX_PLATFORMS", "cpu")

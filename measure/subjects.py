@@ -19,16 +19,22 @@ class NetworkFile:
     """A network in a file, which is read only when it is measured.
 
     Attributes:
-        space: the file's suffix, `onnx`, `keras` or `tflite`.
+        space: the file's suffix, `onnx`, `keras`, `tflite` or `pt2`.
         key: the file's name and a digest of its bytes.
         path: path of the file.
         sizes: sizes that the file leaves open; the key contains them.
+        precision: of the file, which decides on the device of runtimes that run it as it is.
+        others: files of other formats with the same network and weights.
+        inputs: an .npz file of inputs, instead of drawn ones; the key contains a digest of it.
     """
 
     space: str
     key: str
     path: Path
     sizes: Sizes = Sizes()
+    precision: str = "fp32"
+    others: tuple[Path, ...] = ()
+    inputs: Path | None = None
 
 
 Subject = Architecture | Network | NetworkFile

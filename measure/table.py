@@ -11,26 +11,31 @@ import pandas as pd
 
 from datasets.files.writing import whole_file
 from datasets.records import InputError
-from measure.rows import ENERGY, PHASES, Row, device_name, distinct, identity
+from measure.drift import References, unreliable_devices, without_replaced
+from measure.rows import ENERGY, PEAK, PHASES, Row, device_name, distinct, identity, is_timed
 
 
 def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dict[str, Any]]:
     """The columns and the metadata of a measured table.
 
-    A device's reference time is the median over all its rows, and value = ratio x that time: the latency at the
-    machine's median speed. Failed and unstable rows are left out (with `unstable`, unstable rows are used for cells
-    without a stable one), and counted unless the cell was measured by another row. Repeats become their median;
-    duplicate rows count once. Phases of a row are metrics of their own, without spread. So is the energy, uncorrected:
-    net of rest measured beside it, in mJ, with the spread of its rounds.
+    value = ratio x the device's reference time (`measure.drift`): the latency at the machine's median speed. Failed and
+    unstable rows are left out (with `unstable`, unstable rows are used for cells without a stable one), and counted
+    unless the cell was measured by another row; so are unreliable rows of cells that have reliable ones. Repeats become
+    their median; duplicate rows count once. Phases of a row, the creation of its session and its first run are metrics
+    of their own, without spread. So is the energy, uncorrected: net of rest measured beside it, in mJ, with the spread
+    of its rounds; and the peak memory, in MB.
 
     Returns:
         The table (space, key, device, metric; value, p10, p25, p75, p90, raw_ms: ms; spread: standard deviation of the
         ratios over their mean; repeats; cv and raw_cv: coefficient of variation of value and raw_ms over repeats; where
-        files were measured, network: the JSON form of the network, in the first row of each key)
-        and the metadata (devices, reference_ms, protocol, versions, hosts, dates, left_out).
+        rows have single runs, single_count, single_median, single_p90, single_p99, single_p90_bound, single_p99_bound:
+        their percentiles in raw ms by `measure.percentiles`, of repeats the median and the largest bound; where files
+        were measured, network: the JSON form of the network, in the first row of each key)
+        and the metadata (devices, reference_ms, unreliable: by device that has unreliable rows, a sentence on them,
+        protocol, versions, hosts, dates, left_out).
     """
-    rows = list(distinct(rows))
-    timed = [row for row in rows if _timed(row)]
+    rows = without_replaced(list(distinct(rows)))
+    timed = [row for row in rows if is_timed(row)]
     stable = [row for row in timed if row.get("stable")]
     if unstable:
         known = {identity(row) for row in stable}
@@ -42,7 +47,7 @@ def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dic
         )
     measured = {identity(row) for row in stable}
     left = {identity(row): row for row in rows if identity(row) not in measured}.values()
-    good = [part for row in stable for part in (row, *_phases(row), *_energy(row))]
+    good = [part for row in stable for part in (row, *_phases(row), *_energy(row), *_peak(row))]
     frame = pd.DataFrame(
         {
             **{name: [row[name] for row in good] for name in ("space", "key", "metric", "ratio", "raw_ms")},
@@ -52,14 +57,22 @@ def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dic
             "date": [row["date"] for row in good],
         }
     )
-    anchor = frame.groupby("device")["reference_ms"].median()
-    scale = frame["device"].map(anchor).where(frame["metric"] != ENERGY, 1.0)
+    references = References(stable)
+    anchor = {name: references.ms(name) for name in frame["device"].unique()}
+    scale = frame["device"].map(anchor).where(~frame["metric"].isin([ENERGY, PEAK]), 1.0)
     frame["value"] = frame["ratio"] * scale
     quantiles = np.array([row["quantiles"] for row in good]) * scale.to_numpy()[:, None]
     frame[["p10", "p25", "p75", "p90"]] = quantiles
-    columns = ["value", "spread", "p10", "p25", "p75", "p90", "raw_ms"]
+    columns, bounds = ["value", "spread", "p10", "p25", "p75", "p90", "raw_ms"], list[str]()
+    if any("single_runs" in row for row in good):
+        frame = frame.join(
+            pd.DataFrame([row.get("single_runs", {}) for row in good], columns=SINGLE).add_prefix("single_")
+        )
+        columns += [f"single_{name}" for name in SINGLE if not name.endswith("bound")]
+        bounds = [f"single_{name}" for name in SINGLE if name.endswith("bound")]
     groups = frame.groupby(["space", "key", "device", "metric"], sort=False)
     table = groups[columns].median()
+    table[bounds] = groups[bounds].max()
     table["repeats"] = groups.size()
     table["cv"] = groups["value"].std() / groups["value"].mean()
     table["raw_cv"] = groups["raw_ms"].std() / groups["raw_ms"].mean()
@@ -69,7 +82,8 @@ def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dic
         table["network"] = keys.map(networks).where(~keys.duplicated())
     meta = {
         "devices": list({row["device"]["name"]: row["device"] for row in good}.values()),
-        "reference_ms": anchor.to_dict(),
+        "reference_ms": anchor,
+        "unreliable": unreliable_devices(stable),
         "protocol": _distinct(row["protocol"] for row in good),
         "versions": _distinct(row["versions"] for row in good),
         "hosts": _distinct(row["host"] for row in good),
@@ -91,19 +105,15 @@ def quiet_rows(rows: list[Row], limit: float) -> list[Row]:
     """
     good = pd.DataFrame(
         [(device_name(row), row["space"], row["key"], row["metric"], row["reference_ms"]) for row in rows
-         if _timed(row)], columns=["device", "space", "key", "metric", "ms"])  # fmt: skip
+         if is_timed(row)], columns=["device", "space", "key", "metric", "ms"])  # fmt: skip
     slow = good["ms"] / good.groupby("device")["ms"].transform(lambda ms: ms.quantile(0.1))
     least = slow.groupby([good[name] for name in ("device", "space", "key", "metric")]).transform("min")
     kept = iter((slow <= np.maximum(least, limit)).tolist())
-    return [row for row in rows if not _timed(row) or next(kept)]
+    return [row for row in rows if not is_timed(row) or next(kept)]
 
 
-def _timed(row: Row) -> bool:
-    """Whether a row contains milliseconds: it did not fail, and has a device."""
-    return "error" not in row and row["device"] is not None
-
-
-UNKNOWN = {"deviation": np.nan, "quantiles": [np.nan] * 4}
+SINGLE = ("count", "median", "p90", "p99", "p90_bound", "p99_bound")
+UNKNOWN = {"deviation": np.nan, "quantiles": [np.nan] * 4, "single_runs": {}}
 
 
 def _phases(row: Row) -> list[Row]:
@@ -119,6 +129,10 @@ def _energy(row: Row) -> list[Row]:
         return []
     energy = {"metric": ENERGY, "ratio": row[ENERGY], "raw_ms": np.nan, "deviation": row["energy"]["spread"]}
     return [{**row, **UNKNOWN, **energy}]
+
+
+def _peak(row: Row) -> list[Row]:
+    return [{**row, **UNKNOWN, "metric": PEAK, "ratio": row[PEAK], "raw_ms": np.nan}] if PEAK in row else []
 
 
 def to_accuracies(rows: list[Row]) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -43,6 +43,8 @@ class Timing:
             limit. Long runs need fewer readings.
         in_a_row: whether the three phases are also timed in a row, which shows that they add up and takes as long
             again.
+        single_runs: number of runs that are timed one by one afterwards, for percentiles; there are none of cold runs.
+        single_s: seconds that these may take; if they would take longer there are fewer.
     """
 
     warmup: int = 5
@@ -55,6 +57,8 @@ class Timing:
     floor_ms: float = 0.5
     budget_s: float = 0
     in_a_row: bool = True
+    single_runs: int = 1000
+    single_s: float = 10
 
     def __call__(self, run: Callable[[], None], reference: Callable[[], None]) -> Repeats:
         """Time `run` against `reference`."""
@@ -65,7 +69,8 @@ class Timing:
             for rounds in range(1, self.max_rounds + 1):
                 clocks = self._round(*readings, reference, pairs)
                 kept = self.undisturbed(clocks[:, [0, 2]], clocks[:, [1, 3]])
-                repeats = Repeats(clocks / np.repeat(counts, 2), kept, rounds, self.by)
+                interrupted = self.interrupted(clocks[:, [0, 2]], clocks[:, [1, 3]])
+                repeats = Repeats(clocks / np.repeat(counts, 2), kept, rounds, self.by, interrupted)
                 if repeats.deviation <= self.max_deviation:
                     break
         return repeats
@@ -111,6 +116,23 @@ class Timing:
         alone = self._alone(wall, cpu)
         return alone if alone.sum() >= len(alone) // 2 else np.ones(len(alone), dtype=bool)
 
+    def interrupted(self, wall: np.ndarray, cpu: np.ndarray) -> float:
+        """Share of rounds that other work interrupted, by wall and CPU ms [n, readings]; 0 by the wall clock."""
+        return 1 - float(self._alone(wall, cpu).mean())
+
+    def one_by_one(self, run: Callable[[], object], ms: float) -> np.ndarray:
+        """Wall ms [runs] of single runs, each with its own reading of the clock.
+
+        Their number is known before the first one, since a series that slow runs may end would favour fast ones.
+
+        Args:
+            run: a function that was called before.
+            ms: about how long it takes, in ms.
+        """
+        count = 0 if self.flush_mb else min(self.single_runs, max(1, int(1e3 * self.single_s / ms)))
+        with garbage_kept():
+            return np.array([clock(run)[0] for _ in range(count)])
+
     def _alone(self, wall: np.ndarray, cpu: np.ndarray) -> np.ndarray:
         return np.all((wall <= (1 + self.preempted) * cpu + 0.02) | (self.by == "wall"), axis=1)
 
@@ -134,9 +156,10 @@ def garbage_kept() -> Iterator[None]:
 PROTOCOLS: Mapping[str, Mapping[str, Any]] = {
     "server": {"pairs": 101},
     "mobile": {"pairs": 300},
-    "quick": {"pairs": 31, "warmup": 2, "budget_s": 0.5},
-    "layer": {"pairs": 11, "warmup": 2, "max_rounds": 3, "floor_ms": 0.2, "budget_s": 0.15, "in_a_row": False},
-}
+    "quick": {"pairs": 31, "warmup": 2, "budget_s": 0.5, "single_s": 0.5},
+    "layer": {"pairs": 11, "warmup": 2, "max_rounds": 3, "floor_ms": 0.2, "budget_s": 0.15, "in_a_row": False,
+              "single_s": 0.05},
+}  # fmt: skip
 """Fields of `Timing` by protocol. LETI requires more than 100 runs on servers and at least 300 on mobile devices; for
 thousands of networks or tens of thousands of layers there are fewer, with medians two to three times as uncertain."""
 
@@ -181,6 +204,7 @@ class Repeats:
         kept: which pairs count [pairs].
         rounds: number of rounds that were needed.
         by: the clock of the ratios.
+        interrupted: share of the pairs that other work interrupted, as far as the clocks show it.
         more: further results, as fields of the journal row.
     """
 
@@ -188,6 +212,7 @@ class Repeats:
     kept: np.ndarray
     rounds: int
     by: Literal["cpu", "wall"] = "cpu"
+    interrupted: float = 0.0
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -213,5 +238,7 @@ class Repeats:
 
     @property
     def reference_ms(self) -> float:
-        """Median wall time of the reference in ms."""
-        return float(np.median(self.clocks[self.kept, 2]))
+        """Median wall time of the reference in ms; CPU time if other work interrupted most pairs, since the wall time
+        is then that of the other work."""
+        column = 3 if self.by == "cpu" and self.interrupted > 0.5 else 2
+        return float(np.median(self.clocks[self.kept, column]))

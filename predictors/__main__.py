@@ -11,6 +11,7 @@ from datasets.files.folders import Outcome
 from predictors.commands.answers import export, predict, score, show
 from predictors.commands.comparing import compare, summarise, transfer
 from predictors.commands.learning import adapt, choose, layerwise
+from predictors.networks.shipped import with_pricer
 
 
 def run_transfer(arguments: list[str]) -> Outcome:
@@ -31,4 +32,4 @@ if __name__ == "__main__":
         with one_sentence("python -m predictors transfer"):
             sys.exit(run_transfer(sys.argv[2:]) == "busy")
     else:
-        main([*commands, transfer], prog="python -m predictors", positional=True)
+        main([*commands, transfer], prog="python -m predictors", positional=True, rewrite=with_pricer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
@@ -140,13 +140,18 @@ class Predictor(CostModel):
         write_checkpoint({**self.metadata(), "state": self.state()}, path)
 
     @staticmethod
-    def load(path: Path) -> Predictor:
+    def load(path: Path, check: Check = lambda described: None) -> Predictor:
         """Read `predictor.pt`; nothing in the file is executed.
+
+        Args:
+            path: the file.
+            check: may raise `InputError` for a predictor that has its fields, space and devices, but no learnt
+                parameters yet, for which torch or XGBoost may be imported.
 
         Raises:
             InputError: the file is missing, truncated, damaged, foreign or edited, or holds more than plain data.
         """
-        return restored(read_checkpoint(path), str(path))
+        return restored(read_checkpoint(path), str(path), check)
 
 
 @runtime_checkable
@@ -208,13 +213,18 @@ class Relaxable(Protocol):
         ...
 
 
-def restored(saved: Mapping[str, Any], where: str) -> Predictor:
-    """Rebuild a predictor with its learnt parameters, and try it on two architectures.
+Check = Callable[[Predictor], object]
+
+
+def restored(saved: Mapping[str, Any], where: str, check: Check = lambda described: None) -> Predictor:
+    """Rebuild a predictor with its learnt parameters, after the `check` of `Predictor.load`, and try it on two
+    architectures.
 
     Raises:
         InputError: the parts do not fit together.
     """
     predictor = rebuild(saved, where)
+    check(predictor)
     with restoring(f"The weights in {where} do not fit its configuration; was it edited?"):
         predictor.restore(saved["state"])
         predictor.check()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -27,6 +27,10 @@ class Belief:
     scale: Scale
     degrees: float = np.inf
     least: float = -np.inf
+
+    def widened(self, variance: np.ndarray) -> Belief:
+        """A copy whose squared deviations are larger by a variance [A] on the label scale."""
+        return replace(self, deviation=np.sqrt(self.deviation**2 + variance)) if variance.any() else self
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends [A], in the metric's unit, of the central intervals of probability `level` (0 to 1)."""

@@ -46,6 +46,14 @@ def check_booster(content: bytes) -> None:
                      np.array([len(tree["left_children"]) for tree in trees]), features)  # fmt: skip
 
 
+def read_trees(content: bytes) -> list[dict[str, np.ndarray]]:
+    """Arrays of the nodes of each tree of a booster of ours, by XGBoost's names; leaves have -1 as children, and their
+    values as `split_conditions`."""
+    found = _Reader(content, most=10**9).value()
+    trees: list[dict[str, np.ndarray]] = found["learner"]["gradient_booster"]["model"]["trees"]
+    return trees
+
+
 def _check_nodes(nodes: dict[str, np.ndarray], sizes: np.ndarray, features: int) -> None:
     """Check that every node has no child, or two that follow it and have no other parent.
 
@@ -69,8 +77,8 @@ def _check_nodes(nodes: dict[str, np.ndarray], sizes: np.ndarray, features: int)
 class _Reader:
     """Reads nested UBJSON values in order; typed arrays become numpy arrays."""
 
-    def __init__(self, content: bytes) -> None:
-        self.content, self.at, self.left = content, 0, MOST_VALUES
+    def __init__(self, content: bytes, most: int = MOST_VALUES) -> None:
+        self.content, self.at, self.left = content, 0, most
 
     def take(self, size: int) -> bytes:
         """Read the next `size` bytes."""

@@ -13,7 +13,7 @@ from datasets.files.digest import MOST_BYTES, digest
 from datasets.files.reading import existing
 from datasets.files.writing import write_bytes
 from datasets.records import Architectures, Cost, CostModel, Device, InputError
-from predictors.base import Predictor, rebuild
+from predictors.base import Check, Predictor, rebuild
 from predictors.onnx_check import check_graph, digest_matches, with_digest
 from predictors.regressor import Inputs, Regressor
 
@@ -136,12 +136,13 @@ class OnnxPredictor(CostModel):
     Args:
         content: of the file.
         where: name of the file, for error messages.
+        check: that of `Predictor.load`.
 
     Raises:
         InputError: the file is truncated, damaged, foreign or edited, or would take too much memory.
     """
 
-    def __init__(self, content: bytes, where: str) -> None:
+    def __init__(self, content: bytes, where: str, check: Check = lambda described: None) -> None:
         import onnx
 
         intact = digest_matches(content)
@@ -163,6 +164,7 @@ class OnnxPredictor(CostModel):
         description = rebuild(meta, where)
         if not isinstance(description, Regressor):
             raise InputError(f"{where} describes no predictor that has an ONNX form; was it edited?")
+        check(description)
         self._description = description
         self.encode = self._description.encode
         self.metric = self._description.metric
@@ -181,12 +183,13 @@ class OnnxPredictor(CostModel):
             raise InputError(f"The graph in {where} does not fit its description; was it edited?") from error
 
     @staticmethod
-    def load(path: Path) -> OnnxPredictor:
-        """Read an exported file; raises `InputError` where it is missing, damaged or foreign."""
+    def load(path: Path, check: Check = lambda described: None) -> OnnxPredictor:
+        """Read an exported file, with the `check` of `Predictor.load`; raises `InputError` where it is missing, damaged
+        or foreign."""
         path = existing(path, "name a predictor that was exported")
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{path} has {path.stat().st_size:,} bytes, more than the {MOST_BYTES:,} that are read.")
-        return OnnxPredictor(path.read_bytes(), str(path))
+        return OnnxPredictor(path.read_bytes(), str(path), check)
 
     def run(self, inputs: Inputs) -> np.ndarray:
         """Predictions [A, D] from encoded architectures."""
@@ -220,6 +223,6 @@ def session(content: bytes) -> Any:
     return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
-def load_predictor(path: Path) -> Predictor | OnnxPredictor:
-    """Load a saved (`.pt`) or exported (`.onnx`) predictor."""
-    return OnnxPredictor.load(path) if Path(path).suffix == ".onnx" else Predictor.load(path)
+def load_predictor(path: Path, check: Check = lambda described: None) -> Predictor | OnnxPredictor:
+    """Load a saved (`.pt`) or exported (`.onnx`) predictor, with the `check` of `Predictor.load`."""
+    return OnnxPredictor.load(path, check) if Path(path).suffix == ".onnx" else Predictor.load(path, check)

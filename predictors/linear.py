@@ -9,7 +9,7 @@ import numpy as np
 
 from datasets.files.checkpoint import array
 from encoders.base import VectorEncoder
-from encoders.flat import Totals
+from encoders.flat import Nothing, Totals
 from predictors.base import Log
 from predictors.regressor import Inputs, Regressor
 from predictors.scaling import Scale
@@ -59,6 +59,8 @@ class Mean(Linear):
     Attributes:
         encoder: ignored.
     """
+
+    encoder: VectorEncoder = field(default_factory=Nothing)
 
     learns_to: ClassVar[float] = float("inf")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from abc import abstractmethod
 from dataclasses import dataclass, fields
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 import numpy as np
 
 from datasets.files.checkpoint import module
+from datasets.records import Architectures, Device, Measurements
 from predictors.base import Log
+from predictors.new_devices.few_shot import adapted_by, best_ranking, random_subset, read_samples, required, too_few
 from predictors.regressor import Inputs, Regressor
 
 if TYPE_CHECKING:
@@ -95,7 +98,12 @@ class NeuralPredictor(TorchPredictor):
         weight_decay: of AdamW.
         loss: between scaled labels and predictions.
         seed: of weights, dropout and the order of batches.
+
+    A new device is learnt by fine-tuning: `steps` steps of AdamW at `tuning_rate`, each on all of its labels.
     """
+
+    steps: ClassVar[int] = 40
+    tuning_rate: ClassVar[float] = 1e-3
 
     epochs: int = 100
     batch_size: int = 32
@@ -125,3 +133,36 @@ class NeuralPredictor(TorchPredictor):
         from predictors.training import TrainingLoop
 
         return TrainingLoop(**{f.name: getattr(self, f.name) for f in fields(TrainingLoop)})
+
+    # A new device (`Adaptable`)
+
+    def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
+        """Select `n` of `archs` at random."""
+        return random_subset(archs, n, rng)
+
+    def check_new_device(self, device: Device, samples: int) -> None:
+        """Require at least one sample."""
+        if not samples:
+            raise too_few(self, 1, samples)
+
+    def adapt(self, measurements: Measurements | None, device: Device | None = None) -> Self:
+        """Return a predictor of one new device, as `Adaptable.adapt` specifies: the network, with the output of the
+        source device that ranks the labels best, is trained further."""
+        import torch
+
+        from predictors.fine_tuning import aligned, tune, with_output
+
+        m = required(self, measurements, device)
+        archs, y, _ = read_samples(self, m, self.scale.kind)
+        x = self.encode(archs)
+        predicted = self.forward(x)
+        best = best_ranking(predicted, y[:, 0])
+        new = copy.copy(self)
+        new.devices_, new.scale = m.devices, aligned(self.scale, best, predicted[:, best], y[:, 0])
+        with torch.random.fork_rng():
+            new.network_ = self._network(self._example(), 1)
+        with_output(new.network_, self.network_.state_dict(), best, predicted.shape[1])
+        ((inputs, target),) = self._batches(x, new.scale.transform(y), len(y), False)
+        tune(new.network_, inputs, target, self.steps, self.tuning_rate)
+        new.metadata_ = adapted_by(self, m, len(archs))
+        return new

@@ -77,6 +77,12 @@ def read_rows(file: Path, columns: Columns, remedy: str) -> list[dict[str, Any]]
     return rows
 
 
+def check_runs(folder: Path) -> None:
+    """Raise `InputError` where there is no such folder."""
+    if not folder.is_dir():
+        raise InputError(f"There is no folder {folder}; name one that holds run folders.")
+
+
 def run_files(folder: Path, how: str) -> list[Path]:
     """Paths of `metrics.json` of every run in a folder; unfinished runs (hidden or `.part`) are skipped.
 
@@ -87,8 +93,7 @@ def run_files(folder: Path, how: str) -> list[Path]:
     Raises:
         InputError: the folder is missing, or holds no run.
     """
-    if not folder.is_dir():
-        raise InputError(f"There is no folder {folder}; name one that holds run folders.")
+    check_runs(folder)
     files = [file for file in sorted(folder.glob("*/metrics.json")) if file.parent.suffix != ".part"]
     files = [file for file in files if not file.parent.name.startswith(".")]
     if not files:

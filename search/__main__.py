@@ -10,7 +10,7 @@ from datasets.cli import main
 from datasets.records import Cost, InputError
 from search.base import Search
 from search.evolution import Evolution, Exhaustive
-from search.task import MakeSearch, Pool, Requirements, SearchTask, run
+from search.task import MakeSearch, Pool, Requirements, SearchTask, run, space_of
 
 JOURNAL = Path("runs/search/live.jsonl")
 SAMPLES = 4
@@ -125,13 +125,12 @@ def _adaptive(proxy: Path, measurements: int) -> MakeSearch:
 
 def _live(runtime: str, task: SearchTask) -> Cost:
     """Latencies of a runtime of this host."""
-    from datasets.spaces import parse_space
     from measure.blackbox import Live
     from measure.campaign import Journal
     from measure.commands.flags import parse_backends
 
     (backend,) = parse_backends(runtime, None)
-    return Live(parse_space(task.space), backend, Journal(task.journal))
+    return Live(space_of(task), backend, Journal(task.journal))
 
 
 def commands() -> list[Any]:

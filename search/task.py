@@ -9,8 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from datasets.records import Architectures, Cost, Device, InputError, find_device
-from datasets.spaces import parse_space
+from datasets.columns import Columns
+from datasets.records import Architectures, Cost, Device, InputError, Space, find_device
+from datasets.spaces import open_space, parse_space
 from predictors.base import Predictor, Uncertain
 from predictors.export import OnnxPredictor, load_predictor
 from search.base import Decision, Problem, Search
@@ -35,7 +36,7 @@ class Requirements:
         budget_ms: largest latency in ms.
         device: name of a device of the latencies; may be left out where there is only one. Several names, such as a
             runtime's precisions, are separated by commas; each is searched, and the best decision is taken.
-        space: of the architectures.
+        space: of the architectures, or a .yaml that describes one; by default that of the predictors, or nasbench201.
         metric: accuracy metric of the table; by default the first that it has of cifar100, digits, ...
         budget_mj: largest energy in mJ (equation 7), of the table of latencies; 0: no limit.
         memory_mb: largest peak memory of activations in MB (batch 1, fp32); 0: no limit.
@@ -46,7 +47,7 @@ class Requirements:
     latency: str
     budget_ms: float
     device: str = ""
-    space: str = "nasbench201"
+    space: str = ""
     metric: str = ""
     budget_mj: float = 0.0
     memory_mb: float = 0.0
@@ -142,7 +143,7 @@ def make_problem(task: SearchTask) -> tuple[Problem, Saved | None, Pool]:
 
     Candidates are the architectures with all accuracies and costs.
     """
-    space = parse_space(task.space)
+    space = space_of(task)
     quality, known = _quality(task)
     costs, models, pool = dict[str, Cost](), [], Pool()
     for metric in task.budgets:
@@ -154,8 +155,18 @@ def make_problem(task: SearchTask) -> tuple[Problem, Saved | None, Pool]:
             known = in_common(known, available)
     if task.memory_mb:
         known = within_memory(space.all() if known is None else known, task.memory_mb)
+    if known is None and isinstance(space, Columns):
+        space.check_finite()
     searched = space if known is None else known.space
     return Problem(searched, quality, costs, task.budgets, candidates=known), models[0], pool
+
+
+def space_of(task: Requirements) -> Space:
+    """The space of the requirements; by default that of a predictor that they name, or NAS-Bench-201."""
+    if task.space:
+        return open_space(task.space)
+    files = [file for file in (task.accuracy, Path(task.latency)) if file.suffix in PREDICTORS]
+    return load_predictor(files[0]).space_ if files else parse_space("nasbench201")
 
 
 def _proxies(task: SearchTask) -> list[str]:

@@ -54,6 +54,7 @@ MAY_IMPORT = {
         "datasets.networks",
         "datasets.devices",
         "datasets.files",
+        "datasets.machine",
         "datasets.packages",
     },
 }

@@ -144,8 +144,8 @@ class LayerSpace(Space):
         return np.ones(len(archs), dtype=bool)
 
     def feasible(self, archs: Architectures) -> np.ndarray:
-        work, totals = self._work(archs), self.totals(archs)
-        bytes_ = totals["peak_bytes"].to_numpy() + BYTES * work.params
+        work, sums = self._work(archs), self.sums(archs)
+        bytes_ = sums["peak_bytes"] + BYTES * work.params
         return (work.outputs > 0) & (bytes_ <= 1e6 * self.megabytes) & (work.operations <= 1e6 * self.megamacs)
 
     def sample(self, n: int, rng: np.random.Generator) -> Architectures:
@@ -179,12 +179,16 @@ class LayerSpace(Space):
         """Totals in closed form, for each layer's own batch."""
         import pandas as pd
 
+        return pd.DataFrame(self.sums(archs))
+
+    def sums(self, archs: Architectures) -> dict[str, np.ndarray]:
+        """Columns [A] of `totals`, without pandas."""
         act = (self.values(archs)["act"] > 0).astype(int)
         work = self._work(archs)
         tensors = np.maximum(work.inputs + work.outputs, act * 2 * work.outputs)
         moved = work.inputs + work.outputs + work.params + act * 2 * work.outputs
         columns = (work.macs, 2 * work.macs, work.params, BYTES * tensors, BYTES * moved, 1 + act)
-        return pd.DataFrame(dict(zip(TOTALS, columns, strict=True)))
+        return dict(zip(TOTALS, columns, strict=True))
 
     def _work(self, archs: Architectures) -> Work:
         return self.work(self.values(archs))

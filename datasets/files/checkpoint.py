@@ -2,7 +2,7 @@
 
 `torch.load(path, weights_only=True)` reads such a file too, but trusts the sizes in it: a record shorter than its
 tensor is read beyond its end, and a byte array of any length is allocated. This module reads the instructions and the
-four names that `torch.save` uses, and compares all sizes with the file.
+four names that `torch.save` uses, and compares all sizes with the file. Reading needs no torch: tensors become arrays.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from datasets.files.reading import existing, shortened
 from datasets.files.writing import write_bytes
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     Module = TypeVar("Module", bound=nn.Module)
 
@@ -65,7 +65,7 @@ def write_checkpoint(content: Mapping[str, Any], path: Path) -> None:
 
 
 def read_checkpoint(path: Path, what: str = "a predictor") -> dict[str, Any]:
-    """Read a file of `write_checkpoint`, with arrays as tensors; nothing in the file is executed.
+    """Read a file of `write_checkpoint`, with tensors as arrays; nothing in the file is executed.
 
     Args:
         path: the file.
@@ -166,18 +166,14 @@ class _Records(pickle.Unpickler):
         return raw.view(kind)
 
 
-def _tensor(numbers: np.ndarray, offset: int, shape: tuple, stride: tuple, *_: Any) -> Tensor:
-    """A tensor of all the numbers of a record, in their order."""
-    import torch
-
+def _tensor(numbers: np.ndarray, offset: int, shape: tuple, stride: tuple, *_: Any) -> np.ndarray:
+    """All the numbers of a record, in their order, as an array of its own."""
     if offset or any(type(n) is not int or n < 0 for n in shape) or math.prod(shape) != len(numbers):
         raise ValueError("a tensor has another shape than its record")
     steps = [math.prod(shape[i + 1 :]) for i in range(len(shape))]
     if len(numbers) and any(n > 1 and a != b for n, a, b in zip(shape, stride, steps, strict=True)):
         raise ValueError("a tensor has another order than its record")
-    tensor = torch.from_numpy(np.empty(0, numbers.dtype)).new_empty(shape)
-    tensor.numpy()[...] = numbers.reshape(shape)
-    return tensor
+    return numbers.reshape(shape).copy()
 
 
 @contextmanager
@@ -195,20 +191,21 @@ def restoring(sentence: str) -> Iterator[None]:
         raise InputError(sentence) from error
 
 
-def array(tensor: Any, *shape: int | None, kind: str = "f", finite: bool = True) -> np.ndarray:
-    """A tensor of a file as an array, after checks.
+def array(found: Any, *shape: int | None, kind: str = "f", finite: bool = True) -> np.ndarray:
+    """An array of a file, after checks.
 
     Args:
-        tensor: a value of the file.
+        found: a value of the file.
         shape: required shape; None is any length.
         kind: required kind of numbers, numpy's letter.
         finite: whether infinity is refused; NaN always is.
 
     Raises:
         ValueError: another shape or kind, or a number that is not finite.
-        AttributeError: it is no tensor.
+        TypeError: it is no array.
     """
-    found = tensor.numpy()
+    if not isinstance(found, np.ndarray):
+        raise TypeError(f"{shortened(found)} is no array")
     if found.dtype.kind != kind or len(found.shape) != len(shape):
         raise ValueError(f"numbers are {found.dtype} of shape {found.shape}")
     if any(n is not None and n != m for n, m in zip(shape, found.shape, strict=True)):
@@ -229,7 +226,7 @@ def number(value: Any) -> float:
     return float(value)
 
 
-def module(make: Callable[[], Module], state: Mapping[str, Tensor]) -> Module:
+def module(make: Callable[[], Module], state: Mapping[str, np.ndarray]) -> Module:
     """The network of `make` with the parameters of a state; no memory is allocated before names and shapes agree.
 
     Raises:
@@ -252,8 +249,9 @@ def module(make: Callable[[], Module], state: Mapping[str, Tensor]) -> Module:
             network = make()
     finally:
         handle.remove()
+    tensors = {name: torch.from_numpy(value) for name, value in state.items()}
     for name, wanted in network.state_dict().items():
-        if state[name].dtype != wanted.dtype or not bool(torch.isfinite(state[name]).all()):
+        if tensors[name].dtype != wanted.dtype or not bool(torch.isfinite(tensors[name]).all()):
             raise ValueError(f"{name} is of another type, or not finite")
-    network.load_state_dict(state, assign=True)
+    network.load_state_dict(tensors, assign=True)
     return network.eval()

@@ -17,7 +17,7 @@ MOST_VALUES = 500_000
 
 
 def digest(content: Any) -> str:
-    """SHA-256 of plain containers, numbers, texts and tensors: their types, order, keys, shapes and values.
+    """SHA-256 of plain containers, numbers, texts and tensors or arrays: their types, order, keys, shapes and values.
 
     Raises:
         ValueError: too many values or too much nesting, since a file may refer to one value many times.
@@ -47,8 +47,8 @@ def _feed(value: Any, update: Callable[[Any], object], left: list[int], depth: i
                 raise TypeError(f"a key is {shortened(key)}, no text")
             _feed(key, update, left, depth + 1)
             _feed(item, update, left, depth + 1)
-    elif kind == "Tensor":
-        array = value.numpy()
+    elif kind in ("Tensor", "ndarray"):
+        array = value if kind == "ndarray" else value.numpy()
         left[1] -= array.nbytes
         if left[1] < 0:
             raise ValueError("too many bytes")

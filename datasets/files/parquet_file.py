@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.architectures import InputError
+from datasets.files.csv_file import MOST_ROWS, Lines
 from datasets.files.reading import existing, listed, shortened
 
 if TYPE_CHECKING:
@@ -67,6 +68,20 @@ def read_parquet(
     except (pa.ArrowException, OSError, ValueError, TypeError, KeyError) as error:
         raise damaged(path, error, hint) from error
     return table, dict(schema.metadata or {})
+
+
+def read_texts(path: Path, hint: str) -> Lines:
+    """The columns of texts and numbers of a Parquet file as texts, with '' for missing values.
+
+    Raises:
+        InputError: `read_parquet` raises it, or there are too many rows.
+    """
+    table, _ = read_parquet(path, (), (), hint, others=True)
+    if len(table) > MOST_ROWS:
+        raise InputError(f"{path} has {len(table):,} rows, more than the {MOST_ROWS:,} that are read; measure fewer.")
+    texts = [table[name].map(str).where(table[name].notna(), "").tolist() for name in table]
+    where = [f"{path}, row {number}" for number in range(1, len(table) + 1)]
+    return Lines(list(map(str, table)), [list(row) for row in zip(*texts, strict=True)], where)
 
 
 def _check_column(schema: pa.Schema, name: str, text: bool, path: Path, hint: str) -> None:

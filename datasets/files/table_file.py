@@ -116,7 +116,8 @@ def device_of(content: Any, where: str) -> Device:
     """
     if not isinstance(content, Mapping):
         raise InputError(f"{where} must be a description of a device, not {shortened(repr(content), 60)}.")
-    known = {"name": str, "family": str, "kind": str, "runtime": str, "precision": str, "batch": int, "features": dict}
+    known = {"name": str, "family": str, "kind": str, "runtime": str, "precision": str, "batch": int, "features": dict,
+             "threads": int}  # fmt: skip
     if unknown := [name for name in content if name not in known]:
         raise InputError(f"{where} has an unknown field '{shortened(unknown[0], 60)}'; known are {', '.join(known)}.")
     for name, kind in known.items():
@@ -127,14 +128,17 @@ def device_of(content: Any, where: str) -> Device:
             raise InputError(f"{where}: field '{name}' must be a {_KINDS[kind]}, not {shortened(repr(value), 60)}.")
     check_numbers(content.get("features", {}), "features", where)
     device = Device(**content)
-    if not device.name or device.batch < 1:
-        raise InputError(f"{where}: a device has a name and a batch of 1 or more.")
-    named = re.fullmatch(rf".*_{re.escape(device.runtime)}_{re.escape(device.precision)}_(\d{{1,9}})", device.name)
-    if device.runtime and named and int(named[1]) != device.batch:
-        raise InputError(
-            f"{where}: '{shortened(device.name, 60)}' is of batch {named[1]} by its name and of batch {device.batch} "
-            "by its field 'batch'; correct one."
-        )
+    if not device.name or device.batch < 1 or device.threads < 1:
+        raise InputError(f"{where}: a device has a name, a batch of 1 or more and 1 or more threads.")
+    setup = rf"{re.escape(device.runtime)}_{re.escape(device.precision)}"
+    named = re.fullmatch(rf".*_{setup}_(\d{{1,9}})(?:_t(\d{{1,9}}))?", device.name)
+    numbers = [int(number or 1) for number in named.groups()] if device.runtime and named else []
+    for number, name in zip(numbers, ("batch", "threads"), strict=False):
+        if number != (value := getattr(device, name)):
+            raise InputError(
+                f"{where}: '{shortened(device.name, 60)}' is of {name} {number} by its name and of {name} "
+                f"{value} by its field '{name}'; correct one."
+            )
     return device
 
 

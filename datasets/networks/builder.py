@@ -14,10 +14,14 @@ class NetworkBuilder:
 
     Args:
         batch: samples per run if the network fixes it, else None.
+
+    Attributes:
+        name: name, in the file that is read, of the node whose ops are being added.
     """
 
     def __init__(self, batch: int | None = None) -> None:
         self.batch = batch
+        self.name = ""
         self.ops: list[Op] = []
         self.edges: list[tuple[int, int, int]] = []
 
@@ -34,7 +38,7 @@ class NetworkBuilder:
             inputs: nodes, in the order of the op's ports.
             attrs: further attributes.
         """
-        self.ops.append(Op(kind, {"shape": shape, **attrs}))
+        self.ops.append(Op(kind, {"shape": shape, **attrs}, self.name))
         node = len(self.ops) - 1
         self.edges += [(source, node, port) for port, source in enumerate(inputs)]
         return node

@@ -13,6 +13,14 @@ _SWITCHES = ("training", "mask", "attention_mask", "query_mask", "value_mask", "
 Key = tuple[str, int]
 """Name of a layer and number of its call."""
 
+_INERT = """
+Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D Identity GaussianNoise GaussianDropout AlphaDropout Masking
+ActivityRegularization RandomFlip RandomRotation RandomZoom RandomTranslation RandomContrast RandomBrightness
+RandomHeight RandomWidth RandomShear RandomHue RandomSaturation RandomSharpness RandomGaussianBlur RandomColorJitter
+RandomGrayscale RandomInvert RandomPosterization RandomErasing RandomPerspective RandomElasticTransform"""
+PASSES = frozenset(_INERT.split())
+"""Layers that pass their input on at inference."""
+
 
 @dataclass(frozen=True)
 class Call:

@@ -17,7 +17,7 @@ import numpy as np
 
 from datasets.files.reading import shortened
 from datasets.networks.keras_archive import KerasArchive, names
-from datasets.networks.keras_calls import Call, calls_of, constants, references, takes
+from datasets.networks.keras_calls import PASSES, Call, calls_of, constants, references, takes
 from datasets.networks.keras_functions import FunctionReader
 from datasets.networks.keras_layer import MOST_ELEMENTS, Arrays, Layer, Tensor
 from datasets.networks.keras_sequences import RECURRENT
@@ -25,7 +25,9 @@ from datasets.networks.model import Model
 from datasets.networks.network import Network, Port
 from datasets.networks.onnx_file import file_key
 from datasets.networks.onnx_graph import check_totals
+from datasets.networks.open_sizes import OpenSizes
 from datasets.networks.ops import BITS
+from datasets.networks.sizes import Sizes
 from datasets.records import InputError
 
 if TYPE_CHECKING:
@@ -35,16 +37,11 @@ MOST_CALLS = 20_000
 """Largest number of calls of layers in a model, inner models inlined."""
 _DEEPEST = 20  # models inside of models
 
-_INERT = """
-Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D Identity GaussianNoise GaussianDropout AlphaDropout Masking
-ActivityRegularization RandomFlip RandomRotation RandomZoom RandomTranslation RandomContrast RandomBrightness
-RandomHeight RandomWidth RandomShear RandomHue RandomSaturation RandomSharpness RandomGaussianBlur RandomColorJitter
-RandomGrayscale RandomInvert RandomPosterization RandomErasing RandomPerspective RandomElasticTransform"""
-_PASSES = frozenset(_INERT.split())  # at inference
 MODELS = ("Functional", "Sequential", "Model")
+_Find = Callable[[Sequence[tuple[str, int]]], Arrays | None]
 
 
-def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True) -> Model:
+def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True, sizes: Sizes = Sizes()) -> Model:
     """Read a functional or sequential model, or a `.keras` file: the network and its weights.
 
     The network's space is `keras`, its key the model's name, or the file's and the first digits of its SHA-256.
@@ -53,6 +50,7 @@ def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True) 
         model: the model or the file.
         batch: samples per run.
         weights: whether to read the weights; without them the file's HDF5 part is not opened.
+        sizes: sizes that the model leaves open besides the batch.
 
     Raises:
         InputError: it is not a Keras file, or the model has a layer that is unknown or contains code, or an open size.
@@ -76,22 +74,26 @@ def read_keras(model: keras.Model | Path, batch: int = 1, weights: bool = True) 
                 layer = layer.layers[number]
             return (lambda shapes: [np.asarray(value) for value in layer.get_weights()]) if weights else None
 
-    reader = _Reader(key, batch, find)
+    reader = _Reader(key, batch, find, sizes)
     try:
         network = reader.network(config)
+        reader.sizes.check()
     except RecursionError as error:  # parts of a configuration may nest as deeply as JSON does
         raise InputError(f"The Keras model {key} is nested too deeply; export it to ONNX.") from error
     check_totals(network, key)
-    return Model(network, reader.weights if weights else None)
+    source = model if isinstance(model, Path) else None
+    return Model(network, reader.weights if weights else None, source, shapes=tuple(reader.shapes))
 
 
 class _Reader(FunctionReader):
-    def __init__(self, key: str, batch: int, find: Callable[[Sequence[tuple[str, int]]], Arrays | None]) -> None:
+    def __init__(self, key: str, batch: int, find: _Find, sizes: Sizes) -> None:
         super().__init__(key, batch)
         self.find = find
         self.calls = 0
         self.used: set[tuple[tuple[str, int], ...]] = set()
         self.ports: list[Port] = []
+        self.shapes: list[tuple[int, ...]] = []
+        self.sizes = OpenSizes(sizes, batch, key)
 
     def network(self, config: Any) -> Network:
         """The network of a whole model."""
@@ -213,9 +215,9 @@ class _Reader(FunctionReader):
             return self.model(layer, xs, place)
         if not _function(layer) and (constants(node) or kind == "Lambda"):
             raise it.fault("holds code, which is never run" if kind == "Lambda" else "is called with numbers")
-        if kind in _PASSES:
+        if kind in PASSES:
             return xs
-        before = len(self.net.ops)
+        before, self.net.name = len(self.net.ops), it.name
         if _function(layer):
             shapes = {
                 number: self._declared(it, shape) for number, shape in (declared or {}).items() if shape is not None
@@ -260,14 +262,16 @@ class _Reader(FunctionReader):
         """Add an input of the network: (channels, height, width) for [batch, height, width, channels]."""
         if not isinstance(shape, list) or not shape:
             raise InputError(f"The input '{shortened(name, 60)}' of {self.key} has no shape; save the model again.")
+        shape = self.sizes.shape(name, shape)
         if None in shape[1:]:
-            raise InputError(f"An input of shape {tuple(shape[1:])} leaves a size open; give the model a fixed one.")
+            raise self.sizes.left_open(name, shape)
         it = Layer("InputLayer", name, {"shape": shape[1:]}, self.key)
         kind = dtype if isinstance(dtype, str) else "float32"
         if kind not in BITS:
             raise it.fault(f"reads {shortened(kind, 60)}, no numbers")
         x = self.put("input", it.numbers("shape", len(shape) - 1), dtype=kind if kind != "float32" else "")
         self.ports.append(Port(name, x.node, kind))
+        self.shapes.append((self.net.batch or 1, *it.numbers("shape", len(shape) - 1)))
         return x
 
     def parsed(self, layer: Any) -> tuple[str, Mapping[str, Any]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from datasets.networks.einsum import contraction
 from datasets.networks.keras_layer import MOST_ELEMENTS, Layer, Tensor
 from datasets.networks.keras_layers import LayerReader
 from datasets.networks.ops import BITS, BYTES, ITEM
-from datasets.records import Op
 
 _GATES = {"LSTM": 4, "GRU": 3, "SimpleRNN": 1}
 _NAMES = {"SimpleRNN": "RNN"}
@@ -217,7 +217,7 @@ class SequenceReader(LayerReader):
             times = shape[0] * op.attrs.get("times", 1)
             if times > MOST_ELEMENTS:
                 raise it.fault("runs a layer too often")
-            self.net.ops[i] = Op(op.kind, {**op.attrs, "times": times})
+            self.net.ops[i] = replace(op, attrs={**op.attrs, "times": times})
         return self.put("Concat", (shape[0], *self.shape(y)), y)
 
     def _read_spectralnormalization(self, it: Layer, x: Tensor) -> list[Tensor]:

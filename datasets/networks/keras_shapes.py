@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from datasets.networks.keras_layer import Layer, Tensor, broadcast, out_sides
 from datasets.networks.keras_sequences import SequenceReader
 from datasets.networks.ops import BITS, params
-from datasets.records import Op
 
 _MERGES = {"add": "Add", "multiply": "Mul", "subtract": "Sub", "average": "Mean", "maximum": "Max", "minimum": "Min"}
 
@@ -240,4 +240,4 @@ class ShapeReader(SequenceReader):
             if shared and count:
                 more["tied"] = 1
             if more:
-                self.net.ops[i] = Op(op.kind, {**op.attrs, **more})
+                self.net.ops[i] = replace(op, attrs={**op.attrs, **more})

@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import zipfile
 import zlib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,11 @@ MOST_BYTES = 2**31
 """Largest size of a decompressed file of weights."""
 
 
+def suffix_of(path: Path) -> str:
+    """The suffix that says what a file is: .keras, .tflite or .pt2, and .onnx for files of any other name."""
+    return path.suffix if path.suffix in (".keras", ".tflite", ".pt2") else ".onnx"
+
+
 @dataclass(frozen=True)
 class Model:
     """A network from which runtimes are built.
@@ -29,14 +35,25 @@ class Model:
     Attributes:
         network: the graph.
         weights: by node; None for random ones.
-        source: file that the network was read from, for runtimes that run it directly; None if there is none.
+        source: file that the network was read from, for runtimes that run it as it is; None if there is none.
         notes: sentences on what the reader assumed, for example which branch it counted.
+        others: files of other formats with the same network and the same weights.
+        shapes: shapes of the inputs of `source`, batch included, in the file's own order of dimensions.
+        inputs: values of inputs by their names, instead of drawn ones.
     """
 
     network: Network
     weights: Weights | None = None
     source: Path | None = None
     notes: tuple[str, ...] = ()
+    others: tuple[Path, ...] = ()
+    shapes: tuple[tuple[int, ...], ...] = ()
+    inputs: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def file(self, suffixes: tuple[str, ...]) -> Path | None:
+        """The first file of this model that has one of the suffixes; None if there is none."""
+        files = ([self.source] if self.source else []) + list(self.others)
+        return next((path for path in files if suffix_of(path) in suffixes), None)
 
 
 def weights_to_npz(weights: Weights) -> bytes:

@@ -68,7 +68,8 @@ def read_onnx(path: Path, batch: int | None = None, sizes: Sizes = Sizes()) -> M
         walk.notes[f"Outputs that are no tensors of numbers are left out: {listed(left_out)}."] = None
     network, weights = reader.finish(outputs, file_key(path) + sizes.label)
     check_totals(network, str(path))
-    return Model(network, weights, path, walk.sentences())
+    shapes = tuple(reader.full(value.name) for value in inputs)
+    return Model(network, weights, path, walk.sentences(), shapes=shapes)
 
 
 def _axes(constants: Constants) -> dict[str, list[int]]:

@@ -99,7 +99,7 @@ class Graph(Tensors):
         for default, value in (("dtype", "float32"), ("whole", 0)):
             if attrs[default] == value:
                 del attrs[default]
-        self.net.ops[x] = Op(self.net.ops[x].kind, attrs)
+        self.net.ops[x] = replace(self.net.ops[x], attrs=attrs)
 
     def finish(self, outputs: Sequence[str], key: str) -> tuple[Network, Weights]:
         """The network of all inputs and the ops that reach an output, and its weights, without constant outputs."""
@@ -206,7 +206,7 @@ class Graph(Tensors):
                     tensor_bytes(counted[source], self.batch) for source in sources
                 )
                 counts["read_bytes"] = -(-read // (1 if op.attrs.get("whole") else self.batch))
-            counted[x] = Op(op.kind, {**op.attrs, **counts})
+            counted[x] = replace(op, attrs={**op.attrs, **counts})
             known.update(part.name for part in own)
         return tuple(counted.values())
 

@@ -145,7 +145,7 @@ class Reader(Graph):
         per_channel = value.shape[-len(shape):] == channel and value.size == shape[0]  # fmt: skip
         if op.kind not in ("conv", "dense") or op.attrs["bias"] or not per_channel or not self._only(x, name):
             return None
-        self.net.ops[x] = Op(op.kind, {**op.attrs, "bias": 1})
+        self.net.ops[x] = replace(op, attrs={**op.attrs, "bias": 1})
         self.weights[x]["bias"] = value.reshape(-1).astype(np.float32)
         self.held[x].append(held(other, self))
         return x
@@ -236,7 +236,8 @@ class Reader(Graph):
         shape = self.net.shape(x)
         if full in ((self.batch, *shape), (self.batch, math.prod(shape))):
             if self.net.ops[x].kind == "global_avg_pool" and self._only(x, node.inputs[0]):
-                self.net.ops[x] = Op("global_avg_pool", {"shape": full[1:]})  # runtimes have the two as one
+                # runtimes have the two as one
+                self.net.ops[x] = Op("global_avg_pool", {"shape": full[1:]}, self.net.ops[x].name)
             return x
         return self._shuffle(node, x)
 

@@ -104,6 +104,7 @@ class Walk:
             self.steps += 1
             if self.steps > MOST_STEPS:
                 raise InputError(f"{self.path} has branches in branches of too many nodes; export it without them.")
+            reader.net.name = proto.name or next(filter(None, proto.output), "")
             ours = proto.domain in ("", "ai.onnx")
             if ours and proto.op_type in SEQUENCES:
                 read_sequence(self, proto, reader)

@@ -5,39 +5,26 @@ Sample inputs and some weights in such a file are pickles, which may run code; n
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from datasets.files.reading import existing, shortened
-from datasets.files.zip_entry import UNREADABLE, read_entry
+from datasets.files.zip_entry import UNREADABLE
 from datasets.networks.analysis import check_network
 from datasets.networks.model import Model
 from datasets.networks.onnx_file import file_key
 from datasets.networks.onnx_graph import check_totals
+from datasets.networks.pt2_archive import DAMAGED, read_graph
 from datasets.networks.torch_ops import TorchReader
 from datasets.networks.torch_program import Call, Program, Ref
 from datasets.records import InputError
 
-MOST_GRAPH = 2**26
-"""Largest graph in bytes of JSON."""
 LARGEST = 2**40
 """Largest side of a tensor."""
 _DEEPEST = 20  # graphs in graphs
-_OLD = "serialized_exported_program.json"
 _TYPES = {1: "uint8", 2: "int8", 3: "int16", 4: "int32", 5: "int64", 6: "float16", 7: "float32", 8: "float64",
           10: "complex64", 11: "complex128", 12: "bool", 13: "bfloat16", 28: "uint16", 29: "float8", 30: "float8",
           31: "float8", 32: "float8"}  # fmt: skip
-_DAMAGED = (
-    KeyError,
-    TypeError,
-    ValueError,
-    IndexError,
-    AttributeError,
-    OverflowError,
-    ZeroDivisionError,
-    RecursionError,
-)
 
 
 def read_pt2(path: Path, batch: int | None = None) -> Model:
@@ -54,8 +41,7 @@ def read_pt2(path: Path, batch: int | None = None) -> Model:
     """
     path = existing(Path(path), "name a .pt2 file")
     try:
-        content = read_entry(path, _graph_of, MOST_GRAPH)
-        document = json.loads(content)
+        document = read_graph(path)
     except (*UNREADABLE, RecursionError) as error:
         raise InputError(
             f"{path} is no program of torch.export, or damaged ({shortened(error)}); write it again by "
@@ -64,20 +50,14 @@ def read_pt2(path: Path, batch: int | None = None) -> Model:
     try:
         reader = TorchReader(_program(document, path), str(path))
         network = check_network(reader.read("pt2", file_key(path)))
-    except _DAMAGED as error:
+    except DAMAGED as error:
         why = shortened(f"{type(error).__name__}: {error}", 100)
         raise InputError(f"The graph in {path} is damaged ({why}); export the module again.") from error
     check_totals(network, str(path))
     if batch not in (None, network.batch):
         raise InputError(f"{path} was exported for a batch of {network.batch}; leave the batch {batch} out.")
-    return Model(network, None, None, reader.program.notes)
-
-
-def _graph_of(names: list[str]) -> str:
-    found = [name for name in names if name == _OLD or (name.endswith(".json") and "/models/" in f"/{name}")]
-    if len(found) != 1:
-        raise KeyError(f"it holds {len(found)} graphs")
-    return found[0]
+    shapes = tuple(reader.program.shapes[name] for name in reader.program.inputs)
+    return Model(network, None, path, reader.program.notes, shapes=shapes)
 
 
 def _program(document: Any, path: Path) -> Program:

@@ -17,7 +17,9 @@ from datasets.networks.sizes import Sizes
 
 SUFFIXES = (".onnx", ".keras", ".tflite", ".pt2")
 OTHERS = tuple(suffix for suffix in SUFFIXES if suffix != ".onnx")
-"""Suffixes of files that fix all sizes but the batch."""
+"""Suffixes of files that give their sizes no names."""
+FIXED = (".pt2",)
+"""Suffixes of files that fix all sizes."""
 TORCH = "torch:"
 """Prefix of names of torch modules: `torch:torchvision.models:resnet50`."""
 
@@ -40,16 +42,17 @@ def read_model(
         space: text form of the space of names that begin with no space.
         modules: whether to accept `torch:module:callable`, which imports the module and so runs its code: only for
             names from a command line, never for names from a file.
-        sizes: dimensions that an ONNX file leaves open, and trips of its loops. Other networks leave none open: of
-            sizes by role they use the batch and ignore the rest, and refuse sizes of any other kind.
+        sizes: dimensions that a file leaves open, and trips of the loops of an ONNX file. TFLite and Keras files have
+            dimensions by role and no trips. Other networks leave none open: of sizes by role they use the batch and
+            ignore the rest, and refuse sizes of any other kind.
 
     Raises:
         InputError: there is no such file or space, the network cannot be read, or has no such sizes.
     """
     text = str(name)
+    if (not is_file(text) or text.endswith(FIXED)) and (flag := sizes.foreign()):
+        raise InputError(f"{shortened(text)} leaves no sizes open, as ONNX files may; leave {flag} out.")
     if not is_file(text) or text.endswith(OTHERS):
-        if flag := sizes.foreign():
-            raise InputError(f"{shortened(text)} leaves no sizes open, as ONNX files may; leave {flag} out.")
         batch = batch or sizes.sizes().get("batch")
     if text.startswith(TORCH) and modules:
         from datasets.networks.torch_module import read_torch
@@ -58,7 +61,7 @@ def read_model(
     if text.endswith(".keras"):
         from datasets.networks.keras_file import read_keras
 
-        return read_keras(Path(text), batch or 1, weights)
+        return read_keras(Path(text), batch or 1, weights, sizes)
     if text.endswith(".pt2"):
         from datasets.networks.pt2_file import read_pt2
 
@@ -66,7 +69,7 @@ def read_model(
     if text.endswith(".tflite"):
         from datasets.networks.tflite_file import read_tflite
 
-        return read_tflite(Path(text), batch, weights)
+        return read_tflite(Path(text), batch, weights, sizes)
     if is_file(text):
         from datasets.networks.onnx_file import read_onnx
 

@@ -12,11 +12,13 @@ from datasets.networks.network import Network
 from datasets.networks.onnx_file import file_key
 from datasets.networks.onnx_graph import check_totals
 from datasets.networks.ops import macs, tensor_bytes
+from datasets.networks.sizes import Sizes
 from datasets.networks.tflite_calls import Call, Constant, Frame
 from datasets.networks.tflite_graph import TO_FIRST, TO_LAST
 from datasets.networks.tflite_loops import trips_of
 from datasets.networks.tflite_ops import Reader
 from datasets.networks.tflite_schema import Subgraph, Tensor, TFLite, read_schema
+from datasets.networks.tflite_sizes import resized
 from datasets.networks.tflite_weights import stored_weights
 from datasets.records import InputError
 
@@ -29,7 +31,7 @@ _FRESH = ("RANDOM_UNIFORM", "RANDOM_STANDARD_NORMAL", "MULTINOMIAL", "VAR_HANDLE
 _STORED = ("DEQUANTIZE", "DENSIFY")  # constants that are computed from fewer bytes than they have
 
 
-def read_tflite(path: Path, batch: int | None = None, weights: bool = True) -> Model:
+def read_tflite(path: Path, batch: int | None = None, weights: bool = True, sizes: Sizes = Sizes()) -> Model:
     """Read the network in a file, channels first, and its weights if all of them are floats.
 
     The network's space is `tflite`, its key the file's name and the first twelve digits of the SHA-256 of its bytes; it
@@ -39,21 +41,26 @@ def read_tflite(path: Path, batch: int | None = None, weights: bool = True) -> M
         path: the file.
         batch: fixes a batch that the file leaves open; by default 1.
         weights: whether to read the weights.
+        sizes: further sizes that the file leaves open; LiteRT then computes the shapes of all tensors.
 
     Returns:
         The model; its notes list further sizes that the file leaves open, and assumptions on its control flow.
 
     Raises:
-        InputError: it is not a TFLite file, is damaged or too large, has inputs of text, or outputs depend on no input.
+        InputError: it is not a TFLite file, is damaged or too large, has inputs of text, or outputs depend on no input;
+            or it fixes what `sizes` gives.
     """
     path = Path(path)
-    file = read_schema(path)
+    file = resized(read_schema(path), path, batch, sizes)
     try:
         network, held, notes = _network(file, path, batch)
     except Damaged as error:
         raise InputError(f"{path} is damaged ({shortened(error, 200)}); export or copy it again.") from None
     check_totals(network, str(path))
-    return Model(network, stored_weights(file, network, held) if weights else None, notes=notes)
+    main, own = file.subgraphs[0], network.batch or 1
+    starts = [main.tensors[index] for index in main.inputs]
+    shapes = tuple((own, *tensor.shape[1:]) if 0 in tensor.open else tensor.shape for tensor in starts)
+    return Model(network, stored_weights(file, network, held) if weights else None, path, notes, shapes=shapes)
 
 
 def _network(
@@ -147,6 +154,7 @@ class _Walk(Reader):
                 self._fold(call)
             elif operator.outputs:
                 self._refuse_text(call)
+                self.net.name = frame.graph.tensors[operator.outputs[0]].name
                 self.read(call)
 
     def _constant(self, call: Call) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from datasets.networks.network import Network, Port
 from datasets.networks.ops import BYTES, ITEM, params
 from datasets.networks.tflite_calls import Call, Constant, Frame
 from datasets.networks.tflite_schema import Tensor, TFLite
-from datasets.records import InputError, Op
+from datasets.records import InputError
 
 ACTIVATIONS = {1: "relu", 2: "Clip", 3: "relu6", 4: "tanh", 5: "Sign"}
 """Fused activations by number."""
@@ -120,7 +121,7 @@ class Graph:
             if params(self.net.ops[x], self.net.shape(inputs[0])) != held:
                 raise Damaged(f"the weights of a {shortened(kind, 60)} do not fit its input")
             if stored != BYTES * held:
-                self.net.ops[x] = Op(kind, {**self.net.ops[x].attrs, "param_bytes": stored})
+                self.net.ops[x] = replace(self.net.ops[x], attrs={**self.net.ops[x].attrs, "param_bytes": stored})
             self.held[x] = weights
         return x
 
@@ -206,7 +207,7 @@ class Graph:
             op = self.net.ops[old]
             if old in self.held:
                 place = max(self.held[old], key=lambda weight: weight.bytes).tensor.stored
-                op = Op(op.kind, {**op.attrs, "tied": 1}) if place in seen else op
+                op = replace(op, attrs={**op.attrs, "tied": 1}) if place in seen else op
                 seen.add(place)
             ops.append(op)
         edges = tuple((number[s], number[t], port) for s, t, port in self.net.edges if t in number)

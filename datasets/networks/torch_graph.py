@@ -9,13 +9,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.network import Network, Port
 from datasets.networks.ops import BITS, ITEM, params
 from datasets.networks.torch_program import Call, Program
-from datasets.records import InputError, Op
+from datasets.records import InputError
 
 MOST_CALLS = 50_000
 """Largest number of ops of a program."""
@@ -73,6 +74,7 @@ class TorchGraph:
         for name in program.inputs:
             self.nodes[name] = self.put("input", self.full(name), program.dtypes[name], [])
         for call in program.calls:
+            self.net.name = next(iter(call.outputs), "")
             self._add(call)
         ends = [(name, self.tensor(name)) for name in program.outputs if name in self.nodes]
         needed = {node for _, node in ends}
@@ -183,7 +185,7 @@ class TorchGraph:
             extra["params"] = elements
         if size != elements * BITS["float32"] // 8:
             extra["param_bytes"] = size
-        self.net.ops[x] = Op(kind, {**op.attrs, **extra})
+        self.net.ops[x] = replace(op, attrs={**op.attrs, **extra})
         return x
 
     def pointwise(self, kind: str, *inputs: int, **attrs: Any) -> int:

@@ -98,7 +98,7 @@ def read_torch(name: str, batch: int | None = None, weights: bool = True) -> Mod
     from datasets.networks.onnx_file import read_onnx
 
     with tempfile.TemporaryDirectory() as folder:
-        path = export_torch(name, Path(folder), batch)
+        path, *_ = export_torch(name, Path(folder), batch)
         try:
             model = read_onnx(path)
         except InputError as error:
@@ -163,15 +163,15 @@ def _report(name: str, x: Inputs) -> None:
     print(f"torch:{name} is read for an input of {_sizes(x)}.", file=sys.stderr)
 
 
-def export_torch(name: str, folder: Path, batch: int | None = None) -> Path:
-    """Write the module that a callable returns as an ONNX file, for its `example_input_array` or else for samples of
-    shape `INPUT`, and print the shape of the input to stderr.
+def export_torch(name: str, folder: Path, batch: int | None = None) -> list[Path]:
+    """Write the module that a callable returns as an ONNX file and, if torch.export can, as a .pt2 file, for its
+    `example_input_array` or else for samples of shape `INPUT`, and print the shape of the input to stderr.
 
     The module is imported and the callable called without arguments, both of which run code; random weights are seeded.
 
     Args:
         name: `module:callable`.
-        folder: of the file, which is named after the callable.
+        folder: of the files, which are named after the callable.
         batch: samples per run; by default those of the example, or 1.
 
     Raises:
@@ -186,14 +186,28 @@ def export_torch(name: str, folder: Path, batch: int | None = None) -> Path:
     _report(name, x)
     path = folder / f"{name.rpartition(':')[2].rpartition('.')[2]}.onnx"
     try:
-        _export(module, x, path)
+        write_onnx(module, x, path)
     except (Exception, SystemExit) as error:  # a person's own module runs here, and torch's exporter
         why = shortened(" ".join(str(error).split()) or type(error).__name__)
         raise InputError(
             f"torch:{name} cannot be exported for an input of {_sizes(x)} ({why}); set its "
             "example_input_array, or export it to ONNX yourself and name that file."
         ) from error
-    return path
+    return [path, *_saved(module, x, path.with_suffix(".pt2"))]
+
+
+def _saved(module: torch.nn.Module, x: Inputs, path: Path) -> list[Path]:
+    """Write a module by torch.export; no path if torch cannot."""
+    import torch
+
+    args, kwargs = _arguments(module.eval(), x)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            torch.export.save(torch.export.export(module, args, kwargs), path)
+    except Exception:  # a person's own module runs here, and torch's exporter; the ONNX file is enough
+        return []
+    return [path]
 
 
 def _found(name: str) -> Any:
@@ -229,13 +243,18 @@ def _own_code(name: str) -> Iterator[None]:
         raise InputError(f"torch:{name} gives no network ({type(error).__name__}: {why}).") from error
 
 
-def _export(module: torch.nn.Module, x: Inputs, path: Path) -> None:
+def write_onnx(module: torch.nn.Module, x: Inputs, path: Path) -> None:
+    """Write a module as an ONNX file for inputs of forward, by the exporter that traces or, for operators that it does
+    not know, by the one of torch.export."""
     import torch
 
     training = module.training
     args, kwargs = _arguments(module, x)
     try:
         with torch.no_grad():
-            torch.onnx.export(module.eval(), args, path, kwargs=kwargs, dynamo=False)
+            try:
+                torch.onnx.export(module.eval(), args, path, kwargs=kwargs, dynamo=False, verbose=False)
+            except torch.onnx.errors.UnsupportedOperatorError:
+                torch.onnx.export(module, args, path, kwargs=kwargs, dynamo=True, external_data=False, verbose=False)
     finally:
         module.train(training)

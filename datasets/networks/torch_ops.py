@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from datasets.networks.ops import window
@@ -263,7 +264,7 @@ class TorchReader(TorchProducts):
                 return self.pointwise("shuffle", before, groups=groups)
         op = self.net.ops[x]
         if op.kind == "global_avg_pool" and full == (self.batch, op.attrs["shape"][0]) and self.only(x, name):
-            self.net.ops[x] = Op(op.kind, {**op.attrs, "shape": full[1:]})  # runtimes have the two as one
+            self.net.ops[x] = replace(op, attrs={**op.attrs, "shape": full[1:]})  # runtimes have the two as one
         return x
 
     _read_reshape = _read__unsafe_view = _read_flatten = _read_unflatten = _read_squeeze = _read_unsqueeze = _read_view

@@ -7,8 +7,11 @@ import pkgutil
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 
-from datasets.files.reading import shortened
+from datasets.columns import Columns
+from datasets.files.described import from_config
+from datasets.files.reading import read_yaml, shortened
 from datasets.networks.collection import AnyNetwork
 from datasets.records import InputError, Space
 
@@ -27,6 +30,17 @@ LIMITS: Mapping[str, tuple[int, int]] = {
 default, such as a zoo's image of 0, is allowed too."""
 
 
+def open_space(name: str) -> Space:
+    """The space that a command line names: a .yaml that describes one, or a text for `parse_space`.
+
+    Raises:
+        InputError: there is no such file or space, or the file describes none.
+    """
+    if not name.endswith((".yaml", ".yml")):
+        return parse_space(name)
+    return from_config(read_yaml(Path(name), "name a .yaml of a space, or a space as nasbench201"), Space)  # type: ignore[type-abstract]
+
+
 def parse_space(text: str) -> Space:
     """The space of a text such as `nasbench201` or `nasbench201(channels=16,cells=5)`.
 
@@ -35,6 +49,10 @@ def parse_space(text: str) -> Space:
     """
     if text == str(AnyNetwork()):
         return AnyNetwork()
+    if isinstance(text, str) and text.startswith("columns("):
+        return Columns.of_text(text)
+    if isinstance(text, str) and text.startswith("built("):
+        return importlib.import_module(f"{__name__}.built").Built.of_text(text)
     match = (
         re.fullmatch(r"([a-z]\w*)(?:\(([a-z]\w*=\w+(?:,[a-z]\w*=\w+)*)?\))?", text) if isinstance(text, str) else None
     )

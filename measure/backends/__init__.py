@@ -6,6 +6,7 @@ import importlib
 import inspect
 import pkgutil
 import re
+from typing import Any, get_args, get_type_hints
 
 from datasets.files.reading import shortened
 from datasets.records import InputError
@@ -25,7 +26,8 @@ MOST_BATCH = 4096
 
 
 def parse_backend(text: str, host: str = "") -> Backend:
-    """Parse the text form of a backend: `ort`, `ort:int8` or `ort:int8:16` (name, precision, batch).
+    """Parse the text form of a backend: `ort`, `ort:int8` or `ort:int8:16` (name, precision, batch), with settings in
+    parentheses, `ort(optimization=basic):fp32`.
 
     Args:
         text: text form of the backend.
@@ -42,14 +44,41 @@ def parse_backend(text: str, host: str = "") -> Backend:
 
 def named_backend(text: str, host: str = "") -> Backend:
     """Parse the text form of a backend that need not be available here."""
-    name, precision, batch, *rest = [*text.split(":"), "", ""][: max(3, text.count(":") + 1)]
-    if rest or not name.isidentifier() or not re.fullmatch(r"[1-9][0-9]{0,8}", batch or "1"):
+    match = _TEXT.fullmatch(text)
+    if match is None:
         raise InputError(
             f"'{shortened(text, 60)}' does not name a backend; write name:precision:batch, like ort or ort:int8:16."
         )
+    name, settings, precision, batch = match.groups()
     if int(batch or 1) > MOST_BATCH:
         raise InputError(f"A batch of {batch} is larger than {MOST_BATCH:,}; name a smaller one.")
     classes = backend_classes()
     if name not in classes:
         raise InputError(f"There is no backend '{name}'; there are {', '.join(sorted(classes))}.")
-    return classes[name](precision=precision or "fp32", batch=int(batch or 1), host=host or machine_name())
+    cls, precision = classes[name], precision or "fp32"
+    if precision not in cls.precisions:
+        raise InputError(f"Backend {name} has no precision '{precision}'; it has {', '.join(cls.precisions)}.")
+    options = _settings(cls, settings or "")
+    return cls(precision=precision, batch=int(batch or 1), host=host or machine_name(), **options)
+
+
+_TEXT = re.compile(r"([A-Za-z_]\w*)(?:\(([^()]*)\))?(?::(\w*)(?::([1-9][0-9]{0,8}|))?)?")
+
+
+def split_backends(texts: str) -> list[str]:
+    """The text forms of backends in a text that has commas between them."""
+    return [text.strip() for text in re.split(r",(?![^()]*\))", texts)]
+
+
+def _settings(cls: type[Backend], text: str) -> dict[str, Any]:
+    """The settings in parentheses, `optimization=basic,execution=parallel`, of those in `options`."""
+    hints, found = get_type_hints(cls), dict[str, Any]()
+    values = {name: get_args(hints[name]) or ("false", "true") for name in cls.options}
+    for entry in filter(None, text.split(",")):
+        name, _, value = (part.strip() for part in entry.partition("="))
+        if value not in values.get(name, ()):
+            known = " and ".join(f"{option}={'|'.join(choices)}" for option, choices in values.items())
+            has = f"it has {known}" if known else "it has none"
+            raise InputError(f"Backend {cls.runtime} has no setting '{shortened(entry.strip(), 60)}'; {has}.")
+        found[name] = value if get_args(hints[name]) else value == "true"
+    return found

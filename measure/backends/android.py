@@ -12,16 +12,16 @@ import math
 import re
 import shlex
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from measure.backends.litert import LiteRT, LiteRTSession
-from measure.base import Session
-from measure.builders.nhwc import to_nchw, to_nhwc
+from measure.backends.litert import LiteRT
+from measure.base import Session, Shapes
+from measure.builders.tflite_session import LiteRTSession
 from measure.remote import adb
 from measure.remote.benchmark_model import PROGRAM, SOURCE, BenchmarkFailed, Report, command, failure, parse
 from measure.timing import PROTOCOLS, Repeats, Timing
@@ -42,14 +42,12 @@ class AndroidCPU(LiteRT):
         together: runs per process: the protocol's pairs (300 by default, as LETI requires on mobile devices) are
             distributed over processes, at least three, since a GPU takes seconds to start.
         warmup_s: seconds of untimed runs in each process, in which the processor raises its clock.
-        threads: number of CPU threads.
         cores: mask of cores for Android's `taskset`, like f0; empty: chosen by the system.
     """
 
     timing: Timing = field(default_factory=lambda: Timing(**PROTOCOLS["mobile"], by="wall"))
     together: int = 50
     warmup_s: float = 0.5
-    threads: int = 1
     cores: str = ""
 
     runtime = "android_cpu"
@@ -73,8 +71,8 @@ class AndroidCPU(LiteRT):
             return str(error)
         return f"the device has no {PROGRAM}; download {SOURCE}, `adb push` it there and `adb shell chmod +x` it"
 
-    def load(self, artefact: Path) -> Session:
-        return AndroidSession(self, artefact)
+    def load(self, artefact: Path, shapes: Shapes = ()) -> Session:
+        return AndroidSession(self, artefact, shapes)
 
     def flags(self) -> dict[str, str | float | bool]:
         """Flags of benchmark_model for the delegate."""
@@ -137,6 +135,7 @@ class AndroidGPU(AndroidCPU):
 
     runtime = "android_gpu"
     precisions = ("fp32", "fp16", "int8")
+    computes = ("fp16",)
     kind = "mobile-gpu"
     delegate = "GPU"
 
@@ -163,32 +162,39 @@ class AndroidSession:
     make many runs are timed instead (`AndroidCPU.timed`).
     """
 
-    def __init__(self, backend: AndroidCPU, artefact: Path) -> None:
+    def __init__(self, backend: AndroidCPU, artefact: Path, shapes: Shapes = ()) -> None:
         self.backend = backend
         self.model = artefact.read_bytes()
-        here = LiteRT.load(backend, artefact)
-        assert isinstance(here, LiteRTSession)
-        self.here = here
+        self.here = LiteRTSession.of_file(artefact, backend.kernels, shapes)
 
-    def bind(self, x: np.ndarray) -> None:
-        self.x = self.here.quantise(to_nhwc(x))
+    def bind(self, inputs: Sequence[np.ndarray]) -> None:
+        self.inputs = self.here.quantise(inputs)
 
     def run(self) -> None:
-        name, shape = self.here.input["name"], ",".join(str(side) for side in self.here.input["shape"])
-        with adb.pushed({"network": self.model, "x": self.x.tobytes()}) as folder:
+        names = [detail["name"] for detail in self.here.inputs]
+        shapes = [",".join(map(str, x.shape)) for x in self.inputs]
+        files = {f"x{i}": x.tobytes() for i, x in enumerate(self.inputs)}
+        with adb.pushed({"network": self.model, **files}) as folder:
+            values = ",".join(f"{name}:{folder}/{file}" for name, file in zip(names, files, strict=True))
             try:
                 self.backend.benchmark(
                     f"{folder}/network", 1, warmup_runs=1, warmup_min_secs=0, output_filepath=f"{folder}/y",
-                    input_layer=name, input_layer_shape=shape, input_layer_value_files=f"{name}:{folder}/x",
+                    input_layer=",".join(names), input_layer_shape=":".join(shapes), input_layer_value_files=values,
                 )  # fmt: skip
             except NotDelegated as error:
                 raise NotDelegated(f"{error}; {self.why()}") from error
             if adb.shell(f"test -f {folder}/y").code:
                 raise BenchmarkFailed(f"benchmark_model left no output to check; push a newer one from {SOURCE}")
-            self.y = np.frombuffer(adb.pulled(f"{folder}/y"), self.here.output["dtype"])
+            self.y = adb.pulled(f"{folder}/y")
 
-    def fetch(self) -> np.ndarray:
-        return to_nchw(self.here.dequantise(self.y.reshape(self.here.output["shape"])))
+    def fetch(self) -> list[np.ndarray]:
+        """The outputs, which benchmark_model writes one after the other."""
+        outputs, at = [], 0
+        for detail in self.here.outputs:
+            dtype, count = np.dtype(detail["dtype"]), math.prod(detail["shape"])
+            outputs.append(np.frombuffer(self.y, dtype, count, at).reshape(detail["shape"]))
+            at += count * dtype.itemsize
+        return self.here.dequantise(outputs)
 
     def why(self) -> str:
         """Sentences about the operators of this file that the delegate is known to refuse."""
@@ -210,14 +216,15 @@ def summary(reports: list[tuple[Report, Report]]) -> dict[str, Any]:
     """Fields of a journal row: results of benchmark_model besides the means.
 
     Returns:
-        init_ms: median over the network's processes; run_deviation: standard deviation of all its runs over their mean
-        (LETI's criterion); memory_mb; reports: pairs of network and reference, for all processes.
+        init_ms, first_ms: medians over the network's processes; run_deviation: standard deviation of all its runs over
+        their mean (LETI's criterion); memory_mb; reports: pairs of network and reference, for all processes.
     """
     ours = [network for network, _ in reports]
     mean = np.mean([report.mean_ms for report in ours])
     square = np.mean([report.std_ms**2 + (report.mean_ms - mean) ** 2 for report in ours])
     return {
         "init_ms": float(np.median([report.init_ms for report in ours])),
+        "first_ms": float(np.median([report.first_ms for report in ours])),
         "run_deviation": float(np.sqrt(square) / mean),
         "memory_mb": ours[-1].memory_mb,
         "reports": [[asdict(report) for report in pair] for pair in reports],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from datasets.networks.model import Model
 from datasets.networks.network import Network
-from measure.base import Backend, Kernel, Session
+from measure.base import Backend, Kernel, Session, Shapes
 
 if TYPE_CHECKING:
     import torch
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Eager(Backend):
-    """One thread, inference mode, contiguous (NCHW) tensors."""
+    """Inference mode, contiguous (NCHW) tensors, by default one thread."""
 
     runtime = "eager"
     packages = ("torch",)
+    files = (".pt2",)
 
     def build(self, model: Model, folder: Path) -> Path:
         import torch
@@ -33,33 +35,37 @@ class Eager(Backend):
         torch.save({"network": model.network.to_json(), "weights": arrays}, path)
         return path
 
-    def module(self, artefact: Path) -> tuple[torch.nn.Module, torch.Tensor]:
-        """The network of an artefact, and a tensor of zeros for its input."""
+    def module(self, artefact: Path, shapes: Shapes = ()) -> tuple[torch.nn.Module, list[torch.Tensor]]:
+        """The network of an artefact, and tensors of zeros for its inputs."""
         import torch
 
         from measure.builders.torch_module import NetworkModule
 
-        torch.set_num_threads(1)
+        torch.set_num_threads(self.threads)
+        if artefact.suffix == ".pt2":
+            from measure.builders.pt2_module import load_pt2
+
+            return load_pt2(artefact, shapes)
         saved = torch.load(artefact, weights_only=True)
         network = Network.from_json(saved["network"])
         weights = {node: {k: v.numpy() for k, v in w.items()} for node, w in saved["weights"].items()}
-        return NetworkModule(network, weights, self.batch), torch.zeros(self.batch, *network.shape(0))
+        return NetworkModule(network, weights, self.batch), [torch.zeros(self.batch, *network.shape(0))]
 
-    def load(self, artefact: Path) -> Session:
-        return TorchSession(*self.module(artefact))
+    def load(self, artefact: Path, shapes: Shapes = ()) -> Session:
+        return TorchSession(*self.module(artefact, shapes))
 
     def versions(self) -> dict[str, str]:
         import torch
 
         return {"torch": torch.__version__}
 
-    def profile(self, artefact: Path, x: np.ndarray, warmup: int, runs: int) -> list[list[Kernel]]:
+    def profile(self, artefact: Path, inputs: Sequence[np.ndarray], warmup: int, runs: int) -> list[list[Kernel]]:
         os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # otherwise it reports its start and stop on stderr
         import torch
         from torch.profiler import ProfilerActivity, profile, record_function
 
-        session = self.load(artefact)
-        session.bind(x)
+        session = self.load(artefact, [x.shape for x in inputs])
+        session.bind(inputs)
         for _ in range(warmup):
             session.run()
         on_gpu = self.kind == "gpu"
@@ -98,21 +104,25 @@ def read_profile(events: Any, device: Any) -> list[list[Kernel]]:
 
 
 class TorchSession:
-    """A session of a module with a fixed input tensor, on any device and in any precision."""
+    """A session of a module with fixed input tensors, on any device and in any precision."""
 
-    def __init__(self, module: Any, x: torch.Tensor) -> None:
-        self.module, self.x = module, x
+    def __init__(self, module: Any, inputs: list[torch.Tensor]) -> None:
+        self.module, self.inputs = module, inputs
 
-    def bind(self, x: np.ndarray) -> None:
+    def bind(self, inputs: Sequence[np.ndarray]) -> None:
         import torch
 
-        self.x.copy_(torch.from_numpy(x))
+        for tensor, x in zip(self.inputs, inputs, strict=True):
+            tensor.copy_(torch.from_numpy(x))
 
     def run(self) -> None:
         import torch
 
         with torch.inference_mode():
-            self.y = self.module(self.x)
+            self.outputs = self.module(*self.inputs)
 
-    def fetch(self) -> np.ndarray:
-        return self.y.float().cpu().numpy().copy()
+    def fetch(self) -> list[np.ndarray]:
+        import torch
+
+        outputs = [self.outputs] if isinstance(self.outputs, torch.Tensor) else self.outputs
+        return [(y.float() if y.dtype in (torch.float16, torch.bfloat16) else y).cpu().numpy().copy() for y in outputs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -10,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from datasets.networks.model import Model
-from datasets.networks.network import Network
-from measure.base import Backend, Kernel, Session, calibration_inputs
+from measure.base import Backend, Kernel, Session, Shapes, calibration_inputs
+from measure.own_files import files_beside
 
 
 @dataclass
 class OpenVino(Backend):
-    """OpenVINO on one thread and one stream, with the hint for latency and an explicit precision.
+    """OpenVINO on one stream, with the hint for latency and an explicit precision.
 
     By default OpenVINO computes fp32 files in bf16 if the processor can. int8 is nncf's post-training quantisation,
     calibrated on seeded inputs.
@@ -30,6 +31,9 @@ class OpenVino(Backend):
     runtime = "openvino"
     precisions = ("fp32", "bf16", "int8")
     packages = ("openvino",)
+    files = (".onnx",)
+    sources = (".onnx",)
+    computes = ("bf16",)
 
     def builders(self) -> tuple[str, ...]:
         return ("onnx", "openvino", "nncf") if self.precision == "int8" else ("onnx",)
@@ -45,11 +49,13 @@ class OpenVino(Backend):
 
         from measure.builders.onnx_graph import build_onnx
 
-        path = folder / "model.onnx"
-        onnx.save(build_onnx(model.network, model.weights or {}, self.batch), path)
-        return self._quantised(model.network, path) if self.precision == "int8" else path
+        path = model.file(self.sources)
+        if path is None:
+            path = folder / "model.onnx"
+            onnx.save(build_onnx(model.network, model.weights or {}, self.batch), path)
+        return self._quantised(model, path, folder) if self.precision == "int8" else path
 
-    def _quantised(self, network: Network, path: Path) -> Path:
+    def _quantised(self, model: Model, path: Path, folder: Path) -> Path:
         import contextlib
         import io
         import logging
@@ -60,39 +66,43 @@ class OpenVino(Backend):
         import nncf
         import openvino
 
-        inputs = calibration_inputs(network, self.batch, self.calibration)
+        inputs = calibration_inputs(model, self.batch, self.calibration)
         logging.disable(logging.WARNING)
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # progress bars
-                model = openvino.Core().read_model(path)
-                quantised = nncf.quantize(model, nncf.Dataset(inputs), subset_size=self.calibration)
+                read = reshaped(openvino.Core().read_model(path), [x.shape for x in inputs[0]])
+                quantised = nncf.quantize(read, nncf.Dataset(inputs), subset_size=self.calibration)
         finally:
             logging.disable(logging.NOTSET)
-        openvino.save_model(quantised, path.with_suffix(".xml"), compress_to_fp16=False)
-        return path.with_suffix(".xml")
+        openvino.save_model(quantised, folder / "int8.xml", compress_to_fp16=False)
+        return folder / "int8.xml"
 
     def parts(self, artefact: Path) -> list[Path]:
-        return [artefact, artefact.with_suffix(".bin")] if artefact.suffix == ".xml" else [artefact]
+        return [artefact, *([artefact.with_suffix(".bin")] if artefact.suffix == ".xml" else files_beside(artefact))]
 
-    def load(self, artefact: Path) -> Session:
-        return _OvSession(self._compiled(artefact))
+    def load(self, artefact: Path, shapes: Shapes = ()) -> Session:
+        return _OvSession(self._compiled(artefact, shapes))
 
-    def _compiled(self, artefact: Path, **options: Any) -> Any:
+    def _compiled(self, artefact: Path, shapes: Shapes, **options: Any) -> Any:
         import openvino
 
+        core = openvino.Core()
         precision = "bf16" if self.precision == "bf16" else "f32"  # also of ops that int8 does not cover
-        fixed = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1}
-        return openvino.Core().compile_model(artefact, "CPU", {**fixed, "PERFORMANCE_HINT": "LATENCY", **options})
+        fixed = {"INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": self.threads, "NUM_STREAMS": 1}
+        model = reshaped(core.read_model(artefact), shapes)
+        return core.compile_model(model, "CPU", {**fixed, "PERFORMANCE_HINT": "LATENCY", **options})
 
     def versions(self) -> dict[str, str]:
         import openvino
 
         return {"openvino": openvino.__version__}
 
-    def profile(self, artefact: Path, x: np.ndarray, warmup: int, runs: int) -> list[list[Kernel]]:
+    def profile(self, artefact: Path, inputs: Sequence[np.ndarray], warmup: int, runs: int) -> list[list[Kernel]]:
+        shapes = [x.shape for x in inputs]
+
         def means(count: int = 4) -> list[Kernel]:
-            session = _OvSession(self._compiled(artefact, PERF_COUNT=True))
-            session.bind(x)
+            session = _OvSession(self._compiled(artefact, shapes, PERF_COUNT=True))
+            session.bind(inputs)
             counters = []
             for number in (warmup, count):
                 for _ in range(number):
@@ -122,23 +132,38 @@ def mean_kernels(before: list[Any], after: list[Any], warmup: int, runs: int) ->
     return kernels
 
 
+def reshaped(model: Any, shapes: Shapes) -> Any:
+    """OpenVINO's model with the shapes of its inputs fixed, where it leaves sizes open."""
+    import openvino
+
+    if shapes and any(x.partial_shape.is_dynamic for x in model.inputs):
+        pairs = zip(model.inputs, shapes, strict=True)
+        model.reshape({x: openvino.PartialShape(list(shape)) for x, shape in pairs})
+    return model
+
+
 class _OvSession:
     def __init__(self, compiled: Any) -> None:
+        self.request = compiled.create_infer_request()
+        self.types = [x.element_type for x in compiled.inputs]
+        self.inputs: list[Any] = []
+        self.outputs = range(len(compiled.outputs))
+
+    def bind(self, inputs: Sequence[np.ndarray]) -> None:
         import openvino
 
-        self.request = compiled.create_infer_request()
-        self.x = openvino.Tensor(openvino.Type.f32, compiled.input(0).shape)
-        self.y = openvino.Tensor(openvino.Type.f32, compiled.output(0).shape)
-        self.request.set_input_tensor(self.x)
-        self.request.set_output_tensor(self.y)
-
-    def bind(self, x: np.ndarray) -> None:
-        np.copyto(self.x.data, x)
+        if not self.inputs:
+            pairs = zip(self.types, inputs, strict=True)
+            self.inputs = [openvino.Tensor(type_, openvino.Shape(x.shape)) for type_, x in pairs]
+            for i, tensor in enumerate(self.inputs):
+                self.request.set_input_tensor(i, tensor)
+        for tensor, x in zip(self.inputs, inputs, strict=True):
+            np.copyto(tensor.data, x)
 
     def run(self) -> None:
         # start_async and wait: `infer` would also copy the output into a dictionary of arrays
         self.request.start_async()
         self.request.wait()
 
-    def fetch(self) -> np.ndarray:
-        return self.y.data.copy()
+    def fetch(self) -> list[np.ndarray]:
+        return [self.request.get_output_tensor(i).data.copy() for i in self.outputs]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -9,9 +10,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 
 from datasets.networks.model import Model
-from measure.base import Backend, Session
-from measure.builders.keras_model import build_keras, tensorflow
-from measure.builders.nhwc import to_nchw, to_nhwc
+from measure.base import Backend, Session, Shapes
+from measure.builders.keras_model import build_keras, in_order, read_model, tensorflow
 from measure.silence import quiet
 
 if TYPE_CHECKING:
@@ -20,10 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class Keras(Backend):
-    """Keras on one thread; the model is one compiled graph (a concrete `tf.function`), channels last."""
+    """Keras; the model is one compiled graph (a concrete `tf.function`), channels last."""
 
     runtime = "keras"
     packages = ("tensorflow", "keras")
+    files = (".keras",)
+    channels_last = True
+    fixed_threads = True
     slow_to_build = True
     place: ClassVar[str] = "CPU"
 
@@ -32,15 +35,13 @@ class Keras(Backend):
         build_keras(model.network, model.weights or {}, self.batch).save(path)
         return path
 
-    def load(self, artefact: Path) -> Session:
-        tf = tensorflow()
-        import keras
-
+    def load(self, artefact: Path, shapes: Shapes = ()) -> Session:
+        tf = tensorflow(self.threads)
         with quiet(), tf.device(self.place):
-            return _KerasSession(keras.saving.load_model(artefact), self.place)
+            return _KerasSession(read_model(artefact), self.place, shapes)
 
     def versions(self) -> dict[str, str]:
-        tf = tensorflow()
+        tf = tensorflow(self.threads)
         import keras
 
         return {"tensorflow": tf.__version__, "keras": keras.__version__}
@@ -61,22 +62,26 @@ class KerasGPU(Keras):
 
 
 class _KerasSession:
-    def __init__(self, model: keras.Model, place: str) -> None:
-        self.tf, self.place = tensorflow(), place
-        spec = self.tf.TensorSpec(model.input.shape, "float32")
-        self.call = self.tf.function(lambda x: model(x, training=False)).get_concrete_function(spec)
+    def __init__(self, model: keras.Model, place: str, shapes: Shapes = ()) -> None:
+        import keras
 
-    def bind(self, x: np.ndarray) -> None:
+        self.tf, self.place = tensorflow(), place
+        sizes = shapes or [x.shape for x in model.inputs]
+        specs = [self.tf.TensorSpec(size, x.dtype) for size, x in zip(sizes, model.inputs, strict=True)]
+        function = self.tf.function(lambda *xs: keras.tree.flatten(model(in_order(model, xs), training=False)))
+        self.call = function.get_concrete_function(*specs)
+
+    def bind(self, inputs: Sequence[np.ndarray]) -> None:
         with self.tf.device(self.place):
-            self.x = self.tf.constant(to_nhwc(x))
+            self.inputs = [self.tf.constant(x) for x in inputs]
             self._wait()
 
     def run(self) -> None:
-        self.y = self.call(self.x)
+        self.outputs = self.call(*self.inputs)
         self._wait()
 
-    def fetch(self) -> np.ndarray:
-        return to_nchw(self.y.numpy())
+    def fetch(self) -> list[np.ndarray]:
+        return [y.numpy() for y in self.outputs]
 
     def _wait(self) -> None:
         """Wait for a GPU, whose kernels are only queued when a call returns."""

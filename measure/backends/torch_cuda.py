@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from datasets.packages import version_of
 from measure.backends.eager import Eager, TorchSession
-from measure.base import Session
+from measure.base import Session, Shapes
 
 if TYPE_CHECKING:
     import torch
@@ -21,23 +23,27 @@ class Cuda(Eager):
 
     runtime = "cuda"
     precisions = ("fp32", "fp16", "bf16")
+    computes = ("fp16", "bf16")
     kind = "gpu"
 
     def lacks(self) -> str:
+        if version_of("torch").endswith("+cpu"):  # importing it takes a second
+            return "torch was built without CUDA"
         import torch
 
         return "" if torch.cuda.is_available() else "torch.cuda.is_available() is false: no GPU, or torch without CUDA"
 
-    def module(self, artefact: Path) -> tuple[torch.nn.Module, torch.Tensor]:
+    def module(self, artefact: Path, shapes: Shapes = ()) -> tuple[torch.nn.Module, list[torch.Tensor]]:
         import torch
 
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
-        module, x = super().module(artefact)
-        return module.to("cuda", dtype), x.to("cuda", dtype)
+        module, inputs = super().module(artefact, shapes)
+        inputs = [x.to("cuda", dtype) if x.is_floating_point() else x.to("cuda") for x in inputs]
+        return module.to("cuda", dtype), inputs
 
-    def load(self, artefact: Path) -> Session:
-        return _CudaSession(*self.module(artefact))
+    def load(self, artefact: Path, shapes: Shapes = ()) -> Session:
+        return _CudaSession(*self.module(artefact, shapes))
 
     def versions(self) -> dict[str, str]:
         import torch
@@ -57,15 +63,15 @@ class CudaGraphs(Cuda):
 
     runtime = "cuda_graphs"
 
-    def load(self, artefact: Path) -> Session:
-        return _GraphSession(*self.module(artefact))
+    def load(self, artefact: Path, shapes: Shapes = ()) -> Session:
+        return _GraphSession(*self.module(artefact, shapes))
 
 
 class _CudaSession(TorchSession):
-    def bind(self, x: np.ndarray) -> None:
+    def bind(self, inputs: Sequence[np.ndarray]) -> None:
         import torch
 
-        super().bind(x)
+        super().bind(inputs)
         torch.cuda.synchronize()
 
     def run(self) -> None:
@@ -78,10 +84,10 @@ class _CudaSession(TorchSession):
 class _GraphSession(_CudaSession):
     """A session of a graph with fixed buffers: `bind` writes its input, `fetch` reads its output."""
 
-    def __init__(self, module: Any, x: torch.Tensor) -> None:
+    def __init__(self, module: Any, inputs: list[torch.Tensor]) -> None:
         import torch
 
-        super().__init__(module, x)
+        super().__init__(module, inputs)
         aside = torch.cuda.Stream()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(aside):  # libraries choose their algorithms and take their memory in the first runs

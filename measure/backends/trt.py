@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from datasets.networks.model import Model
 from measure.backends.ort import OnnxRuntime
-from measure.base import Session
+from measure.base import Session, Shapes
 from measure.timing import clock
 
 
@@ -26,6 +27,8 @@ class TensorRt(OnnxRuntime):
     precisions = ("fp32", "fp16", "int8")
     kind = "gpu"
     packages = ("tensorrt", "torch", "onnx", "onnxruntime")
+    files = ()
+    options = ()
     symmetric = True
     slow_to_build = True
     builds_in_child = True
@@ -57,7 +60,10 @@ class TensorRt(OnnxRuntime):
         path.write_bytes(engine)
         return path
 
-    def load(self, artefact: Path) -> Session:
+    def parts(self, artefact: Path) -> list[Path]:
+        return [artefact]
+
+    def load(self, artefact: Path, shapes: Shapes = ()) -> Session:
         return _TrtSession(artefact.read_bytes())
 
     def versions(self) -> dict[str, str]:
@@ -78,19 +84,26 @@ class _TrtSession:
         (self.engine,) = engines
         self.context = self.engine.create_execution_context()
         self.stream = torch.cuda.Stream()
-        self.x, self.y = (self._buffer(self.engine.get_tensor_name(i)) for i in range(2))
+        names = [self.engine.get_tensor_name(i) for i in range(self.engine.num_io_tensors)]
+        reads = [self.engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT for name in names]
+        buffers = [self._buffer(name) for name in names]
+        self.inputs = [buffer for buffer, read in zip(buffers, reads, strict=True) if read]
+        self.outputs = [buffer for buffer, read in zip(buffers, reads, strict=True) if not read]
 
     def _buffer(self, name: str) -> Any:
+        import tensorrt as trt
         import torch
 
-        buffer = torch.zeros(tuple(self.engine.get_tensor_shape(name)), device="cuda")
+        dtype = getattr(torch, np.dtype(trt.nptype(self.engine.get_tensor_dtype(name))).name)
+        buffer = torch.zeros(tuple(self.engine.get_tensor_shape(name)), device="cuda", dtype=dtype)
         self.context.set_tensor_address(name, buffer.data_ptr())
         return buffer
 
-    def bind(self, x: np.ndarray) -> None:
+    def bind(self, inputs: Sequence[np.ndarray]) -> None:
         import torch
 
-        self.x.copy_(torch.from_numpy(x))
+        for buffer, x in zip(self.inputs, inputs, strict=True):
+            buffer.copy_(torch.from_numpy(x))
         torch.cuda.synchronize()
 
     def run(self) -> None:
@@ -98,5 +111,5 @@ class _TrtSession:
             raise RuntimeError("TensorRT could not run its engine; its own log has the reason.")
         self.stream.synchronize()
 
-    def fetch(self) -> np.ndarray:
-        return self.y.cpu().numpy()
+    def fetch(self) -> list[np.ndarray]:
+        return [buffer.cpu().numpy() for buffer in self.outputs]

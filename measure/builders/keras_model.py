@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +29,7 @@ from measure.builders.nhwc import (
     window_share,
 )
 from measure.builders.weights import BN_EPSILON
-from measure.silence import one_xla_thread, quiet
+from measure.silence import fix_xla_threads, quiet
 
 if TYPE_CHECKING:
     import keras
@@ -45,23 +47,61 @@ _ACTIVATIONS = {
 _NAME = {True: "same", False: "valid"}
 
 
-def tensorflow() -> ModuleType:
-    """TensorFlow, silenced and restricted to one thread, which is possible only before its first computation."""
+def tensorflow(threads: int | None = None) -> ModuleType:
+    """TensorFlow, silenced and restricted to a number of threads, which is possible only before it has computed.
+
+    Args:
+        threads: by default as many as before, and at first one.
+
+    Raises:
+        InputError: TensorFlow has computed with another number of threads in this process.
+    """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     if "jax" not in sys.modules:
-        one_xla_thread()
+        fix_xla_threads(threads or 1)
     with quiet():
         import tensorflow as tf
 
+    threads = threads or tf.config.threading.get_intra_op_parallelism_threads() or 1
     try:
-        tf.config.threading.set_intra_op_parallelism_threads(1)
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError as error:
         raise InputError(
-            "TensorFlow was already computing with several threads in this process; start a new one to measure."
+            "TensorFlow was already computing with another number of threads in this process; start a new one to "
+            "measure."
         ) from error
     return tf
+
+
+def read_model(file: Path) -> keras.Model:
+    """The model in a .keras file, which `datasets.networks.keras_file` has accepted: it holds no code."""
+    import keras
+
+    return keras.saving.load_model(file, compile=False)
+
+
+def in_order(model: keras.Model, values: Sequence[Any]) -> Any:
+    """The argument of a model's call with values of all inputs, in the order of `model.inputs`."""
+    import keras
+
+    return values[0] if len(values) == 1 else keras.tree.pack_sequence_as(model.input, list(values))
+
+
+def uncompiled(file: Path) -> Callable[[Sequence[np.ndarray]], list[np.ndarray]]:
+    """A function that computes the outputs of a .keras file from its inputs, op by op."""
+    tf = tensorflow()
+    import keras
+
+    with quiet():
+        model = read_model(file)
+
+    def compute(inputs: Sequence[np.ndarray]) -> list[np.ndarray]:
+        values = in_order(model, [tf.constant(x) for x in inputs])
+        return [np.asarray(y) for y in keras.tree.flatten(model(values, training=False))]
+
+    return compute
 
 
 def build_keras(network: Network, weights: Weights, batch: int = 1) -> keras.Model:

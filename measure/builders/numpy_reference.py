@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from datasets.networks.model import Weights
 from datasets.networks.network import Network
 from datasets.networks.ops import pads, pair
-from datasets.records import Op
+from datasets.records import InputError, Op
 from measure.builders.weights import BN_EPSILON
 
 
@@ -80,6 +80,8 @@ def _compute(op: Op, inputs: list[np.ndarray], w: dict[str, np.ndarray], batch: 
         "add": lambda: x + inputs[1],
         "mul": lambda: x * inputs[1],
     }
+    if op.kind not in simple:
+        raise InputError(f"Networks are not built for the op '{op.kind}'; give the file itself to a runtime.")
     return simple[op.kind]()
 
 

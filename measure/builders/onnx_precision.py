@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 
 
-def quantise(path: Path, folder: Path, inputs: Sequence[np.ndarray], symmetric: bool = False) -> Path:
+def quantise(path: Path, folder: Path, inputs: Sequence[Sequence[np.ndarray]], symmetric: bool = False) -> Path:
     """Static QDQ of the pre-processed model (batch norms folded), with signed per-channel weights.
 
     Args:
-        path: a model with one input.
+        path: the model.
         folder: folder of the new model.
-        inputs: batches that determine the ranges of activations.
+        inputs: values of all inputs, several times, that determine the ranges of activations.
         symmetric: the form that TensorRT requires: signed activations around zero, a QDQ pair at the weights, biases
             not quantised. Otherwise activations are unsigned, which is fastest on x86.
     """
@@ -23,15 +23,17 @@ def quantise(path: Path, folder: Path, inputs: Sequence[np.ndarray], symmetric: 
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    name = onnx.load(path, load_external_data=False).graph.input[0].name
+    graph = onnx.load(path, load_external_data=False).graph
+    constants = {tensor.name for tensor in graph.initializer}
+    names = [value.name for value in graph.input if value.name not in constants]
 
     class Reader(CalibrationDataReader):
         def __init__(self) -> None:
-            self.batches: Iterator[np.ndarray] = iter(inputs)
+            self.batches: Iterator[Sequence[np.ndarray]] = iter(inputs)
 
         def get_next(self) -> dict[str, np.ndarray] | None:
-            x = next(self.batches, None)
-            return None if x is None else {name: x}
+            values = next(self.batches, None)
+            return None if values is None else dict(zip(names, values, strict=True))
 
     prepared, quantised = folder / "prepared.onnx", folder / "int8.onnx"
     logging.disable(logging.WARNING)  # it recommends the pre-processing that was just done

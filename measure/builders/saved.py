@@ -11,7 +11,9 @@ import numpy as np
 from datasets.files.writing import whole_file
 from datasets.networks.model import Model, Weights
 from datasets.networks.network import Network
-from measure.base import compare_output, expected_output, make_input
+from measure.inputs import make_input
+from measure.outputs import Expected, compare_output, compare_outputs
+from measure.references import expected_output
 
 NAMES = ("network.pt2", "network.onnx", "network.tflite")
 
@@ -35,9 +37,9 @@ def save_network(network: Network, weights: Weights, folder: Path) -> list[Path]
         for backend in (runtime for runtime in (OnnxRuntime(), LiteRT()) if not runtime.unavailable()):
             files.append(backend.build(model, Path(made)))
             session = backend.load(files[-1])
-            session.bind(x)
+            session.bind([backend.layout(x)])
             session.run()
-            compare_output(session.fetch(), expected, "fp32")
+            compare_outputs(session.fetch(), Expected([backend.layout(expected)]), "fp32")
         for file, name in zip(files, NAMES, strict=False):
             with whole_file(folder / name) as part:
                 shutil.copyfile(file, part)

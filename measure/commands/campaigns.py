@@ -11,6 +11,7 @@ from measure.commands.flags import (
     MOST_ARCHITECTURES,
     OtherMachines,
     Process,
+    RowFields,
     Runs,
     Subjects,
     at_least,
@@ -30,8 +31,7 @@ def run(
     subjects: Subjects = Subjects(),
     backend: str = "ort",
     timing: Runs = Runs(),
-    phases: bool = False,
-    energy: bool = False,
+    row: RowFields = RowFields(),
     journal: Path = Path("runs/measure/journal.jsonl"),
     retry: bool = False,
     host: str | None = None,
@@ -40,16 +40,17 @@ def run(
 ) -> None:
     """Measure architectures on runtimes of this host, of another (--ssh) or of many (--scheduler).
 
-    A run that was interrupted is continued by the same command.
+    Printed are ms at the machine's usual speed, raw ones, and bounds that 90 % and 99 % of single runs keep (99 %
+    confidence), where their number allows one. A run that was interrupted is continued by the same command.
 
     Args:
         subjects: the networks to measure.
-        backend: runtimes, separated by commas, each name[:precision[:batch]]: ort,ort:int8,eager:fp32:16.
+        backend: runtimes, separated by commas, each name[:precision[:batch]]: ort,ort:int8,eager:fp32:16. Those with
+            settings take them in parentheses: ort(optimization=basic,execution=parallel).
         timing: number of runs, and the process that measures.
-        phases: measure initialisation, copying in, execution and copying out separately.
-        energy: also measure the energy per run, net of this host at rest (RAPL, NVML, tegrastats); some 5 s per row.
+        row: what rows hold besides the latency.
         journal: file that rows are appended to; rows that it contains are not measured again.
-        retry: measure failed and unstable rows again.
+        retry: measure failed, unstable and unreliable rows again.
         host: name of the machine in device names; by default derived from the processor's name.
         devices: folder of the files that `host` wrote; the machine's features are read from its NAME.yaml.
         remote: another machine, or many, to measure on.
@@ -58,13 +59,18 @@ def run(
     from measure.bench import Bench, this_host
     from measure.campaign import Journal
     from measure.meters import choose_meter
+    from measure.network_files import moved_devices
+    from measure.peak import unmeasurable
 
     core, timeout, ssh, scheduler = timing.core, timing.timeout, remote.ssh, remote.scheduler
+    phases, energy = row.phases, row.energy
     hosts = host_names(host, ssh)
     if subjects.block and phases:
         raise InputError("A block is measured as a whole; leave one of --subjects.block and --phases out.")
     if subjects.block and energy:
         raise InputError("The energy is that of whole networks; leave one of --subjects.block and --energy out.")
+    if row.memory and (ssh or subjects.block):
+        raise InputError("The peak memory is that of whole networks on this host; leave --memory, or --ssh, out.")
     if remote.build == "there" and not ssh:
         raise InputError("--remote.build there needs another machine; name it with --ssh.")
     if ssh and scheduler:
@@ -77,21 +83,26 @@ def run(
         )
     chosen = _chosen(subjects)
     here = not ssh and scheduler is None
-    backends = parse_backends(backend, core if here else None, timing.protocol, here, hosts)
+    backends = parse_backends(backend, core if here else None, timing.protocol, here, hosts, timing.threads)
+    for note in moved_devices(chosen[0], backends):
+        print(note, file=sys.stderr)
     if phases and (without := [backend.runtime for backend in backends if backend.remote]):
         raise InputError(f"Backend {without[0]} runs on another device, which reports no phases; leave --phases out.")
     for named in backends if energy and here else ():
         choose_meter(named)
+    if row.memory and (reason := next(filter(None, map(unmeasurable, backends)), "")):
+        raise InputError(reason)
     metric = "block_ms" if subjects.block else "exe_ms" if phases else "latency_ms"
     log, features = Journal(journal), features_of(hosts, devices)
     there = {"build": remote.build, "core": core, "timeout": timeout, "phases": phases, "energy": energy}
     remote_bench = remote.reached(**there, journal=log) if ssh else None
-    with measurer(Bench(phases, energy), features, timeout, scheduler, remote_bench) as measure:
+    with measurer(Bench(phases, energy, row.memory), features, timeout, scheduler, remote_bench) as measure:
         if remote_bench:
             remote_bench.check(backends)
         if scheduler is None:
             check_machine(log, backends, remote_bench.host if remote_bench else this_host())
-        measured, failed = measure_pending(measure, chosen, backends, log, metric, timing.repeats, retry, energy)
+        pending = measure, chosen, backends, log, metric, timing.repeats, retry
+        measured, failed = measure_pending(*pending, energy, row.memory)
     fail_if_all(measured, failed)
 
 
@@ -105,7 +116,10 @@ def _chosen(subjects: Subjects) -> Chosen:
 
     listed = subjects.space == "layers" and not subjects.onnx
     if subjects.onnx:
-        chosen = networks(split_names(subjects.onnx), modules=True, sizes=subjects.sizes)
+        names = split_names(subjects.onnx)
+        if subjects.inputs and len(names) > 1:
+            raise InputError("--inputs are of one network; name one with --onnx.")
+        chosen = networks(names, modules=True, sizes=subjects.sizes, inputs=subjects.inputs)
     elif listed:
         return listed_layers(subjects.archs)
     elif subjects.space == "networks":
@@ -139,7 +153,7 @@ def campaign(
         timing: the process that measures.
         host: name of this machine in device names, as in `run`.
         devices: as in `run`.
-        retry: measure failed and unstable rows again.
+        retry: measure failed, unstable and unreliable rows again.
     """
     from datasets.records import InputError
     from measure.bench import Bench, this_host
@@ -156,7 +170,7 @@ def campaign(
     for part, number, passes in stages:
         chosen = of_space(part.space, number, None, part.seed, False)
         chosen = layers_of(chosen) if part.layers else chosen
-        named = parse_backends(part.backend, timing.core, part.protocol, False, hosts)
+        named = parse_backends(part.backend, timing.core, part.protocol, False, hosts, timing.threads)
         for candidate in named:
             name, reason = candidate.device().name, candidate.unavailable()
             if reason and name not in absent:

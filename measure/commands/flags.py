@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -42,18 +43,20 @@ class Subjects:
     """The networks to measure.
 
     Attributes:
-        space: space of the architectures, with its skeleton: nasbench201 or nasbench201(cells=1,channels=16); layers:
-            single layers, which --archs lists as `python -m search layers` does; networks: networks as --onnx takes
-            them, which --archs lists.
+        space: space of the architectures, with its skeleton: nasbench201 or nasbench201(cells=1,channels=16); a .yaml
+            that describes one of one's own; layers: single layers, which --archs lists as `python -m search layers`
+            does; networks: networks as --onnx takes them, which --archs lists.
         archs: a file of architectures instead of random ones, one per line.
-        onnx: networks instead, separated by commas: .onnx, .keras or .tflite files, SPACE:ARCHITECTURE as
-            zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
+        onnx: networks instead, separated by commas: .onnx, .keras, .tflite or .pt2 files, SPACE:ARCHITECTURE as
+            zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module. A runtime that takes a file runs the file
+            itself, others the network that was read from it.
         limit: number of distinct random architectures; a larger number only adds to a smaller one. Small spaces are
             taken in their own order.
         seed: of the random architectures.
         block: measure the space's basic block alone instead of the whole network.
         layers: measure each of their layers once and alone, for a look-up table, instead of the whole networks.
         sizes: sizes that the files of these networks leave open besides the batch.
+        inputs: an .npz file with values of the network's inputs by their names, instead of drawn ones.
     """
 
     space: str = "nasbench201"
@@ -64,6 +67,7 @@ class Subjects:
     block: bool = False
     layers: bool = False
     sizes: Sizes = Sizes()
+    inputs: Path | None = None
 
     def __post_init__(self) -> None:
         from datasets.records import InputError
@@ -78,11 +82,42 @@ class Subjects:
             )
         if self.sizes != Sizes() and not self.files:
             raise InputError("--shape, --size and --trips are of networks' files; name those with --onnx.")
+        if self.inputs and not self.onnx:
+            raise InputError("--inputs are of a network's file; name that with --onnx.")
 
     @property
     def files(self) -> bool:
         """Whether networks of files are measured, and not of a space."""
         return self.onnx is not None or self.space == "networks"
+
+
+MOST_THREADS = 1024
+"""Largest number of threads of a backend."""
+
+
+def thread_counts(text: str) -> list[int]:
+    """The numbers of threads in a flag; raises `InputError` if there are none."""
+    from datasets.records import InputError
+
+    words = [word.strip() for word in str(text).split(",")]
+    if not all(word.isdecimal() and len(word) < 6 and 1 <= int(word) <= MOST_THREADS for word in words):
+        raise InputError(f"--threads must be numbers from 1 to {MOST_THREADS}, as in 1,2,4, not '{text}'.")
+    return list(dict.fromkeys(map(int, words)))
+
+
+@dataclass(frozen=True)
+class RowFields:
+    """What rows hold besides the latency.
+
+    Attributes:
+        phases: measure initialisation, copying in, execution and copying out separately.
+        energy: also measure the energy per run, net of this host at rest (RAPL, NVML, tegrastats); some 5 s per row.
+        memory: also measure the peak memory of a fresh process that loads and runs the network; seconds per row.
+    """
+
+    phases: bool = False
+    energy: bool = False
+    memory: bool = False
 
 
 @dataclass(frozen=True)
@@ -92,12 +127,16 @@ class Process:
     Attributes:
         core: pin the process to one processor core.
         timeout: limit of seconds per row, building included.
+        threads: number of threads that compute, or several numbers separated by commas: 1,2,4. Each is a device of its
+            own.
     """
 
     core: int | None = None
     timeout: float = 600
+    threads: str = "1"
 
     def __post_init__(self) -> None:
+        thread_counts(self.threads)
         at_least(0.001, **{"timing.timeout": self.timeout})
 
 
@@ -183,19 +222,39 @@ def parse_backends(
     protocol: Protocol | None = None,
     here: bool = True,
     hosts: Sequence[str] = ("",),
+    threads: str = "1",
 ) -> list[Backend]:
-    """The backends that a flag names, for each of the hosts (by default this machine); with `here`, a backend that
-    cannot run on this machine is refused before anything is measured."""
-    from measure.backends import named_backend, parse_backend
+    """The backends that a flag names, for each of the hosts (by default this machine) and numbers of threads; with
+    `here`, a backend that cannot run on this machine is refused before anything is measured."""
+    from datasets.records import InputError
+    from measure.backends import named_backend, split_backends
     from measure.timing import PROTOCOLS, pin
 
     if core is not None:
         pin(core)
-    parse = parse_backend if here else named_backend
-    backends = [parse(text.strip(), name) for name in hosts for text in texts.split(",")]
-    protocols = [PROTOCOLS[protocol or ("mobile" if backend.remote else "server")] for backend in backends]
-    pairs = zip(backends, protocols, strict=True)
-    return [replace(backend, timing=replace(backend.timing, **fields)) for backend, fields in pairs]
+    backends = []
+    for name, text, count in product(hosts, split_backends(texts), thread_counts(threads)):
+        backend = named_backend(text, name)
+        fields = PROTOCOLS[protocol or ("mobile" if backend.remote else "server")]
+        backends.append(replace(backend, timing=replace(backend.timing, **fields), threads=count))
+        if here and (reason := backends[-1].unavailable()):
+            raise InputError(reason)
+    return backends
+
+
+def one_device(text: str, timing: Process) -> Backend:
+    """The only backend that the flags name.
+
+    Raises:
+        InputError: they name several.
+    """
+    from datasets.records import InputError
+
+    protocol = timing.protocol if isinstance(timing, Runs) else None
+    backends = parse_backends(text, timing.core, protocol, threads=timing.threads)
+    if len(backends) > 1:
+        raise InputError("This command measures on one device; name one --backend and one number of --threads.")
+    return backends[0]
 
 
 def features_of(hosts: Sequence[str], devices: Path) -> dict[str, dict[str, float]]:

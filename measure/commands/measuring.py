@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from measure.commands.flags import progress
 
 if TYPE_CHECKING:
     from measure.base import Backend
-    from measure.bench import Bench, Row
+    from measure.bench import Bench
     from measure.campaign import Chosen, Journal
+    from measure.drift import References
     from measure.remote.machine import Remote
+    from measure.rows import Row
 
     Measurer = Callable[..., Iterator[Row]]  # called like `run_campaign` and `Cluster.measure`
+
+SHOWN = 20
+"""Largest number of rows in the table at the end, and of those that a terminal shows one by one."""
 
 
 @contextmanager
@@ -51,27 +56,57 @@ def measure_pending(
     repeats: int,
     retry: bool,
     energy: bool = False,
+    memory: bool = False,
 ) -> tuple[int, int]:
-    """Measure the rows that the journal lacks, with progress; returns the numbers of measured and of failed rows."""
+    """Measure the rows that the journal lacks, with progress; returns the numbers of measured and of failed rows.
+
+    Each row is printed as it is measured, where they are few or the output is no terminal.
+    """
     from measure.campaign import pending
+    from measure.drift import References
+    from measure.shown import row_text
 
     archs, prepare = chosen
-    tasks = pending(archs, backends, log, repeats, retry, metric, energy)
-    failed = unstable = unmetered = 0
+    tasks = pending(archs, backends, log, repeats, retry, metric, energy, memory)
+    references, rows, failed, unstable = References(log.rows), [], 0, 0
     with progress(len(tasks)) as bar:
         for row in measure(archs, tasks, log, prepare, metric=metric):
             failed += "error" in row
             unstable += not row.get("stable", True)
-            unmetered += "error" in row.get("energy", {})
+            rows.append(row)
+            references.add(row)
             bar.set_postfix(failed=failed, unstable=unstable)
-            _show(bar, row)
-    print(f"{len(tasks)} rows measured ({failed} failed, {unstable} unstable); {len(log.rows)} in {log.path}.")
-    if failed:
-        print("Failed rows say why in their field 'error'; --retry measures them again.", file=sys.stderr)
-    if unmetered:
-        print(f"{unmetered} rows have no energy and say why in their field 'energy'; --retry measures them again.",
-              file=sys.stderr)  # fmt: skip
-    return len(tasks), failed
+            bar.update()
+            if bar.disable:
+                print(row_text(row, references), flush=True)
+            elif len(tasks) <= SHOWN:
+                bar.write(row_text(row, references))
+    _conclude(rows, references, log, f"{failed} failed, {unstable} unstable")
+    return len(rows), failed
+
+
+def _conclude(rows: Sequence[Row], references: References, log: Journal, counts: str) -> None:
+    """Print what was measured as a table, and what of it should be measured again."""
+    from measure.drift import unreliable_devices, without_replaced
+    from measure.rows import is_timed
+    from measure.shown import rows_text
+
+    if timed := [row for row in rows if is_timed(row)]:
+        print(f"The last {SHOWN} rows:" if len(timed) > SHOWN else "", rows_text(timed[-SHOWN:], references), sep="\n")
+    print(f"{len(rows)} rows measured ({counts}); {len(log.rows)} in {log.path}.")
+    doubtful = unreliable_devices(without_replaced(log.rows))
+    notes = [f"{name}: {doubtful[name]}; --retry true measures them again, best while the machine is quiet."
+             for name in sorted(doubtful.keys() & {row["device"]["name"] for row in rows})]  # fmt: skip
+    if any("error" in row for row in rows):
+        notes.append("Failed rows say why in their field 'error'; --retry measures them again.")
+    if unmetered := sum("error" in row.get("energy", {}) for row in rows):
+        notes.append(
+            f"{unmetered} rows have no energy and say why in their field 'energy'; --retry measures them again."
+        )
+    if peakless := sum("error" in row.get("memory", {}) for row in rows):
+        notes.append(f"{peakless} rows have no peak memory and say why in their field 'memory'.")
+    for note in notes:
+        print(note, file=sys.stderr)
 
 
 def check_machine(log: Journal, backends: list[Backend], host: Row) -> None:
@@ -81,11 +116,3 @@ def check_machine(log: Journal, backends: list[Backend], host: Row) -> None:
     for backend in backends:
         if not backend.remote:
             log.machines.check(backend.device().name, machine_of({"host": host}))
-
-
-def _show(bar: Any, row: dict[str, Any]) -> None:
-    bar.update()
-    if bar.disable:
-        result = row.get("error") or f"{row['raw_ms']:.3f} ms, {row['ratio']:.3f} x reference"
-        result += f", {row['energy_mj']:.4g} mJ" if "energy_mj" in row else ""
-        print(f"{row['key']} on {row['device']['name']}: {result}", flush=True)

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from datasets.files.writing import check_writable, whole_file, write_text
 from datasets.networks.sizes import Sizes
-from measure.commands.flags import Process, Runs, as_json, at_least, parse_backends, progress
+from measure.commands.flags import Process, Runs, as_json, at_least, one_device, parse_backends, progress
 
 
 def build(
@@ -19,11 +19,13 @@ def build(
     out: Path = Path("runs/build"),
     sizes: Sizes = Sizes(),
 ) -> None:
-    """Write the file that a runtime loads (.onnx, .tflite, .keras, ...), with seeded weights.
+    """Write the file that a runtime loads (.onnx, .tflite, .keras, ...), with its own weights or seeded ones.
+
+    A file that the runtime runs as it is is copied.
 
     Args:
-        arch: the architecture, in the text form of the space; or a network by its own name: an .onnx, .keras or .tflite
-            file, SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
+        arch: the architecture, in the text form of the space; or a network by its own name: an .onnx, .keras, .tflite
+            or .pt2 file, SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
         space: search space of the architecture, with its skeleton.
         backend: runtime that loads the file, name[:precision[:batch]].
         block: build the space's basic block alone instead of the whole network.
@@ -31,19 +33,18 @@ def build(
         sizes: sizes that an ONNX file leaves open besides the batch.
     """
     from datasets.networks.model import Model
-    from datasets.networks.reading import read_model
     from datasets.spaces import parse_space
     from measure.backends import parse_backend
-    from measure.base import with_weights
+    from measure.network_files import named_model
 
+    device = parse_backend(backend)
     if block:
         (cell,) = parse_space(space).parse([arch])
         model = Model(parse_space(space).block(cell))
     else:
-        model = read_model(arch, space=space, modules=True, sizes=sizes)
-    device = parse_backend(backend).for_network(model.network)
+        model = named_model(arch, device, space, sizes)
     with TemporaryDirectory() as folder:
-        built = device.artefact(with_weights(model), Path(folder))
+        built = device.file(model, Path(folder))
         path = out / built.name
         for file in device.parts(built):
             with whole_file(out / file.name) as part:
@@ -69,23 +70,31 @@ def delegates(file: Path) -> None:
 
 
 def timeline(
-    arch: str, space: str = "nasbench201", backend: str = "ort", core: int | None = None, sizes: Sizes = Sizes()
+    arch: str,
+    space: str = "nasbench201",
+    backend: str = "ort",
+    core: int | None = None,
+    threads: int = 1,
+    sizes: Sizes = Sizes(),
+    inputs: Path | None = None,
 ) -> None:
     """Print the kernels of one run, measured by the runtime's own profiler.
 
     Args:
-        arch: the architecture, in the text form of the space; or a network by its own name: an .onnx, .keras or .tflite
-            file, SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
+        arch: the architecture, in the text form of the space; or a network by its own name: an .onnx, .keras, .tflite
+            or .pt2 file, SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
         space: search space of the architecture, with its skeleton.
         backend: a runtime with a profiler: ort, openvino, eager, ...
         core: pin this process to one processor core.
+        threads: number of threads that compute.
         sizes: of what an ONNX file leaves open besides the batch.
+        inputs: an .npz file with values of a file's inputs by their names, instead of drawn ones.
     """
-    from datasets.networks.reading import read_model
     from measure.kernels import timeline as kernels
+    from measure.network_files import named_model
 
-    (device,) = parse_backends(backend, core)
-    table = kernels(device, read_model(arch, space=space, modules=True, sizes=sizes))
+    (device,) = parse_backends(backend, core, threads=str(threads))
+    table = kernels(device, named_model(arch, device, space, sizes, inputs))
     print(table.to_string(index=False, float_format="%.1f"))
     print(f"{table['duration_us'].sum():.1f} us in {len(table)} kernels")
 
@@ -115,26 +124,30 @@ def lookup(
         out: JSON file for all results.
         sizes: sizes that an ONNX file leaves open besides the batch.
     """
-    import pandas as pd
-
-    from datasets.networks.reading import read_model
     from measure.bench import Worker
     from measure.campaign import Journal
     from measure.lookup import Lookup
+    from measure.network_files import on_device, read_subject, subject_of
 
     if out is not None:
         check_writable(out)
     at_least(1, largest=largest)
-    (device,) = parse_backends(backend, timing.core, timing.protocol)
-    network = read_model(arch, space=space, modules=True, sizes=sizes).network
+    device = one_device(backend, timing)
+    whole = subject_of(arch, space, sizes)
+    device, network = on_device(device, whole), read_subject(whole, device.batch).network
     with Worker(timing.timeout) as bench:
         table = Lookup(device, Journal(journal), timing.repeats, reasons, bench)
-        with progress(sum(len(tasks) for *_, tasks in table.tasks(network))) as bar:
-            result = table.measure(network, lambda row: bar.update() and None)
+        with progress(sum(len(tasks) for *_, tasks in table.tasks(network, whole))) as bar:
+            result = table.measure(network, lambda row: bar.update() and None, whole)
+    import pandas as pd
+
     print(f"{result['network']} on {result['device']}: {result['entries']} layers, {result['different']} different "
           f"ones; a call costs {1000 * result['call_ms']:.1f} us\n")  # fmt: skip
     for row in result["sums"]:
         print(f"{row['what']:<22} {row['ms']:10.4f} ms +- {row['sd']:.4f}   {row['error']:+6.1f} %")
+    for row in result["unmeasured"][:largest]:
+        print(f"not measured alone: {row['count']} x {row['layer']}, {row['macs']:.1f} % of multiply-accumulates, "
+              f"{row['bytes']:.1f} % of bytes")  # fmt: skip
     if result["failed_pairs"]:
         print(f"{result['failed_pairs']} pairs could not be measured and count as their layers alone")
     print("\n" + pd.DataFrame(result["layers"][:largest]).to_string(index=False, float_format="%.4f"))
@@ -165,7 +178,7 @@ def blackbox(
         timing: the process that measures.
     """
     from datasets.records import InputError
-    from datasets.spaces import parse_space
+    from datasets.spaces import open_space
     from measure.bench import Worker
     from measure.blackbox import BlackBox, Live, minimise, parameters
     from measure.campaign import Journal
@@ -173,8 +186,8 @@ def blackbox(
     at_least(0, budget_ms=budget_ms)
     at_least(1, 1_000_000, evaluations=evaluations)
     at_least(0, 2**32 - 1, seed=seed)
-    searched = parse_space(space)
-    (device,) = parse_backends(backend, timing.core)
+    searched = open_space(space)
+    device = one_device(backend, timing)
     with Worker(timing.timeout) as bench, progress(evaluations) as bar:
         live = Live(searched, device, Journal(journal), bench)
         objective = BlackBox(searched, live, budget_ms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from measure.accuracy.training import DigitsTraining
@@ -35,13 +36,14 @@ def accuracy(
         retry: train failed rows again.
     """
     from datasets.records import Architectures
-    from measure.accuracy.trials import pending_accuracies, run_accuracies
     from measure.campaign import Journal, of_space
 
     at_least(1, MOST_ARCHITECTURES, limit=limit)
     at_least(1, 1000, seeds=seeds)
     at_least(0, seed=seed)
     chosen, _ = of_space(space, limit, archs, seed, block_only=False)
+    from measure.accuracy.trials import pending_accuracies, run_accuracies  # torch, which faulty input does not need
+
     assert isinstance(chosen, Architectures)
     log = Journal(journal)
     failed = 0
@@ -59,6 +61,9 @@ def accuracy(
 def table(journal: Path, out: Path, unstable: bool = False, quiet: float | None = None) -> None:
     """Turn a journal into a table (Parquet) of drift-corrected milliseconds, or of accuracies.
 
+    Rows that other work on the machine made unreliable are replaced by reliable ones of the same architecture; where
+    there is none they stay, and the table's metadata and a warning name their devices.
+
     Args:
         journal: a file that `run` or `accuracy` wrote.
         out: the Parquet file to write.
@@ -68,11 +73,12 @@ def table(journal: Path, out: Path, unstable: bool = False, quiet: float | None 
     """
     from datasets.files.writing import check_writable
     from measure.campaign import read_journal
-    from measure.table import quiet_rows, to_accuracies, to_table, write_table
 
     at_least(1, quiet=quiet)
     check_writable(out, journal)
     rows = read_journal(journal)
+    from measure.table import quiet_rows, to_accuracies, to_table, write_table  # pandas, after the file was found
+
     rows = rows if quiet is None else quiet_rows(rows, quiet)
     deviceless = any(row["device"] is None for row in rows)
     values, meta = to_accuracies(rows) if deviceless else to_table(rows, unstable)
@@ -82,6 +88,8 @@ def table(journal: Path, out: Path, unstable: bool = False, quiet: float | None 
     devices = "of no device" if deviceless else f"on {len(meta['devices'])} devices"
     print(f"{len(values)} values of {values['key'].nunique()} architectures {devices} in {out}")
     print(f"left out: {meta['left_out']['failed']} failed, {meta['left_out']['unstable']} unstable rows")
+    for device, why in meta.get("unreliable", {}).items():
+        print(f"{device}: {why}; measure them again with --retry true while the machine is quiet.", file=sys.stderr)
 
 
 def repeatability(file: Path) -> None:

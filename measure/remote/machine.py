@@ -18,9 +18,10 @@ import numpy as np
 from datasets.networks.model import Model, weights_to_npz
 from datasets.packages import absent, not_installed
 from datasets.records import InputError
-from measure.base import Backend, expected_output, make_input, reference_network, with_weights
+from measure.base import Backend, reference_network
 from measure.bench import Row
 from measure.campaign import Journal
+from measure.own_files import files_beside
 from measure.remote.messages import Message, describe_backend
 from measure.remote.ssh import Broken, Connection
 from measure.subjects import Prepare, Subject, network_of
@@ -111,24 +112,26 @@ class Remote:
 
     def _package(self, backend: Backend, model: Model, folder: Path) -> Package:
         """The files and the description of a network for the other machine."""
-        if self.build == "here":
-            built = backend.built(model, folder)
-            files = backend.parts(built.artefact)
-            package = Package({"artefact": built.artefact.name}, {file.name: file for file in files})
-            x, expected = built.x, built.expected
+        wanted = backend.wanted(model)
+        description: Message = {"varying": wanted.expected.varying, "steps": wanted.expected.steps}
+        description["noise"] = wanted.expected.noise
+        description |= {"notes": wanted.notes, "own": wanted.own is not None}
+        files: list[Path] = []
+        if wanted.own or self.build == "here":
+            artefact = wanted.own or backend.for_network(model.network).artefact(wanted.model, folder)
+            description["artefact"], files = artefact.name, backend.parts(artefact)
         else:
-            x = make_input(model.network, backend.for_network(model.network).batch)
-            expected = expected_output(with_weights(model), x)
-            package = Package({"network": model.network.to_json()}, {})
-            if model.weights is not None:
-                package.files["weights.npz"] = folder / "weights.npz"
-                package.files["weights.npz"].write_bytes(weights_to_npz(model.weights))
-            if model.source:
-                package.files["network.onnx"] = model.source
-        for name, array in {"x.npy": x, "expected.npy": expected}.items():
-            np.save(folder / name, array)
-            package.files[name] = folder / name
-        return package
+            description["network"] = model.network.to_json()
+            if file := wanted.model.file(backend.sources):
+                description |= {"source": file.name, "shapes": wanted.model.shapes}
+                files = [file, *files_beside(file)]
+            elif model.weights is not None:
+                files = [folder / "weights.npz"]
+                files[0].write_bytes(weights_to_npz(model.weights))
+        for name, arrays in {"inputs.npz": wanted.inputs, "expected.npz": wanted.expected.arrays}.items():
+            files.append(folder / name)
+            np.savez(files[-1], *arrays)
+        return Package(description, {file.name: file for file in files})
 
     def check(self, backends: Sequence[Backend]) -> None:
         """Refuse backends that cannot be built, run or metered, before anything is measured.

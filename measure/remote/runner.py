@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -33,6 +34,7 @@ from datasets.records import InputError
 from measure.base import Backend, Built, with_weights
 from measure.bench import Bench, Row, Worker, kill_group, this_host
 from measure.meters import choose_meter
+from measure.outputs import Expected
 from measure.remote.messages import Message, read_backend, read_message, write_message
 from measure.timing import pin
 
@@ -42,26 +44,45 @@ class Sent:
     """A network that was received: the file to run, or what it is built from.
 
     Attributes:
-        folder: folder of the received files: x.npy (input), expected.npy (expected output), and those below.
+        folder: folder of the received files: inputs.npz, expected.npz, and those below.
         artefact: name of the file to run; empty if it has to be built here.
         network: JSON form of the network to build. The folder also contains weights.npz unless the weights are random
-            ones from a seed, and network.onnx if the network was read from that file.
+            ones from a seed.
+        source: name of the file to convert, instead of weights.
+        shapes: of the inputs of this file.
+        own, notes: those of `Built`.
+        varying, steps, noise: those of `Expected`.
     """
 
     folder: Path
     artefact: str = ""
     network: str = ""
+    source: str = ""
+    shapes: Sequence[Sequence[int]] = ()
+    own: bool = False
+    notes: Sequence[str] = ()
+    varying: Sequence[int] = ()
+    steps: Sequence[float] = ()
+    noise: Sequence[float] = ()
 
     def built(self, backend: Backend, folder: Path) -> Built:
         """The network as a file to run, built in `folder` if it was not sent."""
-        x, expected = (np.load(self.folder / f"{name}.npy") for name in ("x", "expected"))
-        if self.artefact:
-            return Built(self.folder / self.artefact, x, expected)
-        network = Network.from_json(self.network)
-        onnx, npz = self.folder / "network.onnx", self.folder / "weights.npz"
+        inputs, arrays = (_arrays(self.folder / f"{name}.npz") for name in ("inputs", "expected"))
+        expected = Expected(arrays, tuple(self.varying), tuple(self.steps), tuple(self.noise))
+        artefact = self.folder / self.artefact if self.artefact else self._build(backend, folder)
+        return Built(artefact, inputs, expected, self.own, tuple(self.notes))
+
+    def _build(self, backend: Backend, folder: Path) -> Path:
+        network, npz = Network.from_json(self.network), self.folder / "weights.npz"
+        source = self.folder / self.source if self.source else None
         weights = read_weights(npz) if npz.exists() else None
-        model = with_weights(Model(network, weights, onnx if onnx.exists() else None))
-        return Built(backend.for_network(network).artefact(model, folder), x, expected)
+        model = Model(network, weights, source, shapes=tuple(map(tuple, self.shapes)))
+        return backend.for_network(network).artefact(model if source else with_weights(model), folder)
+
+
+def _arrays(path: Path) -> list[np.ndarray]:
+    with np.load(path) as arrays:
+        return [arrays[name] for name in arrays.files]
 
 
 @dataclass

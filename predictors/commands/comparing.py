@@ -10,6 +10,7 @@ from datasets.files.folders import Outcome
 from datasets.files.reading import shortened
 from datasets.records import InputError
 from predictors.base import Predictor
+from predictors.rows import check_runs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +28,7 @@ def compare(folder: Path, against: str = "") -> None:
         against: compare each line with this one too, paired by the seed of the split: its number in the ranking, its
             name (gcn-hidden=64), or a predictor's name.
     """
+    check_runs(folder)
     from predictors.compare import compare as rank
     from predictors.compare import is_transfer, read_runs
     from predictors.metrics import LEAST
@@ -153,6 +155,7 @@ def summarise(folder: Path) -> None:
     Args:
         folder: holds run folders of `transfer`.
     """
+    check_runs(folder)
     from predictors.new_devices.transfer_report import gather
 
     print("Mean Spearman over targets, draws and seeds.\n")

@@ -21,7 +21,9 @@ def layerwise(
 ) -> None:
     """Fit predictors to tables of single layers and write one file that predicts any network (`predict --network`).
 
-    With `lut` it predicts networks by a look-up table of their own layers.
+    The file names its tables by their fingerprints, and errors by device: of layers that were held out (root mean
+    squares of logarithms) and of networks that were left out (means). With `lut` it predicts networks by a look-up
+    table of their own layers.
 
     Args:
         out: the file.
@@ -32,6 +34,8 @@ def layerwise(
         lut: instead of `tables`, a look-up table of networks' own layers, as `python -m measure run --layers true` (or
             `--space layers`) and `measure table` write it; whole networks in it calibrate the sums.
     """
+    import numpy as np
+
     from predictors.networks.layer_sum import LayerSum
     from predictors.networks.learnt import LAYERS, Learnt, read_tables
 
@@ -47,12 +51,20 @@ def layerwise(
     check_writable(out, *Path(tables).glob("*.parquet"))
     chosen = [name for name in devices.split(",") if name]
     layers = dict(zip(LAYERS, read_tables(tables, LAYERS, chosen), strict=True))
-    whole = read_tables(tables, [name for name in networks.split(",") if name], chosen)
+    names = [name for name in networks.split(",") if name]
+    whole = read_tables(tables, names, chosen)
     costs = Learnt.with_layer(layer) if layer else Learnt()
     costs.tables = tables
     predictor = LayerSum.summing(costs.fit(layers, log))
     if whole:
         predictor = predictor.calibrated(Measurements.concat(whole), log)
+    used = layers | dict(zip(names, whole, strict=True))
+    errors = {d.name: dict(zip(LAYERS, row, strict=True))
+              for d, row in zip(costs.devices, costs.deviations.round(4).tolist(), strict=True)}  # fmt: skip
+    for device, calibration in zip(predictor.devices_, predictor.calibrations_, strict=True):
+        if len(calibration.errors):
+            errors[device.name]["networks"] = round(float(np.abs(np.expm1(calibration.errors)).mean()), 4)
+    predictor.metadata_ = {"tables": {name: m.fingerprint() for name, m in used.items()}, "errors": errors}
     _written(predictor, out)
 
 
@@ -106,10 +118,11 @@ def _adaptable(file: Path) -> Any:
     """Load a predictor that has `adapt`; others raise `InputError`."""
     from predictors.base import Adaptable
 
-    predictor = Predictor.load(file)
-    if not isinstance(predictor, Adaptable):
-        raise InputError(f"{file} cannot adapt to a new device; fit one of configs/predictors/conditioned.yaml.")
-    return predictor
+    def check(described: Predictor) -> None:
+        if not isinstance(described, Adaptable):
+            raise InputError(f"{file} cannot adapt to a new device; fit one of configs/predictors/conditioned.yaml.")
+
+    return Predictor.load(file, check)
 
 
 def adapt(

@@ -79,6 +79,16 @@ def totals_of(costs: np.ndarray, c: Calibration) -> np.ndarray:
     return np.maximum(costs @ c.coefficients, c.coefficients[0])
 
 
+def parts_of(whole: np.ndarray, parts: np.ndarray, c: Calibration) -> np.ndarray:
+    """Ms [P] of the pieces of a network, none below 0, from costs of the network [K] and of its pieces [P, K]; with the
+    first coefficient they add up to its total."""
+    ms = parts @ c.coefficients
+    if (ms < 0).any():  # of small layers; the others are scaled to the same sum
+        ms = np.maximum(ms, 0)
+        ms *= (float(totals_of(whole[None], c)[0]) - float(c.coefficients[0])) / max(ms.sum(), 1e-12)
+    return ms
+
+
 def at_speed(before: Calibration, costs: np.ndarray, measured: np.ndarray) -> Calibration | None:
     """A calibration scaled by the median ratio of measured totals [n] to those of costs [n, K]; None where no row of
     costs is known."""

@@ -9,16 +9,18 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from datasets.machine import machine_name
 from datasets.networks.collection import AnyNetwork
 from datasets.networks.network import Network
 from datasets.records import Architectures, Device, InputError, Measurements, Networks, Space
 from predictors.base import Log, Predictor, silent
 from predictors.belief import Belief
-from predictors.networks.calibration import Calibration, at_speed, most_informative, refitted, totals_of
+from predictors.networks.calibration import Calibration, at_speed, most_informative, parts_of, refitted, totals_of
 from predictors.networks.costs import Costs, ms_of
 from predictors.networks.layer_table import LayerTable
 from predictors.networks.learnt import Learnt
 from predictors.networks.tabulated import Tabulated
+from predictors.networks.unmeasured import Gap, gaps_of, widening
 from predictors.scaling import Scale
 
 
@@ -65,8 +67,7 @@ class LayerSum(Predictor):
         return new if whole is None else new.calibrated(whole, log)
 
     def learn_layers(self, log: Log = silent) -> Self:
-        """Learn the costs of layers, for the devices of their tables with prior coefficients. Raises `InputError` where
-        a table is faulty."""
+        """Learn the costs of layers, with prior coefficients; raises `InputError` where a table is faulty."""
         self.layers.learn(log)
         return self._uncalibrated()
 
@@ -187,19 +188,21 @@ class LayerSum(Predictor):
             raise self.layers.unknown(networks.networks[int(missing.argmax())], c.source)
 
     def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
-        """Distributions [A] of the ms of running networks on one device: Student's t of their logarithms, with the
-        variance of the coefficients and the leave-one-out errors of measured networks; for fewer than three, `noise`
-        and the errors of layers instead of the latter."""
+        """Distributions [A] of the ms of networks on one device: those of `believed`, wider where no measurement
+        supports a part of a prediction (`unmeasured.py`)."""
         networks = Networks.of(archs)
-        costs, parts = self.costs(networks)
-        self._check_known(networks, costs, self.calibration(device))
-        return self.believed(device, costs, parts)
+        (costs, parts), c = self.costs(networks), self.calibration(device)
+        self._check_known(networks, costs, c)
+        on = self.devices_[self.column(device)]
+        wider = [widening(gaps) for gaps in gaps_of(networks.networks, on, self.layers, c, costs, parts)]
+        return self.believed(device, costs, parts).widened(np.array(wider))
 
     def believed(self, device: Device | None, costs: np.ndarray, parts: Sequence[np.ndarray]) -> Belief:
-        """Distributions [A], as `belief`, of networks with known costs [A, S, K] and terms of pieces [P, S, K] each."""
+        """Distributions [A] of the ms of networks with known costs [A, S, K] and terms of pieces [P, S, K] each:
+        Student's t of their logarithms, with the variance of the coefficients and the leave-one-out errors of measured
+        networks; for fewer than three, `noise` and the errors of layers instead of the latter."""
         c = self.calibration(device)
-        costs = costs[:, c.source]
-        ms, variance = totals_of(costs, c), c.variance(costs)
+        ms, variance = totals_of(costs := costs[:, c.source], c), c.variance(costs)
         if len(c.errors) < 3:
             each = self.layers.spread()[c.source]
             squares = [((part[:, c.source] * c.coefficients * each) ** 2).sum() for part in parts]
@@ -210,23 +213,21 @@ class LayerSum(Predictor):
         """Coefficients of one device; an unknown device raises `InputError`."""
         return self.calibrations_[self.column(device)]
 
-    def pieces_ms(self, device: Device | None, network: Network) -> tuple[float, np.ndarray, Belief]:
-        """Ms of a session on one device, ms [P] of a network's pieces, and the distribution of the sum."""
-        whole, (terms,) = self.costs(Networks([network]))
-        c = self.calibration(device)
-        self._check_known(Networks([network]), whole, c)
-        session, ms = float(c.coefficients[0]), terms[:, c.source] @ c.coefficients
-        if (ms < 0).any():  # of small layers; the others are scaled to the same sum
-            ms = np.maximum(ms, 0)
-            ms *= (float(totals_of(whole[:, c.source], c)[0]) - session) / max(ms.sum(), 1e-12)
-        return session, ms, self.believed(device, whole, [terms])
+    def pieces_ms(self, device: Device | None, network: Network) -> tuple[float, np.ndarray, Belief, list[Gap]]:
+        """Ms of a session on one device, ms [P] of a network's pieces, the distribution of the sum, and what of it no
+        measurement supports."""
+        whole, (terms,) = self.costs(networks := Networks([network]))
+        c, on = self.calibration(device), self.devices_[self.column(device)]
+        self._check_known(networks, whole, c)
+        (gaps,) = gaps_of([network], on, self.layers, c, whole, [terms])
+        belief = self.believed(device, whole, [terms]).widened(np.array([widening(gaps)]))
+        return float(c.coefficients[0]), parts_of(whole[0, c.source], terms[:, c.source], c), belief, gaps
 
     def costs(self, archs: Architectures) -> tuple[np.ndarray, list[np.ndarray]]:
         """Cost terms of networks [A, S, K], and of the pieces of each [P, S, K]; NaN where a layer has unknown cost."""
         each = self.layers.network_terms(Networks.of(archs))
-        whole = np.array([part.sum(axis=0) for part in each]).reshape(
-            -1, len(self.layers.devices), len(self.layers.terms)
-        )
+        shape = -1, len(self.layers.devices), len(self.layers.terms)
+        whole = np.array([part.sum(axis=0) for part in each]).reshape(shape)
         whole[:, :, 0] = 1
         return whole, each
 
@@ -246,28 +247,26 @@ class LayerSum(Predictor):
 
     def check_new_device(self, device: Device, samples: int) -> None:
         """Require at least one sample."""
-        from predictors.new_devices.few_shot import too_few
-
         if not samples:
+            from predictors.new_devices.few_shot import too_few
+
             raise too_few(self, 1, samples)
 
     def adapt(self, measurements: Measurements | None, device: Device | None = None) -> LayerSum:
         """Return a predictor of one new device, from measured networks or layers; this one is unchanged.
 
-        The new device uses the layers of the known device with the least leave-one-out error, whose coefficients are
-        first scaled to the new device's speed.
+        It uses the layers of the known device with the least leave-one-out error, whose coefficients are first scaled
+        to the new device's speed.
 
         Args:
             measurements: of the new device.
             device: the new device, where `measurements` has several.
 
-        Raises:
-            InputError: no measurements, several devices, or rows of one network that contradict each other.
+        Raises `InputError` for no measurements, several devices, or rows of one network that contradict each other.
         """
         from predictors.new_devices.few_shot import required, samples_of
 
-        m = required(self, measurements, device)
-        if len(m.devices) != 1:
+        if len((m := required(self, measurements, device)).devices) != 1:
             raise InputError(f"{m.name} has {len(m.devices)} devices; adapt to one at a time.")
         samples_of(m, ms_of(m))
         costs, measured = self._pooled(m)
@@ -276,7 +275,9 @@ class LayerSum(Predictor):
         if not known.any():
             raise InputError(f"{m.name} has no measurement on {m.devices[0].name} to adapt to.")
         nearest = self._from_nearest(self.calibrations_, costs[known], ms[known], m.devices[0])
-        return self.with_devices(m.devices, [nearest])
+        new = self.with_devices(m.devices, [nearest])
+        new.metadata_ = {"adapted": {"samples": int(known.sum()), "machine": machine_name()}}
+        return new
 
     def state(self) -> dict[str, Any]:
         """Learnt parameters of layers and devices."""

@@ -74,6 +74,7 @@ class Piece:
         weights: bytes of the weights alone.
         layer: values by feature of the layer, possibly out of range; empty for other kinds than layers.
         smooth, tanh, stepped: elements that pass activations other than ReLU.
+        name: of its first op in the network's file; '' if it has none.
     """
 
     label: str
@@ -86,6 +87,7 @@ class Piece:
     smooth: int = 0
     tanh: int = 0
     stepped: int = 0
+    name: str = ""
 
 
 def pieces(network: Network, batch: int | None = None) -> list[Piece]:
@@ -122,7 +124,7 @@ def _piece(network: Network, inputs: Sequence[Sequence[int]], nodes: Sequence[in
         for name, kinds in (("smooth", set(SMOOTH) - set(TANH)), ("tanh", TANH), ("stepped", STEPPED))
     }
     work = times * samples * macs(head, shape)
-    return Piece(label(network, nodes), kind, head.kind, work, times * moved, weights, layer, **count)
+    return Piece(label(network, nodes), kind, head.kind, work, times * moved, weights, layer, **count, name=head.name)
 
 
 def _items(network: Network, node: int) -> list[int]:

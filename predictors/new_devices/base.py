@@ -17,7 +17,7 @@ from encoders.device import DeviceSpecs
 from encoders.flat import Joined
 from predictors.base import Log
 from predictors.linear import Linear
-from predictors.new_devices.few_shot import distances, new_device, random_subset, read_samples, required
+from predictors.new_devices.few_shot import adapted_by, distances, new_device, random_subset, read_samples, required
 from predictors.regressor import Inputs, Regressor
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
@@ -143,8 +143,7 @@ class FewShot(Regressor):
         new.devices_, new.scale = measurements.devices, self._label_scale(features, y)
         unit = (1.0 if self.labels == "log" else y[:, 0]) / new.scale.std_
         new.line_, new.bias_ = new._learn(features, new.scale.transform(y)[:, 0], noise * unit**2)
-        adapted = {"samples": len(archs), "sources": [device.name for device in self.devices_]}
-        new.metadata_ = {"dataset": measurements.name, "fingerprint": measurements.fingerprint(), "adapted": adapted}
+        new.metadata_ = adapted_by(self, measurements, len(archs))
         return new
 
     def _from_specs(self, device: Device) -> Self:

@@ -10,12 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from datasets.csv_table import named_in_row
-from datasets.files.csv_file import FACTORS, batch_of, converted, read_rows, unit_of
+from datasets.blocks.decisions import choice
+from datasets.columns import Columns
+from datasets.files.csv_file import FACTORS, batch_of, converted, measured_rows, read_lines, unit_of
 from datasets.files.reading import listed, shortened
 from datasets.networks.collection import AnyNetwork
 from datasets.networks.reading import architectures_of, read_architectures
 from datasets.opening import open_measurements
+from datasets.own_table import named_in_row
 from datasets.records import UNITS, Architectures, Device, InputError, Measurements, Networks, Space
 
 FAR_CSV, FAR_TABLE = 30.0, 300.0
@@ -30,7 +32,7 @@ def read_measurements(path: Path | str, device: str, predictor: Any, unit: str =
     """Read measurements of one device that a predictor is to be adapted to.
 
     Args:
-        path: a .csv (`datasets.files.csv_file.read_rows`), with or without a device column, or any text that
+        path: a .csv (`datasets.files.csv_file`), with or without a device column, or any text that
             `open_measurements` accepts. Several rows of an architecture are repeats.
         device: name of the device in the file, or for a .csv without devices.
         predictor: its `metric`, `space_` and `devices_` are used.
@@ -76,6 +78,8 @@ def _from_table(path: Path | str, device: str, space: Space, metric: str) -> tup
         ):  # the metric of runs that were measured in phases
             rows = rows[rows["metric"] == "exe_ms"].assign(metric=metric)
         m = Measurements(Networks.of(m.architectures), m.devices, rows, m.name)
+    elif isinstance(space, Columns) and isinstance(m.architectures.space, Columns):
+        m = Measurements(space.parse(m.architectures.keys), m.devices, m.table, m.name)
     elif m.architectures.space != space:
         raise InputError(f"{path} is of {m.architectures.space}; the predictor was fitted on {space}.")
     if metric not in (known := sorted(m.table["metric"].unique())):
@@ -94,7 +98,9 @@ def _from_table(path: Path | str, device: str, space: Space, metric: str) -> tup
 def _from_csv(path: Path, device: str, space: Space, metric: str, keyed: str) -> tuple[Measurements, str]:
     import pandas as pd
 
-    rows, stated = read_rows(path, metric, _HINT)
+    lines, names = read_lines(path, _HINT), [c.name for c in space.columns] if isinstance(space, Columns) else None
+    features = None if "key" in lines.header else names
+    rows, stated = measured_rows(lines, path, metric, features)
     rows = [row for row in rows if row.get("metric", metric) == metric]
     if not rows:
         raise InputError(f"{path} has no row of {metric}, which the predictor predicts.")
@@ -109,6 +115,10 @@ def _from_csv(path: Path, device: str, space: Space, metric: str, keyed: str) ->
     if units and stated and units != stated:
         raise InputError(f"The header of {path} says {stated}, its column unit says {units}; one of them is wrong.")
     free = isinstance(space, AnyNetwork)
+    if features is not None:
+        assert isinstance(space, Columns)
+        archs = space.of_texts([[choice(text) for text in row["features"]] for row in rows], [r["where"] for r in rows])
+        rows = [row | {"key": key} for row, key in zip(rows, archs.keys, strict=True)]
     keys = [named_in_row(row, keyed, path) if free else (str(space), row["key"]) for row in rows]
     place = {key: i for i, key in enumerate(dict.fromkeys(keys))}
     archs = Networks.of(architectures_of(list(place))) if free else parse_keys([key for _, key in place], space, path)

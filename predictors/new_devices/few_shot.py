@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -175,8 +175,18 @@ def for_new_device(predictor: P, m: Measurements) -> tuple[P, Architectures, np.
     """
     archs, y, _ = read_samples(predictor, m, predictor.scale.kind)
     new = replace(predictor, scale=Scale(predictor.scale.kind))
-    new.space_, new.devices_ = predictor.space_, m.devices
+    new.space_, new.devices_, new.metadata_ = predictor.space_, m.devices, adapted_by(predictor, m, len(archs))
     return new, archs, new.scale.fit(y).transform(y)
+
+
+def adapted_by(predictor: Regressor, m: Measurements, samples: int) -> dict[str, Any]:
+    """Metadata of what a predictor of source devices became by a number of measured architectures of `m`."""
+    sources = [device.name for device in predictor.devices_]
+    return {
+        "dataset": m.name,
+        "fingerprint": m.fingerprint(),
+        "adapted": {"samples": samples, "sources": sources},
+    }
 
 
 def random_subset(archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
@@ -184,3 +194,14 @@ def random_subset(archs: Architectures, n: int, rng: np.random.Generator) -> Arc
     if not 0 < n <= len(archs):
         raise InputError(f"Of {len(archs)} architectures, {n} cannot be chosen.")
     return archs[np.sort(rng.choice(len(archs), n, replace=False))]
+
+
+def best_ranking(predicted: np.ndarray, t: np.ndarray) -> int:
+    """Column of predictions [n, S] with the highest rank correlation to labels t [n]; that of constants counts as
+    -1."""
+    from scipy.stats import rankdata
+
+    ranks, own = rankdata(predicted, axis=0), rankdata(t)
+    ranks, own = ranks - ranks.mean(axis=0), own - own.mean()
+    length = np.sqrt((ranks**2).sum(axis=0) * (own**2).sum())
+    return int(np.where(length > 0, ranks.T @ own / np.maximum(length, 1e-12), -1).argmax())

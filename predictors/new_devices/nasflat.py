@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 import numpy as np
 
 from datasets.records import Architectures, Device, Measurements
-from encoders.base import GraphEncoder, VectorEncoder
+from encoders.base import GraphEncoder, VectorEncoder, require_graph
 from encoders.cell import CellGraph
 from encoders.flat import Totals
 from predictors.base import Log, silent
@@ -71,6 +71,7 @@ class Nasflat(NeuralPredictor):
     def _network(self, x: Inputs, outputs: int) -> TwoPassNet:
         from predictors.new_devices.two_pass import TwoPassNet
 
+        require_graph(self.space_)
         features = x["nodes"].shape[-1]
         kinds = self.space_.kinds
         output = features - len(kinds) + kinds.index("output")  # the global node's kind comes first

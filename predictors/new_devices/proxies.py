@@ -5,21 +5,19 @@ All but the GCN are linear models (`FewShot`).
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from datasets.files.checkpoint import array
-from datasets.records import Architectures, Device, Measurements
 from encoders.base import VectorEncoder
-from encoders.flat import Totals
+from encoders.flat import Nothing, Totals
 from predictors.base import Log
 from predictors.gcn import GCN
 from predictors.linear import Mean
 from predictors.new_devices.base import FewShot
-from predictors.new_devices.few_shot import random_subset, read_samples, required, too_few
+from predictors.new_devices.few_shot import best_ranking
 from predictors.regressor import Inputs, Regressor
 from predictors.scaling import Scale
 from predictors.trees import XGBoost
@@ -33,10 +31,10 @@ class NearestDevice(FewShot):
     """Line on the predictions of the source device that ranks the labels best (Spearman).
 
     Attributes:
-        encoder: a short vector, ignored.
+        encoder: of nothing, since only predictions of the sources count.
     """
 
-    encoder: VectorEncoder = field(init=False, default_factory=Totals)
+    encoder: VectorEncoder = field(init=False, default_factory=Nothing)
 
     def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         best = best_ranking(samples[:, : len(self.sources_.std_)], t)
@@ -48,11 +46,11 @@ class SourceRidge(FewShot):
     """Ridge regression on the predictions of boosted trees, one per source device; leave-one-out chooses the penalty.
 
     Attributes:
-        encoder: a short vector, ignored.
+        encoder: of nothing, since only predictions of the sources count.
     """
 
     source: Regressor = field(default_factory=XGBoost)
-    encoder: VectorEncoder = field(init=False, default_factory=Totals)
+    encoder: VectorEncoder = field(init=False, default_factory=Nothing)
 
     @classmethod
     def examples(cls) -> list[Self]:
@@ -124,62 +122,15 @@ class OwnLine(FewShot):
 
 @dataclass
 class FineTunedGCN(GCN):
-    """A GCN with one output per source device, fine-tuned for a new one from the output of the source device that ranks
-    the labels best.
+    """A GCN whose settings of fine-tuning are fields; other neural predictors have the same ones fixed.
 
     Attributes:
         steps: of AdamW, each on all labels of the new device.
         tuning_rate: learning rate of these steps.
     """
 
-    steps: int = 40
-    tuning_rate: float = 1e-3
-
-    def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
-        """Select `n` of `archs` at random."""
-        return random_subset(archs, n, rng)
-
-    def check_new_device(self, device: Device, samples: int) -> None:
-        """Require at least one sample."""
-        if not samples:
-            raise too_few(self, 1, samples)
-
-    def adapt(self, measurements: Measurements | None, device: Device | None = None) -> Self:
-        """Return a predictor of one new device, as `Adaptable.adapt` specifies."""
-        import torch
-
-        from predictors.descent import descend
-
-        measurements = required(self, measurements, device)
-        archs, y, _ = read_samples(self, measurements, self.scale.kind)
-        x = self.encode(archs)
-        new = copy.copy(self)
-        new.devices_, new.scale = measurements.devices, Scale(self.scale.kind).fit(y)
-        t = new.scale.transform(y)
-        best = best_ranking(self.forward(x), t[:, 0])
-        network: Any = copy.deepcopy(self.network_)
-        new.network_, old = network, network.head[-1]
-        last = torch.nn.Linear(old.in_features, 1)
-        with torch.no_grad():
-            last.weight.copy_(old.weight[best : best + 1])
-            last.bias.copy_(old.bias[best : best + 1])
-        network.head[-1] = last
-        tensors = {name: torch.from_numpy(value) for name, value in x.items()}
-        target = torch.from_numpy(t.astype(np.float32))
-        optimizer = torch.optim.AdamW(network.parameters(), self.tuning_rate)
-        descend(optimizer, (torch.nn.functional.mse_loss(network(**tensors), target) for _ in range(self.steps)))
-        return new
-
-
-def best_ranking(predicted: np.ndarray, t: np.ndarray) -> int:
-    """Column of predictions [n, S] with the highest rank correlation to labels t [n]; that of constants counts as
-    -1."""
-    from scipy.stats import rankdata
-
-    ranks, own = rankdata(predicted, axis=0), rankdata(t)
-    ranks, own = ranks - ranks.mean(axis=0), own - own.mean()
-    length = np.sqrt((ranks**2).sum(axis=0) * (own**2).sum())
-    return int(np.where(length > 0, ranks.T @ own / np.maximum(length, 1e-12), -1).argmax())
+    steps: int = 40  # type: ignore[misc]
+    tuning_rate: float = 1e-3  # type: ignore[misc]
 
 
 def ridge(x: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:

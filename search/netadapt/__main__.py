@@ -127,9 +127,9 @@ def netadapt(
     from measure.builders.saved import save_network
 
     whole, weights = _network(network, space)
-    trainer = _trainer(training.data, training.batch, training.rate)
     priced = _priced(whole, lut, device, latency.measured_ms)
     searched = _search(priced, widths.search, widths.threshold, widths.conv, widths.dense)
+    trainer = _trainer(training.data, training.batch, training.rate)
     priced = searched.priced
     ms = priced.latency_ms(priced.groups.sizes)
     ratio = latency.budget_ms / ms if latency.budget_ms > 0 else budget_ratio

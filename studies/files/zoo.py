@@ -1,5 +1,5 @@
 """Sixty networks of torchvision, timm and transformers with random weights; `python -m studies.files.zoo NAME` prints
-one's counts by every reader as JSON."""
+one's counts by every reader as JSON, and with `--run` how long it takes on every runtime."""
 
 from __future__ import annotations
 
@@ -7,8 +7,14 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from measure.timing import clock
 
 if TYPE_CHECKING:
     import torch
@@ -138,5 +144,36 @@ def counts(name: str) -> dict[str, Any]:
     return {"read": float(bool(macs)), "equal": float(equal), "of_counter": ratio, **found, "reasons": reasons}
 
 
+RUN_ON = ("ort", "openvino", "eager")
+
+
+def run(name: str) -> dict[str, Any]:
+    """Median milliseconds of a network by runtime, in `ms`, and why others could not run it or computed something else,
+    in `reasons`."""
+    import torch
+
+    from datasets.networks.onnx_file import read_onnx
+    from datasets.networks.torch_module import write_onnx
+    from measure.backends import parse_backend
+
+    module, x = made(name)
+    found: dict[str, Any] = {"ms": {}, "reasons": {}, "notes": []}
+    with tempfile.TemporaryDirectory() as folder:
+        onnx, pt2 = Path(folder) / "network.onnx", Path(folder) / "network.pt2"
+        write_onnx(module, x, onnx)
+        torch.export.save(torch.export.export(module, x), pt2)
+        model = replace(read_onnx(onnx), others=(pt2,))
+        for runtime in RUN_ON:
+            backend = parse_backend(runtime)
+            try:
+                loaded = backend.loaded(partial(backend.built, model))
+            except Exception as error:  # of the runtime: a finding
+                found["reasons"][runtime] = f"{type(error).__name__}: {error}"[:300]
+            else:
+                found["ms"][runtime] = float(np.median([clock(loaded.session.run)[0] for _ in range(5)]))
+                found["notes"] += loaded.notes
+    return found
+
+
 if __name__ == "__main__":
-    print(json.dumps(counts(sys.argv[1])))
+    print(json.dumps((run if "--run" in sys.argv else counts)(sys.argv[1])))

@@ -28,7 +28,7 @@ from studies.study import ROOT
 BUNDLED = ROOT / "datasets" / "bundled"
 ACCURACY = BUNDLED / "accuracy.parquet"
 PLANS = ROOT / "configs" / "campaigns"
-UNCERTAIN = ("init_ms",)
+UNCERTAIN = ("init_ms", "first_ms")
 """Metrics with one reading per row, so without a median; they are shown and not judged."""
 
 

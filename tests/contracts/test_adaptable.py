@@ -1,12 +1,14 @@
 """New devices: each class of predictors learns one or refuses in one sentence; `train.py` scores them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 import train
@@ -20,15 +22,20 @@ from encoders.flat import Totals
 from predictors.base import Adaptable, Predictor
 from predictors.commands.comparing import Sampling, compare, transfer
 from predictors.evaluation import evaluate
+from predictors.export import OnnxPredictor, export
+from predictors.layers.perfnetrt import PerfNetRT
 from predictors.layers.roofline_trees import RooflineTrees
 from predictors.linear import Linear
 from predictors.metrics import report
+from predictors.mlp import MLP
 from predictors.networks.layer_sum import LayerSum
+from predictors.neural import NeuralPredictor
 from predictors.new_devices.base import FewShot
 from predictors.new_devices.conditioned import Conditioned
 from predictors.new_devices.help_meta import HelpMeta
 from predictors.new_devices.proxies import OwnLine
 from predictors.run_folder import SHORT, named
+from predictors.sage import SAGE
 from tests.conftest import ROOT, implementations, made_up, run
 from tests.contracts.test_predictors import small
 from tests.fuzz.inputs import write_measurements
@@ -116,6 +123,76 @@ def test_what_was_adapted_does_not_learn_from_published_numbers(fitted: dict[typ
     mine = fitted[Conditioned].adapt(toys.where(archs=np.arange(10), devices=[NEW]))
     with pytest.raises(InputError, match="was adapted to toy_2; published numbers need the one of its source devices"):
         mine.adapt(None, toys.device("toy_0"))
+
+
+# Fine-tuning of networks
+
+TUNED = [cls for cls in ADAPTABLE if issubclass(cls, NeuralPredictor)]
+
+
+def test_all_neural_predictors_learn_new_devices() -> None:
+    assert {cls for cls in implementations("predictors", NeuralPredictor)} == set(TUNED)
+
+
+@pytest.mark.parametrize("cls", TUNED, ids=lambda cls: cls.__name__)
+def test_twenty_samples_teach_a_network_of_source_devices_more_than_a_new_one(
+    cls: type, toys: Measurements, tmp_path: Path
+) -> None:
+    def thorough() -> Any:
+        one: Any = cls.examples()[-1]  # type: ignore[attr-defined]
+        return replace(one, epochs=30)
+
+    few, truth = toys.where(archs=np.arange(20), devices=[NEW]), toys.where(devices=[NEW]).matrix("latency_ms")[20:]
+    archs, sources = toys.architectures[20:], thorough().fit(toys.where(devices=SOURCES))
+    before = sources.predict_all(archs)
+    adapted, scratch = sources.adapt(few), thorough().fit(few)
+    tuned, alone = (np.abs(np.log(one.predict_all(archs) / truth)).mean() for one in (adapted, scratch))
+    assert tuned < 0.8 * alone, (tuned, alone)
+    np.testing.assert_array_equal(sources.predict_all(archs), before)
+    assert adapted.metadata_["adapted"] == {"samples": 20, "sources": list(SOURCES)}
+    adapted.save(tmp_path / "adapted.pt")
+    again = Predictor.load(tmp_path / "adapted.pt")
+    np.testing.assert_allclose(again.predict_all(archs), adapted.predict_all(archs), rtol=1e-5)
+
+
+@pytest.mark.parametrize("cls", [MLP, SAGE, PerfNetRT], ids=lambda cls: cls.__name__)
+def test_a_network_that_was_fine_tuned_is_exported(
+    cls: type, fitted: dict[type, Any], toys: Measurements, tmp_path: Path
+) -> None:
+    adapted = fitted[cls].adapt(toys.where(archs=np.arange(9), devices=[NEW]))
+    export(adapted, tmp_path / "adapted.onnx")
+    exported = OnnxPredictor.load(tmp_path / "adapted.onnx")
+    np.testing.assert_allclose(
+        exported.predict(toys.architectures, exported.devices_[0]), adapted.predict_all(toys.architectures)[:, 0], 1e-3
+    )
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_samples_give_finite_predictions_that_keep_the_order(
+    fitted: dict[type, Any], toys: Measurements, count: int
+) -> None:
+    few = toys.where(archs=np.arange(count), devices=[NEW])
+    for cls in TUNED:
+        assert np.isfinite(fitted[cls].adapt(few).predict_all(toys.architectures)).all(), cls
+
+
+def test_dimensions_that_happen_to_be_as_many_as_the_devices_are_kept() -> None:
+    """A head that is stored as inputs x outputs, or as outputs x inputs, with as many inputs as devices."""
+    from torch import nn
+
+    from predictors.fine_tuning import with_output
+
+    class Head(nn.Module):
+        def __init__(self, outputs: int) -> None:
+            super().__init__()
+            self.linear, self.weight = nn.Linear(3, outputs), nn.Parameter(torch.randn(3, outputs))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.linear(x) + x @ self.weight
+
+    whole, single, x = Head(3), Head(1), torch.randn(5, 3)
+    with_output(single, whole.state_dict(), 2, 3)
+    torch.testing.assert_close(single(x), whole(x)[:, 2:])
 
 
 # The front door

@@ -2,12 +2,16 @@
 
 import time
 from collections.abc import Iterable, Iterator
+from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import pytest
 
 from datasets.networks.builder import NetworkBuilder
+from datasets.networks.reading import read_model
+from datasets.networks.sizes import Sizes
 from datasets.records import Architecture, Architectures, InputError, Space
 from datasets.spaces.convnet import ConvNet
 from datasets.spaces.fbnet import FBNet
@@ -18,6 +22,7 @@ from measure.base import Backend, make_input, reference_network
 from measure.campaign import distinct_sample
 from measure.timing import Timing
 from tests.conftest import implementations
+from tests.doubles.network_files import MAKERS
 
 QUICK = Timing(warmup=1, pairs=5, max_rounds=1, max_deviation=100.0)
 T = TypeVar("T")
@@ -56,17 +61,17 @@ def test_a_session_computes_what_the_network_says(backend: Backend, batch: int) 
     backend = type(backend)(precision=backend.precision, batch=batch)
     for arch in for_some_seconds(distinct_sample(space, 6, seed=batch)):
         session = backend.session(space.expand(arch), seed=batch)
-        assert session.fetch().shape == (batch, 10)
+        assert session.fetch()[0].shape == (batch, 10)
 
 
 @on_each([b for b in BACKENDS if b.slow_to_build])
 def test_what_is_slow_to_build_computes_a_small_network_and_sees_its_input(backend: Backend) -> None:
     network = TINY.expand(TINY.parse(["|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"])[0])
     session = backend.session(network)
-    first = session.fetch()
-    session.bind(make_input(network, 1, seed=99))
+    first = session.fetch()[0]
+    session.bind([backend.layout(make_input(network, 1, seed=99))])
     session.run()
-    assert np.abs(session.fetch() - first).max() > 0.01
+    assert np.abs(session.fetch()[0] - first).max() > 0.01
 
 
 @every_runtime
@@ -80,7 +85,7 @@ def test_every_op_of_the_chains_computes_what_it_should(backend: Backend, space:
         archs[:, ::5] = 1  # k3_e1_g2
     backend = type(backend)(batch=2, timing=QUICK)
     for arch in for_some_seconds(Architectures(space, archs)):
-        assert backend.session(space.expand(arch)).fetch().shape == (2, 10)
+        assert backend.session(space.expand(arch)).fetch()[0].shape == (2, 10)
 
 
 @every_runtime
@@ -95,7 +100,7 @@ def test_every_block_of_random_networks_computes_what_it_should(backend: Backend
     """On images that are odd on the way, which paddings of every kind follow from."""
     space = ConvNet(image=29, classes=10)
     backend = type(backend)(batch=2, timing=QUICK)
-    assert backend.session(space.expand(space.parse([key])[0])).fetch().shape == (2, 10)
+    assert backend.session(space.expand(space.parse([key])[0])).fetch()[0].shape == (2, 10)
 
 
 @every_runtime
@@ -105,7 +110,7 @@ def test_cells_that_truncate_project_and_concatenate(backend: Backend) -> None:
     keys = ["conv3x3+maxpool3x3+conv1x1+conv3x3:0.1.01.1.0234", ":0", *space.sample(3, np.random.default_rng(0)).keys]
     for arch in space.parse(keys):
         network = space.expand(arch)
-        assert backend.session(network).fetch().shape == (1, 10)
+        assert backend.session(network).fetch()[0].shape == (1, 10)
         assert arch.key != keys[0] or "truncate" in {op.kind for op in network.ops}
 
 
@@ -131,20 +136,33 @@ def every_op() -> Architecture:
 @every_runtime
 def test_every_op_of_the_vocabulary_computes_what_it_should(backend: Backend) -> None:
     backend = type(backend)(batch=2, timing=QUICK)
-    np.testing.assert_allclose(backend.session(every_op()).fetch().sum(1), 1, rtol=1e-4)
+    np.testing.assert_allclose(backend.session(every_op()).fetch()[0].sum(1), 1, rtol=1e-4)
 
 
 @every_quick_backend
 def test_a_session_sees_its_input(backend: Backend) -> None:
     network = reference_network()
     session = backend.session(network)
-    first = session.fetch()
-    x = make_input(network, 1, seed=99)
-    session.bind(x)
+    first = session.fetch()[0]
+    x = backend.layout(make_input(network, 1, seed=99))
+    session.bind([x])
     x[:] = 0  # the caller's memory is the caller's again
     session.run()
-    assert np.abs(session.fetch() - first).max() > 0.01
-    np.testing.assert_array_equal(session.fetch(), session.fetch())
+    assert np.abs(session.fetch()[0] - first).max() > 0.01
+    np.testing.assert_array_equal(session.fetch()[0], session.fetch()[0])
+
+
+@on_each([b for b in BACKENDS if b.files and b.precision == "fp32"])
+def test_files_with_several_inputs_and_outputs_run_as_they_are(backend: Backend, tmp_path: Path) -> None:
+    for suffix in backend.files:
+        model = read_model(MAKERS[suffix](tmp_path / f"network{suffix}"), 1, sizes=Sizes(size="sequence=6"))
+        found = backend.loaded(partial(backend.built, model))
+        assert backend.own_file(model) == model.source and found.notes == ()
+        assert len(found.inputs) == len(found.session.fetch()) == 2
+        before = [y.copy() for y in found.session.fetch()]
+        found.session.bind([np.zeros_like(x) for x in found.inputs])
+        found.session.run()
+        assert not np.array_equal(before[0], found.session.fetch()[0])
 
 
 @every_quick_backend

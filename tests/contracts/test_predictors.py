@@ -303,12 +303,12 @@ def elsewhere(space: NasBench201) -> Iterator[Callable[[Path], tuple[np.ndarray,
 def test_save_load_and_export_agree_in_fresh_processes(
     cls: type, fitted: dict, written: Callable, elsewhere: Callable, space: NasBench201
 ) -> None:
-    """100 random cells: the .pt exactly, the .onnx to 1e-4, and that without torch."""
+    """100 random cells: the .pt exactly, the .onnx to 1e-4, and that without torch in its process."""
     wanted = fitted[cls].predict_all(space.sample(100, np.random.default_rng(77)))
     for path in written(cls):
         got, torch_is_there = elsewhere(path)
         np.testing.assert_allclose(got, wanted, rtol=1e-6 if path.suffix == ".pt" else 1e-4, err_msg=path.name)
-        assert torch_is_there == (path.suffix == ".pt")
+        assert path.suffix == ".pt" or not torch_is_there
 
 
 def test_what_has_no_onnx_form_says_so_in_one_sentence(fitted: dict, tmp_path: Path) -> None:

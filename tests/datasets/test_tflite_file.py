@@ -123,10 +123,10 @@ def test_what_is_read_computes_what_the_runtime_does(name: str, tmp_path: Path) 
     path = LiteRT().build(with_weights(network), tmp_path)
     model, x = read_tflite(path), make_input(network, 1)
     session = LiteRT().load(path)
-    session.bind(x)
+    session.bind([LiteRT().layout(x)])
     session.run()
     assert model.weights is not None
-    np.testing.assert_allclose(session.fetch(), evaluate(model.network, model.weights, x), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(session.fetch()[0], evaluate(model.network, model.weights, x), rtol=1e-3, atol=1e-4)
     assert read_tflite(path, weights=False).weights is None
 
 
@@ -484,15 +484,19 @@ def test_commands_take_tflite_files(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert {op.kind for op in read_tflite(path).network.ops} <= KNOWN
 
 
-def test_measuring_runs_what_can_be_built_again_and_refuses_the_rest_in_one_sentence(tmp_path: Path) -> None:
+def test_litert_runs_the_file_and_others_what_can_be_built_again(tmp_path: Path) -> None:
     from measure.network_files import name_file, read_subject
 
     path = LiteRT().build(with_weights(read_model("zoo:lenet5").network), tmp_path)
     subject = name_file(path)
-    assert subject.space == "tflite" and read_subject(subject, 1).source is None
+    model = read_subject(subject, 1)
+    assert subject.space == "tflite" and LiteRT().own_file(model) == path and OnnxRuntime().own_file(model) is None
+    OnnxRuntime().session(model)
     path.write_bytes(looping())
-    with pytest.raises(InputError, match="has 2 inputs and 1 outputs with bool; of TFLite files only fp32"):
-        read_subject(name_file(path), 1)
+    model = read_subject(name_file(path), 1)
+    assert LiteRT().session(model).fetch()[0].shape == (1, 4)
+    with pytest.raises(InputError, match="it has 2 inputs and 1 outputs and .*bool.* and only fp32 networks of one"):
+        OnnxRuntime().session(model)
 
 
 # The converter

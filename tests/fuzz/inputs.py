@@ -80,6 +80,13 @@ def _trees() -> Any:
     return XGBoost(encoder=CellOneHot(), trees=5)
 
 
+def _compact() -> Any:
+    from encoders.cell import CellOneHot
+    from predictors.compact_trees import CompactTrees
+
+    return CompactTrees(encoder=CellOneHot(), trees=5)
+
+
 def _gaussian() -> Any:
     from encoders.flat import Joined
     from predictors.gp import GaussianProcess
@@ -126,7 +133,7 @@ def _estimator() -> Any:
 
 KINDS: dict[str, Callable[[], Any]] = {
     "linear": _linear, "trees": _trees, "gaussian": _gaussian, "gcn": _gcn, "blend": _blend, "ensemble": _ensemble,
-    "conditioned": _conditioned, "ridge": _ridge, "estimator": _estimator,
+    "conditioned": _conditioned, "ridge": _ridge, "estimator": _estimator, "compact": _compact,
 }  # fmt: skip
 
 
@@ -253,6 +260,10 @@ def journal(deviceless: bool = False) -> bytes:
                 "stable": True,
             }
             row |= {"raw_ms": 0.4 * ratio, "reference_ms": 0.4, "rounds": 1, "dropped": 1, "load": 1.2}
+            row |= {"interrupted": 0.1, "processors": 2, "init_ms": 5.0, "first_ms": 2.0}
+            row |= {
+                "single_runs": {"count": 50, "median": 1.0, "p90": 2.0, "p90_bound": 3.0, "p99": 3.0, "p99_needs": 459}
+            }
             row |= {"energy_mj": 3.0, "energy": {"spread": 0.1}} if repeat else {}
             row |= {"metric": "exe_ms", "pre_ms": 0.1, "phases": {"pre": {"ratio": 0.2}}} if len(lines) > 6 else {}
             if deviceless:

@@ -19,6 +19,7 @@ from datasets.spaces.nasbench201 import NasBench201
 from measure.backends import parse_backend
 from measure.backends.android import AndroidCPU, AndroidGPU, AndroidNNAPI, AndroidSession
 from measure.base import make_input
+from measure.builders.nhwc import to_nhwc
 from measure.campaign import Journal, pending, read_journal, run_campaign
 from measure.doctor import _android
 from measure.remote import adb
@@ -240,10 +241,10 @@ def test_commands_and_files_on_phones_of_both_ages(shell_v2: bool, phone: AdbSer
 def test_a_phone_computes_what_the_network_says_and_sees_its_input(cls: type[AndroidCPU], phone: AdbServer) -> None:
     for precision in cls.precisions:
         session = cls(precision=precision, batch=2, timing=QUICK).session(CELL)
-        first = session.fetch()
-        session.bind(make_input(CELL, 2, seed=99))
+        first = session.fetch()[0]
+        session.bind([to_nhwc(make_input(CELL, 2, seed=99))])
         session.run()
-        assert first.shape == (2, 10) and np.abs(session.fetch() - first).max() > 0.01
+        assert first.shape == (2, 10) and np.abs(session.fetch()[0] - first).max() > 0.01
     assert phone.left() == []
 
 
@@ -344,7 +345,8 @@ def test_a_campaign_on_a_phone_becomes_a_table(phone: AdbServer, tmp_path: Path)
     summary = ["-m", "measure", "table", "--journal", str(journal), "--out", str(table), "--unstable", "true"]
     assert run(*summary).returncode == 0  # tiny networks on a busy machine are unstable
     values = pd.read_parquet(table)
-    assert len(values) == 8 and set(values["metric"]) == {"latency_ms", "init_ms"} and (values["value"] > 0).all()
+    assert len(values) == 12 and set(values["metric"]) == {"latency_ms", "init_ms", "first_ms"}
+    assert (values["value"] > 0).all()
     assert phone.left() == []
     done = run(*command, "--phases", "true")
     assert done.returncode == 2 and "Backend android_cpu runs on another device, which reports no phases" in done.stderr

@@ -23,9 +23,6 @@ from measure.backends.ov import OpenVino, mean_kernels
 from measure.backends.trt import TensorRt
 from measure.base import (
     Backend,
-    WrongOutput,
-    compare_output,
-    expected_output,
     make_input,
     reference_network,
     with_weights,
@@ -35,7 +32,9 @@ from measure.builders.weights import make_weights
 from measure.child_build import BuildFailed, build_in_child
 from measure.gpu_steps import steps
 from measure.kernels import timeline
+from measure.outputs import WrongOutput, compare_output
 from measure.phases import clock_ns, measure_phases
+from measure.references import expected_output
 from measure.timing import Repeats, Timing
 from tests.conftest import needs, run
 
@@ -77,9 +76,9 @@ def test_the_files_of_gpu_runtimes_compute_what_they_should(cls: type[OnnxRuntim
     for precision in cls.precisions:
         path = OnnxRuntime.build(cls(precision=precision, batch=2), Model(network, weights), tmp_path)
         session = OnnxRuntime().load(path)
-        session.bind(x)
+        session.bind([x])
         session.run()
-        compare_output(session.fetch(), expected_output(Model(network, weights), x), precision)
+        compare_output(session.fetch()[0], expected_output(Model(network, weights), x), precision)
         if precision == "int8" and cls.symmetric:
             tensors = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
             points = [value for name, value in tensors.items() if name.endswith("_zero_point")]
@@ -122,7 +121,7 @@ class Fragile(Eager):
 
 
 def test_a_build_apart_gives_the_same_network() -> None:
-    assert Fragile().session(CELL, seed=3).fetch() == pytest.approx(Eager().session(CELL, seed=3).fetch())
+    assert Fragile().session(CELL, seed=3).fetch()[0] == pytest.approx(Eager().session(CELL, seed=3).fetch()[0])
 
 
 @pytest.mark.parametrize(

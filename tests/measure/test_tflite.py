@@ -20,7 +20,7 @@ from datasets.spaces.nasbench201 import NasBench201
 from measure.backends import backend_classes, parse_backend
 from measure.backends.litert import LiteRT
 from measure.backends.tensorflow_keras import KerasGPU
-from measure.base import compare_output, expected_output, make_input, reference_network, with_weights
+from measure.base import make_input, reference_network, with_weights
 from measure.builders.affine import Affine
 from measure.builders.delegates import DELEGATES, refused
 from measure.builders.nhwc import padding, to_nchw, to_nhwc
@@ -28,6 +28,8 @@ from measure.builders.numpy_reference import evaluate
 from measure.builders.tflite_file import TFLiteFile, read_operators
 from measure.builders.tflite_graph import build_tflite
 from measure.builders.weights import make_weights
+from measure.outputs import compare_output
+from measure.references import expected_output
 from measure.silence import quiet
 from tests.contracts.test_backends import every_op
 
@@ -72,9 +74,9 @@ def test_a_file_written_directly_is_what_the_converter_writes(
     x, weights = make_input(network, 1, seed=5), make_weights(network)
     for path in converted[precision]:
         session = LiteRT(precision=precision).load(path)
-        session.bind(x)
+        session.bind([LiteRT().layout(x)])
         session.run()
-        error = compare_output(session.fetch(), expected_output(Model(network, weights), x), precision)
+        error = compare_output(session.fetch()[0], expected_output(Model(network, weights), x), precision)
         assert error < (1e-5 if precision == "fp32" else 0.1)
 
 
@@ -116,7 +118,7 @@ def test_what_has_no_counterpart_is_one_sentence(tmp_path: Path) -> None:
             parse_backend(backend, "host").session(net.finish("made-up", "from a file"))
     net = NetworkBuilder()
     net.add("conv", (4, 2, 2), net.add("input", (4, 8, 8)), kernel=3, stride=2, dilation=2)
-    assert parse_backend("litert", "host").session(net.finish("made-up", "both")).fetch().shape == (1, 4, 2, 2)
+    assert parse_backend("litert", "host").session(net.finish("made-up", "both")).fetch()[0].shape == (1, 2, 2, 4)
     with pytest.raises(InputError, match="both stride and dilation"):
         parse_backend("keras", "host").session(net.finish("made-up", "both"))
 
@@ -152,7 +154,7 @@ def test_a_block_stands_alone(backend: str) -> None:
     block = SPACE.block(SPACE.parse([CELL])[0])
     assert block.ops[0].attrs["shape"] == block.ops[-1].attrs["shape"] == (4, 32, 32)
     session = replace(parse_backend(backend, "host"), batch=2).session(block)
-    assert session.fetch().shape == (2, 4, 32, 32)
+    assert session.fetch()[0].shape == (2, 32, 32, 4), "channels last, as the runtime has them"
 
 
 def test_a_block_ends_with_its_output_or_is_refused() -> None:

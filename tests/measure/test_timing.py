@@ -22,6 +22,9 @@ class Machine:
     def process_time_ns(self) -> float:
         return 1e6 * self.cpu
 
+    def process_time(self) -> float:
+        return self.cpu / 1e3
+
 
 class Clockwork:
     """A session whose runs take the given milliseconds of CPU time in turn, and further ones of wall time."""
@@ -124,3 +127,34 @@ def test_protocols_run_as_often_as_leti_requires() -> None:
 def test_a_core_that_is_not_there_is_a_sentence() -> None:
     with pytest.raises(InputError, match="Core 4096 is not one that this process may use; name one of"):
         pin(4096)
+
+
+def test_single_runs_each_have_a_reading_and_their_number_is_known_before(machine: Machine) -> None:
+    timing, network = Timing(single_runs=100, single_s=1), Clockwork(machine, 0.01, 0.01, 0.01, 5.0)
+    ms = timing.one_by_one(network.run, 0.01)
+    assert len(ms) == network.runs == 100 and sorted(set(ms.round(6))) == [0.01, 5.0]  # no tail is averaged away
+    assert len(timing.one_by_one(network.run, 20.0)) == 50 and len(timing.one_by_one(network.run, 1e5)) == 1
+    assert not len(Timing(flush_mb=1).one_by_one(network.run, 1.0))
+    assert not len(Timing(single_runs=0).one_by_one(network.run, 1.0))
+
+
+def test_where_most_pairs_are_interrupted_the_reference_time_is_that_of_the_cpu(machine: Machine) -> None:
+    timing, reference = Timing(warmup=0, pairs=6, max_rounds=1, floor_ms=0), Clockwork(machine, 1.0, waits_ms=1.6)
+    loaded = timing(Clockwork(machine, 2.0).run, reference.run)
+    assert loaded.interrupted == 1 and loaded.kept.all() and loaded.ratio == pytest.approx(2)
+    assert loaded.reference_ms == pytest.approx(1.0)  # and not 2.6
+    seldom = timing(Clockwork(machine, 2.0).run, Clockwork(machine, 1.0, waits_ms=(0, 0, 0.5)).run)
+    assert 0 < seldom.interrupted < 0.5 and seldom.reference_ms == pytest.approx(1.0)
+    by_wall = Timing(warmup=0, pairs=6, max_rounds=1, by="wall")(Clockwork(machine, 2.0).run, reference.run)
+    assert by_wall.interrupted == 0 and by_wall.reference_ms == pytest.approx(2.6)
+
+
+@pytest.mark.parametrize("ms", [0.05, 0.2, 2.0])
+def test_the_bench_counts_all_runs_of_the_protocol_also_of_short_ones(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, ms: float
+) -> None:
+    bench = pytest.importorskip("tests.bench")  # which needs every package
+    monkeypatch.setattr(bench, "time", machine)
+    row = bench.harness(Timing(), Clockwork(machine, ms).run)
+    assert row["ratio"] == pytest.approx(1) and row["per_s"] == pytest.approx(1e3 / ms)
+    assert row["alternative_per_s"] == pytest.approx(1e3 / ms)

@@ -22,8 +22,8 @@ from predictors.new_devices.conditioned import Conditioned
 from predictors.new_devices.cross_device import evaluate_transfer
 from predictors.new_devices.cross_device import run as run_study
 from predictors.new_devices.device_sets import DeviceSet, load_set, read_sets
-from predictors.new_devices.few_shot import distances
-from predictors.new_devices.proxies import AdaProxy, NearestDevice, OwnLine, best_ranking, ridge
+from predictors.new_devices.few_shot import best_ranking, distances
+from predictors.new_devices.proxies import AdaProxy, NearestDevice, OwnLine, ridge
 from predictors.new_devices.transfer_report import gather
 from tests.conftest import ROOT, made_up, run
 

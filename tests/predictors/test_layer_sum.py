@@ -38,6 +38,7 @@ from predictors.networks.layer_sum import LayerSum
 from predictors.networks.learnt import COEFFICIENTS, PRIOR, Learnt
 from predictors.networks.pieces import KINDS, nearest, pieces
 from predictors.networks.price import price, read_network
+from predictors.networks.price_report import details
 from predictors.run_folder import FILES
 from tests import conftest
 from tests.datasets.test_onnx_file import FOREIGN, networks, save
@@ -258,11 +259,11 @@ def test_any_network_has_a_price(network: Network, batch: int, rate: int, fitted
     network = replace(network, batch=batch)
     priced = price(fitted, network, DEVICES[rate])
     assert np.isfinite(priced.total_ms) and 0 < priced.low <= priced.latency_ms <= priced.high
-    assert (priced.pieces["ms"] >= 0).all() and priced.pieces["kind"].isin(KINDS).all()
-    assert priced.pieces["flops"].sum() == pytest.approx(2 * sum(p.macs for p in pieces(network)))
+    assert all(piece.ms >= 0 and piece.kind in KINDS for piece in priced.pieces)
+    assert sum(piece.flops for piece in priced.pieces) == pytest.approx(2 * sum(p.macs for p in pieces(network)))
     assert priced.latency_ms == pytest.approx(fitted.predict(Networks([network]), DEVICES[rate])[0])
     assert priced.total_ms == pytest.approx(priced.pre + priced.latency_ms + priced.post)
-    assert priced.text()
+    assert details(priced)
 
 
 @pytest.mark.parametrize("name", FOREIGN)
@@ -270,7 +271,7 @@ def test_foreign_ops_have_a_price(name: str, fitted: LayerSum, tmp_path: Path) -
     nodes, shape, tensors, *_ = FOREIGN[name]
     rank = 2 if "row" in name else len(shape)
     priced = price(fitted, read_network(save(tmp_path / "m.onnx", nodes, shape, tensors, rank=rank)), DEVICES[0])
-    assert priced.latency_ms > 0 and not priced.unknown and priced.text().endswith("All ops are known.")
+    assert priced.latency_ms > 0 and not priced.unknown and details(priced).endswith("All ops are known.")
 
 
 def test_unknown_ops_are_named_and_counted(fitted: LayerSum, tmp_path: Path) -> None:
@@ -283,13 +284,15 @@ def test_unknown_ops_are_named_and_counted(fitted: LayerSum, tmp_path: Path) -> 
     onnx.save(helper.make_model(graph, opset_imports=opsets), tmp_path / "m.onnx")
     priced = price(fitted, read_network(tmp_path / "m.onnx"), DEVICES[0])
     assert priced.unknown == {"mine.Rotary": 2, "Hardmax": 1} and len(priced.pieces) == 4
-    assert "Unknown ops, priced by the bytes that they move: 2 x mine.Rotary, 1 x Hardmax" in priced.text()
-    first, copies, second, *_ = priced.text().splitlines()
+    assert "Unknown ops, priced by the bytes that they move: 2 x mine.Rotary, 1 x Hardmax" in details(priced)
+    first, copies, _, second, *_ = details(priced).splitlines()
     assert re.fullmatch(r"m.* on fast_1, batch 1: [\d.]+ ms \(90 % interval [\d.]+ to [\d.]+\)", first)
     assert copies == f"4 layers, session {priced.session:.2g} ms; with copies total_ms = {plain(priced.total_ms)} " + (
         f"(in {priced.pre:.4g}, out {priced.post:.4g})"
     )
-    assert re.fullmatch(r"warning: \d+ % is of ops of which nothing was measured \(2 x .*, 1 x Hardmax\)\.", second)
+    assert re.fullmatch(
+        r"warning: \d+ % is of ops of which nothing was measured \(2 x .*, 1 x Hardmax; \d+ % of all bytes\)\.", second
+    )
 
 
 def test_layers_far_from_all_that_were_measured_are_warned_of(fitted: LayerSum) -> None:
@@ -297,7 +300,7 @@ def test_layers_far_from_all_that_were_measured_are_warned_of(fitted: LayerSum) 
     x = net.add("input", (64, 700, 700))
     net.conv(x, 64, 11)
     priced = price(fitted, net.finish("toy", "big"), DEVICES[0])
-    assert any("of 1 layers that take more than 4 times the work" in sentence for sentence in priced.warnings)
+    assert any("of 1 layers that take more than 6.5 times the work" in sentence for sentence in priced.warnings)
     near = price(fitted, NETS.expand(NETS.sample(1, np.random.default_rng(0))[0]), DEVICES[0])
     assert not near.warnings
 
@@ -335,7 +338,7 @@ def test_the_command_prices_and_draws_a_file_of_torch(saved: Path, torch_file: P
                "--out", drawn)  # fmt: skip
     assert done.returncode == 0, done.stderr
     priced = price(_load(saved), read_network(torch_file, 4), DEVICES[1])
-    assert done.stdout.startswith(priced.text()) and f"batch 4: {plain(priced.latency_ms)} ms (90 %" in done.stdout
+    assert done.stdout.startswith(details(priced)) and f"batch 4: {plain(priced.latency_ms)} ms (90 %" in done.stdout
     assert drawn.read_bytes()[:4] == b"\x89PNG"
     narrow = run("-m", "predictors", "predict", saved, "--network", torch_file, "--device", "slow_1", "--batch", 4,
                  "--level", 0.5)  # fmt: skip
@@ -366,7 +369,7 @@ def test_faults_of_the_command_are_one_sentence(saved: Path, torch_file: Path, t
         ((saved, "--network", tmp_path / "half.onnx", "--device", "fast_1"), "is not an ONNX file, or a part"),
         ((saved, "--network", tmp_path / "none.onnx", "--device", "fast_1"), "There is no file"),
         ((saved, "--network", whole, "--device", "phone"), "no device 'phone' here; known are: fast_1"),
-        ((saved, "--network", whole), "Name a device with --device; .* answers for: fast_1, slow_1"),
+        ((saved, "--network", whole), "--out draws the layers of one network on one device"),
         ((saved, "--network", whole, "--device", "fast_1", "--batch", "-3"), "A batch has 1 or more images"),
         ((saved, "--network", whole, "--arch", "x"), "not both"),
         ((tmp_path / "half.pt", "--network", whole), "is truncated, or not a predictor"),
@@ -376,7 +379,6 @@ def test_faults_of_the_command_are_one_sentence(saved: Path, torch_file: Path, t
     for arguments, sentence in cases:
         file, *flags = arguments
         arguments = {str(flags[i]).strip("-"): flags[i + 1] for i in range(0, len(flags), 2)}
-        arguments |= {"batch": int(arguments["batch"])} if "batch" in arguments else {}
         with pytest.raises(InputError, match=sentence):
             predict(file, out=tmp_path / "no.png", **arguments)
     assert not (tmp_path / "no.png").exists()

@@ -9,6 +9,7 @@ from datasets.records import InputError
 from predictors.rows import read_rows
 from predictors.sweep import read_sweep
 from studies.claims import Claim, read_claims
+from studies.files.bounds import bounds
 from studies.study import STUDIES, Study, about, find, names
 from tests.conftest import ROOT, run
 
@@ -68,3 +69,13 @@ def test_a_failing_step_ends_the_study_with_its_status(capfd: pytest.CaptureFixt
 def test_what_is_no_study_is_one_sentence() -> None:
     with pytest.raises(InputError, match="There is no study '../leti'"):
         find("../leti")
+
+
+def test_simulated_bounds_hold_for_independent_runs_and_not_for_bursts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studies.files.bounds.KNOWN", 200_000)
+    rows = bounds(series=300)
+    shares = {
+        independent: [row["holds"] for row in rows if row["independent"] == independent] for independent in (0, 1)
+    }
+    assert {row["runs"] for row in rows if row["percentile"] == "p99"} == {459, 1000, 3000}
+    assert sum(shares[1]) / len(shares[1]) > 0.985 and sum(shares[0]) / len(shares[0]) < 0.8

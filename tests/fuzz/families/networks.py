@@ -8,7 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
+import numpy as np
+
 from datasets.packages import absent
+from tests.doubles.network_files import texts
 from tests.fuzz import inputs
 from tests.fuzz.family import Command, Family, Files, any_of, one_file
 from tests.fuzz.mutations import change_bytes, change_tree
@@ -28,7 +31,8 @@ def _read(name: str) -> Callable[[Path, Path, Random], Command]:
         if rng.random() < 0.75:
             return ["datasets", "show", file, *batch]
         price = ["predictors", "predict", str(beside / "layerwise.pt"), "--network", file, "--device", inputs.DEVICE]
-        return [*price, "--out", "x.png", *batch]
+        shown = rng.choice((["--out", "x.png"], ["--json"], ["--images", "5", "--sort", "cost"], ["--level", "0.5"]))
+        return [*price, *shown, *(rng.choice((batch, ["--batch", "1,2"])) if "--out" not in shown else batch)]
 
     return attack
 
@@ -102,7 +106,19 @@ def _delegates(case: Path, beside: Path, rng: Random) -> Command:
     return ["measure", "delegates", "--file", str(case / "m.tflite")]
 
 
+def _samples(folder: Path) -> list[Files]:
+    texts(folder / "texts.onnx")
+    saved = io.BytesIO()
+    np.savez(saved, ids=np.ones((1, 6), np.int64), mask=np.ones((1, 6), np.int64))
+    return [{"sample.npz": saved.getvalue()}]
+
+
+def _run_with(case: Path, beside: Path, rng: Random) -> Command:
+    return ["measure", "timeline", "--arch", str(beside / "texts.onnx"), "--inputs", str(case / "sample.npz")]
+
+
 FAMILIES = (
+    Family("own inputs", _samples, one_file(change_bytes), _run_with, share=0.2),
     Family("onnx network", _onnx, one_file(change_network), _read("m.onnx"), share=1.5),
     Family("keras network", _keras, one_file(change_keras), _read("m.keras"), share=0.5),
 )

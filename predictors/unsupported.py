@@ -1,0 +1,43 @@
+"""Sentences on predictions that no measurement supports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from datasets.machine import machine_name
+from datasets.records import Device
+
+
+def unsupported(predictor: Any, values: np.ndarray, unit: str) -> list[str]:
+    """Sentences on predicted values in a unit, of a predictor that may be an exported one."""
+    found, adapted = [], _metadata(predictor).get("adapted", {})
+    if isinstance(adapted, dict) and adapted.get("samples") == 0:
+        name = predictor.devices_[0].name
+        found.append(f"nothing was measured on {name}; these are other devices' times, moved.")
+    if unit != "%" and len(values) and (below := int((values <= 0).sum())):
+        found.append(
+            f"{below} of {len(values)} values are not above zero, far outside of what was measured; measure more "
+            "architectures, such as `choose` names, and adapt again."
+        )
+    return found
+
+
+def of_another_machine(predictor: Any, file: str, devices: Sequence[Device | None]) -> list[str]:
+    """A sentence if neither the names of devices nor an adaptation say that something was measured on this machine."""
+    adapted, own = _metadata(predictor).get("adapted"), machine_name()
+    names = [device.name for device in devices if device]
+    if isinstance(adapted, dict) and adapted.get("machine") == own:
+        return []
+    if not names or any(name.startswith(f"{own}_") for name in names):
+        return []
+    return [
+        f"{file} was never adapted to this machine ({own}); measure 10 to 30 networks here (`python -m predictors "
+        "choose`, `python -m measure run`) and adapt it (`python -m predictors adapt`)."
+    ]
+
+
+def _metadata(predictor: Any) -> Mapping[str, Any]:
+    return getattr(predictor, "metadata_", None) or getattr(predictor, "meta", {})
