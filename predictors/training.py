@@ -113,7 +113,7 @@ def lightning_trainer(options: Trainer, epochs: int, callbacks: list[lightning.C
     given |= {"max_epochs": epochs, "num_sanity_val_steps": 0, "enable_checkpointing": False, "callbacks": callbacks}
     try:
         return lightning.Trainer(**given, strategy=SEVERAL if options.several else "auto")
-    except (MisconfigurationException, ValueError) as error:  # no GPU, or fewer of them
+    except (MisconfigurationException, ValueError, TypeError) as error:  # no GPU, or fewer; indices of a CPU
         raise InputError(
             f"Lightning cannot train with accelerator={options.accelerator}, devices={options.devices}, "
             f"precision={options.precision} here: {shortened(' '.join(str(error).split()), 300)}"

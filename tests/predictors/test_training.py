@@ -231,9 +231,9 @@ def test_faulty_arguments_are_one_sentence(trainer: dict[str, Any], sentence: st
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_an_accelerator_that_is_not_here_is_one_sentence(measurements: Measurements, tmp_path: Path) -> None:
-    for options in (Trainer("gpu"), Trainer("cuda", 2)):
+    for options in (Trainer("gpu"), Trainer("cuda", 2), Trainer(devices=-1), Trainer(devices=[0, 1]), Trainer("mps")):
         with (
-            pytest.raises(InputError, match=r"cannot train with accelerator=(gpu|cuda), devices="),
+            pytest.raises(InputError, match=r"cannot train with accelerator=(gpu|cuda|cpu|mps), devices="),
             fitting(options, tmp_path / "fit", ""),
         ):
             replace(SMALL).fit(measurements)
