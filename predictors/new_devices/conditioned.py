@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -14,8 +14,9 @@ from encoders.cell import CellOneHot
 from encoders.flat import PHYSICAL, Joined, Totals
 from predictors.belief import Belief
 from predictors.new_devices.averaging import DEGREES, averaged
-from predictors.new_devices.base import FewShot
+from predictors.new_devices.base import FewShot, guessed_variance
 from predictors.new_devices.evidence import maximised
+from predictors.new_devices.few_shot import distances
 from predictors.scaling import Scale
 
 START = {"sources": 0.5, "vector": 0.2, "constant": 0.1, "noise": 0.1}
@@ -118,6 +119,17 @@ class Conditioned(FewShot):
         least = max(NARROWEST**2 / n, step**2 / 12)  # equal labels do not show the variance of rounding
         self.noise_ = max(stretch * (fit.noise + float(np.median(noise))), least)
         return fit.mean[:-1] + expected, float(fit.mean[-1])
+
+    def _from_specs(self, device: Device) -> Self:
+        """Predictor of a device without measurements, whose intervals are as wide as the errors of source devices that
+        were predicted by those of other families."""
+        new, squared = super()._from_specs(device), distances(self.devices_, device)[:-1]
+        level, spread = float(new.scale.mean_[0]), float(new.scale.std_[0])
+        families = [known.family for known in self.devices_]
+        doubt = 1.0 if new.scale.kind == "log" else max(abs(level), spread)
+        variance = guessed_variance(squared, families, self.sources_, self.covariance_, doubt)
+        new.spread_, new.noise_ = np.zeros((len(self.width_) + 1,) * 2), variance / spread**2
+        return new
 
     def _step(self, t: np.ndarray) -> float:
         """Step to which labels [n] were rounded, on their scale: the largest power of ten that divides all values."""
