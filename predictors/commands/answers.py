@@ -92,7 +92,11 @@ def _warn(predictor: Any, values: np.ndarray, unit: str) -> None:
     adapted = (predictor.metadata_ if isinstance(predictor, Predictor) else predictor.meta).get("adapted", {})
     if isinstance(adapted, dict) and adapted.get("samples") == 0:
         name = predictor.devices_[0].name
-        print(f"warning: nothing was measured on {name}; these are other devices' times, moved.", file=sys.stderr)
+        print(
+            f"warning: nothing was measured on {name}; values of other devices may be several times too large or too "
+            "small here: rely on their order, or print intervals with --level 0.9.",
+            file=sys.stderr,
+        )
     if unit != "%" and len(values) and (below := int((values <= 0).sum())):
         print(
             f"warning: {below} of {len(values)} values are not above zero, far outside of what was measured; measure "

@@ -185,8 +185,9 @@ def best_ranking(predicted: np.ndarray, t: np.ndarray) -> int:
 
 
 def ridge(x: np.ndarray, t: np.ndarray, unit: float = 0.0) -> tuple[np.ndarray, float]:
-    """Ridge regression of labels [n] on features [n, F]: weights [F] and constant. The penalty, one of `PENALTIES` times
-    `unit` (by default the mean squared singular value), minimises the leave-one-out error (closed form)."""
+    """Ridge regression of labels [n] on features [n, F]: weights [F] and constant. The penalty is the one of
+    `PENALTIES`, times `unit` (by default the mean squared singular value), that minimises the leave-one-out error
+    (closed form)."""
     mean, shift = x.mean(axis=0), t.mean()
     u, s, v = np.linalg.svd(x - mean, full_matrices=False)
     along, unit = u.T @ (t - shift), max(unit or float((s**2).mean()), 1e-12)
