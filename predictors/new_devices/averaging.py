@@ -12,7 +12,7 @@ DEGREES = 4.0
 """Degrees of freedom of the Student-t noise; heavy tails, so one outlier among ten labels moves the fit little."""
 ROUNDS = 3
 """Number of times that the weights of samples and the variances are updated after the first fit."""
-CENTRE = {"sources": -0.7, "first": -3.0, "middle": -3.0, "last": -4.5, "constant": -2.0, "noise": -3.5}
+CENTRE = {"sources": -0.7, "first": -3.0, "middle": -3.0, "last": -3.5, "constant": -2.0, "noise": -3.5}
 """Means of the logarithms of the variances, in units of the labels' variance: of the sources, of the first (FLOPs),
 last (decisions) and other blocks of the vector, of the constant and of the noise."""
 SPREADS = {"sources": 1.0, "first": 1.25, "middle": 1.5, "last": 1.5, "constant": 1.0, "noise": 1.5}
@@ -22,7 +22,7 @@ KINDS = {"none": 0.35, "all": 0.35, "one": 0.15, "one alone": 0.15}
 and little of the vector (`ALONE`)."""
 ALONE = 0.05
 """Factor of the vector's variances where one source stands alone."""
-DRAWN = 64
+DRAWN = 96
 """Number of models of each kind, which differ in the variances."""
 FREEDOM = 2.0
 """Half the degrees of freedom of the prior of a common factor of all variances (inverse gamma)."""

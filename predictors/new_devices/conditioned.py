@@ -111,9 +111,10 @@ class Conditioned(FewShot):
     def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         expected, step, sizes, n = self._expected(len(t)), self._step(t), tuple(self._sizes()), len(t)
         t = t - samples @ expected
-        fit = (
-            averaged(samples, t, noise, sizes) if n <= AVERAGED else maximised(samples, t, noise, sizes, self._start())
-        )
+        if self.averaging and n <= AVERAGED:
+            fit = averaged(samples, t, noise, sizes)
+        else:
+            fit = maximised(samples, t, noise, sizes, self._start())
         stretch = _stretched(fit.error**2 / fit.variance)
         self.spread_ = stretch * fit.covariance
         least = max(NARROWEST**2 / n, step**2 / 12)  # equal labels do not show the variance of rounding
