@@ -107,7 +107,7 @@ def margins(table: pd.DataFrame, ours: str = "conditioned") -> list[dict[str, An
             worst = {"best_other": means.idxmin(), "margin_spearman": float(means.min())}
             rows.append({"part": "margin", **about, **worst})
         if shots and set(WEIGHED) <= set(means.index):
-            name = means[list(WEIGHED)].idxmin()
+            name = str(means[list(WEIGHED)].idxmin())
             mean, half = interval(above[name].groupby(["seed", "draw"]).mean())
             bounds = {"margin_spearman": mean, "low": mean - half, "high": mean + half}
             complete.append({"part": "harm", **about, "best_other": name, **bounds, **means[list(WEIGHED)]})

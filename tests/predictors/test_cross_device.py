@@ -22,7 +22,7 @@ from predictors.new_devices.cross_device import run as run_study
 from predictors.new_devices.device_sets import DeviceSet, load_set, read_sets
 from predictors.new_devices.few_shot import distances
 from predictors.new_devices.proxies import AdaProxy, NearestDevice, OwnLine, best_ranking, ridge
-from predictors.new_devices.transfer_report import gather
+from predictors.new_devices.transfer_report import WEIGHED, gather
 from predictors.scaling import Scale
 from tests.conftest import ROOT, made_up, run
 
@@ -258,13 +258,20 @@ def test_a_study_is_written_once_gathered_and_claims_its_margin(toys: Measuremen
     few = [row for row in rows if row["shots"] == 10 and row["cells"] == "all"]
     assert len(few) == 2 and all(row["n"] == 290 and 0 <= row["coverage"] <= 1 for row in few)
     others = list(evaluate_transfer(devices, OwnLine(), cells=100, shots=[10], draws=2, sampler="random"))
-    for name, part in (("conditioned", rows), ("ownline", others)):
+    named_rows = [("conditioned", rows), *((name, others) for name in ("ownline", *WEIGHED))]
+    for name, part in named_rows:
         (tmp_path / name).mkdir()
         named = [{"predictor": name, **row} for row in part]
         (tmp_path / name / "metrics.json").write_text(json.dumps(named))
     assert gather(tmp_path).loc[("conditioned", "random", 10), "toys"] > 0.9
-    margin = [row for row in json.loads((tmp_path / "summary.json").read_text()) if row["part"] == "margin"]
-    assert len(margin) == 1 and margin[0]["margin_spearman"] > 0 and margin[0]["best_other"] == "ownline"
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    margin, harm, held = ([row for row in summary if row["part"] == part] for part in ("margin", "harm", "tails"))
+    by_set = {row["device_set"]: row for row in harm}
+    assert by_set["toys"]["low"] < by_set["toys"]["margin_spearman"] < by_set["toys"]["high"]
+    assert by_set["mean"]["margin_spearman"] == by_set["least"]["margin_spearman"] > 0
+    assert [row["shots"] for row in held] == [0, 10] and held[1]["draws"] == 2
+    assert held[1]["least_coverage"] == min(row["coverage"] for row in few)
+    assert len(margin) == 1 and margin[0]["margin_spearman"] > 0 and margin[0]["best_other"] in ("ownline", *WEIGHED)
     assert "<img" in (tmp_path / "report.html").read_text()
     with pytest.raises(InputError, match="no sampler 'best'"):
         next(evaluate_transfer(devices, Conditioned(), sampler="best"))
