@@ -130,7 +130,7 @@ def _live(runtime: str, task: SearchTask) -> Cost:
     from measure.commands.flags import parse_backends
 
     (backend,) = parse_backends(runtime, None)
-    return Live(space_of(task), backend, Journal(task.journal))
+    return Live(space_of(task).check_networks(), backend, Journal(task.journal))
 
 
 def commands() -> list[Any]:

@@ -76,6 +76,7 @@ def ours(start: Path) -> set[Path]:
         path = new.pop()
         found.add(path)
         tree = ast.parse(path.read_text())
+        tree.body = [node for node in tree.body if not _for_type_checkers(node)]
         # what functions of a package itself import, such as `measure.objective`, no module inside of it needs
         for node in tree.body if path.name == "__init__.py" else ast.walk(tree):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom) else []
@@ -87,6 +88,11 @@ def ours(start: Path) -> set[Path]:
                     files += [ROOT.joinpath(*parts[: n + 1], "__init__.py") for n in range(len(parts))]
                     new |= {file for file in files if file.is_file()} - found
     return found
+
+
+def _for_type_checkers(node: ast.stmt) -> bool:
+    """Whether a statement is `if TYPE_CHECKING:`, which is never executed."""
+    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
 @functools.cache
