@@ -42,6 +42,7 @@ from predictors.linear import Linear
 from predictors.networks.price import read_network
 from tests.conftest import ROOT, run
 from tests.datasets.test_onnx_file import FOREIGN, save
+from tests.doubles.network_files import MAKERS
 from tests.predictors.test_layer_sum import knows_layers
 
 NETS = ConvNet(image=32, classes=10, megamacs=20)
@@ -220,6 +221,14 @@ def test_a_csv_is_a_data_set(tmp_path: Path) -> None:
 def test_a_name_that_is_no_file_is_called_what_it_is(name: str, fault: str) -> None:
     with pytest.raises(InputError, match=f"^{fault}.*; a network is an .onnx"):
         read_model(name)
+
+
+def test_a_size_by_role_that_no_input_has_is_noted(tmp_path: Path) -> None:
+    files = [MAKERS[suffix](tmp_path / f"net{suffix}") for suffix in (".onnx", ".tflite")]
+    for name in ("zoo:lenet5", *map(str, files)):
+        note = read_model(name, sizes=Sizes(size="batch=1 sequence=6 width=77"), weights=False).notes[-1]
+        assert note == f"No input of {name} has the size of --size width=77."
+    assert not read_model("zoo:lenet5", sizes=Sizes(size="batch=2 height=32 width=32")).notes
 
 
 def test_a_csv_of_one_space_holds_architectures(tmp_path: Path) -> None:

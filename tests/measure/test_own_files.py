@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from datasets.networks.file_precision import file_precision
 from datasets.networks.model import Model
 from datasets.networks.network import Network
+from datasets.networks.precision import file_precision
 from datasets.networks.reading import read_model
 from datasets.networks.sizes import Sizes
 from datasets.records import InputError, Op
