@@ -17,8 +17,8 @@ def unsupported(predictor: Any, values: np.ndarray, unit: str) -> list[str]:
     if isinstance(adapted, dict) and adapted.get("samples") == 0:
         name = predictor.devices_[0].name
         found.append(
-            f"nothing was measured on {name}; values of other devices may be several times too large or too small here: "
-            "rely on their order, or print intervals with --level 0.9."
+            f"nothing was measured on {name}; values of other devices may be several times too large or too small "
+            "here: rely on their order, or print intervals with --level 0.9."
         )
     if unit != "%" and len(values) and (below := int((values <= 0).sum())):
         found.append(

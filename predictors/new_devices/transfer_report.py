@@ -120,26 +120,25 @@ def margins(table: pd.DataFrame, ours: str = "conditioned") -> list[dict[str, An
         if shots and set(WEIGHED) <= set(means.index):
             name = str(means[list(WEIGHED)].idxmin())
             mean, half = interval(above[name].groupby(["seed", "draw"]).mean())
-            bounds = {"margin_spearman": mean, "low": mean - half, "high": mean + half}
-            complete.append({"part": "harm", **about, "best_other": name, **bounds, **means[list(WEIGHED)]})
+            ends = {"low": mean - half, "high": mean + half} if half is not None else {}
+            complete.append(
+                {"part": "harm", **about, "best_other": name, "margin_spearman": mean, **ends, **means[list(WEIGHED)]}
+            )
     for shots in dict.fromkeys(row["shots"] for row in complete):
-        sets = pd.DataFrame([row for row in complete if row["shots"] == shots])
-        over, least = sets[list(WEIGHED)].mean(), sets.loc[sets["margin_spearman"].idxmin()]
-        for name, best, value in (
-            ("mean", over.idxmin(), over.min()),
-            ("least", least["best_other"], least["margin_spearman"]),
-        ):
-            about = {"part": "harm", "device_set": name, "shots": shots, "best_other": best}
-            rows.append(about | {"margin_spearman": float(value)})
+        sets = [row for row in complete if row["shots"] == shots]
+        least, over = min(sets, key=lambda row: row["margin_spearman"]), pd.DataFrame(sets)[list(WEIGHED)].mean()
+        about = {"part": "harm", "shots": shots}
+        rows.append({**about, "device_set": "mean", "best_other": over.idxmin(), "margin_spearman": float(over.min())})
+        rows.append({**least, **about, "device_set": "least"})
     return rows + complete
 
 
-def interval(values: pd.Series) -> tuple[float, float]:
-    """Mean of values, and half of the width of its 95 % interval (Student's t; NaN for one value)."""
+def interval(values: pd.Series) -> tuple[float, float | None]:
+    """Mean of values, and half of the width of its 95 % interval (Student's t; None for one value)."""
     from scipy.special import stdtrit
 
     n = len(values)
-    return float(values.mean()), float(stdtrit(n - 1, 0.975) * values.std() / n**0.5) if n > 1 else float("nan")
+    return float(values.mean()), float(stdtrit(n - 1, 0.975) * values.std() / n**0.5) if n > 1 else None
 
 
 def tails(table: pd.DataFrame) -> list[dict[str, Any]]:
@@ -162,9 +161,10 @@ def with_intervals(every: pd.DataFrame) -> pd.DataFrame:
     returns."""
     line = ["predictor", "sampler", "shots"]
     draws = every.groupby([*line, "device_set", "seed", "draw"], sort=False)["spearman"].mean()
-    texts = {
-        key: "{:.3f} ± {:.3f}".format(*interval(part)) for key, part in draws.groupby([*line, "device_set"], sort=False)
-    }
+    texts = {}
+    for key, part in draws.groupby([*line, "device_set"], sort=False):
+        mean, half = interval(part)
+        texts[key] = f"{mean:.3f}" + (f" ± {half:.3f}" if half is not None else "")
     wide = pd.Series(texts).rename_axis([*line, "device_set"]).unstack("device_set")
     return wide[list(dict.fromkeys(every["device_set"]))].reset_index()
 

@@ -121,12 +121,13 @@ def measured(out: Path) -> list[dict]:
         raise InputError("Run the part packages first: it finds the sizes of each file.")
     journal = out / "measured.json"
     rows, seen = json.loads(journal.read_text()) if journal.is_file() else [], set[str]()
-    done = {(row["package"], row["file"]) for row in rows}
+    done = {row["digest"] for row in rows}
     for package in json.loads((HERE / "packages.json").read_text()):
         for file in unpacked(package, out / "wheels"):
-            name, digest = (package["name"], file.name), hashlib.sha256(file.read_bytes()).hexdigest()
-            if digest not in seen and name in known and name not in done:
-                rows.append({"what": "measured", "package": name[0], "file": name[1], **ran(file, known[name], out)})
+            name, digest = (package["name"], file.name), hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+            if digest not in seen and name in known and digest not in done:
+                about = {"what": "measured", "package": name[0], "file": name[1], "digest": digest}
+                rows.append(about | ran(file, known[name], out))
                 print(rows[-1], flush=True)
                 write_text(journal, json.dumps(rows, indent=1))
             seen.add(digest)

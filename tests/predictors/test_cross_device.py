@@ -69,6 +69,16 @@ def test_twenty_measurements_rank_a_new_device_and_intervals_hold_most(
         fitted.belief(others, toys.device("toy_0")).interval(0.9)
 
 
+def test_a_file_adapted_by_an_earlier_version_is_one_sentence(
+    adapted: Conditioned, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = adapted.state() | {"few": np.ones((2, 3))}
+    monkeypatch.setattr(Conditioned, "state", lambda self: state)
+    adapted.save(tmp_path / "old.pt")
+    with pytest.raises(InputError, match="by an earlier version of Gnomon; adapt its source again"):
+        Predictor.load(tmp_path / "old.pt")
+
+
 @pytest.mark.parametrize("noise", [0.01, 0.5])
 @pytest.mark.parametrize("n", [10, 20])
 def test_intervals_hold_about_their_level_on_easy_and_on_noisy_devices(
