@@ -487,6 +487,8 @@ def test_open_sizes_are_flags_wherever_networks_are_named(
     assert "note: Sizes that depend on values are taken as the most" in capsys.readouterr().err
     with pytest.raises(InputError, match="are of networks' files; name those with --onnx"):
         Subjects(sizes=Sizes(trips="loop=3"))
+    with pytest.raises(InputError, match="--size h=16,32 names several sizes"):
+        Subjects(onnx="m.onnx", sizes=Sizes(size="h=16,32"))
 
 
 @pytest.mark.parametrize(

@@ -283,6 +283,7 @@ def test_a_level_is_heeded_everywhere(saved: Path, open_file: Path, capsys: pyte
             row = json.loads(out_of(capsys, saved, shown=Shown(json=True), **options))["prices"][0]
             widths.append(np.log(row["high"] / row["low"]))
         assert widths[0] < 0.6 * widths[1]
+    assert "99.99999 % from" in out_of(capsys, saved, network=str(open_file), level=0.9999999, sizes=sizes), "not 100 %"
 
 
 def test_predictors_that_know_no_layers_price_several_networks_too(
