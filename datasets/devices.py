@@ -5,6 +5,10 @@
     memory_gbs  peak bandwidth of the main memory, 10^9 bytes per second
     peak_gflops fp32, a multiply-add as two: 2 x CUDA cores x clock for GPUs
     l2_mb       second-level cache of a GPU, 2^20 bytes
+    sms         streaming multiprocessors of an NVIDIA GPU
+    capability  its compute capability, whose generations are 3 Kepler, 5 Maxwell, 6 Pascal, 7.0 Volta, 7.5 Turing
+
+A card with two GPUs (K80, M60) is described as one of them, which is what a program runs on.
 
 They describe the whole chip, even if a benchmark used a part of it. Numbers that are not public, or on which sources
 disagree (the clock of Xeons under AVX-512, and so their peak), are absent.
@@ -14,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from datasets.files.reading import read_yaml, shortened
@@ -40,6 +44,8 @@ class Chip:
 
 
 NUMBERS = ("cores", "clock_ghz", "memory_gbs", "peak_gflops", "l2_mb")
+GPU_NUMBERS = ("sms", "capability")
+"""Further numbers of NVIDIA GPUs."""
 KINDS = (
     "gpu",
     "embedded-gpu",
@@ -68,7 +74,7 @@ _NEUSIGHT = "NeuSight's scripts/asplos/data/device_configs/*.json"
 _ARK = "Intel ARK"
 _SNAPDRAGON = "Wikipedia, List of Qualcomm Snapdragon systems on chips"
 
-CHIPS: Mapping[str, Chip] = {
+CHIPS: dict[str, Chip] = {
     "1080ti": _chip(
         "nvidia-pascal",
         "gpu",
@@ -82,18 +88,20 @@ CHIPS: Mapping[str, Chip] = {
     "titanxp": _gpu("pascal", _LIST, cores=3840, clock_ghz=1.582, memory_gbs=547.7, peak_gflops=12150, l2_mb=3),
     "2080ti": _gpu("turing", _LIST, cores=4352, clock_ghz=1.545, memory_gbs=616, peak_gflops=13448, l2_mb=5.5),
     "titan_rtx": _gpu("turing", _LIST, cores=4608, clock_ghz=1.770, memory_gbs=672, peak_gflops=16312, l2_mb=6),
-    # Clocks and bandwidths of mlpredict's and NeuSight's descriptors; one of the two GPUs of a K80. The V100 of Justus
-    # et al. has 1455 MHz there, NeuSight's PCIe card 1370 MHz.
+    # Clocks and bandwidths of mlpredict's and NeuSight's descriptors; one of the two GPUs of a K80, and of an M60.
+    # The V100 of Justus et al. has 1455 MHz there, NeuSight's PCIe card 1370 MHz.
     "k40": _gpu("kepler", _MLPREDICT, cores=2880, clock_ghz=0.875, memory_gbs=288, peak_gflops=5040, l2_mb=1.5),
     "k80": _gpu("kepler", _MLPREDICT, cores=2496, clock_ghz=0.875, memory_gbs=240, peak_gflops=4368, l2_mb=1.5),
+    "m60": _gpu("maxwell", _LIST, cores=2048, clock_ghz=1.178, memory_gbs=160, peak_gflops=4825, l2_mb=2),
     "p100": _gpu("pascal-hpc", _MLPREDICT, cores=3584, clock_ghz=1.303, memory_gbs=732, peak_gflops=9340, l2_mb=4),
     "v100": _gpu("volta", _MLPREDICT, cores=5120, clock_ghz=1.455, memory_gbs=900, peak_gflops=14899, l2_mb=6),
     "v100_pcie": _gpu("volta", _NEUSIGHT, cores=5120, clock_ghz=1.370, memory_gbs=900, peak_gflops=14029, l2_mb=6),
     "p4": _gpu("pascal", _NEUSIGHT, cores=2560, clock_ghz=1.113, memory_gbs=192, peak_gflops=5699, l2_mb=2),
     "t4": _gpu("turing", _NEUSIGHT, cores=2560, clock_ghz=1.590, memory_gbs=320, peak_gflops=8141, l2_mb=4),
-    # Six channels of DDR4-2933 (6226) and DDR4-2400 (4114, 4210R), 8 bytes wide each.
+    # Six channels of DDR4-2933 (6226) and DDR4-2400 (4114, 4210R, 5120), 8 bytes wide each.
     "gold_6226": _chip("intel-cascade-lake", "server-cpu", _ARK, cores=12, clock_ghz=3.7, memory_gbs=140.8),
     "silver_4210r": _chip("intel-cascade-lake", "server-cpu", _ARK, cores=10, clock_ghz=3.2, memory_gbs=115.2),
+    "gold_5120": _chip("intel-skylake-sp", "server-cpu", _ARK, cores=14, clock_ghz=3.2, memory_gbs=115.2),
     "silver_4114": _chip("intel-skylake-sp", "server-cpu", _ARK, cores=10, clock_ghz=3.0, memory_gbs=115.2),
     "i7_7820x": _chip("intel-skylake-x", "desktop-cpu", _ARK, cores=8, clock_ghz=4.3, memory_gbs=85.3),
     "pixel2": _chip(
@@ -157,6 +165,18 @@ CHIPS: Mapping[str, Chip] = {
     "edgetpu": _chip("edgetpu", "asic"),  # 4 TOPS in int8; none of the numbers above is public
     "fpga": _chip("fpga", "fpga"),
     "eyeriss": _chip("eyeriss", "asic"),
+}
+
+_GPUS = {
+    "1080ti": (28, 6.1), "titanxp": (30, 6.1), "2080ti": (68, 7.5), "titan_rtx": (72, 7.5), "k40": (15, 3.5),
+    "k80": (13, 3.7), "m60": (16, 5.2), "p100": (56, 6.0), "v100": (80, 7.0), "v100_pcie": (80, 7.0), "p4": (20, 6.1),
+    "t4": (40, 7.5), "jetson_nano": (1, 5.3), "jetson_tx2": (2, 6.2),
+}  # fmt: skip
+"""Streaming multiprocessors and compute capability (NVIDIA, CUDA GPUs; Wikipedia, List of Nvidia graphics processing
+units)."""
+CHIPS = CHIPS | {
+    name: replace(CHIPS[name], features={**CHIPS[name].features, **dict(zip(GPU_NUMBERS, numbers, strict=True))})
+    for name, numbers in _GPUS.items()
 }
 
 

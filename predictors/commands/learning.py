@@ -125,6 +125,21 @@ def _adaptable(file: Path) -> Any:
     return Predictor.load(file, check)
 
 
+def _of_metric(predictor: Any, metric: str, file: Path) -> Any:
+    """The predictor itself, or a sum of the energies of layers made of a sum of their times."""
+    from predictors.networks.energy import Energies
+    from predictors.networks.layer_sum import LayerSum
+
+    if metric in ("", predictor.metric):
+        return predictor
+    if isinstance(predictor, LayerSum) and (predictor.metric, metric) == ("latency_ms", Energies.metric):
+        return Energies.like(predictor)
+    raise InputError(
+        f"{file} predicts {predictor.metric} and cannot learn '{metric}'; --metric {Energies.metric} is for files of "
+        "times that `layerwise` wrote, such as predictors/networks/pricer.pt."
+    )
+
+
 def adapt(
     file: Path,
     measurements: str | None = None,
@@ -132,6 +147,7 @@ def adapt(
     device: str = "",
     space: str = "convnet",
     unit: str = "",
+    metric: str = "",
 ) -> None:
     """Adapt a predictor to a new device by a few measurements, and save the adapted predictor.
 
@@ -146,6 +162,8 @@ def adapt(
         space: of keys of a .csv that name none, for a file that `layerwise` wrote.
         unit: of the values: ns, us, ms, s or fps (images per second), uJ, mJ or J; by default that of the file, or the
             predictor's own.
+        metric: energy_mj for a predictor of the energies of networks, made of a file of times that `layerwise` wrote;
+            by default the file's own.
     """
     import time
 
@@ -154,7 +172,7 @@ def adapt(
     if measurements is None:
         raise InputError("Say with --measurements what was measured on the new device: a .parquet or .csv file.")
     check_writable(out, file, *str(measurements).split(","))
-    predictor = _adaptable(file)
+    predictor = _of_metric(_adaptable(file), metric, file)
     m = read_measurements(measurements, device, predictor, unit, space)
     start = time.perf_counter()
     adapted = predictor.adapt(m)

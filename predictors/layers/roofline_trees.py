@@ -23,8 +23,9 @@ from predictors.trees import XGBoost, boosters, tree_node
 
 NEEDED = ("peak_gflops", "memory_gbs")
 """Specifications that the roofline is computed from."""
-OPTIONAL = ("cores", "l2_mb")
-"""Specifications that may be missing; they are then the median of the training devices."""
+OPTIONAL = ("cores", "l2_mb", "cores_per_sm", "clock_ghz", "capability")
+"""Specifications that may be missing; they are then the median of the training devices. The last three, cores of a
+multiprocessor, clock and compute capability, are features of the device alone, which tell its generation."""
 
 
 @dataclass
@@ -33,7 +34,8 @@ class RooflineTrees(XGBoost):
 
     The roofline time of a device is the longer of operations / peak rate and bytes / bandwidth. Features are the
     architecture's, both of these times and their ratio, operations per core and bytes per byte of cache, which have the
-    same meaning on all devices, so the trees also apply to devices that were never measured.
+    same meaning on all devices, so the trees also apply to devices that were never measured; and what tells generations
+    of GPUs apart (`OPTIONAL`).
 
     Attributes:
         encoder: features of the architecture.
@@ -56,7 +58,7 @@ class RooflineTrees(XGBoost):
         return {"x": np.concatenate([self.encoder(archs), work], axis=1)}
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
-        specs = [device.features for device in self.devices_]
+        specs = [_known(device) for device in self.devices_]
         self.typical_ = {name: float(np.median([f[name] for f in specs if name in f] or [1.0])) for name in OPTIONAL}
         rows, targets = [], []
         for device, column in zip(self.devices_, z.T, strict=True):
@@ -75,10 +77,10 @@ class RooflineTrees(XGBoost):
 
     def _offsets(self, width: int, device: Device) -> np.ndarray:
         self.check_new_device(device, 0)
-        known: Mapping[str, float] = {**self.typical_, **device.features}
-        rate, bandwidth, cores, cache = (np.log(known[name]) for name in (*NEEDED, *OPTIONAL))
+        known: Mapping[str, float] = {**self.typical_, **_known(device)}
+        rate, bandwidth, cores, cache, *own = (np.log(known[name]) for name in (*NEEDED, *OPTIONAL))
         compute, memory = np.log(2.0) - rate, -bandwidth
-        tail = [compute - memory, -cores, -cache, compute, memory]
+        tail = [compute - memory, -cores, -cache, *own, compute, memory]
         return np.array([0.0] * (width - 2) + tail, np.float32)
 
     def forward(self, x: Inputs) -> np.ndarray:
@@ -179,15 +181,23 @@ class RooflineTrees(XGBoost):
         return vector_model(nodes, tensors, x)
 
 
+def _known(device: Device) -> dict[str, float]:
+    """Specifications of a device that are known, with the cores of a multiprocessor."""
+    features = dict(device.features)
+    if features.keys() >= {"cores", "sms"}:
+        features["cores_per_sm"] = features["cores"] / features["sms"]
+    return features
+
+
 def _picks(width: int) -> np.ndarray:
-    """Matrix [width, width + 3] from `x` [A, width] to features: those of the encoder; the difference of the logarithms
-    of operations and bytes; operations, bytes; and both again. Only the difference sums two terms, so products are
-    exact in any order."""
+    """Matrix [width, width + 6] from `x` [A, width] to features: those of the encoder; the difference of the logarithms
+    of operations and bytes; operations, bytes; three zeros; and both again. Only the difference sums two terms, so
+    products are exact in any order."""
     own, ops, moved = width - 2, width - 2, width - 1
-    out = np.zeros((width, own + 5), np.float32)
+    out = np.zeros((width, own + 8), np.float32)
     out[range(own), range(own)] = 1
-    out[ops, [own, own + 1, own + 3]] = 1
-    out[moved, [own + 2, own + 4]] = 1
+    out[ops, [own, own + 1, own + 6]] = 1
+    out[moved, [own + 2, own + 7]] = 1
     out[moved, own] = -1
     return out
 

@@ -23,6 +23,7 @@ class Costs(ABC):
     Subclasses are dataclasses; their fields are part of configurations and saved files, like those of predictors.
 
     Attributes:
+        metric: of the networks whose totals they sum to.
         terms: names of the terms [K]: first `session`, which counts once per run, then those of every piece.
         prior: covariance [K, K] of the logarithms of the coefficients before networks are measured.
         noise: relative error of sums with exact coefficients; the smaller it is, the more weight networks have.
@@ -31,6 +32,7 @@ class Costs(ABC):
         copies: ms, and ms per byte, of copying the input of a run; and of its output [S, 4].
     """
 
+    metric: ClassVar[str] = "latency_ms"
     terms: ClassVar[tuple[str, ...]]
     prior: ClassVar[np.ndarray]
     noise: float
@@ -71,6 +73,12 @@ class Costs(ABC):
         """Error of a network with a piece of unknown cost on device `s`."""
         return InputError(f"Nothing is known of a layer of {network.key} on {self.devices[s].name}.")
 
+    def measured(self, m: Measurements) -> str:
+        """The metric, or in tables of layers without it that of the ms of a run (`exe_ms`)."""
+        known = set(m.table["metric"])
+        phases = self.metric == "latency_ms" and self.metric not in known and "exe_ms" in known
+        return "exe_ms" if phases else self.metric
+
     def least(self, work: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Least ms of the operations, and of moving the bytes, both [A, S], of work [A, 2] (MACs, bytes)."""
         computing, moving = np.moveaxis(work[:, None] / self.machine[None, :, :2], 2, 0)
@@ -88,9 +96,3 @@ def best_rates(work: np.ndarray, ms: np.ndarray, session: np.ndarray) -> np.ndar
     slow = ms > 10 * session  # rates of tiny layers are noise
     slow |= ~slow.any(axis=0)
     return np.nanquantile(np.where((slow & np.isfinite(rates[..., 0]))[..., None], rates, np.nan), 0.9, axis=0)
-
-
-def ms_of(m: Measurements) -> str:
-    """Metric of the ms of a run: `latency_ms`, or `exe_ms` in tables of layers."""
-    known = set(m.table["metric"])
-    return next((name for name in ("latency_ms", "exe_ms") if name in known), "latency_ms")

@@ -1,4 +1,4 @@
-"""`LayerSum`: latencies of networks as weighted sums over their layers (PerfNetRT, equations 1 and 2)."""
+"""`LayerSum`: latencies or energies of networks as weighted sums over their layers (PerfNetRT, equations 1 and 2)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from datasets.records import Architectures, Device, InputError, Measurements, Ne
 from predictors.base import Log, Predictor, silent
 from predictors.belief import Belief
 from predictors.networks.calibration import Calibration, at_speed, most_informative, parts_of, refitted, totals_of
-from predictors.networks.costs import Costs, ms_of
+from predictors.networks.costs import Costs
 from predictors.networks.layer_table import LayerTable
 from predictors.networks.learnt import Learnt
 from predictors.networks.tabulated import Tabulated
@@ -41,11 +41,15 @@ class LayerSum(Predictor):
 
     learns_to: ClassVar[float] = 0.2  # on labels of networks without fused ops
 
-    metric = "latency_ms"
     space_: Space = field(default=AnyNetwork(), init=False, repr=False, compare=False)
     devices_: tuple[Device, ...] = field(init=False, repr=False, compare=False)
     calibrations_: tuple[Calibration, ...] = field(init=False, repr=False, compare=False)  # one per device
     metadata_: dict[str, Any] = field(init=False, repr=False, compare=False)
+
+    @property
+    def metric(self) -> str:  # type: ignore[override]
+        """`latency_ms`, or that of other costs."""
+        return self.layers.metric
 
     @staticmethod
     def summing(layers: Costs) -> LayerSum:
@@ -155,7 +159,9 @@ class LayerSum(Predictor):
     def _pooled(self, m: Measurements) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Costs [A, S, K] of measured networks, and their ms [A] by device name (medians of repeats)."""
         m = m.distinct()
-        return self.costs(m.architectures)[0], dict(zip([d.name for d in m.devices], m.matrix(ms_of(m)).T, strict=True))
+        return self.costs(m.architectures)[0], dict(
+            zip([d.name for d in m.devices], m.matrix(self.layers.measured(m)).T, strict=True)
+        )
 
     def with_devices(self, devices: Sequence[Device], calibrations: Sequence[Calibration]) -> LayerSum:
         """Copy with the same layers for these devices, with one calibration each."""
@@ -256,19 +262,13 @@ class LayerSum(Predictor):
         """Return a predictor of one new device, from measured networks or layers; this one is unchanged.
 
         It uses the layers of the known device with the least leave-one-out error, whose coefficients are first scaled
-        to the new device's speed.
-
-        Args:
-            measurements: of the new device.
-            device: the new device, where `measurements` has several.
-
-        Raises `InputError` for no measurements, several devices, or rows of one network that contradict each other.
+        to the speed of `device`. Raises `InputError` for no measurements, several devices, or contradictory rows.
         """
         from predictors.new_devices.few_shot import required, samples_of
 
         if len((m := required(self, measurements, device)).devices) != 1:
             raise InputError(f"{m.name} has {len(m.devices)} devices; adapt to one at a time.")
-        samples_of(m, ms_of(m))
+        samples_of(m, self.layers.measured(m))
         costs, measured = self._pooled(m)
         ms = measured[m.devices[0].name]
         known = ~np.isnan(ms)

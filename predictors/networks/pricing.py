@@ -141,7 +141,7 @@ def _row(
     """The price of a network on a device, for tables and JSON."""
     row: dict[str, Any] = {"network": name, "key": network.key, "device": device.name if device else None}
     row |= {"metric": predictor.metric, "unit": UNITS.get(predictor.metric, "")}
-    if isinstance(predictor, LayerSum):
+    if isinstance(predictor, LayerSum) and predictor.metric == "latency_ms":
         priced = price(predictor, network, device, wanted.chance, file)
         row |= {"price": priced, **priced.record(), "value": priced.latency_ms}
         batch_ms: float | None = priced.total_ms

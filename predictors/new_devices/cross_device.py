@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from datasets.devices import NUMBERS
 from datasets.files.folders import Outcome
 from datasets.records import InputError, Measurements
 from predictors.base import Log, Predictor, Uncertain, silent
@@ -88,7 +89,7 @@ def _baselines(predictor: Predictor, result: DevicePredictions, table: Measureme
     own, near, flops = (float(report(result.measured, values)["spearman"] or 0) for values in ranked)
     row = {"nearest_spearman": near, "flops_spearman": flops, "over_simple": own - max(near, flops)}
     row |= {"over_nearest": own - near, "over_flops": own - flops}
-    return row | {"published_numbers": len(device.features)}
+    return row | {"published_numbers": len(device.features.keys() & set(NUMBERS))}
 
 
 def _coverage(result: DevicePredictions, table: Measurements) -> dict[str, Any]:

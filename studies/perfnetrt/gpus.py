@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from datasets.devices import NUMBERS
 from datasets.records import Device, Measurements
 from encoders.layer import LayerPhysics, LayerWork
 from predictors.layers.roofline_trees import NEEDED, RooflineTrees
@@ -14,6 +15,8 @@ from studies.perfnetrt.models import trees
 
 PER_GPU = 1500
 """Layers per GPU that a predictor of all GPUs learns from, and is tested on."""
+SETTINGS = {"trees": 300, "learning_rate": 0.1, "depth": 6, "columns": 0.5, "min_child_weight": 3.0}
+"""Of boosted trees."""
 
 
 def thinned(m: Measurements, most: int) -> Measurements:
@@ -39,7 +42,7 @@ def roofline_ms(m: Measurements, rows: np.ndarray, device: Device) -> np.ndarray
 
 def nearest_gpu(device: Device, others: Sequence[Device]) -> Device:
     """The GPU whose published numbers differ least in their logarithms."""
-    names = [name for name in device.features if all(name in other.features for other in others)]
+    names = [name for name in NUMBERS if all(name in known.features for known in (device, *others))]
     distances = [sum(np.log(device.features[n] / other.features[n]) ** 2 for n in names) for other in others]
     return others[int(np.argmin(distances))]
 
@@ -54,12 +57,31 @@ def held_out_rows(m: Measurements, device: Device) -> list[dict]:
     archs = m.architectures[rows]
     factor = np.exp(np.mean([np.median(np.log(np.divide(*measured_and_roofline(m, other)))) for other in others]))
     near = nearest_gpu(device, others)
-    settings = {"trees": 300, "learning_rate": 0.1, "depth": 6, "columns": 0.5, "min_child_weight": 3.0}
-    own = trees("latency_ms", encoder=LayerPhysics(), **settings).fit(m.where(devices=[near.name]))
-    conditioned = RooflineTrees(**settings).fit(known)  # type: ignore[arg-type]
+    own = trees("latency_ms", encoder=LayerPhysics(), **SETTINGS).fit(m.where(devices=[near.name]))
+    conditioned = RooflineTrees(**SETTINGS).fit(known)  # type: ignore[arg-type]
     predicted = {
         "conditioned": conditioned.predict(archs, device),
         "roofline": factor * published,
         "nearest scaled": own.predict(archs, near) * published / roofline_ms(m, rows, near),
     }
     return [{"predictor": name, "nearest": near.name} | report(measured, p) for name, p in predicted.items()]
+
+
+def generation_rows(m: Measurements, device: Device) -> list[dict]:
+    """Errors of `RooflineTrees` on a GPU that is left out, alone and with all others of its generation (Kepler, Pascal,
+    ...); none for the only GPU of a generation."""
+    others = [other for other in m.devices if other.name != device.name]
+    far = [other for other in others if _generation(other) != _generation(device)]
+    if len(far) == len(others):
+        return []
+    y = m.matrix("latency_ms")[:, [d.name for d in m.devices].index(device.name)]
+    rows, errors = np.flatnonzero(~np.isnan(y)), []
+    for known in (others, far):
+        trees_ = RooflineTrees(**SETTINGS).fit(m.where(devices=[other.name for other in known]))  # type: ignore[arg-type]
+        errors.append(report(y[rows], trees_.predict(m.architectures[rows], device))["mape"])
+    names = [other.name for other in others if other not in far]
+    return [{"left_out_too": names, "mape_alone": errors[0], "mape": errors[1], "cost": errors[1] - errors[0]}]
+
+
+def _generation(device: Device) -> str:
+    return device.family.removesuffix("-hpc")

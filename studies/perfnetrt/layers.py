@@ -26,7 +26,7 @@ from datasets.splits import HeldOutArchitectures, Parts, Random
 from encoders.layer import LayerPhysics
 from predictors.metrics import report
 from studies.parts import run_parts
-from studies.perfnetrt.gpus import PER_GPU, held_out_rows, thinned
+from studies.perfnetrt.gpus import PER_GPU, generation_rows, held_out_rows, thinned
 from studies.perfnetrt.models import PAPER, PAPER_POLYNOMIAL, Make, kinds, trees, variants
 from studies.perfnetrt.report import write_report
 from studies.study import ROOT
@@ -147,10 +147,18 @@ class LayerStudy:
                 for row in (ours, *others):
                     yield {"table": m.name, "gpu": device.name} | row
 
+    def generations(self) -> Iterable[dict]:
+        """What it costs `RooflineTrees` that no GPU of a generation was measured: each GPU left out alone, and with all
+        others of its generation."""
+        for m in (table.measurements() for table in (Justus("convolution"), Justus("dense"), NeuSight())):
+            samples = thinned(m, PER_GPU)
+            for device in m.devices:
+                yield from ({"table": m.name, "gpu": device.name} | row for row in generation_rows(samples, device))
+
 
 def study(
     out: Path = Path("runs/perfnetrt"),
-    part: str = "public,layers,training,curves,gpus,report",
+    part: str = "public,layers,training,curves,gpus,generations,report",
     tables: Path = ROOT / "datasets" / "bundled",
     layers: tuple[str, ...] = LAYERS,
     phases: tuple[str, ...] = PHASES,
@@ -159,8 +167,8 @@ def study(
 
     Args:
         out: folder of fits and of summary.json; rows of parts that are not run stay as they are.
-        part: names of parts, separated by commas; public and gpus need justus and neusight (`python -m datasets
-            fetch`).
+        part: names of parts, separated by commas; public, gpus and generations need justus and neusight (`python -m
+            datasets fetch`).
         tables: folder of convolution.parquet, pooling.parquet and dense.parquet.
         layers: names of tables that are used.
         phases: metrics that are predicted.
@@ -172,6 +180,7 @@ def study(
         "curves": parts.curves,
         "public": parts.public,
         "gpus": parts.gpus,
+        "generations": parts.generations,
         "report": lambda: write_report(json.loads((out / "summary.json").read_text()), out / "layers.html"),
     }
     run_parts(found, part, out)  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ import yaml
 from matplotlib.image import imread
 
 from datasets.base import Dataset
-from datasets.devices import CHIPS, KINDS, NUMBERS, device_on
+from datasets.devices import CHIPS, GPU_NUMBERS, KINDS, NUMBERS, device_on
 from datasets.figures import distributions, rank_correlation, spearman
 from datasets.public import help as help_data
 from datasets.public.help import HelpNasBench201
@@ -360,11 +360,13 @@ def test_oneproxy_has_its_medians() -> None:
 @pytest.mark.parametrize("name", CHIPS)
 def test_a_chip_says_where_its_numbers_stand(name: str) -> None:
     chip = CHIPS[name]
-    assert chip.kind in KINDS and set(chip.features) <= set(NUMBERS) and bool(chip.source) == bool(chip.features)
+    assert chip.kind in KINDS and bool(chip.source) == bool(chip.features)
+    assert set(chip.features) <= {*NUMBERS, *GPU_NUMBERS}
     assert all(number > 0 for number in chip.features.values())
     if chip.kind in ("gpu", "embedded-gpu"):
         known = chip.features
         assert known["peak_gflops"] == pytest.approx(2 * known["cores"] * known["clock_ghz"], rel=0.002)
+        assert known["cores"] / known["sms"] in (64, 128, 192)
 
 
 def test_devices_of_tables_carry_their_features() -> None:
@@ -438,7 +440,7 @@ def test_every_source_is_pinned_and_has_a_configuration() -> None:
         tree = yaml.safe_load(path.read_text())
         from_config(tree, Dataset)
         modules[tree["class_path"].rpartition(".")[0]] = path
-    for name in ("help", "oneproxy", "latbench", "nats", "pi5", "justus", "neusight"):
+    for name in ("help", "oneproxy", "latbench", "nats", "pi5", "justus", "neusight", "dl_energy"):
         source = importlib.import_module(f"datasets.public.{name}").SOURCE
         assert f"datasets.public.{name}" in modules and len(source.commit) == 40 and source.licence
         assert all(len(digest) == 64 for digest in source.files.values())

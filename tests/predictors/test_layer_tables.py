@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.base import Dataset
+from datasets.public.dl_energy import KINDS, DlEnergy
 from datasets.public.frames import read_frame
 from datasets.public.justus import SOURCE, Justus
 from datasets.public.neusight import NeuSight
@@ -217,6 +218,46 @@ def test_neusight_layers_and_times(folder: Path) -> None:
         NeuSight().measurements()
     with pytest.raises(InputError, match="NeuSight has no device 'a100'; it has p100, p4"):
         NeuSight(("a100",)).measurements()
+
+
+def energy_file(folder: Path, kind: str, **changes: object) -> Path:
+    path = folder / f"dl-energy-estimator/estimator/data/{kind}.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns = {"batch_size": [3, 4], "image_size": 9, "kernel_size": 4, "in_channels": 5, "out_channels": 7,
+               "stride": 2, "padding": 1, "input_size": 6, "output_size": 8, "duration": [30.0, 40.0],
+               "forward_passes": [10, 20.5], "cpu_energy": [1e-9, 2e-9], "cpu_power": 0}  # fmt: skip
+    pd.DataFrame(columns | changes).to_csv(path, index=False)
+    return path
+
+
+def test_energies_of_layers_are_millijoules_of_a_batch(folder: Path) -> None:
+    for kind in KINDS:
+        energy_file(folder, kind)
+    m = DlEnergy().measurements()
+    assert len(m.architectures) == 2 * len(KINDS) and [d.name for d in m.devices] == ["gold_5120"]
+    assert {network.batch for network in m.architectures} == {3, 4}
+    np.testing.assert_allclose(m.matrix("energy_mj")[:2, 0], [3.6, 7.2])
+    np.testing.assert_allclose(m.matrix("latency_ms")[:2, 0], [3000, 1951.22], rtol=1e-5)
+    per_image = m.architectures.space.totals(m.architectures)
+    assert per_image["macs"][0] in (4 * 4 * 7 * 5 * 16, 3 * 4 * 4 * 7 * 5 * 16)
+    assert DlEnergy(("tanh",)).measurements().architectures[0].ops[1].kind == "tanh"
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"kernel_size": 40}, "has layers whose window does not fit in their input"),
+        ({"padding": -1}, "has sizes that no layer has"),
+        ({"in_channels": "many"}, "is damaged or another table"),
+        ({"forward_passes": 0}, "missing, infinite, zero or negative"),
+    ],
+)
+def test_a_damaged_table_of_energies_is_refused(changes: dict, sentence: str, folder: Path) -> None:
+    energy_file(folder, "conv2d", **changes)
+    with pytest.raises(InputError, match=sentence):
+        DlEnergy().measurements()
+    with pytest.raises(InputError, match="has no kind 'gelu'; it has conv2d, linear"):
+        DlEnergy(("gelu",)).measurements()
 
 
 @pytest.mark.parametrize("space", [TfConvolution(2, 5), TfDense(2, 5)], ids=str)

@@ -15,7 +15,7 @@ from tests.fuzz.mutations import any_damage, change_text, change_tree
 
 CLASSES = {
     "oneproxy": "oneproxy.OneProxy", "latbench-brp-nas": "latbench.LatBench", "neusight": "neusight.NeuSight",
-    "hw-nas-bench-360": "pi5.HwNasBench360",
+    "hw-nas-bench-360": "pi5.HwNasBench360", "dl-energy-estimator": "dl_energy.DlEnergy",
 }  # fmt: skip
 
 
@@ -64,12 +64,17 @@ def _make(folder: Path) -> list[Files]:
     kernels = pd.DataFrame(sizes | fixed).to_csv(index=False).encode()
     rows = {"arch_idx": range(8), "rep_arch_idx": range(8), "device": "pi5", "framework": ["litert", "onnx"] * 4}
     rows |= {"task": "cifar100", "lat_ms_median": np.arange(8.0) + 1, "energy_mj": np.arange(8.0) + 2, "status": "ok"}
+    layers = {"batch_size": [1, 2], "input_size": [9, 8], "output_size": 7, "forward_passes": [9, 8.5]}
+    layers |= {"cpu_energy": [1e-9, 2e-9], "duration": [30.0, 31]}
     saved = io.BytesIO()
     pd.DataFrame(rows).to_parquet(saved)
     return [
         _stored("oneproxy", proxy),
         _stored("latbench-brp-nas", desktop),
         _stored("neusight", {"scripts/asplos/data/dataset/train/collect/conv/p2.1.0/Tesla P4.csv": kernels}),
+        _stored(
+            "dl-energy-estimator", {"estimator/data/linear.csv": pd.DataFrame(layers).to_csv(index=False).encode()}
+        ),
         _stored("hw-nas-bench-360", {"results/dataset.parquet": saved.getvalue()}),
     ]
 
