@@ -44,7 +44,7 @@ SHORT = (
         "ssh",
         "scheduler",
     ),
-    *("accuracy", "latency", "budget_ms", "device", "metric", "seed", "shots", "draws", "sampler"),
+    *("accuracy", "latency", "budget_ms", "confidence", "device", "metric", "seed", "shots", "draws", "sampler"),
     *("shape", "size", "trips", "inputs", "phases", "energy", "memory"),
     *("images", "sort", "json", "study", "label"),
 )
