@@ -60,6 +60,25 @@ class OptimizerTraining:
                 raise InputError(f"--training.{name} must be 1 to {largest:,}, not {getattr(self, name)}.")
 
 
+@dataclass(frozen=True)
+class Answering:
+    """Settings of the choice among the optimizer networks' proposals.
+
+    Attributes:
+        rounds: rounds of local search around the proposals.
+        confidence: probability with which the latency keeps the budget, from 0.5 (point predictions do) to below 1.
+    """
+
+    rounds: int = 2
+    confidence: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rounds <= 1000:
+            raise InputError(f"--rounds must be 0 to 1,000, not {self.rounds}.")
+        if not 0.5 <= self.confidence < 1:
+            raise InputError(f"--confidence is a probability from 0.5 to below 1, not {self.confidence:g}.")
+
+
 def optimize(
     accuracy: Path,
     latency: Path,
@@ -69,8 +88,7 @@ def optimize(
     few: Path | None = None,
     metric: str = "accuracy_cifar100",
     training: OptimizerTraining = OptimizerTraining(),
-    rounds: int = 2,
-    confidence: float = 0.5,
+    answering: Answering = Answering(),
     folder: Path = Path("runs/search/networks"),
 ) -> None:
     """Find the most accurate cell within a latency budget on a new device, with networks trained to optimize.
@@ -87,8 +105,7 @@ def optimize(
         few: table with the new device's latencies on the reference cells; by default the table of the sources.
         metric: metric of the table of accuracies.
         training: settings of the training.
-        rounds: rounds of local search around the networks' proposals.
-        confidence: probability with which the latency keeps the budget, from 0.5 (point predictions do) to below 1.
+        answering: how the answer is chosen among the networks' proposals.
         folder: folder of the trained networks and of the reference cells' names (references.txt). Another device with
             the same sources needs no new training; a device that is one of these sources is refused.
     """
@@ -97,10 +114,6 @@ def optimize(
 
     if not 0 < budget_ms < np.inf:
         raise InputError(f"--budget-ms must be a latency above 0, not {budget_ms:g}.")
-    if not 0 <= rounds <= 1000:
-        raise InputError(f"--rounds must be 0 to 1,000, not {rounds}.")
-    if not 0.5 <= confidence < 1:
-        raise InputError(f"--confidence is a probability from 0.5 to below 1, not {confidence:g}.")
     latencies, qualities = read_measurements(latency), read_measurements(accuracy)
     tabled_quality, tabled = table_cost(qualities.architectures, qualities.matrix(metric)[:, 0])
     find_device(latencies.devices, device if few is None else latencies.devices[0].name)
@@ -133,7 +146,7 @@ def optimize(
         return np.where(np.isnan(known), predicted, known)
 
     samples = read_measurements(few) if few else latencies
-    _print_answer(costs, networks, samples, device, quality, budget_ms, rounds, confidence)
+    _print_answer(costs, networks, samples, device, quality, budget_ms, answering)
 
 
 def accuracy_net(m: Measurements, metric: str, seed: int = 0, size: int = 1) -> MLP | Ensemble:
@@ -221,8 +234,7 @@ def _print_answer(
     device: str,
     quality: Callable[[Architectures], np.ndarray],
     budget_ms: float,
-    rounds: int,
-    confidence: float,
+    answering: Answering,
 ) -> None:
     """Adapt the cost models to the device's latencies on the references, find its best architecture, and print it."""
     import torch
@@ -237,12 +249,14 @@ def _print_answer(
     vector, model = costs.adapt(table.where(archs=positions))
     target, space = model.devices_[0], references.space
     predicted = AdaptedCost(model, target)
-    problem = Problem(space, quality, {"latency_ms": predicted}, {"latency_ms": budget_ms}, confidence=confidence)
-    found = answer(networks, torch.from_numpy(vector).float()[None], problem, rounds=rounds)
+    problem = Problem(
+        space, quality, {"latency_ms": predicted}, {"latency_ms": budget_ms}, confidence=answering.confidence
+    )
+    found = answer(networks, torch.from_numpy(vector).float()[None], problem, rounds=answering.rounds)
     print(found.arch.keys[0])
     print(f"accuracy {found.quality:.4g} %, predicted latency {predicted(found.arch)[0]:.4g} ms")
-    if confidence > 0.5:
-        print(f"with probability {confidence:g} at most {found.costs['latency_ms']:.4g} ms")
+    if answering.confidence > 0.5:
+        print(f"with probability {answering.confidence:g} at most {found.costs['latency_ms']:.4g} ms")
     verb = "keeps" if found.met else "does NOT keep (no proposed architecture does)"
     print(f"{verb} the budget of {budget_ms:g} ms by prediction; {len(references)} measurements of {device} used")
     assert isinstance(model, Uncertain)
