@@ -88,10 +88,11 @@ def spend(ledger: Ledger, archs: Architectures, fits: Mapping[str, Fit], rng: np
         gain = np.where(known, 0, np.maximum(quality - best, 0))
         if not gain.any():
             break
-        next_: int | None = int(rng.choice(np.flatnonzero(gain)))
-        if np.isfinite(costs).all(axis=1).sum() >= 2:  # failed measurements teach nothing
-            next_ = _most(problem, archs, gain, measured, costs, fits)
-        if next_ is None:
+        if np.isfinite(costs).all(axis=1).sum() < 2:  # failed measurements teach nothing
+            next_ = int(rng.choice(np.flatnonzero(gain)))
+        elif (found := _most(problem, archs, gain, measured, costs, fits)) is not None:
+            next_ = found
+        else:
             break
         ledger.measure(archs[[next_]])
         known[next_] = True
