@@ -255,6 +255,7 @@ def _sentence(message: str) -> str:
     lines = [line.strip(" -") for line in message.splitlines() if line.strip() and "Expected a path" not in line]
     text = " ".join(line if line.endswith(":") else line.rstrip(".") + "." for line in lines)
     text = re.sub(r'Parser key "([\w.]+)":', r"--\1:", text, count=1)
+    text = re.sub(r"Expected a typing\.Literal\[([^\]]*)\]\. Got value: (\S*)\.", r"'\2' is none of \1.", text)
     return re.sub(r"a <class '(\w+)'>", r"a value of type \1", re.sub(r'Parser key "([\w.]+)":', r"field '\1':", text))
 
 

@@ -129,7 +129,7 @@ def test_a_value_that_is_no_number_is_named_as_one(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit) as ended:
         main([predict], prog="x", arguments=["predict", "p.pt", "--level", "nan"])
     assert ended.value.code == 2 and "--level: 'nan' is not a finite number" in capsys.readouterr().err
-    with pytest.raises(InputError, match="as in 4 or 1,4,16, not --batch nan"):
+    with pytest.raises(InputError, match="as in --batch 4 or --batch 1,4,16, not 'nan'"):
         predict(Path("p.pt"), batch="nan")
 
 

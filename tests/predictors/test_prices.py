@@ -228,6 +228,8 @@ def test_json_of_faulty_networks_is_json_too(saved: Path, capsys: pytest.Capture
 
 def test_the_command_line_takes_several_networks_and_bare_json(saved: Path, fixed: Path) -> None:
     arguments = ("--network", fixed, "zoo:lenet5", "none.onnx", "--json", "--device", "slow_1", "--images", 8)
+    done = conftest.run("-m", "predictors", "predict", saved, *arguments, "--sort", "price")
+    assert done.returncode == 2 and "sort: 'price' is none of 'order', 'cost'." in done.stderr, done.stderr
     done = conftest.run("-m", "predictors", "predict", saved, *arguments, "--sort", "cost")
     assert done.returncode == 2 and "error: There is no file none.onnx" in done.stderr
     assert [row["network"] for row in json.loads(done.stdout)["prices"]] == [str(fixed), "zoo:lenet5"]
