@@ -26,6 +26,7 @@ STUDY = Study(
         "-m predictors transfer --sweep studies/cross_device/twins_physics.yaml",
         "-m predictors transfer --sweep studies/cross_device/twins_sources.yaml",
         "-m predictors summarise runs/twins",
+        "-m studies.cross_device.left_out",
         "-m predictors summarise runs/shots",
         "-m predictors summarise runs/source_devices",
         "-m predictors summarise runs/leave_one_device",

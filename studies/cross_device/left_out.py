@@ -64,7 +64,7 @@ def run(
     out: Path = Path("runs/left_out"),
     sets: Path = Path("configs/device_sets/nasflat.yaml"),
     only: str = "",
-    draws: int = 4,
+    draws: int = 2,
 ) -> None:
     """Score `Conditioned`, with all sources, without any, and the nearest device on sources that are left out.
 
