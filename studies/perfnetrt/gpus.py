@@ -78,7 +78,7 @@ def generation_rows(m: Measurements, device: Device) -> list[dict]:
     rows, errors = np.flatnonzero(~np.isnan(y)), []
     for known in (others, far):
         trees_ = RooflineTrees(**SETTINGS).fit(m.where(devices=[other.name for other in known]))  # type: ignore[arg-type]
-        errors.append(report(y[rows], trees_.predict(m.architectures[rows], device))["mape"])
+        errors.append(float(report(y[rows], trees_.predict(m.architectures[rows], device))["mape"] or 0))
     names = [other.name for other in others if other not in far]
     return [{"left_out_too": names, "mape_alone": errors[0], "mape": errors[1], "cost": errors[1] - errors[0]}]
 
