@@ -101,7 +101,6 @@ def train(
         out = named(place.study, name, config, place.label)
     assert out is not None
     config = {**config, "out": str(out)}
-
     check_trained_by_lightning(trainer, predictor)
 
     def work(locked: Path) -> Run:

@@ -100,6 +100,8 @@ class Space(ABC):
     """Number of values of each decision."""
     kinds: ClassVar[tuple[str, ...]] = ()
     """Names of the node kinds of `graph`."""
+    own_choices: ClassVar[bool] = False
+    """Whether equal decisions mean other things in another space of the class."""
 
     @classmethod
     def examples(cls) -> list[Self]:
@@ -128,7 +130,7 @@ class Space(ABC):
 
     @abstractmethod
     def connected(self, archs: Architectures) -> np.ndarray:
-        """Whether there is a path of ops from input to output [A]; without one the output is a constant."""
+        """Whether ops lead from input to output [A]; otherwise the output is a constant."""
 
     def live(self, archs: Architectures) -> Architectures:
         """The architectures without nodes on no path from input to output, which compilers remove."""
@@ -148,6 +150,10 @@ class Space(ABC):
     @abstractmethod
     def expand(self, arch: Architecture) -> Network:
         """The whole network with the output shape of each op, without the batch dimension."""
+
+    def check_networks(self) -> Self:
+        """Return the space; raise `InputError` where its architectures are no networks or cannot be built."""
+        return self
 
     def block(self, arch: Architecture) -> Network:
         """The cell alone as a network, with the input of the first cell of the whole network.
@@ -204,8 +210,7 @@ class Space(ABC):
         rows = np.arange(len(archs))
         while len(rows):
             columns = rng.integers(0, len(self.num_choices), len(rows))
-            choices = np.asarray(self.num_choices)[columns]
-            shift = rng.integers(1, choices)  # never 0, so the decision changes
+            shift = rng.integers(1, choices := np.asarray(self.num_choices)[columns])  # never 0: the decision changes
             decisions[rows] = archs.decisions[rows]
             decisions[rows, columns] = (decisions[rows, columns] + shift) % choices
             rows = rows[~self.feasible(Architectures(self, decisions[rows]))]
@@ -224,9 +229,15 @@ class Space(ABC):
         return near[np.flatnonzero(self.feasible(near))]
 
 
+def check_choices(one: Space, other: Space) -> None:
+    """Raise `InputError` where decisions cannot be compared: rows of columns that have other names or choices."""
+    if (one.own_choices or other.own_choices) and one != other:
+        a, b = (text if len(text := str(space)) < 150 else f"{text[:150]}..." for space in (one, other))
+        raise InputError(f"{a} and {b} are different spaces; state choices that a table lacks in its field `choices`.")
+
+
 def _dtype(space: Space) -> type:
-    most = max(space.num_choices)
-    return np.int8 if most <= 127 else np.int32 if most < 2**31 else np.int64
+    return np.int8 if (most := max(space.num_choices)) <= 127 else np.int32 if most < 2**31 else np.int64
 
 
 class Architectures(Sequence[Architecture]):
@@ -280,7 +291,8 @@ class Architectures(Sequence[Architecture]):
 
     def positions(self, archs: Architectures) -> np.ndarray:
         """Positions of `archs` among these [len(archs)], -1 for missing ones. Decisions are compared without skeletons:
-        a cell of `nasbench201` equals that of `nasbench201(cells=1)`."""
+        a cell of `nasbench201` equals that of `nasbench201(cells=1)`. `check_choices` refuses some."""
+        check_choices(self.space, archs.space)
         return np.array([self._places.get(row.tobytes(), -1) for row in archs.decisions], dtype=int)
 
     @cached_property

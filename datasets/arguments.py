@@ -44,9 +44,9 @@ SHORT = (
         "ssh",
         "scheduler",
     ),
-    *("accuracy", "latency", "budget_ms", "device", "metric", "seed", "shots", "draws", "sampler"),
+    *("accuracy", "latency", "budget_ms", "confidence", "device", "metric", "seed", "shots", "draws", "sampler"),
     *("shape", "size", "trips", "inputs", "phases", "energy", "memory"),
-    *("images", "sort", "json", "study", "label"),
+    *("images", "sort", "json", "study", "label", "rounds"),
 )
 """Names of flags that are short on all commands, also for fields of a dataclass: `--space` is `--subjects.space`."""
 

@@ -61,6 +61,8 @@ def _underscored(argument: str) -> str:
 def _files_first(arguments: list[str]) -> list[str]:
     """A command line with --config before all other flags and an object before flags of its fields, wherever they were
     written: values from files never replace those of flags."""
+    from datasets.arguments import SHORT
+
     flags: list[list[str]] = [[]]  # first the words before any flag; then each flag with the words after it
     for word in arguments:
         if word.startswith("--"):
@@ -68,8 +70,9 @@ def _files_first(arguments: list[str]) -> list[str]:
         flags[-1].append(word)
     names = [words[0].partition("=")[0] if words else "" for words in flags]
     for i, name in enumerate(names):
-        is_config, prefix = name == "--config", f"{name}."
-        before = (j for j in range(1, i) if (names[j] != name if is_config else names[j].startswith(prefix)))
+        is_config, is_file = name == "--config", flags[i] and flags[i][-1].endswith((".yaml", ".yml"))
+        fields = (f"{name}.", *(f"--{short}" for short in SHORT if is_file))
+        before = (j for j in range(1, i) if (names[j] != name if is_config else names[j].startswith(fields)))
         if len(flags[i]) <= 2 and (place := next(before, None)) is not None:
             flags.insert(place, flags.pop(i))
             names.insert(place, names.pop(i))
@@ -252,6 +255,7 @@ def _sentence(message: str) -> str:
     lines = [line.strip(" -") for line in message.splitlines() if line.strip() and "Expected a path" not in line]
     text = " ".join(line if line.endswith(":") else line.rstrip(".") + "." for line in lines)
     text = re.sub(r'Parser key "([\w.]+)":', r"--\1:", text, count=1)
+    text = re.sub(r"Expected a typing\.Literal\[([^\]]*)\]\. Got value: (\S*)\.", r"'\2' is none of \1.", text)
     return re.sub(r"a <class '(\w+)'>", r"a value of type \1", re.sub(r'Parser key "([\w.]+)":', r"field '\1':", text))
 
 

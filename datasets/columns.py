@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+NO_NETWORKS = (
+    "Rows of columns are no networks, so that they have no ops and no totals; choose an encoder of columns "
+    "(encoders.columns.ColumnVector), or give the table a column key of networks."
+)
+
+
 @dataclass(frozen=True)
 class Columns(NamedDecisions):
     """Rows with one value per column. Its text form is `columns(kernel=1|3|5,macs=1000..2000000)`; a row is
@@ -59,23 +65,21 @@ class Columns(NamedDecisions):
     def _compared(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
         return tuple((column.name, column.choices) for column in self.columns)
 
-    def _refuse(self) -> InputError:
-        return InputError(
-            "Rows of columns are no networks, so that they have no ops and no totals; choose an encoder of columns "
-            "(encoders.columns.ColumnVector), or give the table a column key of networks."
-        )
+    def check_networks(self) -> Columns:
+        """Raises `InputError`: rows are no networks."""
+        raise InputError(NO_NETWORKS)
 
     def expand(self, arch: Architecture) -> Network:
         """Raises `InputError`: rows are no networks."""
-        raise self._refuse()
+        raise InputError(NO_NETWORKS)
 
     def totals(self, archs: Architectures) -> pd.DataFrame:
         """Raises `InputError`: rows are no networks."""
-        raise self._refuse()
+        raise InputError(NO_NETWORKS)
 
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
         """Raises `InputError`: rows are no networks."""
-        raise self._refuse()
+        raise InputError(NO_NETWORKS)
 
     def all(self) -> Architectures:
         self.check_finite()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.architectures import Architecture, Architectures, InputError, Op, Space
+from datasets.architectures import Architecture, Architectures, InputError, Op, Space, check_choices
 from datasets.networks.collection import Networks
 
 if TYPE_CHECKING:
@@ -209,6 +209,8 @@ class Measurements:
                     f"Two of the tables describe the device '{device.name}' differently; rename it in one of them."
                 )
         first = parts[0].architectures
+        for part in parts:
+            check_choices(first.space, part.architectures.space)
         if isinstance(first, Networks) or any(part.architectures.space != first.space for part in parts):
             joined: Architectures = Networks(
                 network for part in parts for network in Networks.of(part.architectures).networks

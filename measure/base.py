@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from datasets.networks.file_precision import file_precision
 from datasets.networks.model import Model
 from datasets.networks.network import Network
+from datasets.networks.precision import file_precision
 from datasets.packages import absent, not_installed
 from datasets.records import Architectures, Cost, CostModel, Device, InputError
 from datasets.spaces.nasbench201 import NasBench201
@@ -222,6 +222,10 @@ class Backend(CostModel):
         shapes = [x.shape for x in built.inputs]
         backend = self if built.own or not shapes[0] else replace(self, batch=shapes[0][0])
         return backend.load(built.artefact, shapes)
+
+    def for_reference(self) -> Self:
+        """This backend in a precision that it makes networks in: its own, or fp32 where that is only of files."""
+        return self if self.precision in self.precisions else replace(self, precision="fp32")
 
     def for_network(self, network: Network) -> Self:
         """This backend with the batch of a network that fixes one."""

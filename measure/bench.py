@@ -65,7 +65,7 @@ class Bench:
             found.update(network_of(subject, model))
             return backend.built(model, folder)
 
-        row = self.row(backend, build, partial(backend.built, reference_network())) | found
+        row = self.row(backend, build, partial(backend.for_reference().built, reference_network())) | found
         return row | (self._memory(backend, build) if self.memory and "error" not in row else {})
 
     def _memory(self, backend: Backend, build: Build) -> Row:
@@ -73,7 +73,7 @@ class Bench:
         name = backend.device().name
         try:
             if name not in self.smallest:
-                self.smallest[name] = measure_peak(backend, partial(backend.built, SMALLEST))
+                self.smallest[name] = measure_peak(backend, partial(backend.for_reference().built, SMALLEST))
             return peak_row(measure_peak(backend, build), self.smallest[name])
         except Exception as error:
             return {"memory": {"error": f"{type(error).__name__}: {error}"}}

@@ -77,7 +77,8 @@ class BlackBox:
 
     Attributes:
         space: space of the decisions.
-        latency_ms: cost in ms, NaN for failures: a live device (`Live`), a table or a predictor.
+        latency_ms: cost in ms, NaN for failures: a live device (`Live`), a table or a predictor. Quantiles of predicted
+            distributions (`Belief.quantile(0.9)`) keep the budget with that probability.
         budget_ms: largest latency allowed.
         quality: positive numbers for architectures; parameters by default.
         penalty: factor of the relative excess over the budget.

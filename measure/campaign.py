@@ -161,7 +161,7 @@ Chosen = tuple[Sequence[Subject], Prepare]
 
 def of_space(space: str, limit: int, archs: Path | None, seed: int, block_only: bool) -> Chosen:
     """Architectures of a space, read from a file of texts or drawn by `distinct_sample`; whole or the block alone."""
-    searched = open_space(space)
+    searched = open_space(space).check_networks()
     if block_only and type(searched).block is Space.block:
         raise InputError(f"The networks of {searched} are not stacks of a basic block; leave --subjects.block out.")
     chosen = (

@@ -189,7 +189,7 @@ def read_inputs(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz file by name, without running code.
 
     Raises:
-        InputError: the file is missing or damaged, holds Python objects, or more than `MOST_BYTES`.
+        InputError: the file is missing or damaged, holds Python objects, no arrays, or more than `MOST_BYTES`.
     """
     import zipfile
     import zlib
@@ -200,7 +200,7 @@ def read_inputs(path: Path) -> dict[str, np.ndarray]:
             if sum(part.file_size for part in parts.infolist()) > MOST_BYTES:
                 raise InputError(f"{path} expands to more than {MOST_BYTES:,} bytes; give smaller inputs.")
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+            found = {name: arrays[name] for name in arrays.files}
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -212,6 +212,9 @@ def read_inputs(path: Path) -> dict[str, np.ndarray]:
         MemoryError,
     ) as error:
         raise InputError(f"{path} is no .npz file of arrays of numbers ({shortened(error, 100)}); {mend}.") from error
+    if not found:
+        raise InputError(f"{path} holds no arrays; {mend}.")
+    return found
 
 
 def sizes_of(inputs: Mapping[str, np.ndarray], sizes: Sizes) -> Sizes:

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from datasets.files.reading import existing, listed, shortened
-from datasets.networks.file_precision import file_precision
 from datasets.networks.memory import memory
 from datasets.networks.model import Model, suffix_of
 from datasets.networks.network import Network
+from datasets.networks.precision import file_precision
 from datasets.networks.reading import TORCH, is_file, read_model
 from datasets.networks.sizes import Sizes
 from datasets.records import InputError
@@ -46,6 +46,8 @@ def name_file(
     suffix = suffix_of(path)
     space = suffix.removeprefix(".")
     key = file_key(path) + (sizes.label if space != "pt2" else "")
+    if inputs:
+        read_inputs(inputs)  # refused before anything is measured
     key += f"(inputs={file_key(inputs).rpartition(':')[2]})" if inputs else ""
     return NetworkFile(space, key, path, sizes, file_precision(path), others, inputs)
 

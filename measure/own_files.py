@@ -34,7 +34,10 @@ def rebuilt_note(model: Model, runtime: str) -> tuple[str, ...]:
     others = {op.kind for op in network.ops} - VOCABULARY - {ITEM}
     others |= {op.attrs["dtype"] for op in network.ops if "dtype" in op.attrs}
     if others or (len(network.inputs), len(network.outputs)) != (1, 1):
-        ends = f"{len(network.inputs)} inputs and {len(network.outputs)} outputs"
+        ends = " and ".join(
+            f"{len(ports)} {what}{'s' * (len(ports) != 1)}"
+            for what, ports in (("input", network.inputs), ("output", network.outputs))
+        )
         what = f" and {listed(sorted(others), 6)}" if others else ""
         raise InputError(
             f"Backend {runtime} does not run {suffix_of(model.source)} files, and {network.key} cannot be built again: "

@@ -34,13 +34,18 @@ class Belief:
 
     def interval(self, level: float) -> tuple[np.ndarray, np.ndarray]:
         """Lower and upper ends [A], in the metric's unit, of the central intervals of probability `level` (0 to 1)."""
-        from scipy.special import stdtrit
-
         if not 0 < level < 1:
             raise InputError(f"level = {level} must lie between 0 and 1.")
-        half = stdtrit(self.degrees, (1 + level) / 2) * self.deviation
-        low, high = (self.scale.inverse(end[:, None])[:, 0] for end in (self.location - half, self.location + half))
-        return np.maximum(low, self.least), np.maximum(high, self.least)
+        return self.quantile((1 - level) / 2), self.quantile((1 + level) / 2)
+
+    def quantile(self, probability: float) -> np.ndarray:
+        """Values [A], in the metric's unit, that new measurements are at most with a probability between 0 and 1."""
+        from scipy.special import stdtrit
+
+        if not 0 < probability < 1:
+            raise InputError(f"A quantile's probability must lie between 0 and 1, not be {probability}.")
+        end = self.location + stdtrit(self.degrees, probability) * self.deviation
+        return np.maximum(self.scale.inverse(end[:, None])[:, 0], self.least)
 
     def cdf(self, value: float) -> np.ndarray:
         """Probabilities [A] that a new measurement is at most `value`, in the metric's unit."""

@@ -9,12 +9,10 @@ import logging
 import math
 import signal
 import sys
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from itertools import cycle
-from pathlib import Path
 from typing import Any, Protocol
 
 import lightning
@@ -26,11 +24,16 @@ from torch import nn
 from datasets.files.reading import shortened
 from datasets.records import InputError
 from predictors.base import Log
+from predictors.checkpoints import Checkpoints, random_states, resumed, set_random_states
 from predictors.descent import one_cycle
 from predictors.regressor import Inputs
 from predictors.trainer import CURRENT, Fitting, Trainer
 
 Batch = tuple[dict[str, torch.Tensor], torch.Tensor]
+
+SEVERAL = "ddp_fork_find_unused_parameters_true"
+"""Lightning's strategy for several devices: forked processes, since a new start of the command line would begin a sweep
+anew; networks may have parameters that do not reach the output, as some of torch-geometric's have."""
 
 
 @dataclass(frozen=True)
@@ -99,8 +102,7 @@ class TrainingLoop:
 
 
 def lightning_trainer(options: Trainer, epochs: int, callbacks: list[lightning.Callback]) -> lightning.Trainer:
-    """Lightning's trainer with these arguments; several devices are forked processes, since a new run of the command
-    line would begin the whole sweep anew.
+    """Lightning's trainer with these arguments.
 
     Raises:
         InputError: the accelerator or its devices are not here.
@@ -110,8 +112,8 @@ def lightning_trainer(options: Trainer, epochs: int, callbacks: list[lightning.C
         given["enable_progress_bar"] = sys.stdout.isatty()
     given |= {"max_epochs": epochs, "num_sanity_val_steps": 0, "enable_checkpointing": False, "callbacks": callbacks}
     try:
-        return lightning.Trainer(**given, strategy="ddp_fork" if options.several else "auto")
-    except (MisconfigurationException, ValueError) as error:  # no GPU, or fewer of them
+        return lightning.Trainer(**given, strategy=SEVERAL if options.several else "auto")
+    except (MisconfigurationException, ValueError, TypeError) as error:  # no GPU, or fewer; indices of a CPU
         raise InputError(
             f"Lightning cannot train with accelerator={options.accelerator}, devices={options.devices}, "
             f"precision={options.precision} here: {shortened(' '.join(str(error).split()), 300)}"
@@ -159,51 +161,6 @@ class Shared:
             batch for batch, _ in zip(cycle(self.batches), range(len(self) * self.trainer.world_size), strict=False)
         ]
         yield from whole[self.trainer.global_rank :: self.trainer.world_size]
-
-
-class Checkpoints(lightning.Callback):
-    """Writes a checkpoint at the end of an epoch, at most every `seconds`, and at the end of the fit.
-
-    Args:
-        file: the checkpoint; the last one replaces those before.
-    """
-
-    seconds = 10.0
-
-    def __init__(self, file: Path) -> None:
-        self.file, self.saved = file, time.monotonic()
-
-    def on_train_epoch_end(self, trainer: lightning.Trainer, module: lightning.LightningModule) -> None:
-        last = trainer.current_epoch + 1 == trainer.max_epochs
-        due = trainer.strategy.broadcast(last or time.monotonic() - self.saved >= self.seconds)
-        if due:
-            self._save(trainer)
-
-    def _save(self, trainer: lightning.Trainer) -> None:
-        part = self.file.with_suffix(".part")
-        trainer.save_checkpoint(part)
-        if trainer.is_global_zero:
-            part.replace(self.file)
-        self.saved = time.monotonic()
-
-
-def resumed(file: Path | None, settings: str, log: Log) -> Path | None:
-    """The checkpoint to continue from; None where there is none, or a damaged one, or one of other settings."""
-    if file is None or not file.is_file():
-        return None
-    try:
-        saved = torch.load(file, map_location="cpu", weights_only=True)
-        epoch = saved["epoch"] if saved["settings"] == settings else None
-    except Exception:  # what torch raises on damaged files
-        return None
-    if epoch is None:
-        return None
-    log(f"continues from epoch {epoch + 1}")
-    return file
-
-
-def _cuda_states() -> list[torch.Tensor]:
-    return torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
 
 
 class _MaskedLoss(nn.Module):
@@ -266,14 +223,11 @@ class _Regression(lightning.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add the settings, and the random states, so that a continued fit draws what it would have drawn."""
-        checkpoint |= {"settings": self.settings, "random": [torch.get_rng_state(), *_cuda_states()]}
+        checkpoint |= {"settings": self.settings, "random": random_states()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Set the random states."""
-        first, *others = checkpoint["random"]
-        torch.set_rng_state(first)
-        if len(others) == len(_cuda_states()):
-            torch.cuda.set_rng_state_all(others)
+        set_random_states(checkpoint["random"])
 
     def configure_optimizers(self) -> dict:  # type: ignore[override]
         optimizer, schedule = self.loop.optimizer(self.parameters(), self.steps)

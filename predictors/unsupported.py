@@ -16,7 +16,10 @@ def unsupported(predictor: Any, values: np.ndarray, unit: str) -> list[str]:
     found, adapted = [], _metadata(predictor).get("adapted", {})
     if isinstance(adapted, dict) and adapted.get("samples") == 0:
         name = predictor.devices_[0].name
-        found.append(f"nothing was measured on {name}; these are other devices' times, moved.")
+        found.append(
+            f"nothing was measured on {name}; values of other devices may be several times too large or too small "
+            "here: rely on their order, or print intervals with --level 0.9."
+        )
     if unit != "%" and len(values) and (below := int((values <= 0).sum())):
         found.append(
             f"{below} of {len(values)} values are not above zero, far outside of what was measured; measure more "

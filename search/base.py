@@ -11,6 +11,7 @@ from typing import Self
 import numpy as np
 
 from datasets.records import Architectures, Cost, InputError, Space
+from search.proxies import UncertainCost
 
 Progress = Callable[[str], None]
 """Receives one line of progress for people."""
@@ -31,6 +32,8 @@ class Problem:
         budgets: upper limits of the costs, under the same names and in the costs' units.
         proxies: costs on another device or by a predictor, under the same names; evaluating them is free.
         candidates: the architectures to choose among; by default the whole space.
+        confidence: probability with which predicted costs keep their budgets, from 0.5 (point predictions do) to below
+            1; costs without distributions (`UncertainCost`), such as measured ones, count as certain.
     """
 
     space: Space
@@ -39,8 +42,11 @@ class Problem:
     budgets: Mapping[str, float]
     proxies: Mapping[str, Cost] = field(default_factory=dict)
     candidates: Architectures | None = None
+    confidence: float = 0.5
 
     def __post_init__(self) -> None:
+        if not 0.5 <= self.confidence < 1:
+            raise InputError(f"confidence is a probability from 0.5 to below 1, not {self.confidence:g}.")
         if not self.costs or set(self.costs) != set(self.budgets):
             raise InputError(f"Costs {sorted(self.costs)} and budgets {sorted(self.budgets)} must have the same names.")
         for name, budget in self.budgets.items():
@@ -62,6 +68,13 @@ class Problem:
         drawn = self.space.sample(4 * n + 16, rng)
         return drawn[np.sort(np.unique(drawn.decisions, axis=0, return_index=True)[1])[:n]]
 
+    def limited(self, cost: Cost, archs: Architectures) -> np.ndarray:
+        """Values [A] of a cost that have to keep its budget: at a `confidence` above 0.5 quantiles of distributions,
+        since P(cost <= budget) >= confidence where that quantile is at most the budget."""
+        if self.confidence > 0.5 and isinstance(cost, UncertainCost):
+            return cost.belief(archs).quantile(self.confidence)
+        return np.asarray(cost(archs), float)
+
     def excess(self, costs: np.ndarray) -> np.ndarray:
         """Largest relative excess [A] of costs [A, C] over their budgets: 0 where all are kept, infinite where a cost
         is unknown (NaN)."""
@@ -76,7 +89,8 @@ class Decision:
     Attributes:
         arch: one architecture: the best that keeps all budgets, or, where none does, the one nearest to them.
         quality: of the architecture.
-        costs: measured costs of the architecture.
+        costs: measured costs of the architecture; of predicted ones the values that have to keep the budgets
+            (`Problem.limited`).
         met: whether all budgets are kept.
         measured: all architectures whose costs were truly measured, each once, in that order.
         measured_costs: their costs [queries, C].
@@ -128,7 +142,7 @@ class Ledger:
         new = list(dict.fromkeys(row for row in rows if row not in self.costs))[: self.left]
         if new:
             queries = Architectures(archs.space, np.array(new))
-            values = np.stack([np.asarray(cost(queries), float) for cost in self.problem.costs.values()], axis=1)
+            values = np.stack([self.problem.limited(cost, queries) for cost in self.problem.costs.values()], axis=1)
             self.costs |= dict(zip(new, values, strict=True))
             self._report(values)
         unknown = np.full(len(self.problem.costs), np.nan)

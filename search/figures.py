@@ -10,6 +10,7 @@ import numpy as np
 from datasets.figures import BLUE, DARK, GREY, new_figure
 from datasets.pareto import pareto
 from search.base import Decision, Problem
+from search.proxies import UncertainCost
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,7 +57,10 @@ def picture(problem: Problem, decision: Decision, cost: str, table: Decision | N
         *decided, marker="*", s=160, color=RED, zorder=4, label=f"decision: {decided[0]:.4g}, {decided[1]:.4g} %"
     )
     bottom = max(y.min() - 1, decision.quality - DEPTH)
-    axis.set(xlabel=cost.replace("_", ", "), ylabel="accuracy, %", ylim=(bottom, y.max() + 1))
+    label = cost.replace("_", ", ")
+    if problem.confidence > 0.5 and isinstance(problem.costs[cost], UncertainCost):
+        label += f", at most, with probability {problem.confidence:g}"
+    axis.set(xlabel=label, ylabel="accuracy, %", ylim=(bottom, y.max() + 1))
     axis.spines[["top", "right"]].set_visible(False)
     figure.legend(loc="outside lower center", ncols=3, fontsize=8, edgecolor="none")
     return figure

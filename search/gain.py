@@ -72,7 +72,11 @@ def fits_for(problem: Problem, fits: Mapping[str, Fit]) -> dict[str, Fit]:
 
 
 def spend(ledger: Ledger, archs: Architectures, fits: Mapping[str, Fit], rng: np.random.Generator) -> None:
-    """Measure the largest expected gains among `archs` until no measurement is left or no gain is possible."""
+    """Measure the largest expected gains among `archs` until no measurement is left or no gain is possible.
+
+    At a `confidence` above 0.5 only architectures are measured that keep the budgets with that probability, or, while
+    none is known to keep them, the one that most probably does.
+    """
     problem = ledger.problem
     quality = np.nan_to_num(np.asarray(problem.quality(archs), float), nan=-np.inf)
     worst = quality[np.isfinite(quality)].min(initial=0) - 1
@@ -86,8 +90,10 @@ def spend(ledger: Ledger, archs: Architectures, fits: Mapping[str, Fit], rng: np
             break
         if np.isfinite(costs).all(axis=1).sum() < 2:  # failed measurements teach nothing
             next_ = int(rng.choice(np.flatnonzero(gain)))
+        elif (found := _most(problem, archs, gain, measured, costs, fits)) is not None:
+            next_ = found
         else:
-            next_ = _most(problem, archs, gain, measured, costs, fits)
+            break
         ledger.measure(archs[[next_]])
         known[next_] = True
 
@@ -99,19 +105,27 @@ def _most(
     measured: Architectures,
     costs: np.ndarray,
     fits: Mapping[str, Fit],
-) -> int:
-    """Position of the largest expected gain; where nothing seems to keep the budgets, of the smallest excess."""
-    chance, over = np.ones(len(archs)), np.zeros(len(archs))
+) -> int | None:
+    """Place of the largest expected gain; where nothing seems to keep the budgets, of the smallest excess. None where
+    a measured architecture keeps them, and no better one does with the problem's confidence."""
+    chance, least, over = np.ones(len(archs)), np.ones(len(archs)), np.zeros(len(archs))
     for column, name in enumerate(problem.costs):
         rows = np.flatnonzero(np.isfinite(costs[:, column]))
         cost, most = fits[name](measured[rows], costs[rows, column]), problem.budgets[name]
         if isinstance(cost, UncertainCost):
-            chance *= np.nan_to_num(cost.belief(archs).cdf(most))
+            kept = np.nan_to_num(cost.belief(archs).cdf(most))
+            chance, least = chance * kept, np.minimum(least, kept)
         else:
             predicted = np.asarray(cost(archs), float)
             chance *= predicted <= most
             over = np.maximum(over, np.nan_to_num(predicted / most, nan=np.inf))
     expected = gain * chance
+    if problem.confidence > 0.5:
+        sure = least >= problem.confidence
+        if not (gain[sure] > 0).any():
+            known = (problem.excess(costs) == 0).any()
+            return None if known else int(np.where(gain > 0, chance - over, -np.inf).argmax())
+        expected = np.where(sure, expected, 0)
     if expected.any():
         return int(expected.argmax())
     return int(np.where(gain > 0, over, np.inf).argmin())

@@ -16,6 +16,7 @@ from predictors.base import Predictor, Uncertain
 from predictors.export import OnnxPredictor, load_predictor
 from search.base import Decision, Problem, Search
 from search.costs import best_of, in_common, read_measurements, table_cost, within_memory
+from search.proxies import AdaptedCost
 
 ACCURACIES = ("accuracy_cifar100", "accuracy_digits", "accuracy_imagenet16_120", "accuracy_cifar10")
 PREDICTORS = (".pt", ".onnx")
@@ -40,6 +41,8 @@ class Requirements:
         metric: accuracy metric of the table; by default the first that it has of cifar100, digits, ...
         budget_mj: largest energy in mJ (equation 7), of the table of latencies; 0: no limit.
         memory_mb: largest peak memory of activations in MB (batch 1, fp32); 0: no limit.
+        confidence: probability with which predicted costs keep the budgets, from 0.5 (point predictions do) to below 1;
+            above 0.5 for predictors with distributions only.
         out: picture of the search, accuracy over latency (.png); by default runs/search/<command>.png.
     """
 
@@ -51,6 +54,7 @@ class Requirements:
     metric: str = ""
     budget_mj: float = 0.0
     memory_mb: float = 0.0
+    confidence: float = 0.5
     out: Path | None = None
 
     def __post_init__(self) -> None:
@@ -59,6 +63,8 @@ class Requirements:
         for name in ("budget_mj", "memory_mb"):
             if not 0 <= getattr(self, name) < np.inf:
                 raise InputError(f"--problem.{name} must be 0 (any) or more, not {getattr(self, name):g}.")
+        if not 0.5 <= self.confidence < 1:
+            raise InputError(f"--confidence is a probability from 0.5 to below 1, not {self.confidence:g}.")
 
 
 @dataclass(frozen=True)
@@ -105,7 +111,7 @@ def run(make_search: MakeSearch, task: SearchTask) -> None:
         decision = make_search(single, pool)(problem, rng, lambda line: print(line, file=sys.stderr))
         if "," in task.device:
             print(f"{single.device}:")
-        print_decision(decision, task, measured=model is None)
+        print_decision(decision, problem, task, measured=model is None)
         if (chance := _chance(model, decision, single)) is not None:
             print(f"P(latency <= budget) = {chance:.3f}")
         problems[single.device], decisions[single.device] = problem, decision
@@ -127,12 +133,16 @@ def _chance(model: Saved | None, decision: Decision, task: SearchTask) -> float 
         return None
 
 
-def print_decision(decision: Decision, task: SearchTask, measured: bool) -> None:
+def print_decision(decision: Decision, problem: Problem, task: SearchTask, measured: bool) -> None:
     """Print the decided architecture, its quality and its costs."""
     ms = decision.costs["latency_ms"]
     print(decision.arch.keys[0])
     kept = "keeps" if decision.met else "does NOT keep (no measured architecture does)"
+    if isinstance(cost := problem.costs["latency_ms"], AdaptedCost):
+        most, ms = ms, float(cost(decision.arch)[0])
     print(f"accuracy {decision.quality:.4g} %, {'true' if measured else 'predicted'} latency {ms:.4g} ms")
+    if isinstance(cost, AdaptedCost):
+        print(f"with probability {task.confidence:g} at most {most:.4g} ms")
     if task.budget_mj:
         print(f"energy {decision.costs['energy_mj']:.4g} mJ, of {task.budget_mj:g} mJ")
     print(f"{kept} the budget of {task.budget_ms:g} ms; {decision.queries} queries, {decision.seconds:.2f} s")
@@ -158,7 +168,8 @@ def make_problem(task: SearchTask) -> tuple[Problem, Saved | None, Pool]:
     if known is None and isinstance(space, Columns):
         space.check_finite()
     searched = space if known is None else known.space
-    return Problem(searched, quality, costs, task.budgets, candidates=known), models[0], pool
+    problem = Problem(searched, quality, costs, task.budgets, candidates=known, confidence=task.confidence)
+    return problem, models[0], pool
 
 
 def space_of(task: Requirements) -> Space:
@@ -205,10 +216,25 @@ def _cost(source: str, device: str, metric: str, task: SearchTask) -> tuple[Cost
         return task.live[source], None, None
     if file.suffix in PREDICTORS:
         predictor = load_predictor(file)
-        return predictor.on(_device(predictor.devices_, device, file), metric), None, predictor
+        on = _device(predictor.devices_, device, file)
+        cost = predictor.on(on, metric)
+        if task.confidence > 0.5 and source == task.latency:
+            cost = _uncertain(predictor, on, file)
+            cost.belief(space_of(task).sample(1, np.random.default_rng(0)))  # fails where it has none of this device
+        return cost, None, predictor
     measured = read_measurements(file)
     column = measured.devices.index(_device(measured.devices, device, file))
     return *table_cost(measured.architectures, measured.matrix(metric)[:, column]), None
+
+
+def _uncertain(predictor: Saved, device: Device, file: Path) -> AdaptedCost:
+    """A predictor's cost with distributions; one that has none raises `InputError`."""
+    if not isinstance(predictor, Uncertain):
+        raise InputError(
+            f"{file} predicts numbers without distributions, which --confidence needs; name a predictor.pt of "
+            "configs/predictors/gp.yaml, layer_sum.yaml or, adapted to the device, conditioned.yaml."
+        )
+    return AdaptedCost(predictor, device)
 
 
 def _device(known: tuple[Device, ...], name: str, file: Path) -> Device:

@@ -46,6 +46,7 @@ class Column(NamedTuple):
 class NamedDecisions(Space):
     """A space of rows with one value per column."""
 
+    own_choices = True
     columns: tuple[Column, ...]
     noun: ClassVar[str]
     """What a row is, for messages: a network, or a row."""
@@ -224,7 +225,9 @@ def number_of(text: str, column: str, where: str) -> float:
         InputError: it is empty, no number, or outside of the range of float32.
     """
     value = value_of(text)
-    if isinstance(value, str | bool) or abs(value) > float(np.finfo(np.float32).max):
+    with np.errstate(over="ignore"):
+        outside = isinstance(value, str | bool) or np.isinf(np.float32(value))
+    if outside:
         what = f"has '{shortened(text, 40)}'" if text else "has nothing"
         raise InputError(
             f"{where} {what} in the column {shortened(column, 60)}, which holds numbers; write one there, take the row "

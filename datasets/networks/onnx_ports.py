@@ -109,7 +109,7 @@ def fix_sizes(
         _give_shape(value, shapes.get(value.name), path)
     if unknown := [name for name in shapes if name not in {value.name for value in inputs}]:
         raise InputError(
-            f"--shape {shortened(unknown[0], 60)} is no input of {path}; those are {listed([v.name for v in inputs])}."
+            f"'{shortened(unknown[0], 60)}' is no input of {path}; those are {listed([v.name for v in inputs])}."
         )
     axes = _axes(model, inputs, numbers)
     for axis in axes:
@@ -144,11 +144,11 @@ def _give_shape(value: onnx.ValueInfoProto, shape: tuple[int, ...] | None, path:
         return
     dims = type_.shape.dim
     if len(dims) != len(shape):
-        raise InputError(f"--shape {name} has {len(shape)} sizes, and that input of {path} has {len(dims)}.")
+        raise InputError(f"The shape of '{name}' has {len(shape)} sizes, and that input of {path} has {len(dims)}.")
     for number, (dim, side) in enumerate(zip(dims, shape, strict=True)):
         if _fixed(dim, number) and dim.dim_value != side:
             raise InputError(
-                f"{path} fixes size {number} of its input '{name}' at {dim.dim_value}; --shape {name} gives {side}."
+                f"{path} fixes size {number} of its input '{name}' at {dim.dim_value}; its shape gives {side}."
             )
 
 

@@ -83,7 +83,10 @@ def _own(
     try:
         return shape_inference.infer_node_outputs(schema, proto, inputs, data, opset_imports=imports)
     except (shape_inference.InferenceError, checker.ValidationError, ValueError, IndexError) as error:
-        raise InputError(f"The shapes in {path} do not fit ({first_line(error)}); export it again.") from error
+        raise InputError(
+            f"The shapes in {path} do not fit ({first_line(error)}); choose sizes that the file was made for, or "
+            "export it again."
+        ) from error
 
 
 def _renewed(proto: onnx.NodeProto, schema: onnx.defs.OpSchema) -> onnx.NodeProto:

@@ -55,7 +55,7 @@ class OpenSizes:
         if len(given) != len(shape) or any(a not in (None, b) for a, b in zip(shape, given, strict=True)):
             own = "x".join("?" if side is None else str(side) for side in shape)
             raise InputError(
-                f"--shape {shortened(name, 60)}={'x'.join(map(str, given))} does not fit that input of {self.path}, "
+                f"The shape {'x'.join(map(str, given))} does not fit the input '{shortened(name, 60)}' of {self.path}, "
                 f"which is {own}."
             )
         return list(given)
@@ -71,5 +71,5 @@ class OpenSizes:
         """Raise an `InputError` if --shape names an input that was not seen."""
         if unknown := [name for name in self.shapes if name not in self.inputs]:
             raise InputError(
-                f"--shape {shortened(unknown[0], 60)} is no input of {self.path}; those are {listed(self.inputs)}."
+                f"'{shortened(unknown[0], 60)}' is no input of {self.path}; those are {listed(self.inputs)}."
             )

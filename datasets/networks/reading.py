@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from datasets.networks.analysis import check_network
 from datasets.networks.collection import AnyNetwork, Networks
 from datasets.networks.model import Model
 from datasets.networks.network import KEYED_BY_JSON, Network, of_key
-from datasets.networks.sizes import Sizes
+from datasets.networks.sizes import ROLES, Sizes
 
 SUFFIXES = (".onnx", ".keras", ".tflite", ".pt2")
 OTHERS = tuple(suffix for suffix in SUFFIXES if suffix != ".onnx")
@@ -44,12 +45,27 @@ def read_model(
             names from a command line, never for names from a file.
         sizes: dimensions that a file leaves open, and trips of the loops of an ONNX file. TFLite and Keras files have
             dimensions by role and no trips. Other networks leave none open: of sizes by role they use the batch and
-            ignore the rest, and refuse sizes of any other kind.
+            ignore the rest, and refuse sizes of any other kind. A note names sizes by role that no input has.
 
     Raises:
         InputError: there is no such file or space, the network cannot be read, or has no such sizes.
     """
-    text = str(name)
+    model = _read(str(name), batch, weights, space, modules, sizes)
+    return replace(model, notes=(*model.notes, *_unmet(shortened(name), model.network, sizes)))
+
+
+def _unmet(name: str, network: Network, sizes: Sizes) -> list[str]:
+    """A sentence for each size by role, but the batch, that no input of a network has."""
+    sides = {side for port in network.inputs for side in network.ops[port.node].attrs["shape"]}
+    return [
+        f"No input of {name} has the size of --size {role}={size}."
+        for role, size in sizes.sizes().items()
+        if role in ROLES[1:] and size not in sides
+    ]
+
+
+def _read(text: str, batch: int | None, weights: bool, space: str, modules: bool, sizes: Sizes) -> Model:
+    """The model that `read_model` gives, without notes on sizes."""
     if (not is_file(text) or text.endswith(FIXED)) and (flag := sizes.foreign()):
         raise InputError(f"{shortened(text)} leaves no sizes open, as ONNX files may; leave {flag} out.")
     if not is_file(text) or text.endswith(OTHERS):
@@ -149,9 +165,11 @@ def space_and_key(name: str, space: str = "") -> tuple[str, str]:
             return own, key
     if space:
         return space, name
+    fault = f"There is no file {shortened(name)}" if name.strip() else "The name of a network is empty"
+    with suppress(OSError, ValueError):  # of names that are too long, or hold a zero byte
+        fault = f"{shortened(name)} is a folder" if name.strip() and Path(name).is_dir() else fault
     raise InputError(
-        f"There is no file {shortened(name)}; a network is an .onnx, .keras, .tflite or .pt2 file, or "
-        "SPACE:ARCHITECTURE as in zoo:resnet18."
+        f"{fault}; a network is an .onnx, .keras, .tflite or .pt2 file, or SPACE:ARCHITECTURE as in zoo:resnet18."
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from datasets.files.reading import listed
 from datasets.records import InputError
 
 MIRROR = "https://raw.githubusercontent.com"
@@ -53,6 +55,16 @@ class Source:
         if not path.is_file():
             raise InputError(f"There is no {path}; `python -m datasets fetch {self.name}` downloads it.")
         return path
+
+    def report_unknown(self, file: str) -> None:
+        """Print a warning that names the files beside `file`, with its suffix, that are none of this source: a clone of
+        the repository may have more devices than the pinned commit."""
+        path = self.path(file)
+        known = {self.path(name) for name in self.files}
+        others = sorted(other.stem for other in path.parent.glob(f"[!.]*{path.suffix}") if other not in known)
+        if others:
+            what = f"{len(others)} file{'s' * (len(others) > 1)} that Gnomon does not know and leaves out"
+            print(f"warning: {path.parent} has {what}: {listed(others)}.", file=sys.stderr)
 
 
 def data_folder() -> Path:

@@ -196,6 +196,8 @@ def _names(space: str, requested: Sequence[str]) -> dict[str, str]:
     if unknown := set(requested) - set(files):
         raise InputError(f"HELP has no device '{min(unknown)}'; it has {', '.join(files)}.")
     names = list(requested) or [name for name in files if SOURCE.path(_LATENCY.format(space, files[name])).is_file()]
+    if not requested:
+        SOURCE.report_unknown(_LATENCY.format(space, next(iter(files.values()))))
     if not names:
         SOURCE.need(_LATENCY.format(space, next(iter(files.values()))))
     return {name: files[name] for name in names}

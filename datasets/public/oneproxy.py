@@ -94,6 +94,8 @@ class OneProxy(Dataset):
         names = list(self.devices) or [name for name in _SHA256 if SOURCE.path(_LATENCY.format(name)).is_file()]
         if not names:
             SOURCE.need(_LATENCY.format("eagle_i7"))
+        if not self.devices:
+            SOURCE.report_unknown(_LATENCY.format("eagle_i7"))
         archs = _cells()
         values = np.stack([_column(name, len(archs)) for name in names], axis=1)
         table = rows(values, measured=values != _MISSING)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from datasets.blocks.decisions import NamedDecisions, Value, check_columns, choices_of, columns_of, value_of
-from datasets.classes import packages
+from datasets.classes import PACKAGES, check_path, packages
 from datasets.files.reading import shortened
 from datasets.networks.analysis import TOTALS, totals
 from datasets.networks.network import Network
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import nn
 
+EXAMPLE = "datasets.spaces.built.example"
+"""Path of the builder of the default space; all others are of other packages."""
 CACHED = 4096
 """Largest number of networks that are kept once they were exported."""
 BATCH = 2
@@ -53,7 +56,7 @@ class Built(NamedDecisions):
         decisions: choices of each argument: numbers, texts, true or false.
     """
 
-    builder: str = "datasets.spaces.built.example"
+    builder: str = EXAMPLE
     input: tuple[int, ...] = (3, 16, 16)
     decisions: Mapping[str, tuple[Value, ...]] = field(
         default_factory=lambda: {"depth": (1, 2), "width": (8, 16), "kernel": (1, 3)}
@@ -97,6 +100,20 @@ class Built(NamedDecisions):
     def __hash__(self) -> int:
         return hash(str(self))
 
+    def check_networks(self) -> Built:
+        """Import the builder, and return the space.
+
+        Raises:
+            InputError: the builder may not be imported, or takes other arguments.
+        """
+        builder = _builder(self.builder)
+        try:
+            inspect.signature(builder).bind(**dict.fromkeys(self.decisions))
+        except TypeError as error:
+            taken = ", ".join(self.decisions)
+            raise InputError(f"{self.builder} does not take the decisions {taken} ({error}).") from None
+        return self
+
     def expand(self, arch: Architecture) -> Network:
         self.parse([arch.key])  # before code is run
         return _network(self, arch.key)
@@ -118,7 +135,8 @@ def _network(space: Built, key: str) -> Network:
     (row,) = space.parse([key])
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        module = _called(space, _builder(space.builder), dict(row.ops[0].attrs))
+        space.check_networks()
+        module = _called(space, dict(row.ops[0].attrs))
     name = f"The module of {shortened(key, 200)}"
     network = read_module(module, torch.zeros(BATCH, *space.input), name)
     if any(op.attrs.get("whole") for op in network.ops):  # an op over all samples: its sizes are those of one batch
@@ -127,44 +145,44 @@ def _network(space: Built, key: str) -> Network:
 
 
 def _builder(path: str) -> Callable[..., Any]:
-    """The function of a path.
+    """The function of a path, of a package that GNOMON_PLUGINS names: a file must not choose among functions of ours.
 
     Raises:
-        InputError: its package is not allowed, or there is no such function.
+        InputError: its package is not allowed, or there is no such function in it.
     """
-    module, _, name = path.rpartition(".")
-    if path.split(".")[0] not in packages():
+    if path == EXAMPLE:
+        return example
+    package = path.partition(".")[0]
+    if package not in packages()[len(PACKAGES) :]:
         raise InputError(
-            f"Networks of this space are built by {shortened(path)}; set GNOMON_PLUGINS={path.split('.')[0]} to allow "
-            "the code of that package."
+            f"Networks of this space are built by {shortened(path)}; set GNOMON_PLUGINS={package} to allow the code of "
+            "that package."
         )
-    try:
+    module, _, name = check_path(path).rpartition(".")
+    with _own_code(path):
         found = getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        if error.name and not module.startswith(error.name):  # a package that the module itself needs
-            raise
-        raise InputError(f"There is no module {shortened(module)} that builds networks; is it on PYTHONPATH?") from None
-    except AttributeError:
-        raise InputError(f"The module {shortened(module)} has no function {shortened(name)}.") from None
-    if not callable(found):
-        raise InputError(f"{shortened(path)} is no function that builds a torch module.")
+    if not callable(found) or getattr(found, "__module__", "").partition(".")[0] != package:
+        raise InputError(f"{shortened(path)} is no function that its package defines; name one that builds a module.")
     return found
 
 
-def _called(space: Built, builder: Callable[..., Any], arguments: Mapping[str, Any]) -> nn.Module:
-    """What a builder returns for decisions; errors of its code, which is a person's own, become sentences."""
+def _called(space: Built, arguments: Mapping[str, Any]) -> nn.Module:
+    """What the builder returns for decisions."""
     from torch import nn
 
-    try:
-        inspect.signature(builder).bind(**arguments)
-    except TypeError as error:
-        raise InputError(f"{space.builder} does not take the decisions {', '.join(arguments)} ({error}).") from None
-    try:
+    builder = _builder(space.builder)
+    with _own_code(f"{space.builder}({', '.join(f'{name}={value!r}' for name, value in arguments.items())})"):
         module = builder(**arguments)
-    except Exception as error:
-        why = shortened(" ".join(str(error).split()) or type(error).__name__)
-        what = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-        raise InputError(f"{space.builder}({what}) failed ({type(error).__name__}: {why}).") from error
     if not isinstance(module, nn.Module):
         raise InputError(f"{space.builder} returned a {type(module).__name__}, not a torch.nn.Module.")
     return module
+
+
+@contextmanager
+def _own_code(what: str) -> Iterator[None]:
+    """Turn errors of a person's own code, which `what` names, into an `InputError`."""
+    try:
+        yield
+    except Exception as error:
+        why = shortened(" ".join(str(error).split()) or type(error).__name__)
+        raise InputError(f"{shortened(what)} fails ({type(error).__name__}: {why}); mend its code.") from error

@@ -31,7 +31,7 @@ class Eager(Backend):
 
         path = folder / "model.pt"
         weights = (model.weights or {}).items()
-        arrays = {node: {k: torch.from_numpy(v) for k, v in w.items()} for node, w in weights}
+        arrays = {node: {k: torch.tensor(v) for k, v in w.items()} for node, w in weights}
         torch.save({"network": model.network.to_json(), "weights": arrays}, path)
         return path
 

@@ -114,8 +114,8 @@ def _chosen(subjects: Subjects) -> Chosen:
     from measure.campaign import networks, of_space
     from measure.lookup import layers_of, listed_layers
 
-    listed = subjects.space == "layers" and not subjects.onnx
-    if subjects.onnx:
+    listed = subjects.space == "layers" and subjects.onnx is None
+    if subjects.onnx is not None:
         names = split_names(subjects.onnx)
         if subjects.inputs and len(names) > 1:
             raise InputError("--inputs are of one network; name one with --onnx.")

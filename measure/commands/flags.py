@@ -82,6 +82,7 @@ class Subjects:
             )
         if self.sizes != Sizes() and not self.files:
             raise InputError("--shape, --size and --trips are of networks' files; name those with --onnx.")
+        self.sizes.sizes()  # one each
         if self.inputs and not self.onnx:
             raise InputError("--inputs are of a network's file; name that with --onnx.")
 

@@ -81,7 +81,7 @@ class Remote:
             try:
                 if device not in self.references:
                     kept = Path(tempfile.mkdtemp(dir=self.kept.name))
-                    self.references[device] = self._package(backend, Model(reference_network()), kept)
+                    self.references[device] = self._package(backend.for_reference(), Model(reference_network()), kept)
                 model = prepare(arch, backend.batch)
                 package = self._package(backend, model, Path(folder))
                 subject = arch.space, arch.key, model.network.to_json()

@@ -92,7 +92,8 @@ class SentBench:
     bench: Bench
 
     def __call__(self, backend: Backend, network: Sent, reference: Sent) -> Row:
-        return self.bench.row(backend, partial(network.built, backend), partial(reference.built, backend))
+        build_reference = partial(reference.built, backend.for_reference())
+        return self.bench.row(backend, partial(network.built, backend), build_reference)
 
 
 @dataclass

@@ -80,7 +80,7 @@ def predict(
     from predictors.new_devices.few_measurements import parse_keys
 
     if bool(arch) == bool(archs):
-        raise InputError("Name one architecture with --arch, or a file of them with --archs.")
+        raise InputError("Name one architecture with --arch, a file of them with --archs, or networks with --network.")
     words = [arch] if archs is None else read_words(archs, "it should hold one architecture a line")
     found = list[tuple[Device | None, Architectures]]()
 

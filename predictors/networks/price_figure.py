@@ -54,7 +54,7 @@ def draw(priced: Price) -> Figure:
     figure.legend(*left.get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=len(kinds))
     figure.suptitle(
         f"{printable(priced.network)} on {priced.device.name}, batch {priced.batch}\n{priced.latency_ms:.4g} ms "
-        f"({100 * priced.level:g} %: {priced.low:.3g} to {priced.high:.3g})",
+        f"({100 * priced.level:.10g} %: {priced.low:.3g} to {priced.high:.3g})",
         fontsize=11,
     )
     _label(left, priced)

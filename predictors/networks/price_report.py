@@ -44,7 +44,7 @@ def details(priced: Price, sort: Order = "order", largest: int = 40) -> str:
     ]
     text = [
         f"{printable(priced.network)} on {priced.device.name}, batch {priced.batch}: {plain(priced.latency_ms)} ms "
-        f"({100 * priced.level:g} % interval {plain(priced.low)} to {plain(priced.high)})",
+        f"({100 * priced.level:.10g} % interval {plain(priced.low)} to {plain(priced.high)})",
         f"{len(priced.pieces)} layers, session {priced.session:.2g} ms; with copies total_ms = "
         f"{plain(priced.total_ms)} (in {priced.pre:.4g}, out {priced.post:.4g})",
         f"{short(priced.macs)} MACs, {short(priced.params)} parameters; peak memory {priced.peak_mb:.4g} MB"
@@ -134,7 +134,7 @@ def comparison(rows: Sequence[Mapping[str, Any]], level: float, sort: Order = "o
         line |= {name: str(value) for name, value in row["sizes"].items()} | {"batch": str(row["batch"])}
         line[unit] = plain(row["value"])
         if row["low"] is not None:
-            line |= {f"{100 * level:g} % from": plain(row["low"]), "to": plain(row["high"])}
+            line |= {f"{100 * level:.10g} % from": plain(row["low"]), "to": plain(row["high"])}
         if "images_per_s" in row:
             line["images/s"] = plain(row["images_per_s"])
         if "images_ms" in row:

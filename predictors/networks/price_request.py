@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from datasets.files.reading import shortened
 from datasets.networks.collection import AnyNetwork
 from datasets.networks.sizes import MOST_CURVE, Sizes
 from datasets.records import Device, InputError, find_device
@@ -27,8 +28,8 @@ class Shown:
     json: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 <= self.images < 10**12:
-            raise InputError(f"--images {self.images} must be a number of images, 1 or more.")
+        if not 0 <= self.images <= 10**12:
+            raise InputError(f"--images {self.images} must be a number of images from 1 to 10^12.")
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ def batches_of(text: str | int | None) -> tuple[int | None, ...]:
         return (None,)
     parts = [part.strip() for part in str(text).split(",")]
     if not all(re.fullmatch(r"[0-9]{1,6}", part) and int(part) for part in parts):
-        raise InputError(f"A batch has 1 or more images, as in 4 or 1,4,16, not --batch {text}.")
+        raise InputError(
+            f"A batch has 1 to 999,999 images, as in --batch 4 or --batch 1,4,16, not '{shortened(str(text), 60)}'."
+        )
     if len(parts) > MOST_CURVE:
         raise InputError(f"--batch names {len(parts):,} batches; name at most {MOST_CURVE:,}.")
     return tuple(dict.fromkeys(int(part) for part in parts))

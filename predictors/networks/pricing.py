@@ -118,7 +118,7 @@ def _print_one(row: dict[str, Any], wanted: Wanted, shown: Shown) -> None:
     if priced is None:
         interval = ""
         if row["low"] is not None:
-            interval = f" ({100 * wanted.chance:g} % interval {plain(row['low'])} to {plain(row['high'])})"
+            interval = f" ({100 * wanted.chance:.10g} % interval {plain(row['low'])} to {plain(row['high'])})"
         where = f"{row['key']} on {row['device'] or 'no device'}, batch {row['batch']}"
         print(f"{where}: {plain(row['value'])} {row['unit']}".rstrip() + interval)
         for note in row["notes"][len(row["assumed"]) :]:

@@ -118,7 +118,7 @@ def _gaps(network: Network, found: Sequence[Piece], beyond: np.ndarray, shares: 
     if (far := np.abs(np.log(beyond)) > np.log(FAR)).any():
         groups = _by_key([piece.label for piece in found], shares * far)
         sentence = (
-            f"{100 * sum(groups):.0f} % is of {far.sum()} layers that take more than {FAR:g} times the work, or less "
+            f"{100 * sum(groups):.0f} % is of layers that take more than {FAR:g} times the work, or less "
             f"than 1/{FAR:g} of it, of the nearest layer within the measured range."
         )
         gaps.append(Gap(sentence, groups, EXTRAPOLATED))

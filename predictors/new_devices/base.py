@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
@@ -24,6 +25,8 @@ from predictors.trees import XGBoost
 
 KEPT = 20_000
 """Largest number of architectures whose features are cached."""
+GUESSES = 3.0
+"""Number of devices as whose errors the prior of `guessed_variance` counts."""
 
 
 def additive() -> Regressor:
@@ -236,6 +239,32 @@ class FewShot(Regressor):
 def _source_inputs(x: Inputs) -> Inputs:
     """Inputs of the source model."""
     return {name.removeprefix("source_"): value for name, value in x.items() if name != "x"}
+
+
+def guessed_variance(
+    squared: np.ndarray, families: Sequence[str], sources: Scale, covariance: np.ndarray, doubt: float
+) -> float:
+    """Mean squared error, on the scale of labels before they are standardised, with which source devices are predicted
+    by `_from_specs` from those of other families. Devices differ by more than published numbers say, so errors of
+    `doubt` count as that of `GUESSES` further devices.
+
+    Args:
+        squared: distances between sources [S, S].
+        families: of the sources [S].
+        sources: label scale of the sources.
+        covariance: of the standardised source predictions [S, S].
+        doubt: prior deviation of the errors.
+    """
+    names = np.array(families)
+    other = names[:, None] != names
+    known = other.any(axis=1)
+    far = np.where(other[known], squared[known], np.inf)
+    weights = _kernel_weights(far, _squared_unit(squared, covariance))
+    level = sources.mean_[known] - weights @ sources.mean_
+    own, mixed = sources.std_[known], (weights @ sources.std_)[:, None] * weights
+    shape = own**2 * np.diagonal(covariance)[known] - 2 * own * (mixed * covariance[known]).sum(axis=1)
+    shape += np.einsum("ij,jk,ik->i", mixed, covariance, mixed)
+    return float((GUESSES * doubt**2 + (level**2 + shape).sum()) / (GUESSES + known.sum()))
 
 
 def _kernel_weights(squared: np.ndarray, unit: float) -> np.ndarray:

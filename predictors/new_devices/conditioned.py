@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -13,19 +13,14 @@ from encoders.base import VectorEncoder
 from encoders.cell import CellOneHot
 from encoders.flat import PHYSICAL, Joined, Totals
 from predictors.belief import Belief
-from predictors.new_devices.base import FewShot
+from predictors.new_devices.averaging import DEGREES, averaged
+from predictors.new_devices.base import FewShot, guessed_variance
+from predictors.new_devices.evidence import maximised
+from predictors.new_devices.few_shot import distances
 from predictors.scaling import Scale
 
-SPREAD = 1.5
-"""Standard deviation of the logarithms of the variances around where their search starts."""
-FLOOR = 1e-3
-"""Least variance of the noise, as a share of the labels'."""
 START = {"sources": 0.5, "vector": 0.2, "constant": 0.1, "noise": 0.1}
 """Variances where the search starts, as shares of the labels'; the vector's is shared by its blocks."""
-DEGREES = 4.0
-"""Degrees of freedom of the Student-t noise; heavy tails, so one outlier among ten labels moves the fit little."""
-ROUNDS = 3
-"""Number of times that the weights of samples and the variances are updated after the first fit."""
 PRIOR = 3.0
 """Strength of the prior that residuals are as large as expected, in samples."""
 EXPECTED = 0.7
@@ -36,9 +31,14 @@ COUNT = 2.0
 """Strength of the prior on the deviation of a device's labels, in samples."""
 LEAST = 0.15
 """Least prior deviation of a device's labels, relative to their mean."""
+AVERAGED = 40
+"""Largest number of samples from which models are averaged (`averaged`); more determine the variances of one model."""
+NARROWEST = 0.33
+"""Least deviation of the noise of n samples, as a share of the labels', times the root of n: ten labels that agree by
+chance are no evidence of a device without noise."""
 UNSURE = 1.0
 """Predictive variances of n samples are multiplied by 1 + this / n^1.5, since estimated variances are uncertain. It,
-`EXPECTED`, `TAKEN`, `COUNT` and `LEAST` were chosen on source devices that were left out."""
+`EXPECTED`, `TAKEN`, `COUNT`, `LEAST` and `NARROWEST` were chosen on source devices that were left out."""
 POOL = 500
 """Largest number of architectures that `choose` compares; of more, so many are drawn at random."""
 
@@ -54,23 +54,30 @@ class Conditioned(FewShot):
     """Bayesian linear regression on blocks of features: source predictions, physical totals, one-hot decisions.
 
     It is a Gaussian process with one linear kernel per block (Rasmussen and Williams, "Gaussian Processes for Machine
-    Learning", 2006, chapters 2 and 5). The variances of the blocks and of the noise maximise the marginal likelihood of
-    the labels under a weak prior, so the source devices contribute as far as they resemble the new device. The noise
-    follows Student's t, since phones give outliers: labels far from the fit have less weight (Tipping and Lawrence,
-    "Variational inference for Student-t models", 2005).
+    Learning", 2006, chapters 2 and 5). A few samples do not determine the variances of the blocks and of the noise, so
+    models with different variances, with all sources, with one of them and with none, are averaged by their marginal
+    likelihoods (`averaged`): the sources contribute as far as they resemble the new device. From more than `AVERAGED`
+    samples, one model's variances maximise the marginal likelihood (`maximised`). The noise follows Student's t, since
+    phones give outliers: labels far from the fit have less weight (Tipping and Lawrence, "Variational inference for
+    Student-t models", 2005).
 
     Attributes:
         source: model of the source devices.
         encoder: blocks beside the source predictions; a `Joined` encoder gives one per part.
         labels: kind of label scale; `linear` ranks better than `log` where some cells take almost no time.
         informative: whether `choose` selects the most informative architectures, or random ones.
+        averaging: whether models with and without sources are averaged; otherwise one model has all sources, whatever
+            the number of samples.
     """
 
     encoder: VectorEncoder = field(default_factory=totals_and_decisions)
     labels: Literal["log", "linear"] = "linear"
     informative: bool = True
+    averaging: bool = True
 
-    rows_: np.ndarray = field(init=False, repr=False, compare=False, default_factory=lambda: np.empty((0, 0)))
+    spread_: np.ndarray | None = field(
+        init=False, repr=False, compare=False, default=None
+    )  # covariance of weights and constant [features + 1, features + 1], once adapted
 
     def _start(self) -> np.ndarray:
         vector = len(self._sizes()) - 1
@@ -102,27 +109,28 @@ class Conditioned(FewShot):
         return scale
 
     def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
-        """Fit weights and variances. Samples are first reduced to at most as many rows as features (`reduced`), so
-        three thousand samples take about as long as a hundred."""
-        start, expected, step = self._start(), self._expected(len(t)), self._step(t)
+        expected, step, sizes, n = self._expected(len(t)), self._step(t), tuple(self._sizes()), len(t)
         t = t - samples @ expected
-        self.theta_, squares = start, np.ones(len(t))  # squared residuals in units of the noise variance
-        for _ in range(ROUNDS + 1):
-            weight = (DEGREES + 1) / (DEGREES + squares)  # variational posterior mean per label
-            inflation = 1 + noise / self._noise()  # noise of the measurements adds to that of the model
-            self.rows_, self.ones_, reduced_t, rest = reduced(samples, t, weight / inflation)
-            blocks = np.split(self.rows_, np.cumsum(self._sizes())[:-1], axis=1)
-            kernels = [*(b @ b.T for b in blocks), np.outer(self.ones_, self.ones_)]
-            self.theta_ = maximise_evidence(kernels, reduced_t, rest, start, self.theta_)
-            alpha = np.linalg.solve(self._covariance(), reduced_t)
-            line = self._prior(self.theta_) * (self.rows_.T @ alpha)
-            bias = float(np.exp(self.theta_[-2]) * (self.ones_ @ alpha))
-            residual, variance = t - samples @ line - bias, self._variance(samples)
-            squares = (residual**2 + variance) / (self._noise() * inflation)
-        self.stretch_ = self._stretched(residual, variance, weight, inflation)
-        least = step**2 / 12 / self.stretch_  # variance of rounding, which equal labels do not show
-        self.theta_[-1] = np.log(max(least, self._noise() + float(np.median(noise))) - FLOOR)
-        return line + expected, bias
+        if self.averaging and n <= AVERAGED:
+            fit = averaged(samples, t, noise, sizes)
+        else:
+            fit = maximised(samples, t, noise, sizes, self._start())
+        stretch = _stretched(fit.error**2 / fit.variance)
+        self.spread_ = stretch * fit.covariance
+        least = max(NARROWEST**2 / n, step**2 / 12)  # equal labels do not show the variance of rounding
+        self.noise_ = max(stretch * (fit.noise + float(np.median(noise))), least)
+        return fit.mean[:-1] + expected, float(fit.mean[-1])
+
+    def _from_specs(self, device: Device) -> Self:
+        """Predictor of a device without measurements, whose intervals are as wide as the errors of source devices that
+        were predicted by those of other families."""
+        new, squared = super()._from_specs(device), distances(self.devices_, device)[:-1]
+        level, spread = float(new.scale.mean_[0]), float(new.scale.std_[0])
+        families = [known.family for known in self.devices_]
+        doubt = 1.0 if new.scale.kind == "log" else max(abs(level), spread)
+        variance = guessed_variance(squared, families, self.sources_, self.covariance_, doubt)
+        new.spread_, new.noise_ = np.zeros((len(self.width_) + 1,) * 2), variance / spread**2
+        return new
 
     def _step(self, t: np.ndarray) -> float:
         """Step to which labels [n] were rounded, on their scale: the largest power of ten that divides all values."""
@@ -134,57 +142,19 @@ class Conditioned(FewShot):
             step /= 10
         return 0.0
 
-    def _covariance(self) -> np.ndarray:
-        """Covariance of the reduced labels [R, R]."""
-        kernel = (self.rows_ * self._prior(self.theta_)) @ self.rows_.T
-        kernel += np.exp(self.theta_[-2]) * np.outer(self.ones_, self.ones_)
-        return kernel + self._noise() * np.eye(len(kernel))
-
-    def _noise(self) -> float:
-        """Noise variance of a label of weight 1."""
-        return float(np.exp(self.theta_[-1])) + FLOOR
-
-    def _variance(self, x: np.ndarray) -> np.ndarray:
-        """Posterior variance [A] of predictions at features [A, features], without noise."""
-        prior, constant = self._prior(self.theta_), np.exp(self.theta_[-2])
-        cross = (x * prior) @ self.rows_.T + constant * self.ones_  # [A, R]
-        half = np.linalg.solve(np.linalg.cholesky(self._covariance()), cross.T)
-        return np.maximum((x**2) @ prior + constant - (half**2).sum(axis=0), 0)
-
-    def _stretched(
-        self, residual: np.ndarray, variance: np.ndarray, weight: np.ndarray, inflation: np.ndarray
-    ) -> float:
-        """Factor of all predictive variances that maximises the leave-one-out likelihood of the samples (Rasmussen and
-        Williams, equations 5.10 to 5.12); it corrects variances that are too wide on easy devices, too narrow on hard
-        ones.
-
-        Args:
-            residual: labels less predictions [n].
-            variance: posterior variances [n] at the samples.
-            weight: of each label [n].
-            inflation: factor of the noise of each label [n].
-        """
-        usual = self._noise() * inflation
-        weighted = usual / weight
-        without = np.maximum(weighted - variance, 1e-9 * weighted)
-        squares = (residual * weighted / without) ** 2 / (weighted**2 / without + usual - weighted)
-        stretch = 1.0
-        for _ in range(50):  # expectation maximisation of Student's t
-            likely = (DEGREES + 1) / (DEGREES + squares / stretch)
-            stretch = float((PRIOR + likely @ squares) / (PRIOR + len(squares)))
-        return stretch * (1 + UNSURE / len(squares) ** 1.5)
-
     def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
         """Student-t distributions [A] of new measurements on the device that it was adapted to."""
         return Belief(*self._moments(archs, device), self.scale.output(0), DEGREES, least=0.0)
 
     def _moments(self, archs: Architectures, device: Device | None) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation [A] of new measurements, on the label scale."""
-        if self.line_ is None or not len(self.rows_):
+        if self.line_ is None or self.spread_ is None:
             raise InputError("Intervals are of devices that were adapted to; `adapt` to a few measurements first.")
         self.column(device)
         x = self.features(archs)
-        return x @ self.line_ + self.bias_, np.sqrt(self.stretch_ * (self._variance(x) + self._noise()))
+        both = np.column_stack([x, np.ones(len(x))])
+        variance = np.maximum(((both @ self.spread_) * both).sum(axis=1), 0)
+        return x @ self.line_ + self.bias_, np.sqrt(variance + self.noise_)
 
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
         """Select `n` of `archs` that minimise the prior variance left in all others (greedy Bayesian A-optimal design),
@@ -210,81 +180,29 @@ class Conditioned(FewShot):
 
     def state(self) -> dict[str, Any]:
         state = super().state()
-        if self.line_ is None or not len(self.rows_):
-            return state
-        return state | {"few": self.rows_, "ones": self.ones_, "theta": self.theta_, "stretch": self.stretch_}
+        return state if self.spread_ is None else state | {"spread": self.spread_, "noise": self.noise_}
 
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
         if "few" in state:
-            self.rows_, self.theta_ = (
-                array(state["few"], None, len(self.width_)),
-                array(state["theta"], len(self._start())),
-            )
-            self.ones_, self.stretch_ = array(state["ones"], len(self.rows_)), number(state["stretch"])
-            if self.stretch_ <= 0 or np.abs(self.theta_).max() > 100:
-                raise ValueError("stretch or hyperparameters are out of range")
+            raise InputError("This predictor was adapted by an earlier version of Gnomon; adapt its source again.")
+        if "spread" in state:
+            self.spread_ = array(state["spread"], len(self.width_) + 1, len(self.width_) + 1)
+            self.noise_ = number(state["noise"])
+            if self.noise_ <= 0:
+                raise ValueError("the noise is not above zero")
 
 
-def reduced(
-    samples: np.ndarray, t: np.ndarray, weight: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[int, float]]:
-    """Reduce weighted samples to at most F + 1 rows of equal noise that are equivalent for a linear model.
-
-    Args:
-        samples: features [n, F].
-        t: labels [n].
-        weight: of each label [n]; its noise variance is the common one divided by it.
-
-    Returns:
-        Features [R, F], the column of the constant [R] and labels [R], all multiplied by the root of the weights and,
-        where n > F + 1, rotated by a QR decomposition; and of the other directions, which hold noise only, their number
-        and the sum of their squared labels.
-    """
-    root = np.sqrt(weight)
-    rows, labels = np.column_stack([samples, np.ones(len(t))]) * root[:, None], t * root
-    rest = 0, 0.0
-    if len(rows) > rows.shape[1]:
-        turn, upper = np.linalg.qr(rows)
-        turned = turn.T @ labels
-        rest = len(rows) - rows.shape[1], float(((labels - turn @ turned) ** 2).sum())
-        rows, labels = upper, turned
-    return rows[:, :-1], rows[:, -1], labels, rest
-
-
-def maximise_evidence(
-    kernels: list[np.ndarray], t: np.ndarray, rest: tuple[int, float], start: np.ndarray, first: np.ndarray
-) -> np.ndarray:
-    """Maximise the marginal likelihood of labels under a weak prior around `start`.
+def _stretched(squares: np.ndarray) -> float:
+    """Factor of all predictive variances that maximises the likelihood of the samples, each predicted from the others
+    (Rasmussen and Williams, equations 5.10 to 5.12); it corrects variances that are too wide on easy devices, too
+    narrow on hard ones.
 
     Args:
-        kernels: [R, R], one per block and one for the constant.
-        t: reduced labels [R].
-        rest: number of further labels that are noise only, and the sum of their squares.
-        start: centre of the prior.
-        first: initial value.
-
-    Returns:
-        Logarithms of the variances of the kernels and of the noise.
+        squares: squared errors of these predictions, divided by their variances [n].
     """
-    from scipy.linalg import cho_solve
-    from scipy.optimize import minimize
-
-    n, (more, squares) = len(t), rest
-    parts = np.array([*kernels, np.eye(n)])
-
-    def loss(theta: np.ndarray) -> tuple[float, np.ndarray]:
-        weights = np.exp(theta)
-        noise = weights[-1] + FLOOR
-        factor = np.linalg.cholesky(np.tensordot(weights, parts, 1) + FLOOR * parts[-1])
-        inverse = cho_solve((factor, True), np.eye(n))
-        alpha = inverse @ t
-        off = (theta - start) / SPREAD
-        value = t @ alpha / 2 + np.log(np.diagonal(factor)).sum() + off @ off / 2
-        value += (more * np.log(noise) + squares / noise) / 2
-        slope = np.tensordot(parts, inverse - np.outer(alpha, alpha), 2) * weights / 2 + off / SPREAD
-        slope[-1] += (more - squares / noise) / noise * weights[-1] / 2
-        return float(value), slope
-
-    bounds = [(s - 4 * SPREAD, s + 4 * SPREAD) for s in start]
-    return minimize(loss, first, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": 60}).x
+    stretch = 1.0
+    for _ in range(50):  # expectation maximisation of Student's t
+        likely = (DEGREES + 1) / (DEGREES + squares / stretch)
+        stretch = float((PRIOR + likely @ squares) / (PRIOR + len(squares)))
+    return stretch * (1 + UNSURE / len(squares) ** 1.5)

@@ -74,7 +74,7 @@ def evaluate_transfer(
                 log(f"{devices.name}: {target}, {n} samples, draw {draw}")
                 draw_rng = np.random.default_rng([seed, 0 if sampler == "fixed" else draw, n])
                 result = learn_device(predictor, table, n, sampler, draw_rng)
-                more = _coverage(result, table) if n else _baselines(predictor, result, table)
+                more = _coverage(result, table) | ({} if n else _baselines(predictor, result, table))
                 for row in score_rows({**about, "shots": n, "draw": draw, **more}, result, connected):
                     if row["cells"] == "all" or not connected.all():
                         yield row

@@ -12,7 +12,7 @@ import numpy as np
 
 from datasets.blocks.decisions import choice
 from datasets.columns import Columns
-from datasets.files.csv_file import FACTORS, batch_of, converted, measured_rows, read_lines, unit_of
+from datasets.files.csv_file import FACTORS, batch_of, converted, decimal, measured_rows, read_lines, unit_of
 from datasets.files.reading import listed, shortened
 from datasets.networks.collection import AnyNetwork
 from datasets.networks.reading import architectures_of, read_architectures
@@ -117,7 +117,8 @@ def _from_csv(path: Path, device: str, space: Space, metric: str, keyed: str) ->
     free = isinstance(space, AnyNetwork)
     if features is not None:
         assert isinstance(space, Columns)
-        archs = space.of_texts([[choice(text) for text in row["features"]] for row in rows], [r["where"] for r in rows])
+        texts = [[choice(decimal(text, lines.separator)) for text in row["features"]] for row in rows]
+        archs = space.of_texts(texts, [row["where"] for row in rows])
         rows = [row | {"key": key} for row, key in zip(rows, archs.keys, strict=True)]
     keys = [named_in_row(row, keyed, path) if free else (str(space), row["key"]) for row in rows]
     place = {key: i for i, key in enumerate(dict.fromkeys(keys))}

@@ -79,10 +79,12 @@ class AdaProxy(FewShot):
         sources = len(self.sources_.std_)
         own, best = samples[:, sources:], best_ranking(samples[:, :sources], t)
         w = self.proxies_[:, best]
-        scaled = own * w
-        # a is not penalised in effect: its column is scaled by 1e3
-        weights, bias = ridge(np.column_stack([scaled.sum(axis=1) * 1e3, scaled / np.std(scaled.sum(axis=1))]), t)
-        mixed = w * (weights[0] * 1e3 + weights[1:] / np.std(scaled.sum(axis=1)))
+        w = w / max(float(np.std(own @ w)), 1e-12)
+        terms = own * w
+        # a is not penalised in effect: its column is a thousand times as large, and sets no scale of penalties
+        unit = float((np.linalg.svd(terms - terms.mean(axis=0), compute_uv=False) ** 2).mean())
+        weights, bias = ridge(np.column_stack([1e3 * terms.sum(axis=1), terms]), t, unit)
+        mixed = w * (1e3 * weights[0] + weights[1:])
         return np.concatenate([np.zeros(sources), mixed]), bias
 
     def state(self) -> dict[str, Any]:
@@ -133,12 +135,13 @@ class FineTunedGCN(GCN):
     tuning_rate: float = 1e-3  # type: ignore[misc]
 
 
-def ridge(x: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, float]:
-    """Ridge regression of labels [n] on features [n, F]: weights [F] and constant. The penalty of `PENALTIES` minimises
-    the leave-one-out error (closed form)."""
+def ridge(x: np.ndarray, t: np.ndarray, unit: float = 0.0) -> tuple[np.ndarray, float]:
+    """Ridge regression of labels [n] on features [n, F]: weights [F] and constant. The penalty is the one of
+    `PENALTIES`, times `unit` (by default the mean squared singular value), that minimises the leave-one-out error
+    (closed form)."""
     mean, shift = x.mean(axis=0), t.mean()
     u, s, v = np.linalg.svd(x - mean, full_matrices=False)
-    along, unit = u.T @ (t - shift), max(float((s**2).mean()), 1e-12)
+    along, unit = u.T @ (t - shift), max(unit or float((s**2).mean()), 1e-12)
     best: tuple[float, np.ndarray] = (np.inf, np.zeros(x.shape[1]))
     for penalty in PENALTIES * unit:
         shrink = s**2 / (s**2 + penalty)

@@ -25,6 +25,8 @@ NEEDED: Columns = {
     "shared_family": one_of(True, False),
 }
 """Required columns of a row."""
+WEIGHED = ("all_sources", "physics_only", "nearestdevice")
+"""Rows that `Conditioned` weighs: the same regression with all sources, without any, and the nearest source device."""
 SHOWN = ("spearman", "kendall", "mape", "within_5", "within_10", "coverage", "width_spearman")
 
 
@@ -55,7 +57,8 @@ def gather(folder: Path) -> pd.DataFrame:
 
     rows = read_rows(folder)
     table = pd.DataFrame(rows)
-    summary = [*({"part": "score", **row} for row in rows), *margins(table)]
+    compared, held = margins(table), tails(table)
+    summary = [*({"part": "score", **row} for row in rows), *compared, *held]
     write_text(folder / "summary.json", json.dumps(summary, indent=1, default=float))
     names = [name for name in SHOWN if name in table]
     table[names] = table[names].astype(float)
@@ -71,11 +74,18 @@ def gather(folder: Path) -> pd.DataFrame:
     paths = connected[names].mean().reset_index()
     sections: list[Any] = [
         ("Mean Spearman over targets, draws and seeds, all architectures but the samples", wide.reset_index().round(3)),
+        ("The same with 95 % intervals over draws", with_intervals(every)),
         ("Mean Spearman with the largest number of samples that all predictors have", lambda: figure(every)),
         ("Every target: mean, deviation and worst Spearman over draws and seeds; means of the rest", devices.round(3)),
     ]
     if len(paths):
         sections.append(("Only cells with a path from input to output", paths.round(3)))
+    harm = pd.DataFrame([row for row in compared if row["part"] == "harm"])
+    if len(harm):
+        title = "Above the best of all sources, none and the nearest device: difference of Spearman, 95 % interval"
+        sections.append((title, harm.drop(columns="part").round(4)))
+    if held:
+        sections.append(("How often 90 % intervals hold", pd.DataFrame(held).drop(columns="part").round(3)))
     left = every.groupby("device_set", sort=False)[["left_out", "sources", "source_cells"]].first().reset_index()
     sections.append(("Devices of the sets that no table here has", left))
     write_text(folder / "report.html", page("Predicting new devices from a few measurements", sections))
@@ -92,18 +102,71 @@ def _differing(rows: pd.DataFrame) -> list[str]:
 
 def margins(table: pd.DataFrame, ours: str = "conditioned") -> list[dict[str, Any]]:
     """Difference of mean Spearman between predictor `ours` and the best other one, one row per device set and number of
-    samples; each pair is compared on the targets, seeds and draws that both have."""
+    samples; each pair is compared on the targets, seeds and draws that both have. Rows of part `margin` compare it with
+    all others; those of part `harm` with `WEIGHED`, with a 95 % interval over draws (columns low and high), for each
+    set where all of them are; set `mean` compares means over these sets, `least` has the least difference of a set."""
     every = table[(table["cells"] == "all") & (table["sampler"] != "fixed")].astype({"spearman": float})
-    rows = []
+    rows, complete = [], list[dict[str, Any]]()
     for (device_set, shots), part in every.groupby(["device_set", "shots"], sort=False):
         wide = part.groupby(["device", "seed", "draw", "predictor"])["spearman"].mean().unstack("predictor")
         if ours not in wide:
             continue
-        above = wide.drop(columns=ours).rsub(wide[ours], axis=0).mean().dropna()
-        if len(above):
-            about = {"part": "margin", "device_set": device_set, "shots": shots, "best_other": above.idxmin()}
-            rows.append(about | {"margin_spearman": float(above.min())})
+        about = {"device_set": device_set, "shots": shots}
+        above = wide.drop(columns=ours).rsub(wide[ours], axis=0)
+        means = above.mean().dropna()
+        if len(means):
+            worst = {"best_other": means.idxmin(), "margin_spearman": float(means.min())}
+            rows.append({"part": "margin", **about, **worst})
+        if shots and set(WEIGHED) <= set(means.index):
+            name = str(means[list(WEIGHED)].idxmin())
+            mean, half = interval(above[name].groupby(["seed", "draw"]).mean())
+            ends = {"low": mean - half, "high": mean + half} if half is not None else {}
+            complete.append(
+                {"part": "harm", **about, "best_other": name, "margin_spearman": mean, **ends, **means[list(WEIGHED)]}
+            )
+    for shots in dict.fromkeys(row["shots"] for row in complete):
+        sets = [row for row in complete if row["shots"] == shots]
+        least, over = min(sets, key=lambda row: row["margin_spearman"]), pd.DataFrame(sets)[list(WEIGHED)].mean()
+        about = {"part": "harm", "shots": shots}
+        rows.append({**about, "device_set": "mean", "best_other": over.idxmin(), "margin_spearman": float(over.min())})
+        rows.append({**least, **about, "device_set": "least"})
+    return rows + complete
+
+
+def interval(values: pd.Series) -> tuple[float, float | None]:
+    """Mean of values, and half of the width of its 95 % interval (Student's t; None for one value)."""
+    from scipy.special import stdtrit
+
+    n = len(values)
+    return float(values.mean()), float(stdtrit(n - 1, 0.975) * values.std() / n**0.5) if n > 1 else None
+
+
+def tails(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """How often 90 % intervals hold, one row per predictor, sampler and number of samples over all targets, seeds and
+    draws of the device sets: mean coverage, least coverage, and shares of draws with less than 70 and 60 % inside."""
+    if "coverage" not in table:
+        return []
+    every = table[table["cells"] == "all"].astype({"coverage": float}).dropna(subset=["coverage"])
+    rows = []
+    for (predictor, sampler, shots), part in every.groupby(["predictor", "sampler", "shots"], sort=False):
+        inside = part["coverage"]
+        row = {"part": "tails", "predictor": predictor, "sampler": sampler, "shots": shots, "draws": len(inside)}
+        row |= {"mean_coverage": inside.mean(), "least_coverage": inside.min()}
+        rows.append(row | {"below_70": (inside < 0.7).mean(), "below_60": (inside < 0.6).mean()})
     return rows
+
+
+def with_intervals(every: pd.DataFrame) -> pd.DataFrame:
+    """Mean Spearman and half of its 95 % interval over draws as text, in the layout of the table that `gather`
+    returns."""
+    line = ["predictor", "sampler", "shots"]
+    draws = every.groupby([*line, "device_set", "seed", "draw"], sort=False)["spearman"].mean()
+    texts = {}
+    for key, part in draws.groupby([*line, "device_set"], sort=False):
+        mean, half = interval(part)
+        texts[key] = f"{mean:.3f}" + (f" ± {half:.3f}" if half is not None else "")
+    wide = pd.Series(texts).rename_axis([*line, "device_set"]).unstack("device_set")
+    return wide[list(dict.fromkeys(every["device_set"]))].reset_index()
 
 
 def figure(rows: pd.DataFrame) -> Figure:

@@ -22,6 +22,7 @@ from search.base import Problem
 from search.costs import read_measurements, table_cost
 from search.optimizer.answers import answer
 from search.optimizer.optimizer_network import OptimizerNetwork, RelaxedObjective
+from search.proxies import AdaptedCost
 
 if TYPE_CHECKING:
     from predictors.ensemble import Ensemble
@@ -59,6 +60,25 @@ class OptimizerTraining:
                 raise InputError(f"--training.{name} must be 1 to {largest:,}, not {getattr(self, name)}.")
 
 
+@dataclass(frozen=True)
+class Answering:
+    """Settings of the choice among the optimizer networks' proposals.
+
+    Attributes:
+        rounds: rounds of local search around the proposals.
+        confidence: probability with which the latency keeps the budget, from 0.5 (point predictions do) to below 1.
+    """
+
+    rounds: int = 2
+    confidence: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rounds <= 1000:
+            raise InputError(f"--rounds must be 0 to 1,000, not {self.rounds}.")
+        if not 0.5 <= self.confidence < 1:
+            raise InputError(f"--confidence is a probability from 0.5 to below 1, not {self.confidence:g}.")
+
+
 def optimize(
     accuracy: Path,
     latency: Path,
@@ -68,7 +88,7 @@ def optimize(
     few: Path | None = None,
     metric: str = "accuracy_cifar100",
     training: OptimizerTraining = OptimizerTraining(),
-    rounds: int = 2,
+    answering: Answering = Answering(),
     folder: Path = Path("runs/search/networks"),
 ) -> None:
     """Find the most accurate cell within a latency budget on a new device, with networks trained to optimize.
@@ -85,7 +105,7 @@ def optimize(
         few: table with the new device's latencies on the reference cells; by default the table of the sources.
         metric: metric of the table of accuracies.
         training: settings of the training.
-        rounds: rounds of local search around the networks' proposals.
+        answering: how the answer is chosen among the networks' proposals.
         folder: folder of the trained networks and of the reference cells' names (references.txt). Another device with
             the same sources needs no new training; a device that is one of these sources is refused.
     """
@@ -94,8 +114,6 @@ def optimize(
 
     if not 0 < budget_ms < np.inf:
         raise InputError(f"--budget-ms must be a latency above 0, not {budget_ms:g}.")
-    if not 0 <= rounds <= 1000:
-        raise InputError(f"--rounds must be 0 to 1,000, not {rounds}.")
     latencies, qualities = read_measurements(latency), read_measurements(accuracy)
     tabled_quality, tabled = table_cost(qualities.architectures, qualities.matrix(metric)[:, 0])
     find_device(latencies.devices, device if few is None else latencies.devices[0].name)
@@ -128,7 +146,7 @@ def optimize(
         return np.where(np.isnan(known), predicted, known)
 
     samples = read_measurements(few) if few else latencies
-    _print_answer(costs, networks, samples, device, quality, budget_ms, rounds)
+    _print_answer(costs, networks, samples, device, quality, budget_ms, answering)
 
 
 def accuracy_net(m: Measurements, metric: str, seed: int = 0, size: int = 1) -> MLP | Ensemble:
@@ -216,7 +234,7 @@ def _print_answer(
     device: str,
     quality: Callable[[Architectures], np.ndarray],
     budget_ms: float,
-    rounds: int,
+    answering: Answering,
 ) -> None:
     """Adapt the cost models to the device's latencies on the references, find its best architecture, and print it."""
     import torch
@@ -230,11 +248,15 @@ def _print_answer(
         raise InputError(f"{device} lacks {len(missing)} reference cells, {missing[0]} first: measure all of them.")
     vector, model = costs.adapt(table.where(archs=positions))
     target, space = model.devices_[0], references.space
-    predicted = {"latency_ms": lambda archs: model.predict(archs, target)}
-    problem = Problem(space, quality, predicted, {"latency_ms": budget_ms})
-    found = answer(networks, torch.from_numpy(vector).float()[None], problem, rounds=rounds)
+    predicted = AdaptedCost(model, target)
+    problem = Problem(
+        space, quality, {"latency_ms": predicted}, {"latency_ms": budget_ms}, confidence=answering.confidence
+    )
+    found = answer(networks, torch.from_numpy(vector).float()[None], problem, rounds=answering.rounds)
     print(found.arch.keys[0])
-    print(f"accuracy {found.quality:.4g} %, predicted latency {found.costs['latency_ms']:.4g} ms")
+    print(f"accuracy {found.quality:.4g} %, predicted latency {predicted(found.arch)[0]:.4g} ms")
+    if answering.confidence > 0.5:
+        print(f"with probability {answering.confidence:g} at most {found.costs['latency_ms']:.4g} ms")
     verb = "keeps" if found.met else "does NOT keep (no proposed architecture does)"
     print(f"{verb} the budget of {budget_ms:g} ms by prediction; {len(references)} measurements of {device} used")
     assert isinstance(model, Uncertain)

@@ -8,8 +8,8 @@ from studies.study import Study
 STUDY = Study(
     steps=(
         "train.py --sweep studies/bench/sweep.yaml",
-        "-m predictors compare runs/bench/grid --against 1",
+        "-m predictors compare runs/research_bench/grid --against 1",
         "-m studies.bench.study",
     ),
-    folder=Path("runs/bench"),
+    folder=Path("runs/research_bench"),
 )

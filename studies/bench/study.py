@@ -1,4 +1,4 @@
-"""Rows about comparisons and interrupted fits: `python -m studies.bench.study` writes runs/bench/summary.json."""
+"""Rows about comparisons and interrupted fits: `python -m studies.bench.study` writes a summary.json of them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def intervals(seeds: int, draws: int = 4000) -> list[dict]:
     return [{"seeds": seeds, "coverage": float(np.mean(held))}]
 
 
-def check(out: Path = Path("runs/bench"), part: str = "grid,killed,intervals") -> None:
+def check(out: Path = Path("runs/research_bench"), part: str = "grid,killed,intervals") -> None:
     """Write the rows of parts of the study.
 
     Args:

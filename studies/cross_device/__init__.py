@@ -9,6 +9,8 @@ from studies.study import Study
 STUDY = Study(
     steps=(
         "-m predictors transfer --sweep studies/cross_device/nasflat.yaml",
+        "-m predictors transfer --sweep studies/cross_device/nasflat_physics.yaml",
+        "-m predictors transfer --sweep studies/cross_device/nasflat_sources.yaml",
         "-m predictors transfer --sweep studies/cross_device/nasflat_others.yaml",
         "-m predictors transfer --sweep studies/cross_device/nasflat_gcn.yaml",
         "-m predictors transfer --sweep studies/cross_device/nasflat_gcn_nd.yaml",
@@ -19,6 +21,12 @@ STUDY = Study(
         "-m predictors transfer --sweep studies/cross_device/leave_one_device.yaml",
         "-m predictors transfer --sweep studies/cross_device/energy.yaml",
         "-m predictors transfer --sweep studies/cross_device/nasflat_few.yaml",
+        "-m predictors transfer --sweep studies/cross_device/twins.yaml",
+        "-m predictors transfer --sweep studies/cross_device/twins_nearest.yaml",
+        "-m predictors transfer --sweep studies/cross_device/twins_physics.yaml",
+        "-m predictors transfer --sweep studies/cross_device/twins_sources.yaml",
+        "-m predictors summarise runs/twins",
+        "-m studies.cross_device.left_out",
         "-m predictors summarise runs/shots",
         "-m predictors summarise runs/source_devices",
         "-m predictors summarise runs/leave_one_device",

@@ -96,7 +96,7 @@ def _built(backend: Backend, model: Model, folder: Path) -> Built:
 @cache
 def _smallest(runtime: str) -> Stages:
     backend = parse_backend(runtime)
-    return measure_peak(backend, partial(backend.built, SMALLEST))
+    return measure_peak(backend, partial(backend.for_reference().built, SMALLEST))
 
 
 def subjects(out: Path) -> Iterator[Subject]:

@@ -1,10 +1,11 @@
 """Which files of networks are read and counted: `python -m studies.files.study` writes runs/files/summary.json.
 
 `packages` reads every network in the wheels that packages.json names, each in a process of its own with the flags that
-a person would give to all of them; `measured` runs those files on every runtime that takes them. `networks` reads
-networks by torch.export and by both ONNX exporters and compares their counts; `run` runs them on onnxruntime, OpenVINO
-and torch, and compares their outputs; `memory` compares their peak memory with what is predicted. All but the first go
-on where they stopped. `bounds` simulates how often bounds of percentiles hold.
+a person would give to all of them; `priced` prices those files; `measured` runs them on every runtime that takes them.
+`networks` reads networks by torch.export and by both ONNX exporters and compares their counts; `run` runs them on
+onnxruntime, OpenVINO and torch, and compares their outputs; `memory` compares their peak memory with what is predicted.
+`measured`, `networks`, `run` and `memory` go on where they stopped. `bounds` simulates how often bounds of percentiles
+hold.
 """
 
 from __future__ import annotations
@@ -113,6 +114,30 @@ RUNTIMES = {".onnx": ("ort", "openvino"), ".tflite": ("litert",), ".keras": ("ke
 """Runtimes that run files of a suffix as they are."""
 
 
+def priced(out: Path) -> list[dict]:
+    """One row for each network of the wheels: whether the pricer that Gnomon has prices it, in the sizes with which it
+    was read, and the last sentence where it does not; then the share that is priced."""
+    known = {(row["package"], row["file"]): row for row in _rows(out) if row.get("what") == "file"}
+    if not known:
+        raise InputError("Run the part packages first: it finds the sizes of each file.")
+    rows, seen = list[dict](), set[str]()
+    for package in json.loads((HERE / "packages.json").read_text()):
+        for file in unpacked(package, out / "wheels"):
+            name, digest = (package["name"], file.name), hashlib.sha256(file.read_bytes()).hexdigest()
+            if digest not in seen and name in known:
+                sizes = SIZES[int(known[name]["sizes"])] if known[name]["read"] else {}
+                flags = [word for size, value in sizes.items() for word in ("--size", f"{size}={value}")]
+                command = [sys.executable, "-m", "predictors", "predict", "--network", str(file), "--json", *flags]
+                done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600)
+                reason = "" if done.returncode == 0 else (done.stderr.strip().splitlines() or [""])[-1][:300]
+                about = {"what": "priced", "package": name[0], "file": name[1], "reason": reason}
+                rows.append({**about, "prices": len(json.loads(done.stdout)["prices"]) if not reason else 0})
+                print(rows[-1], flush=True)
+            seen.add(digest)
+    share = float(np.mean([row["prices"] > 0 for row in rows]))
+    return [*rows, {"what": "share priced", "files": len(rows), "priced": share}]
+
+
 def measured(out: Path) -> list[dict]:
     """One row for each different network of the wheels: the runtimes that measured it, and why others did not; then
     the shares that at least one runtime measured."""
@@ -121,12 +146,13 @@ def measured(out: Path) -> list[dict]:
         raise InputError("Run the part packages first: it finds the sizes of each file.")
     journal = out / "measured.json"
     rows, seen = json.loads(journal.read_text()) if journal.is_file() else [], set[str]()
-    done = {(row["package"], row["file"]) for row in rows}
+    done = {row["digest"] for row in rows}
     for package in json.loads((HERE / "packages.json").read_text()):
         for file in unpacked(package, out / "wheels"):
-            name, digest = (package["name"], file.name), hashlib.sha256(file.read_bytes()).hexdigest()
-            if digest not in seen and name in known and name not in done:
-                rows.append({"what": "measured", "package": name[0], "file": name[1], **ran(file, known[name], out)})
+            name, digest = (package["name"], file.name), hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+            if digest not in seen and name in known and digest not in done:
+                about = {"what": "measured", "package": name[0], "file": name[1], "digest": digest}
+                rows.append(about | ran(file, known[name], out))
                 print(rows[-1], flush=True)
                 write_text(journal, json.dumps(rows, indent=1))
             seen.add(digest)
@@ -207,14 +233,14 @@ def summary(out: Path) -> list[dict]:
     return [{"what": "damaged", "cases": sum(counts["cases"].values()), "found": sum(n for *_, n in counts["found"])}]
 
 
-def check(part: str = "packages,measured,networks,run,memory,bounds", out: Path = Path("runs/files")) -> None:
+def check(part: str = "packages,priced,measured,networks,run,memory,bounds", out: Path = Path("runs/files")) -> None:
     """Run the parts and write what they find.
 
     Args:
-        part: which of packages, measured, networks, run, memory, bounds, summary, separated by commas.
+        part: which of packages, priced, measured, networks, run, memory, bounds, summary, separated by commas.
         out: folder of wheels, of what was done and of summary.json; rows of parts that are not run stay as they are.
     """
-    functions = (packages, measured, networks, run, summary)
+    functions = (packages, priced, measured, networks, run, summary)
     parts = {function.__name__: partial(function, out) for function in functions}
     run_parts(parts | {"memory": partial(scores, out), "bounds": bounds}, part, out)
 

@@ -25,8 +25,21 @@ NAMES = {
     "adapted": "equation 5, adapted predictor",
     "predicted": "adapted, accuracies predicted",
     "own predictor": "a predictor per device",
+    "hybrid": "hybrid, all cells predicted",
+    "hybrid_evolution": "hybrid evolution, 200 cells",
+    "predicted_evolution": "evolution, only predicted, 200 cells",
+    "predicted_0.5": "all cells only predicted",
+    "predicted_0.9": "all cells only predicted, confidence 0.9",
+}
+NAMES |= {f"measured_{n}": f"evolution, {n} cells measured" for n in (50, 100, 200, 400, 800)}
+HEADINGS = {
+    "left_out": "Source devices, each held out once",
+    "energy": "Latency and energy budgets",
+    "doubts": "Hybrid searches on source devices, each held out once",
+    "hybrid": "Measurements that hybrid searches save (saved: times fewer than an evolution that measures 200 cells)",
 }
 COLUMNS = ["regret", "regret_half", "met", "within_5", "measurements", "seconds"]
+SAVINGS = ["saved", "regret_more", "saved_at_equal_regret"]
 PROTOCOL = """Space: the 15,284 cells of NAS-Bench-201 with a path from input to output. True latencies: HELP's
 tables; true accuracies: CIFAR-100's of NATS. Six devices that are no sources (titan_rtx_256, gold_6226, fpga, pixel2,
 raspi4, eyeriss), ten budgets each (quantiles 0.05 to 0.9 of its latencies), five seeds; at most ten true measurements,
@@ -54,9 +67,9 @@ def write_report(rows: list[dict], path: Path, example: Figure) -> list[Path]:
         figures["regret"] = regret_bars(sixty, NAMES, 0.3)
         sections.append(("Mean regret", figures["regret"]))
     sections.append(("gold_6226, 11 ms, adapted predictor: measurements in order", example))
-    for part, heading in (("left_out", "Source devices, each held out once"), ("energy", "Latency and energy budgets")):
+    for part, heading in HEADINGS.items():
         if chosen := [row for row in means if row["part"] == part]:
-            sections.append((heading, _named(chosen, COLUMNS)))
+            sections.append((heading, _named(chosen, [*COLUMNS, *SAVINGS])))
     if len(fifteen := table[table["part"] == "fifteen"]):
         columns = ["accuracy", "published", "optimum", "latency_ms", "met", "good", "measurements"]
         shown = fifteen.groupby(["search", "device", "budget"], sort=False)[columns].mean().reset_index()

@@ -129,7 +129,7 @@ def test_a_value_that_is_no_number_is_named_as_one(capsys: pytest.CaptureFixture
     with pytest.raises(SystemExit) as ended:
         main([predict], prog="x", arguments=["predict", "p.pt", "--level", "nan"])
     assert ended.value.code == 2 and "--level: 'nan' is not a finite number" in capsys.readouterr().err
-    with pytest.raises(InputError, match="as in 4 or 1,4,16, not --batch nan"):
+    with pytest.raises(InputError, match="as in --batch 4 or --batch 1,4,16, not 'nan'"):
         predict(Path("p.pt"), batch="nan")
 
 
@@ -186,7 +186,7 @@ def test_a_flag_that_a_command_lacks_is_answered_by_the_likeliest(
         (netadapt, ["--lut", "a.csv", "--widths.conv", "0"], "--widths.conv must be 1 or more, not 0."),
         (layers, ["--direct=-1"], "--direct must be 0 to 10,000, not -1."),
         (blackbox, ["--budget-ms", "1", "--timing.timeout", "0"], "--timing.timeout must be at least 0.001, not 0"),
-        (transfer, [*TRANSFER, "--draws", "0"], "a draw or more, not [20] and 0."),
+        (transfer, [*TRANSFER, "--draws", "0"], "a draw or more, not 20 and 0."),
         (transfer, [*TRANSFER, "--shots", "[-1]"], "numbers of samples, each 0 or more"),
         (transfer, [*TRANSFER, "--sources=-3"], "--sources 0 (all) or more, not 900 and -3."),
     ],

@@ -42,6 +42,7 @@ from predictors.linear import Linear
 from predictors.networks.price import read_network
 from tests.conftest import ROOT, run
 from tests.datasets.test_onnx_file import FOREIGN, save
+from tests.doubles.network_files import MAKERS
 from tests.predictors.test_layer_sum import knows_layers
 
 NETS = ConvNet(image=32, classes=10, megamacs=20)
@@ -210,6 +211,24 @@ def test_a_csv_is_a_data_set(tmp_path: Path) -> None:
     np.testing.assert_array_equal(m.matrix("latency_ms"), [[5, np.nan], [7, 16], [np.nan, np.nan]])
     assert [(device.name, device.family, device.batch) for device in m.devices] == [
         ("phone", "phone", 1), ("server", "server", 8)]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name, fault",
+    [(".", ". is a folder"), ("", "The name of a network is empty"), ("a" * 9999, "There is no file"),
+     ("a\0", "There is no file")],
+)  # fmt: skip
+def test_a_name_that_is_no_file_is_called_what_it_is(name: str, fault: str) -> None:
+    with pytest.raises(InputError, match=f"^{fault}.*; a network is an .onnx"):
+        read_model(name)
+
+
+def test_a_size_by_role_that_no_input_has_is_noted(tmp_path: Path) -> None:
+    files = [MAKERS[suffix](tmp_path / f"net{suffix}") for suffix in (".onnx", ".tflite")]
+    for name in ("zoo:lenet5", *map(str, files)):
+        note = read_model(name, sizes=Sizes(size="batch=1 sequence=6 width=77"), weights=False).notes[-1]
+        assert note == f"No input of {name} has the size of --size width=77."
+    assert not read_model("zoo:lenet5", sizes=Sizes(size="batch=2 height=32 width=32")).notes
 
 
 def test_a_csv_of_one_space_holds_architectures(tmp_path: Path) -> None:
@@ -468,6 +487,8 @@ def test_open_sizes_are_flags_wherever_networks_are_named(
     assert "note: Sizes that depend on values are taken as the most" in capsys.readouterr().err
     with pytest.raises(InputError, match="are of networks' files; name those with --onnx"):
         Subjects(sizes=Sizes(trips="loop=3"))
+    with pytest.raises(InputError, match="--size h=16,32 names several sizes"):
+        Subjects(onnx="m.onnx", sizes=Sizes(size="h=16,32"))
 
 
 @pytest.mark.parametrize(

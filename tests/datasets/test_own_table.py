@@ -162,6 +162,24 @@ def test_repeats_are_one_value_unless_they_contradict_each_other(tmp_path: Path)
         open_measurements(on_columns(tmp_path, table))
 
 
+def test_tables_with_other_choices_are_neither_joined_nor_compared(tmp_path: Path) -> None:
+    """Their decisions are equal numbers with other meanings."""
+    one = rows().query("kernel != 1")
+    other = rows().query("kernel != 3 and device == 'phone'")
+    first, second = on_columns(tmp_path, one, "a.csv"), on_columns(tmp_path, other.assign(device="tv"), "b.csv")
+    with pytest.raises(InputError, match="are different spaces; state choices"):
+        open_measurements(f"{first},{second}")
+    with pytest.raises(InputError, match="are different spaces"):
+        exhaustive(Requirements(first, str(second), 1.0, metric="latency_ms", device="tv", out=tmp_path / "x.png"))
+    whole = {"choices": {"kernel": [1, 3, 5]}}
+    first, second = (
+        on_columns(tmp_path, one, "a.csv", **whole),
+        on_columns(tmp_path, other.assign(device="tv"), "b.csv", **whole),
+    )
+    m = open_measurements(f"{first},{second}")
+    assert len(m.devices) == 4 and set(m.architectures.space.values(m.architectures)["kernel"]) == {1, 3, 5}  # type: ignore[attr-defined]
+
+
 def test_rows_are_no_networks_and_say_so() -> None:
     space = Columns((Column("kernel", ("1", "3")), Column("macs", (), 0, 1e6)))
     archs = space.sample(2, np.random.default_rng(0))

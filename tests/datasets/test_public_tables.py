@@ -124,6 +124,15 @@ def test_oneproxy_decodes_cells_and_leaves_out_what_is_missing(folder: Path) -> 
         OneProxy(devices=("eagle_i8",)).measurements()
 
 
+def test_files_that_a_loader_does_not_know_are_named(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    """The repositories hold 27 and 18 devices, of which 23 and 14 are pinned: nothing said that some were left out."""
+    write(oneproxy_files(folder).parent / "mobile_dsp_675.pickle", [1.0] * 7)
+    OneProxy().measurements()
+    assert "1 file that Gnomon does not know and leaves out: mobile_dsp_675." in capsys.readouterr().err
+    OneProxy(devices=("eagle_i7",)).measurements()
+    assert capsys.readouterr().err == ""
+
+
 def test_latbench_counts_in_seconds(folder: Path) -> None:
     latbench_file(folder)
     m = LatBench().measurements()

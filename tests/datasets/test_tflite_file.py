@@ -23,6 +23,7 @@ from datasets.networks.model import Model
 from datasets.networks.network import Network, Port
 from datasets.networks.onnx_file import read_onnx
 from datasets.networks.ops import ITEM
+from datasets.networks.precision import file_precision, precisions
 from datasets.networks.reading import read_model
 from datasets.networks.tflite_file import read_tflite
 from datasets.records import InputError
@@ -211,6 +212,8 @@ def test_weights_of_16_bits_that_are_dequantised_are_parameters_of_two_bytes(tmp
     found = read(made, tmp_path)
     assert kinds(found) == ["input", "dense"]
     assert found.network.ops[1].attrs == {"shape": (3,), "bias": 0, "param_bytes": 24}, "zeros are no bias"
+    assert found.source is not None and file_precision(found.source) == "fp32", "LiteRT converts them when it loads"
+    assert precisions(found.network) == ["", "fp32"]
 
 
 def test_weights_of_8_bits_beside_floats_are_counted_by_their_own_bytes(tmp_path: Path) -> None:
@@ -495,7 +498,7 @@ def test_litert_runs_the_file_and_others_what_can_be_built_again(tmp_path: Path)
     path.write_bytes(looping())
     model = read_subject(name_file(path), 1)
     assert LiteRT().session(model).fetch()[0].shape == (1, 4)
-    with pytest.raises(InputError, match="it has 2 inputs and 1 outputs and .*bool.* and only fp32 networks of one"):
+    with pytest.raises(InputError, match="it has 2 inputs and 1 output and .*bool.* and only fp32 networks of one"):
         OnnxRuntime().session(model)
 
 

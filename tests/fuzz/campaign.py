@@ -58,7 +58,9 @@ class Campaign:
         self.folder = self.folder.resolve()
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "tmp").mkdir(parents=True)
-        places = dict.fromkeys(("TMPDIR", "MPLCONFIGDIR", "KERAS_HOME"), str(self.folder / "tmp"))
+        places = dict.fromkeys(
+            ("TMPDIR", "MPLCONFIGDIR", "KERAS_HOME", "TORCHINDUCTOR_CACHE_DIR"), str(self.folder / "tmp")
+        )
         os.environ |= {**places, "TF_CPP_MIN_LOG_LEVEL": "3", "GNOMON_DATA": "public"}
         tempfile.tempdir = str(self.folder / "tmp")
         sys.dont_write_bytecode = True

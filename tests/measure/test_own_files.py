@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from datasets.networks.file_precision import file_precision
 from datasets.networks.model import Model
 from datasets.networks.network import Network
+from datasets.networks.precision import file_precision
 from datasets.networks.reading import read_model
 from datasets.networks.sizes import Sizes
 from datasets.records import InputError, Op
@@ -26,14 +26,14 @@ from measure.backends.ort import OnnxRuntime
 from measure.backends.ov import OpenVino
 from measure.backends.xla import Jax
 from measure.base import Backend, Loaded, reference_network, with_weights
-from measure.bench import Worker
+from measure.bench import Bench, Worker
 from measure.campaign import networks, pending
 from measure.inputs import draw
 from measure.kernels import timeline
 from measure.lookup import Lookup
 from measure.outputs import Expected, WrongOutput, compare_outputs
 from measure.subjects import NetworkFile
-from measure.timing import Timing
+from measure.timing import PROTOCOLS, Timing
 from tests.conftest import run
 from tests.doubles.network_files import MAKERS, ROWS, onnx_file, texts
 
@@ -100,11 +100,15 @@ def test_own_inputs_are_checked_and_fix_the_sizes_that_a_file_leaves_open(tmp_pa
         ({"idz": np.zeros((1, 7), np.int64)}, "no input of"),
         ({"ids": np.zeros((1, 7), np.float32), "mask": np.zeros((1, 7), np.int64)}, "has float32 of shape"),
         ({"ids": np.array([object()])}, "is no .npz file of arrays of numbers"),
+        ({}, "holds no arrays"),
     ):
         np.savez(sample, **arrays)
-        with pytest.raises(InputError, match=sentence):
+        with pytest.raises(InputError, match=sentence) as refusal:
             model = prepare(replace(file, sizes=LONG), 1)
             draw(model)
+        assert "--shape" not in str(refusal.value), "nobody gave that flag"
+    with pytest.raises(InputError, match="holds no arrays"):
+        networks([str(path)], inputs=sample)
     np.savez(sample, ids=np.full((1, 7), 10**6), mask=np.ones((1, 7), np.int64))
     with pytest.raises(InputError, match=r"does not run on onnxruntime .*; give it other sizes or --inputs"):
         OnnxRuntime().session(prepare(file, 1))
@@ -186,7 +190,14 @@ def test_the_precision_of_a_file_decides_on_its_device(tmp_path: Path) -> None:
         {"y": (TensorProto.FLOAT16, [1, 4])},
         w=np.eye(4, dtype=np.float16),
     )
-    assert [file_precision(path) for path in (int8, open_, fp16)] == ["int8", "fp32", "fp16"]
+    cast = onnx_file(
+        tmp_path / "cast.onnx",
+        [helper.make_node("Cast", ["w"], ["v"], to=TensorProto.FLOAT), helper.make_node("MatMul", ["x", "v"], ["y"])],
+        {"x": (TensorProto.FLOAT, [1, 4])},
+        {"y": (TensorProto.FLOAT, [1, 4])},
+        w=np.eye(4, dtype=np.float16),
+    )
+    assert [file_precision(path) for path in (int8, open_, fp16, cast)] == ["int8", "fp32", "fp16", "fp32"]
     backends: list[Backend] = [OnnxRuntime(host="pc"), Eager(host="pc")]
     files, prepare = networks([str(path) for path in (int8, open_, fp16)])
     tasks = [(position, backend.device().name) for _, position, backend in pending(files, backends, _Empty())]  # type: ignore[arg-type]
@@ -197,6 +208,9 @@ def test_the_precision_of_a_file_decides_on_its_device(tmp_path: Path) -> None:
         own = OnnxRuntime(precision=precision)
         assert own.own_file(prepare(file, 1)) == file.path
         assert loaded(own, prepare(file, 1)).session.fetch()[0].shape[0] == 1
+        row = Bench(memory=precision == "fp16")(replace(own, timing=Timing(**PROTOCOLS["layer"])), file, prepare)
+        assert "error" not in row, row
+        assert row.get("peak_mb", 0) >= 0 and "error" not in row.get("memory", {}), row
     with pytest.raises(InputError, match="runs files of fp16, and makes none"):
         OnnxRuntime(precision="fp16").session(reference_network())
 
@@ -345,6 +359,10 @@ def test_the_command_measures_files_of_every_format_and_says_where_they_belong(t
     assert "0 rows measured" in done.stdout, "rows of a moved device count as done"
     done = run(*command, str(journal), "--onnx", str(files[0]), "--threads", "0")
     assert done.returncode == 2 and "--threads must be numbers from 1 to 1024" in done.stderr
+    done = run(*command, str(journal), "--onnx", "")
+    assert done.returncode == 2 and "The name of a network is empty" in done.stderr, (
+        "the cells of a space are not measured instead"
+    )
 
 
 def child(backend: Backend, *arguments: object) -> dict:

@@ -193,6 +193,7 @@ def test_table_2_averages_seeds_and_tells_how_far_ours_is_ahead(tmp_path: Path) 
             run.mkdir()
             rows = [row for row in fits(name, 100, within) if row["seed"] == seed]
             (run / "metrics.json").write_text(json.dumps(rows))
+            (run / "config.yaml").write_text("seed: 0")
     rows = leti_check.tolerance(tmp_path)
     (gp,) = [r for r in rows if r["what"] == "share" and r["device"] == "all" and r["predictor"] == "gp"]
     assert gp["within_10"] == pytest.approx(0.85) and gp["seeds"] == 2

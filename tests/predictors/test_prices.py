@@ -228,6 +228,8 @@ def test_json_of_faulty_networks_is_json_too(saved: Path, capsys: pytest.Capture
 
 def test_the_command_line_takes_several_networks_and_bare_json(saved: Path, fixed: Path) -> None:
     arguments = ("--network", fixed, "zoo:lenet5", "none.onnx", "--json", "--device", "slow_1", "--images", 8)
+    done = conftest.run("-m", "predictors", "predict", saved, *arguments, "--sort", "price")
+    assert done.returncode == 2 and "sort: 'price' is none of 'order', 'cost'." in done.stderr, done.stderr
     done = conftest.run("-m", "predictors", "predict", saved, *arguments, "--sort", "cost")
     assert done.returncode == 2 and "error: There is no file none.onnx" in done.stderr
     assert [row["network"] for row in json.loads(done.stdout)["prices"]] == [str(fixed), "zoo:lenet5"]
@@ -283,6 +285,7 @@ def test_a_level_is_heeded_everywhere(saved: Path, open_file: Path, capsys: pyte
             row = json.loads(out_of(capsys, saved, shown=Shown(json=True), **options))["prices"][0]
             widths.append(np.log(row["high"] / row["low"]))
         assert widths[0] < 0.6 * widths[1]
+    assert "99.99999 % from" in out_of(capsys, saved, network=str(open_file), level=0.9999999, sizes=sizes), "not 100 %"
 
 
 def test_predictors_that_know_no_layers_price_several_networks_too(

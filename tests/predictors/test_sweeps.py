@@ -256,6 +256,10 @@ def test_values_of_files_never_replace_those_of_flags(capsys: pytest.CaptureFixt
     shown = yaml.safe_load(capsys.readouterr().out)
     assert shown["seed"] == 7 and shown["name"] == "mlp" and shown["split"]["init_args"]["train"] == 77
     assert shown["predictor"]["class_path"] == "predictors.mlp.MLP" and shown["predictor"]["init_args"]["hidden"] == 5
+    config.write_text("{shots: 7, draws: 2}")
+    with pytest.raises(SystemExit):
+        predictors.__main__.run_transfer(["--shots", "3", "--samples", str(config), "--print_config"])
+    assert yaml.safe_load(capsys.readouterr().out)["samples"] == {"shots": 3, "draws": 2, "sampler": "own"}
 
 
 def test_the_command_says_so_too(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from encoders.cell import CellOneHot
 from predictors import training
 from predictors.base import Predictor
 from predictors.blend import Blend
+from predictors.checkpoints import Checkpoints
 from predictors.ensemble import Ensemble
 from predictors.gcn import GCN
 from predictors.layers.perfnetrt import PerfNetRT
@@ -44,7 +45,7 @@ class Stopped(Exception):
 
 @pytest.fixture
 def every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training.Checkpoints, "seconds", 0.0)
+    monkeypatch.setattr(Checkpoints, "seconds", 0.0)
 
 
 @pytest.mark.parametrize(
@@ -63,16 +64,16 @@ def test_a_fit_that_was_stopped_ends_as_if_it_had_not_been(
 ) -> None:
     m = measurements.where(archs=np.arange(80))
     whole = replace(predictor).fit(m, m).predict_all(m.architectures)
-    save, count = training.Checkpoints._save, [0]
+    save, count = Checkpoints._save, [0]
 
-    def stopping(self: training.Checkpoints, trainer: lightning.Trainer) -> None:
+    def stopping(self: Checkpoints, trainer: lightning.Trainer) -> None:
         save(self, trainer)
         count[0] += 1
         if count[0] == saves:
             raise Stopped
 
     with monkeypatch.context() as patch, suppress(Stopped), fitting(Trainer(), tmp_path / "fit", "settings"):
-        patch.setattr(training.Checkpoints, "_save", stopping)
+        patch.setattr(Checkpoints, "_save", stopping)
         replace(predictor).fit(m, m)
     steps: list[int] = []
     step = training._Regression.training_step
@@ -103,14 +104,14 @@ def test_checkpoints_of_other_settings_and_damaged_ones_are_not_used(
 KILLED = """
 import os, signal, sys
 from encoders.cell import CellOneHot
-from predictors import training
-training.Checkpoints.seconds = 0.0
-save = training.Checkpoints._save
+from predictors.checkpoints import Checkpoints
+Checkpoints.seconds = 0.0
+save = Checkpoints._save
 def stopping(self, trainer):
     save(self, trainer)
     if trainer.current_epoch == 2:
         os.kill(os.getpid(), signal.SIGKILL)
-training.Checkpoints._save = stopping
+Checkpoints._save = stopping
 import train
 train.command(sys.argv[1:])
 """
@@ -146,8 +147,8 @@ def test_arguments_reach_lightning_as_they_are(monkeypatch: pytest.MonkeyPatch, 
     with suppress(Stopped), fitting(wanted, Path("unused"), ""):
         replace(SMALL).fit(measurements)
     expected = {f.name: getattr(wanted, f.name) for f in fields(Trainer)} | {"enable_checkpointing": False}
-    assert expected.items() <= given.items() and given["strategy"] == "ddp_fork" and given["max_epochs"] == 4
-    assert [type(callback) for callback in given["callbacks"]] == [training.Checkpoints]
+    assert expected.items() <= given.items() and given["strategy"] == training.SEVERAL and given["max_epochs"] == 4
+    assert [type(callback) for callback in given["callbacks"]] == [Checkpoints]
     assert all(getattr(wanted, f.name) != getattr(Trainer(), f.name) for f in fields(Trainer) if f.name not in
                ("enable_checkpointing", "enable_progress_bar"))  # fmt: skip
 
@@ -176,11 +177,13 @@ from datasets.spaces.nasbench201 import NasBench201
 from pathlib import Path
 from predictors.message_passing import MessagePassingPredictor
 from predictors.mlp import MLP
+from predictors.sage import SAGE
 from predictors.trainer import Trainer, fitting
 from tests.conftest import made_up
 m = made_up(NasBench201().sample(200, np.random.default_rng(0)))
 for devices in (1, 2):
     with fitting(Trainer(devices=devices), Path(sys.argv[1]) / str(devices), ""):
+        SAGE(epochs=1, hidden=8, layers=2).fit(m, m)  # batches of torch-geometric, parameters that do nothing
         fitted = MLP(epochs=30, hidden=32).fit(m, m)
     print(np.abs(fitted.predict_all(m.architectures) / m.matrix("latency_ms") - 1).mean())
 """
@@ -191,7 +194,7 @@ def test_two_processes_learn_as_well_as_one(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     one, two = map(float, re.findall(r"^0\.\d+$", done.stdout, re.MULTILINE))
     assert two < 1.5 * one + 0.02 and two != one, "they shared no batches" if two == one else done.stdout
-    saved = torch.load(tmp_path / "2" / "1.ckpt", weights_only=True)
+    saved = torch.load(tmp_path / "2" / "2.ckpt", weights_only=True)
     assert saved["epoch"] == 29 and saved["global_step"] == 30 * 6  # thirteen batches of 16: six for each process
 
 
@@ -228,9 +231,9 @@ def test_faulty_arguments_are_one_sentence(trainer: dict[str, Any], sentence: st
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 def test_an_accelerator_that_is_not_here_is_one_sentence(measurements: Measurements, tmp_path: Path) -> None:
-    for options in (Trainer("gpu"), Trainer("cuda", 2)):
+    for options in (Trainer("gpu"), Trainer("cuda", 2), Trainer(devices=-1), Trainer(devices=[0, 1]), Trainer("mps")):
         with (
-            pytest.raises(InputError, match=r"cannot train with accelerator=(gpu|cuda), devices="),
+            pytest.raises(InputError, match=r"cannot train with accelerator=(gpu|cuda|cpu|mps), devices="),
             fitting(options, tmp_path / "fit", ""),
         ):
             replace(SMALL).fit(measurements)

@@ -22,7 +22,7 @@ from predictors.mlp import MLP
 from predictors.new_devices.conditioned import Conditioned
 from predictors.scaling import Scale
 from search.base import Problem
-from search.optimizer.__main__ import OptimizerTraining, optimize
+from search.optimizer.__main__ import Answering, OptimizerTraining, optimize
 from search.optimizer.answers import answer
 from search.optimizer.cost_models import CostModels
 from search.optimizer.decoding import decoded
@@ -252,6 +252,12 @@ def test_the_command_trains_once_and_answers_for_a_new_device(tmp_path: Path, ca
     optimize(*tables, 5, "xeon_ort_fp32_1", **small)
     again = capsys.readouterr().out
     assert "trained" in first and "trained" not in again and first.splitlines()[1] == again.splitlines()[0]
+    optimize(*tables, 5, "xeon_ort_fp32_1", **small, answering=Answering(confidence=0.99))
+    sure = capsys.readouterr().out
+    assert "with probability 0.99 at most" in sure and "keeps the budget" in sure
+    assert float(sure.split("P(latency <= budget) = ")[1].split(";")[0]) >= 0.99
+    with pytest.raises(InputError, match=r"probability from 0.5 to below 1"):
+        Answering(confidence=0.2)
     (tmp_path / "seed0" / "settings.json").unlink()  # as a training that was stopped before its last network
     (tmp_path / "seed0" / "network_through_0.pt").unlink()
     kept = (tmp_path / "seed0" / "network_imitate_0.pt").stat().st_mtime_ns

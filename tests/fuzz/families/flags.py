@@ -36,6 +36,8 @@ search bisect --accuracy {}/accuracy.parquet --latency {}/table.parquet --proxy 
 toy_1 --budget_ms 5 --device toy_0 --measurements 3 --delta 0.1 --equation budget --refine true --seed 1 --out x.png
 search evolve --accuracy {}/accuracy.parquet --latency {}/table.parquet --budget_ms 5 --device toy_0 --measurements \
 9 --population 4 --contenders 2 --seed 1 --out x.png
+search hybrid --accuracy {}/accuracy.parquet --latency {}/table.parquet --proxy {}/conditioned.pt --budget_ms 5 \
+--device toy_0 --measurements 8 --samples 3 --evaluations 9 --doubt 0.2 --confidence 0.8 --seed 1 --out x.png
 train.py --data {}/data.yaml --split {}/split.yaml --predictor {}/mean.yaml --seed 1 --name x --out run --overwrite \
 false
 train.py --data {}/data.yaml --split {}/split.yaml --split.train 10 --predictor {}/linear.yaml --predictor.tolerance \

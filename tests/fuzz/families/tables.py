@@ -209,7 +209,47 @@ def _use_leti(case: Path, beside: Path, rng: Random) -> Command:
     return rng.choice((["datasets", "describe", data], ["datasets", "leti", data, "out.json"]))
 
 
+def _own(folder: Path) -> list[Files]:
+    """Tables of features and decisions, as .csv and as .parquet, with the .yaml that describes them."""
+    import pandas as pd
+
+    (folder / "mean.yaml").write_text("class_path: predictors.linear.Mean\n")
+    table = pd.DataFrame({"kernel": [1, 3, 5] * 5, "act": ["relu", "silu", "a,b"] * 5, "macs": range(15)})
+    table = table.assign(device="phone", latency_us=range(1, 16))
+    saved = io.BytesIO()
+    table.to_parquet(saved)
+    fields = "features: [macs], decisions: [kernel, act], choices: {act: [tanh]}"
+    named = {
+        name: DATA.format("own_table.OwnTable", f"{name}, {fields}").encode() for name in ("own.csv", "own.parquet")
+    }
+    spaces = (
+        "class_path: datasets.spaces.built.Built\ninit_args: {decisions: {depth: [1, 2], width: [8], kernel: [1]}}\n"
+    )
+    return [
+        {"own.csv": table.to_csv(index=False).encode(), "data.yaml": named["own.csv"]},
+        {"own.csv": table.to_csv(index=False, sep=";").encode(), "data.yaml": named["own.csv"]},
+        {"own.parquet": saved.getvalue(), "data.yaml": named["own.parquet"]},
+        {"space.yaml": spaces.encode()},
+    ]
+
+
+def _edit_own(files: Files, rng: Random) -> Files:
+    name = rng.choice(sorted(files))
+    change = change_table if name.endswith(".parquet") else any_of(change_text, change_text, any_damage)
+    return {**files, name: change(files[name], rng)}
+
+
+def _use_own(case: Path, beside: Path, rng: Random) -> Command:
+    if (case / "space.yaml").exists():
+        return ["datasets", "enumerate", str(case / "space.yaml"), "out.parquet"]
+    data = str(case / "data.yaml")
+    if rng.random() < 0.6:
+        return ["datasets", "describe", data]
+    return ["train.py", "--data", data, "--predictor", str(beside / "mean.yaml"), "--out", "run"]
+
+
 FAMILIES = (
+    Family("own table", _own, _edit_own, _use_own),
     Family("parquet table", _tables, _edit_table, _use_table),
     Family(
         "journal",

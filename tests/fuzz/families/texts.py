@@ -12,6 +12,8 @@ SPACES = (
     "ofa(classes=10)",
     "convnet(image=32,classes=10,megamacs=60)", "small_zoo(classes=10)", "convolution(megabytes=1,megamacs=4)",
     "pooling(megabytes=1,megamacs=4)", "dense(megabytes=1,megamacs=4)", "tf_convolution", "tf_dense",
+    "built(builder=datasets.spaces.built.example,input=3x8x8,depth=1|2,width=8,kernel=1)",
+    "columns(act=relu|silu,macs=0..9)",
 )  # fmt: skip
 
 
