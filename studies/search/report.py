@@ -53,9 +53,9 @@ the cell with the largest expected gain. This was chosen with each source device
 accuracies predicted: by a Gaussian process fitted to 900 cells; all other rows use true accuracies, so their regret is
 due to latencies alone.
 
-hybrid: costs are predicted by the adapted predictor, and measured where P(latency <= budget) is between 0.1 and 0.9 and the
-cell is better than all that keep the budget; half of the budgets, three seeds. Where nothing but ten samples is measured, a
-decision that exceeds the budget has no regret and lowers the budgets kept."""
+hybrid: costs are predicted by the adapted predictor, and measured where P(latency <= budget) is between 0.1 and 0.9
+and the cell is better than all that keep the budget; half of the budgets, three seeds. Where nothing but ten samples
+is measured, a decision that exceeds the budget has no regret and lowers the budgets kept."""
 
 
 def write_report(rows: list[dict], path: Path, example: Figure) -> list[Path]:
