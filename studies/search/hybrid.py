@@ -65,7 +65,7 @@ def _scored(name: str, decision: Decision, whole: Problem, device: str, seed: in
     }
 
 
-def hybrid() -> list[dict]:
+def hybrids() -> list[dict]:
     """Thirty pairs on unseen devices with `REPEATS` seeds, and means with what the hybrid searches save (`savings`)."""
     return averaged([row for pair in pairs(TARGETS)[::2] for seed in range(REPEATS) for row in _searched(*pair, seed)])
 

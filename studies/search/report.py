@@ -36,7 +36,7 @@ HEADINGS = {
     "left_out": "Source devices, each held out once",
     "energy": "Latency and energy budgets",
     "doubts": "Hybrid searches on source devices, each held out once",
-    "hybrid": "Measurements that hybrid searches save (saved: times fewer than an evolution that measures 200 cells)",
+    "hybrids": "Measurements that hybrid searches save (saved: times fewer than an evolution that measures 200 cells)",
 }
 COLUMNS = ["regret", "regret_half", "met", "within_5", "measurements", "seconds"]
 SAVINGS = ["saved", "regret_more", "saved_at_equal_regret"]
