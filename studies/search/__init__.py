@@ -1,7 +1,7 @@
 """Searches under a budget on HELP's latencies and NATS' accuracies (`python -m datasets fetch help`, `nats-bench-
-landscape`, `hw-nas-bench-360`): HELP's fifteen pairs, sixty on unseen devices, energy, cost over the number of
-devices, and live searches on this machine; the optimizer network's study runs first. A quarter of an hour on an idle
-core."""
+landscape`, `hw-nas-bench-360`): HELP's fifteen pairs, sixty on unseen devices, energy, measurements that hybrid
+searches save, cost over the number of devices, and live searches on this machine; the optimizer network's study runs
+first. Twenty minutes on an idle core."""
 
 from pathlib import Path
 

@@ -17,7 +17,7 @@ SAMPLES = 10
 DOUBTS = (0.02, 0.05, 0.1, 0.2)
 """Values of `Hybrid.doubt` among which the source devices, each left out once, choose."""
 DOUBT = 0.1
-"""The chosen one."""
+"""The chosen one: on sources, 0.05 loses 0.02 points less and measures a sixth more, 0.2 loses 0.04 points more."""
 MOST = 100
 """Largest number of true measurements of a hybrid search."""
 EVALUATED = 200
@@ -65,7 +65,7 @@ def _scored(name: str, decision: Decision, whole: Problem, device: str, seed: in
     }
 
 
-def hybrid() -> list[dict]:
+def hybrids() -> list[dict]:
     """Thirty pairs on unseen devices with `REPEATS` seeds, and means with what the hybrid searches save (`savings`)."""
     return averaged([row for pair in pairs(TARGETS)[::2] for seed in range(REPEATS) for row in _searched(*pair, seed)])
 
@@ -102,19 +102,20 @@ def _after(decision: Decision, n: int, whole: Problem) -> Decision:
 
 
 def savings(mean: dict, measured: list[dict], same: dict) -> dict:
-    """Measurements saved by a hybrid search.
+    """Measurements saved by a hybrid search. At equal regret the evolution's number is interpolated, linearly in its
+    logarithm; where even the longest evolution has more regret, it counts as that one, so the saving is a lower bound.
 
     Args:
         mean: its mean row.
         measured: mean rows of the evolutions that measure every candidate, by their number.
         same: the one of them with the hybrid evolution's number of candidates.
     """
-    equal = [row["measurements"] for row in measured if row["regret"] <= mean["regret"]]
+    regrets = np.minimum.accumulate([row["regret"] for row in measured])
+    numbers = np.log([row["measurements"] for row in measured])
     return {
         "saved": same["measurements"] / mean["measurements"],
         "regret_more": mean["regret"] - same["regret"],
-        "saved_at_equal_regret": (equal or [measured[-1]["measurements"]])[0] / mean["measurements"],
-        "equal_reached": float(bool(equal)),
+        "saved_at_equal_regret": float(np.exp(np.interp(-mean["regret"], -regrets, numbers)) / mean["measurements"]),
     }
 
 

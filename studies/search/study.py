@@ -24,7 +24,7 @@ from search.evolution import Evolution, Exhaustive, RandomSearch
 from search.figures import picture
 from studies.parts import run_parts
 from studies.search.growth import growth
-from studies.search.hybrid import doubts, hybrid
+from studies.search.hybrid import doubts, hybrids
 from studies.search.more import energy, live
 from studies.search.report import read_summary, write_report
 from studies.search.tables import (
@@ -151,7 +151,7 @@ def example() -> Figure:
 
 PARTS: dict[str, Callable[[], list[dict]]] = {"left_out": left_out, "fifteen": fifteen}
 PARTS |= {row: partial(sixty, row) for row in ROWS}
-PARTS |= {"energy": energy, "doubts": doubts, "hybrid": hybrid, "growth": growth, "live": live}
+PARTS |= {"energy": energy, "doubts": doubts, "hybrids": hybrids, "growth": growth, "live": live}
 
 
 def check(parts: str = ",".join(PARTS), out: Path = Path("runs/search")) -> None:
@@ -161,7 +161,7 @@ def check(parts: str = ",".join(PARTS), out: Path = Path("runs/search")) -> None
         parts: names of parts, separated by commas; rows of the others are kept. left_out: source devices held out, by
             which settings were chosen; fifteen: HELP's pairs; macs, random, evolution, weighted, budget, refined,
             adapted, predicted: rows of the table over sixty pairs; energy: budgets of latency and energy; doubts: by
-            which hybrid searches were set; hybrid: measurements that these save; growth: cost over the number of
+            which hybrid searches were set; hybrids: measurements that these save; growth: cost over the number of
             devices; live: on this machine.
         out: folder of summary.json.
     """

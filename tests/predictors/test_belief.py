@@ -30,3 +30,13 @@ def test_what_is_impossible_has_no_probability() -> None:
     for level in (0.0, 1.0, np.nan):
         with pytest.raises(InputError, match="between 0 and 1"):
             belief.interval(level)
+
+
+def test_quantiles_are_the_inverse_of_probabilities() -> None:
+    belief = Belief(LOCATION, DEVIATION, Scale.known("log"), 4.0)
+    for probability in (0.1, 0.5, 0.95):
+        ends = belief.quantile(probability)
+        np.testing.assert_allclose([belief.cdf(end)[i] for i, end in enumerate(ends)], probability, rtol=1e-9)
+    for wrong in (0.0, 1.0, np.nan):
+        with pytest.raises(InputError, match="between 0 and 1"):
+            belief.quantile(wrong)

@@ -79,3 +79,15 @@ def test_simulated_bounds_hold_for_independent_runs_and_not_for_bursts(monkeypat
     }
     assert {row["runs"] for row in rows if row["percentile"] == "p99"} == {459, 1000, 3000}
     assert sum(shares[1]) / len(shares[1]) > 0.985 and sum(shares[0]) / len(shares[0]) < 0.8
+
+
+def test_savings_at_equal_regret_lie_between_the_evolutions_around_and_are_bounded_by_the_longest() -> None:
+    from studies.search.hybrid import savings
+
+    measured = [{"measurements": n, "regret": regret} for n, regret in ((50, 2.0), (100, 1.0), (200, 1.1), (400, 0.5))]
+    saved = savings({"measurements": 10, "regret": 1.5}, measured, measured[2])
+    assert 50 < 10 * saved["saved_at_equal_regret"] < 100
+    assert saved["saved"] == 20 and saved["regret_more"] == pytest.approx(0.4)
+    assert savings({"measurements": 10, "regret": 0.1}, measured, measured[2])[
+        "saved_at_equal_regret"
+    ] == pytest.approx(40)
