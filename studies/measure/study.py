@@ -83,7 +83,7 @@ def kill_campaign(journal: Path, kills: int, seed: int = 0) -> dict[str, int]:
         lines = (
             journal.read_bytes().split(b"\n")[:-1] if journal.exists() else []
         )  # text after the last line break is torn
-        announced = sum(line.rstrip().endswith(b"x reference") for line in log.read_bytes().splitlines())
+        announced = sum(b" ms (raw " in line for line in log.read_bytes().splitlines())
         lost += sum(before != after for before, after in zip(seen, lines, strict=False))
         lost += max(0, len(seen) + announced - len(lines))
         seen = lines

@@ -218,7 +218,7 @@ def test_ctrl_c_during_fits_and_measurements_is_one_sentence(tmp_path: Path) -> 
         "epoch 10": ["train.py", "--sweep", str(tmp_path / "sweep.yaml")],
         "device 1 of": ["train.py", "--predictor", "configs/predictors/xgboost.yaml", "--predictor.trees", "20000",
                         "--out", str(tmp_path / "trees")],
-        " x reference": ["-m", "measure", "run", "--limit", "1000", "--backend", "ort", *journal],
+        " ms (raw ": ["-m", "measure", "run", "--limit", "1000", "--backend", "ort", *journal],
     }  # fmt: skip
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": ROOT}
     processes = {
