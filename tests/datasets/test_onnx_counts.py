@@ -1,5 +1,6 @@
 """What ops of ONNX files compute, hold and move: right values by hand, each kind beside others that are alike."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -296,7 +297,9 @@ def test_a_fused_convolution_is_the_convolution_and_its_activation(activation: s
     ends = (1, 8, 16, 16), (1, 16, 16, 16), tensors
     fused = read(tmp_path, [node("ms.FusedConv", "x w b", activation=activation, **window)], *ends)
     apart = read(tmp_path, [node("Conv", "x w b", "c", **window), node(activation, "c")], *ends)
-    assert fused.ops == apart.ops and counted(fused) == (294_912, 1_168) and pieces(fused) == pieces(apart)
+    assert fused.ops == apart.ops and counted(fused) == (294_912, 1_168)
+    unnamed = [[replace(piece, name="") for piece in pieces(network)] for network in (fused, apart)]
+    assert unnamed[0] == unnamed[1]
 
 
 def test_a_fused_convolution_of_another_activation_is_counted(tmp_path: Path) -> None:

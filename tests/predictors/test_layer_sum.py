@@ -458,7 +458,7 @@ def test_a_run_of_train_py_is_whole_without_an_onnx_form(tmp_path: Path, capsys:
     write(network_table(40, 5), tmp_path)
     data, predictor = Measured(tmp_path / "networks.parquet"), LayerSum(replace(untrained(), tables=layer_tables()))
     for outcome in ("done", "complete"):
-        assert train.train(data, Random(20, 10), predictor, study=tmp_path / "runs", name="sum") == outcome
+        assert train.train(data, Random(20, 10), predictor, place=train.Place(tmp_path / "runs"), name="sum") == outcome
     (run_folder,) = (tmp_path / "runs").iterdir()
     assert {path.name for path in run_folder.iterdir()} == set(FILES) - {"predictor.onnx"}
     loaded, archs = _load(run_folder / "predictor.pt"), NETS.sample(3, np.random.default_rng(0))

@@ -188,7 +188,7 @@ def saved(tmp_path_factory) -> Path:
 def test_the_command_decides_with_a_confidence(saved: Path, tmp_path: Path, capsys) -> None:
     expected = []
     for confidence in (0.5, 0.95):
-        problem = Requirements(ACCURACY, str(saved / "adapted.pt"), 1.0, confidence=confidence, out=tmp_path / "x.png")
+        problem = Requirements(ACCURACY, str(saved / "adapted.pt"), 0.85, confidence=confidence, out=tmp_path / "x.png")
         exhaustive(problem)
         out = capsys.readouterr().out
         expected.append(float(out.split("predicted latency ")[1].split()[0]))
