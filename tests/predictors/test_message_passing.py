@@ -11,8 +11,8 @@ from torch_geometric.nn import DirGNNConv, GATv2Conv, GINConv, GraphConv, SAGECo
 from torch_geometric.nn.aggr import MaxAggregation, MeanAggregation, SumAggregation
 from torch_geometric.utils import to_dense_adj, to_dense_batch
 
+from datasets.networks.collection import AnyNetwork
 from datasets.records import InputError, Measurements
-from datasets.spaces.convnet import ConvNet
 from datasets.spaces.nasbench101 import NasBench101
 from datasets.spaces.nasbench201 import NasBench201
 from encoders.base import GraphBatch, GraphEncoder
@@ -32,8 +32,8 @@ GRAPHS = [one for cls in implementations("encoders", GraphEncoder) for one in cl
 @pytest.mark.parametrize("space", [NasBench201(), NasBench101()], ids=lambda space: type(space).__name__)
 @pytest.mark.parametrize("encoder", GRAPHS, ids=lambda encoder: type(encoder).__name__)
 def test_encoded_graphs_become_data_and_come_back(encoder: GraphEncoder, space: NasBench101 | NasBench201) -> None:
-    chain = ConvNet(image=32, classes=10)  # for encoders of whole networks, which refuse cells
-    archs = (chain if isinstance(encoder, NetworkGraph) else space).sample(50, np.random.default_rng(0))
+    networks = AnyNetwork()  # for encoders of whole networks, which refuse cells
+    archs = (networks if isinstance(encoder, NetworkGraph) else space).sample(50, np.random.default_rng(0))
     graphs, labels = encoder(archs), np.arange(100.0).reshape(50, 2)
     batch = Batch.from_data_list(to_pyg(graphs, labels))
     nodes, mask = to_dense_batch(batch.x, batch.batch)
