@@ -13,7 +13,7 @@ from encoders.cell import CellGraph
 from encoders.flat import Totals
 from predictors.base import Log, silent
 from predictors.neural import NeuralPredictor
-from predictors.new_devices.few_shot import for_new_device, random_subset, required, too_few
+from predictors.new_devices.few_shot import for_new_device, required
 from predictors.regressor import Inputs
 from predictors.scaling import Scale
 
@@ -93,15 +93,6 @@ class Nasflat(NeuralPredictor):
         scores = [self.forward({name: value[i : i + self.chunk] for name, value in x.items()}) for i in parts]
         network: Any = self.network_
         network.calibration.fit(np.concatenate(scores), z)
-
-    def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
-        """Select `n` of `archs` at random."""
-        return random_subset(archs, n, rng)
-
-    def check_new_device(self, device: Device, samples: int) -> None:
-        """Require at least one sample."""
-        if not samples:
-            raise too_few(self, 1, samples)
 
     def adapt(self, measurements: Measurements | None, device: Device | None = None) -> Self:
         """Return a predictor of one new device, fine-tuned on its measurements."""

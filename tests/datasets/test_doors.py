@@ -117,8 +117,8 @@ def test_a_table_of_files_adapts_a_predictor_where_the_files_are_not(
     assert (predicted > 0).all() and np.median(np.abs(predicted / m.matrix("latency_ms")[:, 0] - 1)) < 1
     capsys.readouterr()
     predict(mine, network=str(measured / "m3.onnx"), out=measured / "m3.png")
-    told = LINE.match(capsys.readouterr().out)
-    assert told and told[1].startswith("m3.onnx:") and told[2] == "pc_ort_fp32_1" and told[5]
+    words = LINE.match(capsys.readouterr().out)
+    assert words and words[1].startswith("m3.onnx:") and words[2] == "pc_ort_fp32_1" and words[5]
 
 
 def test_layers_of_measured_files_are_a_data_set_too(measured: Path, pricer: Path, tmp_path: Path) -> None:
@@ -147,8 +147,8 @@ def test_a_predictor_is_trained_on_a_table_of_files(
     for file, name in (("predictor.pt", str(measured / "m3.onnx")), ("predictor.onnx", "zoo:resnet18")):
         capsys.readouterr()
         predict(out / file, network=name)
-        told = LINE.fullmatch(capsys.readouterr().out.strip())
-        assert told and told[2] == "pc_ort_fp32_1" and told[3] == "1" and float(told[4]) > 0
+        words = LINE.fullmatch(capsys.readouterr().out.strip())
+        assert words and words[2] == "pc_ort_fp32_1" and words[3] == "1" and float(words[4]) > 0
     (tmp_path / "names.txt").write_text(f"zoo:resnet18\n{measured / 'm3.onnx'}\n")
     predict(out / "predictor.pt", archs=tmp_path / "names.txt")
     assert len(capsys.readouterr().out.splitlines()) == 2
@@ -443,8 +443,8 @@ def test_a_torch_module_is_a_network_on_the_command_line(
     assert first[1](first[0][0], 2).network.ops == small.network.ops
     capsys.readouterr()
     predict(pricer, device="fast_1", network=f"{modules}:small", out=tmp_path / "x.png")
-    told = LINE.match(capsys.readouterr().out)
-    assert told and told[1].startswith("small:") and told[3] == "2"
+    words = LINE.match(capsys.readouterr().out)
+    assert words and words[1].startswith("small:") and words[3] == "2"
 
 
 def test_a_batch_counts_for_networks_of_spaces_too(pricer: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -453,9 +453,9 @@ def test_a_batch_counts_for_networks_of_spaces_too(pricer: Path, capsys: pytest.
     prices = {}
     for batch in (1, 4):
         predict(pricer, device="fast_1", network="zoo:resnet18", batch=batch)
-        told = LINE.match(capsys.readouterr().out)
-        assert told and told[3] == str(batch)
-        prices[batch] = float(told[4])
+        words = LINE.match(capsys.readouterr().out)
+        assert words and words[3] == str(batch)
+        prices[batch] = float(words[4])
     assert prices[4] > prices[1]
     with pytest.raises(InputError, match="fixes its batch at 4; leave the batch 1 out"):
         read_network("pooling:batch=4,size=8,kernel=2,in=8,stride=2,pad=valid,act=none", 1)
@@ -473,7 +473,7 @@ def test_open_sizes_are_flags_wherever_networks_are_named(
     small, large = (row.split()[1:6] for row in rows)
     assert small[:4] == ["fast_1", "34", "34", "2"] and large[1] == "66" and float(large[4]) > float(small[4])
     predict(pricer, device="fast_1", network=str(path), sizes=Sizes(size="height=34 w=34"))
-    assert (told := LINE.match(capsys.readouterr().out)) and told[1].endswith("(height=34,w=34)")
+    assert (words := LINE.match(capsys.readouterr().out)) and words[1].endswith("(height=34,w=34)")
     for more, sentence in (({"out": tmp_path / "p.png"}, "draws the layers of one"), ({}, "wdth is no size of")):
         with pytest.raises(InputError, match=sentence):
             predict(pricer, device="fast_1", network=str(path), sizes=Sizes(size="h=34,66 wdth=34"), **more)

@@ -507,7 +507,7 @@ def test_two_inputs_of_one_name_are_one_sentence(tmp_path: Path) -> None:
 
 
 def test_the_shape_of_a_constant_is_known_where_its_numbers_are_not(tmp_path: Path) -> None:
-    """As in windows of attention: zeros in which numbers are set, whose shape makes a mask."""
+    """Zeros in which numbers are set, whose shape makes a mask: windows of attention do so."""
     known = {"size": np.array([2, 4]), "at": np.array([[0, 1]]), "new": np.array([5], np.float32)}
     stored = [numpy_helper.from_array(value, name) for name, value in known.items()]
     nodes = [
