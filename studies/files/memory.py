@@ -29,8 +29,7 @@ from measure.inputs import draw
 from measure.outputs import Expected
 from measure.peak import Stages, measure_peak
 from measure.silence import quiet
-from studies.files.choose import HERE
-from studies.files.wheels import SIZES, unpacked
+from studies.files.wheels import SIZES, different
 from studies.files.zoo import NETWORKS
 
 RUNTIMES = ("ort", "litert", "openvino")
@@ -101,13 +100,8 @@ def _smallest(runtime: str) -> Stages:
 
 def subjects(out: Path) -> Iterator[Subject]:
     """All networks, each once."""
-    seen = set[str]()
-    for package in json.loads((HERE / "packages.json").read_text()):
-        for file in unpacked(package, out / "wheels"):
-            digest = hashlib.sha256(file.read_bytes()).hexdigest()
-            if digest not in seen:
-                seen.add(digest)
-                yield "files", str(file.relative_to(out)), package["name"], partial(_sized, file)
+    for package, file, _ in different(out / "wheels"):
+        yield "files", str(file.relative_to(out)), package, partial(_sized, file)
     for number, name in enumerate(NETWORKS):
         if (onnx := exported(name, out / "exported")) is not None:
             yield "networks", onnx.name, name, partial(read_model, onnx)

@@ -16,6 +16,7 @@ import re
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,8 @@ from datasets.cli import main
 from datasets.files.writing import write_text
 from datasets.records import InputError
 from studies.files.bounds import bounds
-from studies.files.choose import HERE
 from studies.files.coefficients import scores
-from studies.files.wheels import SIZES, unpacked
+from studies.files.wheels import SIZES, different
 from studies.files.zoo import NETWORKS, RUN_ON
 from studies.parts import run_parts
 from studies.study import ROOT
@@ -39,14 +39,10 @@ SECONDS = 300
 
 def packages(out: Path) -> list[dict]:
     """One row for each different network of the wheels, then the shares of all and of each format."""
-    rows, seen = list[dict](), set[str]()
-    for package in json.loads((HERE / "packages.json").read_text()):
-        for file in unpacked(package, out / "wheels"):
-            digest = hashlib.sha256(file.read_bytes()).hexdigest()
-            if digest not in seen:
-                seen.add(digest)
-                rows.append({"what": "file", "package": package["name"], "file": file.name, **shown(file)})
-                print(rows[-1], flush=True)
+    rows = list[dict]()
+    for package, file, digest in different(out / "wheels"):
+        rows.append({"what": "file", "package": package, "file": file.name, "digest": digest, **shown(file)})
+        print(rows[-1], flush=True)
     kinds = {"all": rows} | {kind: [row for row in rows if row["file"].endswith(kind)] for kind in (".onnx", ".tflite")}
     shares = [
         {"what": "share", "format": kind, "files": len(part), "read": float(np.mean([row["read"] for row in part]))}
@@ -117,23 +113,17 @@ RUNTIMES = {".onnx": ("ort", "openvino"), ".tflite": ("litert",), ".keras": ("ke
 def priced(out: Path) -> list[dict]:
     """One row for each network of the wheels: whether the pricer that Gnomon has prices it, in the sizes with which it
     was read, and the last sentence where it does not; then the share that is priced."""
-    known = {(row["package"], row["file"]): row for row in _rows(out) if row.get("what") == "file"}
-    if not known:
-        raise InputError("Run the part packages first: it finds the sizes of each file.")
-    rows, seen = list[dict](), set[str]()
-    for package in json.loads((HERE / "packages.json").read_text()):
-        for file in unpacked(package, out / "wheels"):
-            name, digest = (package["name"], file.name), hashlib.sha256(file.read_bytes()).hexdigest()
-            if digest not in seen and name in known:
-                sizes = SIZES[int(known[name]["sizes"])] if known[name]["read"] else {}
-                flags = [word for size, value in sizes.items() for word in ("--size", f"{size}={value}")]
-                command = [sys.executable, "-m", "predictors", "predict", "--network", str(file), "--json", *flags]
-                done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600)
-                reason = "" if done.returncode == 0 else (done.stderr.strip().splitlines() or [""])[-1][:300]
-                about = {"what": "priced", "package": name[0], "file": name[1], "reason": reason}
-                rows.append({**about, "prices": len(json.loads(done.stdout)["prices"]) if not reason else 0})
-                print(rows[-1], flush=True)
-            seen.add(digest)
+    rows = list[dict]()
+    for file, read in _read(out):
+        sizes = SIZES[int(read["sizes"])] if read["read"] else {}
+        flags = [word for size, value in sizes.items() for word in ("--size", f"{size}={value}")]
+        command = [sys.executable, "-m", "predictors", "predict", "--network", str(file), "--json", *flags]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=600)
+        reason = "" if done.returncode == 0 else (done.stderr.strip().splitlines() or [""])[-1][:300]
+        about = {name: read[name] for name in ("package", "file", "digest")}
+        prices = len(json.loads(done.stdout)["prices"]) if done.returncode == 0 else 0
+        rows.append({"what": "priced", **about, "prices": prices, "reason": reason})
+        print(rows[-1], flush=True)
     share = float(np.mean([row["prices"] > 0 for row in rows]))
     return [*rows, {"what": "share priced", "files": len(rows), "priced": share}]
 
@@ -141,21 +131,15 @@ def priced(out: Path) -> list[dict]:
 def measured(out: Path) -> list[dict]:
     """One row for each different network of the wheels: the runtimes that measured it, and why others did not; then
     the shares that at least one runtime measured."""
-    known = {(row["package"], row["file"]): row for row in _rows(out) if row.get("what") == "file"}
-    if not known:
-        raise InputError("Run the part packages first: it finds the sizes of each file.")
     journal = out / "measured.json"
-    rows, seen = json.loads(journal.read_text()) if journal.is_file() else [], set[str]()
+    rows = json.loads(journal.read_text()) if journal.is_file() else []
     done = {row["digest"] for row in rows}
-    for package in json.loads((HERE / "packages.json").read_text()):
-        for file in unpacked(package, out / "wheels"):
-            name, digest = (package["name"], file.name), hashlib.sha256(file.read_bytes()).hexdigest()[:12]
-            if digest not in seen and name in known and digest not in done:
-                about = {"what": "measured", "package": name[0], "file": name[1], "digest": digest}
-                rows.append(about | ran(file, known[name], out))
-                print(rows[-1], flush=True)
-                write_text(journal, json.dumps(rows, indent=1))
-            seen.add(digest)
+    for file, read in _read(out):
+        if read["digest"] not in done:
+            about = {name: read[name] for name in ("package", "file", "digest")}
+            rows.append({"what": "measured", **about, **ran(file, read, out)})
+            print(rows[-1], flush=True)
+            write_text(journal, json.dumps(rows, indent=1))
     kinds = {"all": rows} | {kind: [row for row in rows if row["file"].endswith(kind)] for kind in RUNTIMES}
     return [
         *rows,
@@ -215,6 +199,16 @@ def run(out: Path) -> list[dict]:
     shares = {name: float(np.mean([name in row.get("ms", {}) for row in rows])) for name in RUN_ON}
     every = float(np.mean([len(row.get("ms", {})) == len(RUN_ON) for row in rows]))
     return [*rows, {"what": "runs", "networks": len(rows), **shares, "all": every}]
+
+
+def _read(out: Path) -> Iterator[tuple[Path, dict]]:
+    """Each different network of the wheels with its row of the part packages."""
+    known = {row["digest"]: row for row in _rows(out) if row.get("what") == "file" and "digest" in row}
+    if not known:
+        raise InputError("Run the part packages first: it finds the sizes of each file.")
+    for _, file, digest in different(out / "wheels"):
+        if digest in known:
+            yield file, known[digest]
 
 
 def _rows(out: Path) -> list[dict]:

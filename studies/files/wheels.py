@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import urllib.request
 import zipfile
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import Any
 
 from datasets.files.writing import write_bytes
 from datasets.records import InputError
+from studies.files.choose import HERE
 
 SIZES: tuple[dict[str, int], ...] = (
     {},
@@ -21,6 +23,17 @@ SIZES: tuple[dict[str, int], ...] = (
 )
 """What is tried for all files alike, the first that fits counts: the file as it is, then sizes that people give to
 detectors and texts, to readers of lines of text and to voice, to older ones of lines, and to classifiers."""
+
+
+def different(folder: Path) -> Iterator[tuple[str, Path, str]]:
+    """Package, file and digest of each different network of all wheels, which are kept in a folder."""
+    seen = set[str]()
+    for package in json.loads((HERE / "packages.json").read_text()):
+        for file in unpacked(package, folder):
+            digest = hashlib.sha256(file.read_bytes()).hexdigest()[:12]
+            if digest not in seen:
+                seen.add(digest)
+                yield package["name"], file, digest
 
 
 def unpacked(package: dict[str, Any], folder: Path) -> Iterator[Path]:

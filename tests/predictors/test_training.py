@@ -247,7 +247,7 @@ def test_arguments_for_what_lightning_does_not_train_are_refused() -> None:
         check_trained_by_lightning(Trainer(precision="bf16-mixed"), trained)
     with pytest.raises(InputError, match="Linear is not trained by Lightning: leave --trainer out"):
         check_trained_by_lightning(Trainer(precision="bf16-mixed"), Linear())
-    assert hasattr(NeuralPredictor, "_training_loop"), "by which they are told apart"
+    assert hasattr(NeuralPredictor, "_training_loop"), "by which they are recognised"
 
 
 def test_only_what_changes_the_result_is_part_of_the_configuration() -> None:

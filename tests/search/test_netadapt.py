@@ -436,10 +436,10 @@ def test_the_command_leaves_files_that_others_load(
     monkeypatch.setattr("measure.shares.Shares.anew", lambda self, network, weights: 0.7)
     how = {"latency": command.LatencyFlags(runtime="ort"), "adaptation": Adaptation(0.1, steps=1, long_steps=1)}
     command.netadapt(tmp_path / "lut.parquet", str(before), budget_ratio=0.8, out=out, **how)
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     widths = json.loads((out / "widths.json").read_text())
     written = find_groups(read_onnx(out / "network.onnx", 1).network)
-    assert "keeps the budget of" in told and widths == written.named(written.sizes) != groups.named(groups.sizes)
+    assert "keeps the budget of" in printed and widths == written.named(written.sizes) != groups.named(groups.sizes)
     x = make_input(groups.network, 3)
     found = torch.export.load(out / "network.pt2").module()(torch.from_numpy(x)).detach().numpy()
     model = onnx.load(out / "network.onnx")

@@ -284,7 +284,7 @@ def test_the_best_precision_of_a_runtime_is_chosen_within_a_limit_of_memory(tmp_
 
     precisions = [f"xeon_openvino_{precision}_1" for precision in ("fp32", "bf16", "int8")]
     exhaustive(Requirements(ACCURACY, str(BUNDLED), 0.5, ", ".join(precisions), memory_mb=0.2, out=tmp_path / "a.png"))
-    told = capsys.readouterr().out
+    printed = capsys.readouterr().out
     latencies, accuracy = (Measured(file).measurements() for file in (BUNDLED, ACCURACY))
     best = {}
     quality = dict(zip(accuracy.architectures.keys, accuracy.matrix("accuracy_digits")[:, 0], strict=True))
@@ -296,7 +296,7 @@ def test_the_best_precision_of_a_runtime_is_chosen_within_a_limit_of_memory(tmp_
         ms = column.matrix("latency_ms")[:, 0]
         fast = [key for key, value in zip(column.architectures.keys, ms, strict=True) if value <= 0.5]
         best[name] = max((quality[key], key) for key in fast if key in quality and key in small_ones)
-    assert "best: xeon_openvino_bf16_1" in told and best["xeon_openvino_bf16_1"][1] in told
+    assert "best: xeon_openvino_bf16_1" in printed and best["xeon_openvino_bf16_1"][1] in printed
     assert max(best.values()) == best["xeon_openvino_bf16_1"]
     with pytest.raises(InputError, match="Nothing runs in"):
         within_memory(latencies.architectures, 1e-6)
@@ -312,11 +312,13 @@ def test_the_command_adapts_a_predictor_to_the_target(tmp_path, capsys) -> None:
     bisect(replace(problem, device="xeon_openvino_fp32_1"), str(tmp_path / "sources.pt"), equation="adapted")
     assert "keeps the budget of 1 ms; 10 queries" in capsys.readouterr().out
     bisect(replace(problem, device="xeon_openvino_fp32_1"), str(BUNDLED))
-    told = capsys.readouterr()
-    assert "proxy: xeon_ort_fp32_1" in told.err and "keeps the budget of 1 ms" in told.out
+    printed = capsys.readouterr()
+    assert "proxy: xeon_ort_fp32_1" in printed.err and "keeps the budget of 1 ms" in printed.out
     exhaustive(replace(problem, latency=str(tmp_path / "sources.pt"), device="xeon_ort_fp32_1"))
-    told = capsys.readouterr().out
-    assert "predicted latency" in told and "drawn" in told and "P(latency" not in told, "of sources it is not sure"
+    printed = capsys.readouterr().out
+    assert "predicted latency" in printed and "drawn" in printed and "P(latency" not in printed, (
+        "of sources it is not sure"
+    )
     with pytest.raises(InputError, match="cannot learn a new device"):
         bisect(replace(problem, device="xeon_jax_fp32_1"), str(BUNDLED), equation="adapted")
     with pytest.raises(InputError, match="no metric 'energy_mj'"):
