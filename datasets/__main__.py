@@ -156,8 +156,9 @@ def show(file: str, batch: int | None = None, sizes: Sizes = Sizes()) -> None:
     `inplace_peak`: the peak where elementwise ops overwrite what they read.
 
     Args:
-        file: the .onnx file (weights beside it are read where they stand), .keras or .tflite file; or
-            SPACE:ARCHITECTURE as zoo:resnet18; or torch:MODULE:CALLABLE, which imports that module.
+        file: the .onnx file (weights beside it are read where they stand), .keras, .tflite, .pt2 or
+            .param (ncnn) file; or SPACE:ARCHITECTURE as zoo:resnet18; or torch:MODULE:CALLABLE, which imports that
+            module.
         batch: images a run, where the network leaves them open; by default 1.
         sizes: of what else an ONNX file leaves open.
     """
