@@ -48,7 +48,9 @@ def test_a_network_of_tokens_has_the_products_of_its_attention(tmp_path: Path) -
     products = [op for op in network.ops if op.attrs.get("macs")]
     assert [op.kind for op in products] == ["Gemm"] * 3 + ["MatMul"] * 2 + ["Gemm", "Gemm", "LSTM", "Gemm"]
     lstm = 4 * 16 * (64 + 16)
-    assert sum(op.attrs["macs"] for op in products) == 4 * 6 * 32 * 32 + 2 * 6 * 6 * 32 + 6 * 32 * 64 + 6 * lstm + 6 * 160
+    assert (
+        sum(op.attrs["macs"] for op in products) == 4 * 6 * 32 * 32 + 2 * 6 * 6 * 32 + 6 * 32 * 64 + 6 * lstm + 6 * 160
+    )
     params = {op.kind: op.attrs["params"] for op in network.ops if op.attrs.get("params")}
     assert params["Gather"] == 3200 and params["Add"] == 192 and params["LayerNormalization"] == 64
     assert params["LSTM"] == lstm + 64
@@ -178,13 +180,13 @@ def test_show_prints_a_param_file_and_other_runtimes_build_it_again(tmp_path: Pa
     assert "input 1x4x10x16" in shown.stdout and "All ops are known" in shown.stdout, shown.stderr
     journal = tmp_path / "journal.jsonl"
     done = run("-m", "measure", "run", "--onnx", str(path), "--backend", "ort", "--journal", str(journal),
-               "--timing.repeats", "1", "--timing.pairs", "5")  # fmt: skip
+               "--timing.repeats", "1")  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "and not the file itself" in read_text(journal, "")
 
 
 def test_the_benchmark_s_networks_have_the_shapes_that_their_files_state(public_data: Path) -> None:
-    """ncnnoptimize wrote the shapes of 4,000 tensors into these files; a detection's number of boxes is none of ours."""
+    """ncnnoptimize wrote the shapes of tensors into these files."""
     from datasets.networks.ncnn_file import read_ncnn
     from datasets.networks.ncnn_text import read_layers
 

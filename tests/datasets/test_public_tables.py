@@ -19,6 +19,7 @@ from datasets.public import help as help_data
 from datasets.public.help import HelpNasBench201
 from datasets.public.latbench import LatBench
 from datasets.public.nats import Nats
+from datasets.public.ncnn import Ncnn, read_rows
 from datasets.public.oneproxy import OneProxy
 from datasets.public.pi5 import HwNasBench360
 from datasets.records import Architectures, Device, InputError, Measurements
@@ -26,6 +27,7 @@ from datasets.spaces.nasbench201 import NasBench201
 from datasets.tabulate import rows
 from predictors.config import from_config
 from tests.conftest import ROOT, made_up, run
+from tests.doubles.ncnn_files import IMAGES
 
 SPACE = NasBench201()
 CONFIGS = [p for p in sorted((ROOT / "configs" / "datasets").glob("*.yaml")) if not p.stem.startswith("bundled")]
@@ -97,11 +99,50 @@ def pi5_file(folder: Path) -> Path:
     return path
 
 
+NCNN = """### Raspberry Pi 5 Broadcom BCM2712, Cortex-A76 (ARMv8) (2.4GHz x 4)
+```
+pi@pi:~ $ ./benchncnn 10 4 2 -1 0
+loop_count = 10
+num_threads = 4
+powersave = 2
+gpu_device = -1
+          squeezenet  min =    4.00  max =    9.00  avg =    5.00
+ squeezenet-int8  min =    3.00  max =    9.00  avg =    4.00
+pi@pi:~ $ ./benchncnn 10 4 2 -1 0
+num_threads = 4
+powersave = 2
+gpu_device = -1
+          squeezenet  min =    6.00  max =    9.00  avg =    7.00
+    mobilenet_yolov3  min =    6.00  max =    9.00  avg =    7.00
+```
+### Kirin 970 (Cortex-A73 2.4GHz x 4 + Cortex-A53 1.8GHz x 4)
+```
+root@k:/ # ./benchncnn 4 1 0 0 0
+[0 Mali-G72]  queueC=0[2]  queueG=0[2]  queueT=0[2]
+num_threads = 1
+powersave = 0
+gpu_device = 0
+          squeezenet  min =   10.00  max =   12.00  avg =   11.00
+     squeezenet_int8  min =   30.00  max =   32.00  avg =   31.00
+```
+"""
+
+
+def ncnn_files(folder: Path) -> Path:
+    path = folder / "ncnn" / "benchmark" / "README.md"
+    (path.parent / "models").mkdir(parents=True, exist_ok=True)
+    for name in ("squeezenet", "squeezenet_int8"):
+        (path.parent / "models" / f"{name}.param").write_text(IMAGES)
+    path.write_text(NCNN)
+    return path
+
+
 TINY: dict[type[Dataset], Callable[[Path], Path]] = {
     OneProxy: oneproxy_files,
     LatBench: latbench_file,
     Nats: nats_file,
     HwNasBench360: pi5_file,
+    Ncnn: ncnn_files,
 }
 
 
@@ -163,6 +204,29 @@ def test_pi5_leaves_copies_out(folder: Path) -> None:
         HwNasBench360(devices=("pi4_litert",)).measurements()
     with pytest.raises(InputError, match="no task 'cifar'; it has cifar100, ninapro, darcy"):
         HwNasBench360(task="cifar").measurements()
+
+
+def test_ncnn_has_a_device_per_machine_cores_precision_and_threads(folder: Path) -> None:
+    ncnn_files(folder)
+    m = Ncnn().measurements()
+    names = ["raspberry_pi_5_big_ncnn_fp32_1_t4", "raspberry_pi_5_big_ncnn_int8_1_t4", "kirin_970_gpu0_ncnn_fp32_1"]
+    assert [device.name for device in m.devices] == names
+    cpu, quantised, gpu = m.devices
+    assert (cpu.family, cpu.kind, cpu.threads, cpu.precision) == ("cortex-a76", "embedded-cpu", 4, "fp32")
+    assert (quantised.precision, gpu.family, gpu.kind, gpu.runtime) == (
+        "int8",
+        "mali-bifrost",
+        "mobile-gpu",
+        "ncnn-vulkan",
+    )
+    nan = np.nan
+    np.testing.assert_array_equal(m.matrix("latency_ms"), [[5, nan, 10], [nan, 3, nan]])  # two runs: their median
+    assert Ncnn(statistic="avg", machines=("kirin_970",)).measurements().matrix("latency_ms").tolist() == [[11]]
+    assert [key.partition(":")[0] for key in m.architectures.keys] == ["squeezenet.param", "squeezenet_int8.param"]
+    with pytest.raises(InputError, match="no machine 'pi'; it has jetson_agx_orin"):
+        Ncnn(machines=("pi",)).measurements()
+    with pytest.raises(InputError, match="no int8 rows of kirin_970; name others"):
+        Ncnn(machines=("kirin_970",), precision="int8").measurements()
 
 
 @pytest.mark.parametrize("cls", TINY, ids=lambda cls: cls.__name__)
@@ -307,6 +371,22 @@ def test_accuracies_are_the_published_ones() -> None:
         assert int(column.argmax()) == row and round(column.max(), 2) == value
     order = real(HelpNasBench201(devices=("gold_6226",))).architectures
     assert m.architectures == order == help_data.index_order()
+
+
+def test_ncnn_s_table_is_read_row_by_row() -> None:
+    m = real(Ncnn())
+    rows = read_rows()
+    settings = {(row.machine, tuple(sorted(row.settings.items()))) for row in rows}
+    assert len(rows) == 8_554 and len({row.machine for row in rows}) == 102 and len(settings) == 247
+    on_gpus = sum(row.gpu != "" and row.network.endswith("_int8") for row in rows)
+    assert on_gpus == 296 and len({row.network for row in rows}) == 36
+    assert len(m.architectures) == 35 and len(m.devices) == 472
+    assert m.table["repeats"].sum() == 8_554 - 296 - 2 and len(m.table) == 8_229
+    assert max(device.threads for device in m.devices) == 224
+    pi = Ncnn(machines=("raspberry_pi_5",), precision="fp32").measurements()
+    networks = [key.partition(".param")[0] for key in pi.architectures.keys]
+    times = dict(zip((d.threads for d in pi.devices), pi.matrix("latency_ms")[networks.index("resnet50")], strict=True))
+    assert times[1] > 1.5 * times[4], "four threads are faster than one"
 
 
 PI5_MEDIANS = {

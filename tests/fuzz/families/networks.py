@@ -123,7 +123,8 @@ def change_param(content: bytes, rng: Random) -> bytes:
     return "\n".join(map(" ".join, lines)).encode()
 
 
-_VALUES = (*"0 -1 1 2 -233 -234 2147483647 99999999999 1e30 nan x 1.5 2,3 Split Gemm Crop Concat Slice SDPA".split(), "")
+_VALUES = ("0", "-1", "1", "2", "-233", "-234", "2147483647", "99999999999", "1e30", "nan", "x", "1.5", "2,3", "",
+           "Split", "Gemm", "Crop", "Concat", "Slice", "SDPA")  # fmt: skip
 
 
 def _delegates(case: Path, beside: Path, rng: Random) -> Command:
