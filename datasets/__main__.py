@@ -111,10 +111,11 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
         totals, kind = pd.DataFrame(space.values(m.architectures)), "columns of numbers"
     else:
         totals = space.totals(m.architectures).drop(columns="flops")  # twice the MACs
-    against = spearman(np.column_stack([matrix, totals]))[: len(names), len(names) :]
-    print(f"\nSpearman with {kind}, {metric}:")
-    table = pd.DataFrame(against, index=names, columns=totals.columns)
-    print(table.to_string(float_format="%.3f"))
+    if len(totals.columns):
+        against = spearman(np.column_stack([matrix, totals]))[: len(names), len(names) :]
+        print(f"\nSpearman with {kind}, {metric}:")
+        table = pd.DataFrame(against, index=names, columns=totals.columns)
+        print(table.to_string(float_format="%.3f"))
     if out is None:
         return
     figures = {"distributions.png": distributions}

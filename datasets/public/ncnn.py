@@ -169,8 +169,8 @@ class Ncnn(Dataset):
         from datasets.networks.sizes import Sizes
 
         if unknown := {*self.machines} - {machine.name for machine in MACHINES}:
-            names = listed([machine.name for machine in MACHINES], len(MACHINES))
-            raise InputError(f"ncnn's table has no machine '{min(unknown)}'; it has {names}.")
+            known = listed([machine.name for machine in MACHINES], len(MACHINES))
+            raise InputError(f"ncnn's table has no machine '{min(unknown)}'; it has {known}.")
         rows = [row for row in read_rows() if row.network in _FILES and not (row.gpu and _quantised(row))]
         rows = [row for row in rows if not self.machines or row.machine.name in self.machines]
         rows = [row for row in rows if self.precision in ("", device(row).precision)]

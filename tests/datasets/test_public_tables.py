@@ -16,6 +16,7 @@ from datasets.base import Dataset
 from datasets.devices import CHIPS, GPU_NUMBERS, KINDS, NUMBERS, device_on
 from datasets.figures import distributions, rank_correlation, spearman
 from datasets.public import help as help_data
+from datasets.public.ai_hub import AiHub
 from datasets.public.help import HelpNasBench201
 from datasets.public.latbench import LatBench
 from datasets.public.nats import Nats
@@ -227,6 +228,71 @@ def test_ncnn_has_a_device_per_machine_cores_precision_and_threads(folder: Path)
         Ncnn(machines=("pi",)).measurements()
     with pytest.raises(InputError, match="no int8 rows of kirin_970; name others"):
         Ncnn(machines=("kirin_970",), precision="int8").measurements()
+
+
+HUB = """
+precisions:
+  float:
+    components:
+      Encoder:
+        performance_metrics:
+          Samsung Galaxy S24:
+            tflite: &run
+              inference_time_milliseconds: 3.5
+              estimated_peak_memory_range_mb: {min: 0, max: 52}
+              layer_counts: {total: 80, npu: 60, cpu: 20}
+            qnn_dlc: {inference_time_milliseconds: null}
+          QCS8275 (Proxy):
+            onnx: {<<: *run, estimated_peak_memory_range_mb: {min: 0, max: 0}, layer_counts: {total: 4, npu: 4}}
+          A Phone That Nobody Knows: {tflite: *run}
+      Decoder: {performance_metrics: {Samsung Galaxy S24: {tflite: *run}}}
+  w8a8: {components: {Encoder: {performance_metrics: null}}}
+"""
+
+
+def hub_file(folder: Path) -> Path:
+    path = folder / "ai-hub-models" / "qai_hub_models" / "models" / "sam2" / "perf.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(HUB)
+    return path
+
+
+def test_ai_hub_has_latency_memory_and_what_ran_off_the_npu(folder: Path) -> None:
+    with pytest.raises(InputError, match="`python -m datasets fetch ai-hub-models` downloads it"):
+        AiHub().measurements()
+    path = hub_file(folder)
+    m = AiHub().measurements()
+    assert m.architectures.keys == ["network=sam2/Decoder", "network=sam2/Encoder"]
+    assert [device.name for device in m.devices] == ["samsung_galaxy_s24_tflite_float_1", "qcs8275_proxy_onnx_float_1"]
+    assert (m.devices[1].family, m.devices[1].kind, m.devices[1].runtime) == ("qcs8275", "dsp", "onnx")
+    np.testing.assert_array_equal(m.matrix("latency_ms"), [[3.5, np.nan], [3.5, 3.5]])
+    np.testing.assert_array_equal(m.matrix("off_npu"), [[0.25, np.nan], [0.25, 0]])
+    np.testing.assert_array_equal(m.matrix("peak_mb"), [[52, np.nan], [52, np.nan]])
+    assert len(AiHub(runtime="onnx").measurements().table) == 2
+    with pytest.raises(InputError, match="no rows of precision 'w8a8' and runtime ''"):
+        AiHub(precision="w8a8").measurements()
+    wrong = "precisions: {float: {components: {a: {performance_metrics: 3}}}}"
+    damaged = (HUB.replace("total: 80", "total: x"), HUB.replace("3.5", "soon"), "a: [", "!!python/object:x {}")
+    for content in ("", "[]", "precisions: 3", wrong, *damaged):
+        path.write_text(content)
+        with pytest.raises(InputError, match=r"is damaged or another file .* fetch ai-hub-models|is not valid YAML"):
+            AiHub().measurements()
+
+
+def test_real_ai_hub_holds_what_was_measured() -> None:
+    m = real(AiHub())
+    rows = m.table["metric"].value_counts()
+    assert rows["latency_ms"] == rows["off_npu"] == 7_233 and rows["peak_mb"] == 7_118
+    assert len({key.partition("/")[0] for key in m.architectures.keys}) == 148
+    assert len({device.name.partition("_")[0] + device.family for device in m.devices}) >= 13
+    twins = m.where(
+        devices=[d.name for d in m.devices if d.name.startswith(("sa7255p_adp_qnn_dlc_f", "qcs8275_proxy_qnn_dlc_f"))]
+    )
+    values = twins.matrix("latency_ms")
+    both = np.isfinite(values).all(1)
+    assert (
+        both.sum() > 100 and (values[both, 0] == values[both, 1]).all() and len({d.family for d in twins.devices}) == 1
+    )
 
 
 @pytest.mark.parametrize("cls", TINY, ids=lambda cls: cls.__name__)
