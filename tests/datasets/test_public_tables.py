@@ -1,7 +1,11 @@
 """Public tables: tiny files in each upstream's format, what loaders refuse, and what real files are known to hold."""
 
 import importlib
+import io
+import json
+import math
 import pickle
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +19,9 @@ from matplotlib.image import imread
 from datasets.base import Dataset
 from datasets.devices import CHIPS, GPU_NUMBERS, KINDS, NUMBERS, device_on
 from datasets.figures import distributions, rank_correlation, spearman
+from datasets.public import accel_nasbench
 from datasets.public import help as help_data
+from datasets.public.accel_nasbench import AccelNasBench
 from datasets.public.ai_hub import AiHub
 from datasets.public.help import HelpNasBench201
 from datasets.public.latbench import LatBench
@@ -144,6 +150,7 @@ TINY: dict[type[Dataset], Callable[[Path], Path]] = {
     Nats: nats_file,
     HwNasBench360: pi5_file,
     Ncnn: ncnn_files,
+    AccelNasBench: lambda folder: accel_file(folder),
 }
 
 
@@ -453,6 +460,64 @@ def test_ncnn_s_table_is_read_row_by_row() -> None:
     networks = [key.partition(".param")[0] for key in pi.architectures.keys]
     times = dict(zip((d.threads for d in pi.devices), pi.matrix("latency_ms")[networks.index("resnet50")], strict=True))
     assert times[1] > 1.5 * times[4], "four threads are faster than one"
+
+
+ACCEL = {
+    "architecture": {f"block{i}_{name}": value for i in range(7) for name, value in zip("ekl", (4, 3, 2), strict=True)}
+    | {f"block{i}_se": i > 3 for i in range(7)},
+    "metrics": {"val_top1": 60.5},
+    "model_info": {"macs": 1.0, "params": 1.0},
+    "platform_perf": {
+        "throughput_a100": {"throughput_mean": 5000.0},
+        "latency_zcu102": {"latency_mean": 3.0},
+        "throughput_zcu102": {"throughput_mean": None},
+    },
+}
+
+
+def accel_file(folder: Path, *records: object) -> Path:
+    path = folder / "accel-nasbench" / "anb_dataset" / "anb_dataset_jsons.tar.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as archive:
+        for i, record in enumerate(records or (ACCEL, ACCEL | {"metrics": {"val_top1": 61.5}})):
+            content = record if isinstance(record, bytes) else json.dumps(record).encode()
+            entry = tarfile.TarInfo(f"./anb/../../result_{i}.json")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def test_accel_nasbench_is_read_without_being_extracted(folder: Path) -> None:
+    accel_file(folder)
+    m = AccelNasBench().measurements()
+    assert m.architectures.keys == ["e4k3l2|e4k3l2|e4k3l2|e4k3l2|e4k3l2s|e4k3l2s|e4k3l2s"]
+    assert m.matrix("accuracy_imagenet").tolist() == [[61]]  # of two records
+    assert m.matrix("latency_ms")[0, 0] == 3 and m.matrix("throughput")[0, 2] == 5000
+    assert len(m.table) == 3 and not list(folder.rglob("result_*"))
+    less = {name: value for name, value in ACCEL["architecture"].items() if name != "block6_k"}
+    for record in ([], b"{", b"\xff", ACCEL | {"architecture": less}, ACCEL | {"platform_perf": 3}, bytes(200_000)):
+        accel_file(folder, record)
+        with pytest.raises(InputError, match="is damaged or another file .* fetch accel-nasbench again"):
+            AccelNasBench().measurements()
+
+
+def test_real_accel_nasbench_has_the_published_parameters_and_macs() -> None:
+    m = real(AccelNasBench())
+    assert len(m.architectures) == 5_125 and m.table["metric"].value_counts()["latency_ms"] == 2 * 5_123
+    assert m.table.loc[m.table["metric"] == "throughput", "repeats"].sum() == 5138 + 5135 + 5101 + 5094 + 2 * 5136
+    published = {}
+    for record in accel_nasbench._records(accel_nasbench.SOURCE.need(accel_nasbench._FILE)):
+        published[tuple(accel_nasbench._decisions(record["architecture"]))] = record["model_info"]
+    ours = m.architectures.space.totals(m.architectures)
+    theirs = [published[tuple(row)] for row in m.architectures.decisions.tolist()]
+    assert ours["params"].tolist() == [round(1e6 * info["params"]) for info in theirs]
+    for place in (0, 1234, 5124):
+        network, counted = m.architectures.space.expand(m.architectures[place]), 0
+        for op, sources in zip(network.ops, network.sources(), strict=True):
+            made = math.prod(op.attrs["shape"])
+            counted += 4 * made if op.kind == "bn" else 0
+            counted += made + math.prod(network.shape(sources[0])) if op.kind == "global_avg_pool" else 0
+        assert ours["macs"][place] + counted == round(1e6 * theirs[place]["macs"])
 
 
 PI5_MEDIANS = {
