@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from datasets.files.reading import shortened
 from datasets.networks.model import Model
 from datasets.networks.ncnn_layers import Reader
 from datasets.networks.ncnn_text import Layer, read_layers
@@ -24,7 +25,8 @@ def read_ncnn(path: Path, batch: int | None = None, sizes: Sizes = Sizes()) -> M
     Args:
         path: the file, in ncnn's text form.
         batch: 1, or None.
-        sizes: sizes of the inputs instead of those that the file states.
+        sizes: sizes of the inputs instead of those that the file states; a shape by the name of a layer Input holds for
+            all of its tensors that have none.
 
     Returns:
         The model; its notes list layers that are left out, and what is counted of outputs whose size depends on the
@@ -71,6 +73,7 @@ class _File(Reader):
 
 def _input_shape(layer: Layer, name: str, known: OpenSizes) -> tuple[int, ...]:
     """The shape of an input: by `sizes`, else as the file states it."""
+    tensor, name = name, layer.name if name not in known.shapes and layer.name in known.shapes else name
     stated = [layer.number(key, 0) for key in (2, 11, 1, 0) if key in layer.params]
     own = [side if side > 0 else None for side in stated] or [None] * (_rank(known.shapes.get(name, ())) or 3)
     found = known.shape(name, [1, *[None] * len(own)])[1:]
@@ -78,7 +81,8 @@ def _input_shape(layer: Layer, name: str, known: OpenSizes) -> tuple[int, ...]:
     if None in shape:
         example = "x".join(str(side or 224) for side in (1, *(shape if stated else (3, None, None))))
         raise InputError(
-            f"{known.path} does not state the size of its input {name}; give it, as in --shape {name}={example}."
+            f"{known.path} does not state the size of its input {shortened(tensor, 60)}; give it, as in --shape "
+            f"{shortened(tensor, 60)}={example}."
         )
     return tuple(side for side in shape if side is not None)
 

@@ -76,8 +76,9 @@ class AccelNasBench(Dataset):
         distinct, position = np.unique(np.array(decisions), axis=0, return_inverse=True)
         table = pd.DataFrame(rows, columns=["arch", "device", "metric", "value"])
         table["arch"] = position.ravel()[table["arch"]]
-        table = table.groupby(["arch", "device", "metric"], sort=False)["value"].agg(value="median", repeats="size")
-        return Measurements(Architectures(EfficientNet(), distinct), DEVICES, table.reset_index(), "accel-nasbench")
+        groups = table.groupby(["arch", "device", "metric"], sort=False)["value"]
+        table = groups.agg(value="median", repeats="size").reset_index()
+        return Measurements(Architectures(EfficientNet(), distinct), DEVICES, table, "accel-nasbench")
 
 
 def _records(path: Path) -> Iterator[Any]:

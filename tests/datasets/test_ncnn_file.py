@@ -185,6 +185,22 @@ def test_show_prints_a_param_file_and_other_runtimes_build_it_again(tmp_path: Pa
     assert "and not the file itself" in read_text(journal, "")
 
 
+def test_a_decoder_of_a_language_model_has_the_published_parameters(public_data: Path) -> None:
+    """Qwen2.5-0.5B has 494,032,768 parameters, of which 151,936 x 896 are its table of words."""
+    from datasets.networks.ncnn_file import read_ncnn
+
+    path = public_data / "ncnn" / "benchmark" / "models" / "llm" / "qwen2.5_0.5b_decoder.ncnn.param"
+    if not path.is_file():
+        pytest.skip("ncnn's files of language models are not here")
+    shapes = "in0=1x16x896 in1=1x16x64 in2=1x16x32 in3=1x16x32 kv_cache=1x2x48x64"
+    model = read_ncnn(path, sizes=Sizes(shape=shapes))
+    counted = totals(model.network)
+    assert counted["params"] == 494_032_768 - 151_936 * 896
+    dense = [op.attrs for op in model.network.ops if op.kind in ("Gemm", "MatMul") and "params" in op.attrs]
+    products = 16 * sum(attrs["params"] - attrs.get("bias", 0) * attrs["shape"][-1] for attrs in dense)
+    assert counted["macs"] == products + 24 * 2 * 14 * 16 * 64 * 64, "24 layers of 14 heads of 64, 16 tokens after 48"
+
+
 def test_the_benchmark_s_networks_have_the_shapes_that_their_files_state(public_data: Path) -> None:
     """ncnnoptimize wrote the shapes of tensors into these files."""
     from datasets.networks.ncnn_file import read_ncnn
