@@ -25,7 +25,7 @@ from typing import Literal
 from datasets.base import Dataset
 from datasets.files.reading import listed
 from datasets.public.fetch import Source
-from datasets.public.ncnn_devices import MACHINES, Machine, gpu_family
+from datasets.public.ncnn_devices import MACHINES, Machine, gpu_family, stated_numbers
 from datasets.records import Device, InputError, Measurements, Networks
 
 _SHA256 = {
@@ -97,6 +97,7 @@ class Row:
         part: number of the machine's section and way of building, as a suffix of its name.
         gpu: name of the GPU that computed, '' for the processor.
         settings: of the benchmark, by name.
+        numbers: cores and clock of the processor, as far as the section's heading states them.
         network: name.
         ms: smallest, largest and mean time.
     """
@@ -105,6 +106,7 @@ class Row:
     part: str
     gpu: str
     settings: dict[str, int] = field(hash=False)
+    numbers: dict[str, float] = field(hash=False)
     network: str
     ms: tuple[float, float, float]
 
@@ -125,12 +127,12 @@ def read_rows() -> list[Row]:
 
 def _rows(text: str) -> Iterator[Row]:
     machine, part, sections = None, "", dict[Machine, int]()
-    gpus, settings = dict[int, str](), dict[str, int]()
+    gpus, settings, numbers = dict[int, str](), dict[str, int](), dict[str, float]()
     for line in text.splitlines():
         if match := _HEADING.match(line):
             found = [m for m in MACHINES if match[1].startswith(m.heading)]
             machine = max(found, key=lambda m: len(m.heading), default=None)
-            gpus, settings, part = {}, {}, ""
+            gpus, settings, part, numbers = {}, {}, "", stated_numbers(match[1])
             if machine:
                 sections[machine] = sections.get(machine, 0) + 1
                 part = f"_{sections[machine]}" if sections[machine] > 1 else ""
@@ -145,7 +147,7 @@ def _rows(text: str) -> Iterator[Row]:
         elif machine and (match := _ROW.fullmatch(line)):
             ms = (float(match[2]), float(match[3]), float(match[4]))
             gpu = gpus.get(settings.get("gpu_device", -1), "")
-            yield Row(machine, part, gpu, settings, match[1].replace("-", "_"), ms)
+            yield Row(machine, part, gpu, settings, numbers, match[1].replace("-", "_"), ms)
 
 
 @dataclass
@@ -213,6 +215,6 @@ def device(row: Row) -> Device:
         name = f"{name.removesuffix('_host').removesuffix('_gpu')}_gpu{number}"
         family, cores = gpu_family(row.gpu), ""
         kind = {"mobile-cpu": "mobile-gpu", "embedded-cpu": "embedded-gpu"}.get(kind, "gpu")
-    suffix = f"_t{threads}" if threads > 1 else ""
+    suffix, numbers = f"_t{threads}" if threads > 1 else "", {} if row.gpu else row.numbers
     name = f"{name}{row.part}{cores}_ncnn_{precision}_1{suffix}"
-    return Device(name, family, kind, "ncnn-vulkan" if row.gpu else "ncnn", precision, 1, {}, threads)
+    return Device(name, family, kind, "ncnn-vulkan" if row.gpu else "ncnn", precision, 1, numbers, threads)

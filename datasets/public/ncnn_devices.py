@@ -146,6 +146,22 @@ MACHINES = tuple(Machine(*line.split(maxsplit=3)) for line in _PROCESSORS.strip(
 """All machines, in the table's order; two sections have the heading of the Loongson 3A4000."""
 
 
+def stated_numbers(heading: str) -> dict[str, float]:
+    """Cores, fast and slow ones together, and the highest clock in GHz of a processor, as far as a heading states them
+    (`datasets.devices` describes these numbers)."""
+    cpu = _GPU_WORDS.split(heading)[0]
+    clocks = [float(number) / (1000 if unit == "M" else 1) for number, unit in _CLOCK.findall(cpu)]
+    counts = [int(number) for number in _COUNT.findall(cpu)]
+    counts += [1] * len(_ALONE.findall(cpu)) if counts else []
+    return ({"cores": sum(counts)} if counts else {}) | ({"clock_ghz": max(clocks)} if clocks else {})
+
+
+_GPU_WORDS = re.compile("Adreno|Mali|Ampere|Radeon|PowerVR|VideoCore|Immortal|Pascal|Volta|BXM|SM x")
+_CLOCK = re.compile(r"(\d+(?:\.\d+)?) ?([GM])[Hh]z")
+_COUNT = re.compile(r"(?<=[\s(z])[x*] ?(\d+)(?![-\w])")
+_ALONE = re.compile(r"[Hh]z \+")  # a single core of a kind has no count
+
+
 def gpu_family(name: str) -> str:
     """The architecture of a GPU by its name in Vulkan; the name itself if it is not known."""
     return next((family for family, pattern in _GPUS.items() if re.search(pattern, name)), name)

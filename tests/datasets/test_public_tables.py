@@ -27,6 +27,7 @@ from datasets.public.help import HelpNasBench201
 from datasets.public.latbench import LatBench
 from datasets.public.nats import Nats
 from datasets.public.ncnn import Ncnn, read_rows
+from datasets.public.ncnn_devices import stated_numbers
 from datasets.public.oneproxy import OneProxy
 from datasets.public.pi5 import HwNasBench360
 from datasets.records import Architectures, Device, InputError, Measurements
@@ -227,6 +228,7 @@ def test_ncnn_has_a_device_per_machine_cores_precision_and_threads(folder: Path)
         "mobile-gpu",
         "ncnn-vulkan",
     )
+    assert cpu.features == quantised.features == {"cores": 4, "clock_ghz": 2.4} and gpu.features == {}
     nan = np.nan
     np.testing.assert_array_equal(m.matrix("latency_ms"), [[5, nan, 10], [nan, 3, nan]])  # two runs: their median
     assert Ncnn(statistic="avg", machines=("kirin_970",)).measurements().matrix("latency_ms").tolist() == [[11]]
@@ -262,6 +264,24 @@ def hub_file(folder: Path) -> Path:
     path.parent.mkdir(parents=True)
     path.write_text(HUB)
     return path
+
+
+@pytest.mark.parametrize(
+    ("heading", "numbers"),
+    [
+        ("Qualcomm SM8550 Snapdragon 8 Gen 2 (Kyro 3.20 GHz + 2.8 GHz x 2 + 2.80 GHz x 2 + 2.00 GHz * 3 + Adreno 740)",
+         {"cores": 8, "clock_ghz": 3.2}),
+        ("Radxa Orion O6 (Big Cortex-A720 2.6Ghz x4 + Medium Cortex-A720 x 4 + Little Cortex-A520 x 4 + Arm Immortals)",
+         {"cores": 12, "clock_ghz": 2.6}),
+        ("AMD Ryzen Embedded V1605B (Zen 2.0 GHz ~ 3.6 GHz x 4 + Radeon Vega 8 1.1GHz 8CU)",
+         {"cores": 4, "clock_ghz": 3.6}),
+        ("Z7-Lite 7020 XC7Z020CLG400-2 (Cortex-A9 766MHz x 2)", {"cores": 2, "clock_ghz": 0.766}),
+        ("NVIDIA Quadro RTX 8000 (TU102 SM x 72 + Tensor Core x 576)", {}),
+        ("Intel Atom x5-Z8350", {}),
+    ],
+)  # fmt: skip
+def test_headings_state_cores_and_clocks_of_processors(heading: str, numbers: dict[str, float]) -> None:
+    assert stated_numbers(heading) == numbers
 
 
 def test_ai_hub_has_latency_memory_and_what_ran_off_the_npu(folder: Path) -> None:
