@@ -28,15 +28,15 @@ class Windows(Graph):
         relu6 = number == 3 and isinstance(values, tuple) and [*map(float, values)] == [0, 6]
         return self.like(layer, "relu6" if relu6 else _ACTIVATIONS[number], blob) if number else blob
 
-    def sized(self, layer: Layer, key: int, size: int, expected: int) -> dict[str, int]:
-        """Attributes of a layer with `size` weights, of which its parameter `key` states `expected`; quantised weights
-        take a byte each, and other parameters four."""
+    def sized(self, layer: Layer, key: int, size: int, params: int) -> dict[str, int]:
+        """Attributes of a layer whose input needs `size` weights, as its parameter `key` has to state, of `params`
+        parameters in all; quantised weights take a byte each, and other parameters four."""
         if layer.number(key) != size:
             raise layer.fault(
                 f"has {layer.number(key):,} weights, and its input needs {size:,}; give the network the sizes it was "
                 "made for, or convert it again"
             )
-        return {"param_bytes": size + 4 * (expected - size)} if layer.number(8) else {}
+        return {"param_bytes": size + 4 * (params - size)} if layer.number(8) else {}
 
     # Convolutions
 
