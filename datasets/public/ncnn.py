@@ -1,12 +1,12 @@
-"""The table of ncnn's benchmark: 35 networks on 102 machines (phones, boards, PCs, servers), in milliseconds per run
+"""The table of ncnn's benchmark: 27 networks on 102 machines (phones, boards, PCs, servers), in milliseconds per run
 of one image.
 
 Rows were sent in by many people since 2018, with ncnn's versions and compilers of their time. Known traps:
 
 - A row has the smallest, largest and mean time of a few runs (mostly 4 to 10). The mean is more than 1.5 times the
   smallest in 1 of 94 rows, where something else ran: the smallest one is the value by default.
-- Networks whose names end in `_int8` are quantised files of their own; their rows belong to devices of int8. On GPUs
-  ncnn computes them on the processor beside, mostly with one thread: these 296 rows are left out.
+- Eight networks were measured quantised too, under names that end in `_int8`: rows of the same networks on devices of
+  int8. On GPUs ncnn computes them on the processor beside, mostly with one thread: these 296 rows are left out.
 - `fp32` is the precision of the file: where processors have fp16 arithmetic (ARMv8.2, GPUs), ncnn computes in fp16.
 - `powersave` 1 and 2 restrict a run to the little or the big cores, which is part of the device's name, as threads are.
 - Of one machine in one setting there may be two runs (their median is the value); with and without AVX-512, and of two
@@ -35,12 +35,9 @@ _SHA256 = {
     "efficientnet_b0": "3de4bc626ecd13ed76bb7efca271db335fb68944b2a340e23bf171e0211ce1b8",
     "efficientnetv2_b0": "3eabf908be1882edab63b1a50e8dc0f5dc1127e823366d35be0117b8bfaf62c5",
     "googlenet": "4bdc89dc5f5335b0973305e3b8b7aa42775e0ca72dbf7180cced157bf5e21e30",
-    "googlenet_int8": "22acfd9aff86945a719f2b228fa7852de09b5fa67b91d7d291e6e31a67636d10",
     "mnasnet": "022d844b99a6cfbcc4ea96b4e4d8afd3972525266f62f24ade38b8973ba41fc5",
     "mobilenet": "dfc2f99705068690453dbf9f9fb55aa04d3504fd5c22b768852058d7619b2d53",
-    "mobilenet_int8": "b9f90b12853867e35940557ac301982f72a7fa885b7009f2bbb8362dc52c5edf",
     "mobilenet_ssd": "815610f918bea74c8f6535a4c40b0f1a159a7dff340ce70ddf348300a17567bd",
-    "mobilenet_ssd_int8": "cc7187973332c1c36408a022ef7ef41c50434798feb8b136bc8fc45c8108a248",
     "mobilenet_v2": "0da0b999a7c2c8332c639eee659864c13aa18132792540a72feaaa94a64729e2",
     "mobilenet_v3": "4643a84eaa2d6244ce1819b37819c19b3425c653f5095dd6da447ed3b4efea1a",
     "mobilenet_yolo": "2402b5fa7f18b91fda8b17bb6cc20436881b6acff68dd44333e28af35540e700",
@@ -49,17 +46,12 @@ _SHA256 = {
     "proxylessnasnet": "2085d9bc1ef6f828c7d3afb2a6355355223a5dc951f1a463ccfd9cc9e026a19b",
     "regnety_400m": "f69c2ac3da6634b0a6d2d8579b3173ee2f62320a59f8d0c42b8caae9ee41dba6",
     "resnet18": "e01ce18ed0a8faa7d2615612d95db546236430edfc9971dd1346a03d7a0d5f37",
-    "resnet18_int8": "9f86fae701604d47510c8908b4e8046e1055b1444b5226d9396dd2631571df0f",
     "resnet50": "fd5882c2e3816507712189820097996b3821db33d6a6aa06045c9cdf9687dac9",
-    "resnet50_int8": "7d427937459e6ad5ad18e5941ee59f2de919893497bde4943d0c288e90dfec43",
     "shufflenet": "f9eb98f8cab9231428058ca5d1e196db585f5e0f7d4610332e7eb078ed7ad21a",
     "shufflenet_v2": "462613429fdc450c7596c3b552ab37f1d1e55b2e5978a89d88a3e665118dcb96",
     "squeezenet": "daab2a6813058e168f36b0fd3c453da547b1b9d3dcc4a39fef4546d402094146",
-    "squeezenet_int8": "81a3a22fd9773b1e72b2b32a0d83d3dc4cbdb8e7a3651e00cdf6d4a2cc629aa6",
     "squeezenet_ssd": "f674942b1aa2f533fed02c13c457d8a2529d1d466b3d3fdf78cbf73f5c129260",
-    "squeezenet_ssd_int8": "bd46ddb8800671675c2e262eb7a277fd9b2fe722c578c26c47898c3f6779e65c",
     "vgg16": "f48d4ef4908edce94dd88e0c81946ac7532dc2210c9d2d23198223d05ca2359d",
-    "vgg16_int8": "8d0afafe8319383530ed960b69dfd9ac9cdd02f8a14c7be3f77437c8aeca0612",
     "vision_transformer": "86b78d163981963e74f0eb4d818d6ad722d7e42e90b2b46fc3abaf78ff8df247",
     "yolo-fastest-1.1": "3924d5c7e1945ae3b86e958f7335b730828659be9bc6355784823974a92793c9",
     "yolo-fastestv2": "a78b66cc596cae010fc2b6f84bdfa78a5078d3653f610ace857227486796f84c",
@@ -98,7 +90,8 @@ class Row:
         gpu: name of the GPU that computed, '' for the processor.
         settings: of the benchmark, by name.
         numbers: cores and clock of the processor, as far as the section's heading states them.
-        network: name.
+        network: name, without the `_int8` of quantised ones.
+        quantised: whether it computed in int8.
         ms: smallest, largest and mean time.
     """
 
@@ -108,6 +101,7 @@ class Row:
     settings: dict[str, int] = field(hash=False)
     numbers: dict[str, float] = field(hash=False)
     network: str
+    quantised: bool
     ms: tuple[float, float, float]
 
 
@@ -147,7 +141,8 @@ def _rows(text: str) -> Iterator[Row]:
         elif machine and (match := _ROW.fullmatch(line)):
             ms = (float(match[2]), float(match[3]), float(match[4]))
             gpu = gpus.get(settings.get("gpu_device", -1), "")
-            yield Row(machine, part, gpu, settings, numbers, match[1].replace("-", "_"), ms)
+            name = match[1].replace("-", "_")
+            yield Row(machine, part, gpu, settings, numbers, name.removesuffix("_int8"), name.endswith("_int8"), ms)
 
 
 @dataclass
@@ -173,7 +168,7 @@ class Ncnn(Dataset):
         if unknown := {*self.machines} - {machine.name for machine in MACHINES}:
             known = listed([machine.name for machine in MACHINES], len(MACHINES))
             raise InputError(f"ncnn's table has no machine '{min(unknown)}'; it has {known}.")
-        rows = [row for row in read_rows() if row.network in _FILES and not (row.gpu and _quantised(row))]
+        rows = [row for row in read_rows() if row.network in _FILES and not (row.gpu and row.quantised)]
         rows = [row for row in rows if not self.machines or row.machine.name in self.machines]
         rows = [row for row in rows if self.precision in ("", device(row).precision)]
         devices = {device(row).name: device(row) for row in rows}
@@ -200,14 +195,10 @@ _FILES = {name.replace("-", "_"): name for name in _SHA256}
 """Network's name with underscores -> in its file's name; old rows have other dashes."""
 
 
-def _quantised(row: Row) -> bool:
-    return row.network.endswith("_int8")
-
-
 def device(row: Row) -> Device:
     """The device of a row: the processor or GPU of a machine, with its cores, precision and threads."""
     machine, threads = row.machine, row.settings.get("num_threads", 1)
-    precision = "int8" if _quantised(row) else "fp32"
+    precision = "int8" if row.quantised else "fp32"
     name, family, kind = machine.name, machine.family, machine.kind
     cores = _CORES[row.settings.get("powersave", 0) % 3]
     if row.gpu:
