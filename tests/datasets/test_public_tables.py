@@ -634,6 +634,16 @@ def test_rank_correlation_clusters_devices() -> None:
         rank_correlation(m.where(devices=["a1"]), "latency_ms")
 
 
+def test_the_rank_correlation_of_hundreds_of_devices_is_a_picture_of_colours() -> None:
+    """Numbers of 472 devices needed a picture of 26,000 pixels a side, and more memory than there was."""
+    space, devices = NasBench201(), [Device(f"d{i}", "f", "gpu") for i in range(150)]
+    values = np.random.default_rng(0).uniform(1, 2, (4, 150))
+    arch, device = np.indices(values.shape)
+    columns = {"arch": arch.ravel(), "device": device.ravel(), "metric": "latency_ms", "value": values.ravel()}
+    figure = rank_correlation(Measurements(space.all()[:4], devices, pd.DataFrame(columns), "many"), "latency_ms")
+    assert max(figure.get_size_inches()) < 50 and not figure.axes[0].texts
+
+
 def test_distributions_stand_by_family_and_count_outliers() -> None:
     m = gappy()
     table = m.table.copy()
