@@ -146,7 +146,7 @@ FAMILIES = (
     Family("own inputs", _samples, one_file(change_bytes), _run_with, share=0.2),
     Family("onnx network", _onnx, one_file(change_network), _read("m.onnx"), share=1.5),
     Family("keras network", _keras, one_file(change_keras), _read("m.keras"), share=0.5),
-    Family("ncnn network", _ncnn, one_file(any_of(change_param, change_bytes)), _read("m.param"), share=0.5),
+    Family("ncnn network", _ncnn, one_file(any_of(change_param, change_bytes)), _read("m.param"), share=0.3),
 )
 if not absent(["ai_edge_litert"]):
     FAMILIES += (
