@@ -93,7 +93,7 @@ class Reader(Shapes):
         return self.foreign(layer, "PRelu", [x.shape], [x], layer.number(0, 0, 0))[0]
 
     def _read_softmax(self, layer: Layer, x: Blob) -> Blob:
-        return self.like(layer, "Softmax" if self._axis(layer, x, 0) else "softmax", x)
+        return self.like(layer, "Softmax" if self._axis(layer, x, 0) or len(x.shape) == 2 else "softmax", x)
 
     def _read_unaryop(self, layer: Layer, x: Blob) -> Blob:
         return self.like(layer, self._named(layer, _UNARY), x)
