@@ -31,8 +31,8 @@ _BLOCK = 1024  # samples at a time for any n, so that the first layers of a seed
 
 
 class Feature(NamedTuple):
-    """One decision: its name in texts, PerfNetRT's name, its range, whether samples are log-uniform, and the words for
-    the values 0, 1, ... in texts."""
+    """One decision: its name in texts, PerfNetRT's name, its range, whether samples are log-uniform, the words for the
+    values 0, 1, ... in texts, and numbers of which half of the samples are multiples."""
 
     name: str
     column: str
@@ -40,6 +40,7 @@ class Feature(NamedTuple):
     high: int
     log: bool = False
     words: tuple[str, ...] = ()
+    multiples: tuple[int, ...] = ()
 
     def text(self, value: int) -> str:
         return f"{self.name}={self.words[value] if self.words else value}"
@@ -48,6 +49,9 @@ class Feature(NamedTuple):
     def range(self) -> str:
         return f"{self.name}={'|'.join(self.words)}" if self.words else f"{self.name}={self.low}..{self.high}"
 
+
+BLOCKS = (8, 16, 32, 64)
+"""Numbers that channels of networks are often multiples of."""
 
 BATCH = Feature("batch", "batch_size", 1, 64, log=True)
 SIZE = Feature("size", "matrix_size", 1, 512, log=True)
@@ -156,9 +160,17 @@ class LayerSpace(Space):
         while sum(map(len, kept)) < n:
             u = rng.random((_BLOCK, len(low)))
             values = np.where(log, low * ((high + 1) / low.clip(1)) ** u, low + (high + 1 - low) * u).astype(np.int32)
+            self._round(values, rng)
             drawn = Architectures(self, values - low)
             kept.append(drawn.decisions[self.feasible(drawn)])
         return Architectures(self, np.concatenate(kept)[:n])
+
+    def _round(self, values: np.ndarray, rng: np.random.Generator) -> None:
+        """Round half of the samples [A, n] of some features up to multiples of a random block."""
+        for column, f in enumerate(self.features):
+            if f.multiples:
+                block = rng.choice([1] * len(f.multiples) + list(f.multiples), len(values))
+                values[:, column] = np.minimum(-(-values[:, column] // block) * block, f.high)
 
     def architecture(self, decisions: np.ndarray) -> Architecture:
         """One node without edges, whose attributes are the layer's features."""
@@ -212,11 +224,12 @@ class LayerSpace(Space):
             name, _, value = text.partition("=")
             if name == f.name and value in f.words:
                 row.append(f.words.index(value))
-            elif name == f.name and re.fullmatch("0|[1-9][0-9]{0,3}", value) and f.low <= int(value) <= f.high:
+            elif name == f.name and re.fullmatch("0|[1-9][0-9]{0,5}", value) and f.low <= int(value) <= f.high:
                 row.append(int(value))
         if len(row) != len(self.features) or key.count(",") + 1 != len(row):
             example = ",".join(f.range for f in self.features)
-            raise InputError(f"'{key}' is not a {self.kind} layer; write {example}, with a value of each range.")
+            an = "an" if self.kind[0] in "aeiou" else "a"
+            raise InputError(f"'{key}' is not {an} {self.kind} layer; write {example}, with a value of each range.")
         return row
 
 
