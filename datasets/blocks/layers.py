@@ -32,7 +32,8 @@ _BLOCK = 1024  # samples at a time for any n, so that the first layers of a seed
 
 class Feature(NamedTuple):
     """One decision: its name in texts, PerfNetRT's name, its range, whether samples are log-uniform, the words for the
-    values 0, 1, ... in texts, and numbers of which half of the samples are multiples."""
+    values 0, 1, ... in texts, numbers of which half of the samples are multiples, and values that half of the samples
+    have."""
 
     name: str
     column: str
@@ -41,6 +42,7 @@ class Feature(NamedTuple):
     log: bool = False
     words: tuple[str, ...] = ()
     multiples: tuple[int, ...] = ()
+    common: tuple[int, ...] = ()
 
     def text(self, value: int) -> str:
         return f"{self.name}={self.words[value] if self.words else value}"
@@ -160,17 +162,21 @@ class LayerSpace(Space):
         while sum(map(len, kept)) < n:
             u = rng.random((_BLOCK, len(low)))
             values = np.where(log, low * ((high + 1) / low.clip(1)) ** u, low + (high + 1 - low) * u).astype(np.int32)
-            self._round(values, rng)
+            self._favour(values, rng)
             drawn = Architectures(self, values - low)
             kept.append(drawn.decisions[self.feasible(drawn)])
         return Architectures(self, np.concatenate(kept)[:n])
 
-    def _round(self, values: np.ndarray, rng: np.random.Generator) -> None:
-        """Round half of the samples [A, n] of some features up to multiples of a random block."""
+    def _favour(self, values: np.ndarray, rng: np.random.Generator) -> None:
+        """Round half of the samples [A, n] of some features up to multiples of a random block, and set half of those of
+        others to a random common value."""
         for column, f in enumerate(self.features):
             if f.multiples:
                 block = rng.choice([1] * len(f.multiples) + list(f.multiples), len(values))
                 values[:, column] = np.minimum(-(-values[:, column] // block) * block, f.high)
+            if f.common:
+                common = rng.random(len(values)) < 0.5
+                values[common, column] = rng.choice(f.common, common.sum())
 
     def architecture(self, decisions: np.ndarray) -> Architecture:
         """One node without edges, whose attributes are the layer's features."""

@@ -68,6 +68,7 @@ class Node:
         kind: ONNX's name.
         inputs, outputs: its tensors; None is an input that is left out.
         macs: its multiply-accumulates.
+        operations: its elements under a window.
         reads: bytes that it reads if not its inputs and weights once each.
         domain: of onnxruntime's own operators.
         attrs: its attributes.
@@ -77,6 +78,7 @@ class Node:
     inputs: tuple[Tensor | None, ...]
     outputs: list[Tensor]
     macs: Size = 0
+    operations: Size = 0
     reads: Size | None = None
     domain: str = ""
     attrs: dict[str, Any] = field(default_factory=dict)
@@ -110,7 +112,7 @@ class OperationGraph:
         return self._keep(Tensor(f"w{len(self.kept)}", shape, range=(mean, -1.0 if deviation is None else deviation)))
 
     def constant(self, values: Any, dtype: str = "float32") -> Tensor:
-        """Add numbers that are no parameters: a factor, axes, a shape."""
+        """Add numbers that are no parameters: a factor, axes, a shape; or a function that gives them for a file."""
         shape = (len(values),) if isinstance(values, Sequence) else ()
         return self._keep(Tensor(f"c{len(self.kept)}", shape, dtype, values=values))
 
@@ -124,6 +126,7 @@ class OperationGraph:
         *inputs: Tensor | None,
         shape: Shape | None = None,
         macs: Size = 0,
+        operations: Size = 0,
         reads: Size | None = None,
         dtype: str | None = None,
         domain: str = "",
@@ -137,6 +140,7 @@ class OperationGraph:
             inputs: its tensors; None leaves one out.
             shape: of the output; by default that of the first input.
             macs: multiply-accumulates.
+            operations: elements under a window, of nodes without multiply-accumulates.
             reads: bytes read, if not each input and weight once.
             dtype: of the output; by default that of the first input.
             domain: of onnxruntime's own operators.
@@ -150,7 +154,7 @@ class OperationGraph:
         for tensor in inputs:
             if tensor is not None and tensor.born >= 0:
                 tensor.last = at
-        self.nodes.append(Node(kind, inputs, made, macs, reads, domain, attrs))
+        self.nodes.append(Node(kind, inputs, made, macs, operations, reads, domain, attrs))
         return made[0]
 
     def reshape(self, x: Tensor, *shape: Size) -> Tensor:
@@ -243,14 +247,14 @@ _TYPES = ("float32", "int64", "int32", "bool")
 
 def _proto(tensor: Tensor, type_: int, generator: np.random.Generator, beside: Path | None) -> onnx.TensorProto:
     """A weight or constant; large weights refer to the file `beside` if there is one."""
-    from onnx import TensorProto, helper, numpy_helper
+    from onnx import TensorProto, numpy_helper
 
     if tensor.range is None:
-        return numpy_helper.from_array(np.array(tensor.values, tensor.dtype), tensor.name)
+        values = tensor.values() if callable(tensor.values) else tensor.values
+        return numpy_helper.from_array(np.array(values, tensor.dtype), tensor.name)
     shape = [int(side) for side in tensor.shape]
     if beside and math.prod(shape) > _LARGE:
-        proto = helper.make_tensor(tensor.name, type_, shape, b"", raw=True)
-        proto.ClearField("raw_data")
+        proto = TensorProto(name=tensor.name, data_type=type_, dims=shape)
         proto.data_location = TensorProto.EXTERNAL
         for key, value in {"location": beside.name, "offset": "0", "length": str(int(tensor.bytes))}.items():
             proto.external_data.add(key=key, value=value)

@@ -81,7 +81,7 @@ class Operation(LayerSpace):
             ins, outs = (sum(tensor.elements for tensor in ends) for ends in (graph.inputs, graph.ends))
             written = sum(tensor.elements for node in graph.nodes if node.kind for tensor in node.outputs)
             macs = sum(node.macs for node in graph.nodes)
-            operations = np.maximum(macs, written)
+            operations = np.maximum(np.maximum(macs, written), sum(node.operations for node in graph.nodes))
             return dict(zip(Work._fields, (ins, outs, graph.params, macs, operations), strict=True))
 
         return Work(**self._counted(values, count, Work._fields))

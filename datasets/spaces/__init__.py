@@ -65,7 +65,7 @@ def parse_space(text: str) -> Space:
         )
     name, arguments = match.groups()
     if name not in (known_spaces := _names()):
-        raise InputError(f"There is no space '{shortened(name)}'; there are {', '.join(known_spaces)}.")
+        raise InputError(f"There is no space '{shortened(name, 60)}'; there are {', '.join(known_spaces)}.")
     cls = _class(name)
     return cls(**_numbers(arguments or "", name, {f.name: f.default for f in fields(cls)}))
 

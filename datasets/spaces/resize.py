@@ -1,0 +1,41 @@
+"""Changes of the size of images, by which decoders and pyramids of features bring them to one size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from datasets.blocks.layers import BATCH, Feature
+from datasets.blocks.operation_graph import OperationGraph
+from datasets.blocks.operations import Operation, choice, size
+
+_MODES: dict[str, dict[str, Any]] = {
+    "nearest": {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"},
+    "linear": {"mode": "linear", "coordinate_transformation_mode": "half_pixel"},
+    "corners": {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
+    "cubic": {"mode": "cubic", "coordinate_transformation_mode": "half_pixel", "cubic_coeff_a": -0.75},
+}
+"""As torch exports its modes; `corners` is linear with align_corners."""
+
+
+@dataclass(frozen=True)
+class Resize(Operation):
+    """Images of size x size resized to size * eighths / 8, rounded down: from an eighth to eight times.
+
+    Half of the samples are resized to two or four times the size, or to half of it.
+
+    Attributes:
+        megabytes: limit on activations alive at once (10^6 bytes, fp32).
+        megamacs: limit on elements of the output (10^6).
+    """
+
+    kind: ClassVar[str] = "resize"
+    features: ClassVar[tuple[Feature, ...]] = (
+        choice("mode", *_MODES), BATCH, size("size", 1, 512), size("channels", 1, 2048, rounded=True),
+        Feature("eighths", "eighths", 1, 64, log=True, common=(16, 16, 32, 4)))  # fmt: skip
+
+    def write(self, graph: OperationGraph, values: dict[str, Any]) -> None:
+        batch, channels, side = values["batch"], values["channels"], values["size"]
+        shape = (batch, channels, *[side * values["eighths"] // 8] * 2)
+        x, sizes = graph.input(batch, channels, side, side), graph.constant(list(shape), "int64")
+        graph.add("Resize", x, None, None, sizes, shape=shape, **_MODES[values["mode"]])
