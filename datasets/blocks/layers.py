@@ -124,10 +124,9 @@ class LayerSpace(Space):
         rows = np.array([self._parse(key) for key in texts(keys)], np.int32).reshape(len(keys), len(self.features))
         archs = Architectures(self, rows - self._low())
         if (without := np.flatnonzero(self._work(archs).outputs == 0)).size:
-            raise InputError(
-                f"'{keys[without[0]]}' has no output: its window does not fit in its input; write pad=same or a "
-                "smaller one."
-            )
+            why = "its window does not fit in its input; write pad=same or a smaller one"
+            why = why if PAD.name in [f.name for f in self.features] else "its input is too small; write a larger size"
+            raise InputError(f"'{keys[without[0]]}' has no output: {why}.")
         return archs
 
     def format(self, archs: Architectures) -> list[str]:

@@ -72,6 +72,7 @@ class Node:
         reads: bytes that it reads if not its inputs and weights once each.
         domain: of onnxruntime's own operators.
         attrs: its attributes.
+        merged: whether it is a part of the node that reads it, in networks.
     """
 
     kind: str
@@ -82,6 +83,7 @@ class Node:
     reads: Size | None = None
     domain: str = ""
     attrs: dict[str, Any] = field(default_factory=dict)
+    merged: bool = False
 
 
 class OperationGraph:
@@ -111,9 +113,10 @@ class OperationGraph:
         """
         return self._keep(Tensor(f"w{len(self.kept)}", shape, range=(mean, -1.0 if deviation is None else deviation)))
 
-    def constant(self, values: Any, dtype: str = "float32") -> Tensor:
-        """Add numbers that are no parameters: a factor, axes, a shape; or a function that gives them for a file."""
-        shape = (len(values),) if isinstance(values, Sequence) else ()
+    def constant(self, values: Any, dtype: str = "float32", shape: Shape | None = None) -> Tensor:
+        """Add numbers that are no parameters: a factor, axes, a shape; or a function that gives an array of a shape."""
+        if shape is None:
+            shape = (len(values),) if isinstance(values, Sequence) else ()
         return self._keep(Tensor(f"c{len(self.kept)}", shape, dtype, values=values))
 
     def _keep(self, tensor: Tensor) -> Tensor:
@@ -170,6 +173,11 @@ class OperationGraph:
         shape = (*x.shape[:-1], y.shape[-1])
         return self.add("MatMul", x, y, shape=shape, macs=math.prod(shape) * x.shape[-1])
 
+    def gate(self, x: Tensor, gate: Tensor) -> Tensor:
+        """Add the product of a tensor and a function of it, which files have as two nodes and networks as one."""
+        self.nodes[gate.born].merged = True
+        return self.add("Mul", x, gate, reads=x.bytes)
+
     @property
     def ends(self) -> list[Tensor]:
         """The outputs."""
@@ -187,12 +195,15 @@ class OperationGraph:
 
     def totals(self) -> dict[str, Size]:
         """The numbers that `networks.analysis.totals` has of the network, with its keys."""
-        made, ends = [tensor for node in self.nodes for tensor in node.outputs], {id(tensor) for tensor in self.ends}
+        made, ends = (
+            [t for node in self.nodes if not node.merged for t in node.outputs],
+            {id(tensor) for tensor in self.ends},
+        )
         peak: Size = 0
         for at in range(len(self.nodes)):
             alive = [t.bytes for t in made if t.born <= at and (t.last >= at or id(t) in ends)]
             peak = np.maximum(peak, sum(alive))
-        ops = [node for node in self.nodes if node.kind]
+        ops = [node for node in self.nodes if node.kind and not node.merged]
         moved = sum(self._read(node) + sum(tensor.bytes for tensor in node.outputs) for node in ops)
         macs = sum(node.macs for node in ops)
         return dict(zip(TOTALS, (macs, 2 * macs, self.params, peak, moved, len(ops)), strict=True))
@@ -254,8 +265,7 @@ def _proto(tensor: Tensor, type_: int, generator: np.random.Generator, beside: P
         return numpy_helper.from_array(np.array(values, tensor.dtype), tensor.name)
     shape = [int(side) for side in tensor.shape]
     if beside and math.prod(shape) > _LARGE:
-        proto = TensorProto(name=tensor.name, data_type=type_, dims=shape)
-        proto.data_location = TensorProto.EXTERNAL
+        proto = TensorProto(name=tensor.name, data_type=type_, dims=shape, data_location=TensorProto.EXTERNAL)
         for key, value in {"location": beside.name, "offset": "0", "length": str(int(tensor.bytes))}.items():
             proto.external_data.add(key=key, value=value)
         return proto

@@ -26,9 +26,8 @@ class AveragePooling(Operation):
 
     kind: ClassVar[str] = "average_pooling"
     features: ClassVar[tuple[Feature, ...]] = (
-        OF, choice("step", "1", "2", "kernel"), BATCH, size("size", 1, 512),
-        Feature("kernel", "kernel", 1, 64, log=True, common=(2, 3, 7)), size("channels", 1, 4096, rounded=True),
-        PADDING)  # fmt: skip
+        BATCH, size("size", 1, 512), Feature("kernel", "kernel", 1, 64, log=True, common=(2, 3, 7)),
+        size("channels", 1, 4096, rounded=True), choice("step", "1", "2", "kernel"), PADDING, OF)  # fmt: skip
 
     def write(self, graph: OperationGraph, values: dict[str, Any]) -> None:
         n, kernel, step = dimensions(values), values["kernel"], values["step"]

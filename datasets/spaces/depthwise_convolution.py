@@ -26,8 +26,8 @@ class DepthwiseConvolution(WindowOperation):
 
     kind: ClassVar[str] = "depthwise_convolution"
     features: ClassVar[tuple[Feature, ...]] = (
-        OF, BATCH, size("size", 1, 512), KERNEL, size("channels", 1, 4096, rounded=True), STRIDE, DILATION, PADDING,
-        WITH_BIAS)  # fmt: skip
+        BATCH, size("size", 1, 512), KERNEL, size("channels", 1, 4096, rounded=True), STRIDE, DILATION, PADDING,
+        WITH_BIAS, OF)  # fmt: skip
 
     def write(self, graph: OperationGraph, values: dict[str, Any]) -> None:
         convolve(graph, values, groups=values["channels"], into=1, out=1)

@@ -24,8 +24,8 @@ class Gather(Operation):
 
     kind: ClassVar[str] = "gather"
     features: ClassVar[tuple[Feature, ...]] = (
-        choice("from", "embedding", "activation"), BATCH, size("count", 1, 4096), size("rows", 2, 32768),
-        size("width", 1, 4096, rounded=True))  # fmt: skip
+        BATCH, size("count", 1, 4096), size("rows", 2, 32768), size("width", 1, 4096, rounded=True),
+        choice("from", "embedding", "activation"))  # fmt: skip
 
     def write(self, graph: OperationGraph, values: dict[str, Any]) -> None:
         batch, count, rows, width = (values[name] for name in ("batch", "count", "rows", "width"))
@@ -35,7 +35,7 @@ class Gather(Operation):
             graph.add("Gather", graph.weight(rows, width, deviation=1.0), ids, shape=(batch, count, width),
                       reads=taken + ids.bytes)  # fmt: skip
         else:
-            numbers = graph.constant(lambda: [i * _STEP % rows for i in range(count)], "int64")
+            numbers = graph.constant(lambda: [i * _STEP % rows for i in range(count)], "int64", (count,))
             graph.add("Gather", graph.input(batch, rows, width), numbers, shape=(batch, count, width), axis=1,
                       reads=taken + -(-count * 8 // batch) * batch)  # fmt: skip
 

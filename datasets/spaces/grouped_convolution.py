@@ -25,8 +25,8 @@ class GroupedConvolution(WindowOperation):
 
     kind: ClassVar[str] = "grouped_convolution"
     features: ClassVar[tuple[Feature, ...]] = (
-        OF, BATCH, size("size", 1, 512), KERNEL, size("groups", 2, 128), size("in", 1, 512, rounded=True),
-        size("out", 1, 512, rounded=True), STRIDE, DILATION, PADDING, WITH_BIAS)  # fmt: skip
+        BATCH, size("size", 1, 512), KERNEL, size("groups", 2, 128), size("in", 1, 512, rounded=True),
+        size("out", 1, 512, rounded=True), STRIDE, DILATION, PADDING, WITH_BIAS, OF)  # fmt: skip
 
     def write(self, graph: OperationGraph, values: dict[str, Any]) -> None:
         convolve(graph, values, values["groups"], values["in"], values["out"])

@@ -48,6 +48,16 @@ def _windows(graph: OperationGraph, batch: Size, parts: int, channels: Size, sid
     graph.reshape(turned, batch, parts * parts, side * side, channels)
 
 
+def _shuffle(graph: OperationGraph, batch: Size, parts: int, channels: Size, side: Size) -> None:
+    """Channels of groups in turns, three nodes that the reader of files takes as one op."""
+    x = graph.input(batch, parts * channels, side, side)
+    turned = graph.transpose(graph.reshape(x, batch, parts, channels, side, side), 0, 2, 1, 3, 4)
+    for node in graph.nodes[1:]:
+        node.merged = True
+    x.last = len(graph.nodes)
+    graph.add("Reshape", turned, graph.constant(list(x.shape), "int64"), shape=x.shape, reads=x.bytes)
+
+
 def _enlarged(graph: OperationGraph, batch: Size, parts: int, channels: Size, side: Size) -> None:
     """Channels to blocks of parts x parts pixels (a pixel shuffle)."""
     graph.add("DepthToSpace", graph.input(batch, channels * parts**2, side, side), blocksize=parts, mode="CRD",
@@ -108,8 +118,9 @@ def _padded(mode: str) -> Callable[..., None]:
 
 _WRITERS: dict[str, Callable[..., None]] = {
     "nhwc": _nhwc, "nchw": _nchw, "swap": _swap, "heads": _heads, "merge": _merge, "windows": _windows,
-    "depth_to_space": _enlarged, "space_to_depth": _reduced, "concat": _concat, "append": _append, "split": _split,
-    "slice": _slice, "stride": _stride, "zeros": _padded("constant"), "reflect": _padded("reflect"),
+    "shuffle": _shuffle, "depth_to_space": _enlarged, "space_to_depth": _reduced, "concat": _concat,
+    "append": _append, "split": _split, "slice": _slice, "stride": _stride,
+    "zeros": _padded("constant"), "reflect": _padded("reflect"),
 }  # fmt: skip
 _WHOLE = ("nhwc", "nchw", "swap")  # have no parts
 
@@ -119,9 +130,9 @@ class Layout(Operation):
     """Changes of layout of images and tokens with `channels` channels per part and a side of `size` pixels or tokens.
 
     They are transpositions (nhwc, nchw, swap of channels and tokens), reshapes and transpositions (heads, merge of
-    heads, windows), depth_to_space, space_to_depth, concat of channels, append of tokens, split of channels, slice of
-    channels, a stride over pixels, and paddings with zeros or reflections. `parts` are 2, 3, 4 or 8 heads, windows per
-    side, pixels per side of a block, pieces, or pixels of padding.
+    heads, windows, shuffle of channels), depth_to_space, space_to_depth, concat of channels, append of tokens, split
+    of channels, slice of channels, a stride over pixels, and paddings with zeros or reflections. `parts` are 2, 3, 4
+    or 8 heads, windows per side, groups, pixels per side of a block, pieces, or pixels of padding.
 
     Attributes:
         megabytes: limit on activations alive at once (10^6 bytes, fp32).
@@ -130,8 +141,8 @@ class Layout(Operation):
 
     kind: ClassVar[str] = "layout"
     features: ClassVar[tuple[Feature, ...]] = (
-        choice("op", *_WRITERS), choice("parts", "2", "3", "4", "8"), BATCH, size("size", 1, 512),
-        size("channels", 1, 2048, rounded=True))  # fmt: skip
+        BATCH, size("size", 1, 512), size("channels", 1, 2048, rounded=True), choice("parts", "2", "3", "4", "8"),
+        choice("op", *_WRITERS))  # fmt: skip
 
     def write(self, graph: OperationGraph, values: dict[str, Any]) -> None:
         parts = int(values["parts"])
@@ -141,5 +152,5 @@ class Layout(Operation):
         """Keys with parts=2 where parts do not matter."""
         decisions = archs.decisions.copy()
         ops = [list(_WRITERS).index(op) for op in _WHOLE]
-        decisions[np.isin(decisions[:, 0], ops), 1] = 0
+        decisions[np.isin(decisions[:, -1], ops), -2] = 0
         return self.format(Architectures(self, decisions))

@@ -26,8 +26,8 @@ class Recurrent(Operation):
 
     kind: ClassVar[str] = "recurrent"
     features: ClassVar[tuple[Feature, ...]] = (
-        choice("cell", *(cell.lower() for cell in _GATES)), choice("direction", "forward", "bidirectional"), BATCH,
-        size("steps", 1, 512), size("in", 1, 2048, rounded=True), size("hidden", 1, 2048, rounded=True))  # fmt: skip
+        BATCH, size("steps", 1, 512), size("in", 1, 2048, rounded=True), size("hidden", 1, 2048, rounded=True),
+        choice("cell", "lstm", "gru", "rnn"), choice("direction", "forward", "bidirectional"))  # fmt: skip
 
     def write(self, graph: OperationGraph, values: dict[str, Any]) -> None:
         batch, steps, into, hidden = (values[name] for name in ("batch", "steps", "in", "hidden"))

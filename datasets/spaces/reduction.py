@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from datasets.blocks.layers import BATCH, Feature
 from datasets.blocks.operation_graph import OperationGraph
 from datasets.blocks.operations import Operation, choice, size
+from datasets.blocks.windows import OF
 
 _KINDS = {"mean": "ReduceMean", "sum": "ReduceSum", "max": "ReduceMax", "norm": "ReduceL2", "argmax": "ArgMax"}
 
@@ -27,8 +28,8 @@ class Reduction(Operation):
 
     kind: ClassVar[str] = "reduction"
     features: ClassVar[tuple[Feature, ...]] = (
-        choice("op", *_KINDS), choice("of", "image", "sequence"), choice("over", "space", "channels"),
-        choice("keep", "0", "1"), BATCH, size("size", 1, 2048), size("channels", 1, 4096, rounded=True))  # fmt: skip
+        BATCH, size("size", 1, 2048), size("channels", 1, 4096, rounded=True), choice("op", *_KINDS),
+        choice("over", "space", "channels"), choice("keep", "0", "1"), OF)  # fmt: skip
 
     def write(self, graph: OperationGraph, values: dict[str, Any]) -> None:
         batch, channels, side, image = values["batch"], values["channels"], values["size"], values["of"] == "image"

@@ -31,8 +31,8 @@ class Resize(Operation):
 
     kind: ClassVar[str] = "resize"
     features: ClassVar[tuple[Feature, ...]] = (
-        choice("mode", *_MODES), BATCH, size("size", 1, 512), size("channels", 1, 2048, rounded=True),
-        Feature("eighths", "eighths", 1, 64, log=True, common=(16, 16, 32, 4)))  # fmt: skip
+        BATCH, size("size", 1, 512), size("channels", 1, 2048, rounded=True),
+        Feature("eighths", "eighths", 1, 64, log=True, common=(16, 16, 32, 4)), choice("mode", *_MODES))  # fmt: skip
 
     def write(self, graph: OperationGraph, values: dict[str, Any]) -> None:
         batch, channels, side = values["batch"], values["channels"], values["size"]

@@ -27,9 +27,9 @@ class TransposedConvolution(Operation):
 
     kind: ClassVar[str] = "transposed_convolution"
     features: ClassVar[tuple[Feature, ...]] = (
-        OF, BATCH, size("size", 1, 256), Feature("kernel", "kernel", 1, 8, common=(2, 3, 4)),
+        BATCH, size("size", 1, 256), Feature("kernel", "kernel", 1, 8, common=(2, 3, 4)),
         size("in", 1, 2048, rounded=True), size("out", 1, 2048, rounded=True),
-        Feature("stride", "stride", 1, 4, common=(2,)), PADDING, WITH_BIAS)  # fmt: skip
+        Feature("stride", "stride", 1, 4, common=(2,)), PADDING, WITH_BIAS, OF)  # fmt: skip
 
     def write(self, graph: OperationGraph, values: dict[str, Any]) -> None:
         into, out, kernel, stride = (values[name] for name in ("in", "out", "kernel", "stride"))
