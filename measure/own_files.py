@@ -15,7 +15,8 @@ from datasets.spaces import save_operation
 def with_file(model: Model, folder: Path) -> Model:
     """The model; that of a single operation of a space gets its ONNX file, which is written into the folder."""
     path = folder / "operation.onnx"
-    return replace(model, source=path) if model.source is None and save_operation(model.network, path) else model
+    shapes = () if model.source else save_operation(model.network, path)
+    return replace(model, source=path, shapes=shapes) if shapes else model
 
 
 def files_beside(path: Path) -> list[Path]:

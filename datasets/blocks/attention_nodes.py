@@ -40,10 +40,11 @@ def attend_written(graph: OperationGraph, q: Tensor, k: Tensor, v: Tensor, group
         mask: numbers (rows, keys) that are added to scores.
         seen: booleans (rows, keys), false where scores are hidden.
     """
+    scale = graph.constant(lambda: q.shape[3] ** -0.5, shape=())
     if group > 1:
         k, v = (_repeated(graph, x, group) for x in (k, v))
     scores = graph.matmul(q, graph.transpose(k, 0, 1, 3, 2))
-    scores = graph.add("Mul", scores, graph.constant(0.125))
+    scores = graph.add("Mul", scores, scale)
     if mask:
         scores = graph.add("Add", scores, mask)
     if seen:

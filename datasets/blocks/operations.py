@@ -1,7 +1,8 @@
 """Base of the spaces of single operations, each of which is a small ONNX graph.
 
 `expand` reads that graph as `networks.onnx_file` reads a user's file, so kinds, shapes and counts of an operation are
-those that it has in files. Runtimes that run ONNX files measure the file itself (`save`); others do not run operations.
+those that it has in files. Runtimes that run ONNX files measure the file itself, which `spaces.save_operation` writes;
+others do not run operations.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import tempfile
 from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,20 +63,8 @@ class Operation(LayerSpace):
         columns = self.values(self.parse([key]))
         return self._written({name: int(column[0]) for name, column in columns.items()})
 
-    def save(self, key: str, path: Path) -> Path:
-        """Write the ONNX file of an operation, with seeded weights.
-
-        Raises:
-            InputError: the text is malformed, or the weights are too large for a file.
-        """
-        return self.graph_of(key).save(path)
-
     def expand(self, arch: Architecture) -> Network:
-        from datasets.networks.onnx_file import read_onnx
-
-        with tempfile.TemporaryDirectory() as folder:
-            network = read_onnx(self.graph_of(arch.key).save(Path(folder) / "operation.onnx", numbers=False)).network
-        return replace(network, space=str(self), key=arch.key)
+        return _network(self, arch.key)
 
     def work(self, values: Values) -> Work:
         def count(graph: OperationGraph) -> dict[str, Size]:
@@ -112,3 +102,13 @@ class Operation(LayerSpace):
             for name in names:
                 found[name][group] = counts[name]
         return found
+
+
+@lru_cache(maxsize=1024)
+def _network(space: Operation, key: str) -> Network:
+    """The network of an operation, read from its file."""
+    from datasets.networks.onnx_file import read_onnx
+
+    with tempfile.TemporaryDirectory() as folder:
+        file = space.graph_of(key).save(Path(folder) / "operation.onnx", numbers=False)
+        return replace(read_onnx(file).network, space=str(space), key=key)

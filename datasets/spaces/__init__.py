@@ -70,16 +70,17 @@ def parse_space(text: str) -> Space:
     return cls(**_numbers(arguments or "", name, {f.name: f.default for f in fields(cls)}))
 
 
-def save_operation(network: Network, path: Path) -> bool:
-    """Write the ONNX file of a network that is a single operation of a space (`blocks.operations`); returns whether it
-    is one."""
+def save_operation(network: Network, path: Path) -> tuple[tuple[int, ...], ...]:
+    """Write the ONNX file of a network that is a single operation of a space (`blocks.operations`); returns the shapes
+    of its inputs, or none for another network."""
     name = network.space.partition("(")[0]
     if name not in _names() or not issubclass(_class(name), Operation):
-        return False
+        return ()
     space = parse_space(network.space)
     assert isinstance(space, Operation)
-    space.save(network.key, path)
-    return True
+    graph = space.graph_of(network.key)
+    graph.save(path)
+    return tuple(tensor.shape for tensor in graph.inputs)
 
 
 def _names() -> list[str]:
