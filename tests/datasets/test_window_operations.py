@@ -1,27 +1,15 @@
-"""Operations with windows, of layout, and over sequences: counts by hand, samples, and that runtimes compute them."""
-
-import itertools
+"""Operations with windows, of layout, and over sequences: counts by hand, and samples."""
 
 import numpy as np
 import pytest
 
-from datasets.blocks.layers import LayerSpace
 from datasets.networks.analysis import totals
 from datasets.records import InputError
 from datasets.spaces import parse_space
 from datasets.spaces.average_pooling import AveragePooling
 from datasets.spaces.depthwise_convolution import DepthwiseConvolution
 from datasets.spaces.gather import Gather
-from datasets.spaces.grouped_convolution import GroupedConvolution
 from datasets.spaces.layout import Layout
-from datasets.spaces.recurrent import Recurrent
-from datasets.spaces.reduction import Reduction
-from datasets.spaces.resize import Resize
-from datasets.spaces.transposed_convolution import TransposedConvolution
-from measure.backends.ort import OnnxRuntime
-from measure.backends.ov import OpenVino
-from measure.base import Backend
-from tests.conftest import needs
 
 BY_HAND = [
     ("depthwise_convolution", "batch=2,size=30,kernel=5,channels=64,stride=2,dilation=2,pad=same,bias=1,of=image",
@@ -81,30 +69,6 @@ def test_what_gathers_and_slices_read_are_the_rows_and_pieces_that_they_take() -
     ):
         moved[space.kind] = space.totals(space.parse([key]))["moved_bytes"][0]
     assert moved == {"gather": 2 * 7 * 16 * 4 + 7 * 8, "layout": 2 * 8 * 25 * 4}
-
-
-SPACES = [DepthwiseConvolution, GroupedConvolution, TransposedConvolution, Resize, Reduction, AveragePooling, Gather,
-          Recurrent, Layout]  # fmt: skip
-every_space = pytest.mark.parametrize("kind", SPACES, ids=lambda kind: kind.kind)
-
-
-@every_space
-@pytest.mark.parametrize("backend", [OnnxRuntime(), OpenVino()], ids=lambda backend: backend.runtime)
-def test_runtimes_compute_every_combination_of_words(kind: type[LayerSpace], backend: Backend) -> None:
-    needs(*backend.packages)
-    space = kind(megabytes=1, megamacs=2)
-    words = [f for f in space.features if f.words]
-    archs = space.sample(3000, np.random.default_rng(1))
-    values = space.values(archs)
-    first: dict[tuple[int, ...], int] = {}
-    for position, combination in enumerate(zip(*(values[f.name].tolist() for f in words), strict=True)):
-        first.setdefault(combination, position)
-    assert first.keys() == set(itertools.product(*(range(len(f.words)) for f in words)))
-    for position in first.values():
-        arch = archs[position]
-        batch = int(values["batch"][position])
-        outputs = backend.session(space.expand(arch)).fetch()
-        assert batch in outputs[0].shape, arch.key
 
 
 def test_half_of_the_windows_are_common_ones_and_half_of_the_channels_round() -> None:
