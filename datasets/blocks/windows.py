@@ -40,11 +40,11 @@ def sweep(size: Size, extent: Size, stride: Size, padding: str) -> tuple[Size, S
     if padding == "valid":
         return np.maximum((size - extent) // stride + 1, 0), 0, 0
     outputs = -(-size // stride)
-    added = _added(size, extent, stride)
+    added = padding_rows(size, extent, stride)
     return outputs, added // 2, added - added // 2
 
 
-def _added(size: Size, extent: Size, stride: Size) -> Size:
+def padding_rows(size: Size, extent: Size, stride: Size) -> Size:
     """Number of rows of the padding `same`."""
     return np.maximum((-(-size // stride) - 1) * stride + extent - size, 0)
 
@@ -61,8 +61,13 @@ def convolve(graph: OperationGraph, values: dict[str, Any], groups: Size, into: 
     x = graph.input(values["batch"], groups * into, *[values["size"]] * n)
     weight = graph.weight(groups * out, into, *[kernel] * n, deviation=(into * kernel**n) ** -0.5)
     shape = (values["batch"], groups * out, *[outputs] * n)
-    window = {"kernel_shape": [kernel] * n, "strides": [stride] * n, "dilations": [dilation] * n,
-              "pads": [before] * n + [after] * n, "group": groups}  # fmt: skip
+    window: dict[str, Any] = {
+        "kernel_shape": [kernel] * n,
+        "strides": [stride] * n,
+        "dilations": [dilation] * n,
+        "pads": [before] * n + [after] * n,
+        "group": groups,
+    }
     macs = math.prod(shape) * into * kernel**n
     graph.add("Conv", x, weight, *biases(graph, groups * out, values), shape=shape, macs=macs, **window)
 
@@ -81,5 +86,5 @@ class WindowOperation(Operation):
         values, decisions = self.values(archs), archs.decisions.copy()
         extent = (values["kernel"] - 1) * values["dilation"] + 1
         decisions[values["kernel"] == 1, self.features.index(DILATION)] = 0
-        decisions[_added(values["size"], extent, values["stride"]) == 0, self.features.index(PADDING)] = 0
+        decisions[padding_rows(values["size"], extent, values["stride"]) == 0, self.features.index(PADDING)] = 0
         return self.format(Architectures(self, decisions))

@@ -6,18 +6,25 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
+
 from datasets.blocks.layers import BATCH, Feature
 from datasets.blocks.operation_graph import OperationGraph
 from datasets.blocks.operations import Operation, choice, size
-from datasets.blocks.windows import OF, PADDING, dimensions, sweep
+from datasets.blocks.windows import OF, PADDING, dimensions, padding_rows, sweep
+from datasets.records import Architectures
+
+_STEPS = ("1", "2", "kernel", "global")
 
 
 @dataclass(frozen=True)
 class AveragePooling(Operation):
-    """Averages of images (channels, size, size) or sequences (channels, size) under windows of 1 to 64 rows, padding
-    included, at every position (step=1), every second one, or side by side (step=kernel), as adaptive pooling has them.
+    """Averages of 1 to 64 images (channels, size, size) or sequences (channels, size), padding included: 1 to 4,096
+    channels, sizes of 1 to 512.
 
-    Half of the windows have 2, 3 or 7 rows. `reduction` has global pooling.
+    Windows of 1 to 64 rows are at every position (step=1), at every second one, or side by side (step=kernel), as
+    adaptive pooling has them; half of them have 2, 3 or 7 rows. With step=global the window is the whole input,
+    whatever its kernel and padding.
 
     Attributes:
         megabytes: limit on activations alive at once (10^6 bytes, fp32).
@@ -27,13 +34,30 @@ class AveragePooling(Operation):
     kind: ClassVar[str] = "average_pooling"
     features: ClassVar[tuple[Feature, ...]] = (
         BATCH, size("size", 1, 512), Feature("kernel", "kernel", 1, 64, log=True, common=(2, 3, 7)),
-        size("channels", 1, 4096, rounded=True), choice("step", "1", "2", "kernel"), PADDING, OF)  # fmt: skip
+        size("channels", 1, 4096, rounded=True), choice("step", *_STEPS), PADDING, OF)  # fmt: skip
 
     def write(self, graph: OperationGraph, values: dict[str, Any]) -> None:
         n, kernel, step = dimensions(values), values["kernel"], values["step"]
+        x = graph.input(values["batch"], values["channels"], *[values["size"]] * n)
+        if step == "global":
+            graph.add("GlobalAveragePool", x, shape=(*x.shape[:2], *[1] * n))
+            return
         stride = kernel if step == "kernel" else int(step)
         outputs, before, after = sweep(values["size"], kernel, stride, values["pad"])
-        x = graph.input(values["batch"], values["channels"], *[values["size"]] * n)
-        shape = (values["batch"], values["channels"], *[outputs] * n)
-        window = {"kernel_shape": [kernel] * n, "strides": [stride] * n, "pads": [before] * n + [after] * n}
+        shape = (*x.shape[:2], *[outputs] * n)
+        window: dict[str, Any] = {
+            "kernel_shape": [kernel] * n,
+            "strides": [stride] * n,
+            "pads": [before] * n + [after] * n,
+        }
         graph.add("AveragePool", x, shape=shape, operations=math.prod(shape) * kernel**n, count_include_pad=1, **window)
+
+    def canonical(self, archs: Architectures) -> list[str]:
+        """Keys with kernel=1 where the window is the whole input, and pad=valid where pad=same adds no padding."""
+        values, decisions = self.values(archs), archs.decisions.copy()
+        kernel, whole = values["kernel"], values["step"] == _STEPS.index("global")
+        stride = np.choose(values["step"], (1, 2, kernel, 1))
+        kernel_at, pad_at = ([f.name for f in self.features].index(name) for name in ("kernel", "pad"))
+        decisions[whole, kernel_at] = 0
+        decisions[whole | (padding_rows(values["size"], kernel, stride) == 0), pad_at] = 0
+        return self.format(Architectures(self, decisions))

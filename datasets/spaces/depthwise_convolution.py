@@ -14,7 +14,8 @@ from datasets.blocks.windows import DILATION, KERNEL, OF, PADDING, STRIDE, WITH_
 
 @dataclass(frozen=True)
 class DepthwiseConvolution(WindowOperation):
-    """Depthwise convolutions of images (size x size) or sequences (size).
+    """Depthwise convolutions of 1 to 64 images (size x size) or sequences (size) with 1 to 4,096 channels and a size of
+    1 to 512.
 
     Kernels have 1 to 11 rows, strides and dilations are 1 to 4; half of the samples have kernels of 3, 5 or 7, strides
     of 1 or 2, and no dilation.

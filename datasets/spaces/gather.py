@@ -12,7 +12,7 @@ from datasets.blocks.operations import Operation, choice, size
 
 @dataclass(frozen=True)
 class Gather(Operation):
-    """`count` rows of `width` numbers per sample, out of `rows`.
+    """`count` rows (1 to 4,096) of `width` numbers (1 to 4,096) per sample, out of `rows` (2 to 32,768).
 
     An embedding takes the rows of a weight by an input of random numbers of rows. A selection takes rows, with
     constant numbers, of each sample of an activation (batch, rows, width).

@@ -13,7 +13,8 @@ from datasets.blocks.windows import DILATION, KERNEL, OF, PADDING, STRIDE, WITH_
 
 @dataclass(frozen=True)
 class GroupedConvolution(WindowOperation):
-    """Convolutions of images (size x size) or sequences (size) in 2 to 128 groups of 1 to 512 channels `in` and `out`.
+    """Convolutions of 1 to 64 images (size x size) or sequences (size) in 2 to 128 groups of 1 to 512 channels `in` and
+    `out` each, with a size of 1 to 512.
 
     Kernels have 1 to 11 rows, strides and dilations are 1 to 4; half of the samples have kernels of 3, 5 or 7, strides
     of 1 or 2, and no dilation.

@@ -127,7 +127,8 @@ _WHOLE = ("nhwc", "nchw", "swap")  # have no parts
 
 @dataclass(frozen=True)
 class Layout(Operation):
-    """Changes of layout of images and tokens with `channels` channels per part and a side of `size` pixels or tokens.
+    """Changes of layout of 1 to 64 images or sequences, with 1 to 2,048 channels and 1 to 512 pixels per side, or
+    tokens (`size`), per part.
 
     They are transpositions (nhwc, nchw, swap of channels and tokens), reshapes and transpositions (heads, merge of
     heads, windows, shuffle of channels), depth_to_space, space_to_depth, concat of channels, append of tokens, split

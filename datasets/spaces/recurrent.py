@@ -14,7 +14,8 @@ _GATES = {"LSTM": 4, "GRU": 3, "RNN": 1}
 
 @dataclass(frozen=True)
 class Recurrent(Operation):
-    """One layer over 1 to 512 steps with 1 to 2,048 inputs and hidden units, in one direction or in both.
+    """One layer over 1 to 512 steps of 1 to 64 sequences, with 1 to 2,048 inputs and hidden units, in one direction or
+    in both.
 
     Its input is (steps, batch, in), the only form that ONNX files have in practice. The reset gate of GRUs is applied
     behind the product, as torch does.
@@ -36,7 +37,7 @@ class Recurrent(Operation):
         x, spread = graph.input(steps, batch, into), hidden**-0.5
         weights = [graph.weight(ways, rows, n, deviation=spread) for n in (into, hidden)]
         weights.append(graph.weight(ways, 2 * rows, deviation=spread))
-        attrs = {"hidden_size": hidden, "direction": values["direction"]}
+        attrs: dict[str, Any] = {"hidden_size": hidden, "direction": values["direction"]}
         attrs |= {"linear_before_reset": 1} if cell == "GRU" else {}
         graph.add(cell, x, *weights, shape=(steps, ways, batch, hidden),
                   macs=steps * batch * ways * rows * (into + hidden), **attrs)  # fmt: skip

@@ -15,10 +15,11 @@ _KINDS = {"mean": "ReduceMean", "sum": "ReduceSum", "max": "ReduceMax", "norm": 
 
 @dataclass(frozen=True)
 class Reduction(Operation):
-    """Reductions of images (channels, size, size) or sequences (size, channels).
+    """Reductions of 1 to 64 images (channels, size, size) or sequences (size, channels): 1 to 4,096 channels, sizes of
+    1 to 2,048.
 
     Over channels an image becomes one number per pixel, and a sequence one per token; over space both become one number
-    per channel, for example by global average pooling. The position of a maximum over an image's space is that in
+    per channel. The position of a maximum over an image's space is that in
     its flattened pixels, as in networks of heatmaps. With keep=1 the reduced dimensions stay with size 1.
 
     Attributes:

@@ -20,9 +20,10 @@ _MODES: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Resize(Operation):
-    """Images of size x size resized to size * eighths / 8, rounded down: from an eighth to eight times.
+    """1 to 64 images of size x size resized to size * eighths / 8, rounded down: from an eighth to eight times.
 
-    Half of the samples are resized to two or four times the size, or to half of it.
+    Sizes are 1 to 512, channels 1 to 2,048. Half of the samples are resized to two or four times the size, or to half
+    of it.
 
     Attributes:
         megabytes: limit on activations alive at once (10^6 bytes, fp32).

@@ -15,10 +15,10 @@ from datasets.blocks.windows import OF, PADDING, WITH_BIAS, biases, dimensions
 
 @dataclass(frozen=True)
 class TransposedConvolution(Operation):
-    """Transposed convolutions of images (size x size) or sequences (size) to `stride` times the size with pad=same, or
-    to (size - 1) * stride + kernel with pad=valid.
+    """Transposed convolutions of 1 to 64 images (size x size) or sequences (size) with 1 to 2,048 channels in and out.
 
-    Kernels have 1 to 8 rows, strides are 1 to 4; half of the samples have kernels of 2, 3 or 4, and a stride of 2.
+    The size, 1 to 256, becomes stride * size with pad=same, or (size - 1) * stride + kernel with pad=valid. Kernels
+    have 1 to 8 rows, strides are 1 to 4; half of the samples have kernels of 2, 3 or 4, and a stride of 2.
 
     Attributes:
         megabytes: limit on activations and weights alive at once (10^6 bytes, fp32).
@@ -39,7 +39,11 @@ class TransposedConvolution(Operation):
         x = graph.input(values["batch"], into, *[values["size"]] * n)
         weight = graph.weight(into, out, *[kernel] * n, deviation=(into * kernel**n) ** -0.5)
         side = (values["size"] - 1) * stride + kernel - cropped + added
-        window = {"kernel_shape": [kernel] * n, "strides": [stride] * n, "output_padding": [added] * n,
-                  "pads": [cropped // 2] * n + [cropped - cropped // 2] * n}  # fmt: skip
+        window: dict[str, Any] = {
+            "kernel_shape": [kernel] * n,
+            "strides": [stride] * n,
+            "output_padding": [added] * n,
+            "pads": [cropped // 2] * n + [cropped - cropped // 2] * n,
+        }
         graph.add("ConvTranspose", x, weight, *biases(graph, out, values), macs=x.elements * out * kernel**n,
                   shape=(values["batch"], out, *[side] * n), **window)  # fmt: skip

@@ -31,6 +31,8 @@ BY_HAND = [
     ("average_pooling", "batch=2,size=9,kernel=3,channels=8,step=2,pad=same,of=image", 0, 0, ["avg_pool"], (8, 5, 5)),
     ("average_pooling", "batch=2,size=30,kernel=4,channels=8,step=kernel,pad=valid,of=sequence",
      0, 0, ["AveragePool"], (8, 7)),
+    ("average_pooling", "batch=2,size=30,kernel=4,channels=8,step=global,pad=valid,of=image",
+     0, 0, ["global_avg_pool"], (8, 1, 1)),
     ("gather", "batch=2,count=7,rows=100,width=16,from=embedding", 0, 1600, ["Gather"], (7, 16)),
     ("gather", "batch=2,count=7,rows=100,width=16,from=activation", 0, 0, ["Gather"], (7, 16)),
     ("recurrent", "batch=2,steps=9,in=16,hidden=8,cell=lstm,direction=bidirectional",
@@ -83,20 +85,24 @@ def test_half_of_the_windows_are_common_ones_and_half_of_the_channels_round() ->
 def test_the_limit_of_average_pooling_is_on_elements_under_windows() -> None:
     space = AveragePooling(megamacs=1)
     values = space.values(space.sample(2000, np.random.default_rng(0)))
-    step = np.array([1, 2, 0])[values["step"]] + values["kernel"] * (values["step"] == 2)
+    step = np.array([1, 2, 0, 1])[values["step"]] + values["kernel"] * (values["step"] == 2)
     side = np.where(values["pad"], -(-values["size"] // step), (values["size"] - values["kernel"]) // step + 1)
-    dimensions = 2 - values["of"]
-    assert (values["batch"] * values["channels"] * (side * values["kernel"]) ** dimensions).max() <= 1e6
+    dimensions, local = 2 - values["of"], values["step"] < 3
+    assert (values["batch"] * values["channels"] * (side * values["kernel"]) ** dimensions)[local].max() <= 1e6
 
 
 def test_padding_dilation_and_parts_that_change_nothing_do_not_matter() -> None:
-    space, layout = DepthwiseConvolution(), Layout()
+    space, layout, pooling = DepthwiseConvolution(), Layout(), AveragePooling()
     text = "batch=1,size=9,kernel={},channels=8,stride=1,dilation={},pad={},bias=0,of=image"
     one, other, third = space.canonical(space.parse([text.format(*each) for each in
                                                      ((1, 1, "valid"), (1, 4, "same"), (3, 1, "same"))]))  # fmt: skip
     assert one == other == text.format(1, 1, "valid") and third == text.format(3, 1, "same")
     keys = [f"batch=1,size=9,channels=8,parts={parts},op={op}" for op in ("swap", "heads") for parts in (2, 8)]
     assert layout.canonical(layout.parse(keys)) == [keys[0], keys[0], *keys[2:]]
+    text = "batch=1,size=9,kernel={},channels=8,step={},pad={},of=image"
+    keys = [text.format(*each) for each in ((3, "global", "same"), (3, "kernel", "same"), (2, "kernel", "same"))]
+    assert pooling.canonical(pooling.parse(keys)) == [
+        text.format(1, "global", "valid"), text.format(3, "kernel", "valid"), keys[2]]  # fmt: skip
 
 
 @pytest.mark.parametrize(
