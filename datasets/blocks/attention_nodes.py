@@ -6,6 +6,13 @@ import math
 from typing import Any
 
 from datasets.blocks.operation_graph import OperationGraph, Tensor
+from datasets.blocks.operations import choice, size
+
+HEADS = size("heads", 1, 32)
+"""Heads of keys and values."""
+GROUP = choice("group", "1", "2", "4", "8")._replace(common=(0,))
+"""Heads of queries per head of keys and values."""
+HEAD_SIZE = size("size", 8, 256, rounded=True, common=(32, 64, 128))
 
 HIDDEN = -1e9
 """Score of a key that a mask hides."""

@@ -25,15 +25,19 @@ from datasets.networks.network import Network
 from datasets.records import Architecture, Architectures
 
 
-def size(name: str, low: int, high: int, rounded: bool = False) -> Feature:
+def size(name: str, low: int, high: int, rounded: bool = False, common: tuple[int, ...] = ()) -> Feature:
     """A feature that is a number and sampled log-uniformly; if `rounded`, half of the samples are multiples of 8, 16,
-    32 or 64, as channels of networks often are."""
-    return Feature(name, name, low, high, log=True, multiples=BLOCKS if rounded else ())
+    32 or 64, as channels of networks often are; half of the samples are `common` numbers, if there are any."""
+    return Feature(name, name, low, high, log=True, multiples=BLOCKS if rounded else (), common=common)
 
 
 def choice(name: str, *words: str) -> Feature:
     """A feature that is one of some words, sampled uniformly."""
     return Feature(name, name, 0, len(words) - 1, words=words)
+
+
+BATCH = size("batch", 1, 64, common=(1,))
+"""Samples per run; half of the operations have one, as most networks that are measured."""
 
 
 @dataclass(frozen=True)

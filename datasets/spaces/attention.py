@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datasets.blocks.attention_nodes import attend, attend_written
-from datasets.blocks.layers import BATCH, Feature
+from datasets.blocks.attention_nodes import GROUP, HEAD_SIZE, HEADS, attend, attend_written
+from datasets.blocks.layers import Feature
 from datasets.blocks.operation_graph import OperationGraph
-from datasets.blocks.operations import Operation, choice, size
+from datasets.blocks.operations import BATCH, Operation, choice, size
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,8 @@ class Attention(Operation):
 
     `op` is ONNX's Attention (opset 23), `written` is what exporters write: products, a factor and a softmax. A `group`
     of heads shares keys and values; written, these are repeated first. The mask is none, `causal` (later keys are
-    hidden; written, by a constant) or `added`, an input.
+    hidden; written, by a constant) or `added`, an input. There are 1 to 2,048 rows, and 1 to 32
+    heads of keys with 8 to 256 numbers each.
 
     Attributes:
         megabytes: limit on activations alive at once (10^6 bytes, fp32).
@@ -28,9 +29,8 @@ class Attention(Operation):
 
     kind: ClassVar[str] = "attention"
     features: ClassVar[tuple[Feature, ...]] = (
-        BATCH, size("heads", 1, 32), choice("group", "1", "2", "4", "8"), size("size", 8, 256, rounded=True),
-        size("rows", 1, 2048, rounded=True), choice("mask", "none", "causal", "added"),
-        choice("form", "op", "written"))  # fmt: skip
+        BATCH, HEADS, GROUP, HEAD_SIZE, size("rows", 1, 2048, rounded=True),
+        choice("mask", "none", "causal", "added"), choice("form", "op", "written"))  # fmt: skip
 
     def write(self, graph: OperationGraph, values: dict[str, Any]) -> None:
         batch, heads, rows, width = (values[name] for name in ("batch", "heads", "rows", "size"))

@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from datasets.blocks.attention_nodes import attend, attend_written
-from datasets.blocks.layers import BATCH, Feature
+from datasets.blocks.attention_nodes import GROUP, HEAD_SIZE, HEADS, attend, attend_written
+from datasets.blocks.layers import Feature
 from datasets.blocks.operation_graph import OperationGraph
-from datasets.blocks.operations import Operation, choice, size
+from datasets.blocks.operations import BATCH, Operation, choice, size
 
 
 @dataclass(frozen=True)
 class CachedAttention(Operation):
     """Attention of `rows` new queries to `past` cached keys and their own; the longer cache is a further output.
 
-    `op` is ONNX's Attention (opset 23) with past and present keys and values, `written` concatenates them. One row is
-    a step of a decoder; several are a checked draft or a part of a prompt. A `group` of heads shares keys and values.
+    `op` is ONNX's Attention (opset 23) with past and present keys and values, `written` concatenates them. Half of the
+    samples have one row, a step of a decoder; up to 32 are a checked draft or a part of a prompt. Up to 4,096 keys are
+    cached; a `group` of heads shares keys and values.
 
     Attributes:
         megabytes: limit on activations alive at once (10^6 bytes, fp32).
@@ -25,8 +26,8 @@ class CachedAttention(Operation):
 
     kind: ClassVar[str] = "cached_attention"
     features: ClassVar[tuple[Feature, ...]] = (
-        BATCH, size("heads", 1, 32), choice("group", "1", "2", "4", "8"), size("size", 8, 256, rounded=True),
-        size("rows", 1, 32), size("past", 1, 4096, rounded=True), choice("form", "op", "written"))  # fmt: skip
+        BATCH, HEADS, GROUP, HEAD_SIZE, size("rows", 1, 32, common=(1,)), size("past", 1, 4096, rounded=True),
+        choice("form", "op", "written"))  # fmt: skip
 
     def write(self, graph: OperationGraph, values: dict[str, Any]) -> None:
         batch, heads, rows, past, width = (values[name] for name in ("batch", "heads", "rows", "past", "size"))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from datasets.blocks.layers import BATCH, Feature
+from datasets.blocks.layers import Feature
 from datasets.blocks.operation_graph import OperationGraph
-from datasets.blocks.operations import Operation, choice, size
+from datasets.blocks.operations import BATCH, Operation, choice, size
 
 OPS = {"add": "Add", "sub": "Sub", "mul": "Mul", "div": "Div", "max": "Max", "min": "Min", "where": "Where"}
 """ONNX's names of the functions."""
@@ -19,7 +19,7 @@ class Elementwise(Operation):
 
     The second one has the `same` shape (a residual connection), is a `scalar` constant, has a number per `channel` of
     each sample (squeeze and excitation) or one per column, a `row` for all (a bias). `where` selects between the two by
-    a third. Sides are 1 to 256, channels 1 to 2,048.
+    a third. Sides are 1 to 256, channels 4 to 2,048.
 
     Attributes:
         megabytes: limit on activations alive at once (10^6 bytes, fp32).
@@ -28,7 +28,7 @@ class Elementwise(Operation):
 
     kind: ClassVar[str] = "elementwise"
     features: ClassVar[tuple[Feature, ...]] = (
-        BATCH, size("channels", 1, 2048, rounded=True), size("size", 1, 256, rounded=True),
+        BATCH, size("channels", 4, 2048, rounded=True), size("size", 1, 256, rounded=True),
         choice("function", *OPS), choice("second", "same", "scalar", "channel", "row"))  # fmt: skip
 
     def write(self, graph: OperationGraph, values: dict[str, Any]) -> None:

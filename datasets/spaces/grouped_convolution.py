@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from datasets.blocks.layers import BATCH, Feature
+from datasets.blocks.layers import Feature
 from datasets.blocks.operation_graph import OperationGraph
-from datasets.blocks.operations import size
+from datasets.blocks.operations import BATCH, size
 from datasets.blocks.windows import DILATION, KERNEL, OF, PADDING, STRIDE, WITH_BIAS, WindowOperation, convolve
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from datasets.blocks.layers import BATCH, Feature
+from datasets.blocks.layers import Feature
 from datasets.blocks.operation_graph import OperationGraph, Tensor
-from datasets.blocks.operations import Operation, choice, size
+from datasets.blocks.operations import BATCH, Operation, choice, size
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datasets.blocks.layers import BATCH, Feature
+from datasets.blocks.layers import Feature
 from datasets.blocks.operation_graph import OperationGraph, Size
-from datasets.blocks.operations import Operation, choice, size
+from datasets.blocks.operations import BATCH, Operation, choice, size
 from datasets.records import Architectures
 
 

@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from datasets.blocks.layers import BATCH, Feature
+from datasets.blocks.layers import Feature
 from datasets.blocks.operation_graph import OperationGraph, Tensor
-from datasets.blocks.operations import Operation, choice, size
+from datasets.blocks.operations import BATCH, Operation, choice, size
 
 OPS: dict[str, tuple[str, dict[str, Any]]] = {
     "gelu": ("Gelu", {}), "gelu_tanh": ("Gelu", {"approximate": "tanh"}), "mish": ("Mish", {}),
@@ -57,7 +57,7 @@ class Smooth(Operation):
     """Activations of (batch, rows, channels): exponentials, error functions and what is made of them.
 
     `gelu` and `gelu_tanh` are ONNX's Gelu, `gelu_erf` and `gelu_cubic` the nodes that exporters write instead; `silu`
-    and `mish_written` are products; `square` is a power. Rows are 1 to 4,096, channels 1 to 8,192.
+    and `mish_written` are products; `square` is a power. Rows are 1 to 4,096, channels 8 to 8,192.
 
     Attributes:
         megabytes: limit on activations alive at once (10^6 bytes, fp32).
@@ -66,7 +66,7 @@ class Smooth(Operation):
 
     kind: ClassVar[str] = "smooth"
     features: ClassVar[tuple[Feature, ...]] = (
-        BATCH, size("rows", 1, 4096, rounded=True), size("channels", 1, 8192, rounded=True),
+        BATCH, size("rows", 1, 4096, rounded=True), size("channels", 8, 8192, rounded=True),
         choice("function", *OPS, *WRITTEN))  # fmt: skip
 
     def write(self, graph: OperationGraph, values: dict[str, Any]) -> None:

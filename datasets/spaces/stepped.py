@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from datasets.blocks.layers import BATCH, Feature
+from datasets.blocks.layers import Feature
 from datasets.blocks.operation_graph import OperationGraph
-from datasets.blocks.operations import Operation, choice, size
+from datasets.blocks.operations import BATCH, Operation, choice, size
 
 FUNCTIONS = ("relu", "relu6", "clip", "leaky", "prelu", "hardsigmoid", "hardswish", "hardswish_written")
 """Words of the feature `function`."""
@@ -18,7 +18,7 @@ class Stepped(Operation):
     """Activations of images (batch, channels, size, size).
 
     `clip` limits to -1 and 1; `hardswish_written` is the sum, clipping, product and division that older exporters
-    write; `prelu` has a slope per channel. Sides are 1 to 256, channels 1 to 2,048.
+    write; `prelu` has a slope per channel. Sides are 1 to 256, channels 4 to 2,048.
 
     Attributes:
         megabytes: limit on activations and weights alive at once (10^6 bytes, fp32).
@@ -27,7 +27,7 @@ class Stepped(Operation):
 
     kind: ClassVar[str] = "stepped"
     features: ClassVar[tuple[Feature, ...]] = (
-        BATCH, size("channels", 1, 2048, rounded=True), size("size", 1, 256, rounded=True),
+        BATCH, size("channels", 4, 2048, rounded=True), size("size", 1, 256, rounded=True),
         choice("function", *FUNCTIONS))  # fmt: skip
 
     def write(self, graph: OperationGraph, values: dict[str, Any]) -> None:

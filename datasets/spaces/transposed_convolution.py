@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from datasets.blocks.layers import BATCH, Feature
+from datasets.blocks.layers import Feature
 from datasets.blocks.operation_graph import OperationGraph
-from datasets.blocks.operations import Operation, size
+from datasets.blocks.operations import BATCH, Operation, size
 from datasets.blocks.windows import OF, PADDING, WITH_BIAS, biases, dimensions
 
 
