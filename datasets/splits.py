@@ -158,7 +158,8 @@ class HeldOutFamilies(Split):
         part = np.where(np.isin(family, val), 1, np.where(fold[family] == self.fold, 2, 0))
         if (counts := np.bincount(part, minlength=3)).min() == 0:
             raise InputError(f"{self} of {m.name} leaves a part empty: train, val and test have {counts.tolist()}.")
-        return Parts(*(m.where(archs=np.flatnonzero(part == number)) for number in range(3)))
+        train, held, test = (m.where(archs=np.flatnonzero(part == number)) for number in range(3))
+        return Parts(train, held, test)
 
 
 def _count(amount: float, n: int, name: str) -> int:

@@ -85,9 +85,10 @@ class Timm(Dataset):
         chips = list(dict.fromkeys(table["chip"]))
         table["device"] = table["chip"].map(chips.index)
         table["family"] = graphs["family"].to_numpy()[table["arch"]]
+        keys = graphs["model"] + "__" + graphs["side"].astype(str)
         networks = [
-            check_network(Network.from_json(row.network, "torch", f"{row.model}__{row.side}"))
-            for row in graphs.itertuples()
+            check_network(Network.from_json(text, "torch", key))
+            for text, key in zip(graphs["network"], keys, strict=True)
         ]
         columns = ["arch", "device", "metric", "value", "family"]
         devices = [device_on(_name(chip), chip, *_RUNS[chip.startswith("rtx")]) for chip in chips]

@@ -66,7 +66,8 @@ def crossed(m: Measurements, predictor: Path, by: str) -> list[dict[str, Any]]:
     found: list[tuple[np.ndarray, ...]] = []
     start = time.process_time()
     for parts in folds(m, by):
-        fitted = from_config(read_yaml(predictor, "configs/predictors has examples"), Predictor)
+        tree = read_yaml(predictor, "configs/predictors has examples")
+        fitted = from_config(tree, Predictor)  # type: ignore[type-abstract]
         fitted.fit(parts.train, parts.val)
         predicted = fitted.predict_all(parts.test.architectures)
         found.append((parts.test.matrix("latency_ms"), predicted, *intervals(fitted, parts)))

@@ -211,7 +211,7 @@ def made(name: str) -> torch.nn.Module:
     module, side = _image_network(public)
     side = int(value) if what == "side" else side
     _settle(module, torch.randn(4, 3, side, side))
-    module.example_input_array = torch.zeros(batch, 3, side, side)  # type: ignore[assignment]
+    module.example_input_array = torch.zeros(batch, 3, side, side)
     return module
 
 
