@@ -10,35 +10,35 @@ from datasets.measured import Measured
 from datasets.networks.reading import read_model
 from datasets.networks.torch_module import read_torch
 from datasets.records import InputError
-from studies.tables import networks
+from studies.tables import networks, public
 from tests.conftest import ROOT, run
 
 TABLE = ROOT / "datasets" / "bundled" / "networks.parquet"
 
 
 def test_there_are_many_networks_of_many_families_each_once() -> None:
-    lists = [*networks.TORCHVISION.values(), *networks.TIMM.values()]
+    lists = [*public.TORCHVISION.values(), *public.TIMM.values()]
     names = [name for text in lists for name in text.split()]
-    names += list(networks.TRANSFORMERS)
-    assert len(set(names)) == len(names) == len(networks.FAMILIES) >= 120
-    assert len(set(networks.FAMILIES.values())) >= 40
+    names += list(public.TRANSFORMERS)
+    assert len(set(names)) == len(names) == len(public.FAMILIES) >= 120
+    assert len(set(public.FAMILIES.values())) >= 40
 
 
 @pytest.mark.parametrize("stage", networks.STAGES)
 def test_every_stage_measures_networks_of_the_list(stage: str) -> None:
     names = networks.stage_names(stage)
-    assert {name.partition("__")[0] for name in names} <= set(networks.FAMILIES)
-    assert len(names) >= {"others": networks.COMPILED, "sizes": 20 * 6}.get(stage, len(networks.FAMILIES))
+    assert {name.partition("__")[0] for name in names} <= set(public.FAMILIES)
+    assert len(names) >= {"others": networks.COMPILED, "sizes": 20 * 6}.get(stage, len(public.FAMILIES))
     first = list(names)[: len(names) // 4]
-    assert len({networks.FAMILIES[name.partition("__")[0]] for name in first}) >= min(15, len(first) // 6)
+    assert len({public.FAMILIES[name.partition("__")[0]] for name in first}) >= min(15, len(first) // 6)
 
 
 def test_a_size_that_a_network_does_not_have_is_refused() -> None:
     for name in ("bert_tiny__side64", "resnet18__sequence16", "resnet18__batch0"):
         with pytest.raises(InputError, match=f"{name} has no size"):
-            networks.made(name)
+            public.made(name)
     with pytest.raises(InputError, match="gives no network"):
-        read_torch("studies.tables.networks:no_such_network", weights=False)
+        read_torch("studies.tables.public:no_such_network", weights=False)
 
 
 def test_an_unknown_stage_is_refused() -> None:
