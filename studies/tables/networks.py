@@ -1,6 +1,6 @@
 """Public networks, measured: `python -m studies.tables.networks` writes networks.parquet.
 
-Each network of `studies.tables.public` is exported once, to ONNX and to .pt2, so that all runtimes run the same weights.
+Each network of `studies.tables.public` is exported once, to ONNX and to .pt2, so that all runtimes run equal weights.
 Only graphs come into the table: no weights, and nobody's code.
 """
 
