@@ -1,7 +1,8 @@
 """Public networks with random weights: of torchvision, timm and transformers, by name.
 
 `torch:studies.tables.public:NAME` is a network's name on command lines. NAME is one of `FAMILIES`, alone or with
-another size: `resnet18__batch4`, `resnet18__side160`, `bert_small__sequence16`. Needs these packages in the environment.
+another size: `resnet18__batch4`, `resnet18__side160`, `bert_small__sequence16`. Needs these packages in the
+environment.
 """
 
 from __future__ import annotations
