@@ -56,7 +56,7 @@ class AveragePooling(Operation):
         """Keys with kernel=1 where the window is the whole input, and pad=valid where pad=same adds no padding."""
         values, decisions = self.values(archs), archs.decisions.copy()
         kernel, whole = values["kernel"], values["step"] == _STEPS.index("global")
-        stride = np.choose(values["step"], (1, 2, kernel, 1))
+        stride = np.select([values["step"] == i for i in (1, 2)], [2, kernel], 1)
         kernel_at, pad_at = ([f.name for f in self.features].index(name) for name in ("kernel", "pad"))
         decisions[whole, kernel_at] = 0
         decisions[whole | (padding_rows(values["size"], kernel, stride) == 0), pad_at] = 0

@@ -124,9 +124,7 @@ class Learnt(Costs):
         for kind in LAYERS:
             space = tables[kind].architectures.space
             if not isinstance(space, LayerSpace) or space.kind != kind:
-                raise InputError(
-                    f"The table of {kind} layers is one of {space}; give a folder whose {kind}.parquet is."
-                )
+                raise InputError(f"The table of {kind} layers is of {space}; give a folder whose {kind}.parquet is.")
         first, *others = (tables[kind] for kind in LAYERS)
         names = [d.name for d in first.devices if all(d.name in {e.name for e in m.devices} for m in others)]
         if not names:
