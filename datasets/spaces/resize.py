@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -16,6 +17,8 @@ _MODES: dict[str, dict[str, Any]] = {
     "cubic": {"mode": "cubic", "coordinate_transformation_mode": "half_pixel", "cubic_coeff_a": -0.75},
 }
 """As torch exports its modes; `corners` is linear with align_corners."""
+_READ = {"nearest": 1, "linear": 4, "corners": 4, "cubic": 16}
+"""Elements of the input per element of the output."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class Resize(Operation):
 
     Attributes:
         megabytes: limit on activations alive at once (10^6 bytes, fp32).
-        megamacs: limit on elements of the output (10^6).
+        megamacs: limit on elements of the input that are read (10^6): 1, 4 or 16 (cubic) per element of the output.
     """
 
     kind: ClassVar[str] = "resize"
@@ -39,4 +42,7 @@ class Resize(Operation):
         batch, channels, side = values["batch"], values["channels"], values["size"]
         shape = (batch, channels, *[side * values["eighths"] // 8] * 2)
         x, sizes = graph.input(batch, channels, side, side), graph.constant(list(shape), "int64")
-        graph.add("Resize", x, None, None, sizes, shape=shape, **_MODES[values["mode"]])
+        mode = values["mode"]
+        graph.add(
+            "Resize", x, None, None, sizes, shape=shape, operations=math.prod(shape) * _READ[mode], **_MODES[mode]
+        )
