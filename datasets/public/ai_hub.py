@@ -4,7 +4,8 @@ Per row the latency of one run in milliseconds, the peak memory in MB (the upper
 share of the layers that ran elsewhere than on the neural processor (NPU). Known traps:
 
 - Models are known by name only, so rows are no networks: the space has one column, `network`. What a model is made of
-  (`bevfusion_det/BEVFusionDecoder`) was measured part by part.
+  (`bevfusion_det/BEVFusionDecoder`) was measured part by part. Graphs are known of up to 16 image networks: three of
+  `Zoo`, the others of timm as far as its bundled graphs have them for images of 224 pixels.
 - `float` is the precision of the file; NPUs compute it in fp16. `w8a16` has weights of 8 and activations of 16 bits.
 - Runtimes take files compiled elsewhere (qnn_context_binary, precompiled_qnn_onnx) or what they compile on the device
   (qnn_dlc, onnx, tflite); a name of a device holds which.
@@ -26,8 +27,11 @@ from datasets.base import Dataset
 from datasets.blocks.decisions import Column
 from datasets.columns import Columns
 from datasets.files.reading import parse_yaml, read_text
+from datasets.networks.network import Network
 from datasets.public.ai_hub_files import AI_HUB, FILES
-from datasets.records import Architectures, Device, InputError, Measurements
+from datasets.public.timm import read_graphs
+from datasets.records import Architectures, Device, InputError, Measurements, Networks
+from datasets.spaces.zoo import Zoo
 
 SOURCE = AI_HUB
 
@@ -53,6 +57,19 @@ RUNTIMES = {
     "tflite": "tflite", "qnn_dlc": "qnn", "qnn_context_binary": "qnn", "onnx": "onnx", "precompiled_qnn_onnx": "onnx"
 }  # fmt: skip
 """Kind of file that was run -> its runtime."""
+
+TIMM = {
+    "beit": "beit_base_patch16_224", "convnext_base": "convnext_base", "convnext_tiny": "convnext_tiny",
+    "densenet121": "densenet121", "efficientnet_b0": "efficientnet_b0", 
+    "mobilenet_v3_large": "mobilenetv3_large_100", "mobilenet_v3_small": "mobilenetv3_small_100",
+    "regnet_y_800mf": "regnety_008", "resnet101": "resnet101",
+    "resnext50": "resnext50_32x4d", "resnext101": "resnext101_32x8d", "vit": "vit_base_patch16_224",
+    "wideresnet50": "wide_resnet50_2",
+}  # fmt: skip
+"""Model -> timm's name of the same network, of images of `TIMM_SIDE`."""
+TIMM_SIDE = 224
+ZOO = ("mobilenet_v2", "resnet18", "resnet50")
+"""Models that are networks of `Zoo`."""
 
 Precision = Literal["", "float", "w8a8", "w8a16", "w16a16", "w8a8_mixed_int16", "w8a16_mixed_int16", "w8a16_mixed_fp16"]
 
@@ -119,10 +136,12 @@ class AiHub(Dataset):
     Attributes:
         precision: of the models; '' for all.
         runtime: tflite, qnn or onnx; '' for all.
+        graphs: only models whose graphs are known, as networks instead of names.
     """
 
     precision: Precision = ""
     runtime: Literal["", "tflite", "qnn", "onnx"] = ""
+    graphs: bool = False
 
     def measurements(self) -> Measurements:
         import pandas as pd
@@ -131,10 +150,11 @@ class AiHub(Dataset):
         rows = [row for model in models or FILES for row in read_rows(model)]
         rows = [row for row in rows if self.precision in ("", row.precision)]
         rows = [row for row in rows if self.runtime in ("", RUNTIMES[row.file])]
+        graphs = _graphs() if self.graphs else {}
+        rows = [row for row in rows if not self.graphs or row.network in graphs]
         if not rows:
             raise InputError(f"AI Hub has no rows of precision '{self.precision}' and runtime '{self.runtime}'.")
         networks = sorted({row.network for row in rows})
-        space = Columns((Column("network", tuple(networks)),))
         devices = {found.name: found for found in map(device, rows)}
         places = {name: place for place, name in enumerate(devices)}
         table = pd.DataFrame([
@@ -142,8 +162,21 @@ class AiHub(Dataset):
             for row in rows
             for metric, value in row.values.items()
         ])  # fmt: skip
-        archs = Architectures(space, np.arange(len(networks))[:, None])
+        archs: Architectures = Networks(graphs[name] for name in networks if self.graphs)
+        if not self.graphs:
+            space = Columns((Column("network", tuple(networks)),))
+            archs = Architectures(space, np.arange(len(networks))[:, None])
         return Measurements(archs, list(devices.values()), table, "ai-hub")
+
+
+def _graphs() -> dict[str, Network]:
+    """The networks of models whose graphs are known."""
+    zoo = Zoo()
+    table, networks = read_graphs()
+    pairs = zip(table["model"], table["side"], strict=True)
+    known = dict(zip(pairs, networks, strict=True))
+    found = {model: zoo.expand(zoo.parse([model])[0]) for model in ZOO}
+    return found | {model: known[name, TIMM_SIDE] for model, name in TIMM.items() if (name, TIMM_SIDE) in known}
 
 
 def device(row: Row) -> Device:

@@ -19,7 +19,7 @@ from matplotlib.image import imread
 from datasets.base import Dataset
 from datasets.devices import CHIPS, GPU_NUMBERS, KINDS, NUMBERS, device_on
 from datasets.figures import distributions, rank_correlation, spearman
-from datasets.public import accel_nasbench
+from datasets.public import accel_nasbench, timm
 from datasets.public import help as help_data
 from datasets.public.accel_nasbench import AccelNasBench
 from datasets.public.ai_hub import AiHub
@@ -32,6 +32,7 @@ from datasets.public.oneproxy import OneProxy
 from datasets.public.pi5 import HwNasBench360
 from datasets.records import Architectures, Device, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
+from datasets.spaces.zoo import Zoo
 from datasets.tabulate import rows
 from predictors.config import from_config
 from tests.conftest import ROOT, made_up, run
@@ -302,6 +303,24 @@ def test_ai_hub_has_latency_memory_and_what_ran_off_the_npu(folder: Path) -> Non
         path.write_text(content)
         with pytest.raises(InputError, match=r"is damaged or another file .* fetch ai-hub-models|is not valid YAML"):
             AiHub().measurements()
+
+
+def test_models_of_ai_hub_are_networks_where_their_graphs_are_known(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = hub_file(folder)
+    for model in ("densenet121", "resnet50", "resnet101"):
+        (path.parent.parent / model).mkdir()
+        (path.parent.parent / model / "perf.yaml").write_text(HUB.replace("      Decoder:", "      #"))
+    monkeypatch.setattr(timm, "GRAPHS", folder / "timm.parquet")
+    with pytest.raises(InputError, match=r"studies.arena.graphs` writes it"):
+        AiHub(graphs=True).measurements()
+    network = Zoo().expand(Zoo().parse(["lenet5"])[0]).to_json()
+    rows = {"model": ["densenet121", "resnet101"], "family": "any", "network": network, "side": [224, 160]}
+    pd.DataFrame(rows).to_parquet(folder / "timm.parquet")
+    m = AiHub(graphs=True).measurements()
+    assert m.architectures.keys == ["densenet121__224", "resnet50"] and str(m.architectures.space) == "networks"
+    assert m.matrix("latency_ms").tolist() == [[3.5, 3.5], [3.5, 3.5]]
 
 
 def test_real_ai_hub_holds_what_was_measured() -> None:
