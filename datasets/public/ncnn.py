@@ -147,7 +147,8 @@ def _rows(text: str) -> Iterator[Row]:
 
 @dataclass
 class Ncnn(Dataset):
-    """Latencies of networks on machines, each in several settings.
+    """Latencies of networks on machines, each in several settings; the column `family` groups networks by the one that
+    they are built on.
 
     Attributes:
         machines: short names of machines, such as raspberry_pi_5; empty: all.
@@ -188,9 +189,22 @@ class Ncnn(Dataset):
         })  # fmt: skip
         groups = table.groupby(["arch", "device", "metric"], sort=False)["value"]
         table = groups.agg(value="median", repeats="size").reset_index()
+        table["family"] = [FAMILIES[names[arch]] for arch in table["arch"]]
         return Measurements(Networks(networks), list(devices.values()), table, "ncnn")
 
 
+_FAMILIES = {
+    "squeezenet": "squeezenet squeezenet_ssd",
+    "mobilenet": "mobilenet mobilenet_v2 mobilenet_v3 mobilenet_ssd mobilenet_yolo mobilenetv2_yolov3",
+    "shufflenet": "shufflenet shufflenet_v2 nanodet_m yolo_fastestv2 FastestDet",
+    "mnasnet": "mnasnet proxylessnasnet",
+    "efficientnet": "efficientnet_b0 efficientnetv2_b0",
+    "resnet": "resnet18 resnet50",
+    **{name: name for name in ("regnety_400m", "blazeface", "googlenet", "alexnet", "vgg16", "yolov4_tiny",
+                               "yolo_fastest_1.1", "vision_transformer")},
+}  # fmt: skip
+FAMILIES = {name: family for family, names in _FAMILIES.items() for name in names.split()}
+"""Network -> its family."""
 _FILES = {name.replace("-", "_"): name for name in _SHA256}
 """Network's name with underscores -> in its file's name; old rows have other dashes."""
 

@@ -33,6 +33,7 @@ from datasets.public.pi5 import HwNasBench360
 from datasets.records import Architectures, Device, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
 from datasets.spaces.zoo import Zoo
+from datasets.splits import HeldOutFamilies
 from datasets.tabulate import rows
 from predictors.config import from_config
 from tests.conftest import ROOT, made_up, run
@@ -491,7 +492,9 @@ def test_ncnn_s_table_is_read_row_by_row() -> None:
     names = {(row.network, row.quantised) for row in rows}
     assert len(names) == 36 and sum(quantised for _, quantised in names) == 8
     assert sum(row.gpu != "" and row.quantised for row in rows) == 296
-    assert len(m.architectures) == 27 and len(m.devices) == 472
+    assert len(m.architectures) == 27 and len(m.devices) == 472 and m.table["family"].nunique() == 14
+    parts = HeldOutFamilies(fold=3, folds=5)(m, np.random.default_rng(0))
+    assert sum(len(part.architectures) for part in (parts.train, parts.val, parts.test)) == 27
     assert m.table["repeats"].sum() == 8_554 - 296 - 2 and len(m.table) == 8_229
     assert max(device.threads for device in m.devices) == 224
     pi = Ncnn(machines=("raspberry_pi_5",), precision="fp32").measurements()
