@@ -204,18 +204,23 @@ class Backend(CostModel):
             return file
         return file if file_precision(file) == self.precision else None
 
-    def loaded(self, build: Callable[[Path], Built]) -> Loaded:
-        """Build into a temporary folder, load, bind the inputs and check the outputs."""
+    def loaded(self, build: Callable[[Path], Built], sessions: int = 1) -> Loaded:
+        """Build into a temporary folder, load, bind the inputs and check the outputs; of a short network so many
+        sessions (`Timing.short_ms`)."""
         with tempfile.TemporaryDirectory() as folder:
-            built, sessions = build(Path(folder)), list[Session]()
-            wall, cpu = clock(lambda: sessions.append(self.opened(built)))
-        (session,) = sessions
-        session.bind(built.inputs)
-        first_ms, _ = clock(session.run)
+            built, found = build(Path(folder)), list[Session]()
+            wall, cpu = clock(lambda: found.append(self.opened(built)))
+            (session,) = found
+            session.bind(built.inputs)
+            first_ms, _ = clock(session.run)
+            if first_ms <= self.timing.short_ms and not self.slow_to_build and not self.remote:
+                found += [self.opened(built) for _ in range(sessions - 1)]
+        for other in found[1:]:
+            other.bind(built.inputs)
         own = [file_precision(built.artefact)] if built.own else []
         precision = max([self.precision, *own], key=lambda name: TOLERANCE[name])
         notes = compare_outputs(session.fetch(), built.expected, precision)
-        return Loaded(session, built.inputs, wall, cpu, first_ms, (*built.notes, *notes))
+        return Loaded(session, built.inputs, wall, cpu, first_ms, (*built.notes, *notes), tuple(found[1:]))
 
     def opened(self, built: Built) -> Session:
         """Load a built network for its inputs."""
@@ -248,9 +253,10 @@ class Backend(CostModel):
         """
         raise InputError(f"Backend {self.runtime} keeps no timeline of its kernels; measure whole runs with it.")
 
-    def timed(self, session: Session, reference: Session) -> Repeats:
-        """Time a loaded session, interleaved with a reference session of this backend."""
-        return self.timing(session.run, reference.run)
+    def timed(self, session: Session, reference: Session, again: Sequence[Session] = ()) -> Repeats:
+        """Time a loaded session, and further ones of the same network, interleaved with a reference session of this
+        backend."""
+        return self.timing(session.run, reference.run, [other.run for other in again])
 
     def on(self, device: Device | None = None, metric: str = "latency_ms") -> Cost:
         """The live cost: every call measures the median wall time [A] in ms, without correction for drift."""

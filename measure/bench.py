@@ -86,7 +86,7 @@ class Bench:
             name = backend.device().name
             if name not in self.references:
                 self.references[name] = backend.loaded(build_reference).session
-            network = backend.loaded(build)
+            network = backend.loaded(build, backend.timing.sessions)
             row |= {"notes": list(network.notes)} if network.notes else {}
             switches = _switches()
             if self.phases:
@@ -95,7 +95,7 @@ class Bench:
                 repeats, more = measure_phases(backend, network, self.references[name])
                 row |= more
             else:
-                repeats = backend.timed(network.session, self.references[name])
+                repeats = backend.timed(network.session, self.references[name], network.again)
             if not backend.remote:  # where this host's clock and load say nothing
                 row |= _beside(backend, network, repeats, _switches() - switches)
             if self.energy:
