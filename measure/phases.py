@@ -117,7 +117,7 @@ def measure_phases(backend: Backend, network: Loaded, reference: Session) -> tup
 def _calls(
     session: Session, inputs: Sequence[np.ndarray], reference: Session, in_a_row: bool
 ) -> dict[str, Callable[[], object]]:
-    """What is timed of one session, by name."""
+    """The calls of one session that are timed, by name."""
 
     def bind() -> None:
         session.bind(inputs)
@@ -127,7 +127,8 @@ def _calls(
         session.run()
         session.fetch()
 
-    calls = {"pre": bind, "exe": session.run, "post": session.fetch, "reference": reference.run}
+    calls: dict[str, Callable[[], object]] = {"pre": bind, "exe": session.run, "post": session.fetch}
+    calls["reference"] = reference.run
     return calls | ({"total": total, "reference_again": reference.run} if in_a_row else {})
 
 

@@ -191,7 +191,7 @@ class Learnt(Costs):
                     ms = self.alone(kind, Architectures(space, unique))[inverse.reshape(-1)]
                     own = np.maximum(ms - self.machine[:, 2], 0.1 * ms)
                     scaled = own * self.roofline(wanted) / self.roofline(measured)
-                    costs[np.ix_(rows, columns, [_AT[kind]])] = scaled[:, columns, None]
+                    costs[rows[:, None], columns, _AT[kind]] = scaled[:, columns]
         stem = [piece.kind == "convolution" and piece.layer["in"] <= 4 for piece in found]
         wide = [piece.kind == "depthwise" and piece.layer["kernel"] ** 2 > 25 for piece in found]
         for name, rows in (("stem", np.flatnonzero(stem)), ("wide", np.flatnonzero(wide))):
@@ -207,10 +207,10 @@ class Learnt(Costs):
         """Roofline times of pieces over those of the nearest layers that tables may hold [P, S]; 1 for other pieces."""
         ratio = np.ones((len(found), len(self.devices)))
         for kind in LAYERS:
-            rows = [row for row, piece in enumerate(found) if piece.kind == kind]
-            for limits, columns in self._spaces(kind) if rows else ():
-                _, wanted, measured = nearest(limits, [found[row].layer for row in rows])
-                ratio[np.ix_(rows, columns)] = (self.roofline(wanted) / self.roofline(measured))[:, columns]
+            rows = np.flatnonzero([piece.kind == kind for piece in found])
+            for limits, columns in self._spaces(kind) if len(rows) else ():
+                _, wanted, measured = nearest(limits, [found[row].layer for row in rows.tolist()])
+                ratio[rows[:, None], columns] = (self.roofline(wanted) / self.roofline(measured))[:, columns]
         return ratio
 
     def _spaces(self, kind: str) -> Iterator[tuple[LayerSpace, np.ndarray]]:

@@ -68,7 +68,12 @@ def test_short_runs_are_repeated_inside_one_reading(machine: Machine) -> None:
     network, reference = Clockwork(machine, 0.2), Clockwork(machine, 1.0)
     repeats = Timing(warmup=0, pairs=3, floor_ms=0.5)(network.run, reference.run)
     assert repeats.clocks[:, 0] == pytest.approx(0.2)
-    assert network.runs == 3 * (1 + 2 + 4) + 3 * 4
+    assert network.runs == 1 + 2 + 3 * 4 + 3 * 4
+
+
+def test_a_long_run_is_not_repeated_to_find_out_that_it_is_long(machine: Machine) -> None:
+    network = Clockwork(machine, 300.0)
+    assert Timing(warmup=1, floor_ms=0.5).calls_a_reading(network.run) == 1 and network.runs == 1 + 1
 
 
 def test_an_unstable_round_is_repeated_up_to_the_bound(machine: Machine) -> None:
