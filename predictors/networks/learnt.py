@@ -11,7 +11,6 @@ import numpy as np
 
 from datasets.blocks.layers import LayerSpace, Work
 from datasets.files.checkpoint import array
-from datasets.measured import Measured
 from datasets.networks.collection import AnyNetwork
 from datasets.networks.ops import BYTES
 from datasets.records import Architectures, Device, InputError, Measurements, Networks, find_device
@@ -21,8 +20,8 @@ from predictors.config import from_config, to_config
 from predictors.limits import check_limits
 from predictors.networks.calibration import calibrate
 from predictors.networks.costs import Costs, best_rates
-from predictors.networks.layer_files import read_layers
 from predictors.networks.pieces import VIEWS, Piece, nearest, pieces
+from predictors.networks.table_files import read_beside
 from predictors.regressor import Regressor
 from predictors.trees import XGBoost
 
@@ -305,12 +304,9 @@ _DEVIATIONS = {"convolution": 0, "stem": 0, "depthwise": 1, "wide": 1, "pooling"
 
 
 def read_tables(folder: Path, names: Sequence[str], devices: Sequence[str] = ()) -> list[Measurements]:
-    """Read tables of a folder by their names, of all devices or of some; of a kind of layers with all tables beside it
-    (`layer_files.read_layers`)."""
-    found = [
-        read_layers(folder, name) if name in LAYERS else Measured(folder / f"{name}.parquet").measurements()
-        for name in names
-    ]
+    """Read tables of a folder by their names, each with all tables beside it (`read_beside`), of all devices or of
+    some."""
+    found = [read_beside(folder, name) for name in names]
     return [m.where(devices=[d.name for d in m.devices if d.name in devices]) if devices else m for m in found]
 
 

@@ -14,9 +14,9 @@ from datasets.spaces.dense import Dense
 from encoders.flat import Totals
 from measure.table import write_table
 from predictors.linear import Linear
-from predictors.networks.layer_files import read_layers
 from predictors.networks.learnt import LAYERS, Learnt, read_tables
 from predictors.networks.pieces import pieces
+from predictors.networks.table_files import read_beside
 from tests.doubles.toy_layers import DEVICES, SPACES, law, layer_tables, table, write
 
 OTHER = Device("other_1", "toy", "server-cpu")
@@ -49,7 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_tables_of_other_machines_and_limits_become_one(folder: Path) -> None:
     for kind, space in SPACES.items():
-        m = read_layers(folder, kind)
+        m = read_beside(folder, kind)
         assert m.architectures.space == beyond(space) and len(m.architectures) > 480
         assert [device.name for device in m.devices] == ["fast_1", "slow_1", "other_1"]
         large = ~space.feasible(m.architectures)
@@ -95,11 +95,11 @@ def test_times_of_one_device_are_multiples_of_one_reference_time(tmp_path: Path)
     slow_day = rows.assign(value=2 * rows["value"]).drop(columns="arch")
     meta["reference_ms"] = {"fast_1": 1.0, "slow_1": 2.0}
     write_table(slow_day, meta, tmp_path / "dense_again.parquet")
-    assert read_layers(tmp_path, "dense").matrix("exe_ms") == pytest.approx(m.matrix("exe_ms"), rel=1e-6)
+    assert read_beside(tmp_path, "dense").matrix("exe_ms") == pytest.approx(m.matrix("exe_ms"), rel=1e-6)
 
 
 def test_a_table_of_other_layers_under_this_name_is_one_sentence(tmp_path: Path) -> None:
     shutil.copy(layer_tables(200) / "dense.parquet", tmp_path / "dense.parquet")
     shutil.copy(layer_tables(200) / "pooling.parquet", tmp_path / "dense_large.parquet")
-    with pytest.raises(InputError, match="dense_large .* not of dense layers"):
-        read_layers(tmp_path, "dense")
+    with pytest.raises(InputError, match="dense_large.parquet in .* holds other things than the dense layers"):
+        read_beside(tmp_path, "dense")
