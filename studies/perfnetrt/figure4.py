@@ -34,8 +34,8 @@ def figure4(inputs: Inputs) -> list[dict]:
                  if (folder / "figure4.parquet").is_file()), None)  # fmt: skip
     if path is None:
         raise InputError(
-            f"There is no figure4.parquet in {inputs.out} or {inputs.tables}; run the part figure4_measure first, on an "
-            "idle machine."
+            f"There is no figure4.parquet in {inputs.out} or {inputs.tables}; run the part figure4_measure first, on "
+            "an idle machine."
         )
     m, rows = Measured(path).measurements(), []
     names, parts = (
@@ -53,11 +53,8 @@ def figure4(inputs: Inputs) -> list[dict]:
                 priced = price(corrected, replace(network, batch=measured.batch), device)
                 total = float(sum(part[a, d] for part in parts.values()))
                 row = {"device": device.name, "runtime": device.runtime, "network": arch.key, "batch": measured.batch}
-                row |= {
-                    "measured_ms": total,
-                    "predicted_ms": priced.total_ms,
-                    "error": abs(priced.total_ms / total - 1),
-                }
+                row |= {"measured_ms": total, "predicted_ms": priced.total_ms}
+                row["error"] = abs(priced.total_ms / total - 1)
                 eager = f"{measured.name.partition('_')[0]}_eager_fp32_{measured.batch}"
                 if eager in names:
                     e = names.index(eager)
