@@ -38,10 +38,8 @@ def figure4(inputs: Inputs) -> list[dict]:
             "an idle machine."
         )
     m, rows = Measured(path).measurements(), []
-    names, parts = (
-        [device.name for device in m.devices],
-        {phase: m.matrix(f"{phase}_ms") for phase in ("pre", "exe", "post")},
-    )
+    parts = {phase: m.matrix(f"{phase}_ms") for phase in ("pre", "exe", "post")}
+    names = [device.name for device in m.devices]
     for device in inputs.fp32():
         corrected = inputs.predictor.calibrated(inputs.divided(device.name)[0])
         for a, arch in enumerate(m.architectures):
