@@ -18,38 +18,38 @@ def every_value(tables: Path) -> tuple[pd.DataFrame, dict[str, dict]]:
     """Times of all tables of a folder, and their devices by name.
 
     Returns:
-        Columns table (networks, if they have families, else layers), group (the family of a network, else the name of
-        its space), space, key, device, metric and value in ms (the median, if several tables have one); and the fields
+        Columns by (family of networks that have one, else space), group (the name of that family, or of
+        that space), space, key, device, metric and value in ms (the median, if several tables have one); and the fields
         of each device.
     """
     frames, devices = [], dict[str, dict]()
     for path in sorted(tables.glob("*.parquet")):
         table, meta = read_table(path)
         table = table[table["metric"].isin(METRICS) & table["device"].notna()]
-        kind = table["space"].str.partition("(")[0]
+        kind = table["space"].str.replace(r"\(.*", "", regex=True)
         named = "family" in table
-        groups = {"table": "networks" if named else "layers", "group": table["family"] if named else kind}
+        groups = {"by": "family" if named else "space", "group": table["family"] if named else kind}
         frames.append(table.assign(**groups))
         devices |= {device["name"]: device for device in meta["devices"]}
-    names = ["table", "group", "space", "key", "device", "metric"]
+    names = ["by", "group", "space", "key", "device", "metric"]
     whole = pd.concat([frame[[*names, "value"]] for frame in frames])
     return whole.groupby(names, sort=False)["value"].median().reset_index(), devices
 
 
 def ratios(values: pd.DataFrame, device: dict, base: dict) -> list[dict]:
-    """Times on one device over those on another, one row per group that both measured, and one of all networks and one
-    of all layers (`group` all): their number, median, tenth and ninetieth percentile, and the share above one."""
-    columns = ["table", "group", "space", "key", "metric"]
+    """Times on one device over those on another, one row per family or space that both measured, and one of all
+    families and of all spaces (`group` all): their number, median, tenth and ninetieth percentile, and the share above one."""
+    columns = ["by", "group", "space", "key", "metric"]
     both = [values[values["device"] == each["name"]].set_index(columns)["value"] for each in (device, base)]
     ratio = (both[0] / both[1]).dropna()
     about = {name: device[name] for name in ("runtime", "precision", "batch", "threads") if name in device}
-    groups = {(table, "all"): found for table, found in ratio.groupby("table")}
-    groups |= dict(list(ratio.groupby(["table", "group"])))
+    groups = {(by, "all"): found for by, found in ratio.groupby("by")}
+    groups |= dict(list(ratio.groupby(["by", "group"])))
     return [
-        {"device": device["name"], "base": base["name"], **about, "table": table, "group": group, "cells": len(found),
+        {"device": device["name"], "base": base["name"], **about, "by": by, "group": group, "cells": len(found),
          "ratio": found.median(), "p10": found.quantile(0.1), "p90": found.quantile(0.9),
          "slower": float(np.mean(found > 1))}
-        for (table, group), found in groups.items()
+        for (by, group), found in groups.items()
     ]  # fmt: skip
 
 

@@ -46,6 +46,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     archs = space.sample(12, rng)
     plain, families = 1.5 * ms(archs), ["small"] * 6 + ["large"] * 6
     values = np.stack([plain, plain * np.where(np.arange(12) < 6, 2.0, 0.5), plain / 1.6], axis=1)
+    accuracies = {"space": "nasbench201", "key": "a", "device": [None], "metric": "accuracy_digits", "value": 80.0}
+    write_table(pd.DataFrame({**accuracies, "repeats": 1}), {"devices": []}, found / "accuracy.parquet")
     write_networks(found, values, [space.expand(arch) for arch in archs], families)
     return found
 
@@ -66,7 +68,7 @@ def test_int8_against_fp32_and_two_threads_against_one_by_family_and_kind(folder
     more = pd.read_parquet(tmp_path / "dense.parquet").assign(device=DEVICES[2].name)
     write_table(more.assign(value=more["value"] / 2), {"devices": [DEVICES[2].to_dict()]}, tmp_path / "t2.parquet")
     (whole, kind) = by_threads(tmp_path)  # of different tables; copies in and out do not count
-    assert (whole["table"], kind["group"], kind["cells"]) == ("layers", "dense", 5) and kind["speed_up"] == 2
+    assert (whole["by"], kind["group"], kind["cells"]) == ("space", "dense", 5) and kind["speed_up"] == 2
     assert by_precision(tmp_path) == []
 
 
