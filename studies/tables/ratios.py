@@ -18,9 +18,9 @@ def every_value(tables: Path) -> tuple[pd.DataFrame, dict[str, dict]]:
     """Times of all tables of a folder, and their devices by name.
 
     Returns:
-        Columns by (family of networks that have one, else space), group (the name of that family, or of
-        that space), space, key, device, metric and value in ms (the median, if several tables have one); and the fields
-        of each device.
+        Columns by (family of networks that have one, else space), group (the name of that family, or of that space),
+        space, key, device, metric and value in ms (the median, if several tables have one); and the fields of each
+        device.
     """
     frames, devices = [], dict[str, dict]()
     for path in sorted(tables.glob("*.parquet")):
@@ -37,8 +37,12 @@ def every_value(tables: Path) -> tuple[pd.DataFrame, dict[str, dict]]:
 
 
 def ratios(values: pd.DataFrame, device: dict, base: dict) -> list[dict]:
-    """Times on one device over those on another, one row per family or space that both measured, and one of all
-    families and of all spaces (`group` all): their number, median, tenth and ninetieth percentile, and the share above one."""
+    """Times on one device over those on another.
+
+    Returns:
+        One row per family or space that both measured, and one of all families and of all spaces (`group` all): number
+        of cells, median ratio, tenth and ninetieth percentile, and the share above one.
+    """
     columns = ["by", "group", "space", "key", "metric"]
     both = [values[values["device"] == each["name"]].set_index(columns)["value"] for each in (device, base)]
     ratio = (both[0] / both[1]).dropna()
