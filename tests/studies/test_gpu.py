@@ -32,7 +32,7 @@ def test_a_rehearsal_continues_where_it_stopped_and_leaves_a_table(tmp_path: Pat
     networks = {("networks", "eager"): 2, ("networks", "ort"): 2}
     assert counts == {("layers", "eager"): 3, ("figure4", "eager"): 1, **networks}
     why = [row["why"] for row in found if row["stage"] == "never run"]
-    assert why == ["Backend keras is not available here, because tensorflow is not installed."]
+    assert why == ["Backend keras is not available here, because the package tensorflow is not installed."]
     assert "exe_ms" in set(Measured(tmp_path / "gpu.parquet").measurements().table["metric"])
 
 
