@@ -6,7 +6,8 @@
     peak_gflops fp32, a multiply-add as two: 2 x CUDA cores x clock for GPUs
     l2_mb       second-level cache of a GPU, 2^20 bytes
     sms         streaming multiprocessors of an NVIDIA GPU
-    capability  its compute capability, whose generations are 3 Kepler, 5 Maxwell, 6 Pascal, 7.0 Volta, 7.5 Turing
+    capability  its compute capability, whose generations are 3 Kepler, 5 Maxwell, 6 Pascal, 7.0 Volta, 7.5 Turing,
+                8.6 Ampere, 8.9 Ada, 12.0 Blackwell
 
 A card with two GPUs (K80, M60) is described as one of them, which is what a program runs on.
 
@@ -98,11 +99,16 @@ CHIPS: dict[str, Chip] = {
     "v100_pcie": _gpu("volta", _NEUSIGHT, cores=5120, clock_ghz=1.370, memory_gbs=900, peak_gflops=14029, l2_mb=6),
     "p4": _gpu("pascal", _NEUSIGHT, cores=2560, clock_ghz=1.113, memory_gbs=192, peak_gflops=5699, l2_mb=2),
     "t4": _gpu("turing", _NEUSIGHT, cores=2560, clock_ghz=1.590, memory_gbs=320, peak_gflops=8141, l2_mb=4),
+    "rtx3090": _gpu("ampere", _LIST, cores=10496, clock_ghz=1.695, memory_gbs=936, peak_gflops=35580, l2_mb=6),
+    "rtx4090": _gpu("ada", _LIST, cores=16384, clock_ghz=2.520, memory_gbs=1008, peak_gflops=82580, l2_mb=72),
+    "rtx5090": _gpu("blackwell", _LIST, cores=21760, clock_ghz=2.407, memory_gbs=1792, peak_gflops=104800, l2_mb=96),
     # Six channels of DDR4-2933 (6226) and DDR4-2400 (4114, 4210R, 5120), 8 bytes wide each.
     "gold_6226": _chip("intel-cascade-lake", "server-cpu", _ARK, cores=12, clock_ghz=3.7, memory_gbs=140.8),
     "silver_4210r": _chip("intel-cascade-lake", "server-cpu", _ARK, cores=10, clock_ghz=3.2, memory_gbs=115.2),
     "gold_5120": _chip("intel-skylake-sp", "server-cpu", _ARK, cores=14, clock_ghz=3.2, memory_gbs=115.2),
     "silver_4114": _chip("intel-skylake-sp", "server-cpu", _ARK, cores=10, clock_ghz=3.0, memory_gbs=115.2),
+    "i7_12700h": _chip("intel-alder-lake", "desktop-cpu", _ARK, cores=14, clock_ghz=4.7, memory_gbs=76.8),
+    "i9_10940x": _chip("intel-cascade-lake-x", "desktop-cpu", _ARK, cores=14, clock_ghz=4.6, memory_gbs=94),
     "i7_7820x": _chip("intel-skylake-x", "desktop-cpu", _ARK, cores=8, clock_ghz=4.3, memory_gbs=85.3),
     "pixel2": _chip(
         "snapdragon-835",
@@ -170,7 +176,8 @@ CHIPS: dict[str, Chip] = {
 _GPUS = {
     "1080ti": (28, 6.1), "titanxp": (30, 6.1), "2080ti": (68, 7.5), "titan_rtx": (72, 7.5), "k40": (15, 3.5),
     "k80": (13, 3.7), "m60": (16, 5.2), "p100": (56, 6.0), "v100": (80, 7.0), "v100_pcie": (80, 7.0), "p4": (20, 6.1),
-    "t4": (40, 7.5), "jetson_nano": (1, 5.3), "jetson_tx2": (2, 6.2),
+    "t4": (40, 7.5), "rtx3090": (82, 8.6), "rtx4090": (128, 8.9), "rtx5090": (170, 12.0),
+    "jetson_nano": (1, 5.3), "jetson_tx2": (2, 6.2),
 }  # fmt: skip
 """Streaming multiprocessors and compute capability (NVIDIA, CUDA GPUs; Wikipedia, List of Nvidia graphics processing
 units)."""

@@ -124,6 +124,44 @@ class HeldOutDevices(Split):
         return Parts(train, held, m.where(devices=list(self.devices)), self.samples, self.sampler)
 
 
+@dataclass(frozen=True)
+class HeldOutFamilies(Split):
+    """Split by families of networks: no family is in two parts, since networks of one family are alike.
+
+    The families of a table, its column `family`, are divided at random into folds of about equally many; the test part
+    of fold 0, 1, ... is that fold. Equal generator states give the same folds, whichever of them is the test part.
+
+    Attributes:
+        fold: number of the fold that is the test part.
+        folds: number of folds.
+        val: share of the other families that make the validation part.
+    """
+
+    fold: int = 0
+    folds: int = 10
+    val: float = 0.1
+
+    @classmethod
+    def examples(cls, m: Measurements) -> list[Self]:
+        return [cls(), cls(2, 4, 0.3)] if "family" in m.table else []
+
+    def __call__(self, m: Measurements, rng: np.random.Generator) -> Parts:
+        if "family" not in m.table:
+            raise InputError(f"{m.name} has no column `family`; choose a split that needs none, as Random.")
+        first = m.table.drop_duplicates("arch").set_index("arch")["family"].reindex(range(len(m.architectures)))
+        names, family = np.unique(first.fillna("").to_numpy(str), return_inverse=True)
+        if not 0 <= self.fold < self.folds or not 2 <= self.folds <= len(names):
+            raise InputError(f"{self} does not fit the {len(names)} families of {m.name}.")
+        fold = rng.permutation(np.arange(len(names)) % self.folds)
+        others = np.flatnonzero(fold != self.fold)
+        val = rng.permutation(others)[: _count(self.val, len(others), "val")]
+        part = np.where(np.isin(family, val), 1, np.where(fold[family] == self.fold, 2, 0))
+        if (counts := np.bincount(part, minlength=3)).min() == 0:
+            raise InputError(f"{self} of {m.name} leaves a part empty: train, val and test have {counts.tolist()}.")
+        train, held, test = (m.where(archs=np.flatnonzero(part == number)) for number in range(3))
+        return Parts(train, held, test)
+
+
 def _count(amount: float, n: int, name: str) -> int:
     if not 0 <= amount < 2**53 or (amount >= 1 and amount != int(amount)):
         raise InputError(f"{name} = {amount} is neither a number of architectures nor a share below 1.")

@@ -26,7 +26,7 @@ from measure.host import machine_name
 from measure.inputs import calibration_inputs, draw, make_input
 from measure.outputs import TOLERANCE, compare_outputs
 from measure.own_files import rebuilt_note
-from measure.references import expected_of, expected_outputs
+from measure.references import Remember, computed, expected_of, expected_outputs
 from measure.session import Built, Kernel, Loaded, Session, Shapes, Wanted
 from measure.timing import Repeats, Timing, clock
 
@@ -161,14 +161,19 @@ class Backend(CostModel):
         """
         return self.loaded(partial(self.built, model, seed=seed)).session
 
-    def built(self, model: Network | Model, folder: Path, seed: int = 0) -> Built:
+    def built(self, model: Network | Model, folder: Path, seed: int = 0, remember: Remember = computed) -> Built:
         """The network's own file, or what is built of it in a folder, with seeded inputs and the expected outputs."""
-        wanted = self.wanted(model, seed)
+        wanted = self.wanted(model, seed, remember)
         artefact = wanted.own or self.for_network(wanted.model.network).artefact(wanted.model, folder)
         return Built(artefact, wanted.inputs, wanted.expected, wanted.own is not None, wanted.notes)
 
-    def wanted(self, model: Network | Model, seed: int = 0) -> Wanted:
+    def wanted(self, model: Network | Model, seed: int = 0, remember: Remember = computed) -> Wanted:
         """What is to be run of a network, with seeded inputs and the expected outputs; nothing is built.
+
+        Args:
+            model: the network.
+            seed: of weights and inputs.
+            remember: gives the outputs of an earlier call where it knows them.
 
         Raises:
             InputError: this runtime takes neither the network's file nor what can be built again of it.
@@ -177,10 +182,10 @@ class Backend(CostModel):
         batch, own = self.for_network(model.network).batch, self.own_file(model)
         if file := own or model.file(self.sources):
             inputs = draw(model, batch, seed)
-            return Wanted(model, inputs, expected_outputs(file, inputs), own)
+            return Wanted(model, inputs, remember(file.suffix, partial(expected_outputs, file, inputs)), own)
         notes = rebuilt_note(model, self.runtime)
         model, x = with_weights(model, seed), make_input(model.network, batch, seed)
-        expected = expected_of(model, x)
+        expected = remember("", partial(expected_of, model, x))
         expected = replace(expected, arrays=[self.layout(y) for y in expected.arrays])
         return Wanted(Model(model.network, model.weights), [self.layout(x)], expected, None, notes)
 

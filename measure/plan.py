@@ -11,7 +11,7 @@ from datasets.files.described import from_fields
 from datasets.files.reading import read_yaml
 from datasets.records import InputError
 
-Protocol = Literal["server", "mobile", "quick", "layer"]
+Protocol = Literal["server", "mobile", "quick", "layer", "network"]
 
 
 @dataclass(frozen=True)

@@ -69,6 +69,50 @@ class Mean(Linear):
 
 
 @dataclass
+class RelativeLine(Linear):
+    """A line with coefficients of zero or more that minimises the mean absolute relative error (MAPE): the least that a
+    predictor of whole networks has to beat.
+
+    Least squares on relative errors, weighed anew by the inverse of their size (iteratively reweighted least squares).
+
+    Attributes:
+        encoder: gives quantities that add up.
+        constant: whether there is a constant, too.
+        steps: number of times that the weights are set.
+    """
+
+    encoder: VectorEncoder = field(default_factory=lambda: Totals(("macs", "moved_bytes", "params")))
+    constant: bool = True
+    steps: int = 30
+
+    learns_to: ClassVar[float] = 0.3
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(), cls(steps=1), cls(encoder=Totals(("macs", "kernels", "moved_bytes")))]
+
+    def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+        a = np.column_stack([x["x"], np.full(len(z), self.constant)]).astype(float)
+        y = self.scale.inverse(z)
+        lines = np.stack([self._least(a, column) for column in y.T], axis=1)
+        lines[-1] -= self.scale.mean_
+        self.weights_ = (lines / self.scale.std_).astype(np.float32)
+
+    def _least(self, a: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """Coefficients of labels [n] on features [n, F]."""
+        from scipy.optimize import nnls
+
+        known = ~np.isnan(y)
+        relative = a[known] / y[known, None]
+        unit = np.maximum(relative.max(axis=0), 1e-30)
+        weight = np.ones(len(relative))
+        for _ in range(self.steps):
+            line, _ = nnls(weight[:, None] * relative / unit, weight)
+            weight = np.maximum(np.abs(relative @ (line / unit) - 1), 1e-3) ** -0.5
+        return line / unit
+
+
+@dataclass
 class BetterFlops(Regressor):
     """LETI's "Better FLOPs" (section 3.2): two clusters by peak memory, with least squares on FLOPs in each.
 

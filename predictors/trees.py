@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class XGBoost(Regressor):
         subsample: share of the rows per tree.
         columns: share of the features per tree.
         min_child_weight: least weight of a leaf.
+        loss: squared, or absolute errors of scaled labels, which outliers move less.
         seed: of subsampling.
     """
 
@@ -38,11 +39,16 @@ class XGBoost(Regressor):
     subsample: float = 0.8
     columns: float = 0.8
     min_child_weight: float = 1.0
+    loss: Literal["squared", "absolute"] = "squared"
     seed: int = 0
 
     @classmethod
     def examples(cls) -> list[Self]:
-        return [cls(trees=20), cls(trees=400, depth=6, subsample=1.0, columns=1.0, min_child_weight=0.1)]
+        return [
+            cls(trees=20),
+            cls(trees=20, loss="absolute"),
+            cls(trees=400, depth=6, subsample=1.0, columns=1.0, min_child_weight=0.1),
+        ]
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         self.boosters_ = []
@@ -61,6 +67,7 @@ class XGBoost(Regressor):
             "subsample": self.subsample,
             "colsample_bytree": self.columns,
             "min_child_weight": self.min_child_weight,
+            "objective": f"reg:{self.loss}error",
             "seed": self.seed,
             "base_score": 0.0,
             "nthread": 1,

@@ -48,7 +48,7 @@ def counts(out: Path) -> list[dict]:
         table, devices = read_table(path)[0].fillna({"device": ""}), {device.name: device for device in m.devices}
         for (device, metric, space), values in table.groupby(["device", "metric", "space"])["value"]:
             row = {"table": path.stem, "device": device, "metric": metric, "space": space, "values": len(values)}
-            row |= {name: getattr(devices[device], name) for name in ("runtime", "precision") if device}
+            row |= {name: getattr(devices[str(device)], name) for name in ("runtime", "precision") if device}
             rows.append(row)
     return rows
 

@@ -5,10 +5,17 @@ import pandas as pd
 import pytest
 
 from datasets.records import InputError, Measurements
-from datasets.splits import HeldOutArchitectures, HeldOutDevices, Random, Split
+from datasets.splits import HeldOutArchitectures, HeldOutDevices, HeldOutFamilies, Random, Split
 from tests.conftest import implementations, made_up
 
 every_split = pytest.mark.parametrize("cls", implementations("datasets", Split), ids=lambda cls: cls.__name__)
+
+
+@pytest.fixture
+def measurements(measurements: Measurements) -> Measurements:
+    """Those of all contract tests, with families of architectures."""
+    table = measurements.table.assign(family=[f"family_{arch % 13}" for arch in measurements.table["arch"]])
+    return Measurements(measurements.architectures, measurements.devices, table, measurements.name)
 
 
 def rows(m: Measurements) -> set[tuple[str, str, float]]:
@@ -59,9 +66,29 @@ def test_families_of_held_out_devices_are_not_learnt_from(measurements: Measurem
     assert [d.name for d in parts.test.devices] == ["toy_1"]
 
 
+def test_folds_hold_out_every_family_once(measurements: Measurements) -> None:
+    tested: list[str] = []
+    for fold in range(5):
+        parts = HeldOutFamilies(fold, 5)(measurements, np.random.default_rng(3))
+        families = [set(part.table["family"]) for part in (parts.train, parts.val, parts.test)]
+        assert not families[0] & families[1] and not (families[0] | families[1]) & families[2]
+        tested += families[2]
+    assert sorted(tested) == sorted(set(measurements.table["family"]))
+
+
+def test_families_are_needed_to_hold_them_out(measurements: Measurements) -> None:
+    table = measurements.table.drop(columns="family")
+    bare = Measurements(measurements.architectures, measurements.devices, table, "bare")
+    with pytest.raises(InputError, match="bare has no column `family`"):
+        HeldOutFamilies()(bare, np.random.default_rng(0))
+
+
 @pytest.mark.parametrize(
     "split",
     [
+        HeldOutFamilies(10),
+        HeldOutFamilies(0, 14),
+        HeldOutFamilies(0, 2, val=0.99),
         Random(200, 10),
         Random(0.9, 0.2),
         Random(-1, 10),

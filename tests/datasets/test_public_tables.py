@@ -440,7 +440,7 @@ def test_every_source_is_pinned_and_has_a_configuration() -> None:
         tree = yaml.safe_load(path.read_text())
         from_config(tree, Dataset)
         modules[tree["class_path"].rpartition(".")[0]] = path
-    for name in ("help", "oneproxy", "latbench", "nats", "pi5", "justus", "neusight", "dl_energy"):
+    for name in ("help", "oneproxy", "latbench", "nats", "pi5", "justus", "neusight", "dl_energy", "timm"):
         source = importlib.import_module(f"datasets.public.{name}").SOURCE
         assert f"datasets.public.{name}" in modules and len(source.commit) == 40 and source.licence
         assert all(len(digest) == 64 for digest in source.files.values())

@@ -40,13 +40,14 @@ def test_every_bundled_table_has_a_plan_and_sound_values(path: Path) -> None:
     m = Measured(path).measurements()
     assert len(set(m.architectures.keys)) == len(m.architectures) and (m.table["value"] > 0).all()
     if m.devices:
-        assert (ROOT / "configs" / "campaigns" / path.name).with_suffix(".yaml").is_file()
+        plan = (ROOT / "configs" / "campaigns" / path.name).with_suffix(".yaml")
+        assert plan.is_file() or path.stem == "networks"  # whose networks are exported by studies.tables.networks
         assert all(device.features and np.isfinite(list(device.features.values())).all() for device in m.devices)
 
 
 def test_the_readme_names_every_table_and_device() -> None:
-    told = (ROOT / "datasets" / "bundled" / "README.md").read_text()
+    text = (ROOT / "datasets" / "bundled" / "README.md").read_text()
     for path in TABLES:
-        assert f"`{path.name}`" in told
+        assert f"`{path.name}`" in text
         for device in Measured(path).measurements().devices:
-            assert device.name.partition("_")[2] in told
+            assert device.name.partition("_")[2] in text

@@ -15,7 +15,7 @@ from tests.fuzz.mutations import any_damage, change_text, change_tree
 
 CLASSES = {
     "oneproxy": "oneproxy.OneProxy", "latbench-brp-nas": "latbench.LatBench", "neusight": "neusight.NeuSight",
-    "hw-nas-bench-360": "pi5.HwNasBench360", "dl-energy-estimator": "dl_energy.DlEnergy",
+    "hw-nas-bench-360": "pi5.HwNasBench360", "dl-energy-estimator": "dl_energy.DlEnergy", "timm": "timm.Timm",
 }  # fmt: skip
 
 
@@ -66,6 +66,7 @@ def _make(folder: Path) -> list[Files]:
     rows |= {"task": "cifar100", "lat_ms_median": np.arange(8.0) + 1, "energy_mj": np.arange(8.0) + 2, "status": "ok"}
     layers = {"batch_size": [1, 2], "input_size": [9, 8], "output_size": 7, "forward_passes": [9, 8.5]}
     layers |= {"cpu_energy": [1e-9, 2e-9], "duration": [30.0, 31]}
+    images = b"model,infer_img_size,infer_samples_per_sec,infer_gmacs\nlcnet_035,224,9000.5,0.03\n"
     saved = io.BytesIO()
     pd.DataFrame(rows).to_parquet(saved)
     return [
@@ -75,6 +76,7 @@ def _make(folder: Path) -> list[Files]:
         _stored(
             "dl-energy-estimator", {"estimator/data/linear.csv": pd.DataFrame(layers).to_csv(index=False).encode()}
         ),
+        _stored("timm", {"results/benchmark-infer-amp-nchw-pt240-cu124-rtx3090.csv": images}),
         _stored("hw-nas-bench-360", {"results/dataset.parquet": saved.getvalue()}),
     ]
 

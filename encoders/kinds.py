@@ -1,0 +1,112 @@
+"""Whole networks as totals by kind of op: what trees and lines learn networks of any kinds from."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from datasets.architectures import Op
+from datasets.networks.network import Network
+from datasets.networks.ops import FOLDED, ITEM, macs, pair, param_bytes, params, tensor_bytes
+from datasets.networks.parts import entries
+from datasets.records import Architectures, InputError, Networks, Space
+from encoders.base import VectorEncoder
+
+GROUPS = ("conv", "pointwise", "grouped", "depthwise", "dense", "product", "norm", "activation", "softmax",
+          "elementwise", "pooling", "layout", "other")  # fmt: skip
+"""Groups of ops: convolutions of a window, of one pixel, in groups and of one channel each; products with weights and
+of two activations; and ops without multiply-accumulates."""
+QUANTITIES = ("macs", "bytes", "weights", "count")
+"""Quantities of a group: multiply-accumulates, bytes of activations read and written, bytes of weights, number of ops
+with the batch norms and activations that runtimes fold into them."""
+WHOLE = ("macs", "activations", "params", "ops", "longest")
+"""Quantities of the whole network: multiply-accumulates, elements that ops with multiply-accumulates write, parameters,
+number of ops, and number of ops on the longest path."""
+
+_ELEMENTWISE = ("add", "mul", "Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Neg", "Abs", "Max", "Min", "Where")
+_LAYOUT = ("concat", "pad", "shuffle", "truncate", "Concat", "Split", "Slice", "Transpose", "Gather", "Expand", "Tile",
+           "Pad", "Reshape", "Flatten", "Resize", "DepthToSpace", "SpaceToDepth")  # fmt: skip
+
+
+def group_of(op: Op, in_shape: tuple[int, ...]) -> str:
+    """One of `GROUPS`."""
+    kind = op.kind
+    if kind == "conv":
+        groups = op.attrs.get("groups", 1)
+        if groups == 1:
+            return "pointwise" if max(pair(op.attrs["kernel"])) == 1 else "conv"
+        return "depthwise" if groups == in_shape[0] else "grouped"
+    if macs(op, in_shape):
+        return "dense" if params(op, in_shape) else "product"
+    if kind == "bn" or "Normalization" in kind:
+        return "norm"
+    if "oftmax" in kind:
+        return "softmax"
+    if kind in _ELEMENTWISE:
+        return "elementwise"
+    if "pool" in kind.lower() or kind.startswith("Reduce"):
+        return "pooling"
+    if kind in _LAYOUT:
+        return "layout"
+    return "activation" if kind in FOLDED or params(op, in_shape) == 0 else "other"
+
+
+@dataclass
+class KindTotals(VectorEncoder):
+    """Totals of networks, by default as logarithms (base two, of 1 + the quantity), else divided by a million.
+
+    Attributes:
+        whole: quantities of the whole network, among `WHOLE`.
+        groups: also `QUANTITIES` of each of `GROUPS`.
+        log: whether they are logarithms.
+    """
+
+    whole: tuple[str, ...] = WHOLE
+    groups: bool = True
+    log: bool = True
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(), cls(("macs", "params")), cls(groups=False), cls(log=False)]
+
+    def num_features(self, space: Space) -> int:
+        if unknown := [name for name in self.whole if name not in WHOLE]:
+            raise InputError(f"There is no total '{unknown[0]}'; there are {', '.join(WHOLE)}.")
+        return len(self.whole) + self.groups * len(GROUPS) * len(QUANTITIES)
+
+    def __call__(self, archs: Architectures) -> np.ndarray:
+        size = self.num_features(archs.space)
+        rows = [totals_by_kind(network) for network in Networks.of(archs)]
+        table = np.array(rows, float).reshape(len(rows), len(WHOLE) + len(GROUPS) * len(QUANTITIES))
+        columns = [WHOLE.index(name) for name in self.whole] + list(range(len(WHOLE), table.shape[1]))
+        table = table[:, columns[:size]]
+        return (np.log2(1 + table) if self.log else table / 1e6).astype(np.float32)
+
+
+def totals_by_kind(network: Network) -> np.ndarray:
+    """Quantities of one run [features] in the order of `KindTotals`, for the batch that the network fixes, else 1."""
+    batch, sources = network.batch or 1, network.sources()
+    size = [tensor_bytes(op, batch) for op in network.ops]
+    by_group = np.zeros((len(GROUPS), len(QUANTITIES)))
+    whole, depth = dict.fromkeys(WHOLE, 0.0), np.zeros(len(network.ops))
+    counts = {entry[0] for entry in entries(network)}
+    for node, (op, before) in enumerate(zip(network.ops, sources, strict=True)):
+        depth[node] = max(depth[list(before)], default=0) + (node in counts)
+        if op.kind in ("input", "zero", ITEM) or not before:
+            continue
+        in_shape, times = network.shape(before[0]), op.attrs.get("times", 1)
+        samples = times if op.attrs.get("whole") else times * batch
+        work, weights = samples * macs(op, in_shape), 0 if op.attrs.get("tied") else params(op, in_shape)
+        moved = times * (size[node] + sum(size[source] for source in before))
+        row = (work, moved, param_bytes(op, in_shape), times * (node in counts))
+        by_group[GROUPS.index(group_of(op, in_shape))] += row
+        whole["macs"] += work
+        whole["params"] += weights
+        whole["ops"] += times * (node in counts)
+        if work:
+            whole["activations"] += samples * math.prod(op.attrs["shape"])
+    whole["longest"] = float(depth.max(initial=0))
+    return np.concatenate([list(whole.values()), by_group.ravel()])
