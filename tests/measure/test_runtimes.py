@@ -165,6 +165,12 @@ def test_the_phases_add_up_to_the_latency(name: str) -> None:
     assert row["phases"]["post"]["calls"] > 1
 
 
+@pytest.mark.parametrize("key", ["batch=42,in=128,out=1,act=relu,bias=1", "batch=3,in=887,out=13,act=none,bias=1"])
+def test_inputs_are_independent_of_weights_so_that_int8_covers_the_outputs(key: str) -> None:
+    space = Dense()
+    OnnxRuntime("int8").session(space.expand(space.parse([key])[0]))  # raises where the output is another one
+
+
 def test_a_short_layer_is_timed_in_several_sessions_and_a_long_one_in_one() -> None:
     space = Dense()
     layer = space.expand(space.parse(["batch=1,in=64,out=32,act=none,bias=1"])[0])
