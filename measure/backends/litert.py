@@ -42,8 +42,8 @@ class LiteRT(Backend):
             from measure.builders.tflite_converter import convert_tflite as build
         else:
             from measure.builders.tflite_graph import build_tflite as build
-        count = self.calibration if self.precision == "int8" else 0
-        ranges = [x for (x,) in calibration_inputs(Model(model.network), self.batch, count)]
+        inputs = calibration_inputs(Model(model.network), self.batch, self.calibration)
+        ranges = [x for (x,) in inputs] if self.precision == "int8" else []
         path = folder / "model.tflite"
         path.write_bytes(build(model.network, model.weights or {}, self.batch, ranges))
         return path
