@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from datasets.blocks.layers import LayerSpace
+from datasets.blocks.operations import Operation
 from datasets.records import Architectures, InputError, Space
 from encoders.base import VectorEncoder
 
@@ -59,7 +60,8 @@ class LayerWork(VectorEncoder):
 class LayerPhysics(VectorEncoder):
     """Logarithms of a layer's sizes and work (elements read and written, parameters, operations, intensity, sizes of
     its matrix product), its switches (stride, padding, activation, whether a Winograd or pointwise kernel applies),
-    loop counts of pooling kernels, and optionally remainders of its sizes by the blocks and tiles of kernels.
+    loop counts of pooling kernels, and optionally remainders of its sizes by the blocks and tiles of kernels. Single
+    operations (`blocks.operations`) have sizes, words, work and remainders only.
 
     Attributes:
         blocks: add remainders and padding of the channels, and work on padded channels.
@@ -82,6 +84,8 @@ class LayerPhysics(VectorEncoder):
 
     def _columns(self, archs: Architectures) -> Columns:
         space = _layer(archs.space)
+        if isinstance(space, Operation):
+            return _operation(space, archs, self.blocks)
         values = space.values(archs)
         work, moved = space.work(values), space.sums(archs)["moved_bytes"]
         windowed, weighted = "kernel" in values, "out" in values
@@ -127,6 +131,21 @@ class LayerPhysics(VectorEncoder):
                 columns[f"tiles_{rows}x{width}"] = _log(blocks)
                 columns[f"waste_{rows}x{width}"] = _log(blocks * rows * width) - _log(pixels * out)
         return columns
+
+
+def _operation(space: Operation, archs: Architectures, blocks: bool) -> Columns:
+    """Sizes, words and work of single operations, and remainders of those sizes that are often multiples."""
+    values, sums = space.values(archs), space.sums(archs)
+    work, columns = space.work(values), Columns()
+    for f in space.features:
+        columns |= {f"{f.name}_{word}": values[f.name] == i for i, word in enumerate(f.words)}
+        columns |= {} if f.words else {f.name: _log(values[f.name])}
+        for block in BLOCKS if blocks and f.multiples else ():
+            columns[f"{f.name}_mod_{block}"] = values[f.name] % block
+            columns[f"{f.name}_to_{block}"] = _log(_up(values[f.name], block)) - _log(values[f.name])
+    columns |= {f"{name}_elements": _log(count) for name, count in work._asdict().items()}
+    moved = _log(sums["moved_bytes"])
+    return columns | {"moved": moved, "intensity": _log(work.operations) - moved, "nodes": sums["kernels"]}
 
 
 def _pooled(values: Columns, side: np.ndarray) -> Columns:

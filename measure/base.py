@@ -25,7 +25,7 @@ from measure.child_build import build_in_child
 from measure.host import machine_name
 from measure.inputs import calibration_inputs, draw, make_input
 from measure.outputs import TOLERANCE, compare_outputs
-from measure.own_files import rebuilt_note
+from measure.own_files import rebuilt_note, with_file
 from measure.references import Remember, computed, expected_of, expected_outputs
 from measure.session import Built, Kernel, Loaded, Session, Shapes, Wanted
 from measure.timing import Repeats, Timing, clock
@@ -163,6 +163,7 @@ class Backend(CostModel):
 
     def built(self, model: Network | Model, folder: Path, seed: int = 0, remember: Remember = computed) -> Built:
         """The network's own file, or what is built of it in a folder, with seeded inputs and the expected outputs."""
+        model = with_file(Model(model) if isinstance(model, Network) else model, folder)
         wanted = self.wanted(model, seed, remember)
         artefact = wanted.own or self.for_network(wanted.model.network).artefact(wanted.model, folder)
         return Built(artefact, wanted.inputs, wanted.expected, wanted.own is not None, wanted.notes)
@@ -191,6 +192,7 @@ class Backend(CostModel):
 
     def file(self, model: Model, folder: Path, seed: int = 0) -> Path:
         """The file that this runtime loads for a model: the model's own, or one that is built in a folder."""
+        model = with_file(model, folder)
         if own := self.own_file(model):
             return own
         if not model.file(self.sources):
@@ -220,9 +222,9 @@ class Backend(CostModel):
             first_ms, _ = clock(session.run)
             if first_ms <= self.timing.short_ms and not self.slow_to_build and not self.remote:
                 found += [self.opened(built) for _ in range(sessions - 1)]
+            own = [file_precision(built.artefact)] if built.own else []
         for other in found[1:]:
             other.bind(built.inputs)
-        own = [file_precision(built.artefact)] if built.own else []
         precision = max([self.precision, *own], key=lambda name: TOLERANCE[name])
         notes = compare_outputs(session.fetch(), built.expected, precision)
         return Loaded(session, built.inputs, wall, cpu, first_ms, (*built.notes, *notes), tuple(found[1:]))

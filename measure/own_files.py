@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from datasets.files.reading import listed
 from datasets.networks.model import Model, suffix_of
 from datasets.networks.ops import ITEM, VOCABULARY
 from datasets.records import InputError
+from datasets.spaces import save_operation
+
+
+def with_file(model: Model, folder: Path) -> Model:
+    """The model; that of a single operation of a space gets its ONNX file, which is written into the folder."""
+    path = folder / "operation.onnx"
+    shapes = () if model.source else save_operation(model.network, path)
+    return replace(model, source=path, shapes=shapes) if shapes else model
 
 
 def files_beside(path: Path) -> list[Path]:

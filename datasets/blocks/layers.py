@@ -32,8 +32,9 @@ _MOST_BLOCKS = 1000  # in a row without a layer within the limits
 
 
 class Feature(NamedTuple):
-    """One decision: its name in texts, PerfNetRT's name, its range, whether samples are log-uniform, and the words for
-    the values 0, 1, ... in texts."""
+    """One decision: its name in texts, PerfNetRT's name, its range, whether samples are log-uniform, the words for the
+    values 0, 1, ... in texts, numbers of which half of the samples are multiples, and values that half of the samples
+    have."""
 
     name: str
     column: str
@@ -41,6 +42,8 @@ class Feature(NamedTuple):
     high: int
     log: bool = False
     words: tuple[str, ...] = ()
+    multiples: tuple[int, ...] = ()
+    common: tuple[int, ...] = ()
 
     def text(self, value: int) -> str:
         return f"{self.name}={self.words[value] if self.words else value}"
@@ -54,6 +57,9 @@ def choices(features: Sequence[Feature]) -> tuple[int, ...]:
     """Number of values of each feature."""
     return tuple(f.high - f.low + 1 for f in features)
 
+
+BLOCKS = (8, 16, 32, 64)
+"""Numbers that channels of networks are often multiples of."""
 
 BATCH = Feature("batch", "batch_size", 1, 64, log=True)
 SIZE = Feature("size", "matrix_size", 1, 512, log=True)
@@ -138,10 +144,9 @@ class LayerSpace(Space):
         rows = np.array([self._parse(key) for key in texts(keys)], np.int32).reshape(len(keys), len(self.features))
         archs = Architectures(self, rows - self._low())
         if (without := np.flatnonzero(self._work(archs).outputs == 0)).size:
-            raise InputError(
-                f"'{keys[without[0]]}' has no output: its window does not fit in its input; write pad=same or a "
-                "smaller one."
-            )
+            why = "its window does not fit in its input; write pad=same or a smaller one"
+            why = why if PAD.name in [f.name for f in self.features] else "its input is too small; write a larger size"
+            raise InputError(f"'{keys[without[0]]}' has no output: {why}.")
         return archs
 
     def format(self, archs: Architectures) -> list[str]:
@@ -187,9 +192,21 @@ class LayerSpace(Space):
                 raise InputError(f"{self} leaves hardly any layers; let its limits be further apart.")
             u = rng.random((_BLOCK, len(low)))
             values = np.where(log, low * ((high + 1) / low.clip(1)) ** u, low + (high + 1 - low) * u).astype(np.int32)
+            self._favour(values, rng)
             drawn = Architectures(self, values - low)
             kept.append(drawn.decisions[self.feasible(drawn)])
         return Architectures(self, np.concatenate(kept)[:n])
+
+    def _favour(self, values: np.ndarray, rng: np.random.Generator) -> None:
+        """Round half of the samples [A, n] of some features up to multiples of a random block, and set half of those of
+        others to a random common value."""
+        for column, f in enumerate(self.features):
+            if f.multiples:
+                block = rng.choice([1] * len(f.multiples) + list(f.multiples), len(values))
+                values[:, column] = np.minimum(-(-values[:, column] // block) * block, f.high)
+            if f.common:
+                common = rng.random(len(values)) < 0.5
+                values[common, column] = rng.choice(f.common, common.sum())
 
     def architecture(self, decisions: np.ndarray) -> Architecture:
         """One node without edges, whose attributes are the layer's features."""
@@ -243,11 +260,12 @@ class LayerSpace(Space):
             name, _, value = text.partition("=")
             if name == f.name and value in f.words:
                 row.append(f.words.index(value))
-            elif name == f.name and re.fullmatch("0|[1-9][0-9]{0,4}", value) and f.low <= int(value) <= f.high:
+            elif name == f.name and re.fullmatch("0|[1-9][0-9]{0,5}", value) and f.low <= int(value) <= f.high:
                 row.append(int(value))
         if len(row) != len(self.features) or key.count(",") + 1 != len(row):
             example = ",".join(f.range for f in self.features)
-            raise InputError(f"'{key}' is not a {self.kind} layer; write {example}, with a value of each range.")
+            an = "an" if self.kind[0] in "aeiou" else "a"
+            raise InputError(f"'{key}' is not {an} {self.kind} layer; write {example}, with a value of each range.")
         return row
 
 

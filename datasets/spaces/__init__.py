@@ -8,11 +8,13 @@ import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from datasets.columns import Columns
 from datasets.files.described import from_config
 from datasets.files.reading import read_yaml, shortened
 from datasets.networks.collection import AnyNetwork
+from datasets.networks.network import Network
 from datasets.records import InputError, Space
 
 LIMITS: Mapping[str, tuple[int, int]] = {
@@ -64,12 +66,34 @@ def parse_space(text: str) -> Space:
             f"'{shortened(text)}' does not name a space; write for example nasbench201 or nasbench201(cells=1)."
         )
     name, arguments = match.groups()
-    if name not in (known_spaces := [module.name for module in pkgutil.iter_modules(__path__)]):
-        raise InputError(f"There is no space '{shortened(name)}'; there are {', '.join(known_spaces)}.")
-    module = importlib.import_module(f"datasets.spaces.{name}")
+    if name not in (known_spaces := _names()):
+        raise InputError(f"There is no space '{shortened(name, 60)}'; there are {', '.join(known_spaces)}.")
+    cls = _class(name)
+    return cls(**_numbers(arguments or "", name, {f.name: f.default for f in fields(cls)}))
+
+
+def save_operation(network: Network, path: Path) -> tuple[tuple[int, ...], ...]:
+    """Write the ONNX file of a network that is a single operation of a space (`blocks.operations`); returns the shapes
+    of its inputs, or none for another network."""
+    name = network.space.partition("(")[0]
+    if name not in _names() or not hasattr(_class(name), "graph_of"):  # `Operation` itself is not where rows are served
+        return ()
+    space: Any = parse_space(network.space)
+    graph = space.graph_of(network.key)
+    graph.save(path)
+    return tuple(tensor.shape for tensor in graph.inputs)
+
+
+def _names() -> list[str]:
+    return [module.name for module in pkgutil.iter_modules(__path__)]
+
+
+def _class(name: str) -> Any:
+    """The space of a module."""
+    module = importlib.import_module(f"{__name__}.{name}")
     own = (c for c in vars(module).values() if isinstance(c, type) and c.__module__ == module.__name__)
     (cls,) = (c for c in own if issubclass(c, Space) and is_dataclass(c))
-    return cls(**_numbers(arguments or "", name, {f.name: f.default for f in fields(cls)}))
+    return cls
 
 
 def _numbers(arguments: str, space: str, known: Mapping[str, object]) -> dict[str, int]:

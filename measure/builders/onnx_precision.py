@@ -20,6 +20,7 @@ def quantise(path: Path, folder: Path, inputs: Sequence[Sequence[np.ndarray]], s
             not quantised. Otherwise activations are unsigned, which is fastest on x86.
     """
     import onnx
+    import onnxruntime
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -37,6 +38,7 @@ def quantise(path: Path, folder: Path, inputs: Sequence[Sequence[np.ndarray]], s
 
     prepared, quantised = folder / "prepared.onnx", folder / "int8.onnx"
     logging.disable(logging.WARNING)  # it recommends the pre-processing that was just done
+    onnxruntime.set_default_logger_severity(3)  # of the sessions in it, which warn of initialisers that they remove
     try:
         quant_pre_process(path, prepared, skip_symbolic_shape=True)
         quantize_static(

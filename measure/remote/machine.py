@@ -21,7 +21,7 @@ from datasets.records import InputError
 from measure.base import Backend, reference_network
 from measure.bench import Row
 from measure.campaign import Journal
-from measure.own_files import files_beside
+from measure.own_files import files_beside, with_file
 from measure.remote.messages import Message, describe_backend
 from measure.remote.ssh import Broken, Connection
 from measure.subjects import Prepare, Subject, network_of
@@ -112,7 +112,7 @@ class Remote:
 
     def _package(self, backend: Backend, model: Model, folder: Path) -> Package:
         """The files and the description of a network for the other machine."""
-        wanted = backend.wanted(model)
+        wanted = backend.wanted(with_file(model, folder))
         description: Message = {"varying": wanted.expected.varying, "steps": wanted.expected.steps}
         description["noise"] = wanted.expected.noise
         description |= {"notes": wanted.notes, "own": wanted.own is not None}

@@ -123,6 +123,10 @@ class Learnt(Costs):
         """
         if missing := [kind for kind in LAYERS if kind not in tables]:
             raise InputError(f"There is no table of {missing[0]} layers; networks are made of {', '.join(LAYERS)}.")
+        for kind in LAYERS:
+            space = tables[kind].architectures.space
+            if not isinstance(space, LayerSpace) or space.kind != kind:
+                raise InputError(f"The table of {kind} layers is of {space}; give a folder whose {kind}.parquet is.")
         first, *others = (tables[kind] for kind in LAYERS)
         names = [d.name for d in first.devices if all(d.name in {e.name for e in m.devices} for m in others)]
         if not names:

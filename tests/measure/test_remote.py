@@ -27,6 +27,7 @@ from datasets.devices import read_device
 from datasets.networks.model import Model
 from datasets.networks.network import Network
 from datasets.records import Architecture, InputError
+from datasets.spaces.linear import Linear
 from datasets.spaces.nasbench201 import NasBench201
 from measure.backends.ort import OnnxRuntime
 from measure.backends.ov import OpenVino
@@ -191,6 +192,16 @@ def test_what_is_built_there_is_the_same_network_and_a_file_is_measured_itself(t
     assert np.linalg.norm(session.fetch()[0] - ORT.session(network).fetch()[0]) > 0.01
     with there.remote(build="there") as bench, pytest.raises(InputError, match="ort is not available on 127.* onnx is"):
         bench.check([ORT])
+
+
+@needs_sshd
+@pytest.mark.parametrize("build", ["here", "there"])
+def test_an_operation_s_file_is_measured_there(build: str, there: There, tmp_path: Path) -> None:
+    space = Linear()
+    archs, journal = space.parse(["batch=2,rows=3,inner=8,columns=4,bias=yes"]), Journal(tmp_path / "journal.jsonl")
+    with there.remote(build=build, python=sys.executable) as bench:
+        (row,) = run_campaign(archs, pending(archs, [ORT], journal), journal, bench=bench)
+    assert row["raw_ms"] > 0 and row["space"] == str(space)
 
 
 @needs_sshd
@@ -451,4 +462,4 @@ def test_a_message_that_claims_too_much_or_leaves_its_folder_is_none(tmp_path: P
 
 
 def test_the_runner_is_small() -> None:
-    assert len(packed()) < 200_000
+    assert len(packed()) < 220_000

@@ -231,6 +231,8 @@ def test_any_space_and_batch_is_priced(fitted: LayerSum) -> None:
         fitted.on(DEVICES[0], "energy_mj")
     with pytest.raises(InputError, match="no table of pooling layers"):
         untrained().fit({"convolution": layer_table("convolution")})
+    with pytest.raises(InputError, match="table of pooling layers is of convolution"):
+        untrained().fit(dict.fromkeys(("convolution", "pooling", "dense"), layer_table("convolution")))
 
 
 def test_it_adapts_to_a_new_device_by_what_it_chooses(fitted: LayerSum) -> None:
