@@ -71,6 +71,7 @@ pricer: setup
 	$(PY) -m predictors layerwise --layer configs/predictors/layer_trees_compact.yaml --out predictors/networks/pricer.pt
 
 # All bundled tables anew, of this machine, for hours, on one core. Goes on where it stopped; `make tables TABLES=zoo` for one.
+# layers_two_threads takes all cores.
 TABLES := nasbench201 nasbench101_small nasbench101 convolution pooling dense convnet zoo accuracy
 HOST :=
 tables: setup-all
