@@ -1,6 +1,6 @@
 # `make train` needs the core of pyproject.toml, all other targets its extras and tools too. Each sets up .venv first, when
 # pyproject.toml or constraints.txt has changed.
-.PHONY: setup setup-all train test lint fuzz bench notebooks pricer study help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search optimizer netadapt
+.PHONY: setup setup-all train test lint fuzz bench notebooks pricer study help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search optimizer netadapt gpu
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -71,6 +71,7 @@ pricer: setup
 	$(PY) -m predictors layerwise --layer configs/predictors/layer_trees_compact.yaml --out predictors/networks/pricer.pt
 
 # All bundled tables anew, of this machine, for hours, on one core. Goes on where it stopped; `make tables TABLES=zoo` for one.
+# layers_two_threads takes all cores.
 TABLES := nasbench201 nasbench101_small nasbench101 convolution pooling dense convnet zoo accuracy
 HOST :=
 tables: setup-all
@@ -90,5 +91,9 @@ leti perfnetrt peers search optimizer netadapt: setup-all
 	$(PY) -m studies run $@
 help-gold help-900 cross-device: setup-all
 	$(PY) -m studies run $(subst -,_,$@)
+# Eight minutes on an NVIDIA GPU with what Python has there: nothing is installed. Another run continues; GPU_PY names a Python.
+GPU_PY := $(firstword $(wildcard $(PY)) python3)
+gpu:
+	$(GPU_PY) -m studies.gpu.study --out runs/gpu
 measure-check tables-check: setup-all
 	$(PY) -m studies run $(@:-check=)

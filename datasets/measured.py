@@ -11,6 +11,18 @@ from datasets.records import Device, InputError, Measurements
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def located(path: Path) -> Path:
+    """The path of a table; a relative one is searched in the working directory, then in Gnomon's folder.
+
+    Raises:
+        InputError: there is no such file.
+    """
+    for found in (Path(path), ROOT / path):
+        if found.exists():
+            return found
+    raise InputError(f"There is no file {path}; `python -m measure table --out {path}` writes one.")
+
+
 @dataclass
 class Measured(Dataset):
     """A Parquet table with one row per measurement: space, key, device, metric, value and columns of spread.
@@ -25,8 +37,6 @@ class Measured(Dataset):
         from datasets.files.table_file import read_table
         from datasets.tabulate import tabulate
 
-        path = Path(self.path) if Path(self.path).exists() else ROOT / self.path
-        if not path.exists():
-            raise InputError(f"There is no file {self.path}; `python -m measure table --out {self.path}` writes one.")
+        path = located(self.path)
         table, meta = read_table(path)
         return tabulate(table, [Device(**device) for device in meta["devices"]], name=path.stem)

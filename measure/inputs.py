@@ -113,7 +113,7 @@ def draw(model: Model, batch: int = 1, seed: int = 0) -> list[np.ndarray]:
     Raises:
         InputError: `model.inputs` has a name, type or shape that the file does not have.
     """
-    inputs, generator = inputs_of(model, batch), np.random.default_rng(seed)
+    inputs, generator = inputs_of(model, batch), seeded(seed)
     _check(model, inputs)
     longest = max((x.shape[1] for x in inputs if len(x.shape) > 1), default=1)
     return [
@@ -125,11 +125,26 @@ def draw(model: Model, batch: int = 1, seed: int = 0) -> list[np.ndarray]:
 def make_input(network: Network, batch: int, seed: int = 0) -> np.ndarray:
     """A seeded standard-normal batch for a shaped network, fp32."""
     shape = (batch, *network.ops[0].attrs["shape"])
-    return np.random.default_rng(seed).standard_normal(shape, dtype=np.float32)
+    return seeded(seed).standard_normal(shape, dtype=np.float32)
+
+
+def seeded(seed: int) -> np.random.Generator:
+    """A generator of inputs. Its numbers are not those that weights of this seed are made of: a layer whose first
+    weights are its inputs has an output far beyond the range that other inputs give, and int8 cuts it off."""
+    return np.random.default_rng((seed, 1))
+
+
+ENOUGH, MOST_BATCHES = 256, 64
+"""Number of outputs that calibration should see, and the largest number of batches for it."""
 
 
 def calibration_inputs(model: Model, batch: int, count: int) -> list[list[np.ndarray]]:
-    """Seeded inputs that determine the ranges of int8; they are never measured."""
+    """Seeded inputs that determine the ranges of int8; they are never measured.
+
+    There are more than `count` batches where the output has so few numbers that their range would be a matter of luck.
+    """
+    outputs = batch * math.prod(model.network.ops[-1].attrs["shape"])
+    count = max(count, min(MOST_BATCHES, ENOUGH // max(outputs, 1)))
     if model.source:
         return [draw(model, batch, seed=1000 + i) for i in range(count)]
     return [[make_input(model.network, batch, seed=1000 + i)] for i in range(count)]

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,8 @@ def measure_phases(backend: Backend, network: Loaded, reference: Session) -> tup
 
     A round reads the clocks for every phase, for the three in a row, and for a run of the reference after each of these
     two, so that all are measured at the same speed of the machine and with the caches that the reference leaves. There
-    are as many rounds as the protocol has pairs; if the ratios of `run` are unstable, they are repeated. A session of
+    are as many rounds as the protocol has pairs, of each session of the network one after another; if the ratios of
+    `run` are unstable, they are repeated. A session of
     this backend has to be loaded before (the reference is one): the first loads the runtime, which is not part of init.
 
     Returns:
@@ -60,32 +61,23 @@ def measure_phases(backend: Backend, network: Loaded, reference: Session) -> tup
         post) / total - 1 over rounds; it and total only if the protocol times phases `in_a_row`. clock_ns: result of
         `clock_ns`. On a GPU also gpu_steps_ms: result of `gpu_steps`.
     """
-    session, inputs = network.session, network.inputs
-
-    def bind() -> None:
-        session.bind(inputs)
-
-    def total() -> None:
-        session.bind(inputs)
-        session.run()
-        session.fetch()
-
-    calls = {
-        "pre": bind,
-        "exe": session.run,
-        "post": session.fetch,
-        "reference": reference.run,
-        **({"total": total, "reference_again": reference.run} if backend.timing.in_a_row else {}),
-    }
     tick, timing = clock_ns(), backend.timing
+    calls, *others = (
+        _calls(session, network.inputs, reference, timing.in_a_row) for session in (network.session, *network.again)
+    )
     floor_ms = 100 * max(tick["wall_step"], tick["cpu_step"]) / 1e6
     with garbage_kept():
         known = {call: timing.calls_a_reading(call, floor_ms) for call in set(calls.values())}
         counts = np.array([known[call] for call in calls.values()])
-        batches = {name: repeated(calls[name], count) for name, count in zip(calls, counts, strict=True)}
+        batches, *more = (
+            {name: repeated(call, count) for (name, call), count in zip(each.items(), counts, strict=True)}
+            for each in (calls, *others)
+        )
         pairs = timing.affordable(*batches.values(), reference.run, reference.run)
+        for batch in (batch for each in more for batch in each.values()):
+            batch()  # a warm-up
         for rounds in range(1, timing.max_rounds + 1):
-            clocks = _read(batches, reference, pairs)
+            clocks = np.concatenate([_read(each, reference, pairs) for each in (batches, *more)])
             kept = timing.undisturbed(clocks[..., 0], clocks[..., 1])
             interrupted = timing.interrupted(clocks[..., 0], clocks[..., 1])
             clocks /= counts[:, None]
@@ -117,8 +109,27 @@ def measure_phases(backend: Backend, network: Loaded, reference: Session) -> tup
         **medians,
         "phases": phases,
         "clock_ns": tick,
-        **({"gpu_steps_ms": measure_steps(session, inputs, network.init_ms, pairs)} if backend.kind == "gpu" else {}),
-    }
+        **({"gpu_steps_ms": measure_steps(network.session, network.inputs, network.init_ms, pairs)}
+           if backend.kind == "gpu" else {}),
+    }  # fmt: skip
+
+
+def _calls(
+    session: Session, inputs: Sequence[np.ndarray], reference: Session, in_a_row: bool
+) -> dict[str, Callable[[], object]]:
+    """The calls of one session that are timed, by name."""
+
+    def bind() -> None:
+        session.bind(inputs)
+
+    def total() -> None:
+        session.bind(inputs)
+        session.run()
+        session.fetch()
+
+    calls: dict[str, Callable[[], object]] = {"pre": bind, "exe": session.run, "post": session.fetch}
+    calls["reference"] = reference.run
+    return calls | ({"total": total, "reference_again": reference.run} if in_a_row else {})
 
 
 def _read(batches: Mapping[str, Callable[[], object]], reference: Session, rounds: int) -> np.ndarray:

@@ -26,6 +26,7 @@ class Part:
         protocol: name of the timing protocol.
         phases: whether phases are measured.
         seed: seed of the random architectures.
+        threads: number of threads that compute; rows of more than one count only where nothing else runs.
     """
 
     space: str
@@ -35,6 +36,7 @@ class Part:
     protocol: Protocol = "server"
     phases: bool = False
     seed: int = 0
+    threads: int = 1
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def read_plan(path: Path) -> Plan:
         InputError: there is no such file, or it is no plan.
     """
     plan = from_fields(read_yaml(path, "configs/campaigns has examples"), Plan, str(path))
-    if not plan.parts or plan.again < 0 or any(part.limit < 1 or part.seed < 0 for part in plan.parts):
-        raise InputError(f"{path} is no plan: it needs parts, limits of 1 or more, and no negative `again` or seed.")
+    if not plan.parts or plan.again < 0 or any(min(p.limit, p.threads) < 1 or p.seed < 0 for p in plan.parts):
+        raise InputError(
+            f"{path} is no plan: it needs parts, limits and threads of 1 or more, and no negative `again` or seed."
+        )
     return plan

@@ -20,6 +20,15 @@ Steps = Callable[[Arrays], tuple[float, ...]]
 """A function from a network's outputs to their steps (`Expected.steps`)."""
 
 
+Remember = Callable[[str, Callable[[], Expected]], Expected]
+"""A function of the suffix of a network's file ('' where it has none) and of a function that computes its outputs."""
+
+
+def computed(suffix: str, compute: Callable[[], Expected]) -> Expected:
+    """The outputs, computed each time."""
+    return compute()
+
+
 class NoReference(InputError):
     """The runtime that computes what is expected of a file cannot run it."""
 

@@ -76,6 +76,7 @@ class Loaded:
         init_ms, init_cpu_ms: wall and CPU time of `load`.
         first_ms: wall time of the first run.
         notes: sentences about what runs and what could not be compared, which belong into the row.
+        again: further sessions of the network, with the same inputs.
     """
 
     session: Session
@@ -84,6 +85,7 @@ class Loaded:
     init_cpu_ms: float
     first_ms: float
     notes: tuple[str, ...] = ()
+    again: tuple[Session, ...] = ()
 
 
 Shapes = Sequence[tuple[int, ...]]

@@ -12,8 +12,8 @@ from __future__ import annotations
 import re
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _BLOCK = 1024  # samples at a time for any n, so that the first layers of a seed do not depend on n
+_MOST_BLOCKS = 1000  # in a row without a layer within the limits
 
 
 class Feature(NamedTuple):
@@ -50,6 +51,11 @@ class Feature(NamedTuple):
     @property
     def range(self) -> str:
         return f"{self.name}={'|'.join(self.words)}" if self.words else f"{self.name}={self.low}..{self.high}"
+
+
+def choices(features: Sequence[Feature]) -> tuple[int, ...]:
+    """Number of values of each feature."""
+    return tuple(f.high - f.low + 1 for f in features)
 
 
 BLOCKS = (8, 16, 32, 64)
@@ -91,21 +97,33 @@ class LayerSpace(Space):
     Attributes:
         megabytes: limit on activations and weights alive at once (10^6 bytes, fp32).
         megamacs: limit on work, in 10^6 multiply-accumulates (pooling: elements under a window) per run.
+        beyond_megabytes, beyond_megamacs: limits of a smaller space, whose layers are not feasible here; 0: no limit,
+            and with both 0 there is no smaller space.
     """
 
     megabytes: int = 256
     megamacs: int = 2000
+    beyond_megabytes: int = 0
+    beyond_megamacs: int = 0
 
     kind: ClassVar[str]
     features: ClassVar[tuple[Feature, ...]]
 
     def __init_subclass__(cls) -> None:
         if "features" in vars(cls):
-            cls.num_choices = tuple(f.high - f.low + 1 for f in cls.features)
+            cls.num_choices = choices(cls.features)
 
     def __post_init__(self) -> None:
         if self.megabytes < 1 or self.megamacs < 1:
             raise InputError(f"{self} leaves no layers; its limits have to be 1 or more.")
+        smaller = [(self.megabytes, self.beyond_megabytes), (self.megamacs, self.beyond_megamacs)]
+        if any(inner for _, inner in smaller) and all(inner >= limit for limit, inner in smaller if inner):
+            raise InputError(f"{self} leaves no layers; one of its limits has to be larger than the one to be beyond.")
+
+    def smaller(self) -> Self:
+        """The space within the limits that this one's layers are beyond; this space if it has none."""
+        limits = (self.beyond_megabytes or self.megabytes, self.beyond_megamacs or self.megamacs)
+        return replace(self, megabytes=limits[0], megamacs=limits[1], beyond_megabytes=0, beyond_megamacs=0)
 
     @abstractmethod
     def work(self, values: Values) -> Work:
@@ -116,7 +134,9 @@ class LayerSpace(Space):
         """Add the input and the layer; the layer's node."""
 
     def __str__(self) -> str:
-        return f"{self.kind}(megabytes={self.megabytes},megamacs={self.megamacs})"
+        first, second, *others = fields(self)  # the others are left out where they have their defaults
+        given = [first, second, *(f for f in others if getattr(self, f.name) != f.default)]
+        return f"{self.kind}({','.join(f'{f.name}={getattr(self, f.name)}' for f in given)})"
 
     def parse(self, keys: Sequence[str]) -> Architectures:
         """Read features with their names, in the order of PerfNetRT's table:
@@ -150,15 +170,26 @@ class LayerSpace(Space):
 
     def feasible(self, archs: Architectures) -> np.ndarray:
         work, sums = self._work(archs), self.sums(archs)
-        bytes_ = sums["peak_bytes"] + BYTES * work.params
-        return (work.outputs > 0) & (bytes_ <= 1e6 * self.megabytes) & (work.operations <= 1e6 * self.megamacs)
+        megabytes, megamacs = (sums["peak_bytes"] + BYTES * work.params) / 1e6, work.operations / 1e6
+        found = (work.outputs > 0) & (megabytes <= self.megabytes) & (megamacs <= self.megamacs)
+        if not self.beyond_megabytes and not self.beyond_megamacs:
+            return found
+        beyond = [need > limit for need, limit in
+                  ((megabytes, self.beyond_megabytes), (megamacs, self.beyond_megamacs)) if limit]  # fmt: skip
+        return found & np.any(beyond, axis=0)
 
     def sample(self, n: int, rng: np.random.Generator) -> Architectures:
-        """`n` random feasible layers, wide ranges log-uniform (repeats are possible)."""
+        """`n` random feasible layers, wide ranges log-uniform (repeats are possible).
+
+        Raises:
+            InputError: the limits leave hardly any layer.
+        """
         low, high = (np.array([getattr(f, end) for f in self.features]) for end in ("low", "high"))
         log = np.array([f.log for f in self.features])
         kept = [np.zeros((0, len(low)), np.int32)]
         while sum(map(len, kept)) < n:
+            if not any(map(len, kept[-_MOST_BLOCKS:])) and len(kept) > _MOST_BLOCKS:
+                raise InputError(f"{self} leaves hardly any layers; let its limits be further apart.")
             u = rng.random((_BLOCK, len(low)))
             values = np.where(log, low * ((high + 1) / low.clip(1)) ** u, low + (high + 1 - low) * u).astype(np.int32)
             self._favour(values, rng)

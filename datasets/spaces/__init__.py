@@ -27,6 +27,9 @@ LIMITS: Mapping[str, tuple[int, int]] = {
     "reduction": (1, 32),
     "megamacs": (1, 1_000_000),
     "megabytes": (1, 1_000_000),
+    "beyond_megamacs": (0, 1_000_000),
+    "beyond_megabytes": (0, 1_000_000),
+    "widest": (1, 65_536),
 }
 """Limits of a parameter of any space, beyond which a single network would take seconds to expand. A parameter's
 default, such as a zoo's image of 0, is allowed too."""

@@ -101,7 +101,7 @@ class AndroidCPU(LiteRT):
             raise BenchmarkFailed(f"benchmark_model stopped after {report.runs} of {runs} runs: they take too long")
         return report
 
-    def timed(self, session: Session, reference: Session) -> Repeats:
+    def timed(self, session: Session, reference: Session, again: Sequence[Session] = ()) -> Repeats:
         assert isinstance(session, AndroidSession) and isinstance(reference, AndroidSession)
         processes = max(3, math.ceil(self.timing.pairs / self.together))
         runs = math.ceil(self.timing.pairs / processes)

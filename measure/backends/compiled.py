@@ -7,9 +7,13 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from measure.backends.eager import Eager, TorchSession
 from measure.base import Backend, Session, Shapes
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass
@@ -26,12 +30,17 @@ class Compiled(Eager):
         return "" if found else "torch.compile needs a C++ compiler and found none"
 
     def load(self, artefact: Path, shapes: Shapes = ()) -> Session:
-        import torch
-
         module, inputs = self.module(artefact, shapes)
-        # Dynamo caches compiled code by the code of `forward`, and falls back to eager mode after the eighth module
-        # that shares it. A traced module has code of its own.
-        traced = module if isinstance(module, torch.fx.GraphModule) else torch.fx.symbolic_trace(module)
-        session = TorchSession(torch.compile(traced, fullgraph=True), inputs)
+        session = TorchSession(compiled(module), inputs)
         session.run()
         return session
+
+
+def compiled(module: torch.nn.Module) -> Any:
+    """A module that inductor compiles in its first run."""
+    import torch
+
+    # Dynamo caches compiled code by the code of `forward`, and falls back to eager mode after the eighth module that
+    # shares it. A traced module has code of its own.
+    traced = module if isinstance(module, torch.fx.GraphModule) else torch.fx.symbolic_trace(module)
+    return torch.compile(traced, fullgraph=True)

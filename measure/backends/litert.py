@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+import numpy as np
+
 from datasets.networks.model import Model
 from measure.base import Backend, Session, Shapes, calibration_inputs
 from measure.builders.tflite_session import LiteRTSession
@@ -42,8 +44,9 @@ class LiteRT(Backend):
             from measure.builders.tflite_converter import convert_tflite as build
         else:
             from measure.builders.tflite_graph import build_tflite as build
-        count = self.calibration if self.precision == "int8" else 0
-        ranges = [x for (x,) in calibration_inputs(Model(model.network), self.batch, count)]
+        ranges = list[np.ndarray]()
+        if self.precision == "int8":
+            ranges = [x for (x,) in calibration_inputs(Model(model.network), self.batch, self.calibration)]
         path = folder / "model.tflite"
         path.write_bytes(build(model.network, model.weights or {}, self.batch, ranges))
         return path

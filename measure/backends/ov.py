@@ -71,7 +71,7 @@ class OpenVino(Backend):
         try:
             with contextlib.redirect_stdout(io.StringIO()):  # progress bars
                 read = reshaped(openvino.Core().read_model(path), [x.shape for x in inputs[0]])
-                quantised = nncf.quantize(read, nncf.Dataset(inputs), subset_size=self.calibration)
+                quantised = nncf.quantize(read, nncf.Dataset(inputs), subset_size=len(inputs))
         finally:
             logging.disable(logging.NOTSET)
         openvino.save_model(quantised, folder / "int8.xml", compress_to_fp16=False)

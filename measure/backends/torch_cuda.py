@@ -1,4 +1,4 @@
-"""PyTorch on an NVIDIA GPU: eager mode, and CUDA graphs."""
+"""PyTorch on an NVIDIA GPU: eager mode, CUDA graphs, and compiled."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from datasets.packages import version_of
+from datasets.packages import absent, version_of
+from measure.backends.compiled import compiled
 from measure.backends.eager import Eager, TorchSession
 from measure.base import Session, Shapes
 
@@ -65,6 +66,23 @@ class CudaGraphs(Cuda):
 
     def load(self, artefact: Path, shapes: Shapes = ()) -> Session:
         return _GraphSession(*self.module(artefact, shapes))
+
+
+@dataclass
+class CudaCompiled(Cuda):
+    """`torch.compile` of the whole network to Triton's kernels; compiling is part of `load` and takes many seconds."""
+
+    runtime = "cuda_compiled"
+    slow_to_build = True
+
+    def lacks(self) -> str:
+        return super().lacks() or ("torch.compile needs Triton for GPUs" if absent(("triton",)) else "")
+
+    def load(self, artefact: Path, shapes: Shapes = ()) -> Session:
+        module, inputs = self.module(artefact, shapes)
+        session = _CudaSession(compiled(module), inputs)
+        session.run()
+        return session
 
 
 class _CudaSession(TorchSession):

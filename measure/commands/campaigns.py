@@ -164,13 +164,21 @@ def campaign(
     if len(hosts := host_names(host)) > 1:
         raise InputError("A campaign measures on this host; name one --host, or use `run` with a --scheduler.")
     at_least(1, MOST_ARCHITECTURES, limit=limit)
-    stages = list(read_plan(plan).stages(limit))
+    read = read_plan(plan)
+    most, stages = max(part.threads for part in read.parts), list(read.stages(limit))
+    if most > 1 and timing.threads != "1":
+        raise InputError(f"{plan} has its own numbers of threads; leave --timing.threads out.")
+    if most > 1 and timing.core is not None:
+        raise InputError(f"{plan} computes on {most} threads, which need a core each; leave --timing.core out.")
+    if most > 1:
+        print(f"{plan} computes on {most} threads; let nothing else run on their cores meanwhile.", file=sys.stderr)
     journal = journal or Path("runs/tables") / f"{out.stem}.jsonl"
     log, absent, measured, failed = Journal(journal), set[str](), 0, 0
     for part, number, passes in stages:
         chosen = of_space(part.space, number, None, part.seed, False)
         chosen = layers_of(chosen) if part.layers else chosen
-        named = parse_backends(part.backend, timing.core, part.protocol, False, hosts, timing.threads)
+        threads = str(part.threads) if part.threads > 1 else timing.threads
+        named = parse_backends(part.backend, timing.core, part.protocol, False, hosts, threads)
         for candidate in named:
             name, reason = candidate.device().name, candidate.unavailable()
             if reason and name not in absent:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -11,7 +11,6 @@ import numpy as np
 
 from datasets.blocks.layers import LayerSpace, Work
 from datasets.files.checkpoint import array
-from datasets.measured import Measured
 from datasets.networks.collection import AnyNetwork
 from datasets.networks.ops import BYTES
 from datasets.records import Architectures, Device, InputError, Measurements, Networks, find_device
@@ -22,6 +21,7 @@ from predictors.limits import check_limits
 from predictors.networks.calibration import calibrate
 from predictors.networks.costs import Costs, best_rates
 from predictors.networks.pieces import VIEWS, Piece, nearest, pieces
+from predictors.networks.table_files import read_beside
 from predictors.regressor import Regressor
 from predictors.trees import XGBoost
 
@@ -80,6 +80,7 @@ class Learnt(Costs):
         noise: relative error of sums with exact coefficients; the smaller it is, the more weight networks have.
         seed: of the draw of held-out layers.
         deviations: root mean square of log errors of held-out layers [S, 3].
+        wide: 1 where layers beyond the limits of the smaller tables were measured, else 0 [S, 3].
     """
 
     convolution: Regressor = field(default_factory=trees)
@@ -96,6 +97,7 @@ class Learnt(Costs):
     machine: np.ndarray = field(init=False, repr=False, compare=False)
     copies: np.ndarray = field(init=False, repr=False, compare=False)
     deviations: np.ndarray = field(init=False, repr=False, compare=False)
+    wide: np.ndarray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         check_limits(self)
@@ -140,6 +142,7 @@ class Learnt(Costs):
             errors.append(np.sqrt(np.nanmean(error**2, axis=0)))
             log(f"{kind}: {len(train.architectures)} layers, log errors of others {np.round(errors[-1], 3).tolist()}")
         self.deviations = np.nan_to_num(np.stack(errors, axis=1), nan=0.3)
+        self.wide = np.stack([self._wide(tables[kind]) for kind in LAYERS], axis=1)
         self.machine = self._machine([tables[kind] for kind in LAYERS])
         self.copies = np.hstack([self._copies([tables[kind] for kind in LAYERS], end) for end in ("pre", "post")])
         return self
@@ -184,12 +187,14 @@ class Learnt(Costs):
         for kind in LAYERS:
             rows = np.flatnonzero(kinds == kind)
             if len(rows):
-                space = cast(LayerSpace, self.predictor(kind).space_)
-                archs, wanted, measured = nearest(space, [found[row].layer for row in rows.tolist()])
-                unique, inverse = np.unique(archs.decisions, axis=0, return_inverse=True)  # layers often repeat
-                ms = self.alone(kind, Architectures(space, unique))[inverse.reshape(-1)]
-                own = np.maximum(ms - self.machine[:, 2], 0.1 * ms)
-                costs[rows, :, _AT[kind]] = own * self.roofline(wanted) / self.roofline(measured)
+                space, layers = self.predictor(kind).space_, [found[row].layer for row in rows.tolist()]
+                for limits, columns in self._spaces(kind):
+                    archs, wanted, measured = nearest(limits, layers)
+                    unique, inverse = np.unique(archs.decisions, axis=0, return_inverse=True)  # layers often repeat
+                    ms = self.alone(kind, Architectures(space, unique))[inverse.reshape(-1)]
+                    own = np.maximum(ms - self.machine[:, 2], 0.1 * ms)
+                    scaled = own * self.roofline(wanted) / self.roofline(measured)
+                    costs[rows[:, None], columns, _AT[kind]] = scaled[:, columns]
         stem = [piece.kind == "convolution" and piece.layer["in"] <= 4 for piece in found]
         wide = [piece.kind == "depthwise" and piece.layer["kernel"] ** 2 > 25 for piece in found]
         for name, rows in (("stem", np.flatnonzero(stem)), ("wide", np.flatnonzero(wide))):
@@ -205,12 +210,25 @@ class Learnt(Costs):
         """Roofline times of pieces over those of the nearest layers that tables may hold [P, S]; 1 for other pieces."""
         ratio = np.ones((len(found), len(self.devices)))
         for kind in LAYERS:
-            rows = [row for row, piece in enumerate(found) if piece.kind == kind]
-            if rows:
-                space = cast(LayerSpace, self.predictor(kind).space_)
-                _, wanted, measured = nearest(space, [found[row].layer for row in rows])
-                ratio[rows] = self.roofline(wanted) / self.roofline(measured)
+            rows = np.flatnonzero([piece.kind == kind for piece in found])
+            for limits, columns in self._spaces(kind) if len(rows) else ():
+                _, wanted, measured = nearest(limits, [found[row].layer for row in rows.tolist()])
+                ratio[rows[:, None], columns] = (self.roofline(wanted) / self.roofline(measured))[:, columns]
         return ratio
+
+    def _spaces(self, kind: str) -> Iterator[tuple[LayerSpace, np.ndarray]]:
+        """The spaces within whose limits layers of a kind were measured, and the columns of the devices of each."""
+        space = cast(LayerSpace, self.predictor(kind).space_)
+        for wide, limits in ((1, space), (0, space.smaller())):
+            if len(columns := np.flatnonzero(self.wide[:, LAYERS.index(kind)] == wide)):
+                yield limits, columns
+
+    def _wide(self, m: Measurements) -> np.ndarray:
+        """Which devices [S] have layers beyond the smaller limits of their table's space; 1 where it has none."""
+        space = cast(LayerSpace, m.architectures.space)
+        beyond = ~space.smaller().feasible(m.architectures)
+        known = ~np.isnan(self._columns(m, "exe_ms"))
+        return (known[beyond].any(axis=0) | (space.smaller() == space)).astype(float)
 
     def alone(self, kind: str, archs: Architectures) -> np.ndarray:
         """Ms of layers in sessions of their own [A, S]; at least 1e-6, since linear predictors may be negative."""
@@ -276,19 +294,23 @@ class Learnt(Costs):
             for device in self.devices:
                 predictor.column(device)
         for name, n in _ARRAYS.items():
-            setattr(self, name, array(state[name], len(self.devices), n))
+            absent = np.ones((len(self.devices), n)) if name == "wide" else None  # in older files
+            setattr(self, name, array(state.get(name, absent), len(self.devices), n))
+        if not np.isin(self.wide, (0, 1)).all():
+            raise ValueError("`wide` is neither 0 nor 1")
         if not (self.machine > 0).all() or not all((getattr(self, name) >= 0).all() for name in _ARRAYS):
             raise ValueError("rates, times or deviations are below zero")
 
 
-_ARRAYS = {"machine": 3, "copies": 4, "deviations": 3}
+_ARRAYS = {"machine": 3, "copies": 4, "deviations": 3, "wide": 3}
 _DEVIATIONS = {"convolution": 0, "stem": 0, "depthwise": 1, "wide": 1, "pooling": 1, "dense": 2}
 """Column of `deviations` per term of layers; depthwise ones have no table."""
 
 
 def read_tables(folder: Path, names: Sequence[str], devices: Sequence[str] = ()) -> list[Measurements]:
-    """Read tables of a folder by their names, of all devices or of some."""
-    found = [Measured(folder / f"{name}.parquet").measurements() for name in names]
+    """Read tables of a folder by their names, each with all tables beside it (`read_beside`), of all devices or of
+    some."""
+    found = [read_beside(folder, name) for name in names]
     return [m.where(devices=[d.name for d in m.devices if d.name in devices]) if devices else m for m in found]
 
 

@@ -16,36 +16,30 @@ from studies.perfnetrt.figures import draw_figure4
 from studies.perfnetrt.inputs import Inputs
 from studies.study import ROOT
 
-BATCHES = (1, 2, 4, 8, 16, 32, 64)
-FIGURE4 = {"lenet5": 64, "alexnet": 64, "vgg16": 8}
-"""Largest batch of each network; VGG16 takes longer than a minute per run with more."""
-RUNTIMES = ("ort", "litert", "openvino", "eager")
-"""The last runtime does not optimise the network."""
+PLAN = ROOT / "configs" / "campaigns" / "figure4.yaml"
 
 
 def figure4_measure(inputs: Inputs, core: int | None, host: str) -> list[dict]:
     """LeNet-5, AlexNet and VGG16 over batches, three phases each, optimised (three runtimes) and not (eager)."""
-    journal, failed = inputs.out / "figure4.jsonl", 0
-    for name, most in FIGURE4.items():
-        listed = inputs.out / f"{name}.txt"
-        listed.write_text(name)
-        backends = ",".join(f"{runtime}:fp32:{b}" for b in BATCHES if b <= most for runtime in RUNTIMES)
-        command = [sys.executable, "-m", "measure", "run", "--space", "zoo", "--archs", listed, "--backend", backends]
-        command += ["--phases", "true", "--protocol", "layer", "--journal", journal, "--host", host]
-        command += [] if core is None else ["--core", core]
-        failed += subprocess.run(list(map(str, command)), cwd=ROOT).returncode != 0
-    table = [sys.executable, "-m", "measure", "table", "--journal", journal, "--out", inputs.out / "figure4.parquet"]
-    subprocess.run(list(map(str, table)), cwd=ROOT, check=True)
-    return [{"failed": failed, "rows": sum(1 for _ in journal.open())}]
+    out = inputs.out / "figure4.parquet"
+    command = [sys.executable, "-m", "measure", "campaign", "--plan", PLAN, "--out", out, "--host", host]
+    command += ["--journal", out.with_suffix(".jsonl"), *([] if core is None else ["--core", core])]
+    subprocess.run(list(map(str, command)), cwd=ROOT, check=True)
+    return [{"rows": len(Measured(out).measurements().table)}]
 
 
 def figure4(inputs: Inputs) -> list[dict]:
     """Predicted, measured optimised and measured unoptimised times of three networks that the predictor never saw."""
-    path = inputs.out / "figure4.parquet"
-    if not path.is_file():
-        raise InputError(f"There is no {path}; run the part figure4_measure first, on an idle machine.")
+    path = next((folder / "figure4.parquet" for folder in (inputs.out, inputs.tables)
+                 if (folder / "figure4.parquet").is_file()), None)  # fmt: skip
+    if path is None:
+        raise InputError(
+            f"There is no figure4.parquet in {inputs.out} or {inputs.tables}; run the part figure4_measure first, on "
+            "an idle machine."
+        )
     m, rows = Measured(path).measurements(), []
     parts = {phase: m.matrix(f"{phase}_ms") for phase in ("pre", "exe", "post")}
+    names = [device.name for device in m.devices]
     for device in inputs.fp32():
         corrected = inputs.predictor.calibrated(inputs.divided(device.name)[0])
         for a, arch in enumerate(m.architectures):
@@ -56,11 +50,12 @@ def figure4(inputs: Inputs) -> list[dict]:
                     continue
                 priced = price(corrected, replace(network, batch=measured.batch), device)
                 total = float(sum(part[a, d] for part in parts.values()))
-                row = {"device": device.name, "network": arch.key, "batch": measured.batch, "measured_ms": total}
-                row |= {"predicted_ms": priced.total_ms, "error": abs(priced.total_ms / total - 1)}
-                eager = [e for e in m.devices if "_eager_" in e.name and e.batch == measured.batch]
-                if eager:
-                    e = m.devices.index(eager[0])
+                row = {"device": device.name, "runtime": device.runtime, "network": arch.key, "batch": measured.batch}
+                row |= {"measured_ms": total, "predicted_ms": priced.total_ms}
+                row["error"] = abs(priced.total_ms / total - 1)
+                eager = f"{measured.name.partition('_')[0]}_eager_fp32_{measured.batch}"
+                if eager in names:
+                    e = names.index(eager)
                     row["unoptimised_ms"] = float(sum(part[a, e] for part in parts.values()))
                 rows.append(row)
     draw_figure4(rows, inputs.out / "figure4.png")

@@ -29,23 +29,29 @@ def draw_networks(drawn: dict, path: Path) -> None:
 
 
 def draw_figure4(rows: list[dict], path: Path) -> None:
-    """PerfNetRT's Figure 4: one panel per network and runtime."""
+    """PerfNetRT's Figure 4: one panel per network and runtime, with three curves of milliseconds over batches."""
     from matplotlib.figure import Figure
 
     devices, nets = (list(dict.fromkeys(row[name] for row in rows)) for name in ("device", "network"))
     figure = Figure(figsize=(4.4 * len(nets), 3 * len(devices)), layout="constrained")
     axes = figure.subplots(len(devices), len(nets), squeeze=False)
-    names = {"predicted_ms": "predicted", "measured_ms": "measured", "unoptimised_ms": "measured, eager PyTorch"}
+    curves = {
+        "predicted_ms": ("predicted", "#2f6db3", "o-"),
+        "measured_ms": ("measured, optimised", "#d9822b", "s-"),
+        "unoptimised_ms": ("measured, not optimised (eager PyTorch)", "#888888", "^--"),
+    }
     for i, device in enumerate(devices):
         for j, net in enumerate(nets):
             part = [row for row in rows if (row["device"], row["network"]) == (device, net)]
-            for k, (column, name) in enumerate(names.items()):
+            part.sort(key=lambda row: row["batch"])
+            batches = [row["batch"] for row in part]
+            for column, (name, colour, style) in curves.items():
                 values = [row.get(column, np.nan) for row in part]
-                axes[i][j].bar(np.arange(len(part)) + 0.27 * (k - 1), values, width=0.25, label=name,
-                               color=("#2f6db3", "#d9822b", "#888888")[k])  # fmt: skip
-            axes[i][j].set_xticks(range(len(part)), [row["batch"] for row in part])
+                axes[i][j].plot(batches, values, style, color=colour, label=name, markersize=4)
             off = np.mean([row["error"] for row in part])
-            axes[i][j].set(yscale="log", xlabel="batch", ylabel="ms")
+            axes[i][j].set(xscale="log", yscale="log", xlabel="batch", ylabel="ms")
+            axes[i][j].set_xticks(batches, batches)
+            axes[i][j].minorticks_off()
             axes[i][j].set_title(f"{net} on {device}: {100 * off:.1f} % off", fontsize=10)
     figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
     figure.savefig(path, dpi=110)

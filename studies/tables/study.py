@@ -20,10 +20,13 @@ from datasets.networks.parts import label
 from datasets.records import InputError
 from measure.campaign import read_journal
 from measure.host import cpu_model
+from measure.plan import read_plan
 from measure.table import differences, repeatability, to_accuracies
 from predictors.networks.tabulated import Tabulated
 from studies.parts import run_parts
 from studies.study import ROOT
+from studies.tables.ratios import by_precision, by_threads
+from studies.tables.sums import sums
 
 BUNDLED = ROOT / "datasets" / "bundled"
 ACCURACY = BUNDLED / "accuracy.parquet"
@@ -37,14 +40,16 @@ def tables() -> list[Path]:
 
 
 def counts(out: Path) -> list[dict]:
-    """Number of architectures of each table, device and metric."""
+    """Number of architectures of each table, device, metric and space."""
     rows: list[dict] = []
     for path in tables():
         m = Measured(path).measurements()
         rows.append({"table": path.stem, "architectures": len(m.architectures), "devices": len(m.devices)})
-        table = m.table.assign(device=[m.devices[d].name if d >= 0 else "" for d in m.table["device"]])
-        for (device, metric), values in table.groupby(["device", "metric"])["value"]:
-            rows.append({"table": path.stem, "device": device, "metric": metric, "values": len(values)})
+        table, devices = read_table(path)[0].fillna({"device": ""}), {device.name: device for device in m.devices}
+        for (device, metric, space), values in table.groupby(["device", "metric", "space"])["value"]:
+            row = {"table": path.stem, "device": device, "metric": metric, "space": space, "values": len(values)}
+            row |= {name: getattr(devices[str(device)], name) for name in ("runtime", "precision") if device}
+            rows.append(row)
     return rows
 
 
@@ -62,9 +67,11 @@ def repeatabilities(out: Path) -> list[dict]:
     """Coefficients of variation over each table's own repeats, in percent."""
     rows = []
     for path in tables():
-        table, _ = read_table(path)
+        table, meta = read_table(path)
+        runtimes = {device["name"]: device["runtime"] for device in meta["devices"]}
         if path != ACCURACY and (table["repeats"] > 1).any():
-            rows += [{"table": path.stem, **row} for row in repeatability(table).to_dict("records")]
+            found = repeatability(table).to_dict("records")
+            rows += [{"table": path.stem, "runtime": runtimes[row["device"]], **row} for row in found]
     return rows
 
 
@@ -142,7 +149,8 @@ def again(out: Path, limit: int, core: int | None) -> list[dict]:
         host = meta["devices"][0]["name"].partition("_")[0]
         command = [sys.executable, "-m", "measure", "campaign", "--plan", plan, "--out", file, "--host", host]
         command += ["--journal", file.with_suffix(".jsonl"), "--limit", limit]
-        command += [] if core is None else ["--core", core]
+        pinned = core is not None and all(part.threads == 1 for part in read_plan(plan).parts)
+        command += ["--core", core] if pinned else []
         subprocess.run(list(map(str, command)), cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
         found = differences(table, meta, *read_table(file))
         found["agrees"] = (found["median"] <= 2 * found["stated"]).astype(float)
@@ -160,7 +168,7 @@ def train(out: Path) -> list[dict]:
 
 def check(
     out: Path = Path("runs/tables"),
-    part: str = "counts,describe,repeatability,layers,accuracy,ranks,again,train",
+    part: str = "counts,describe,repeatability,layers,accuracy,ranks,precision,threads,sums,again,train",
     limit: int = 20,
     core: int | None = None,
 ) -> None:
@@ -179,6 +187,9 @@ def check(
         "layers": lambda: layers(out),
         "accuracy": lambda: accuracies(out),
         "ranks": lambda: ranks(out),
+        "precision": lambda: by_precision(BUNDLED),
+        "threads": lambda: by_threads(BUNDLED),
+        "sums": lambda: sums(BUNDLED),
         "again": lambda: again(out, limit, core),
         "train": lambda: train(out),
     }

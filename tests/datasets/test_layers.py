@@ -1,6 +1,7 @@
 """Single layers: PerfNetRT's tables, the limits, and that runtimes compute them."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -38,6 +39,42 @@ def test_samples_keep_the_limits_reach_the_ends_and_only_grow(kind: type[LayerSp
         assert values.min() == feature.low and values.max() >= 0.9 * feature.high
         if feature.log:  # every fourfold range has its share (the limits take some of the largest)
             assert (np.histogram(values, 4.0 ** np.arange(0, math.log(feature.high, 4) + 1))[0] > 90).all(), feature
+
+
+@every_layer
+def test_layers_beyond_a_smaller_space_are_the_others(kind: type[LayerSpace]) -> None:
+    small = kind(megabytes=16, megamacs=20)
+    large = kind(megabytes=64, megamacs=500, beyond_megabytes=16, beyond_megamacs=20)
+    assert parse_space(str(large)) == large and large.smaller() == small == small.smaller()
+    archs = large.sample(300, np.random.default_rng(0))
+    assert large.feasible(archs).all() and not small.feasible(archs).any()
+    assert replace(large, beyond_megabytes=0, beyond_megamacs=0).feasible(archs).all()
+    memory_alone = replace(large, beyond_megamacs=0).sample(100, np.random.default_rng(0))
+    assert (large.totals(memory_alone)["peak_bytes"] + 4 * large.totals(memory_alone)["params"]).min() > 16e6
+
+
+def test_dense_layers_may_be_wider_than_the_paper_s() -> None:
+    space = parse_space("dense(megabytes=512,megamacs=15000,widest=32768)")
+    archs = space.sample(2000, np.random.default_rng(0))
+    assert parse_space(str(space)) == space and space.table(archs)["dimension_input"].max() > 20_000
+    assert space.parse(archs.keys) == archs and max(Dense().num_choices) == 4096
+    first = "batch=64,in=25088,out=4096,act=relu,bias=1"  # VGG16's first dense layer
+    assert space.expand(space.parse([first])[0]).ops[1].attrs["shape"] == (4096,)
+    with pytest.raises(InputError, match="in=1..4096"):
+        Dense().parse([first])
+
+
+@pytest.mark.parametrize(
+    "text, why",
+    [
+        ("dense(megabytes=128,megamacs=400,beyond_megamacs=400)", "no layers"),
+        ("convolution(megabytes=8,megamacs=9,beyond_megabytes=8,beyond_megamacs=9)", "no layers"),
+        ("dense(megabytes=512,megamacs=15000,beyond_megamacs=2000)", "hardly any"),
+    ],
+)
+def test_limits_that_leave_no_layers_are_one_sentence(text: str, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        parse_space(text).sample(1, np.random.default_rng(0))
 
 
 @every_layer

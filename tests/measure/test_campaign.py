@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from onnx import helper
 
 import measure
+import measure.base
 import measure.lookup
 from datasets.devices import read_device
 from datasets.networks.analysis import totals
@@ -457,6 +458,18 @@ def test_a_bench_keeps_one_reference_a_device() -> None:
         assert "error" not in bench(ORT, arch, partial(whole, TINY))
     assert list(bench.references) == [ORT.device().name]
     assert "error" not in bench(ORT, reference_network(), shaped)
+
+
+def test_what_a_network_has_to_compute_is_found_once_for_all_runtimes(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, batches, compute = Bench(), list[int](), measure.base.expected_of
+    monkeypatch.setattr(measure.base, "expected_of", lambda model, x: batches.append(len(x)) or compute(model, x))
+    (arch,) = distinct_sample(TINY, 1, 0)
+    for backend in (ORT, Eager(timing=ORT.timing), replace(ORT, batch=2)):
+        assert "error" not in bench(backend, arch, partial(whole, TINY))
+    assert batches == [1, 1, 1, 2, 2]  # the reference before the first network of each device
+    assert "error" not in bench(
+        ORT, arch, lambda arch, batch: Model(TINY.block(arch))
+    )  # of one key, and not one network
 
 
 def test_an_empty_model_is_a_failed_row_not_a_fast_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -43,11 +43,11 @@ class Noted(OnnxRuntime):
     notes: str = ""
     seconds: float = 0.2
 
-    def timed(self, session: Session, reference: Session) -> Repeats:
+    def timed(self, session: Session, reference: Session, again: Sequence[Session] = ()) -> Repeats:
         note = {"host": self.host, "pid": os.getpid(), "worker": os.getppid(), "from": time.monotonic()}
         self._note({**note, "to": None})
         time.sleep(self.seconds)
-        repeats = super().timed(session, reference)
+        repeats = super().timed(session, reference, again)
         self._note({**note, "to": time.monotonic()})
         return repeats
 

@@ -1,5 +1,6 @@
 """Campaigns that stand in files."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from datasets.records import InputError
 from datasets.spaces import parse_space
 from measure.backends import backend_classes
 from measure.backends.ort import OnnxRuntime
+from measure.base import available_cores
+from measure.campaign import read_journal
 from measure.commands.campaigns import campaign
+from measure.commands.flags import Process
 from measure.host import machine_name
 from measure.plan import Part, Plan, read_plan
 from tests.conftest import ROOT, run
@@ -78,3 +82,27 @@ def test_a_typo_in_a_plan_is_one_sentence(tmp_path: Path) -> None:
     done = run("-m", "measure", "campaign", "--plan", plan, "--out", tmp_path / "x.parquet")
     assert done.returncode == 2 and "limits" in done.stderr and "Traceback" not in done.stderr, done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_part_on_two_threads_is_of_devices_of_its_own_and_needs_both_cores(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    plan, journal, out = tmp_path / "plan.yaml", tmp_path / "cells.jsonl", tmp_path / "cells.parquet"
+    plan.write_text(
+        "parts:\n- {space: 'nasbench201(cells=1)', backend: ort, limit: 2, protocol: quick, threads: 2}\nagain: 0"
+    )
+    for flags, why in (
+        (Process(core=0), "leave --timing.core out"),
+        (Process(threads="1,2"), "leave --timing.threads"),
+    ):
+        with pytest.raises(InputError, match=why):
+            campaign(plan, out, journal, timing=flags)
+    assert not journal.exists()
+    with contextlib.suppress(InputError):  # on a busy machine no row may be stable, and then there is no table
+        campaign(plan, out, journal, host="mine")
+    devices = {row["device"]["name"] for row in read_journal(journal)}
+    assert devices == ({"mine_ort_fp32_1_t2"} if available_cores() > 1 else set())
+    assert "computes on 2 threads; let nothing else run" in capsys.readouterr().err
+    plan.write_text(plan.read_text().replace("threads: 2", "threads: 0"))
+    with pytest.raises(InputError, match="threads of 1 or more"):
+        read_plan(plan)

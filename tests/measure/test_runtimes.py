@@ -14,6 +14,7 @@ import pytest
 
 from datasets.networks.model import Model
 from datasets.records import InputError
+from datasets.spaces.dense import Dense
 from datasets.spaces.nasbench201 import NasBench201
 from measure.backends import backend_classes, parse_backend
 from measure.backends.eager import Eager, read_profile
@@ -35,7 +36,7 @@ from measure.kernels import timeline
 from measure.outputs import WrongOutput, compare_output
 from measure.phases import clock_ns, measure_phases
 from measure.references import expected_output
-from measure.timing import Repeats, Timing
+from measure.timing import PROTOCOLS, Repeats, Timing
 from tests.conftest import needs, run
 
 TINY = NasBench201(channels=4, cells=1)
@@ -162,6 +163,27 @@ def test_the_phases_add_up_to_the_latency(name: str) -> None:
     for phase in row["phases"].values():
         assert phase["calls"] * phase["mean_ms"] > 0.15  # short phases fill a reading of the clock
     assert row["phases"]["post"]["calls"] > 1
+
+
+@pytest.mark.parametrize("key", ["batch=42,in=128,out=1,act=relu,bias=1", "batch=3,in=887,out=13,act=none,bias=1"])
+def test_inputs_are_independent_of_weights_so_that_int8_covers_the_outputs(key: str) -> None:
+    space = Dense()
+    OnnxRuntime("int8").session(space.expand(space.parse([key])[0]))  # raises where the output is another one
+
+
+def test_a_short_layer_is_timed_in_several_sessions_and_a_long_one_in_one() -> None:
+    space = Dense()
+    layer = space.expand(space.parse(["batch=1,in=64,out=32,act=none,bias=1"])[0])
+    backend = OnnxRuntime(timing=Timing(**{**PROTOCOLS["layer"], "budget_s": 0}))
+    reference = backend.session(reference_network())
+    for short_ms, sessions in ((1e6, 3), (0, 1)):
+        timed = replace(backend, timing=replace(backend.timing, short_ms=short_ms))
+        loaded = timed.loaded(partial(timed.built, layer), timed.timing.sessions)
+        assert len(loaded.again) == sessions - 1
+        assert all(np.array_equal(other.fetch(), loaded.session.fetch()) for other in loaded.again if not other.run())
+        assert len(timed.timed(loaded.session, reference, loaded.again).clocks) >= 11 * sessions
+        repeats, row = measure_phases(timed, loaded, reference)
+        assert len(repeats.clocks) == 11 * sessions and row["exe_ms"] > 0
 
 
 def test_what_is_short_is_repeated_inside_one_reading() -> None:

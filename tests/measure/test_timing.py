@@ -56,11 +56,24 @@ def test_timing_pairs_every_run_and_reports_the_ratio(machine: Machine) -> None:
     assert repeats.ratio == pytest.approx(2.0) and repeats.kept.all() and repeats.rounds == 1
 
 
+def test_further_sessions_of_a_network_are_timed_one_after_another_and_count_as_much(machine: Machine) -> None:
+    sessions, reference = [Clockwork(machine, ms) for ms in (2.0, 2.2, 2.6)], Clockwork(machine, 1.0)
+    first, *again = (session.run for session in sessions)
+    repeats = Timing(warmup=2, pairs=11, max_deviation=0.2)(first, reference.run, again)
+    assert repeats.clocks[:, 1] == pytest.approx(np.repeat([2.0, 2.2, 2.6], 11)) and repeats.ratio == pytest.approx(2.2)
+    assert [session.runs for session in sessions] == [2 + 3 + 11, 1 + 11, 1 + 11]  # the others are warm after one run
+
+
 def test_short_runs_are_repeated_inside_one_reading(machine: Machine) -> None:
     network, reference = Clockwork(machine, 0.2), Clockwork(machine, 1.0)
     repeats = Timing(warmup=0, pairs=3, floor_ms=0.5)(network.run, reference.run)
     assert repeats.clocks[:, 0] == pytest.approx(0.2)
-    assert network.runs == 3 * (1 + 2 + 4) + 3 * 4
+    assert network.runs == 1 + 2 + 3 * 4 + 3 * 4
+
+
+def test_a_long_run_is_not_repeated_to_find_out_that_it_is_long(machine: Machine) -> None:
+    network = Clockwork(machine, 300.0)
+    assert Timing(warmup=1, floor_ms=0.5).calls_a_reading(network.run) == 1 and network.runs == 1 + 1
 
 
 def test_an_unstable_round_is_repeated_up_to_the_bound(machine: Machine) -> None:

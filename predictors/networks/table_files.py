@@ -1,0 +1,53 @@
+"""Tables of one name that lie in one folder: of several machines, and of layers within other limits of work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from datasets.blocks.layers import LayerSpace
+from datasets.files.table_file import read_table
+from datasets.measured import located
+from datasets.records import Architectures, Device, InputError, Measurements
+from datasets.tabulate import tabulate
+
+
+def read_beside(folder: Path, name: str) -> Measurements:
+    """The rows of NAME.parquet and of every NAME_*.parquet beside it.
+
+    Times of a device in several files are multiples of one reference time, that of the first file, so that the speed of
+    the machine on each day cancels. Layers of one kind become architectures of one space: its limits are the largest of
+    all files, and the smaller ones (`LayerSpace.smaller`) those of files without layers beyond them.
+
+    Args:
+        folder: of the tables, which `python -m measure table` or `campaign` wrote.
+        name: of the first table.
+
+    Raises:
+        InputError: there is no such file, or the files hold layers of several kinds, or networks beside layers.
+    """
+    parts, references, first = list[Measurements](), dict[str, float](), located(folder / f"{name}.parquet")
+    for path in [first, *sorted(first.parent.glob(f"{name}_*.parquet"))]:
+        table, meta = read_table(path)
+        devices = [Device(**device) for device in meta["devices"]]
+        scale = {name: references.setdefault(name, ms) / ms for name, ms in meta.get("reference_ms", {}).items()}
+        table["value"] *= table["device"].map(scale).fillna(1.0).where(table["metric"].str.endswith("_ms"), 1.0)
+        parts += [tabulate(rows, devices, path.stem) for _, rows in table.groupby("space", sort=False)]
+    parts = _in_one_space(parts, folder)
+    return parts[0] if len(parts) == 1 else Measurements.concat(parts)
+
+
+def _in_one_space(parts: Sequence[Measurements], folder: Path) -> list[Measurements]:
+    """Measurements of layers in the space with the largest limits; others as they are."""
+    spaces = [m.architectures.space for m in parts]
+    layers = [space for space in spaces if isinstance(space, LayerSpace)]
+    if not layers:
+        return list(parts)
+    for m, space in zip(parts, spaces, strict=True):
+        if not isinstance(space, LayerSpace) or space.kind != layers[0].kind:
+            raise InputError(
+                f"{m.name}.parquet in {folder} holds other things than the {layers[0].kind} layers of "
+                f"{parts[0].name}.parquet; give it another name."
+            )
+    widest = max(layers, key=lambda space: (space.megamacs, space.megabytes))
+    return [Measurements(Architectures(widest, m.architectures.decisions), m.devices, m.table, m.name) for m in parts]

@@ -1,0 +1,75 @@
+"""Ratios of two devices of one machine, by family of networks and kind of layers: int8 to fp32, two threads to one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from datasets.files.table_file import read_table
+
+METRICS = ("latency_ms", "exe_ms")
+
+
+def every_value(tables: Path) -> tuple[pd.DataFrame, dict[str, dict]]:
+    """Times of all tables of a folder, and their devices by name.
+
+    Returns:
+        Columns by (family of networks that have one, else space), group (the name of that family, or of that space),
+        space, key, device, metric and value in ms (the median, if several tables have one); and the fields of each
+        device.
+    """
+    frames, devices = [], dict[str, dict]()
+    for path in sorted(tables.glob("*.parquet")):
+        table, meta = read_table(path)
+        table = table[table["metric"].isin(METRICS) & table["device"].notna()]
+        kind = table["space"].str.replace(r"\(.*", "", regex=True)
+        named = "family" in table
+        groups = {"by": "family" if named else "space", "group": table["family"] if named else kind}
+        frames.append(table.assign(**groups))
+        devices |= {device["name"]: device for device in meta["devices"]}
+    names = ["by", "group", "space", "key", "device", "metric"]
+    whole = pd.concat([frame[[*names, "value"]] for frame in frames])
+    return whole.groupby(names, sort=False)["value"].median().reset_index(), devices
+
+
+def ratios(values: pd.DataFrame, device: dict, base: dict) -> list[dict]:
+    """Times on one device over those on another.
+
+    Returns:
+        One row per family or space that both measured, and one of all families and of all spaces (`group` all): number
+        of cells, median ratio, tenth and ninetieth percentile, and the share above one.
+    """
+    columns = ["by", "group", "space", "key", "metric"]
+    both = [values[values["device"] == each["name"]].set_index(columns)["value"] for each in (device, base)]
+    ratio = (both[0] / both[1]).dropna()
+    about = {name: device[name] for name in ("runtime", "precision", "batch", "threads") if name in device}
+    groups = {(by, "all"): found for by, found in ratio.groupby("by")}
+    groups |= dict(list(ratio.groupby(["by", "group"])))
+    return [
+        {"device": device["name"], "base": base["name"], **about, "by": by, "group": group, "cells": len(found),
+         "ratio": found.median(), "p10": found.quantile(0.1), "p90": found.quantile(0.9),
+         "slower": float(np.mean(found > 1))}
+        for (by, group), found in groups.items()
+    ]  # fmt: skip
+
+
+def by_precision(tables: Path) -> list[dict]:
+    """int8 and bf16 over fp32 on the same machine, runtime, batch and number of threads."""
+    return _against(tables, lambda name: re.sub("_(int8|bf16|fp16)_", "_fp32_", name))
+
+
+def by_threads(tables: Path) -> list[dict]:
+    """Several threads over one on the same machine, runtime, precision and batch; `speed_up` is one over `ratio`."""
+    rows = _against(tables, lambda name: re.sub("_t[0-9]+$", "", name))
+    return [{**row, "speed_up": 1 / row["ratio"]} for row in rows]
+
+
+def _against(tables: Path, base: Callable[[str], str]) -> list[dict]:
+    """Ratios of all devices whose names differ from those that `base` gives, to the devices of these names."""
+    values, devices = every_value(tables)
+    pairs = [(device, devices.get(base(name))) for name, device in devices.items() if base(name) != name]
+    return [row for device, other in pairs if other for row in ratios(values, device, other)]

@@ -1,0 +1,84 @@
+"""The parts of the study of the bundled tables that compare devices, on tables that are made up."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from datasets.records import Device, InputError
+from datasets.spaces.convnet import ConvNet
+from datasets.spaces.dense import Dense
+from encoders.flat import Totals
+from measure.table import write_table
+from predictors.linear import Linear
+from studies.tables.ratios import by_precision, by_threads
+from studies.tables.sums import sums
+from tests.doubles.toy_layers import SPACES, write
+from tests.predictors.test_table_files import phases
+from tests.studies.test_figure4 import ms
+
+
+def device(precision: str = "fp32", threads: int = 1) -> Device:
+    name = f"h_ort_{precision}_1" + (f"_t{threads}" if threads > 1 else "")
+    return Device(name, "h", "server-cpu", "ort", precision, threads=threads)
+
+
+DEVICES = (device(), device("int8"), device(threads=2))
+
+
+def write_networks(folder: Path, values: np.ndarray, archs: list, families: list[str]) -> None:
+    """networks.parquet with values [A, D] of networks on `DEVICES`."""
+    rows = [
+        {"space": "onnx", "key": f"{a}.onnx:00", "device": DEVICES[d].name, "metric": "latency_ms", "value": value,
+         "repeats": 1, "network": archs[a].to_json() if d == 0 else None, "family": families[a]}
+        for (a, d), value in np.ndenumerate(values)
+    ]  # fmt: skip
+    write_table(pd.DataFrame(rows), {"devices": [d.to_dict() for d in DEVICES]}, folder / "networks.parquet")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tables of layers, and twelve networks of two families, which take longer than the sums of their layers."""
+    found, rng, space = tmp_path_factory.mktemp("tables"), np.random.default_rng(0), ConvNet(32, 10, 60)
+    for kind, layers in SPACES.items():
+        write(phases(kind, layers.sample(120, rng), DEVICES[:1], kind), found)
+    archs = space.sample(12, rng)
+    plain, families = 1.5 * ms(archs), ["small"] * 6 + ["large"] * 6
+    values = np.stack([plain, plain * np.where(np.arange(12) < 6, 2.0, 0.5), plain / 1.6], axis=1)
+    accuracies = {"space": "nasbench201", "key": "a", "device": [None], "metric": "accuracy_digits", "value": 80.0}
+    write_table(pd.DataFrame({**accuracies, "repeats": 1}), {"devices": []}, found / "accuracy.parquet")
+    write_networks(found, values, [space.expand(arch) for arch in archs], families)
+    return found
+
+
+def test_int8_against_fp32_and_two_threads_against_one_by_family_and_kind(folder: Path, tmp_path: Path) -> None:
+    rows = {row["group"]: row for row in by_precision(folder)}
+    assert {name: row["cells"] for name, row in rows.items()} == {"all": 12, "small": 6, "large": 6}
+    assert rows["small"]["ratio"] == pytest.approx(2, rel=1e-5) and rows["small"]["slower"] == 1
+    assert rows["large"]["ratio"] == pytest.approx(0.5, rel=1e-5) and rows["all"]["slower"] == 0.5
+    assert rows["all"]["precision"] == "int8" and rows["all"]["base"] == "h_ort_fp32_1"
+    faster = by_threads(folder)
+    assert {row["group"] for row in faster} == {"all", "small", "large"} and faster[0]["threads"] == 2
+    assert all(row["speed_up"] == pytest.approx(1.6, rel=1e-5) for row in faster)
+    space = Dense()
+    archs = space.sample(5, np.random.default_rng(1))
+    fp32 = phases("dense", archs, DEVICES[:1], "dense")
+    write(fp32, tmp_path)
+    more = pd.read_parquet(tmp_path / "dense.parquet").assign(device=DEVICES[2].name)
+    write_table(more.assign(value=more["value"] / 2), {"devices": [DEVICES[2].to_dict()]}, tmp_path / "t2.parquet")
+    (whole, kind) = by_threads(tmp_path)  # of different tables; copies in and out do not count
+    assert (whole["by"], kind["group"], kind["cells"]) == ("space", "dense", 5) and kind["speed_up"] == 2
+    assert by_precision(tmp_path) == []
+
+
+def test_sums_of_layers_are_corrected_by_the_networks_of_other_families(folder: Path) -> None:
+    rows = sums(folder, layer=Linear(metric="exe_ms", encoder=Totals(("macs", "moved_bytes"))))
+    by_family = {row["family"]: row for row in rows if "family" in row}
+    assert {name: row["networks"] for name, row in by_family.items()} == {"all": 12, "small": 6, "large": 6}
+    assert by_family["all"]["uncorrected"] < 0.85 and abs(by_family["all"]["corrected"] - 1) < 0.1
+    assert by_family["all"]["corrected_error"] < by_family["all"]["uncorrected_error"]
+    factors = {row["term"]: row["factor"] for row in rows if "term" in row}
+    assert factors["convolution"] > 1 and all(factor > 0 for factor in factors.values())
+    with pytest.raises(InputError, match="There is no file"):
+        sums(folder, "absent.parquet")
