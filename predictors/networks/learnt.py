@@ -9,19 +9,18 @@ from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
-from datasets.blocks.layers import LayerSpace, Work
+from datasets.blocks.layers import LayerSpace
 from datasets.files.checkpoint import array
 from datasets.networks.collection import AnyNetwork
-from datasets.networks.ops import BYTES
 from datasets.records import Architectures, Device, InputError, Measurements, Networks, find_device
 from encoders.layer import LayerPhysics
 from predictors.base import Log, devices_of, restored, silent
 from predictors.config import from_config, to_config
 from predictors.limits import check_limits
-from predictors.networks.calibration import calibrate
-from predictors.networks.costs import Costs, best_rates
+from predictors.networks.costs import Costs
 from predictors.networks.pieces import VIEWS, Piece, nearest, pieces
-from predictors.networks.table_files import read_beside
+from predictors.networks.rates import copy_rates, machine_rates, work_of
+from predictors.networks.table_files import read_tables
 from predictors.regressor import Regressor
 from predictors.trees import XGBoost
 
@@ -143,8 +142,12 @@ class Learnt(Costs):
             log(f"{kind}: {len(train.architectures)} layers, log errors of others {np.round(errors[-1], 3).tolist()}")
         self.deviations = np.nan_to_num(np.stack(errors, axis=1), nan=0.3)
         self.wide = np.stack([self._wide(tables[kind]) for kind in LAYERS], axis=1)
-        self.machine = self._machine([tables[kind] for kind in LAYERS])
-        self.copies = np.hstack([self._copies([tables[kind] for kind in LAYERS], end) for end in ("pre", "post")])
+        layers = [tables[kind] for kind in LAYERS]
+        work = list(map(work_of, layers))
+        exe, pre, post = ([self._columns(m, f"{phase}_ms") for m in layers] for phase in ("exe", "pre", "post"))
+        self.machine = machine_rates(work, exe)
+        ends = copy_rates([w.inputs for w in work], pre), copy_rates([w.outputs for w in work], post)
+        self.copies = np.hstack(ends)
         return self
 
     def predictor(self, kind: str) -> Regressor:
@@ -241,31 +244,6 @@ class Learnt(Costs):
         devices = [m.devices.index(find_device(m.devices, device.name)) for device in self.devices]
         return m.matrix(metric)[:, devices]
 
-    def _machine(self, tables: Sequence[Measurements]) -> np.ndarray:
-        """Field `machine`: best rates of layers, and the least ms of a session [S, 3]."""
-        work, ms = [], []
-        for m in tables:
-            layers = _work(m)
-            work.append(np.stack([layers.macs, BYTES * (layers.inputs + layers.outputs + layers.params)], axis=1))
-            ms.append(self._columns(m, "exe_ms"))
-        session = np.nanquantile(np.concatenate(ms), 0.005, axis=0)
-        return np.column_stack([best_rates(np.concatenate(work), np.concatenate(ms), session), session])
-
-    def _copies(self, tables: Sequence[Measurements], end: str) -> np.ndarray:
-        """Ms, and ms per byte, of copying a layer's input (`pre`) or output (`post`) [S, 2]."""
-        moved, ms = [], []
-        for m in tables:
-            layers = _work(m)
-            moved.append(BYTES * (layers.inputs if end == "pre" else layers.outputs))
-            ms.append(self._columns(m, f"{end}_ms"))
-        x, found = np.concatenate(moved), []
-        for y in np.concatenate(ms).T:
-            known = ~np.isnan(y)
-            guess = np.array([np.quantile(y[known], 0.02), np.median(y[known] / x[known])])
-            line = np.stack([np.ones(known.sum()), x[known]], axis=1)
-            found.append(calibrate(line, y[known], guess, 9 * np.eye(2), 0.2))
-        return np.array(found)
-
     def spread(self) -> np.ndarray:
         found = np.zeros((len(self.devices), len(COEFFICIENTS)))
         for name, column in _DEVIATIONS.items():
@@ -305,18 +283,3 @@ class Learnt(Costs):
 _ARRAYS = {"machine": 3, "copies": 4, "deviations": 3, "wide": 3}
 _DEVIATIONS = {"convolution": 0, "stem": 0, "depthwise": 1, "wide": 1, "pooling": 1, "dense": 2}
 """Column of `deviations` per term of layers; depthwise ones have no table."""
-
-
-def read_tables(folder: Path, names: Sequence[str], devices: Sequence[str] = ()) -> list[Measurements]:
-    """Read tables of a folder by their names, each with all tables beside it (`read_beside`), of all devices or of
-    some."""
-    found = [read_beside(folder, name) for name in names]
-    return [m.where(devices=[d.name for d in m.devices if d.name in devices]) if devices else m for m in found]
-
-
-def _work(m: Measurements) -> Work:
-    """Work of the measured layers."""
-    space = cast(LayerSpace, m.architectures.space)
-    low = np.array([f.low for f in space.features])
-    values = (m.architectures.decisions.astype(np.int64) + low).T
-    return space.work(dict(zip([f.name for f in space.features], values, strict=True)))

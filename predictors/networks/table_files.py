@@ -12,6 +12,13 @@ from datasets.records import Architectures, Device, InputError, Measurements
 from datasets.tabulate import tabulate
 
 
+def read_tables(folder: Path, names: Sequence[str], devices: Sequence[str] = ()) -> list[Measurements]:
+    """Read tables of a folder by their names, each with all tables beside it (`read_beside`), of all devices or of
+    some."""
+    found = [read_beside(folder, name) for name in names]
+    return [m.where(devices=[d.name for d in m.devices if d.name in devices]) if devices else m for m in found]
+
+
 def read_beside(folder: Path, name: str) -> Measurements:
     """The rows of NAME.parquet and of every NAME_*.parquet beside it.
 
