@@ -36,10 +36,11 @@ from measure.timing import Timing
 from predictors.export import OnnxPredictor, export
 from predictors.gcn import GCN, BrpGCN
 from predictors.networks.layer_sum import LayerSum
-from predictors.networks.learnt import LAYERS, Learnt, read_tables
+from predictors.networks.learnt import LAYERS, Learnt
 from predictors.networks.pieces import pieces
 from predictors.networks.price import price
 from predictors.networks.shipped import load
+from predictors.networks.table_files import read_tables
 from predictors.new_devices.conditioned import Conditioned
 from predictors.regressor import Regressor
 from predictors.trees import XGBoost

@@ -37,7 +37,8 @@ def layerwise(
     import numpy as np
 
     from predictors.networks.layer_sum import LayerSum
-    from predictors.networks.learnt import LAYERS, Learnt, read_tables
+    from predictors.networks.learnt import LAYERS, Learnt
+    from predictors.networks.table_files import read_tables
 
     def log(message: str, **numbers: float) -> None:
         print(message)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
 
 import numpy as np
 
-from datasets.blocks.layers import LayerSpace, Work
+from datasets.blocks.layers import LayerSpace
 from datasets.files.checkpoint import array
 from datasets.networks.collection import AnyNetwork
 from datasets.networks.ops import BYTES
@@ -21,7 +21,7 @@ from predictors.limits import check_limits
 from predictors.networks.calibration import calibrate
 from predictors.networks.costs import Costs, best_rates
 from predictors.networks.pieces import VIEWS, Piece, nearest, pieces
-from predictors.networks.table_files import read_beside
+from predictors.networks.table_files import reach, read_tables, within, work_of
 from predictors.regressor import Regressor
 from predictors.trees import XGBoost
 
@@ -142,7 +142,7 @@ class Learnt(Costs):
             errors.append(np.sqrt(np.nanmean(error**2, axis=0)))
             log(f"{kind}: {len(train.architectures)} layers, log errors of others {np.round(errors[-1], 3).tolist()}")
         self.deviations = np.nan_to_num(np.stack(errors, axis=1), nan=0.3)
-        self.wide = np.stack([self._wide(tables[kind]) for kind in LAYERS], axis=1)
+        self.wide = np.stack([reach(tables[kind], self._columns(tables[kind], "exe_ms")) for kind in LAYERS], axis=1)
         self.machine = self._machine([tables[kind] for kind in LAYERS])
         self.copies = np.hstack([self._copies([tables[kind] for kind in LAYERS], end) for end in ("pre", "post")])
         return self
@@ -188,7 +188,7 @@ class Learnt(Costs):
             rows = np.flatnonzero(kinds == kind)
             if len(rows):
                 space, layers = self.predictor(kind).space_, [found[row].layer for row in rows.tolist()]
-                for limits, columns in self._spaces(kind):
+                for limits, columns in within(space, self.wide[:, LAYERS.index(kind)]):
                     archs, wanted, measured = nearest(limits, layers)
                     unique, inverse = np.unique(archs.decisions, axis=0, return_inverse=True)  # layers often repeat
                     ms = self.alone(kind, Architectures(space, unique))[inverse.reshape(-1)]
@@ -211,24 +211,11 @@ class Learnt(Costs):
         ratio = np.ones((len(found), len(self.devices)))
         for kind in LAYERS:
             rows = np.flatnonzero([piece.kind == kind for piece in found])
-            for limits, columns in self._spaces(kind) if len(rows) else ():
+            space = self.predictor(kind).space_
+            for limits, columns in within(space, self.wide[:, LAYERS.index(kind)]) if len(rows) else ():
                 _, wanted, measured = nearest(limits, [found[row].layer for row in rows.tolist()])
                 ratio[rows[:, None], columns] = (self.roofline(wanted) / self.roofline(measured))[:, columns]
         return ratio
-
-    def _spaces(self, kind: str) -> Iterator[tuple[LayerSpace, np.ndarray]]:
-        """The spaces within whose limits layers of a kind were measured, and the columns of the devices of each."""
-        space = cast(LayerSpace, self.predictor(kind).space_)
-        for wide, limits in ((1, space), (0, space.smaller())):
-            if len(columns := np.flatnonzero(self.wide[:, LAYERS.index(kind)] == wide)):
-                yield limits, columns
-
-    def _wide(self, m: Measurements) -> np.ndarray:
-        """Which devices [S] have layers beyond the smaller limits of their table's space; 1 where it has none."""
-        space = cast(LayerSpace, m.architectures.space)
-        beyond = ~space.smaller().feasible(m.architectures)
-        known = ~np.isnan(self._columns(m, "exe_ms"))
-        return (known[beyond].any(axis=0) | (space.smaller() == space)).astype(float)
 
     def alone(self, kind: str, archs: Architectures) -> np.ndarray:
         """Ms of layers in sessions of their own [A, S]; at least 1e-6, since linear predictors may be negative."""
@@ -245,7 +232,7 @@ class Learnt(Costs):
         """Field `machine`: best rates of layers, and the least ms of a session [S, 3]."""
         work, ms = [], []
         for m in tables:
-            layers = _work(m)
+            layers = work_of(m)
             work.append(np.stack([layers.macs, BYTES * (layers.inputs + layers.outputs + layers.params)], axis=1))
             ms.append(self._columns(m, "exe_ms"))
         session = np.nanquantile(np.concatenate(ms), 0.005, axis=0)
@@ -255,7 +242,7 @@ class Learnt(Costs):
         """Ms, and ms per byte, of copying a layer's input (`pre`) or output (`post`) [S, 2]."""
         moved, ms = [], []
         for m in tables:
-            layers = _work(m)
+            layers = work_of(m)
             moved.append(BYTES * (layers.inputs if end == "pre" else layers.outputs))
             ms.append(self._columns(m, f"{end}_ms"))
         x, found = np.concatenate(moved), []
@@ -305,18 +292,3 @@ class Learnt(Costs):
 _ARRAYS = {"machine": 3, "copies": 4, "deviations": 3, "wide": 3}
 _DEVIATIONS = {"convolution": 0, "stem": 0, "depthwise": 1, "wide": 1, "pooling": 1, "dense": 2}
 """Column of `deviations` per term of layers; depthwise ones have no table."""
-
-
-def read_tables(folder: Path, names: Sequence[str], devices: Sequence[str] = ()) -> list[Measurements]:
-    """Read tables of a folder by their names, each with all tables beside it (`read_beside`), of all devices or of
-    some."""
-    found = [read_beside(folder, name) for name in names]
-    return [m.where(devices=[d.name for d in m.devices if d.name in devices]) if devices else m for m in found]
-
-
-def _work(m: Measurements) -> Work:
-    """Work of the measured layers."""
-    space = cast(LayerSpace, m.architectures.space)
-    low = np.array([f.low for f in space.features])
-    values = (m.architectures.decisions.astype(np.int64) + low).T
-    return space.work(dict(zip([f.name for f in space.features], values, strict=True)))

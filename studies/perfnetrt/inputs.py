@@ -12,7 +12,8 @@ import numpy as np
 from datasets.records import Device, Measurements
 from predictors.base import Predictor
 from predictors.networks.layer_sum import LayerSum
-from predictors.networks.learnt import LAYERS, Learnt, read_tables
+from predictors.networks.learnt import LAYERS, Learnt
+from predictors.networks.table_files import read_tables
 from predictors.regressor import Regressor
 from studies.perfnetrt.baselines import Nearest, Roofline, baseline
 

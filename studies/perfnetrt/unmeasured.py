@@ -16,8 +16,9 @@ from datasets.cli import main
 from datasets.measured import Measured
 from datasets.networks.ops import BYTES
 from datasets.records import Architectures, Measurements
-from predictors.networks.learnt import LAYERS, Learnt, read_tables, trees
+from predictors.networks.learnt import LAYERS, Learnt, trees
 from predictors.networks.pieces import nearest
+from predictors.networks.table_files import read_tables
 from predictors.networks.unmeasured import FAR
 from predictors.regressor import Regressor
 

@@ -14,9 +14,9 @@ from datasets.spaces.dense import Dense
 from encoders.flat import Totals
 from measure.table import write_table
 from predictors.linear import Linear
-from predictors.networks.learnt import LAYERS, Learnt, read_tables
+from predictors.networks.learnt import LAYERS, Learnt
 from predictors.networks.pieces import pieces
-from predictors.networks.table_files import read_beside
+from predictors.networks.table_files import read_beside, read_tables
 from tests.doubles.toy_layers import DEVICES, SPACES, law, layer_tables, table, write
 
 OTHER = Device("other_1", "toy", "server-cpu")
