@@ -111,10 +111,11 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
         totals, kind = pd.DataFrame(space.values(m.architectures)), "columns of numbers"
     else:
         totals = space.totals(m.architectures).drop(columns="flops")  # twice the MACs
-    against = spearman(np.column_stack([matrix, totals]))[: len(names), len(names) :]
-    print(f"\nSpearman with {kind}, {metric}:")
-    table = pd.DataFrame(against, index=names, columns=totals.columns)
-    print(table.to_string(float_format="%.3f"))
+    if len(totals.columns):
+        against = spearman(np.column_stack([matrix, totals]))[: len(names), len(names) :]
+        print(f"\nSpearman with {kind}, {metric}:")
+        table = pd.DataFrame(against, index=names, columns=totals.columns)
+        print(table.to_string(float_format="%.3f"))
     if out is None:
         return
     figures = {"distributions.png": distributions}
@@ -156,8 +157,9 @@ def show(file: str, batch: int | None = None, sizes: Sizes = Sizes()) -> None:
     `inplace_peak`: the peak where elementwise ops overwrite what they read.
 
     Args:
-        file: the .onnx file (weights beside it are read where they stand), .keras or .tflite file; or
-            SPACE:ARCHITECTURE as zoo:resnet18; or torch:MODULE:CALLABLE, which imports that module.
+        file: the .onnx file (weights beside it are read where they stand), .keras, .tflite, .pt2 or
+            .param (ncnn) file; or SPACE:ARCHITECTURE as zoo:resnet18; or torch:MODULE:CALLABLE, which imports that
+            module.
         batch: images a run, where the network leaves them open; by default 1.
         sizes: of what else an ONNX file leaves open.
     """

@@ -133,8 +133,13 @@ def distributions(m: Measurements, metric: str) -> Figure:
     return figure
 
 
+MOST_INCHES = 42
+"""Largest side of a matrix of devices."""
+
+
 def rank_correlation(m: Measurements, metric: str) -> Figure:
-    """Spearman's rank correlation between devices as numbers and colours, clustered by similarity.
+    """Spearman's rank correlation between devices as numbers and colours, clustered by similarity; of more than 100
+    devices as colours alone.
 
     Devices without values are omitted. Pairs with fewer than three common architectures, or with a device whose values
     are all equal, are marked with a dash.
@@ -152,21 +157,23 @@ def rank_correlation(m: Measurements, metric: str) -> Figure:
     devices = [m.devices[measured[i]] for i in order]
     labels = [_device_label(device.name, device.family) for device in devices]
 
-    margin = 0.095 * max(len(label) for label in labels)
+    cell = min(0.42, MOST_INCHES / len(devices))
+    points = min(10.0, 60 * cell)
+    margin = 0.0095 * points * max(len(label) for label in labels)
     names = [shortened(device.name, 60) for device in devices]
-    bottom = 0.095 * max(len(name) for name in names)
-    figure = new_figure(max(0.42 * len(devices) + margin + 1.6, 6), 0.42 * len(devices) + bottom + 0.6)
+    bottom = 0.0095 * points * max(len(name) for name in names)
+    figure = new_figure(max(cell * len(devices) + margin + 1.6, 6), cell * len(devices) + bottom + 0.6)
     axis = figure.subplots()
     low = min(np.floor(10 * np.nanmin(rho)) / 10, 0.9)
     image = axis.imshow(rho, vmin=low, vmax=1, cmap="YlGnBu", aspect="equal")
-    for (row, column), value in np.ndenumerate(rho):
+    for (row, column), value in np.ndenumerate(rho) if cell == 0.42 else ():
         red, green, blue, _ = image.cmap(image.norm(np.nan_to_num(value, nan=low)))
         dark = 0.3 * red + 0.59 * green + 0.11 * blue < 0.55
         text = "–" if np.isnan(value) else "1" if row == column else f"{value:.2f}".replace("0.", ".", 1)
         axis.text(column, row, text, ha="center", va="center", fontsize=7.5, color="white" if dark else "black")
     axis.set_xticks(range(len(devices)), names, rotation=90)
     axis.set_yticks(range(len(devices)), labels)
-    axis.tick_params(length=0)
+    axis.tick_params(length=0, labelsize=points)
     axis.spines[:].set_visible(False)
     figure.colorbar(image, ax=axis, shrink=0.6, label="Spearman")
     figure.suptitle(f"{m.name}: rank correlation of devices, {quantity(metric).partition(',')[0]}", x=0.01, ha="left")

@@ -75,7 +75,7 @@ def name_network(name: str, modules: bool = False, sizes: Sizes = Sizes(), input
         path, *others = export_torch(name.removeprefix(TORCH), Path(folder))
         return name_file(path, inputs=inputs, others=tuple(others))
     if is_file(name):
-        return name_file(existing(Path(name), "name an .onnx, .keras, .tflite or .pt2 file"), sizes, inputs)
+        return name_file(existing(Path(name), "name an .onnx, .keras, .tflite, .pt2 or .param file"), sizes, inputs)
     if inputs:
         raise InputError(f"--inputs are of networks in files, and {shortened(name)} is none; leave --inputs out.")
     return read_model(name, weights=False, sizes=sizes).network

@@ -24,8 +24,8 @@ MOST_BYTES = 2**31
 
 
 def suffix_of(path: Path) -> str:
-    """The suffix that says what a file is: .keras, .tflite or .pt2, and .onnx for files of any other name."""
-    return path.suffix if path.suffix in (".keras", ".tflite", ".pt2") else ".onnx"
+    """The suffix that says what a file is: .keras, .tflite, .pt2 or .param, and .onnx for files of any other name."""
+    return path.suffix if path.suffix in (".keras", ".tflite", ".pt2", ".param") else ".onnx"
 
 
 @dataclass(frozen=True)

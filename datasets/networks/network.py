@@ -12,7 +12,7 @@ from datasets.networks.ops import BITS
 
 KEYED_BY_JSON = "layers"
 """`Network.space` of networks whose key is their own JSON form."""
-FILES = ("onnx", "keras", "tflite", "pt2", "torch")
+FILES = ("onnx", "keras", "tflite", "pt2", "param", "torch")
 """`Network.space` of networks whose key is the name of a file or module and a hash of its content."""
 
 
@@ -39,8 +39,8 @@ class Network:
 
     Attributes:
         space: how to read `key`: the text form of a search space; `layers` (the network's JSON form); `onnx`, `keras`,
-            `tflite` or `pt2` (the name of a file and a hash of its bytes); `torch` (the name of a module and a hash of
-            its network).
+            `tflite`, `pt2` or `param` (the name of a file and a hash of its bytes); `torch` (the name of a module and a
+            hash of its network).
         key: the name, unique within `space`.
         ops: the nodes; every edge goes from a lower to a higher index.
         edges: (source, target, port): the output of `source` is input number `port` of `target`.

@@ -1,4 +1,4 @@
-"""Sizes that TFLite and Keras files leave open, which have no names there: by the rank of the input."""
+"""Sizes that TFLite, Keras and ncnn files leave open, which have no names there: by the rank of the input."""
 
 from __future__ import annotations
 
@@ -9,26 +9,28 @@ from datasets.architectures import InputError
 from datasets.files.reading import listed, shortened
 from datasets.networks.sizes import ROLES, Sizes
 
-_AXES: dict[int, dict[int, tuple[str, ...]]] = {
-    4: {1: ("height",), 2: ("width",), 3: ("channels",)},
-    3: {1: ("sequence", "time"), 2: ("channels",)},
-    2: {1: ("sequence", "time")},
-}
+_Axes = dict[int, dict[int, tuple[str, ...]]]
+_SEQUENCES: _Axes = {3: {1: ("sequence", "time"), 2: ("channels",)}, 2: {1: ("sequence", "time")}}
+CHANNELS_LAST: _Axes = {4: {1: ("height",), 2: ("width",), 3: ("channels",)}, **_SEQUENCES}
+"""Rank of an input, batch included -> axis -> roles of its size."""
+CHANNELS_FIRST: _Axes = {4: {1: ("channels",), 2: ("height",), 3: ("width",)}, **_SEQUENCES}
 
 
 class OpenSizes:
-    """Gives inputs with open sizes, channels last, their shapes.
+    """Gives inputs with open sizes their shapes.
 
     Args:
         sizes: sizes by role, and shapes by the name of an input.
         batch: samples per run.
         path: of the file, for messages.
+        axes: roles of the sizes of inputs.
 
     Raises:
         InputError: `sizes` has names of dimensions or trips of loops, which such files do not have.
     """
 
-    def __init__(self, sizes: Sizes, batch: int, path: Path | str) -> None:
+    def __init__(self, sizes: Sizes, batch: int, path: Path | str, axes: _Axes = CHANNELS_LAST) -> None:
+        self.axes = axes
         self.shapes, self.roles, self.batch, self.path = sizes.shapes(), sizes.sizes(), batch, path
         self.inputs: list[str] = []
         unknown = [name for name in self.roles if name not in ROLES]
@@ -48,7 +50,7 @@ class OpenSizes:
         self.inputs.append(name)
         given = self.shapes.get(name)
         if given is None:
-            axes = _AXES.get(len(shape), {})
+            axes = self.axes.get(len(shape), {})
             roles = [self.batch, *(next((self.roles[r] for r in axes.get(i, ()) if r in self.roles), None)
                                    for i in range(1, len(shape)))]  # fmt: skip
             return [b if a is None else a for a, b in zip(shape, roles, strict=False)]

@@ -44,7 +44,7 @@ def file_precision(path: Path) -> str:
     Weights that the file itself converts first (by Cast, DEQUANTIZE) do not count. A file that cannot be read is
     `fp32`: its reader says why.
     """
-    find = {".onnx": _of_onnx, ".tflite": _of_tflite, ".pt2": _of_pt2}.get(path.suffix)
+    find = {".onnx": _of_onnx, ".tflite": _of_tflite, ".pt2": _of_pt2, ".param": _of_ncnn}.get(path.suffix)
     try:
         return find(path) if find else "fp32"
     except InputError:
@@ -108,3 +108,14 @@ def _of_pt2(path: Path) -> str:
         return _most((names.get(m["dtype"], ""), math.prod(size["as_int"] for size in m["sizes"])) for m in metas)
     except (*UNREADABLE, *DAMAGED):
         return "fp32"
+
+
+def _of_ncnn(path: Path) -> str:
+    from datasets.networks.ncnn_text import read_layers
+
+    layers, _ = read_layers(path)
+    return "int8" if any(layer.kind in _QUANTISED_LAYERS and layer.number(8) for layer in layers) else "fp32"
+
+
+_QUANTISED_LAYERS = ("Convolution", "ConvolutionDepthWise", "InnerProduct")
+"""ncnn's layers that compute in int8 if their parameter 8 is not 0."""

@@ -16,7 +16,7 @@ from datasets.networks.model import Model
 from datasets.networks.network import KEYED_BY_JSON, Network, of_key
 from datasets.networks.sizes import ROLES, Sizes
 
-SUFFIXES = (".onnx", ".keras", ".tflite", ".pt2")
+SUFFIXES = (".onnx", ".keras", ".tflite", ".pt2", ".param")
 OTHERS = tuple(suffix for suffix in SUFFIXES if suffix != ".onnx")
 """Suffixes of files that give their sizes no names."""
 FIXED = (".pt2",)
@@ -36,8 +36,8 @@ def read_model(
     """Read a network by its name.
 
     Args:
-        name: path of an ONNX, Keras, TFLite or torch.export (.pt2) file, or the text form of a space, a colon and an
-            architecture: `zoo:resnet18`, `nasbench201(cells=1):|nor_conv_3x3~0|+...`.
+        name: path of an ONNX, Keras, TFLite, torch.export (.pt2) or ncnn (.param) file, or the text form of a space, a
+            colon and an architecture: `zoo:resnet18`, `nasbench201(cells=1):|nor_conv_3x3~0|+...`.
         batch: samples per run of a file that leaves it open; architectures of spaces keep it open (`of_batch`).
         weights: whether to read the weights of Keras and TFLite files and torch modules.
         space: text form of the space of names that begin with no space.
@@ -86,6 +86,10 @@ def _read(text: str, batch: int | None, weights: bool, space: str, modules: bool
         from datasets.networks.tflite_file import read_tflite
 
         return read_tflite(Path(text), batch, weights, sizes)
+    if text.endswith(".param"):
+        from datasets.networks.ncnn_file import read_ncnn
+
+        return read_ncnn(Path(text), batch, sizes)
     if is_file(text):
         from datasets.networks.onnx_file import read_onnx
 
@@ -169,7 +173,8 @@ def space_and_key(name: str, space: str = "") -> tuple[str, str]:
     with suppress(OSError, ValueError):  # of names that are too long, or hold a zero byte
         fault = f"{shortened(name)} is a folder" if name.strip() and Path(name).is_dir() else fault
     raise InputError(
-        f"{fault}; a network is an .onnx, .keras, .tflite or .pt2 file, or SPACE:ARCHITECTURE as in zoo:resnet18."
+        f"{fault}; a network is an .onnx, .keras, .tflite, .pt2 or .param file, or SPACE:ARCHITECTURE as in "
+        "zoo:resnet18."
     )
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from datasets.base import Dataset
 from datasets.devices import device_on
+from datasets.networks.network import Network
 from datasets.public.fetch import Source
 from datasets.records import InputError, Measurements, Networks
 
@@ -71,13 +72,8 @@ class Timm(Dataset):
     devices: tuple[str, ...] = ()
 
     def measurements(self) -> Measurements:
-        from datasets.files.parquet_file import read_parquet
-        from datasets.networks.analysis import check_network
-        from datasets.networks.network import Network
-
         table = read_tables(self.devices)
-        texts, numbers = ("model", "family", "network"), ("side",)
-        graphs, _ = read_parquet(GRAPHS, texts, numbers, "`python -m studies.arena.graphs` writes it")
+        graphs, networks = read_graphs()
         known = {(row.model, row.side): i for i, row in enumerate(graphs.itertuples())}
         arch = [known.get(pair, -1) for pair in zip(table["model"], table["side"], strict=True)]
         table = table.assign(arch=arch, metric="latency_ms", value=1000 / table["rate"])
@@ -85,11 +81,6 @@ class Timm(Dataset):
         chips = list(dict.fromkeys(table["chip"]))
         table["device"] = table["chip"].map(chips.index)
         table["family"] = graphs["family"].to_numpy()[table["arch"]]
-        keys = graphs["model"] + "__" + graphs["side"].astype(str)
-        networks = [
-            check_network(Network.from_json(text, "torch", key))
-            for text, key in zip(graphs["network"], keys, strict=True)
-        ]
         columns = ["arch", "device", "metric", "value", "family"]
         devices = [device_on(_name(chip), chip, *_RUNS[chip.startswith("rtx")]) for chip in chips]
         return Measurements(Networks(networks), devices, table[columns].reset_index(drop=True), "timm")
@@ -101,6 +92,24 @@ _RUNS = {False: ("pytorch-compiled", "fp32"), True: ("pytorch-eager", "amp")}
 def _name(chip: str) -> str:
     """Name of the device: chip, runtime and precision."""
     return f"{chip}_eager_amp" if chip.startswith("rtx") else f"{chip}_compiled_fp32"
+
+
+def read_graphs() -> tuple[pd.DataFrame, list[Network]]:
+    """The bundled graphs: a table of their model, family and side of images, and the networks in its order.
+
+    Raises:
+        InputError: the file is missing or damaged.
+    """
+    from datasets.files.parquet_file import read_parquet
+    from datasets.networks.analysis import check_network
+
+    texts, numbers = ("model", "family", "network"), ("side",)
+    graphs, _ = read_parquet(GRAPHS, texts, numbers, "`python -m studies.arena.graphs` writes it")
+    keys = graphs["model"] + "__" + graphs["side"].astype(str)
+    networks = [
+        check_network(Network.from_json(text, "torch", key)) for text, key in zip(graphs["network"], keys, strict=True)
+    ]
+    return graphs, networks
 
 
 def read_tables(devices: tuple[str, ...] = ()) -> pd.DataFrame:

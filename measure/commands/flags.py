@@ -47,9 +47,9 @@ class Subjects:
             that describes one of one's own; layers: single layers, which --archs lists as `python -m search layers`
             does; networks: networks as --onnx takes them, which --archs lists.
         archs: a file of architectures instead of random ones, one per line.
-        onnx: networks instead, separated by commas: .onnx, .keras, .tflite or .pt2 files, SPACE:ARCHITECTURE as
-            zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module. A runtime that takes a file runs the file
-            itself, others the network that was read from it.
+        onnx: networks instead, separated by commas: .onnx, .keras, .tflite, .pt2 or .param (ncnn) files,
+            SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module. A runtime that
+            takes a file runs the file itself, others the network that was read from it.
         limit: number of distinct random architectures; a larger number only adds to a smaller one. Small spaces are
             taken in their own order.
         seed: of the random architectures.

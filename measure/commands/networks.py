@@ -24,8 +24,9 @@ def build(
     A file that the runtime runs as it is is copied.
 
     Args:
-        arch: the architecture, in the text form of the space; or a network by its own name: an .onnx, .keras, .tflite
-            or .pt2 file, SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
+        arch: the architecture, in the text form of the space; or a network by its own name: an .onnx, .keras, .tflite,
+            .pt2 or .param file, SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that
+            module.
         space: search space of the architecture, with its skeleton.
         backend: runtime that loads the file, name[:precision[:batch]].
         block: build the space's basic block alone instead of the whole network.
@@ -81,8 +82,9 @@ def timeline(
     """Print the kernels of one run, measured by the runtime's own profiler.
 
     Args:
-        arch: the architecture, in the text form of the space; or a network by its own name: an .onnx, .keras, .tflite
-            or .pt2 file, SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
+        arch: the architecture, in the text form of the space; or a network by its own name: an .onnx, .keras, .tflite,
+            .pt2 or .param file, SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that
+            module.
         space: search space of the architecture, with its skeleton.
         backend: a runtime with a profiler: ort, openvino, eager, ...
         core: pin this process to one processor core.

@@ -36,7 +36,7 @@ def predict(
         device: name of a fitted device; for networks several, separated by commas, or by default all.
         arch: one architecture, in the text form of the predictor's space.
         archs: a file of architectures instead, one per line.
-        network: networks instead, for a predictor of networks: .onnx, .keras, .tflite or .pt2 files,
+        network: networks instead, for a predictor of networks: .onnx, .keras, .tflite, .pt2 or .param files,
             SPACE:ARCHITECTURE (for example zoo:resnet18), or torch:MODULE:CALLABLE, which imports that module; several
             are separated by spaces or commas. One that cannot be priced is named at the end, with exit status 2.
         batch: batch size of networks, where it is free; by default 1. Several, such as 1,4,16, give a curve.

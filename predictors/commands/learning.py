@@ -81,7 +81,7 @@ def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0, sp
         file: a predictor.pt that can adapt, fitted on other devices; or a file that `layerwise` wrote.
         n: number of architectures.
         archs: a file of the architectures to choose among, one per line; by default 2,000 random connected ones. For a
-            file that `layerwise` wrote, lines may also be names of .onnx, .keras or .tflite files, or
+            file that `layerwise` wrote, lines may also be names of .onnx, .keras, .tflite or .param files, or
             SPACE:ARCHITECTURE (for example zoo:resnet18); `measure run --space networks --archs` then reads the output.
         seed: of random choices.
         space: of the networks to choose among, for a file that `layerwise` wrote; others have their own.

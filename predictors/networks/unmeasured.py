@@ -41,6 +41,7 @@ that sums of layers are calibrated by have layers of up to 6.1 times (VGG16)."""
 RUNS = {"onnx": ("ort", "ort_cuda", "ort_tensorrt", "tensorrt", "openvino"),
         "tflite": ("litert", "litert_builtin", "android_cpu", "android_gpu", "android_nnapi"),
         "keras": ("keras", "keras_gpu"), "pt2": ("eager", "compiled", "cuda", "cuda_graphs", "cuda_compiled"),
+        "param": ("ncnn",),
         "torch": ("eager", "compiled", "cuda", "cuda_graphs", "cuda_compiled")}  # fmt: skip
 """Runtimes that run each kind of file as it is."""
 

@@ -19,6 +19,7 @@ from datasets.spaces import LIMITS, parse_space
 from datasets.spaces.convnet import STAGES, ConvNet
 from datasets.spaces.convolution import Convolution
 from datasets.spaces.dense import Dense
+from datasets.spaces.efficientnet import EfficientNet
 from datasets.spaces.fbnet import FBNet
 from datasets.spaces.nasbench101 import NasBench101
 from datasets.spaces.nasbench201 import OPS, NasBench201
@@ -374,6 +375,15 @@ def _execution_order(module: nn.Module, kind: type) -> list[nn.Module]:
 
 def test_op_names_are_the_benchmark_s_own() -> None:
     assert OPS == ("none", "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3")
+
+
+def test_efficientnet_b0_is_the_published_one() -> None:
+    """Parameters and MACs of torchvision's efficientnet_b0 (torchvision counts 0.386 GMACs)."""
+    space = EfficientNet()
+    b0 = space.parse(["e1k3l1s|e6k3l2s|e6k5l2s|e6k3l3s|e6k5l3s|e6k5l4s|e6k3l1s"])
+    counted = totals(space.expand(b0[0]))
+    assert counted["params"] == 5_288_548 and round(counted["macs"] / 1e6) == 386
+    assert space.graph(b0)[0].shape == (1, 24)
 
 
 # Facts about FBNet and OFA

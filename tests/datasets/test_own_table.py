@@ -357,6 +357,15 @@ def test_decisions_are_searched_and_numbers_are_not(
         exhaustive(Requirements(file, str(file), **limits))
 
 
+def test_describe_prints_a_table_of_decisions_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from datasets.__main__ import describe
+
+    (tmp_path / "mine.csv").write_text("act,value\nrelu,1\ntanh,2\n")
+    describe(OwnTable(tmp_path / "mine.csv", decisions=["act"]))
+    shown = capsys.readouterr().out
+    assert "2 architectures of columns(act=relu|tanh)" in shown and "Spearman with" not in shown
+
+
 def test_describe_correlates_columns_of_numbers(trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from datasets.__main__ import describe
 

@@ -1,7 +1,11 @@
 """Public tables: tiny files in each upstream's format, what loaders refuse, and what real files are known to hold."""
 
 import importlib
+import io
+import json
+import math
 import pickle
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,17 +19,25 @@ from matplotlib.image import imread
 from datasets.base import Dataset
 from datasets.devices import CHIPS, GPU_NUMBERS, KINDS, NUMBERS, device_on
 from datasets.figures import distributions, rank_correlation, spearman
+from datasets.public import accel_nasbench, timm
 from datasets.public import help as help_data
+from datasets.public.accel_nasbench import AccelNasBench
+from datasets.public.ai_hub import AiHub
 from datasets.public.help import HelpNasBench201
 from datasets.public.latbench import LatBench
 from datasets.public.nats import Nats
+from datasets.public.ncnn import Ncnn, read_rows
+from datasets.public.ncnn_devices import stated_numbers
 from datasets.public.oneproxy import OneProxy
 from datasets.public.pi5 import HwNasBench360
 from datasets.records import Architectures, Device, InputError, Measurements
 from datasets.spaces.nasbench201 import NasBench201
+from datasets.spaces.zoo import Zoo
+from datasets.splits import HeldOutFamilies
 from datasets.tabulate import rows
 from predictors.config import from_config
 from tests.conftest import ROOT, made_up, run
+from tests.doubles.ncnn_files import IMAGES
 
 SPACE = NasBench201()
 CONFIGS = [p for p in sorted((ROOT / "configs" / "datasets").glob("*.yaml")) if not p.stem.startswith("bundled")]
@@ -97,11 +109,50 @@ def pi5_file(folder: Path) -> Path:
     return path
 
 
+NCNN = """### Raspberry Pi 5 Broadcom BCM2712, Cortex-A76 (ARMv8) (2.4GHz x 4)
+```
+pi@pi:~ $ ./benchncnn 10 4 2 -1 0
+loop_count = 10
+num_threads = 4
+powersave = 2
+gpu_device = -1
+          squeezenet  min =    4.00  max =    9.00  avg =    5.00
+ squeezenet-int8  min =    3.00  max =    9.00  avg =    4.00
+pi@pi:~ $ ./benchncnn 10 4 2 -1 0
+num_threads = 4
+powersave = 2
+gpu_device = -1
+          squeezenet  min =    6.00  max =    9.00  avg =    7.00
+    mobilenet_yolov3  min =    6.00  max =    9.00  avg =    7.00
+```
+### Kirin 970 (Cortex-A73 2.4GHz x 4 + Cortex-A53 1.8GHz x 4)
+```
+root@k:/ # ./benchncnn 4 1 0 0 0
+[0 Mali-G72]  queueC=0[2]  queueG=0[2]  queueT=0[2]
+num_threads = 1
+powersave = 0
+gpu_device = 0
+          squeezenet  min =   10.00  max =   12.00  avg =   11.00
+     squeezenet_int8  min =   30.00  max =   32.00  avg =   31.00
+```
+"""
+
+
+def ncnn_files(folder: Path) -> Path:
+    path = folder / "ncnn" / "benchmark" / "README.md"
+    (path.parent / "models").mkdir(parents=True, exist_ok=True)
+    (path.parent / "models" / "squeezenet.param").write_text(IMAGES)
+    path.write_text(NCNN)
+    return path
+
+
 TINY: dict[type[Dataset], Callable[[Path], Path]] = {
     OneProxy: oneproxy_files,
     LatBench: latbench_file,
     Nats: nats_file,
     HwNasBench360: pi5_file,
+    Ncnn: ncnn_files,
+    AccelNasBench: lambda folder: accel_file(folder),
 }
 
 
@@ -163,6 +214,130 @@ def test_pi5_leaves_copies_out(folder: Path) -> None:
         HwNasBench360(devices=("pi4_litert",)).measurements()
     with pytest.raises(InputError, match="no task 'cifar'; it has cifar100, ninapro, darcy"):
         HwNasBench360(task="cifar").measurements()
+
+
+def test_ncnn_has_a_device_per_machine_cores_precision_and_threads(folder: Path) -> None:
+    ncnn_files(folder)
+    m = Ncnn().measurements()
+    names = ["raspberry_pi_5_big_ncnn_fp32_1_t4", "raspberry_pi_5_big_ncnn_int8_1_t4", "kirin_970_gpu0_ncnn_fp32_1"]
+    assert [device.name for device in m.devices] == names
+    cpu, quantised, gpu = m.devices
+    assert (cpu.family, cpu.kind, cpu.threads, cpu.precision) == ("cortex-a76", "embedded-cpu", 4, "fp32")
+    assert (quantised.precision, gpu.family, gpu.kind, gpu.runtime) == (
+        "int8",
+        "mali-bifrost",
+        "mobile-gpu",
+        "ncnn-vulkan",
+    )
+    assert cpu.features == quantised.features == {"cores": 4, "clock_ghz": 2.4} and gpu.features == {}
+    np.testing.assert_array_equal(m.matrix("latency_ms"), [[5, 3, 10]])  # two runs: their median
+    assert Ncnn(statistic="avg", machines=("kirin_970",)).measurements().matrix("latency_ms").tolist() == [[11]]
+    assert [key.partition(":")[0] for key in m.architectures.keys] == ["squeezenet.param"]
+    with pytest.raises(InputError, match="no machine 'pi'; it has jetson_agx_orin"):
+        Ncnn(machines=("pi",)).measurements()
+    with pytest.raises(InputError, match="no int8 rows of kirin_970; name others"):
+        Ncnn(machines=("kirin_970",), precision="int8").measurements()
+
+
+HUB = """
+precisions:
+  float:
+    components:
+      Encoder:
+        performance_metrics:
+          Samsung Galaxy S24:
+            tflite: &run
+              inference_time_milliseconds: 3.5
+              estimated_peak_memory_range_mb: {min: 0, max: 52}
+              layer_counts: {total: 80, npu: 60, cpu: 20}
+            qnn_dlc: {inference_time_milliseconds: null}
+          QCS8275 (Proxy):
+            onnx: {<<: *run, estimated_peak_memory_range_mb: {min: 0, max: 0}, layer_counts: {total: 4, npu: 4}}
+          A Phone That Nobody Knows: {tflite: *run}
+      Decoder: {performance_metrics: {Samsung Galaxy S24: {tflite: *run}}}
+  w8a8: {components: {Encoder: {performance_metrics: null}}}
+"""
+
+
+def hub_file(folder: Path) -> Path:
+    path = folder / "ai-hub-models" / "qai_hub_models" / "models" / "sam2" / "perf.yaml"
+    path.parent.mkdir(parents=True)
+    path.write_text(HUB)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("heading", "numbers"),
+    [
+        ("Qualcomm SM8550 Snapdragon 8 Gen 2 (Kyro 3.20 GHz + 2.8 GHz x 2 + 2.80 GHz x 2 + 2.00 GHz * 3 + Adreno 740)",
+         {"cores": 8, "clock_ghz": 3.2}),
+        ("Radxa Orion O6 (Big Cortex-A720 2.6Ghz x4 + Medium Cortex-A720 x 4 + Little Cortex-A520 x 4 + Arm Immortals)",
+         {"cores": 12, "clock_ghz": 2.6}),
+        ("AMD Ryzen Embedded V1605B (Zen 2.0 GHz ~ 3.6 GHz x 4 + Radeon Vega 8 1.1GHz 8CU)",
+         {"cores": 4, "clock_ghz": 3.6}),
+        ("Z7-Lite 7020 XC7Z020CLG400-2 (Cortex-A9 766MHz x 2)", {"cores": 2, "clock_ghz": 0.766}),
+        ("NVIDIA Quadro RTX 8000 (TU102 SM x 72 + Tensor Core x 576)", {}),
+        ("Intel Atom x5-Z8350", {}),
+    ],
+)  # fmt: skip
+def test_headings_state_cores_and_clocks_of_processors(heading: str, numbers: dict[str, float]) -> None:
+    assert stated_numbers(heading) == numbers
+
+
+def test_ai_hub_has_latency_memory_and_what_ran_off_the_npu(folder: Path) -> None:
+    with pytest.raises(InputError, match="`python -m datasets fetch ai-hub-models` downloads it"):
+        AiHub().measurements()
+    path = hub_file(folder)
+    m = AiHub().measurements()
+    assert m.architectures.keys == ["network=sam2/Decoder", "network=sam2/Encoder"]
+    assert [device.name for device in m.devices] == ["samsung_galaxy_s24_tflite_float_1", "qcs8275_proxy_onnx_float_1"]
+    assert (m.devices[1].family, m.devices[1].kind, m.devices[1].runtime) == ("qcs8275", "dsp", "onnx")
+    np.testing.assert_array_equal(m.matrix("latency_ms"), [[3.5, np.nan], [3.5, 3.5]])
+    np.testing.assert_array_equal(m.matrix("off_npu"), [[0.25, np.nan], [0.25, 0]])
+    np.testing.assert_array_equal(m.matrix("peak_mb"), [[52, np.nan], [52, np.nan]])
+    assert len(AiHub(runtime="onnx").measurements().table) == 2
+    with pytest.raises(InputError, match="no rows of precision 'w8a8' and runtime ''"):
+        AiHub(precision="w8a8").measurements()
+    wrong = "precisions: {float: {components: {a: {performance_metrics: 3}}}}"
+    damaged = (HUB.replace("total: 80", "total: x"), HUB.replace("3.5", "soon"), "a: [", "!!python/object:x {}")
+    for content in ("", "[]", "precisions: 3", wrong, *damaged):
+        path.write_text(content)
+        with pytest.raises(InputError, match=r"is damaged or another file .* fetch ai-hub-models|is not valid YAML"):
+            AiHub().measurements()
+
+
+def test_models_of_ai_hub_are_networks_where_their_graphs_are_known(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = hub_file(folder)
+    for model in ("densenet121", "resnet50", "resnet101"):
+        (path.parent.parent / model).mkdir()
+        (path.parent.parent / model / "perf.yaml").write_text(HUB.replace("      Decoder:", "      #"))
+    monkeypatch.setattr(timm, "GRAPHS", folder / "timm.parquet")
+    with pytest.raises(InputError, match=r"studies.arena.graphs` writes it"):
+        AiHub(graphs=True).measurements()
+    network = Zoo().expand(Zoo().parse(["lenet5"])[0]).to_json()
+    rows = {"model": ["densenet121", "resnet101"], "family": "any", "network": network, "side": [224, 160]}
+    pd.DataFrame(rows).to_parquet(folder / "timm.parquet")
+    m = AiHub(graphs=True).measurements()
+    assert m.architectures.keys == ["densenet121__224", "resnet50"] and str(m.architectures.space) == "networks"
+    assert m.matrix("latency_ms").tolist() == [[3.5, 3.5], [3.5, 3.5]]
+
+
+def test_real_ai_hub_holds_what_was_measured() -> None:
+    m = real(AiHub())
+    rows = m.table["metric"].value_counts()
+    assert rows["latency_ms"] == rows["off_npu"] == 7_233 and rows["peak_mb"] == 7_118
+    assert len({key.partition("/")[0] for key in m.architectures.keys}) == 148
+    assert len({device.name.partition("_")[0] + device.family for device in m.devices}) >= 13
+    twins = m.where(
+        devices=[d.name for d in m.devices if d.name.startswith(("sa7255p_adp_qnn_dlc_f", "qcs8275_proxy_qnn_dlc_f"))]
+    )
+    values = twins.matrix("latency_ms")
+    both = np.isfinite(values).all(1)
+    assert (
+        both.sum() > 100 and (values[both, 0] == values[both, 1]).all() and len({d.family for d in twins.devices}) == 1
+    )
 
 
 @pytest.mark.parametrize("cls", TINY, ids=lambda cls: cls.__name__)
@@ -309,6 +484,83 @@ def test_accuracies_are_the_published_ones() -> None:
     assert m.architectures == order == help_data.index_order()
 
 
+def test_ncnn_s_table_is_read_row_by_row() -> None:
+    m = real(Ncnn())
+    rows = read_rows()
+    settings = {(row.machine, tuple(sorted(row.settings.items()))) for row in rows}
+    assert len(rows) == 8_554 and len({row.machine for row in rows}) == 102 and len(settings) == 247
+    names = {(row.network, row.quantised) for row in rows}
+    assert len(names) == 36 and sum(quantised for _, quantised in names) == 8
+    assert sum(row.gpu != "" and row.quantised for row in rows) == 296
+    assert len(m.architectures) == 27 and len(m.devices) == 472 and m.table["family"].nunique() == 14
+    parts = HeldOutFamilies(fold=3, folds=5)(m, np.random.default_rng(0))
+    assert sum(len(part.architectures) for part in (parts.train, parts.val, parts.test)) == 27
+    assert m.table["repeats"].sum() == 8_554 - 296 - 2 and len(m.table) == 8_229
+    assert max(device.threads for device in m.devices) == 224
+    pi = Ncnn(machines=("raspberry_pi_5",), precision="fp32").measurements()
+    networks = [key.partition(".param")[0] for key in pi.architectures.keys]
+    times = dict(zip((d.threads for d in pi.devices), pi.matrix("latency_ms")[networks.index("resnet50")], strict=True))
+    assert times[1] > 1.5 * times[4], "four threads are faster than one"
+
+
+ACCEL = {
+    "architecture": {f"block{i}_{name}": value for i in range(7) for name, value in zip("ekl", (4, 3, 2), strict=True)}
+    | {f"block{i}_se": i > 3 for i in range(7)},
+    "metrics": {"val_top1": 60.5},
+    "model_info": {"macs": 1.0, "params": 1.0},
+    "platform_perf": {
+        "throughput_a100": {"throughput_mean": 5000.0},
+        "latency_zcu102": {"latency_mean": 3.0},
+        "throughput_zcu102": {"throughput_mean": None},
+    },
+}
+
+
+def accel_file(folder: Path, *records: object) -> Path:
+    path = folder / "accel-nasbench" / "anb_dataset" / "anb_dataset_jsons.tar.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w:gz") as archive:
+        for i, record in enumerate(records or (ACCEL, ACCEL | {"metrics": {"val_top1": 61.5}})):
+            content = record if isinstance(record, bytes) else json.dumps(record).encode()
+            entry = tarfile.TarInfo(f"./anb/../../result_{i}.json")
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def test_accel_nasbench_is_read_without_being_extracted(folder: Path) -> None:
+    accel_file(folder)
+    m = AccelNasBench().measurements()
+    assert m.architectures.keys == ["e4k3l2|e4k3l2|e4k3l2|e4k3l2|e4k3l2s|e4k3l2s|e4k3l2s"]
+    assert m.matrix("accuracy_imagenet").tolist() == [[61]]  # of two records
+    assert m.matrix("latency_ms")[0, 0] == 3 and m.matrix("throughput")[0, 2] == 5000
+    assert len(m.table) == 3 and not list(folder.rglob("result_*"))
+    less = {name: value for name, value in ACCEL["architecture"].items() if name != "block6_k"}
+    for record in ([], b"{", b"\xff", ACCEL | {"architecture": less}, ACCEL | {"platform_perf": 3}, bytes(200_000)):
+        accel_file(folder, record)
+        with pytest.raises(InputError, match="is damaged or another file .* fetch accel-nasbench again"):
+            AccelNasBench().measurements()
+
+
+def test_real_accel_nasbench_has_the_published_parameters_and_macs() -> None:
+    m = real(AccelNasBench())
+    assert len(m.architectures) == 5_125 and m.table["metric"].value_counts()["latency_ms"] == 2 * 5_123
+    assert m.table.loc[m.table["metric"] == "throughput", "repeats"].sum() == 5138 + 5135 + 5101 + 5094 + 2 * 5136
+    published = {}
+    for record in accel_nasbench._records(accel_nasbench.SOURCE.need(accel_nasbench._FILE)):
+        published[tuple(accel_nasbench._decisions(record["architecture"]))] = record["model_info"]
+    ours = m.architectures.space.totals(m.architectures)
+    theirs = [published[tuple(row)] for row in m.architectures.decisions.tolist()]
+    assert ours["params"].tolist() == [round(1e6 * info["params"]) for info in theirs]
+    for place in (0, 1234, 5124):
+        network, counted = m.architectures.space.expand(m.architectures[place]), 0
+        for op, sources in zip(network.ops, network.sources(), strict=True):
+            made = math.prod(op.attrs["shape"])
+            counted += 4 * made if op.kind == "bn" else 0
+            counted += made + math.prod(network.shape(sources[0])) if op.kind == "global_avg_pool" else 0
+        assert ours["macs"][place] + counted == round(1e6 * theirs[place]["macs"])
+
+
 PI5_MEDIANS = {
     ("cifar100", "pi5_litert"): (3.261, 5.183),
     ("cifar100", "pi5_onnx"): (4.965, 7.148),
@@ -402,6 +654,16 @@ def test_rank_correlation_clusters_devices() -> None:
     assert len(axis.texts) == 16
     with pytest.raises(InputError, match="a rank correlation needs two"):
         rank_correlation(m.where(devices=["a1"]), "latency_ms")
+
+
+def test_the_rank_correlation_of_hundreds_of_devices_is_a_picture_of_colours() -> None:
+    """Numbers of 472 devices needed a picture of 26,000 pixels a side, and more memory than there was."""
+    space, devices = NasBench201(), [Device(f"d{i}", "f", "gpu") for i in range(150)]
+    values = np.random.default_rng(0).uniform(1, 2, (4, 150))
+    arch, device = np.indices(values.shape)
+    columns = {"arch": arch.ravel(), "device": device.ravel(), "metric": "latency_ms", "value": values.ravel()}
+    figure = rank_correlation(Measurements(space.all()[:4], devices, pd.DataFrame(columns), "many"), "latency_ms")
+    assert max(figure.get_size_inches()) < 50 and not figure.axes[0].texts
 
 
 def test_distributions_stand_by_family_and_count_outliers() -> None:

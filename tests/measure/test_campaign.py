@@ -187,7 +187,7 @@ def test_an_onnx_file_on_the_command_line(file: tuple, tmp_path: Path) -> None:
     done = run(*command, "--onnx", "absent.onnx")
     assert (
         done.returncode == 2
-        and "There is no file absent.onnx; name an .onnx, .keras, .tflite or .pt2 file." in done.stderr
+        and "There is no file absent.onnx; name an .onnx, .keras, .tflite, .pt2 or .param file." in done.stderr
     )
 
 

@@ -1,4 +1,4 @@
-"""Network files of others: ONNX, Keras, TensorFlow Lite."""
+"""Network files of others: ONNX, Keras, TensorFlow Lite, ncnn."""
 
 import io
 import json
@@ -11,6 +11,7 @@ from random import Random
 import numpy as np
 
 from datasets.packages import absent
+from tests.doubles.ncnn_files import IMAGES, TOKENS
 from tests.doubles.network_files import texts
 from tests.fuzz import inputs
 from tests.fuzz.family import Command, Family, Files, any_of, one_file
@@ -102,6 +103,30 @@ def change_words(content: bytes, rng: Random) -> bytes:
     return bytes(changed)
 
 
+def _ncnn(folder: Path) -> list[Files]:
+    inputs.layerwise(folder)
+    return [{"m.param": IMAGES.encode()}, {"m.param": TOKENS.encode()}]
+
+
+def change_param(content: bytes, rng: Random) -> bytes:
+    """A text whose words are changed, left out, repeated or added."""
+    lines = [line.split() for line in content.decode().splitlines()]
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        line = rng.choice(lines)
+        place, value = rng.randrange(len(line) + 1), rng.choice(_VALUES)
+        if rng.random() < 0.6 and place < len(line):
+            line[place] = f"{line[place].partition('=')[0]}={value}" if "=" in line[place] else value
+        elif rng.random() < 0.3 and len(line) > 1:
+            line.pop()
+        else:
+            line.append(f"{rng.choice((*range(20), -23300, -23303, -23309))}={value}")
+    return "\n".join(map(" ".join, lines)).encode()
+
+
+_VALUES = ("0", "-1", "1", "2", "-233", "-234", "2147483647", "99999999999", "1e30", "nan", "x", "1.5", "2,3", "",
+           "Split", "Gemm", "Crop", "Concat", "Slice", "SDPA")  # fmt: skip
+
+
 def _delegates(case: Path, beside: Path, rng: Random) -> Command:
     return ["measure", "delegates", "--file", str(case / "m.tflite")]
 
@@ -121,6 +146,7 @@ FAMILIES = (
     Family("own inputs", _samples, one_file(change_bytes), _run_with, share=0.2),
     Family("onnx network", _onnx, one_file(change_network), _read("m.onnx"), share=1.5),
     Family("keras network", _keras, one_file(change_keras), _read("m.keras"), share=0.5),
+    Family("ncnn network", _ncnn, one_file(any_of(change_param, change_bytes)), _read("m.param"), share=0.3),
 )
 if not absent(["ai_edge_litert"]):
     FAMILIES += (

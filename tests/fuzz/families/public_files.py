@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.doubles.ncnn_files import IMAGES
 from tests.fuzz import inputs
 from tests.fuzz.families.tables import change_table
 from tests.fuzz.family import Command, Family, Files
@@ -16,6 +17,7 @@ from tests.fuzz.mutations import any_damage, change_text, change_tree
 CLASSES = {
     "oneproxy": "oneproxy.OneProxy", "latbench-brp-nas": "latbench.LatBench", "neusight": "neusight.NeuSight",
     "hw-nas-bench-360": "pi5.HwNasBench360", "dl-energy-estimator": "dl_energy.DlEnergy", "timm": "timm.Timm",
+    "ncnn": "ncnn.Ncnn",
 }  # fmt: skip
 
 
@@ -44,6 +46,17 @@ def _stored(source: str, files: dict[str, bytes]) -> Files:
     """Files of a source, as they lie in the folder of public data."""
     names = {f"public/{source}/{name}": content for name, content in files.items()}
     return {**names, "data.yaml": f"class_path: datasets.public.{CLASSES[source]}\n".encode()}
+
+
+_NCNN = """### Station P2, Rockchip RK3568 (Cortex-A55 2.0GHz x 4)
+```
+p2:/ # ./benchncnn 4 4 0 -1 1
+num_threads = 4
+powersave = 0
+gpu_device = -1
+             alexnet  min =   51.00  max =   53.00  avg =   52.00
+```
+"""
 
 
 def _make(folder: Path) -> list[Files]:
@@ -78,12 +91,14 @@ def _make(folder: Path) -> list[Files]:
         ),
         _stored("timm", {"results/benchmark-infer-amp-nchw-pt240-cu124-rtx3090.csv": images}),
         _stored("hw-nas-bench-360", {"results/dataset.parquet": saved.getvalue()}),
+        _stored("ncnn", {"benchmark/README.md": _NCNN.encode(), "benchmark/models/alexnet.param": IMAGES.encode()}),
     ]
 
 
 def _edit(files: Files, rng: Random) -> Files:
     name = rng.choice([name for name in sorted(files) if name != "data.yaml"])
-    change = {".parquet": change_table, ".csv": change_text}.get(Path(name).suffix, change_pickle)
+    texts = dict.fromkeys((".csv", ".md", ".param"), change_text)
+    change = ({".parquet": change_table} | texts).get(Path(name).suffix, change_pickle)
     return {**files, name: change(files[name], rng)}
 
 
