@@ -147,8 +147,8 @@ class Runs(Process):
 
     Attributes:
         protocol: number of runs. server (more than 100) and mobile (300) are those of LETI, by default according to
-            the device; quick: 31, or fewer of long runs, for thousands of networks; layer: 11, for tens of thousands
-            of layers.
+            the device; quick: 31, or fewer of long runs, for thousands of networks; layer: 11 in each of up
+            to three sessions, for tens of thousands of layers.
         repeats: passes over all networks, to estimate repeatability.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self, cast
@@ -12,15 +12,16 @@ import numpy as np
 from datasets.blocks.layers import LayerSpace
 from datasets.files.checkpoint import array
 from datasets.networks.collection import AnyNetwork
+from datasets.networks.ops import BYTES
 from datasets.records import Architectures, Device, InputError, Measurements, Networks, find_device
 from encoders.layer import LayerPhysics
 from predictors.base import Log, devices_of, restored, silent
 from predictors.config import from_config, to_config
 from predictors.limits import check_limits
-from predictors.networks.costs import Costs
+from predictors.networks.calibration import calibrate
+from predictors.networks.costs import Costs, best_rates
 from predictors.networks.pieces import VIEWS, Piece, nearest, pieces
-from predictors.networks.rates import copy_rates, machine_rates, work_of
-from predictors.networks.table_files import read_tables
+from predictors.networks.table_files import reach, read_tables, within, work_of
 from predictors.regressor import Regressor
 from predictors.trees import XGBoost
 
@@ -141,13 +142,9 @@ class Learnt(Costs):
             errors.append(np.sqrt(np.nanmean(error**2, axis=0)))
             log(f"{kind}: {len(train.architectures)} layers, log errors of others {np.round(errors[-1], 3).tolist()}")
         self.deviations = np.nan_to_num(np.stack(errors, axis=1), nan=0.3)
-        self.wide = np.stack([self._wide(tables[kind]) for kind in LAYERS], axis=1)
-        layers = [tables[kind] for kind in LAYERS]
-        work = list(map(work_of, layers))
-        exe, pre, post = ([self._columns(m, f"{phase}_ms") for m in layers] for phase in ("exe", "pre", "post"))
-        self.machine = machine_rates(work, exe)
-        ends = copy_rates([w.inputs for w in work], pre), copy_rates([w.outputs for w in work], post)
-        self.copies = np.hstack(ends)
+        self.wide = np.stack([reach(tables[kind], self._columns(tables[kind], "exe_ms")) for kind in LAYERS], axis=1)
+        self.machine = self._machine([tables[kind] for kind in LAYERS])
+        self.copies = np.hstack([self._copies([tables[kind] for kind in LAYERS], end) for end in ("pre", "post")])
         return self
 
     def predictor(self, kind: str) -> Regressor:
@@ -191,7 +188,7 @@ class Learnt(Costs):
             rows = np.flatnonzero(kinds == kind)
             if len(rows):
                 space, layers = self.predictor(kind).space_, [found[row].layer for row in rows.tolist()]
-                for limits, columns in self._spaces(kind):
+                for limits, columns in within(space, self.wide[:, LAYERS.index(kind)]):
                     archs, wanted, measured = nearest(limits, layers)
                     unique, inverse = np.unique(archs.decisions, axis=0, return_inverse=True)  # layers often repeat
                     ms = self.alone(kind, Architectures(space, unique))[inverse.reshape(-1)]
@@ -214,24 +211,11 @@ class Learnt(Costs):
         ratio = np.ones((len(found), len(self.devices)))
         for kind in LAYERS:
             rows = np.flatnonzero([piece.kind == kind for piece in found])
-            for limits, columns in self._spaces(kind) if len(rows) else ():
+            space = self.predictor(kind).space_
+            for limits, columns in within(space, self.wide[:, LAYERS.index(kind)]) if len(rows) else ():
                 _, wanted, measured = nearest(limits, [found[row].layer for row in rows.tolist()])
                 ratio[rows[:, None], columns] = (self.roofline(wanted) / self.roofline(measured))[:, columns]
         return ratio
-
-    def _spaces(self, kind: str) -> Iterator[tuple[LayerSpace, np.ndarray]]:
-        """The spaces within whose limits layers of a kind were measured, and the columns of the devices of each."""
-        space = cast(LayerSpace, self.predictor(kind).space_)
-        for wide, limits in ((1, space), (0, space.smaller())):
-            if len(columns := np.flatnonzero(self.wide[:, LAYERS.index(kind)] == wide)):
-                yield limits, columns
-
-    def _wide(self, m: Measurements) -> np.ndarray:
-        """Which devices [S] have layers beyond the smaller limits of their table's space; 1 where it has none."""
-        space = cast(LayerSpace, m.architectures.space)
-        beyond = ~space.smaller().feasible(m.architectures)
-        known = ~np.isnan(self._columns(m, "exe_ms"))
-        return (known[beyond].any(axis=0) | (space.smaller() == space)).astype(float)
 
     def alone(self, kind: str, archs: Architectures) -> np.ndarray:
         """Ms of layers in sessions of their own [A, S]; at least 1e-6, since linear predictors may be negative."""
@@ -243,6 +227,31 @@ class Learnt(Costs):
         """Measured values [A, S]."""
         devices = [m.devices.index(find_device(m.devices, device.name)) for device in self.devices]
         return m.matrix(metric)[:, devices]
+
+    def _machine(self, tables: Sequence[Measurements]) -> np.ndarray:
+        """Field `machine`: best rates of layers, and the least ms of a session [S, 3]."""
+        work, ms = [], []
+        for m in tables:
+            layers = work_of(m)
+            work.append(np.stack([layers.macs, BYTES * (layers.inputs + layers.outputs + layers.params)], axis=1))
+            ms.append(self._columns(m, "exe_ms"))
+        session = np.nanquantile(np.concatenate(ms), 0.005, axis=0)
+        return np.column_stack([best_rates(np.concatenate(work), np.concatenate(ms), session), session])
+
+    def _copies(self, tables: Sequence[Measurements], end: str) -> np.ndarray:
+        """Ms, and ms per byte, of copying a layer's input (`pre`) or output (`post`) [S, 2]."""
+        moved, ms = [], []
+        for m in tables:
+            layers = work_of(m)
+            moved.append(BYTES * (layers.inputs if end == "pre" else layers.outputs))
+            ms.append(self._columns(m, f"{end}_ms"))
+        x, found = np.concatenate(moved), []
+        for y in np.concatenate(ms).T:
+            known = ~np.isnan(y)
+            guess = np.array([np.quantile(y[known], 0.02), np.median(y[known] / x[known])])
+            line = np.stack([np.ones(known.sum()), x[known]], axis=1)
+            found.append(calibrate(line, y[known], guess, 9 * np.eye(2), 0.2))
+        return np.array(found)
 
     def spread(self) -> np.ndarray:
         found = np.zeros((len(self.devices), len(COEFFICIENTS)))

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
-from datasets.blocks.layers import LayerSpace
+import numpy as np
+
+from datasets.blocks.layers import LayerSpace, Work
 from datasets.files.table_file import read_table
 from datasets.measured import located
-from datasets.records import Architectures, Device, InputError, Measurements
+from datasets.records import Architectures, Device, InputError, Measurements, Space
 from datasets.tabulate import tabulate
 
 
@@ -58,3 +61,35 @@ def _in_one_space(parts: Sequence[Measurements], folder: Path) -> list[Measureme
             )
     widest = max(layers, key=lambda space: (space.megamacs, space.megabytes))
     return [Measurements(Architectures(widest, m.architectures.decisions), m.devices, m.table, m.name) for m in parts]
+
+
+def work_of(m: Measurements) -> Work:
+    """Work of the measured layers."""
+    space = cast(LayerSpace, m.architectures.space)
+    return space.work(space.values(m.architectures))
+
+
+def reach(m: Measurements, ms: np.ndarray) -> np.ndarray:
+    """Which devices measured layers beyond the smaller limits of their table's space [S], 1 or 0; 1 for all where there
+    are no smaller limits.
+
+    Args:
+        m: layers of one kind.
+        ms: their times on each device [A, S]; NaN where they were not measured.
+    """
+    space = cast(LayerSpace, m.architectures.space)
+    beyond = ~space.smaller().feasible(m.architectures)
+    return ((~np.isnan(ms[beyond])).any(axis=0) | (space.smaller() == space)).astype(float)
+
+
+def within(space: Space, wide: np.ndarray) -> Iterator[tuple[LayerSpace, np.ndarray]]:
+    """The limits within which devices measured layers of a kind, and the columns of the devices with these limits.
+
+    Args:
+        space: of the layers of all devices.
+        wide: 1 for devices with layers beyond the smaller limits, else 0 [S].
+    """
+    assert isinstance(space, LayerSpace)
+    for value, limits in ((1, space), (0, space.smaller())):
+        if len(columns := np.flatnonzero(wide == value)):
+            yield limits, columns

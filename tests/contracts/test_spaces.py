@@ -231,7 +231,8 @@ def test_parameters_have_limits_within_which_every_network_has_sizes(space: Spac
         least, most = LIMITS[key]
         for value in (least - 1, most + 1):
             if value != getattr(type(space)(), key):
-                with pytest.raises(InputError, match=f"{key} has to be between|twice|no skeleton|leaves no|reduces"):
+                why = f"{key} has to be between|twice|no skeleton|leaves no|reduces"
+                with pytest.raises(InputError, match=why if value >= 0 else "does not name a space"):
                     parse_space(f"{name}({key}={value})")
         for value in (most,) if key.startswith("mega") else (least, 5, most):  # few layers have little work
             try:
