@@ -40,7 +40,7 @@ def arrays(encoded: np.ndarray | GraphBatch) -> list[np.ndarray]:
 def suits(encoder: GraphEncoder | VectorEncoder, space: Space) -> bool:
     """Whether an encoder takes a space; `num_features` is what has to refuse the others, in one sentence."""
     try:
-        return encoder.num_features(space) > 0
+        return encoder.num_features(space) >= 0
     except InputError as refused:
         assert "\n" not in str(refused)
         return False
