@@ -83,10 +83,11 @@ class LongestPath(VectorEncoder):
         edges = np.any(adjacency, axis=0)
         far = np.full((kinds.shape[1], len(archs), costs.shape[-1]), -np.inf, np.float32)
         far[(names == "input").T] = 0
-        for node in TopologicalSorter({i: np.flatnonzero(edges[:, i]) for i in range(len(edges))}).static_order():
-            for before in np.flatnonzero(edges[:, node]):
-                reached = adjacency[:, before, node] & (names[:, before] != "none")
-                far[node] = np.maximum(far[node], np.where(reached[:, None], far[before], -np.inf))
+        before: dict[int, list[int]] = {i: np.flatnonzero(edges[:, i]).tolist() for i in range(len(edges))}
+        for node in TopologicalSorter(before).static_order():
+            for source in before[node]:
+                reached = adjacency[:, source, node] & (names[:, source] != "none")
+                far[node] = np.maximum(far[node], np.where(reached[:, None], far[source], -np.inf))
             far[node] += costs[:, node]
         longest = far[(names == "output").T]
         return np.where(np.isfinite(longest), longest, 0)
@@ -99,8 +100,9 @@ def _kind_costs(space: Space) -> np.ndarray:
     counts, totals = KindCounts()(archs), space.totals(archs)[["flops", "moved_bytes"]].to_numpy(float)
     costs = np.linalg.pinv(counts - counts.mean(axis=0), rcond=1e-6) @ (totals - totals.mean(axis=0))
     free, ops = np.isin(space.kinds, _FREE), ~np.isin(space.kinds, (*_ENDS, *_FREE))
-    costs = np.maximum(costs - costs[free if free.any() else ops].max(axis=0), 0) * ops[:, None]
-    flops, moved = (costs / costs.max(axis=0)).T
+    least = costs[free].max(axis=0) if free.any() else costs[ops].min(axis=0)
+    costs = np.maximum(costs - least, 0) * ops[:, None]
+    flops, moved = (costs / np.maximum(costs.max(axis=0), 1e-12)).T
     return np.stack([flops, moved, ops, flops + LAUNCH * ops], axis=1).astype(np.float32)
 
 

@@ -17,6 +17,8 @@ from datasets.files.reading import read_yaml, shortened
 from datasets.records import Device, InputError, Measurements
 from predictors.config import from_config
 
+MIXED = "A set of devices needs data of one space."
+
 
 @dataclass(frozen=True)
 class DeviceSet:
@@ -94,9 +96,11 @@ def load_set(path: Path, name: str) -> DeviceSet:
     left_out = tuple(n for n in [*members["sources"], *members["targets"]] if n not in known_names)
     if not sources or not targets:
         raise InputError(f"The data of set '{name}' have {len(sources)} of its sources and {len(targets)} targets.")
-    whole = {}
+    whole: dict[str, Measurements] = {}
     for data in entry["whole"]:
         larger = _measurements(json.dumps(data))
+        if larger.architectures.space != m.architectures.space:
+            raise InputError(MIXED)
         whole |= {d.name: larger.where(devices=[d.name]) for d in larger.devices if d.name in targets}
     return DeviceSet(name, m.where(devices=[*sources, *targets]), sources, targets, left_out, whole)
 
@@ -126,7 +130,7 @@ def _joined(tables: Sequence[Measurements]) -> Measurements:
         raise InputError("A set of devices needs data; name a data set at least.")
     first = tables[0]
     if any(m.architectures.space != first.architectures.space for m in tables):
-        raise InputError("A set of devices needs data of one space.")
+        raise InputError(MIXED)
     if len(tables) == 1:
         return first
     places = np.array([m.architectures.positions(first.architectures) for m in tables])  # [tables, architectures]
