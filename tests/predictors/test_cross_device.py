@@ -392,8 +392,12 @@ def test_sources_of_a_set_leave_a_family_out_and_targets_are_not_looked_at(tmp_p
 def test_published_sets_are_as_their_authors_cut_them() -> None:
     sets = read_sets(ROOT / "configs" / "device_sets" / "nasflat.yaml")["sets"]
     sizes = {name: (len(entry["sources"]), len(entry["targets"])) for name, entry in sets.items()}
-    assert sizes["ND"] == (9, 6) and sizes["FD"] == (9, 3) and sizes["F1"] == (5, 5) and len(sizes) == 12
+    assert sizes["ND"] == (9, 6) and sizes["FD"] == (9, 3) and sizes["F1"] == (5, 5) and len(sizes) == 17
     assert not any(set(entry["sources"]) & set(entry["targets"]) for entry in sets.values())
+    for name in ("N1", "N2", "N3", "N4", "NA"):
+        whole, usual = sets[f"{name}_whole"], sets[name]
+        assert whole["sources"] == usual["sources"] and whole["whole"]
+        assert set(whole["targets"]) <= {*usual["targets"], "i7_7820x"}
 
 
 def test_from_nothing_to_a_predictor_of_this_machine(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
