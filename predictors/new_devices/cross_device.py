@@ -95,7 +95,7 @@ def _rates(result: DevicePredictions, table: Measurements) -> Iterator[tuple[str
     for name, unit in units.items():
         rate = np.nanmedian((result.measured / unit)[~result.scored])
         known = np.where(np.isnan(unit), np.nan, result.measured)
-        yield name, replace(result, measured=known, predicted=rate * unit, columns={})
+        yield name, replace(result, measured=known, predicted=rate * unit, columns={"predict_cpu_s": 0.0})
 
 
 def _baselines(predictor: Predictor, result: DevicePredictions, table: Measurements) -> dict[str, Any]:

@@ -255,7 +255,7 @@ def test_a_target_is_scored_on_its_whole_table(toys: Measurements) -> None:
     assert next(evaluate_transfer(few, OwnLine(), cells=60, shots=[10], draws=1))["target_cells"] == 100
 
 
-def test_energies_stand_beside_one_number_per_mac_and_per_millisecond(toys: Measurements) -> None:
+def test_energies_stand_beside_one_number_per_mac_and_per_millisecond(toys: Measurements, tmp_path: Path) -> None:
     archs = toys.architectures
     macs = archs.space.totals(archs)["macs"].to_numpy(float)
     energy = toys.table.assign(metric="energy_mj", value=macs[toys.table["arch"]] / 1e6)
@@ -265,6 +265,10 @@ def test_energies_stand_beside_one_number_per_mac_and_per_millisecond(toys: Meas
     scores = {row.get("predictor"): row for row in rows if row["cells"] == "all"}
     assert scores.keys() == {None, "mj_per_mac", "mj_per_ms"}
     assert scores["mj_per_mac"]["mape"] < 1e-6 < scores["mj_per_ms"]["mape"]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps([{"predictor": "ours", **row} for row in rows]))
+    (tmp_path / "run" / "config.yaml").write_text("name: ours")
+    assert set(gather(tmp_path).index.get_level_values("predictor")) == {"ours", "mj_per_mac", "mj_per_ms"}
 
 
 def test_one_sample_more_than_models_are_averaged_of_changes_little(toys: Measurements) -> None:
