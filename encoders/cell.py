@@ -1,8 +1,9 @@
-"""Cells as graphs and as one-hot vectors."""
+"""Cells as graphs, as one-hot vectors and as counts."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 import numpy as np
@@ -10,6 +11,9 @@ import numpy as np
 from datasets.columns import Columns
 from datasets.records import Architectures, InputError, Space
 from encoders.base import GraphBatch, GraphEncoder, VectorEncoder, require_graph
+
+SAMPLED = 256
+"""Number of architectures that show what graphs of a space are like."""
 
 
 @dataclass
@@ -100,9 +104,40 @@ class CellOneHot(VectorEncoder):
         archs = archs.space.live(archs) if self.live else archs
         tables = [np.eye(n, dtype=np.float32)[archs.decisions[:, i]] for i, n in enumerate(archs.space.num_choices)]
         if self.counts and archs.space.kinds:
-            kinds, _ = archs.space.graph(archs)
-            tables.append((kinds[..., None] == np.arange(len(archs.space.kinds))).sum(axis=1).astype(np.float32))
+            tables.append(KindCounts()(archs))
         return np.concatenate(tables, axis=1)
+
+
+@dataclass
+class KindCounts(VectorEncoder):
+    """Number of nodes of each kind in the graph.
+
+    Attributes:
+        live: count nodes on a path from input to output only.
+    """
+
+    live: bool = False
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(), cls(live=True)]
+
+    def num_features(self, space: Space) -> int:
+        require_graph(space)
+        return len(space.kinds)
+
+    def __call__(self, archs: Architectures) -> np.ndarray:
+        kinds, _ = archs.space.graph(archs.space.live(archs) if self.live else archs)
+        return (kinds[..., None] == np.arange(len(archs.space.kinds))).sum(axis=1).astype(np.float32)
+
+
+@lru_cache(maxsize=8)
+def branches(space: Space) -> bool:
+    """Whether a node of a graph has several successors, as in cells, unlike in chains."""
+    if not space.kinds:
+        return False
+    _, adjacency = space.graph(space.sample(SAMPLED, np.random.default_rng(0)))
+    return bool(adjacency.sum(axis=2).max() > 1)
 
 
 def require_one_hot(encoder: object) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from datasets.records import Architectures, InputError, Space
 from encoders.base import VectorEncoder
-from encoders.cell import CellOneHot
+from encoders.cell import CellOneHot, KindCounts, branches
 
 PHYSICAL = ("flops", "params", "moved_bytes", "peak_bytes", "kernels")
 
@@ -55,6 +55,31 @@ class Totals(VectorEncoder):
         if unknown := [name for name in self.columns if name not in totals]:
             raise InputError(f"There is no total '{unknown[0]}'; there are {', '.join(map(str, totals))}.")
         return (totals[list(self.columns)].to_numpy() / 1e6).astype(np.float32)
+
+
+@dataclass
+class Work(VectorEncoder):
+    """What is executed: the number of nodes of each kind, where graphs are cells, whose nodes of a kind cost the same;
+    physical totals elsewhere.
+
+    Attributes:
+        live: without nodes on no path from input to output, which compilers remove.
+    """
+
+    live: bool = False
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls(), cls(live=True)]
+
+    def _of(self, space: Space) -> VectorEncoder:
+        return KindCounts(live=self.live) if branches(space) else Totals(PHYSICAL, live=self.live)
+
+    def num_features(self, space: Space) -> int:
+        return self._of(space).num_features(space)
+
+    def __call__(self, archs: Architectures) -> np.ndarray:
+        return self._of(archs.space)(archs)
 
 
 @dataclass

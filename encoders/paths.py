@@ -1,8 +1,10 @@
-"""Cells as the paths through them."""
+"""Cells as the paths through them, and the longest of these."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from graphlib import TopologicalSorter
 from itertools import pairwise
 from typing import Self
 
@@ -10,8 +12,10 @@ import numpy as np
 
 from datasets.records import Architectures, InputError, Space
 from encoders.base import VectorEncoder, require_graph
+from encoders.cell import SAMPLED, KindCounts, branches
 
 _ENDS = ("input", "output")
+_FREE = ("none", "skip_connect")
 
 
 @dataclass
@@ -53,6 +57,53 @@ class CellPaths(VectorEncoder):
             rows = np.flatnonzero(present)
             out[rows, first + inner[rows] @ weights] += 1
         return out
+
+
+LAUNCH = 0.25
+"""Cost of an op in the mixture, beside its FLOPs as a share of those of the most expensive kind."""
+
+
+@dataclass
+class LongestPath(VectorEncoder):
+    """Largest sums over a path from input to output of four costs: FLOPs, moved bytes, ops other than skips, and FLOPs
+    and ops together. Runtimes that execute branches at the same time take as long as the slowest.
+
+    FLOPs and bytes of a kind of node are its means over the space (least squares on totals), as shares of those of the
+    most expensive kind. There is nothing where no graph has branches; cells without a path are zeros.
+    """
+
+    def num_features(self, space: Space) -> int:
+        return 4 * branches(space)
+
+    def __call__(self, archs: Architectures) -> np.ndarray:
+        if not self.num_features(archs.space):
+            return np.zeros((len(archs), 0), np.float32)
+        kinds, adjacency = archs.space.graph(archs.space.live(archs))
+        costs, names = _kind_costs(archs.space)[kinds], np.array(archs.space.kinds)[kinds]
+        edges = np.any(adjacency, axis=0)
+        far = np.full((kinds.shape[1], len(archs), costs.shape[-1]), -np.inf, np.float32)
+        far[(names == "input").T] = 0
+        before: dict[int, list[int]] = {i: np.flatnonzero(edges[:, i]).tolist() for i in range(len(edges))}
+        for node in TopologicalSorter(before).static_order():
+            for source in before[node]:
+                reached = adjacency[:, source, node] & (names[:, source] != "none")
+                far[node] = np.maximum(far[node], np.where(reached[:, None], far[source], -np.inf))
+            far[node] += costs[:, node]
+        longest = far[(names == "output").T]
+        return np.where(np.isfinite(longest), longest, 0)
+
+
+@lru_cache(maxsize=8)
+def _kind_costs(space: Space) -> np.ndarray:
+    """Costs of kinds [K, 4]."""
+    archs = space.sample(SAMPLED, np.random.default_rng(0))
+    counts, totals = KindCounts()(archs), space.totals(archs)[["flops", "moved_bytes"]].to_numpy(float)
+    costs = np.linalg.pinv(counts - counts.mean(axis=0), rcond=1e-6) @ (totals - totals.mean(axis=0))
+    free, ops = np.isin(space.kinds, _FREE), ~np.isin(space.kinds, (*_ENDS, *_FREE))
+    least = costs[free].max(axis=0) if free.any() else costs[ops].min(axis=0)
+    costs = np.maximum(costs - least, 0) * ops[:, None]
+    flops, moved = (costs / np.maximum(costs.max(axis=0), 1e-12)).T
+    return np.stack([flops, moved, ops, flops + LAUNCH * ops], axis=1).astype(np.float32)
 
 
 def _ops(space: Space) -> list[str]:

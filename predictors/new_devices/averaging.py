@@ -17,7 +17,7 @@ CENTRE = {"sources": -0.7, "first": -3.0, "middle": -3.0, "last": -3.5, "constan
 last (decisions) and other blocks of the vector, of the constant and of the noise."""
 SPREADS = {"sources": 1.0, "first": 1.25, "middle": 1.5, "last": 1.5, "constant": 1.0, "noise": 1.5}
 """Standard deviations of these logarithms."""
-KINDS = {"none": 0.35, "all": 0.35, "one": 0.15, "one alone": 0.15}
+KINDS = {"none": 0.6, "all": 0.15, "one": 0.1, "one alone": 0.15}
 """Prior probabilities of what a model learns from the sources: nothing, all of them alike, one of them, or one of them
 and little of the vector (`ALONE`)."""
 ALONE = 0.05

@@ -105,10 +105,10 @@ class FewShot(Regressor):
         return self.scale.inverse(self.features(archs) @ self.line_[:, None] + self.bias_)
 
     def _sizes(self) -> list[int]:
-        """Number of features per block: the source predictions, then the parts of the vector."""
+        """Number of features per block: the source predictions, then the parts of the vector that have any."""
         sources = len(self.sources_.std_)
         parts = self.encoder.sizes(self.space_) if isinstance(self.encoder, Joined) else [len(self.width_) - sources]
-        return [sources, *parts]
+        return [sources, *(size for size in parts if size)]
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         y = self.scale.inverse(z)

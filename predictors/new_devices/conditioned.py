@@ -11,7 +11,8 @@ from datasets.files.checkpoint import array, number
 from datasets.records import Architectures, Device, InputError
 from encoders.base import VectorEncoder
 from encoders.cell import CellOneHot
-from encoders.flat import PHYSICAL, Joined, Totals
+from encoders.flat import Joined, Totals, Work
+from encoders.paths import LongestPath
 from predictors.belief import Belief
 from predictors.new_devices.averaging import DEGREES, averaged
 from predictors.new_devices.base import FewShot, guessed_variance
@@ -43,15 +44,15 @@ POOL = 500
 """Largest number of architectures that `choose` compares; of more, so many are drawn at random."""
 
 
-def totals_and_decisions() -> VectorEncoder:
-    """Default blocks: FLOPs, sufficient where labels are mostly noise; physical totals of all ops and of those that
-    compilers keep; one-hot decisions."""
-    return Joined([Totals(), Totals(PHYSICAL), Totals(PHYSICAL, live=True), CellOneHot()])
+def work_and_decisions() -> VectorEncoder:
+    """Default blocks: FLOPs, sufficient where labels are mostly noise; what is executed, of all ops and of those that
+    compilers keep; the longest path, where branches run at the same time; one-hot decisions."""
+    return Joined([Totals(), Work(), Work(live=True), LongestPath(), CellOneHot()])
 
 
 @dataclass
 class Conditioned(FewShot):
-    """Bayesian linear regression on blocks of features: source predictions, physical totals, one-hot decisions.
+    """Bayesian linear regression on blocks of features: source predictions, what is executed, one-hot decisions.
 
     It is a Gaussian process with one linear kernel per block (Rasmussen and Williams, "Gaussian Processes for Machine
     Learning", 2006, chapters 2 and 5). A few samples do not determine the variances of the blocks and of the noise, so
@@ -70,7 +71,7 @@ class Conditioned(FewShot):
             the number of samples.
     """
 
-    encoder: VectorEncoder = field(default_factory=totals_and_decisions)
+    encoder: VectorEncoder = field(default_factory=work_and_decisions)
     labels: Literal["log", "linear"] = "linear"
     informative: bool = True
     averaging: bool = True

@@ -51,7 +51,8 @@ def evaluate_transfer(
         seed: of source cells and draws.
 
     Yields:
-        Rows. Column `cells`: whether all architectures but the samples are scored, or the connected ones of these.
+        Rows. Column `cells`: whether all architectures but the samples are scored, or the connected ones of these;
+        `target_cells`: number of architectures in the target's table.
         Only the samples of a target reach the predictor.
     """
     if sampler not in SAMPLERS:
@@ -65,10 +66,11 @@ def evaluate_transfer(
     about: dict[str, Any] = {"dataset": m.name, "device_set": devices.name, "seed": seed, "source_cells": len(rows)}
     about |= {"sampler": sampler, "sources": len(devices.sources), "left_out": ", ".join(devices.left_out)}
     about |= {"fit_cpu_s": time.process_time() - start, "set": "test"}
-    connected = m.architectures.space.connected(m.architectures)
     for target in devices.targets:
-        table = m.where(devices=[target])
+        table = devices.table(target)
+        connected = table.architectures.space.connected(table.architectures)
         about |= {"device": target, "shared_family": devices.shares_family(target)}
+        about |= {"target_cells": len(table.architectures)}
         for n in shots:
             for draw in range(draws if n else 1):
                 log(f"{devices.name}: {target}, {n} samples, draw {draw}")
@@ -78,6 +80,22 @@ def evaluate_transfer(
                 for row in score_rows({**about, "shots": n, "draw": draw, **more}, result, connected):
                     if row["cells"] == "all" or not connected.all():
                         yield row
+                if predictor.metric == "energy_mj" and n:
+                    for name, simple in _rates(result, table):
+                        yield score_rows({**about, "predictor": name, "shots": n, "draw": draw}, simple, connected)[0]
+
+
+def _rates(result: DevicePredictions, table: Measurements) -> Iterator[tuple[str, DevicePredictions]]:
+    """Energies by one number per MAC, and per millisecond that was measured of each architecture: the median of the
+    samples."""
+    archs = table.architectures
+    units = {"mj_per_mac": archs.space.totals(archs)["macs"].to_numpy(float)}
+    if "latency_ms" in set(table.table["metric"]):
+        units["mj_per_ms"] = table.matrix("latency_ms")[:, 0]
+    for name, unit in units.items():
+        rate = np.nanmedian((result.measured / unit)[~result.scored])
+        known = np.where(np.isnan(unit), np.nan, result.measured)
+        yield name, replace(result, measured=known, predicted=rate * unit, columns={"predict_cpu_s": 0.0})
 
 
 def _baselines(predictor: Predictor, result: DevicePredictions, table: Measurements) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,8 @@ from datasets.files.reading import read_yaml, shortened
 from datasets.records import Device, InputError, Measurements
 from predictors.config import from_config
 
+MIXED = "A set of devices needs data of one space."
+
 
 @dataclass(frozen=True)
 class DeviceSet:
@@ -28,6 +30,7 @@ class DeviceSet:
         sources: names of source devices.
         targets: names of target devices.
         left_out: names of devices that the data lack.
+        whole: by name, tables of targets that are scored instead of the architectures that all devices have.
     """
 
     name: str
@@ -35,6 +38,11 @@ class DeviceSet:
     sources: tuple[str, ...]
     targets: tuple[str, ...]
     left_out: tuple[str, ...] = ()
+    whole: Mapping[str, Measurements] = field(default_factory=dict)
+
+    def table(self, target: str) -> Measurements:
+        """Measurements of a target that samples are drawn from and that predictions are scored on."""
+        return self.whole.get(target) or self.measurements.where(devices=[target])
 
     def shares_family(self, target: str) -> bool:
         """Whether a source device has the target's family."""
@@ -46,9 +54,9 @@ def read_sets(path: Path) -> dict[str, dict[str, Any]]:
     """Read a file of device sets without loading data.
 
     Returns:
-        `sets`: by name, `data` (configurations of data sets), `sources` and `targets`; `leave_out`: by name, `data`,
-            for
-        sets `NAME:FAMILY`, one per family of devices, with all others as sources.
+        `sets`: by name, `data` (configurations of data sets), `sources`, `targets` and, where targets are scored on
+        larger tables than what all devices have, `whole` (configurations of data sets); `leave_out`: by name, `data`,
+        for sets `NAME:FAMILY`, one per family of devices, with all others as sources.
 
     Raises:
         InputError: the file is missing or has another structure.
@@ -65,6 +73,8 @@ def read_sets(path: Path) -> dict[str, dict[str, Any]]:
                 raise InputError(f"{where} is no set of devices: it needs lists of {', '.join(keys)}.")
             hints = {"data": list[dict[str, Any]], "sources": list[str], "targets": list[str]}
             found[part][str(name)] = {key: list(fitting(entry[key], hints[key], f"{where}: {key}")) for key in keys}
+            whole = fitting(entry.get("whole", []), hints["data"], f"{where}: whole")
+            found[part][str(name)] |= {"whole": list(whole)}
     if not any(found.values()):
         raise InputError(f"{path} holds no set of devices: it needs `sets` or `leave_out`.")
     return found
@@ -86,7 +96,13 @@ def load_set(path: Path, name: str) -> DeviceSet:
     left_out = tuple(n for n in [*members["sources"], *members["targets"]] if n not in known_names)
     if not sources or not targets:
         raise InputError(f"The data of set '{name}' have {len(sources)} of its sources and {len(targets)} targets.")
-    return DeviceSet(name, m.where(devices=[*sources, *targets]), sources, targets, left_out)
+    whole: dict[str, Measurements] = {}
+    for data in entry["whole"]:
+        larger = _measurements(json.dumps(data))
+        if larger.architectures.space != m.architectures.space:
+            raise InputError(MIXED)
+        whole |= {d.name: larger.where(devices=[d.name]) for d in larger.devices if d.name in targets}
+    return DeviceSet(name, m.where(devices=[*sources, *targets]), sources, targets, left_out, whole)
 
 
 def _without(family: str, m: Measurements, among: Sequence[str] | None, name: str) -> dict[str, list[str]]:
@@ -114,7 +130,7 @@ def _joined(tables: Sequence[Measurements]) -> Measurements:
         raise InputError("A set of devices needs data; name a data set at least.")
     first = tables[0]
     if any(m.architectures.space != first.architectures.space for m in tables):
-        raise InputError("A set of devices needs data of one space.")
+        raise InputError(MIXED)
     if len(tables) == 1:
         return first
     places = np.array([m.architectures.positions(first.architectures) for m in tables])  # [tables, architectures]

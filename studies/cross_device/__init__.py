@@ -1,6 +1,6 @@
 """New devices from a few measurements, on NASFLAT's device sets: our methods, simple ones, HELP's and NASFLAT's;
-numbers of samples, sources and cells; each family held out; energy. Needs `python -m datasets fetch help`, `oneproxy`
-and `hw-nas-bench-360`."""
+numbers of samples, sources and cells; each family held out; energy. Needs `python -m datasets fetch help`, `oneproxy`,
+`latbench-brp-nas` and `hw-nas-bench-360`."""
 
 from pathlib import Path
 
@@ -21,10 +21,14 @@ STUDY = Study(
         "-m predictors transfer --sweep studies/cross_device/leave_one_device.yaml",
         "-m predictors transfer --sweep studies/cross_device/energy.yaml",
         "-m predictors transfer --sweep studies/cross_device/nasflat_few.yaml",
+        "-m predictors transfer --sweep studies/cross_device/nasflat_whole.yaml",
+        "-m predictors transfer --sweep studies/cross_device/nasflat_whole_physics.yaml",
+        "-m predictors transfer --sweep studies/cross_device/nasflat_whole_sources.yaml",
         "-m predictors transfer --sweep studies/cross_device/twins.yaml",
         "-m predictors transfer --sweep studies/cross_device/twins_nearest.yaml",
         "-m predictors transfer --sweep studies/cross_device/twins_physics.yaml",
         "-m predictors transfer --sweep studies/cross_device/twins_sources.yaml",
+        "-m predictors summarise runs/nasflat_whole",
         "-m predictors summarise runs/twins",
         "-m studies.cross_device.left_out",
         "-m predictors summarise runs/shots",

@@ -17,9 +17,9 @@ from datasets.spaces.ofa import OFA
 from encoders.base import DeviceEncoder, GraphBatch, GraphEncoder, VectorEncoder
 from encoders.cell import CellGraph, CellOneHot
 from encoders.device import DeviceSpecs
-from encoders.flat import FlatVector, Totals
+from encoders.flat import PHYSICAL, FlatVector, Totals, Work
 from encoders.layer import LayerFeatures, LayerPhysics, LayerWork
-from encoders.paths import CellPaths
+from encoders.paths import LAUNCH, CellPaths, LongestPath
 from tests.conftest import implementations
 
 ENCODERS = [one for kind in (GraphEncoder, VectorEncoder) for cls in implementations("encoders", kind)
@@ -40,7 +40,7 @@ def arrays(encoded: np.ndarray | GraphBatch) -> list[np.ndarray]:
 def suits(encoder: GraphEncoder | VectorEncoder, space: Space) -> bool:
     """Whether an encoder takes a space; `num_features` is what has to refuse the others, in one sentence."""
     try:
-        return encoder.num_features(space) > 0
+        return encoder.num_features(space) >= 0
     except InputError as refused:
         assert "\n" not in str(refused)
         return False
@@ -214,3 +214,31 @@ def test_layers_as_perfnetrt_tells_them_and_as_a_kernel_sees_them() -> None:
     assert told["padding"] == 2, "28 strides of 2 and a kernel of 3 reach 59"
     dense = LayerPhysics().names(Dense())
     assert "winograd" not in dense and "in_mod_8" in dense
+
+
+def test_the_longest_path_is_that_of_the_slowest_branch(space: NasBench201) -> None:
+    """Two convolutions beside each other are as long as one; dead ones, skips and what is no path count nothing."""
+    conv, skip, pool, none = "nor_conv_3x3", "skip_connect", "avg_pool_3x3", "none"
+    cells = [
+        cell(space, conv, none, skip, none, none, conv),  # one after the other, a skip between them
+        cell(space, conv, conv, none, none, skip, skip),  # beside each other
+        cell(space, none, none, none, conv, none, none),
+        cell(space, conv, none, none, skip, none, none),  # the convolution reaches no output
+        cell(space, none, none, none, pool, none, none),
+        cell(space, conv, none, none, none, none, conv),
+    ]
+    flops, _, ops, both = np.concatenate([LongestPath()(archs) for archs in cells]).T
+    np.testing.assert_allclose(flops, [2, 1, 1, 0, 0, 0], atol=1e-5)
+    np.testing.assert_allclose(ops, [2, 1, 1, 0, 1, 0])
+    np.testing.assert_allclose(both, flops + LAUNCH * ops, atol=1e-5)  # the same path is the longest in both
+    assert LongestPath().num_features(FBNet()) == 0, "chains have no branches"
+
+
+def test_work_counts_ops_of_cells_and_adds_up_chains(space: NasBench201) -> None:
+    dead = cell(space, "nor_conv_3x3", "none", "none", "skip_connect", "none", "none")
+    kinds = list(space.kinds)
+    for live, convolutions in ((False, 1), (True, 0)):
+        counts = Work(live=live)(dead)[0]
+        assert counts[kinds.index("nor_conv_3x3")] == convolutions and counts[kinds.index("skip_connect")] == 1
+    chain = FBNet().sample(5, np.random.default_rng(0))
+    np.testing.assert_array_equal(Work()(chain), Totals(PHYSICAL)(chain))
