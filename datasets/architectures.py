@@ -267,7 +267,13 @@ class Architectures(Sequence[Architecture]):
     def __getitem__(self, index: Any) -> Architecture | Architectures:
         if isinstance(index, int | np.integer):
             return self.space.architecture(self.decisions[index])
-        return Architectures(self.space, self.decisions[index])
+        decisions = self.decisions[index]
+        if decisions.ndim != 2:
+            return Architectures(self.space, decisions)  # raises
+        rows = object.__new__(Architectures)  # they were checked
+        decisions.setflags(write=False)
+        rows.space, rows.decisions = self.space, decisions
+        return rows
 
     def __iter__(self) -> Iterator[Architecture]:
         return (self.space.architecture(row) for row in self.decisions)

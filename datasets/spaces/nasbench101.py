@@ -98,7 +98,8 @@ class NasBench101(Space):
         pools the sum of both; the output, which is last, is vertex 2."""
         cells = [parse_cell(key) for key in texts(keys)]
         matrices = np.array([matrix for matrix, _ in cells], np.uint32)
-        decisions = to_decisions(matrices, np.array([ops for _, ops in cells], np.int8).reshape(-1, INNER))
+        ops = np.frombuffer(b"".join([ops for _, ops in cells]), np.int8).reshape(-1, INNER)
+        decisions = to_decisions(matrices, ops)
         if not (valid := self.valid(decisions)).all():
             raise InputError(
                 f"'{keys[int(valid.argmin())]}' is not a NAS-Bench-101 cell; write one of at most {dags.VERTICES} "
