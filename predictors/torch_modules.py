@@ -22,40 +22,34 @@ def both_ways(adjacency: Tensor) -> Tensor:
     return torch.stack([identity, adjacency, adjacency.transpose(1, 2)], dim=2).flatten(1, 2)
 
 
-class BidirectionalConv(nn.Module):
-    """Graph convolution x W0 + A x W1 + A^T x W2 + b over successors and predecessors."""
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(3 * inputs, outputs)
-
-    def forward(self, x: Tensor, reach: Tensor) -> Tensor:
-        """Outputs [B * M, outputs] of M nodes from x [B, N, inputs] and their rows [B, 3M, N] of `both_ways`."""
-        return self.linear((reach @ x).reshape(-1, self.linear.in_features))
-
-
 class GraphNet(nn.Module):
-    """Residual bidirectional convolutions; reads out the first node (the global node), the only one that the last
-    convolution computes, and the mean of all nodes before it. No edge may lead from or to padding."""
+    """Residual graph convolutions x W0 + A x W1 + A^T x W2 + b over successors and predecessors, each with LayerNorm and
+    ReLU; reads out the first node (the global node), the only one that the last convolution computes, and the mean of
+    all nodes before it. No edge may lead from or to padding."""
 
     def __init__(self, features: int, hidden: int, layers: int, outputs: int, dropout: float) -> None:
         super().__init__()
         widths = [features] + [hidden] * layers
-        self.convolutions = nn.ModuleList(BidirectionalConv(a, b) for a, b in pairwise(widths))
+        self.convolutions = nn.ModuleList(nn.Linear(3 * a, b) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Sequential(nn.Linear(widths[-2] + hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
     def forward(self, nodes: Tensor, adjacency: Tensor, mask: Tensor) -> Tensor:
         x, reach = nodes, both_ways(adjacency)
-        for i, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True), 1):
-            last = i == len(self.convolutions)
-            y = self.dropout(torch.relu(norm(convolution(x, reach[:, :3] if last else reach))))
-            before, x = x, y.reshape(-1, 1 if last else nodes.shape[1], y.shape[-1])
-            if i > 1:
-                x = before[:, : x.shape[1]] + x
-        mean = (mask / mask.sum(1, keepdim=True)).unsqueeze(1) @ before
-        return self.head(torch.cat([x, mean], dim=-1).squeeze(1))
+        *inner, last = zip(self.convolutions, self.norms, strict=True)
+        for i, (convolution, norm) in enumerate(inner):
+            y = self._activated(norm(convolution((reach @ x).reshape(-1, 3 * x.shape[-1]))))
+            y = y.reshape(-1, nodes.shape[1], y.shape[-1])
+            x = x + y if i else y
+        convolution, norm = last
+        mean = (mask / mask.sum(1, keepdim=True)).unsqueeze(1)
+        read = torch.cat([reach[:, :3], mean], dim=1) @ x  # the first node's sums and the mean in one product
+        y = self._activated(norm(convolution(read[:, :3].flatten(1))))
+        return self.head(torch.cat([read[:, 0] + y if inner else y, read[:, 3]], dim=-1))
+
+    def _activated(self, x: Tensor) -> Tensor:
+        return self.dropout(torch.relu(x))
 
 
 class BrpConv(nn.Module):

@@ -1,5 +1,7 @@
 """The default GCN's network, against its formula written out."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -22,7 +24,7 @@ def written_out(net: GraphNet, nodes: torch.Tensor, adjacency: torch.Tensor, mas
     for x, a, present in zip(nodes, adjacency, mask, strict=True):
         for i, (convolution, norm) in enumerate(zip(net.convolutions, net.norms, strict=True)):
             before = x
-            y = torch.relu(norm(convolution.linear(torch.cat([x, a @ x, a.T @ x], dim=-1))))
+            y = torch.relu(norm(convolution(torch.cat([x, a @ x, a.T @ x], dim=-1))))
             x = x + y if i else y
         found.append(torch.cat([x[0], before[present > 0].mean(0)]))
     return net.head(torch.stack(found))
@@ -52,7 +54,7 @@ def test_a_network_of_an_earlier_version_is_refused(tmp_path) -> None:
     """Its weights would fit in part, and predict other numbers."""
     predictor = GCN(hidden=8, epochs=1).fit(made_up(ARCHS))
     state = predictor.network_.state_dict()
-    old = {name.replace("convolutions.", "convs."): value for name, value in state.items()}
+    old = {re.sub(r"convolutions\.(\d)", r"convs.\1.linear", name): value for name, value in state.items()}
     predictor.network_.state_dict = lambda: old  # type: ignore[assignment, method-assign]
     predictor.save(tmp_path / "old.pt")
     with pytest.raises(InputError, match="old.pt"):
