@@ -154,7 +154,7 @@ def _whole_space() -> list[dict]:
     rows = _predicting("GCN on all of NAS-Bench-101", predictor, archs, rounds=1)
     with tempfile.TemporaryDirectory() as folder:
         export(predictor, path := Path(folder) / "predictor.onnx")
-        command = f"-m predictors score {path} --out {folder}/scores.parquet"
+        command = f"-m predictors score {path} {folder}/scores.parquet"
         scoring = side_by_side(
             f"command: score all {len(archs)} cells of NAS-Bench-101, texts written",
             len(archs),

@@ -21,6 +21,8 @@ CHOICES = (1, 2, 3)
 """The ops."""
 PAIRS = tuple((x, y) for y in range(VERTICES) for x in range(y))
 """(source, target) of each bit of a matrix."""
+ENDS = np.array(PAIRS).T
+"""Sources and targets of the bits [2, 21]."""
 INNER = range(1, VERTICES - 1)
 _OUT = VERTICES - 1
 _BIT = {pair: bit for bit, pair in enumerate(PAIRS)}
@@ -36,8 +38,7 @@ WEIGHTS = 4 ** np.arange(len(INNER) - 1, -1, -1)
 def adjacency(matrices: np.ndarray) -> np.ndarray:
     """Whether there is an edge from x to y [A, 7, 7] in matrices [A]."""
     edges = np.zeros((len(matrices), VERTICES, VERTICES), bool)
-    for bit, (x, y) in enumerate(PAIRS):
-        edges[:, x, y] = matrices >> bit & 1
+    edges[:, *ENDS] = matrices[:, None] >> np.arange(len(PAIRS), dtype=matrices.dtype) & 1
     return edges
 
 

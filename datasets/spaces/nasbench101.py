@@ -124,11 +124,13 @@ class NasBench101(Space):
 
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
         """Seven nodes: the input, five vertices, of which unused ones are `none`, and the output."""
-        matrices, ops = to_numbers(archs.decisions)
+        bits, ops = np.split(archs.decisions, [BITS], axis=1)
         kinds = np.zeros((len(archs), dags.VERTICES), np.int8)
         kinds[:, 1:_OUT] = np.where(ops > 0, ops + 1, self.kinds.index("none"))
         kinds[:, _OUT] = self.kinds.index("output")
-        return kinds, dags.adjacency(matrices)
+        edges = np.zeros((len(archs), dags.VERTICES, dags.VERTICES), bool)
+        edges[:, *dags.ENDS] = bits
+        return kinds, edges
 
     def canonical(self, archs: Architectures) -> list[str]:
         """Key of the isomorphic cell in `all`. The benchmark treats isomorphic cells as equal, though the vertex with
