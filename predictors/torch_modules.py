@@ -23,9 +23,9 @@ def both_ways(adjacency: Tensor) -> Tensor:
 
 
 class GraphNet(nn.Module):
-    """Residual graph convolutions x W0 + A x W1 + A^T x W2 + b over successors and predecessors, each with LayerNorm and
-    ReLU; reads out the first node (the global node), the only one that the last convolution computes, and the mean of
-    all nodes before it. No edge may lead from or to padding."""
+    """Residual graph convolutions x W0 + A x W1 + A^T x W2 + b over successors and predecessors, each with LayerNorm
+    and ReLU; reads out the first node (the global node), the only one that the last convolution computes, and the mean
+    of all nodes before it. No edge may lead from or to padding."""
 
     def __init__(self, features: int, hidden: int, layers: int, outputs: int, dropout: float) -> None:
         super().__init__()

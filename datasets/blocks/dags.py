@@ -76,6 +76,7 @@ def number(edges: np.ndarray) -> int:
 def all_matrices() -> np.ndarray:
     """All valid matrices, ascending [6472]."""
     every = np.arange(1 << len(PAIRS), dtype=np.uint32)
+    every = every[np.bitwise_count(every) <= MAX_EDGES]
     return every[valid(every)]
 
 
@@ -121,17 +122,20 @@ def unique_cells() -> tuple[np.ndarray, np.ndarray]:
     Only the smallest matrix of an isomorphism class is labelled, and of its labellings those are kept that no
     automorphism makes smaller.
     """
-    _, least = _images()
-    graphs = all_matrices()[all_matrices() == least]
+    images, least = _images()
+    graphs = np.flatnonzero(all_matrices() == least)
     cells = []
     for vertices in range(2, VERTICES + 1):
         inner = vertices - 2
         labels = np.zeros((len(CHOICES) ** inner, len(INNER)), np.int8)
         labels[:, :inner] = np.indices((len(CHOICES),) * inner).reshape(inner, len(CHOICES) ** inner).T + 1
-        selected = graphs[size(graphs) == vertices]
-        matrices, ops = np.repeat(selected, len(labels)), np.tile(labels, (len(selected), 1))
-        first = (canonical(matrices, ops)[1] == ops).all(1)
-        cells.append((matrices[first], ops[first]))
+        selected = graphs[size(least[graphs]) == vertices]
+        first = np.ones((len(selected), len(labels)), bool)
+        for image, places in zip(images[:, selected], _PERMUTATIONS, strict=True):
+            renumbered = labels @ WEIGHTS[np.array(places[1:-1]) - 1]
+            first[image == least[selected]] &= renumbered >= labels @ WEIGHTS
+        graph, label = np.nonzero(first)
+        cells.append((least[selected[graph]], labels[label]))
     return np.concatenate([matrices for matrices, _ in cells]), np.concatenate([ops for _, ops in cells])
 
 

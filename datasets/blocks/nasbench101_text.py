@@ -89,7 +89,7 @@ def to_decisions(matrices: np.ndarray, ops: np.ndarray) -> np.ndarray:
 def sources_of(matrix: int) -> tuple[tuple[int, ...], ...]:
     """Sources of vertices 1, 2, ... and of the output."""
     reads = [tuple(x for x in range(y) if matrix >> x + y * (y - 1) // 2 & 1) for y in range(1, dags.VERTICES)]
-    return tuple(sources for sources in reads[:-1] if sources) + (reads[-1],)
+    return (*filter(None, reads[:-1]), reads[-1])
 
 
 @lru_cache(10_000)
