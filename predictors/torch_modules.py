@@ -18,7 +18,7 @@ def both_ways(adjacency: Tensor) -> Tensor:
     Its product with x [B, N, F] is, read as [B, N, 3F], each node's features beside the sums over its successors and
     its predecessors: one product and no concatenation for each convolution.
     """
-    identity = torch.eye(adjacency.shape[1], device=adjacency.device).expand(adjacency.shape)
+    identity = torch.eye(adjacency.shape[1], dtype=adjacency.dtype, device=adjacency.device).expand(adjacency.shape)
     return torch.stack([identity, adjacency, adjacency.transpose(1, 2)], dim=2).flatten(1, 2)
 
 
