@@ -165,16 +165,14 @@ class Space(ABC):
 
     @abstractmethod
     def totals(self, archs: Architectures) -> pd.DataFrame:
-        """Physical totals of the expanded networks, with the columns of `networks.analysis.totals`, for batch 1 or the
-        network's fixed batch."""
+        """Physical totals of expanded networks (`networks.analysis.totals`), for batch 1 or a network's fixed batch."""
 
     @abstractmethod
     def architecture(self, decisions: np.ndarray) -> Architecture:
         """The `Architecture` view of one row of decisions."""
 
     def valid(self, decisions: np.ndarray) -> np.ndarray:
-        """Whether rows of decisions in range [A, n] are architectures [A]: all, unless decisions depend on each
-        other."""
+        """Whether rows of decisions in range [A, n] are architectures [A]: all, unless they depend on each other."""
         return np.ones(len(decisions), dtype=bool)
 
     def repair(self, decisions: np.ndarray) -> np.ndarray:
@@ -201,13 +199,12 @@ class Space(ABC):
 
     def sample(self, n: int, rng: np.random.Generator) -> Architectures:
         """`n` architectures, each decision drawn uniformly (repeats are possible)."""
-        dtype = _dtype(self)
-        return Architectures(self, rng.integers(0, self.num_choices, (n, len(self.num_choices)), dtype=dtype))
+        shape = n, len(self.num_choices)
+        return Architectures(self, rng.integers(0, self.num_choices, shape, dtype=_dtype(self)))
 
     def mutate(self, archs: Architectures, rng: np.random.Generator) -> Architectures:
         """Each architecture with one decision, chosen at random, changed to another value."""
-        decisions = archs.decisions.copy()
-        rows = np.arange(len(archs))
+        decisions, rows = archs.decisions.copy(), np.arange(len(archs))
         while len(rows):
             columns = rng.integers(0, len(self.num_choices), len(rows))
             shift = rng.integers(1, choices := np.asarray(self.num_choices)[columns])  # never 0: the decision changes
@@ -254,8 +251,7 @@ class Architectures(Sequence[Architecture]):
             row = decisions[valid.argmin()].tolist()
             raise InputError(f"The decisions {row} are no architecture of {space}; let it parse, sample or mutate one.")
         decisions.setflags(write=False)
-        self.space = space
-        self.decisions = decisions
+        self.space, self.decisions = space, decisions
 
     def __len__(self) -> int:
         return len(self.decisions)
@@ -267,7 +263,11 @@ class Architectures(Sequence[Architecture]):
     def __getitem__(self, index: Any) -> Architecture | Architectures:
         if isinstance(index, int | np.integer):
             return self.space.architecture(self.decisions[index])
-        return Architectures(self.space, self.decisions[index])
+        decisions = self.decisions[index]
+        decisions.setflags(write=False)
+        rows = Architectures(self.space, decisions[:0])  # checks the shape; all values were checked
+        rows.decisions = decisions
+        return rows
 
     def __iter__(self) -> Iterator[Architecture]:
         return (self.space.architecture(row) for row in self.decisions)

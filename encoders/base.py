@@ -17,7 +17,8 @@ class GraphBatch(NamedTuple):
 
     Attributes:
         nodes: features [batch, nodes, features]; zero for padding.
-        adjacency: [batch, nodes, nodes], 1 where an edge leads from row to column; a global node's row is all ones.
+        adjacency: [batch, nodes, nodes], 1 where an edge leads from row to column; a global node's row is 1 for all
+            nodes, and no edge leads from or to padding.
         mask: [batch, nodes], 1 for nodes and 0 for padding.
     """
 

@@ -21,14 +21,15 @@ class GCN(NeuralPredictor):
     Attributes:
         encoder: architectures to graphs.
         hidden: width of the convolutions.
-        layers: number of convolutions.
+        layers: number of convolutions, the last one of the node that is read out.
         dropout: share of activations dropped while training.
     """
 
+    epochs: int = 200
     learning_rate: float = 3e-3
     encoder: GraphEncoder = field(default_factory=CellGraph)
-    hidden: int = 64
-    layers: int = 4
+    hidden: int = 48
+    layers: int = 3
     dropout: float = 0.0
 
     def _network(self, x: Inputs, outputs: int) -> nn.Module:
@@ -43,9 +44,11 @@ class BrpGCN(GCN):
     `TrainingLoop`: four layers of width 600, read out at the global node, which must be node 0. BRP-NAS prunes dead
     branches of cells; here they are kept unless `encoder.pruned` is set."""
 
+    epochs: int = 100
     learning_rate: float = 4e-4
     weight_decay: float = 5e-4
     hidden: int = 600
+    layers: int = 4
     dropout: float = 0.002
 
     def _network(self, x: Inputs, outputs: int) -> nn.Module:

@@ -12,35 +12,44 @@ import torch
 from torch import Tensor, nn
 
 
-class BidirectionalConv(nn.Module):
-    """Graph convolution x W0 + A x W1 + A^T x W2 + b over successors and predecessors."""
+def both_ways(adjacency: Tensor) -> Tensor:
+    """Rows of the identity, of A and of A^T, three for each node in turn: [B, 3N, N] of adjacency A [B, N, N].
 
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(3 * inputs, outputs)
-
-    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
-        return self.linear(torch.cat([x, adjacency @ x, adjacency.transpose(1, 2) @ x], dim=-1))
+    Its product with x [B, N, F] is, read as [B, N, 3F], each node's features beside the sums over its successors and
+    its predecessors: one product and no concatenation for each convolution.
+    """
+    identity = torch.eye(adjacency.shape[1], dtype=adjacency.dtype, device=adjacency.device).expand(adjacency.shape)
+    return torch.stack([identity, adjacency, adjacency.transpose(1, 2)], dim=2).flatten(1, 2)
 
 
 class GraphNet(nn.Module):
-    """Residual bidirectional convolutions; reads out the first node (the global node) and the mean of all nodes."""
+    """Residual graph convolutions x W0 + A x W1 + A^T x W2 + b over successors and predecessors, each with LayerNorm
+    and ReLU; reads out the first node (the global node), the only one that the last convolution computes, and the mean
+    of all nodes before it. No edge may lead from or to padding."""
 
     def __init__(self, features: int, hidden: int, layers: int, outputs: int, dropout: float) -> None:
         super().__init__()
         widths = [features] + [hidden] * layers
-        self.convs = nn.ModuleList(BidirectionalConv(a, b) for a, b in pairwise(widths))
+        self.convolutions = nn.ModuleList(nn.Linear(3 * a, b) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(nn.LayerNorm(hidden) for _ in range(layers))
         self.dropout = nn.Dropout(dropout)
-        self.head = nn.Sequential(nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
+        self.head = nn.Sequential(nn.Linear(widths[-2] + hidden, hidden), nn.ReLU(), nn.Linear(hidden, outputs))
 
     def forward(self, nodes: Tensor, adjacency: Tensor, mask: Tensor) -> Tensor:
-        x = nodes
-        for i, (conv, norm) in enumerate(zip(self.convs, self.norms, strict=True)):
-            y = self.dropout(torch.relu(norm(conv(x, adjacency)))) * mask.unsqueeze(-1)
-            x = y if i == 0 else x + y
-        mean = x.sum(1) / mask.sum(1, keepdim=True)
-        return self.head(torch.cat([x[:, 0], mean], dim=-1))
+        x, reach = nodes, both_ways(adjacency)
+        *inner, last = zip(self.convolutions, self.norms, strict=True)
+        for i, (convolution, norm) in enumerate(inner):
+            y = self._activated(norm(convolution((reach @ x).reshape(-1, 3 * x.shape[-1]))))
+            y = y.reshape(-1, nodes.shape[1], y.shape[-1])
+            x = x + y if i else y
+        convolution, norm = last
+        mean = (mask / mask.sum(1, keepdim=True)).unsqueeze(1)
+        read = torch.cat([reach[:, :3], mean], dim=1) @ x  # the first node's sums and the mean in one product
+        y = self._activated(norm(convolution(read[:, :3].flatten(1))))
+        return self.head(torch.cat([read[:, 0] + y if inner else y, read[:, 3]], dim=-1))
+
+    def _activated(self, x: Tensor) -> Tensor:
+        return self.dropout(torch.relu(x))
 
 
 class BrpConv(nn.Module):

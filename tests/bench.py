@@ -4,6 +4,7 @@ alternative that was run in the same rounds; quote the ratios, since machines di
 from __future__ import annotations
 
 import json
+import math
 import os
 
 for pool in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -41,7 +42,9 @@ from predictors.networks.pieces import pieces
 from predictors.networks.price import price
 from predictors.networks.shipped import load
 from predictors.networks.table_files import read_tables
+from predictors.neural import NeuralPredictor
 from predictors.new_devices.conditioned import Conditioned
+from predictors.onnx_check import _shapes
 from predictors.regressor import Regressor
 from predictors.trees import XGBoost
 from search.netadapt.widths import Exact, PricedNetwork, Sequential
@@ -72,38 +75,45 @@ def side_by_side(what: str, items: float, ours: Work, name: str, alternative: Wo
     return {**told, "alternative_per_s": items / b, "ratio": ratio}
 
 
-def _against_gemm(exported: OnnxPredictor, archs: Architectures) -> dict:
-    """The 4 x 600 network's dense products a second, against numpy's own fp32 matrix product in the same rounds."""
-    nodes, features = exported.encode(archs[:1])["nodes"].shape[1:]
-    flops = 2 * (nodes * (features * 600 + 2 * 600 * 600) + 600 * 600) * len(archs)  # the last layer: one node
-    a, b = np.ones((8192, 600), np.float32), np.ones((600, 600), np.float32)
-    repeats = max(1, round(flops / (2 * 8192 * 600 * 600)))  # as many products as the network's
-    equal = repeats * 2 * 8192 * 600 * 600 / flops
-    name = f"numpy's fp32 product of 8192x600 and 600x600, {equal:.2f} times the work"
-    row = side_by_side(
-        "BrpGCN 4 x 600 exported: its dense products, Gflop",
-        flops / 1e9,
-        lambda: exported.predict_all(archs),
-        name,
-        lambda: [a @ b for _ in range(repeats)],
+def _against_gemm(name: str, path: Path, exported: OnnxPredictor, archs: Architectures, size: int) -> dict:
+    """Products with weights of an exported network, a second of predicting from decisions, against numpy's fp32
+    products of the same sizes: the ratio is the share of the time in which numpy does them."""
+    import onnx
+
+    graph = (model := onnx.load(path)).graph
+    inputs = exported.encode(archs[:size])
+    shapes = _shapes(model, {i.name: inputs[i.name].shape for i in graph.input})
+    weights = {tensor.name for tensor in graph.initializer}
+    dense = [node for node in graph.node if node.op_type in ("Gemm", "MatMul") and node.input[1] in weights]
+    sizes = [(math.prod(shapes[n.input[0]][:-1]), shapes[n.input[0]][-1], shapes[n.output[0]][-1]) for n in dense]
+    operands = [[np.ones(shape, np.float32) for shape in ((m, k), (k, n), (m, n))] for m, k, n in sizes]
+    batches = len(archs) // size
+    return side_by_side(
+        f"{name} exported: its dense products, Gflop",
+        2e-9 * batches * sum(map(math.prod, sizes)),
+        lambda: exported.predict_all(archs[: batches * size]),
+        "numpy's fp32 products of the same sizes",
+        lambda: [[np.matmul(a, b, out=c) for a, b, c in operands] for _ in range(batches)],
         rounds=3,
     )
-    return {**row, "alternative_per_s": row["alternative_per_s"] * equal, "ratio": row["ratio"] / equal}
 
 
-def _predicting(name: str, predictor: Regressor, exported: OnnxPredictor, archs: Architectures) -> list[dict]:
-    """Architectures a second: from arch strings, from integer decisions, and of the network alone."""
-    space, texts = archs.space, archs.keys
-    size = predictor.chunk
+def _predicting(name: str, predictor: Regressor, archs: Architectures, rounds: int = 3) -> list[dict]:
+    """Architectures a second: from texts, from integer decisions, and of the network alone; and its dense products."""
+    space, texts, size = archs.space, archs.keys, predictor.chunk
+    with tempfile.TemporaryDirectory() as folder:
+        export(predictor, path := Path(folder) / "predictor.onnx")
+        exported = OnnxPredictor.load(path)
+        products = [_against_gemm(name, path, exported, archs, size)] if isinstance(predictor, NeuralPredictor) else []
     batches = [predictor.encode(archs[i : i + size]) for i in range(0, len(archs), size)]
-    alike = "the same predictor, not exported"
 
     def row(what: str, ours: Work, alternative: Work) -> dict:
-        return side_by_side(f"{name} exported, {what}", len(archs), ours, alike, alternative, rounds=3)
+        name_of_other = "the same predictor, not exported"
+        return side_by_side(f"{name} exported, {what}", len(archs), ours, name_of_other, alternative, rounds)
 
     return [
         row(
-            "from arch strings",
+            "from texts",
             lambda: exported.predict_all(space.parse(texts)),
             lambda: predictor.predict_all(space.parse(texts)),
         ),
@@ -113,6 +123,7 @@ def _predicting(name: str, predictor: Regressor, exported: OnnxPredictor, archs:
             lambda: [exported.run(batch) for batch in batches],
             lambda: [predictor.forward(batch) for batch in batches],
         ),
+        *products,
     ]
 
 
@@ -137,21 +148,23 @@ def _loading() -> list[dict]:
     ]
 
 
-def _whole_space() -> dict:
-    """All 423,624 cells of NAS-Bench-101 by an exported GCN, from decisions, for three devices."""
+def _whole_space() -> list[dict]:
+    """All 423,624 cells of NAS-Bench-101 by an exported GCN for three devices, also by the command that writes them."""
     m = Measured(Path("datasets/bundled/nasbench101_small.parquet")).measurements()
     predictor, archs = GCN(epochs=1).fit(m), m.architectures.space.all()
+    rows = _predicting("GCN on all of NAS-Bench-101", predictor, archs, rounds=1)
     with tempfile.TemporaryDirectory() as folder:
         export(predictor, path := Path(folder) / "predictor.onnx")
-        exported = OnnxPredictor.load(path)
-        return side_by_side(
-            f"GCN exported, all {len(archs)} cells of NAS-Bench-101, from decisions",
+        command = f"-m predictors score {path} {folder}/scores.parquet"
+        scoring = side_by_side(
+            f"command: score all {len(archs)} cells of NAS-Bench-101, texts written",
             len(archs),
-            lambda: exported.predict_all(archs),
-            "the same predictor, not exported",
-            lambda: predictor.predict_all(archs),
+            process(*command.split()),
+            "the command for 10,000 of them",
+            process(*command.split(), "--limit", 10_000),
             rounds=1,
         )
+    return [*rows, scoring]
 
 
 def _pricing() -> dict:
@@ -208,6 +221,11 @@ def _narrowing() -> dict:
                         "sequential search, same table", lambda: walk(Sequential(model), 0.05))  # fmt: skip
 
 
+def process(*words: object) -> Work:
+    """Python with these arguments, as work."""
+    return lambda: subprocess.run([sys.executable, *map(str, words)], capture_output=True)
+
+
 SESSION = """
 import sys, onnxruntime
 options = onnxruntime.SessionOptions()
@@ -230,9 +248,6 @@ def startup() -> list[dict]:
             "command: measure run with an unknown flag": "measure run --nosuch 1",
             "command: measure doctor": "measure doctor",
         }
-
-        def process(*words: object) -> Work:
-            return lambda: subprocess.run([sys.executable, *map(str, words)], capture_output=True)
 
         session, name = process("-c", SESSION, path), "import onnxruntime, create the session of that file"
         return [side_by_side(what, 1, process("-m", *line.split()), name, session) for what, line in commands.items()]
@@ -266,11 +281,10 @@ def main() -> None:
     archs = space.all()
     n = len(archs)
     m = Measured().measurements()
-    wide = BrpGCN(epochs=1).fit(m)
     predictors = {
-        "GCN (4 x 64, residual, both ways)": GCN(epochs=1).fit(m),
+        "GCN on NAS-Bench-201": GCN(epochs=1).fit(m),
         "BrpGCN 3 x 128": BrpGCN(epochs=1, layers=3, hidden=128).fit(m),
-        "BrpGCN 4 x 600": wide,
+        "BrpGCN 4 x 600": BrpGCN(epochs=1).fit(m),
         "XGBoost": XGBoost().fit(m),
     }
     rows = startup()
@@ -293,19 +307,12 @@ def main() -> None:
                 lambda encoder=encoder: [encoder(archs[i : i + 256]) for i in range(0, n, 256)],
             )
         )
-    with tempfile.TemporaryDirectory() as folder:
-        for name, predictor in predictors.items():
-            path = Path(folder) / "predictor.onnx"
-            export(predictor, path)
-            exported = OnnxPredictor.load(path)
-            part = archs[:: 8 if predictor is wide else 1]
-            rows += _predicting(name, predictor, exported, part)
-            if predictor is wide:
-                rows.append(_against_gemm(exported, part))
+    for name, predictor in predictors.items():
+        rows += _predicting(name, predictor, archs[:: 8 if name == "BrpGCN 4 x 600" else 1])
     rows.append(
         side_by_side("parse arch strings", n, lambda k=archs.keys: space.parse(k), "format them", lambda: archs.keys)
     )
-    rows += [_whole_space(), *_new_device(), *_loading(), _pricing(), _narrowing()]
+    rows += [*_whole_space(), *_new_device(), *_loading(), _pricing(), _narrowing()]
     rows.append(harness(OnnxRuntime().timing, OnnxRuntime().session(reference_network()).run))
     table = pd.DataFrame(rows)
     print(table.to_string(index=False, float_format="%.4g", na_rep=""))

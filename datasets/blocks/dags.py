@@ -21,6 +21,8 @@ CHOICES = (1, 2, 3)
 """The ops."""
 PAIRS = tuple((x, y) for y in range(VERTICES) for x in range(y))
 """(source, target) of each bit of a matrix."""
+ENDS = np.array(PAIRS).T
+"""Sources and targets of the bits [2, 21]."""
 INNER = range(1, VERTICES - 1)
 _OUT = VERTICES - 1
 _BIT = {pair: bit for bit, pair in enumerate(PAIRS)}
@@ -36,8 +38,7 @@ WEIGHTS = 4 ** np.arange(len(INNER) - 1, -1, -1)
 def adjacency(matrices: np.ndarray) -> np.ndarray:
     """Whether there is an edge from x to y [A, 7, 7] in matrices [A]."""
     edges = np.zeros((len(matrices), VERTICES, VERTICES), bool)
-    for bit, (x, y) in enumerate(PAIRS):
-        edges[:, x, y] = matrices >> bit & 1
+    edges[:, *ENDS] = matrices[:, None] >> np.arange(len(PAIRS), dtype=matrices.dtype) & 1
     return edges
 
 
@@ -75,6 +76,7 @@ def number(edges: np.ndarray) -> int:
 def all_matrices() -> np.ndarray:
     """All valid matrices, ascending [6472]."""
     every = np.arange(1 << len(PAIRS), dtype=np.uint32)
+    every = every[np.bitwise_count(every) <= MAX_EDGES]
     return every[valid(every)]
 
 
@@ -120,17 +122,20 @@ def unique_cells() -> tuple[np.ndarray, np.ndarray]:
     Only the smallest matrix of an isomorphism class is labelled, and of its labellings those are kept that no
     automorphism makes smaller.
     """
-    _, least = _images()
-    graphs = all_matrices()[all_matrices() == least]
+    images, least = _images()
+    graphs = np.flatnonzero(all_matrices() == least)
     cells = []
     for vertices in range(2, VERTICES + 1):
         inner = vertices - 2
         labels = np.zeros((len(CHOICES) ** inner, len(INNER)), np.int8)
         labels[:, :inner] = np.indices((len(CHOICES),) * inner).reshape(inner, len(CHOICES) ** inner).T + 1
-        selected = graphs[size(graphs) == vertices]
-        matrices, ops = np.repeat(selected, len(labels)), np.tile(labels, (len(selected), 1))
-        first = (canonical(matrices, ops)[1] == ops).all(1)
-        cells.append((matrices[first], ops[first]))
+        selected = graphs[size(least[graphs]) == vertices]
+        first = np.ones((len(selected), len(labels)), bool)
+        for image, places in zip(images[:, selected], _PERMUTATIONS, strict=True):
+            renumbered = labels @ WEIGHTS[np.array(places[1:-1]) - 1]
+            first[image == least[selected]] &= renumbered >= labels @ WEIGHTS
+        graph, label = np.nonzero(first)
+        cells.append((least[selected[graph]], labels[label]))
     return np.concatenate([matrices for matrices, _ in cells]), np.concatenate([ops for _, ops in cells])
 
 

@@ -98,7 +98,8 @@ class NasBench101(Space):
         pools the sum of both; the output, which is last, is vertex 2."""
         cells = [parse_cell(key) for key in texts(keys)]
         matrices = np.array([matrix for matrix, _ in cells], np.uint32)
-        decisions = to_decisions(matrices, np.array([ops for _, ops in cells], np.int8).reshape(-1, INNER))
+        ops = np.frombuffer(b"".join([ops for _, ops in cells]), np.int8).reshape(-1, INNER)
+        decisions = to_decisions(matrices, ops)
         if not (valid := self.valid(decisions)).all():
             raise InputError(
                 f"'{keys[int(valid.argmin())]}' is not a NAS-Bench-101 cell; write one of at most {dags.VERTICES} "
@@ -123,11 +124,13 @@ class NasBench101(Space):
 
     def graph(self, archs: Architectures) -> tuple[np.ndarray, np.ndarray]:
         """Seven nodes: the input, five vertices, of which unused ones are `none`, and the output."""
-        matrices, ops = to_numbers(archs.decisions)
+        bits, ops = np.split(archs.decisions, [BITS], axis=1)
         kinds = np.zeros((len(archs), dags.VERTICES), np.int8)
         kinds[:, 1:_OUT] = np.where(ops > 0, ops + 1, self.kinds.index("none"))
         kinds[:, _OUT] = self.kinds.index("output")
-        return kinds, dags.adjacency(matrices)
+        edges = np.zeros((len(archs), dags.VERTICES, dags.VERTICES), bool)
+        edges[:, *dags.ENDS] = bits
+        return kinds, edges
 
     def canonical(self, archs: Architectures) -> list[str]:
         """Key of the isomorphic cell in `all`. The benchmark treats isomorphic cells as equal, though the vertex with

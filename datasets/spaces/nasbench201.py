@@ -13,6 +13,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -61,7 +62,8 @@ class NasBench201(Space):
         return f"nasbench201(channels={self.channels},cells={self.cells},image={self.image},classes={self.classes})"
 
     def parse(self, keys: Sequence[str]) -> Architectures:
-        return Architectures(self, np.array([_parse(key) for key in texts(keys)], dtype=np.int8).reshape(len(keys), 6))
+        packed = b"".join([_parse(key) for key in texts(keys)])
+        return Architectures(self, np.frombuffer(packed, np.int8).reshape(-1, 6))
 
     def format(self, archs: Architectures) -> list[str]:
         template = "|{}~0|+|{}~0|{}~1|+|{}~0|{}~1|{}~2|"
@@ -179,17 +181,32 @@ def _cell(net: NetworkBuilder, x: int, ops: Sequence[int]) -> int:
     return nodes[3]
 
 
-def _parse(key: str) -> tuple[int, ...]:
-    match = _KEY.fullmatch(key)
-    if match is None:
-        raise InputError(
-            f"'{key}' is not a NAS-Bench-201 cell; write one like |nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|"
-            "+|skip_connect~0|none~1|avg_pool_3x3~2|."
-        )
-    for op in match.groups():
-        if op not in OPS:
-            raise InputError(f"'{op}' in '{key}' is not an op of NAS-Bench-201; its ops are {', '.join(OPS)}.")
-    return tuple(OPS.index(op) for op in match.groups())
+_NODE_OPS = [
+    {f"|{'|'.join(f'{OPS[op]}~{source}' for source, op in enumerate(ops))}|": bytes(ops)
+     for ops in product(range(len(OPS)), repeat=node)}
+    for node in (1, 2, 3)
+]  # fmt: skip
+"""Decisions on the edges into nodes 1, 2 and 3, one a byte, by their text."""
+
+
+def _parse(key: str) -> bytes:
+    """The six decisions of a text."""
+    try:
+        first, second, third = key.split("+")
+        return _NODE_OPS[0][first] + _NODE_OPS[1][second] + _NODE_OPS[2][third]
+    except (ValueError, KeyError):
+        raise InputError(_fault(key)) from None
+
+
+def _fault(key: str) -> str:
+    """Why a text is no cell's."""
+    if match := _KEY.fullmatch(key):
+        unknown = next(op for op in match.groups() if op not in OPS)
+        return f"'{unknown}' in '{key}' is not an op of NAS-Bench-201; its ops are {', '.join(OPS)}."
+    return (
+        f"'{key}' is not a NAS-Bench-201 cell; write one like |nor_conv_3x3~0|+|nor_conv_3x3~0|skip_connect~1|"
+        "+|skip_connect~0|none~1|avg_pool_3x3~2|."
+    )
 
 
 @cache

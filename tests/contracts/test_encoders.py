@@ -68,6 +68,9 @@ def test_a_batch_is_its_rows_and_a_pure_function(
         np.testing.assert_array_equal(array, again[k])
         np.testing.assert_array_equal(array, np.concatenate([row[k] for row in rows]))
     assert whole[0].shape[-1] == encoder.num_features(archs.space)
+    if isinstance(encoder, GraphEncoder):
+        _, adjacency, mask = whole
+        assert not (adjacency * (1 - mask[:, :, None] * mask[:, None, :])).any(), "an edge leads from or to padding"
 
 
 @pytest.mark.parametrize("encoder", ENCODERS, ids=name)

@@ -231,6 +231,25 @@ def test_a_bad_triple_is_one_sentence(matrix: object, layers: list[str], config:
         from_triple(matrix, layers, config)
 
 
+@pytest.mark.parametrize(
+    ("key", "sentence"),
+    [
+        ("conv3x3:0", "'conv3x3:0' is not a NAS-Bench-101 cell; write one like"),
+        ("conv3x3", "write one like"),
+        (":", "write one like"),
+        ("conv3x3:0.2", "write one like"),
+        ("conv3x3:0.\u0661", "write one like"),
+        ("conv3x3:0.1:2", "write one like"),
+        ("+".join(["conv3x3"] * 6) + ":0.1.2.3.4.5.6", "write one like"),
+        ("conv3x3+conv5x5:0.1.2", "'conv5x5' in 'conv3x3\\+conv5x5:0.1.2' is not an op of NAS-Bench-101; its ops are"),
+        ("conv3x3+conv1x1:0.1.1", "'conv3x3\\+conv1x1:0.1.1' is not a NAS-Bench-101 cell; write one of at most 7"),
+    ],
+)
+def test_a_bad_text_is_one_sentence(key: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        NasBench101().parse(["conv3x3:0.1", key])
+
+
 def test_decisions_that_are_no_cell_are_refused() -> None:
     row = some(50).decisions.copy()
     row[0, -1] = 1  # an op at a vertex without edges

@@ -81,6 +81,15 @@ def test_measurements_cannot_be_changed_through_their_architectures(archs) -> No
         archs.decisions[0, 0] = 1
 
 
+def test_rows_of_architectures_are_architectures_that_cannot_be_changed(archs) -> None:
+    for rows, index in ((archs[1:], [1, 2]), (archs[[2, 0]], [2, 0]), (archs[np.array([], int)], [])):
+        assert rows == type(archs)(archs.space, archs.decisions[index].reshape(-1, archs.decisions.shape[1]))
+        with pytest.raises(ValueError, match="read-only"):
+            rows.decisions[:] = 1
+    with pytest.raises(InputError, match="takes 6 decisions a row"):
+        archs[np.array([[0, 1]])]
+
+
 def test_positions_of_architectures_among_others(archs) -> None:
     assert archs.positions(archs[[2, 0, 0]]).tolist() == [2, 0, 0]
     assert archs[[0, 2]].positions(archs[[1, 2]]).tolist() == [-1, 1]
