@@ -48,7 +48,7 @@ class Blend(Regressor):
 
     @classmethod
     def examples(cls) -> list[Self]:
-        quick, thorough = XGBoost.examples()
+        quick, *_, thorough = XGBoost.examples()
         linear = [Linear(encoder=FlatVector()), Linear()]
         return [*(cls(members=[line, quick]) for line in linear), cls(members=[thorough])]
 

@@ -44,7 +44,7 @@ class Ensemble(Regressor):
 
     @classmethod
     def examples(cls) -> list[Self]:
-        quick, thorough = XGBoost.examples()
+        quick, *_, thorough = XGBoost.examples()
         return [cls(member=quick, size=3), cls(member=MLP.examples()[0], size=3), cls(member=thorough, size=2)]
 
     def _members(self) -> list[Regressor]:
