@@ -25,10 +25,10 @@ class GCN(NeuralPredictor):
         dropout: share of activations dropped while training.
     """
 
-    epochs: int = 100
+    epochs: int = 120
     learning_rate: float = 3e-3
     encoder: GraphEncoder = field(default_factory=CellGraph)
-    hidden: int = 64
+    hidden: int = 48
     layers: int = 3
     dropout: float = 0.0
 
