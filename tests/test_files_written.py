@@ -19,6 +19,7 @@ EXCEPTIONS = {
     "search/netadapt/record.py": "a journal is only added to",
     "measure/remote/messages.py": "files of a message, in a temporary folder of its receiver",
     "measure/remote/machine.py": "a message's arrays, in a temporary folder",
+    "datasets/blocks/operation_graph.py": "the file of an operation, in a temporary folder of its caller",
     "measure/backends": "artefacts: `build` is given a temporary folder",
     "measure/builders/onnx_precision.py": "the same",
     "datasets/files/checkpoint.py": "bytes in memory",
