@@ -40,6 +40,10 @@ NAMES = {name: kind for *names, kind in map(str.split, _NAMES.split(";")) for na
 """Op of ATen -> ONNX's name for it; other ops have ATen's name in camel case: `LeakyRelu`."""
 
 
+LIKE = ("type_as", "expand_as", "view_as", "reshape_as")
+"""Operators of two tensors of which only the first one's values count: of a weight, they give a constant."""
+
+
 class TorchGraph:
     """Collects the network of a program. A subclass has a method `_read_<name>` for each op of ATen with an equivalent
     in the vocabulary or with multiply-accumulates, which returns the node, or None if the op does not fit.
@@ -97,11 +101,12 @@ class TorchGraph:
     def _add(self, call: Call) -> None:
         if not call.outputs:
             return
-        if not any(name in self.nodes for name in call.refs()):
-            leaves = frozenset[str]().union(*(self.leaves[name] for name in call.refs()))
+        namespace, _, name = call.op.partition(".")
+        read = call.refs()[:1] if name in LIKE else call.refs()
+        if not any(ref in self.nodes for ref in read):
+            leaves = frozenset[str]().union(*(self.leaves[ref] for ref in read))
             self.leaves |= dict.fromkeys(call.outputs, leaves)
             return
-        namespace, _, name = call.op.partition(".")
         changes = name.endswith("_") and not name.endswith("__")
         name = name.removesuffix("_") if changes else name
         method = getattr(self, f"_read_{name}", None) if namespace in ("aten", "torchvision") else None

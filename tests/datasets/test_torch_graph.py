@@ -298,3 +298,17 @@ def test_control_flow_is_refused(tmp_path: Path) -> None:
         read_module(Branch(), torch.zeros(1, 4))
     torch.export.save(torch.export.export(Branch(), (torch.zeros(1, 4),)), tmp_path / "m.pt2")
     assert "has control flow" in refused(read_pt2, tmp_path / "m.pt2")
+
+
+def test_a_weight_in_the_type_of_an_input_is_a_constant() -> None:
+    class Shifted(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.ones(8))
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            shift = (self.weight + 1).type_as(x).expand_as(x)
+            return torch.relu(x * shift)
+
+    network = read_module(Shifted(), torch.zeros(2, 8))
+    assert [op.kind.lower() for op in network.ops] == ["input", "mul", "relu"]
