@@ -16,7 +16,7 @@ _MODES: dict[str, dict[str, Any]] = {
     "corners": {"mode": "linear", "coordinate_transformation_mode": "align_corners"},
     "cubic": {"mode": "cubic", "coordinate_transformation_mode": "half_pixel", "cubic_coeff_a": -0.75},
 }
-"""As torch exports its modes; `corners` is linear with align_corners."""
+"""Modes by the names of torch; `corners` is linear with align_corners."""
 _READ = {"nearest": 1, "linear": 4, "corners": 4, "cubic": 16}
 """Elements of the input per element of the output."""
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from datasets.cli import main
 from datasets.records import InputError
+from studies.files.zoo import declare_operators
 
 if TYPE_CHECKING:
     from datasets.networks.network import Network
@@ -74,14 +75,11 @@ def graphs(
         limit: largest number of networks.
     """
     import pandas as pd
-    import torch
 
     from datasets.files.writing import whole_file
     from datasets.public.timm import read_tables
 
-    for op in ("nms", "qnms"):  # torchvision's library of operators does not load beside every build of torch
-        if not hasattr(torch.ops.torchvision, op):
-            torch.library.define(f"torchvision::{op}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
+    declare_operators()
     tables = read_tables()
     listed = tables.groupby(["model", "side"])["gmacs"].median().sort_values().reset_index()
     rows: list[dict[str, Any]] = []

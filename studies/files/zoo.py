@@ -38,16 +38,24 @@ NETWORKS = [
 TOKENS = 64
 
 
-def made(name: str) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
-    """A network as it is at inference, and an example of its inputs."""
+def declare_operators() -> None:
+    """Declare the operators that torchvision needs when it is imported; its own file of them does not load beside every
+    build of torch."""
     import torch
     from torch import library as operators
 
-    library, _, model = name.partition(":")
-    torch.manual_seed(0)
-    for op in ("nms", "qnms"):  # torchvision's library of operators does not load beside every build of torch
+    for op in ("nms", "qnms"):
         if not hasattr(torch.ops.torchvision, op):
             operators.define(f"torchvision::{op}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
+
+
+def made(name: str) -> tuple[torch.nn.Module, tuple[torch.Tensor, ...]]:
+    """A network as it is at inference, and an example of its inputs."""
+    import torch
+
+    library, _, model = name.partition(":")
+    torch.manual_seed(0)
+    declare_operators()
     if library == "torchvision":
         import torchvision
 

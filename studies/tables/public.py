@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from datasets.records import InputError
+from studies.files import zoo
 
 if TYPE_CHECKING:
     import torch
@@ -202,8 +203,9 @@ def made(name: str) -> torch.nn.Module:
     torch.manual_seed(0)
     if public in TRANSFORMERS:
         return _transformer(public, batch, int(value) if what == "sequence" else TOKENS)
-    module, side = _image_network(public)
-    side = int(value) if what == "side" else side
+    library = "torchvision" if public in " ".join(TORCHVISION.values()).split() else "timm"
+    module, (image,) = zoo.made(f"{library}:{public}")
+    side = int(value) if what == "side" else image.shape[-1]
     _settle(module, torch.randn(4, 3, side, side))
     module.example_input_array = torch.zeros(batch, 3, side, side)
     return module
@@ -227,24 +229,6 @@ def _settle(module: torch.nn.Module, x: torch.Tensor) -> None:
         if norms:
             module(x)
     module.eval()
-
-
-def _image_network(name: str) -> tuple[torch.nn.Module, int]:
-    """A network of torchvision or timm, and the side of its images."""
-    import torch
-
-    for op in ("nms", "qnms"):  # torchvision's library of operators does not load beside every build of torch
-        if not hasattr(torch.ops.torchvision, op):
-            torch.library.define(f"torchvision::{op}", "(Tensor dets, Tensor scores, float threshold) -> Tensor")
-    if name in " ".join(TORCHVISION.values()).split():
-        import torchvision
-
-        plain = {"aux_logits": False, "init_weights": False} if name in ("googlenet", "inception_v3") else {}
-        return getattr(torchvision.models, name)(weights=None, **plain).eval(), 299 if name == "inception_v3" else 224
-    import timm
-
-    module = timm.create_model(name, pretrained=False).eval()
-    return module, module.default_cfg["input_size"][-1]
 
 
 def _transformer(name: str, batch: int, tokens: int) -> torch.nn.Module:
