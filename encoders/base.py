@@ -27,6 +27,22 @@ class GraphBatch(NamedTuple):
     mask: np.ndarray
 
 
+class SparseGraphs(NamedTuple):
+    """Graphs of any sizes, one after another as one graph of unconnected parts (torch-geometric's `Batch`), float32.
+
+    Attributes:
+        nodes: features [nodes of all graphs, features].
+        edges: [edges of all graphs, 2], positions in `nodes` of source and target.
+        graph: [nodes of all graphs, 1], the number of each node's graph.
+        sizes: [graphs, 1], number of nodes of each graph.
+    """
+
+    nodes: np.ndarray
+    edges: np.ndarray
+    graph: np.ndarray
+    sizes: np.ndarray
+
+
 def require_graph(space: Space) -> None:
     """Raise the space's own `InputError` where its architectures have no graphs."""
     if not space.kinds:
@@ -51,6 +67,18 @@ class GraphEncoder(_Encoder, ABC):
     @abstractmethod
     def __call__(self, archs: Architectures) -> GraphBatch:
         """Encode a batch of architectures."""
+
+
+class SparseGraphEncoder(_Encoder, ABC):
+    """Encodes networks as graphs of any sizes."""
+
+    @abstractmethod
+    def num_features(self, space: Space) -> int:
+        """Number of features per node; raises `InputError` where the encoder does not suit the space."""
+
+    @abstractmethod
+    def __call__(self, archs: Architectures) -> SparseGraphs:
+        """Encode a batch of architectures or networks."""
 
 
 class VectorEncoder(_Encoder, ABC):

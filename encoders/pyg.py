@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from encoders.base import GraphBatch
+from encoders.base import GraphBatch, SparseGraphs
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -37,3 +37,21 @@ def to_pyg(graphs: GraphBatch, labels: np.ndarray | None = None) -> list[Data]:
     if labels is not None:
         parts["y"] = torch.from_numpy(labels.astype(np.float32)).split(1)
     return [Data(**dict(zip(parts, values, strict=True))) for values in zip(*parts.values(), strict=True)]
+
+
+def sparse_to_pyg(graphs: SparseGraphs, labels: np.ndarray) -> list[Data]:
+    """Each graph as one `Data` with `x`, `edge_index` and `y`, as of `to_pyg`."""
+    import torch
+    from torch_geometric.data import Data
+
+    sizes = graphs.sizes[:, 0].astype(int)
+    starts = np.cumsum(sizes) - sizes
+    edges = graphs.edges.astype(np.int64)
+    owner = graphs.graph[edges[:, 0], 0].astype(int)
+    local = torch.from_numpy((edges - starts[owner, None]).T.copy())
+    parts = (
+        torch.from_numpy(graphs.nodes).split(sizes.tolist()),
+        local.split(np.bincount(owner, minlength=len(sizes)).tolist(), dim=1),
+        torch.from_numpy(labels.astype(np.float32)).split(1),
+    )
+    return [Data(x=x, edge_index=edge_index, y=y) for x, edge_index, y in zip(*parts, strict=True)]

@@ -173,7 +173,7 @@ class OnnxPredictor(CostModel):
         self._inputs = [i.name for i in model.graph.input]
         try:
             inputs = self.encode(self.space_.sample(2, np.random.default_rng(0)))
-            check_graph(model, inputs, self.metric, max(1, len(self.devices_)), self._description.chunk)
+            check_graph(model, inputs, self.metric, max(1, len(self.devices_)), description.rows or description.chunk)
             self._session = session(content)
             if np.isnan(self.run(inputs)).any():
                 raise ValueError("predictions are no numbers")

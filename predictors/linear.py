@@ -73,8 +73,6 @@ class RelativeLine(Linear):
     """A line with coefficients of zero or more that minimises the mean absolute relative error (MAPE): the least that a
     predictor of whole networks has to beat.
 
-    Least squares on relative errors, weighed anew by the inverse of their size (iteratively reweighted least squares).
-
     Attributes:
         encoder: gives quantities that add up.
         constant: whether there is a constant, too.
@@ -94,22 +92,9 @@ class RelativeLine(Linear):
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         a = np.column_stack([x["x"], np.full(len(z), self.constant)]).astype(float)
         y = self.scale.inverse(z)
-        lines = np.stack([self._least(a, column) for column in y.T], axis=1)
+        lines = np.stack([least_relative(a, column, self.steps) for column in y.T], axis=1)
         lines[-1] -= self.scale.mean_
         self.weights_ = (lines / self.scale.std_).astype(np.float32)
-
-    def _least(self, a: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """Coefficients of labels [n] on features [n, F]."""
-        from scipy.optimize import nnls
-
-        known = ~np.isnan(y)
-        relative = a[known] / y[known, None]
-        unit = np.maximum(relative.max(axis=0), 1e-30)
-        weight = np.ones(len(relative))
-        for _ in range(self.steps):
-            line, _ = nnls(weight[:, None] * relative / unit, weight)
-            weight = np.maximum(np.abs(relative @ (line / unit) - 1), 1e-3) ** -0.5
-        return line / unit
 
 
 @dataclass
@@ -174,6 +159,23 @@ class BetterFlops(Regressor):
         for name, line in zip(("low", "high"), self.lines_, strict=True):
             tensors |= {f"w_{name}": line[:-1], f"b_{name}": line[-1]}
         return vector_model(nodes, tensors, x)
+
+
+def least_relative(a: np.ndarray, y: np.ndarray, steps: int) -> np.ndarray:
+    """Coefficients [F] of zero or more that minimise the mean absolute relative error of labels [n] on features [n, F].
+
+    Least squares on relative errors, weighed anew `steps` times by the inverse of their size.
+    """
+    from scipy.optimize import nnls
+
+    known = ~np.isnan(y)
+    relative = a[known] / y[known, None]
+    unit = np.maximum(relative.max(axis=0), 1e-30)
+    weight = np.ones(len(relative))
+    for _ in range(steps):
+        line, _ = nnls(weight[:, None] * relative / unit, weight)
+        weight = np.maximum(np.abs(relative @ (line / unit) - 1), 1e-3) ** -0.5
+    return line / unit
 
 
 def best_threshold(peak: np.ndarray, y: np.ndarray, least: int) -> float:

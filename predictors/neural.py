@@ -69,7 +69,7 @@ class TorchPredictor(Regressor):
         import torch
 
         names = list(x)
-        free = {name: {0: torch.export.Dim("batch", min=1, max=1 << 30)} for name in names}
+        free = {name: {0: torch.export.Dim.DYNAMIC} for name in names}
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -120,8 +120,12 @@ class NeuralPredictor(TorchPredictor):
         return [cls(**{k: v for k, v in args.items() if k in known}) for args in (quick, thorough)]  # type: ignore[arg-type]
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
-        self.network_ = self._training_loop()(lambda: self._network(x, z.shape[1]), x, z, val, log, self._batches)
+        self.network_ = self._training_loop()(lambda: self._initial(x, z), x, z, val, log, self._batches)
         self._shapes_ = {name: list(value.shape[1:]) for name, value in x.items()}
+
+    def _initial(self, x: Inputs, z: np.ndarray) -> nn.Module:
+        """The network that training starts from."""
+        return self._network(x, z.shape[1])
 
     def _batches(self, x: Inputs, z: np.ndarray, size: int, shuffle: bool) -> Batches:
         """Divide inputs and labels into batches."""

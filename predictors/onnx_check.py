@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 OPS = frozenset(
-    """Add Cast Concat Div Equal Exp Expand Gather Gemm Greater Identity LayerNormalization LeakyRelu Log MatMul Max Min
-    Mul Pad ReduceMax ReduceMean ReduceSum ReduceSumSquare Relu Reshape Shape Sigmoid Slice Softmax Split Squeeze Sub
-    Sum Tanh Transpose TreeEnsembleRegressor Unsqueeze Where""".split()  # noqa: SIM905
+    """Add Cast Clip Concat ConstantOfShape Div Equal Exp Expand Gather GatherND Gemm Greater Identity LayerNormalization
+    LeakyRelu Log MatMul Max Min Mul Pad Pow ReduceL2 ReduceMax ReduceMean ReduceSum ReduceSumSquare Relu Reshape
+    ScatterElements Shape Sigmoid Slice Softmax Split Squeeze Sub Sum Tanh Transpose TreeEnsembleRegressor Unsqueeze
+    Where""".split()  # noqa: SIM905
 )
 """Ops of exported predictors."""
 MOST_NODES = 100_000
@@ -72,7 +73,7 @@ def check_graph(model: Any, inputs: Mapping[str, np.ndarray], output: str, devic
     for node in graph.node:
         if node.op_type not in OPS or node.domain not in ("", "ai.onnx.ml"):
             raise ValueError(f"{node.op_type} is no op that is exported")
-        if any(attribute.type not in _PLAIN or attribute.ref_attr_name for attribute in node.attribute):
+        if any(attribute.ref_attr_name or not _plain(attribute, node.op_type) for attribute in node.attribute):
             raise ValueError(f"{node.op_type} has a tensor or a graph as an attribute")
     free = {value.name for value in graph.input}
     if len(free) < len(graph.input) or not free or free - set(inputs) or free & set(constants):
@@ -96,6 +97,13 @@ def check_graph(model: Any, inputs: Mapping[str, np.ndarray], output: str, devic
             raise ValueError(f"{node.op_type} gives {max(sizes):,} numbers")
         if node.op_type == "TreeEnsembleRegressor":
             _check_trees({attribute.name: attribute for attribute in node.attribute}, shapes[node.input[0]][-1])
+
+
+def _plain(attribute: Any, kind: str) -> bool:
+    """Whether an attribute of an op is numbers or texts; the number that ConstantOfShape repeats may be a tensor."""
+    if kind == "ConstantOfShape" and attribute.name == "value":
+        return _checked(attribute.t) in ((), (1,))
+    return attribute.type in _PLAIN
 
 
 def _checked(tensor: Any) -> tuple[int, ...]:

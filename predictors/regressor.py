@@ -10,13 +10,13 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from datasets.records import Architectures, Device, InputError, Measurements, Space
-from encoders.base import GraphEncoder, VectorEncoder
+from encoders.base import GraphEncoder, SparseGraphEncoder, VectorEncoder
 from predictors.base import Log, Predictor, silent
 from predictors.limits import check_limits
 from predictors.scaling import Scale, tolerance_factors
 
 Inputs = dict[str, np.ndarray]
-"""Arrays of encoded architectures: `nodes`, `adjacency` and `mask` of a graph encoder, or `x` of a vector encoder."""
+"""Arrays of encoded architectures: the fields of `GraphBatch` or of `SparseGraphs`, or `x` of a vector encoder."""
 
 
 @dataclass
@@ -34,13 +34,15 @@ class Regressor(Predictor):
     scale: Scale = field(default_factory=Scale)
     tolerance: float = 0.0
 
-    encoder: GraphEncoder | VectorEncoder = field(init=False, repr=False, compare=False)
+    encoder: GraphEncoder | SparseGraphEncoder | VectorEncoder = field(init=False, repr=False, compare=False)
     space_: Space = field(init=False, repr=False, compare=False)
     devices_: tuple[Device, ...] = field(init=False, repr=False, compare=False)
     metadata_: dict[str, Any] = field(init=False, repr=False, compare=False)
 
     chunk: ClassVar[int] = 4096
     """Number of architectures that are predicted at once."""
+    rows: ClassVar[int] = 0
+    """Largest number of rows of an input for a chunk that an exported file may take; 0: one per architecture."""
 
     def __post_init__(self) -> None:
         check_limits(self)

@@ -22,23 +22,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from datasets.blocks.layers import LayerSpace
+from datasets.networks.activations import SMOOTH, STEPPED, TANH
 from datasets.networks.network import Network
 from datasets.networks.onnx_counts import WEIGHTS
 from datasets.networks.onnx_macs import MACS, MS
 from datasets.networks.ops import BYTES, ITEM, VIEWS, VOCABULARY, macs, pads, pair, param_bytes, tensor_bytes
 from datasets.networks.parts import entries, label
 from datasets.records import Architectures, Op
-
-SMOOTH = ("sigmoid", "tanh", "silu", "softmax", "Softmax", "Erf", "Exp", "Gelu", "Elu", "Selu", "Softplus", "Mish",
-          "Log", "Pow", "Sqrt", "RSQRT", "Sin", "Cos", "LogSoftmax", "Sigmoid", "Tanh",
-          *(MS + kind for kind in ("Gelu", "BiasGelu", "FastGelu", "QuickGelu")))  # fmt: skip
-"""Functions that take tens of instructions per element."""
-
-TANH = ("tanh", "Tanh")
-"""The smooth function that is slower than the others on OpenVINO and faster on onnxruntime."""
-
-STEPPED = ("hswish", "hsigmoid", "HardSigmoid", "HardSwish", "LeakyRelu", "PRelu", "Clip")
-"""Functions of a few instructions per element, which runtimes often do not fold into the layer before."""
 
 _MOVERS = """
 Add Sub Mul Div Neg Abs Relu Min Max Mean Sum Reciprocal Floor Ceil Round Sign Not And Or Equal Greater Less Where

@@ -1,0 +1,116 @@
+"""Networks as graphs of the pieces that runtimes run one after another, of any number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+
+from datasets.networks.activations import CHEAP, SMOOTH, STEPPED
+from datasets.networks.network import Network
+from datasets.networks.ops import ITEM, VIEWS, macs, pair, param_bytes, tensor_bytes
+from datasets.networks.parts import entries
+from datasets.records import Architectures, Networks, Space
+from encoders.base import SparseGraphEncoder, SparseGraphs
+from encoders.kinds import GROUPS, group_of
+
+KINDS = (*GROUPS, "reduction")
+"""Kinds of pieces: `encoders.kinds.GROUPS`, with reductions of whole images or axes apart from windows of pooling."""
+QUANTITIES = ("macs", "moved")
+"""Quantities that the time of a piece follows: multiply-accumulates, and bytes read (weights too) and written."""
+NUMBERS = ("read", "written", "weights", "window", "stride", "groups", "channels_in", "channels_out", "positions",
+           "cheap", "stepped", "smooth", "side", "inputs")  # fmt: skip
+"""Further numbers of a piece: bytes of activations read and written, and of weights; elements of its window and of one
+stride, groups, channels, positions of its output; elements that pass activations of each cost; the shorter side of its
+window and the number of tensors that it reads."""
+FEATURES = len(QUANTITIES) + len(NUMBERS) + 2 + len(KINDS)
+"""Number of features of a piece."""
+
+
+@dataclass
+class PieceGraph(SparseGraphEncoder):
+    """Graphs whose nodes are pieces of networks: ops with the batch norms and activations that are folded into them.
+
+    Ops that only change a shape are no nodes: an edge leads over them. Features of a node are logarithms (base two, of
+    1 + the number) of `QUANTITIES` and `NUMBERS`, that of its intensity, whether it has a batch norm, and its kind
+    one-hot, for the batch that the network fixes, else for one sample.
+
+    Attributes:
+        context: edges between nodes; without, a network is the set of its pieces.
+    """
+
+    context: bool = True
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        return [cls()]
+
+    def num_features(self, space: Space) -> int:
+        return FEATURES
+
+    def __call__(self, archs: Architectures) -> SparseGraphs:
+        nodes, edges, sizes = [np.zeros((0, FEATURES))], [np.zeros((0, 2))], list[int]()
+        for network in Networks.of(archs):
+            features, pairs = _graph(network)
+            nodes.append(features)
+            edges.append(pairs + sum(sizes))
+            sizes.append(len(features))
+        graph = np.repeat(np.arange(len(sizes)), sizes)[:, None]
+        parts = (np.concatenate(nodes), np.concatenate(edges)[: None if self.context else 0], graph, np.c_[sizes])
+        return SparseGraphs(*(part.astype(np.float32) for part in parts))
+
+
+def _graph(network: Network) -> tuple[np.ndarray, np.ndarray]:
+    """Features [n, F] and edges [e, 2] of a network."""
+    sources = network.sources()
+    node_of, rows, edges = dict[int, int](), list[np.ndarray](), set[tuple[int, int]]()
+
+    def producer(op: int) -> int | None:
+        """Node that computes an op's output; None where it is an input or a constant."""
+        while op not in node_of and sources[op] and network.ops[op].kind in (ITEM, *VIEWS):
+            op = sources[op][0]
+        return node_of.get(op)
+
+    for group in entries(network):
+        if len(group) == 1 and network.ops[group[0]].kind in VIEWS:
+            continue
+        read = [op for node in group for op in sources[node] if op not in group]
+        edges |= {(found, len(rows)) for op in read if (found := producer(op)) is not None}
+        node_of |= dict.fromkeys(group, len(rows))
+        rows.append(_features(network, sources, group, read))
+    return np.reshape(rows, (-1, FEATURES)), np.reshape(sorted(edges), (-1, 2))
+
+
+def _features(
+    network: Network, sources: Sequence[Sequence[int]], group: list[int], read: list[int]
+) -> np.ndarray:
+    ops, batch = [network.ops[node] for node in group], network.batch or 1
+    head, shape = ops[0], network.shape(sources[group[0]][0]) if sources[group[0]] else ()
+    times = head.attrs.get("times", 1)
+    shapes = [shape, *(op.attrs["shape"] for op in ops)]
+    samples = [op.attrs.get("times", 1) * (1 if op.attrs.get("whole") else batch) for op in ops]
+    work = sum(n * macs(op, before) for n, op, before in zip(samples, ops, shapes, strict=False))
+    weights = sum(param_bytes(op, before) for op, before in zip(ops, shapes, strict=False))
+    taken = times * head.attrs.get("read_bytes", sum(tensor_bytes(network.ops[op], batch) for op in read))
+    written = times * tensor_bytes(ops[-1], batch)
+    moved = taken + written + weights
+    elements = [sum(math.prod(op.attrs["shape"]) for op in ops if op.kind in kinds) for kinds in (CHEAP, STEPPED, SMOOTH)]
+    window, stride = (pair(head.attrs.get(name, 1)) for name in ("kernel", "stride"))
+    channels_in, channels_out = _channels(shape), _channels(head.attrs["shape"])
+    numbers = (work, moved, taken, written, weights, math.prod(window), math.prod(stride), head.attrs.get("groups", 1),
+               channels_in, channels_out, math.prod(head.attrs["shape"]) / max(channels_out, 1),
+               *(batch * n for n in elements), min(window), len(read))  # fmt: skip
+    kind = group_of(head, shape)
+    if head.kind.startswith("Reduce") or head.kind in ("global_avg_pool", "GlobalAveragePool", "GlobalMaxPool"):
+        kind = "reduction"
+    one_hot = np.eye(len(KINDS))[KINDS.index(kind)]
+    norm = any(op.kind == "bn" for op in ops)
+    return np.concatenate([np.log2(1 + np.array(numbers, float)), [np.log2((1 + work) / (1 + moved)), norm], one_hot])
+
+
+def _channels(shape: tuple[int, ...]) -> int:
+    """Channels of an image, else the size of the last axis."""
+    return (shape[0] if len(shape) == 3 else shape[-1]) if shape else 1

@@ -1,0 +1,135 @@
+"""Networks of `GraphNet` and `NNLQP` over graphs of any sizes, with torch-geometric's layers."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch_geometric.nn import SAGEConv, SimpleConv
+from torch_geometric.utils import scatter
+
+from encoders.pieces import NUMBERS, QUANTITIES
+
+MACS, MOVED = (QUANTITIES.index(name) for name in ("macs", "moved"))
+WEIGHTS = len(QUANTITIES) + NUMBERS.index("weights")
+LARGEST = 6.0
+"""Largest logarithm of a learnt factor, so that no prediction overflows."""
+
+
+def total(values: Tensor, graph: Tensor, sizes: Tensor) -> Tensor:
+    """Sums [graphs, F] of the nodes' values [n, F] over the nodes of each graph."""
+    zeros = torch.zeros_like(sizes).expand(-1, values.shape[1])
+    return torch.scatter_add(zeros, 0, graph.expand(-1, values.shape[1]), values)
+
+
+class Standard(nn.Module):
+    """Features to mean 0 and deviation 1 of the training nodes."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("std", torch.ones(features))
+
+    def learn(self, x: Tensor) -> None:
+        """Set means and deviations from x [n, features]; those of features that do not vary stay 1."""
+        std = x.std(0, correction=0)
+        self.mean, self.std = x.mean(0), torch.where(std > 1e-6, std, 1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.mean) / self.std
+
+
+class AdditiveNet(nn.Module):
+    """Sums of times of nodes, each a line of its work times a factor that depends on the node and its neighbours.
+
+    A node's line is that of its multiply-accumulates, its bytes and a call, with coefficients (`rates`) per output; a
+    session is added. Message passing has residual steps that read the means of producers, of consumers, and of siblings
+    (nodes with a common producer or consumer; "NN-Former", Liang et al., CVPR 2025). A factor of the whole network may
+    follow, from the mean of its nodes and its totals.
+    """
+
+    def __init__(self, features: int, hidden: int, layers: int, outputs: int, dropout: float, siblings: bool, whole: bool):
+        super().__init__()
+        self.standard = Standard(features)
+        self.first = nn.Sequential(nn.Linear(features, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
+        self.steps = nn.ModuleList(Step(hidden, siblings) for _ in range(layers))
+        self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(hidden)
+        self.factor = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
+        self.rates = nn.Parameter(torch.zeros(4, outputs))
+        self.whole = nn.Sequential(nn.Linear(hidden + 3, hidden), nn.SiLU(), nn.Linear(hidden, outputs)) if whole else None
+        self.register_buffer("scale", torch.stack([torch.zeros(outputs), torch.ones(outputs)]))
+        for head in (self.factor, self.whole) if whole else (self.factor,):
+            nn.init.zeros_(head[-1].weight)
+            nn.init.zeros_(head[-1].bias)
+
+    def forward(self, nodes: Tensor, edges: Tensor, graph: Tensor, sizes: Tensor) -> Tensor:
+        """Scaled labels [graphs, outputs]."""
+        graph = graph.long()
+        h, ms = self.pieces(nodes, edges)
+        log_ms = torch.log(total(ms, graph, sizes) + torch.exp(self.rates[3]))
+        if self.whole is not None:
+            mean = total(h, graph, sizes) / sizes.clamp(min=1)
+            sums = torch.log(1 + torch.cat([sizes, total(work(nodes), graph, sizes)], dim=1))
+            log_ms = log_ms + torch.tanh(self.whole(torch.cat([self.dropout(mean), sums / 10], dim=1)))
+        return (log_ms - self.scale[0]) / self.scale[1]
+
+    def pieces(self, nodes: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
+        """What is known of nodes [n, hidden], and their ms [n, outputs]."""
+        edges = edges.long().t()
+        h = self.first(self.standard(nodes))
+        for step in self.steps:
+            h = h + self.dropout(step(h, edges))
+        h = self.norm(h)
+        line = work(nodes) @ torch.exp(self.rates[:2]) + torch.exp(self.rates[2])
+        return h, line * torch.exp(LARGEST * torch.tanh(self.factor(h) / LARGEST))
+
+
+def work(nodes: Tensor) -> Tensor:
+    """10^6 multiply-accumulates and 10^6 bytes of nodes [n, 2]."""
+    return (torch.exp2(nodes[:, [MACS, MOVED]]) - 1) / 1e6
+
+
+class Step(nn.Module):
+    """One step of message passing."""
+
+    def __init__(self, hidden: int, siblings: bool) -> None:
+        super().__init__()
+        self.norm, self.mean, self.siblings = nn.LayerNorm(hidden), SimpleConv(aggr="mean"), siblings
+        self.mix = nn.Linear((5 if siblings else 3) * hidden, hidden)
+
+    def forward(self, h: Tensor, edges: Tensor) -> Tensor:
+        h, back = self.norm(h), edges.flip(0)
+        producers, consumers = self.mean(h, edges), self.mean(h, back)
+        seen = [h, producers, consumers]
+        if self.siblings:
+            seen += [self.mean(consumers, edges), self.mean(producers, back)]
+        return nn.functional.silu(self.mix(torch.cat(seen, dim=1)))
+
+
+class NnlqpNet(nn.Module):
+    """SAGE convolutions of normalised outputs, the sum over all nodes, and four totals of the network ("NNLQP", Liu et
+    al., ICPP 2022)."""
+
+    def __init__(self, features: int, hidden: int, layers: int, outputs: int, dropout: float) -> None:
+        super().__init__()
+        widths = [features] + [hidden] * layers
+        self.standard, self.statics = Standard(features), Standard(4)
+        self.convs = nn.ModuleList(SAGEConv(a, b, normalize=True) for a, b in zip(widths, widths[1:], strict=False))
+        self.totals = nn.Linear(4, hidden)
+        self.head = nn.Sequential(
+            nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU(),
+            nn.Dropout(dropout), nn.Linear(hidden, outputs),
+        )  # fmt: skip
+
+    def forward(self, nodes: Tensor, edges: Tensor, graph: Tensor, sizes: Tensor) -> Tensor:
+        """Scaled labels [graphs, outputs]."""
+        graph, h, edges = graph.long(), self.standard(nodes), edges.long().t()
+        for conv in self.convs:
+            h = torch.relu(conv(h, edges))
+        statics = self.statics(totals(nodes, graph, sizes))
+        return self.head(torch.cat([total(h, graph, sizes), self.totals(statics)], dim=1))
+
+
+def totals(nodes: Tensor, graph: Tensor, sizes: Tensor) -> Tensor:
+    """Logarithms of four totals [graphs, 4]: multiply-accumulates, bytes, bytes of weights, and nodes."""
+    weights = torch.exp2(nodes[:, WEIGHTS : WEIGHTS + 1]) / 1e6
+    return torch.log(1 + torch.cat([total(torch.cat([work(nodes), weights], dim=1), graph, sizes), sizes], dim=1))
