@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
+from datasets.records import Architectures
 from encoders.base import SparseGraphEncoder, SparseGraphs
 from encoders.pieces import PieceGraph
 from encoders.pyg import sparse_to_pyg
@@ -32,6 +33,7 @@ class SparseGraphPredictor(NeuralPredictor):
 
     chunk: ClassVar[int] = 64
     rows: ClassVar[int] = 64 * 1024
+    learns_to: ClassVar[float] = 0.1  # on labels that count ops which reach no output
 
     def _batches(self, x: Inputs, z: np.ndarray, size: int, shuffle: bool) -> Any:
         return SparseBatches(SparseGraphs(**x), z, size, shuffle)
@@ -65,7 +67,7 @@ class GraphNet(SparseGraphPredictor):
     @classmethod
     def examples(cls) -> list[Self]:
         quick = cls(epochs=3, hidden=16, layers=1)
-        return [quick, cls(epochs=3, hidden=16, layers=2, dropout=0.2), cls(epochs=200, hidden=32, batch_size=10, weight_decay=0.0)]
+        return [quick, cls(encoder=PieceGraph(context=False), epochs=3, layers=2, dropout=0.2), cls(epochs=200, hidden=32, batch_size=10, weight_decay=0.0)]
 
     def _network(self, x: Inputs, outputs: int) -> nn.Module:
         from predictors.graph_nets import AdditiveNet
@@ -91,6 +93,19 @@ class GraphNet(SparseGraphPredictor):
         network.scale = torch.from_numpy(np.stack([self.scale.mean_, self.scale.std_]).astype(np.float32))
         return network
 
+    def piece_ms(self, archs: Architectures) -> list[np.ndarray]:
+        """Milliseconds [pieces + 1, D] of the pieces of each network, and of a session: they add up to its prediction."""
+        import torch
+
+        found: list[np.ndarray] = []
+        for i in range(len(archs)):
+            nodes, edges, graph, sizes = (torch.from_numpy(v) for v in self.encode(archs[i : i + 1]).values())
+            with torch.inference_mode():
+                h, ms = self.network_.pieces(nodes, edges)
+                factor = torch.exp(self.network_.correction(h, nodes, graph, sizes))
+                found.append((torch.cat([ms, torch.exp(self.network_.rates[3:])]) * factor).numpy())
+        return found
+
 
 @dataclass
 class NNLQP(SparseGraphPredictor):
@@ -110,6 +125,11 @@ class NNLQP(SparseGraphPredictor):
     hidden: int = 512
     layers: int = 2
     dropout: float = 0.05
+
+    @classmethod
+    def examples(cls) -> list[Self]:
+        quick = cls(epochs=3, hidden=32)
+        return [quick, cls(encoder=PieceGraph(context=False)), cls(epochs=200, hidden=64, dropout=0.0, batch_size=10, learning_rate=3e-3)]
 
     def _network(self, x: Inputs, outputs: int) -> nn.Module:
         from predictors.graph_nets import NnlqpNet

@@ -63,14 +63,18 @@ class AdditiveNet(nn.Module):
 
     def forward(self, nodes: Tensor, edges: Tensor, graph: Tensor, sizes: Tensor) -> Tensor:
         """Scaled labels [graphs, outputs]."""
-        graph = graph.long()
         h, ms = self.pieces(nodes, edges)
-        log_ms = torch.log(total(ms, graph, sizes) + torch.exp(self.rates[3]))
-        if self.whole is not None:
-            mean = total(h, graph, sizes) / sizes.clamp(min=1)
-            sums = torch.log(1 + torch.cat([sizes, total(work(nodes), graph, sizes)], dim=1))
-            log_ms = log_ms + torch.tanh(self.whole(torch.cat([self.dropout(mean), sums / 10], dim=1)))
-        return (log_ms - self.scale[0]) / self.scale[1]
+        log_ms = torch.log(total(ms, graph.long(), sizes) + torch.exp(self.rates[3]))
+        return (log_ms + self.correction(h, nodes, graph, sizes) - self.scale[0]) / self.scale[1]
+
+    def correction(self, h: Tensor, nodes: Tensor, graph: Tensor, sizes: Tensor) -> Tensor:
+        """Logarithms [graphs, outputs] of the factors of whole networks."""
+        if self.whole is None:
+            return torch.zeros_like(self.scale[:1])
+        graph = graph.long()
+        mean = total(h, graph, sizes) / sizes.clamp(min=1)
+        sums = torch.log(1 + torch.cat([sizes, total(work(nodes), graph, sizes)], dim=1))
+        return torch.tanh(self.whole(torch.cat([self.dropout(mean), sums / 10], dim=1)))
 
     def pieces(self, nodes: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
         """What is known of nodes [n, hidden], and their ms [n, outputs]."""

@@ -14,7 +14,14 @@ from datasets.spaces.dense import Dense
 from datasets.spaces.fbnet import FBNet
 from datasets.spaces.nasbench201 import OPS, NasBench201
 from datasets.spaces.ofa import OFA
-from encoders.base import DeviceEncoder, GraphBatch, GraphEncoder, VectorEncoder
+from encoders.base import (
+    DeviceEncoder,
+    GraphBatch,
+    GraphEncoder,
+    SparseGraphEncoder,
+    SparseGraphs,
+    VectorEncoder,
+)
 from encoders.cell import CellGraph, CellOneHot
 from encoders.device import DeviceSpecs
 from encoders.flat import PHYSICAL, FlatVector, Totals, Work
@@ -22,6 +29,7 @@ from encoders.layer import LayerFeatures, LayerPhysics, LayerWork
 from encoders.paths import LAUNCH, CellPaths, LongestPath
 from tests.conftest import implementations
 
+SPARSE = [one for cls in implementations("encoders", SparseGraphEncoder) for one in cls.examples()]
 ENCODERS = [one for kind in (GraphEncoder, VectorEncoder) for cls in implementations("encoders", kind)
             for one in cls.examples()]  # fmt: skip
 OF_DEVICES = [cls.examples()[0] for cls in implementations("encoders", DeviceEncoder)]
@@ -33,7 +41,7 @@ def name(thing: object) -> str:
     return type(thing).__name__
 
 
-def arrays(encoded: np.ndarray | GraphBatch) -> list[np.ndarray]:
+def arrays(encoded: np.ndarray | GraphBatch | SparseGraphs) -> list[np.ndarray]:
     return [encoded] if isinstance(encoded, np.ndarray) else list(encoded)
 
 
@@ -73,12 +81,33 @@ def test_a_batch_is_its_rows_and_a_pure_function(
         assert not (adjacency * (1 - mask[:, :, None] * mask[:, None, :])).any(), "an edge leads from or to padding"
 
 
+@pytest.mark.parametrize("space", SPACES, ids=name)
+@pytest.mark.parametrize("encoder", SPARSE, ids=name)
+@settings(deadline=None, max_examples=5)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 6))
+def test_sparse_graphs_stand_one_after_another(encoder: SparseGraphEncoder, space: Space, seed: int, n: int) -> None:
+    archs = space.sample(n, np.random.default_rng(seed))
+    whole, rows = encoder(archs), [encoder(archs[i : i + 1]) for i in range(n)]
+    assert all(part.dtype == np.float32 and np.isfinite(part).all() for part in whole)
+    np.testing.assert_array_equal(whole.sizes, np.concatenate([row.sizes for row in rows]))
+    np.testing.assert_array_equal(whole.nodes, np.concatenate([row.nodes for row in rows]))
+    starts = np.cumsum(whole.sizes) - whole.sizes[:, 0]
+    np.testing.assert_array_equal(
+        whole.edges, np.concatenate([row.edges + start for row, start in zip(rows, starts, strict=True)])
+    )
+    np.testing.assert_array_equal(whole.graph[:, 0], np.repeat(np.arange(n), whole.sizes[:, 0].astype(int)))
+    assert whole.nodes.shape[1] == encoder.num_features(space)
+    graph_of = whole.graph[whole.edges.astype(int), 0]
+    assert (graph_of[:, 0] == graph_of[:, 1]).all(), "an edge leads from one graph to another"
+    assert (whole.edges[:, 0] < whole.edges[:, 1]).all(), "nodes follow their producers"
+
+
 @pytest.mark.parametrize("encoder", ENCODERS, ids=name)
 def test_every_encoder_suits_a_space(encoder: GraphEncoder | VectorEncoder) -> None:
     assert any(suits(encoder, space) for space in SPACES)
 
 
-@pytest.mark.parametrize("cls", {type(one): None for one in [*ENCODERS, *OF_DEVICES]}, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize("cls", {type(one): None for one in [*ENCODERS, *SPARSE, *OF_DEVICES]}, ids=lambda cls: cls.__name__)
 def test_every_field_matters(cls: Any) -> None:
     first, *others = cls.examples()
     if cls in map(type, OF_DEVICES):
