@@ -1,5 +1,5 @@
-"""Command line of predictors: `python -m predictors {predict,layerwise,score,export,show,compare,choose,adapt,transfer,
-summarise}`."""
+"""Command line of predictors: `python -m predictors {predict,layerwise,networks,score,export,show,compare,choose,adapt,
+transfer,summarise}`."""
 
 import sys
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from datasets.cli import main, one_sentence
 from datasets.files.folders import Outcome
 from predictors.commands.answers import export, predict, score, show
 from predictors.commands.comparing import compare, summarise, transfer
-from predictors.commands.learning import adapt, choose, layerwise
+from predictors.commands.learning import adapt, choose, layerwise, networks
 from predictors.networks.shipped import with_pricer
 
 
@@ -27,7 +27,7 @@ def run_transfer(arguments: list[str]) -> Outcome:
 
 
 if __name__ == "__main__":
-    commands: list[Callable[..., Any]] = [predict, layerwise, score, export, show, compare, choose, adapt, summarise]
+    commands: list[Callable[..., Any]] = [predict, layerwise, networks, score, export, show, compare, choose, adapt, summarise]
     if sys.argv[1:2] == ["transfer"]:  # its predictor is a flag, as in train.py
         with one_sentence("python -m predictors transfer"):
             sys.exit(run_transfer(sys.argv[2:]) == "busy")

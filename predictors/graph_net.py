@@ -67,7 +67,7 @@ class GraphNet(SparseGraphPredictor):
     @classmethod
     def examples(cls) -> list[Self]:
         quick = cls(epochs=3, hidden=16, layers=1)
-        return [quick, cls(encoder=PieceGraph(context=False), epochs=3, layers=2, dropout=0.2), cls(epochs=200, hidden=32, batch_size=10, weight_decay=0.0)]
+        return [quick, cls(encoder=PieceGraph(context=False), epochs=3, layers=2, dropout=0.2), cls(epochs=80, hidden=32, batch_size=5, weight_decay=0.0)]
 
     def _network(self, x: Inputs, outputs: int) -> nn.Module:
         from predictors.graph_nets import AdditiveNet
@@ -129,7 +129,11 @@ class NNLQP(SparseGraphPredictor):
     @classmethod
     def examples(cls) -> list[Self]:
         quick = cls(epochs=3, hidden=32)
-        return [quick, cls(encoder=PieceGraph(context=False)), cls(epochs=200, hidden=64, dropout=0.0, batch_size=10, learning_rate=3e-3)]
+        return [
+            quick,
+            cls(encoder=PieceGraph(context=False), epochs=3, hidden=32),
+            cls(epochs=80, hidden=64, dropout=0.0, batch_size=5, learning_rate=3e-3),
+        ]
 
     def _network(self, x: Inputs, outputs: int) -> nn.Module:
         from predictors.graph_nets import NnlqpNet

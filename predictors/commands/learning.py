@@ -69,6 +69,42 @@ def layerwise(
     _written(predictor, out)
 
 
+def networks(
+    out: Path = Path("runs/networks/predictor.pt"),
+    predictor: Regressor | None = None,
+    tables: Path = Path("datasets/bundled"),
+    names: str = "networks,convnet,zoo,nasbench201,convolution,dense,pooling",
+    most: int = 1000,
+    devices: str = "",
+    seed: int = 0,
+) -> None:
+    """Fit one predictor to single layers, cells and whole networks together and write a file that predicts any network
+    (`predict --network`).
+
+    A tenth of the architectures of each table is held out; errors on them are printed and kept in the file.
+
+    Args:
+        out: the file.
+        predictor: a file of configs/predictors; by default a GraphNet that adapts to new devices.
+        tables: folder of the tables.
+        names: of tables in it, separated by commas.
+        most: largest number of architectures of one table; of larger ones, so many are drawn at random.
+        devices: names of devices to learn, separated by commas; by default all.
+        seed: of the draws.
+    """
+    from predictors.networks.together import learnt_together, together
+
+    def log(message: str, **numbers: float) -> None:
+        print(message, flush=True)
+
+    check_writable(out, *Path(tables).glob("*.parquet"))
+    _written(learnt_together(together(tables, _listed(names), _listed(devices), most, seed), predictor, log), out)
+
+
+def _listed(names: str) -> list[str]:
+    return [name for name in names.split(",") if name]
+
+
 def _written(predictor: Predictor, out: Path) -> None:
     predictor.save(out)
     print(f"{out}: prices networks on {', '.join(device.name for device in predictor.devices_)}")
