@@ -22,10 +22,12 @@ KINDS = (*GROUPS, "reduction")
 QUANTITIES = ("macs", "moved")
 """Quantities that the time of a piece follows: multiply-accumulates, and bytes read (weights too) and written."""
 NUMBERS = ("read", "written", "weights", "window", "stride", "groups", "channels_in", "channels_out", "positions",
-           "cheap", "stepped", "smooth", "side", "inputs")  # fmt: skip
+           "cheap", "stepped", "smooth", "side", "inputs", "waste_in", "waste_out")  # fmt: skip
 """Further numbers of a piece: bytes of activations read and written, and of weights; elements of its window and of one
 stride, groups, channels, positions of its output; elements that pass activations of each cost; the shorter side of its
-window and the number of tensors that it reads."""
+window and the number of tensors that it reads; shares by which `LANES` pad its channels."""
+LANES = 16
+"""Numbers that an instruction of a processor takes at once (512 bits of fp32)."""
 FEATURES = len(QUANTITIES) + len(NUMBERS) + 2 + len(KINDS)
 """Number of features of a piece."""
 
@@ -84,9 +86,7 @@ def _graph(network: Network) -> tuple[np.ndarray, np.ndarray]:
     return np.reshape(rows, (-1, FEATURES)), np.reshape(sorted(edges), (-1, 2))
 
 
-def _features(
-    network: Network, sources: Sequence[Sequence[int]], group: list[int], read: list[int]
-) -> np.ndarray:
+def _features(network: Network, sources: Sequence[Sequence[int]], group: list[int], read: list[int]) -> np.ndarray:
     ops, batch = [network.ops[node] for node in group], network.batch or 1
     head, shape = ops[0], network.shape(sources[group[0]][0]) if sources[group[0]] else ()
     times = head.attrs.get("times", 1)
@@ -97,12 +97,15 @@ def _features(
     taken = times * head.attrs.get("read_bytes", sum(tensor_bytes(network.ops[op], batch) for op in read))
     written = times * tensor_bytes(ops[-1], batch)
     moved = taken + written + weights
-    elements = [sum(math.prod(op.attrs["shape"]) for op in ops if op.kind in kinds) for kinds in (CHEAP, STEPPED, SMOOTH)]
+    elements = [
+        sum(math.prod(op.attrs["shape"]) for op in ops if op.kind in kinds) for kinds in (CHEAP, STEPPED, SMOOTH)
+    ]
     window, stride = (pair(head.attrs.get(name, 1)) for name in ("kernel", "stride"))
     channels_in, channels_out = _channels(shape), _channels(head.attrs["shape"])
     numbers = (work, moved, taken, written, weights, math.prod(window), math.prod(stride), head.attrs.get("groups", 1),
                channels_in, channels_out, math.prod(head.attrs["shape"]) / max(channels_out, 1),
-               *(batch * n for n in elements), min(window), len(read))  # fmt: skip
+               *(batch * n for n in elements), min(window), len(read), *(-(-n // LANES) * LANES / max(n, 1) - 1
+               for n in (channels_in, channels_out)))  # fmt: skip
     kind = group_of(head, shape)
     if head.kind.startswith("Reduce") or head.kind in ("global_avg_pool", "GlobalAveragePool", "GlobalMaxPool"):
         kind = "reduction"

@@ -27,7 +27,18 @@ def run_transfer(arguments: list[str]) -> Outcome:
 
 
 if __name__ == "__main__":
-    commands: list[Callable[..., Any]] = [predict, layerwise, networks, score, export, show, compare, choose, adapt, summarise]
+    commands: list[Callable[..., Any]] = [
+        predict,
+        layerwise,
+        networks,
+        score,
+        export,
+        show,
+        compare,
+        choose,
+        adapt,
+        summarise,
+    ]
     if sys.argv[1:2] == ["transfer"]:  # its predictor is a flag, as in train.py
         with one_sentence("python -m predictors transfer"):
             sys.exit(run_transfer(sys.argv[2:]) == "busy")

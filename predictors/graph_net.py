@@ -8,17 +8,28 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from datasets.records import Architectures
+from datasets.files.checkpoint import array
+from datasets.records import Architectures, Device
 from encoders.base import SparseGraphEncoder, SparseGraphs
 from encoders.pieces import PieceGraph
 from encoders.pyg import sparse_to_pyg
 from predictors.base import Log
+from predictors.belief import Belief
 from predictors.linear import least_relative
 from predictors.neural import NeuralPredictor
 from predictors.regressor import Inputs
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+DEGREES = 5.0
+"""Degrees of freedom of errors: some networks are far off."""
+RIDGE = 1e-3
+"""Added to the variances of what is known of networks, relative to those of the training networks."""
+SLOPES = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
+"""Slopes of squared deviations that are tried."""
+LEVEL = 0.9
+"""Share of the validation errors that intervals of this level hold."""
 
 
 @dataclass
@@ -67,7 +78,11 @@ class GraphNet(SparseGraphPredictor):
     @classmethod
     def examples(cls) -> list[Self]:
         quick = cls(epochs=3, hidden=16, layers=1)
-        return [quick, cls(encoder=PieceGraph(context=False), epochs=3, layers=2, dropout=0.2), cls(epochs=80, hidden=32, batch_size=5, weight_decay=0.0)]
+        return [
+            quick,
+            cls(encoder=PieceGraph(context=False), epochs=3, layers=2, dropout=0.2),
+            cls(epochs=80, hidden=32, batch_size=5, weight_decay=0.0),
+        ]
 
     def _network(self, x: Inputs, outputs: int) -> nn.Module:
         from predictors.graph_nets import AdditiveNet
@@ -92,6 +107,55 @@ class GraphNet(SparseGraphPredictor):
         network.rates.data = torch.from_numpy(np.log(rates).astype(np.float32))
         network.scale = torch.from_numpy(np.stack([self.scale.mean_, self.scale.std_]).astype(np.float32))
         return network
+
+    def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
+        super().learn(x, z, val, log)
+        known = self._summaries(x)
+        self.center_, width = known.mean(axis=0), known.std(axis=0)
+        self.width_ = np.where(width > 1e-6, width, 1.0)
+        centred = (known - self.center_) / self.width_
+        self.inverse_ = np.linalg.inv(centred.T @ centred / len(centred) + RIDGE * np.eye(len(width)))
+        held, labels = val if val is not None else (x, z)
+        errors, unusual = labels - self.forward(held), self._unusual(held)
+        self.spread_ = np.stack([_spread(column, unusual) for column in errors.T])
+
+    def _summaries(self, x: Inputs) -> np.ndarray:
+        import torch
+
+        from predictors.graph_nets import summary
+
+        nodes, edges, graph, sizes = (torch.from_numpy(x[name]) for name in SparseGraphs._fields)
+        with torch.inference_mode():
+            return summary(self.network_.pieces(nodes, edges)[0], nodes, graph, sizes).double().numpy()
+
+    def _unusual(self, x: Inputs) -> np.ndarray:
+        """How far networks [A] are from those of the fit: the squared Mahalanobis distance of what is known of them,
+        divided by the number of dimensions; 1 in the mean of the training networks."""
+        centred = (self._summaries(x) - self.center_) / self.width_
+        return np.einsum("ij,jk,ik->i", centred, self.inverse_, centred) / len(self.center_)
+
+    def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
+        """Student-t distributions [A] of new measurements on one device: as wide as the errors on the validation part
+        of the fit (without one, on its training part), and wider for networks that are far from those of the fit."""
+        column = self.column(device)
+        parts = [self.encode(archs[i : i + self.chunk]) for i in range(0, len(archs), self.chunk)]
+        location = np.concatenate([self.forward(x)[:, column] for x in parts])
+        base, slope = self.spread_[column]
+        deviation = base * np.sqrt(1 + slope * np.concatenate([self._unusual(x) for x in parts]))
+        return Belief(location, deviation, self.scale.output(column), DEGREES, least=0.0)
+
+    def state(self) -> dict[str, Any]:
+        names = ("center", "width", "inverse", "spread")
+        return {**super().state(), **{name: getattr(self, f"{name}_") for name in names}}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        super().restore(state)
+        size = self.hidden + 3
+        self.center_, self.width_ = array(state["center"], size), array(state["width"], size)
+        self.inverse_ = array(state["inverse"], size, size)
+        self.spread_ = array(state["spread"], len(self.scale.mean_), 2)
+        if not (self.spread_ >= 0).all() or not (self.width_ > 0).all():
+            raise ValueError("deviations are below zero")
 
     def piece_ms(self, archs: Architectures) -> list[np.ndarray]:
         """Milliseconds [pieces + 1, D] of the pieces of each network, and of a session: they add up to its prediction."""
@@ -150,6 +214,24 @@ class NNLQP(SparseGraphPredictor):
         network.standard.learn(nodes)
         network.statics.learn(totals(nodes, graph.long(), sizes))
         return network
+
+
+def _spread(errors: np.ndarray, unusual: np.ndarray) -> np.ndarray:
+    """The deviation of errors [n] and the slope of its square on how unusual networks are [n], which make them most
+    likely; NaN where nothing was measured."""
+    from scipy.stats import t
+
+    known = ~np.isnan(errors)
+    errors, unusual = errors[known], unusual[known]
+    found = []
+    for slope in SLOPES:
+        wide = np.sqrt(1 + slope * unusual)
+        level = min(1.0, LEVEL * (len(errors) + 1) / len(errors))  # of split conformal prediction
+        base = max(
+            float(np.quantile(np.abs(errors) / wide, level, method="higher")) / t.ppf((1 + LEVEL) / 2, DEGREES), 1e-6
+        )
+        found.append((float(t.logpdf(errors / (base * wide), DEGREES).sum() - np.log(base * wide).sum()), base, slope))
+    return np.array(max(found)[1:])
 
 
 class SparseBatches:

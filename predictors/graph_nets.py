@@ -47,7 +47,9 @@ class AdditiveNet(nn.Module):
     follow, from the mean of its nodes and its totals.
     """
 
-    def __init__(self, features: int, hidden: int, layers: int, outputs: int, dropout: float, siblings: bool, whole: bool):
+    def __init__(
+        self, features: int, hidden: int, layers: int, outputs: int, dropout: float, siblings: bool, whole: bool
+    ):
         super().__init__()
         self.standard = Standard(features)
         self.first = nn.Sequential(nn.Linear(features, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
@@ -55,7 +57,9 @@ class AdditiveNet(nn.Module):
         self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(hidden)
         self.factor = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
         self.rates = nn.Parameter(torch.zeros(4, outputs))
-        self.whole = nn.Sequential(nn.Linear(hidden + 3, hidden), nn.SiLU(), nn.Linear(hidden, outputs)) if whole else None
+        self.whole = (
+            nn.Sequential(nn.Linear(hidden + 3, hidden), nn.SiLU(), nn.Linear(hidden, outputs)) if whole else None
+        )
         self.register_buffer("scale", torch.stack([torch.zeros(outputs), torch.ones(outputs)]))
         for head in (self.factor, self.whole) if whole else (self.factor,):
             nn.init.zeros_(head[-1].weight)
@@ -71,10 +75,7 @@ class AdditiveNet(nn.Module):
         """Logarithms [graphs, outputs] of the factors of whole networks."""
         if self.whole is None:
             return torch.zeros_like(self.scale[:1])
-        graph = graph.long()
-        mean = total(h, graph, sizes) / sizes.clamp(min=1)
-        sums = torch.log(1 + torch.cat([sizes, total(work(nodes), graph, sizes)], dim=1))
-        return torch.tanh(self.whole(torch.cat([self.dropout(mean), sums / 10], dim=1)))
+        return torch.tanh(self.whole(self.dropout(summary(h, nodes, graph, sizes))))
 
     def pieces(self, nodes: Tensor, edges: Tensor) -> tuple[Tensor, Tensor]:
         """What is known of nodes [n, hidden], and their ms [n, outputs]."""
@@ -85,6 +86,14 @@ class AdditiveNet(nn.Module):
         h = self.norm(h)
         line = work(nodes) @ torch.exp(self.rates[:2]) + torch.exp(self.rates[2])
         return h, line * torch.exp(LARGEST * torch.tanh(self.factor(h) / LARGEST))
+
+
+def summary(h: Tensor, nodes: Tensor, graph: Tensor, sizes: Tensor) -> Tensor:
+    """Networks [graphs, hidden + 3]: the mean of what is known of their nodes, h, and logarithms of their totals."""
+    graph = graph.long()
+    mean = total(h, graph, sizes) / sizes.clamp(min=1)
+    sums = torch.log(1 + torch.cat([sizes, total(work(nodes), graph, sizes)], dim=1))
+    return torch.cat([mean, sums / 10], dim=1)
 
 
 def work(nodes: Tensor) -> Tensor:

@@ -107,7 +107,9 @@ def test_every_encoder_suits_a_space(encoder: GraphEncoder | VectorEncoder) -> N
     assert any(suits(encoder, space) for space in SPACES)
 
 
-@pytest.mark.parametrize("cls", {type(one): None for one in [*ENCODERS, *SPARSE, *OF_DEVICES]}, ids=lambda cls: cls.__name__)
+@pytest.mark.parametrize(
+    "cls", {type(one): None for one in [*ENCODERS, *SPARSE, *OF_DEVICES]}, ids=lambda cls: cls.__name__
+)
 def test_every_field_matters(cls: Any) -> None:
     first, *others = cls.examples()
     if cls in map(type, OF_DEVICES):
