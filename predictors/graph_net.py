@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 
@@ -22,6 +22,8 @@ from predictors.regressor import Inputs
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from predictors.graph_nets import AdditiveNet, NnlqpNet
+
 DEGREES = 5.0
 """Degrees of freedom of errors: some networks are far off."""
 RIDGE = 1e-3
@@ -34,13 +36,14 @@ LEVEL = 0.9
 
 @dataclass
 class SparseGraphPredictor(NeuralPredictor):
-    """A network over graphs of any sizes, called as `forward(nodes, edges, graph, sizes)`; subclasses define `_network`.
+    """A network over graphs of any sizes, called as `forward(nodes, edges, graph, sizes)`; subclasses define
+    `_network`.
 
     Attributes:
         encoder: networks to graphs.
     """
 
-    encoder: SparseGraphEncoder = field(default_factory=PieceGraph)  # type: ignore[assignment]
+    encoder: SparseGraphEncoder = field(default_factory=PieceGraph)
 
     chunk: ClassVar[int] = 64
     rows: ClassVar[int] = 64 * 1024
@@ -84,7 +87,7 @@ class GraphNet(SparseGraphPredictor):
             cls(epochs=80, hidden=32, batch_size=5, weight_decay=0.0),
         ]
 
-    def _network(self, x: Inputs, outputs: int) -> nn.Module:
+    def _network(self, x: Inputs, outputs: int) -> AdditiveNet:
         from predictors.graph_nets import AdditiveNet
 
         features = x["nodes"].shape[1]
@@ -98,14 +101,12 @@ class GraphNet(SparseGraphPredictor):
 
         network = self._network(x, z.shape[1])
         nodes, _, graph, sizes = (torch.from_numpy(x[name]) for name in SparseGraphs._fields)
-        network.standard.learn(nodes)
         sums = total(work(nodes).double(), graph.long(), sizes.double()).numpy()
         quantities = np.column_stack([sums, x["sizes"], np.ones(len(sums))])
         rates = np.stack([least_relative(quantities, column, 30) for column in self.scale.inverse(z).T], axis=1)
         largest = quantities.max(axis=0)[:, None]
         rates = np.maximum(rates, 1e-3 * (rates * largest).max(axis=0) / largest)  # so that all can be learnt
-        network.rates.data = torch.from_numpy(np.log(rates).astype(np.float32))
-        network.scale = torch.from_numpy(np.stack([self.scale.mean_, self.scale.std_]).astype(np.float32))
+        network.start(nodes, rates, self.scale)
         return network
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
@@ -119,6 +120,11 @@ class GraphNet(SparseGraphPredictor):
         errors, unusual = labels - self.forward(held), self._unusual(held)
         self.spread_ = np.stack([_spread(column, unusual) for column in errors.T])
 
+    @property
+    def _net(self) -> AdditiveNet:
+        """The network, by its own class."""
+        return cast("AdditiveNet", self.network_)
+
     def _summaries(self, x: Inputs) -> np.ndarray:
         import torch
 
@@ -126,7 +132,7 @@ class GraphNet(SparseGraphPredictor):
 
         nodes, edges, graph, sizes = (torch.from_numpy(x[name]) for name in SparseGraphs._fields)
         with torch.inference_mode():
-            return summary(self.network_.pieces(nodes, edges)[0], nodes, graph, sizes).double().numpy()
+            return summary(self._net.pieces(nodes, edges)[0], nodes, graph, sizes).double().numpy()
 
     def _unusual(self, x: Inputs) -> np.ndarray:
         """How far networks [A] are from those of the fit: the squared Mahalanobis distance of what is known of them,
@@ -158,16 +164,16 @@ class GraphNet(SparseGraphPredictor):
             raise ValueError("deviations are below zero")
 
     def piece_ms(self, archs: Architectures) -> list[np.ndarray]:
-        """Milliseconds [pieces + 1, D] of the pieces of each network, and of a session: they add up to its prediction."""
+        """Milliseconds [pieces + 1, D] of the pieces of each network and of a session, which sum to its prediction."""
         import torch
 
         found: list[np.ndarray] = []
         for i in range(len(archs)):
             nodes, edges, graph, sizes = (torch.from_numpy(v) for v in self.encode(archs[i : i + 1]).values())
             with torch.inference_mode():
-                h, ms = self.network_.pieces(nodes, edges)
-                factor = torch.exp(self.network_.correction(h, nodes, graph, sizes))
-                found.append((torch.cat([ms, torch.exp(self.network_.rates[3:])]) * factor).numpy())
+                h, ms = self._net.pieces(nodes, edges)
+                factor = torch.exp(self._net.correction(h, nodes, graph, sizes))
+                found.append((torch.cat([ms, torch.exp(self._net.rates[3:])]) * factor).numpy())
         return found
 
 
@@ -199,7 +205,7 @@ class NNLQP(SparseGraphPredictor):
             cls(epochs=80, hidden=64, dropout=0.0, batch_size=5, learning_rate=3e-3),
         ]
 
-    def _network(self, x: Inputs, outputs: int) -> nn.Module:
+    def _network(self, x: Inputs, outputs: int) -> NnlqpNet:
         from predictors.graph_nets import NnlqpNet
 
         return NnlqpNet(x["nodes"].shape[1], self.hidden, self.layers, outputs, self.dropout)

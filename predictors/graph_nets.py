@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch_geometric.nn import SAGEConv, SimpleConv
-from torch_geometric.utils import scatter
 
 from encoders.pieces import NUMBERS, QUANTITIES
+from predictors.scaling import Scale
 
 MACS, MOVED = (QUANTITIES.index(name) for name in ("macs", "moved"))
 WEIGHTS = len(QUANTITIES) + NUMBERS.index("weights")
@@ -23,6 +26,9 @@ def total(values: Tensor, graph: Tensor, sizes: Tensor) -> Tensor:
 
 class Standard(nn.Module):
     """Features to mean 0 and deviation 1 of the training nodes."""
+
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -47,23 +53,27 @@ class AdditiveNet(nn.Module):
     follow, from the mean of its nodes and its totals.
     """
 
+    scale: Tensor
+
     def __init__(
         self, features: int, hidden: int, layers: int, outputs: int, dropout: float, siblings: bool, whole: bool
-    ):
+    ) -> None:
         super().__init__()
         self.standard = Standard(features)
         self.first = nn.Sequential(nn.Linear(features, hidden), nn.SiLU(), nn.Linear(hidden, hidden))
         self.steps = nn.ModuleList(Step(hidden, siblings) for _ in range(layers))
         self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(hidden)
-        self.factor = nn.Sequential(nn.Linear(hidden, hidden), nn.SiLU(), nn.Linear(hidden, outputs))
+        self.factor = _head(hidden, hidden, outputs)
         self.rates = nn.Parameter(torch.zeros(4, outputs))
-        self.whole = (
-            nn.Sequential(nn.Linear(hidden + 3, hidden), nn.SiLU(), nn.Linear(hidden, outputs)) if whole else None
-        )
+        self.whole = _head(hidden + 3, hidden, outputs) if whole else None
         self.register_buffer("scale", torch.stack([torch.zeros(outputs), torch.ones(outputs)]))
-        for head in (self.factor, self.whole) if whole else (self.factor,):
-            nn.init.zeros_(head[-1].weight)
-            nn.init.zeros_(head[-1].bias)
+
+    def start(self, nodes: Tensor, rates: np.ndarray, scale: Scale) -> None:
+        """Begin with the scale of nodes [n, features] and of labels, and with rates [4, outputs]: ms per 10^6
+        multiply-accumulates, per 10^6 bytes, per node and per network."""
+        self.standard.learn(nodes)
+        self.rates.data = torch.from_numpy(np.log(rates).astype(np.float32))
+        self.scale = torch.from_numpy(np.stack([scale.mean_, scale.std_]).astype(np.float32))
 
     def forward(self, nodes: Tensor, edges: Tensor, graph: Tensor, sizes: Tensor) -> Tensor:
         """Scaled labels [graphs, outputs]."""
@@ -86,6 +96,14 @@ class AdditiveNet(nn.Module):
         h = self.norm(h)
         line = work(nodes) @ torch.exp(self.rates[:2]) + torch.exp(self.rates[2])
         return h, line * torch.exp(LARGEST * torch.tanh(self.factor(h) / LARGEST))
+
+
+def _head(features: int, hidden: int, outputs: int) -> nn.Sequential:
+    """A layer and an output of 0."""
+    last = nn.Linear(hidden, outputs)
+    nn.init.zeros_(last.weight)
+    nn.init.zeros_(last.bias)
+    return nn.Sequential(nn.Linear(features, hidden), nn.SiLU(), last)
 
 
 def summary(h: Tensor, nodes: Tensor, graph: Tensor, sizes: Tensor) -> Tensor:
@@ -126,7 +144,7 @@ class NnlqpNet(nn.Module):
         super().__init__()
         widths = [features] + [hidden] * layers
         self.standard, self.statics = Standard(features), Standard(4)
-        self.convs = nn.ModuleList(SAGEConv(a, b, normalize=True) for a, b in zip(widths, widths[1:], strict=False))
+        self.convs = nn.ModuleList(SAGEConv(a, b, normalize=True) for a, b in pairwise(widths))
         self.totals = nn.Linear(4, hidden)
         self.head = nn.Sequential(
             nn.Linear(2 * hidden, hidden), nn.ReLU(), nn.Dropout(dropout), nn.Linear(hidden, hidden), nn.ReLU(),

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 
 OPS = frozenset(
-    """Add Cast Clip Concat ConstantOfShape Div Equal Exp Expand Gather GatherND Gemm Greater Identity LayerNormalization
-    LeakyRelu Log MatMul Max Min Mul Pad Pow ReduceL2 ReduceMax ReduceMean ReduceSum ReduceSumSquare Relu Reshape
-    ScatterElements Shape Sigmoid Slice Softmax Split Squeeze Sub Sum Tanh Transpose TreeEnsembleRegressor Unsqueeze
-    Where""".split()  # noqa: SIM905
+    """Add Cast Clip Concat ConstantOfShape Div Equal Exp Expand Gather GatherND Gemm Greater Identity
+    LayerNormalization LeakyRelu Log MatMul Max Min Mul Pad Pow ReduceL2 ReduceMax ReduceMean ReduceSum ReduceSumSquare
+    Relu Reshape ScatterElements Shape Sigmoid Slice Softmax Split Squeeze Sub Sum Tanh Transpose TreeEnsembleRegressor
+    Unsqueeze Where""".split()  # noqa: SIM905
 )
 """Ops of exported predictors."""
 MOST_NODES = 100_000
