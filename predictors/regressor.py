@@ -9,7 +9,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from datasets.records import Architectures, Device, InputError, Measurements, Space
+from datasets.networks.collection import AnyNetwork
+from datasets.records import Architectures, Device, InputError, Measurements, Networks, Space
 from encoders.base import GraphEncoder, SparseGraphEncoder, VectorEncoder
 from predictors.base import Log, Predictor, silent
 from predictors.limits import check_limits
@@ -90,7 +91,10 @@ class Regressor(Predictor):
         return self
 
     def encode(self, archs: Architectures) -> Inputs:
-        """Encode architectures; raises `InputError` unless they are of the space of the fit."""
+        """Encode architectures; raises `InputError` unless they are of the space of the fit. A predictor of networks of
+        any kinds takes those of every space, as networks."""
+        if isinstance(self.space_, AnyNetwork):
+            archs = Networks.of(archs)
         if archs.space != self.space_:
             raise InputError(f"This predictor was fitted on {self.space_}; it cannot predict for {archs.space}.")
         return self.arrays(archs)

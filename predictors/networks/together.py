@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.records import Measurements, Networks
+from datasets.records import InputError, Measurements, Networks
 from encoders.flat import Joined
 from encoders.kinds import KindTotals
 from predictors.base import Log
@@ -52,9 +52,13 @@ def together(folder: Path, names: Sequence[str], devices: Sequence[str], most: i
         devices: names of the devices to learn; empty: all.
         most: largest number of architectures of a table; of larger ones, so many are drawn.
         seed: of the draws.
+
+    Raises:
+        InputError: a table is missing, or has nothing of these devices.
     """
     rng, train, held = np.random.default_rng(seed), list[Measurements](), dict[str, Measurements]()
     for name, m in zip(names, read_tables(folder, names, devices), strict=True):
+        m = m.where(archs=np.unique(m.table["arch"]))
         drawn = rng.permutation(len(m.architectures))[:most]
         m = _run_times(m.where(archs=drawn))
         out = max(1, round(HELD * len(drawn)))
@@ -66,6 +70,10 @@ def together(folder: Path, names: Sequence[str], devices: Sequence[str], most: i
 def _run_times(m: Measurements) -> Measurements:
     """The times of a run as `latency_ms` of networks; other metrics and columns are left out."""
     table = m.table[m.table["metric"].isin(list(RUN))]
+    if table.empty:
+        raise InputError(
+            f"{m.name}.parquet has no times of runs on these devices; leave it out of --names, or name other --devices."
+        )
     table = table.assign(metric=table["metric"].map(RUN))[["arch", "device", "metric", "value"]]
     return Measurements(Networks.of(m.architectures), m.devices, table, m.name)
 

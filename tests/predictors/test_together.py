@@ -1,0 +1,69 @@
+"""One predictor for layers, cells and whole networks: `python -m predictors networks`."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from datasets.records import InputError, Networks
+from datasets.spaces import parse_space
+from predictors.base import Predictor, Uncertain
+from predictors.commands.learning import adapt, choose
+from predictors.graph_net import GraphNet
+from predictors.networks.together import learnt_together, one_for_all, together
+from tests.conftest import ROOT, run
+
+BUNDLED = ROOT / "datasets" / "bundled"
+DEVICE = "milan_ort_fp32_1"
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("together") / "predictor.pt"
+    learner = one_for_all()
+    learner.source = GraphNet(epochs=4, hidden=16, layers=1)
+    tables = together(BUNDLED, ["zoo", "convnet", "convolution"], [DEVICE, "milan_openvino_fp32_1"], 30, 0)
+    learnt_together(tables, learner, lambda message, **numbers: None).save(path)
+    return path
+
+
+def test_tables_of_layers_cells_and_networks_are_one_table_of_run_times() -> None:
+    tables = together(BUNDLED, ["zoo", "convolution", "nasbench201"], [], 20, 0)
+    assert set(tables.train.table["metric"]) == {"latency_ms"}
+    assert {name: len(m.architectures) for name, m in tables.held.items()} == {
+        "zoo": 1, "convolution": 2, "nasbench201": 2,
+    }  # fmt: skip
+    train = set(tables.train.architectures.keys)
+    assert len(train) == 8 + 18 + 18
+    assert all(train.isdisjoint(m.architectures.keys) for m in tables.held.values())
+
+
+def test_a_table_without_the_devices_is_refused() -> None:
+    with pytest.raises(InputError, match=r"nasbench201\.parquet has no times of runs on these devices; leave it out"):
+        together(BUNDLED, ["zoo", "nasbench201"], [DEVICE], 20, 0)
+
+
+def test_it_predicts_architectures_of_any_space(saved: Path) -> None:
+    predictor = Predictor.load(saved)
+    for name in ("nasbench201", "convnet", "zoo", "convolution"):
+        archs = parse_space(name).sample(3, np.random.default_rng(0))
+        ms = predictor.predict_all(archs)
+        assert ms.shape == (3, 2) and (ms > 0).all()
+        np.testing.assert_allclose(predictor.predict_all(Networks.of(archs)), ms, rtol=1e-5)
+
+
+def test_it_chooses_adapts_and_prices_with_an_interval(
+    saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    space, pool = parse_space("convnet"), tmp_path / "pool.txt"
+    pool.write_text("\n".join(space.format(space.sample(20, np.random.default_rng(0)))))
+    choose(saved, n=3, archs=pool)
+    keys = capsys.readouterr().out.split()
+    assert len(keys) == 3
+    table, adapted = tmp_path / "mine.csv", tmp_path / "mine.pt"
+    rows = [f'"{key}",{ms}' for key, ms in zip(keys, (3.0, 5.0, 4.0), strict=True)]
+    table.write_text("\n".join(["key,value_ms", *rows]))
+    adapt(saved, str(table), adapted, "mine")
+    assert isinstance(Predictor.load(adapted), Uncertain)
+    priced = run("-m", "predictors", "predict", adapted, "--network", "zoo:squeezenet", "--level", "0.9")
+    assert priced.returncode == 0 and "squeezenet" in priced.stdout and "ms" in priced.stdout, priced.stderr
