@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import dataclass
 from typing import Self
 
@@ -79,11 +80,24 @@ class KindTotals(VectorEncoder):
 
     def __call__(self, archs: Architectures) -> np.ndarray:
         size = self.num_features(archs.space)
-        rows = [totals_by_kind(network) for network in Networks.of(archs)]
+        rows = [_remembered(network) for network in Networks.of(archs)]
         table = np.array(rows, float).reshape(len(rows), len(WHOLE) + len(GROUPS) * len(QUANTITIES))
         columns = [WHOLE.index(name) for name in self.whole] + list(range(len(WHOLE), table.shape[1]))
         table = table[:, columns[:size]]
         return (np.log2(1 + table) if self.log else table / 1e6).astype(np.float32)
+
+
+_KNOWN = dict[int, np.ndarray]()
+"""Totals of networks that exist, by identity: the same networks are encoded for every fit and fold."""
+
+
+def _remembered(network: Network) -> np.ndarray:
+    """`totals_by_kind`, computed once as long as the network exists."""
+    number = id(network)
+    if number not in _KNOWN:
+        _KNOWN[number] = totals_by_kind(network)
+        weakref.finalize(network, _KNOWN.pop, number)
+    return _KNOWN[number]
 
 
 def totals_by_kind(network: Network) -> np.ndarray:
