@@ -76,9 +76,9 @@ def held_out(m: Measurements, make: Make, protocol: str, count: int = FOLDS) -> 
         count: number of folds.
     """
     found: list[tuple[np.ndarray, ...]] = []
-    start = time.process_time()
+    start, predictor = time.process_time(), make()
     for parts in folds(m, protocol, count):
-        fitted = make().fit(parts.train, parts.val)
+        fitted = predictor.fit(parts.train, parts.val)
         predicted = fitted.predict_all(parts.test.architectures)
         found.append((parts.test.matrix(fitted.metric), predicted, *intervals(fitted, parts)))
     together = [np.concatenate(part) for part in zip(*found, strict=True)]

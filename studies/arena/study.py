@@ -78,8 +78,9 @@ def arena(
         for protocol in protocols.split(","):
             for file in files:
                 keep(m, file, protocol, out)
-    saved = [read_json(place, "delete it")["rows"] for place in sorted(out.glob("rows/*/*/*.json"))]
-    write_text(out / "summary.json", json.dumps(sum(saved, []), indent=1, default=float))
+    places = sorted(out.glob("rows/*/*/*.json"))
+    rows = [row for place in places for row in read_json(place, "delete it")["rows"]]
+    write_text(out / "summary.json", json.dumps(rows, indent=1, default=float))
 
 
 if __name__ == "__main__":
