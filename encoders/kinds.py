@@ -9,11 +9,13 @@ from typing import Self
 import numpy as np
 
 from datasets.architectures import Op
+from datasets.networks.collection import AnyNetwork
 from datasets.networks.network import Network
 from datasets.networks.ops import FOLDED, ITEM, macs, pair, param_bytes, params, tensor_bytes
 from datasets.networks.parts import entries
 from datasets.records import Architectures, InputError, Networks, Space
 from encoders.base import VectorEncoder
+from encoders.columns import ColumnVector
 
 GROUPS = ("conv", "pointwise", "grouped", "depthwise", "dense", "product", "norm", "activation", "softmax",
           "elementwise", "pooling", "layout", "other")  # fmt: skip
@@ -79,11 +81,42 @@ class KindTotals(VectorEncoder):
 
     def __call__(self, archs: Architectures) -> np.ndarray:
         size = self.num_features(archs.space)
-        rows = [totals_by_kind(network) for network in Networks.of(archs)]
+        count = _remembered if isinstance(archs, Networks) else totals_by_kind
+        rows = [count(network) for network in Networks.of(archs)]
         table = np.array(rows, float).reshape(len(rows), len(WHOLE) + len(GROUPS) * len(QUANTITIES))
         columns = [WHOLE.index(name) for name in self.whole] + list(range(len(WHOLE), table.shape[1]))
         table = table[:, columns[:size]]
         return (np.log2(1 + table) if self.log else table / 1e6).astype(np.float32)
+
+
+@dataclass
+class Identity(VectorEncoder):
+    """What distinguishes architectures of any space: totals by kind of op of networks of any kinds, and elsewhere
+    decisions one-hot and numbers as logarithms."""
+
+    def num_features(self, space: Space) -> int:
+        return self._encoder(space).num_features(space)
+
+    def __call__(self, archs: Architectures) -> np.ndarray:
+        return self._encoder(archs.space)(archs)
+
+    def _encoder(self, space: Space) -> VectorEncoder:
+        return KindTotals() if isinstance(space, AnyNetwork) else ColumnVector(log=True)
+
+
+_KEPT: dict[int, tuple[Network, np.ndarray]] = {}
+_MOST_KEPT = 2000
+
+
+def _remembered(network: Network) -> np.ndarray:
+    """`totals_by_kind`, computed once for each of the last networks: new devices are learnt from a few networks, over
+    and over."""
+    found = _KEPT.get(id(network))
+    if found is None:
+        if len(_KEPT) >= _MOST_KEPT:
+            _KEPT.clear()
+        found = _KEPT[id(network)] = network, totals_by_kind(network)  # holding the network keeps its id
+    return found[1]
 
 
 def totals_by_kind(network: Network) -> np.ndarray:
