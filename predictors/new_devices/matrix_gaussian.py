@@ -27,7 +27,7 @@ REACH = 3.0
 root of e; it falls by e with each of kind, runtime and precision that differs."""
 LIKENESS = 1.0
 """Variance that devices share as far as they are alike, in units of that of each device alone."""
-VECTOR, REST, NOISE = 0.1, 0.1, 0.1
+VECTOR, REST, NOISE = 0.1, 0.1, 0.05
 """Standard deviations of logarithms: of what the source devices do not have and is linear in the vector of a network,
 of each network's own, and of a measurement."""
 DEGREES = 4.0
