@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import dataclass
 from typing import Self
 
@@ -81,8 +82,7 @@ class KindTotals(VectorEncoder):
 
     def __call__(self, archs: Architectures) -> np.ndarray:
         size = self.num_features(archs.space)
-        count = _remembered if isinstance(archs, Networks) else totals_by_kind
-        rows = [count(network) for network in Networks.of(archs)]
+        rows = [_remembered(network) for network in Networks.of(archs)]
         table = np.array(rows, float).reshape(len(rows), len(WHOLE) + len(GROUPS) * len(QUANTITIES))
         columns = [WHOLE.index(name) for name in self.whole] + list(range(len(WHOLE), table.shape[1]))
         table = table[:, columns[:size]]
@@ -104,19 +104,17 @@ class Identity(VectorEncoder):
         return KindTotals() if isinstance(space, AnyNetwork) else ColumnVector(log=True)
 
 
-_KEPT: dict[int, tuple[Network, np.ndarray]] = {}
-_MOST_KEPT = 2000
+_KNOWN = dict[int, np.ndarray]()
+"""Totals of networks that exist, by identity: the same networks are encoded for every fit and fold."""
 
 
 def _remembered(network: Network) -> np.ndarray:
-    """`totals_by_kind`, computed once for each of the last networks: new devices are learnt from a few networks, over
-    and over."""
-    found = _KEPT.get(id(network))
-    if found is None:
-        if len(_KEPT) >= _MOST_KEPT:
-            _KEPT.clear()
-        found = _KEPT[id(network)] = network, totals_by_kind(network)  # holding the network keeps its id
-    return found[1]
+    """`totals_by_kind`, computed once as long as the network exists."""
+    number = id(network)
+    if number not in _KNOWN:
+        _KNOWN[number] = totals_by_kind(network)
+        weakref.finalize(network, _KNOWN.pop, number)
+    return _KNOWN[number]
 
 
 def totals_by_kind(network: Network) -> np.ndarray:
