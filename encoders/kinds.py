@@ -10,11 +10,13 @@ from typing import Self
 import numpy as np
 
 from datasets.architectures import Op
+from datasets.networks.collection import AnyNetwork
 from datasets.networks.network import Network
 from datasets.networks.ops import FOLDED, ITEM, VIEWS, macs, pair, param_bytes, params, tensor_bytes
 from datasets.networks.parts import entries
 from datasets.records import Architectures, InputError, Networks, Space
 from encoders.base import VectorEncoder
+from encoders.columns import ColumnVector
 
 GROUPS = ("stem", "conv3", "strided", "conv", "pointwise", "strided_pointwise", "grouped", "depthwise",
           "wide_depthwise", "dense", "varying", "product", "batch_norm", "norm", "relu", "silu", "gelu", "stepped",
@@ -110,6 +112,21 @@ class KindTotals(VectorEncoder):
         columns = [WHOLE.index(name) for name in self.whole] + list(range(len(WHOLE), table.shape[1]))
         table = table[:, columns[:size]]
         return (np.log2(1 + table) if self.log else table / 1e6).astype(np.float32)
+
+
+@dataclass
+class Identity(VectorEncoder):
+    """What distinguishes architectures of any space: totals by kind of op of networks of any kinds, and elsewhere
+    decisions one-hot and numbers as logarithms."""
+
+    def num_features(self, space: Space) -> int:
+        return self._encoder(space).num_features(space)
+
+    def __call__(self, archs: Architectures) -> np.ndarray:
+        return self._encoder(archs.space)(archs)
+
+    def _encoder(self, space: Space) -> VectorEncoder:
+        return KindTotals() if isinstance(space, AnyNetwork) else ColumnVector(log=True)
 
 
 _KNOWN = dict[int, np.ndarray]()
