@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import math
+import weakref
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
 from datasets.architectures import Op
+from datasets.networks.collection import AnyNetwork
 from datasets.networks.network import Network
-from datasets.networks.ops import FOLDED, ITEM, macs, pair, param_bytes, params, tensor_bytes
+from datasets.networks.ops import FOLDED, ITEM, VIEWS, macs, pair, param_bytes, params, tensor_bytes
 from datasets.networks.parts import entries
 from datasets.records import Architectures, InputError, Networks, Space
 from encoders.base import VectorEncoder
+from encoders.columns import ColumnVector
 
-GROUPS = ("conv", "pointwise", "grouped", "depthwise", "dense", "product", "norm", "activation", "softmax",
-          "elementwise", "pooling", "layout", "other")  # fmt: skip
-"""Groups of ops: convolutions of a window, of one pixel, in groups and of one channel each; products with weights and
-of two activations; and ops without multiply-accumulates."""
+GROUPS = ("stem", "conv3", "strided", "conv", "pointwise", "strided_pointwise", "grouped", "depthwise",
+          "wide_depthwise", "dense", "varying", "product", "batch_norm", "norm", "relu", "silu", "gelu", "stepped",
+          "sigmoid", "activation", "softmax", "add", "elementwise", "reduction", "pooling", "view", "transpose", "split",
+          "concat", "layout", "other")  # fmt: skip
+"""Groups of ops. Convolutions: of images, of 3x3 pixels (of stride 1 or more), of larger windows, of one pixel, in
+groups, of one channel each (and windows above 3x3). Products with weights; convolutions whose weights are computed
+(normalised, for example); products of two activations. Then ops without multiply-accumulates."""
 QUANTITIES = ("macs", "bytes", "weights", "count")
 """Quantities of a group: multiply-accumulates, bytes of activations read and written, bytes of weights, number of ops
 with the batch norms and activations that runtimes fold into them."""
@@ -26,32 +32,53 @@ WHOLE = ("macs", "activations", "params", "ops", "longest")
 """Quantities of the whole network: multiply-accumulates, elements that ops with multiply-accumulates write, parameters,
 number of ops, and number of ops on the longest path."""
 
-_ELEMENTWISE = ("add", "mul", "Add", "Sub", "Mul", "Div", "Pow", "Sqrt", "Neg", "Abs", "Max", "Min", "Where")
-_LAYOUT = ("concat", "pad", "shuffle", "truncate", "Concat", "Split", "Slice", "Transpose", "Gather", "Expand", "Tile",
-           "Pad", "Reshape", "Flatten", "Resize", "DepthToSpace", "SpaceToDepth")  # fmt: skip
+_ACTIVATIONS = {
+    "relu": "relu", "relu6": "relu", "LeakyRelu": "relu", "Clip": "relu", "silu": "silu", "Gelu": "gelu",
+    "hswish": "stepped", "hsigmoid": "stepped", "sigmoid": "sigmoid",
+}  # fmt: skip
+_OTHERS = {
+    "batch_norm": ("bn", "BatchNormalization"),
+    "add": ("add", "Add"),
+    "elementwise": ("mul", "Sub", "Mul", "Div", "Pow", "Sqrt", "Neg", "Abs", "Max", "Min", "Where"),
+    "reduction": ("global_avg_pool", "ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceProd"),
+    "view": VIEWS,
+    "transpose": ("Transpose",),
+    "split": ("Split", "Slice"),
+    "concat": ("concat", "Concat"),
+    "layout": ("pad", "shuffle", "truncate", "Gather", "Expand", "Tile", "Pad", "Resize", "DepthToSpace",
+               "SpaceToDepth"),
+}  # fmt: skip
+_GROUP_OF = _ACTIVATIONS | {kind: group for group, kinds in _OTHERS.items() for kind in kinds}
 
 
 def group_of(op: Op, in_shape: tuple[int, ...]) -> str:
     """One of `GROUPS`."""
     kind = op.kind
     if kind == "conv":
-        groups = op.attrs.get("groups", 1)
-        if groups == 1:
-            return "pointwise" if max(pair(op.attrs["kernel"])) == 1 else "conv"
-        return "depthwise" if groups == in_shape[0] else "grouped"
+        return _convolution(op, in_shape)
     if macs(op, in_shape):
-        return "dense" if params(op, in_shape) else "product"
-    if kind == "bn" or "Normalization" in kind:
+        return "varying" if "Conv" in kind else "dense" if params(op, in_shape) else "product"
+    if kind in _GROUP_OF:
+        return _GROUP_OF[kind]
+    if "Normalization" in kind:
         return "norm"
     if "oftmax" in kind:
         return "softmax"
-    if kind in _ELEMENTWISE:
-        return "elementwise"
-    if "pool" in kind.lower() or kind.startswith("Reduce"):
+    if "pool" in kind.lower():
         return "pooling"
-    if kind in _LAYOUT:
-        return "layout"
     return "activation" if kind in FOLDED or params(op, in_shape) == 0 else "other"
+
+
+def _convolution(op: Op, in_shape: tuple[int, ...]) -> str:
+    """The group of a convolution."""
+    groups, window, stride = op.attrs.get("groups", 1), max(pair(op.attrs["kernel"])), max(pair(op.attrs["stride"]))
+    if groups > 1:
+        return "grouped" if groups < in_shape[0] else "depthwise" if window <= 3 else "wide_depthwise"
+    if window == 1:
+        return "pointwise" if stride == 1 else "strided_pointwise"
+    if in_shape[0] <= 4:
+        return "stem"
+    return "conv" if window != 3 else "conv3" if stride == 1 else "strided"
 
 
 @dataclass
@@ -79,11 +106,40 @@ class KindTotals(VectorEncoder):
 
     def __call__(self, archs: Architectures) -> np.ndarray:
         size = self.num_features(archs.space)
-        rows = [totals_by_kind(network) for network in Networks.of(archs)]
+        count = _remembered if isinstance(archs, Networks) else totals_by_kind
+        rows = [count(network) for network in Networks.of(archs)]
         table = np.array(rows, float).reshape(len(rows), len(WHOLE) + len(GROUPS) * len(QUANTITIES))
         columns = [WHOLE.index(name) for name in self.whole] + list(range(len(WHOLE), table.shape[1]))
         table = table[:, columns[:size]]
         return (np.log2(1 + table) if self.log else table / 1e6).astype(np.float32)
+
+
+@dataclass
+class Identity(VectorEncoder):
+    """What distinguishes architectures of any space: totals by kind of op of networks of any kinds, and elsewhere
+    decisions one-hot and numbers as logarithms."""
+
+    def num_features(self, space: Space) -> int:
+        return self._encoder(space).num_features(space)
+
+    def __call__(self, archs: Architectures) -> np.ndarray:
+        return self._encoder(archs.space)(archs)
+
+    def _encoder(self, space: Space) -> VectorEncoder:
+        return KindTotals() if isinstance(space, AnyNetwork) else ColumnVector(log=True)
+
+
+_KNOWN = dict[int, np.ndarray]()
+"""Totals of networks that exist, by identity: the same networks are encoded for every fit and fold."""
+
+
+def _remembered(network: Network) -> np.ndarray:
+    """`totals_by_kind`, computed once as long as the network exists."""
+    number = id(network)
+    if number not in _KNOWN:
+        _KNOWN[number] = totals_by_kind(network)
+        weakref.finalize(network, _KNOWN.pop, number, None)
+    return _KNOWN[number]
 
 
 def totals_by_kind(network: Network) -> np.ndarray:

@@ -24,6 +24,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "trees": (1, 100_000),
     "depth": (1, 32),
     "degree": (1, 10),
+    "rank": (1, 100),
     "most": (1, 10_000),
     "least": (1, 10_000),
     "references": (1, 10_000),

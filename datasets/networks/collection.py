@@ -48,6 +48,10 @@ class AnyNetwork(Space):
         """The network itself."""
         return arch
 
+    @property
+    def num_choices(self) -> tuple[int, ...]:  # type: ignore[override]
+        raise _no_decisions()
+
     def totals(self, archs: Any) -> pd.DataFrame:
         import pandas as pd
 
@@ -62,6 +66,13 @@ class AnyNetwork(Space):
     def sample(self, n: int, rng: np.random.Generator) -> Any:
         """Small random networks for tests: chains of convolutions and a dense layer."""
         return Networks(_chain(rng) for _ in range(n))
+
+
+def _no_decisions() -> InputError:
+    return InputError(
+        "Networks of any kind have no decisions; choose an encoder that reads totals (encoders.flat.Totals), or a "
+        "predictor of networks."
+    )
 
 
 def _chain(rng: np.random.Generator) -> Network:
@@ -94,10 +105,7 @@ class Networks(Architectures):
 
     @property
     def decisions(self) -> np.ndarray:  # type: ignore[override]
-        raise InputError(
-            "Networks of any kind have no decisions; choose an encoder that reads totals (encoders.flat.Totals), or a "
-            "predictor of networks."
-        )
+        raise _no_decisions()
 
     def positions(self, archs: Architectures) -> np.ndarray:
         """Indices in this collection of networks, or of the networks of architectures, with equal space and key

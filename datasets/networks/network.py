@@ -31,7 +31,7 @@ class Port:
     dtype: str = "float32"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Network:
     """A directed acyclic graph of ops in topological order, each with its output `shape` without the batch dimension.
 

@@ -6,7 +6,8 @@ Rows were sent in by many people since 2018, with ncnn's versions and compilers 
 - A row has the smallest, largest and mean time of a few runs (mostly 4 to 10). The mean is more than 1.5 times the
   smallest in 1 of 94 rows, where something else ran: the smallest one is the value by default.
 - Eight networks were measured quantised too, under names that end in `_int8`: rows of the same networks on devices of
-  int8. On GPUs ncnn computes them on the processor beside, mostly with one thread: these 296 rows are left out.
+  int8, or of networks of their own on the same devices (`quantised`). On GPUs ncnn computes them on the processor
+  beside, mostly with one thread: these 296 rows are left out.
 - `fp32` is the precision of the file: where processors have fp16 arithmetic (ARMv8.2, GPUs), ncnn computes in fp16.
 - `powersave` 1 and 2 restrict a run to the little or the big cores, which is part of the device's name, as threads are.
 - Of one machine in one setting there may be two runs (their median is the value); with and without AVX-512, and of two
@@ -19,14 +20,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from datasets.base import Dataset
 from datasets.files.reading import listed
+from datasets.networks.network import Network
+from datasets.networks.ops import params
 from datasets.public.fetch import Source
 from datasets.public.ncnn_devices import MACHINES, Machine, gpu_family, stated_numbers
-from datasets.records import Device, InputError, Measurements, Networks
+from datasets.records import Device, InputError, Measurements, Networks, Op
 
 _SHA256 = {
     "FastestDet": "6c91541f5264cc4889880d207a9e8de6f451430a9c7e1ea3658ce53690c7efd2",
@@ -153,11 +156,16 @@ class Ncnn(Dataset):
     Attributes:
         machines: short names of machines, such as raspberry_pi_5; empty: all.
         precision: fp32 or int8 files; '' for both.
+        hardware: processor or gpu; '' for both.
+        quantised: whether rows in int8 are of the same networks on devices of int8, or of networks of their own, whose
+            weights are of one byte, on the devices of fp32.
         statistic: min or avg of a row's runs.
     """
 
     machines: tuple[str, ...] = ()
     precision: Literal["", "fp32", "int8"] = ""
+    hardware: Literal["", "processor", "gpu"] = ""
+    quantised: Literal["devices", "networks"] = "devices"
     statistic: Literal["min", "avg"] = "min"
 
     def measurements(self) -> Measurements:
@@ -172,24 +180,31 @@ class Ncnn(Dataset):
         rows = [row for row in read_rows() if row.network in _FILES and not (row.gpu and row.quantised)]
         rows = [row for row in rows if not self.machines or row.machine.name in self.machines]
         rows = [row for row in rows if self.precision in ("", device(row).precision)]
-        devices = {device(row).name: device(row) for row in rows}
-        names = list(dict.fromkeys(row.network for row in rows))
+        rows = [row for row in rows if self.hardware in ("", "gpu" if row.gpu else "processor")]
         if not rows:
-            raise InputError(f"ncnn's table has no {self.precision} rows of {', '.join(self.machines)}; name others.")
-        networks = [
-            read_ncnn(SOURCE.need(f"benchmark/models/{_FILES[name]}.param"), 1, Sizes(size=SIZES.get(name, ""))).network
-            for name in names
-        ]
+            what = " ".join(filter(None, (self.precision, self.hardware)))
+            raise InputError(
+                f"ncnn's table has no {what} rows of {', '.join(self.machines) or 'any machine'}; name others."
+            )
+        own = self.quantised == "networks"
+        described = [device(replace(row, quantised=False) if own else row) for row in rows]
+        devices = {found.name: found for found in described}
+        names = list(dict.fromkeys((row.network, own and row.quantised) for row in rows))
+        networks = []
+        for name, quantised in names:
+            path = SOURCE.need(f"benchmark/models/{_FILES[name]}.param")
+            network = read_ncnn(path, 1, Sizes(size=SIZES.get(name, ""))).network
+            networks.append(_quantised(network) if quantised else network)
         places = {name: place for place, name in enumerate(devices)}
         table = pd.DataFrame({
-            "arch": [names.index(row.network) for row in rows],
-            "device": [places[device(row).name] for row in rows],
+            "arch": [names.index((row.network, own and row.quantised)) for row in rows],
+            "device": [places[found.name] for found in described],
             "metric": "latency_ms",
             "value": [row.ms[0 if self.statistic == "min" else 2] for row in rows],
         })  # fmt: skip
         groups = table.groupby(["arch", "device", "metric"], sort=False)["value"]
         table = groups.agg(value="median", repeats="size").reset_index()
-        table["family"] = [FAMILIES[names[arch]] for arch in table["arch"]]
+        table["family"] = [FAMILIES[names[arch][0]] for arch in table["arch"]]
         return Measurements(Networks(networks), list(devices.values()), table, "ncnn")
 
 
@@ -207,6 +222,17 @@ FAMILIES = {name: family for family, names in _FAMILIES.items() for name in name
 """Network -> its family."""
 _FILES = {name.replace("-", "_"): name for name in _SHA256}
 """Network's name with underscores -> in its file's name; old rows have other dashes."""
+
+
+def _quantised(network: Network) -> Network:
+    """A copy of a network whose weights are of one byte each, with a key of its own."""
+    ops = [
+        Op(op.kind, {**op.attrs, "param_bytes": held})
+        if sources and (held := params(op, network.shape(sources[0])))
+        else op
+        for op, sources in zip(network.ops, network.sources(), strict=True)
+    ]
+    return replace(network, key=f"{network.key}_int8", ops=tuple(ops))
 
 
 def device(row: Row) -> Device:

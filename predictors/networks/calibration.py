@@ -16,6 +16,10 @@ import numpy as np
 from datasets.files.checkpoint import array
 
 
+MOST_FITS = 100
+"""Most totals that are each left out of a fit of their own."""
+
+
 @dataclass(frozen=True)
 class Calibration:
     """Coefficients of one device and their posterior covariance.
@@ -153,7 +157,14 @@ def calibrate(
 def leave_one_out_errors(
     costs: np.ndarray, measured: np.ndarray, guess: np.ndarray, prior: np.ndarray, noise: float
 ) -> np.ndarray:
-    """Leave-one-out errors log(measured / predicted) [n] of all totals."""
+    """Leave-one-out errors log(measured / predicted) [n] of all totals; those of more than `MOST_FITS` by one fit to
+    all, linearised (Cook and Weisberg, "Residuals and Influence in Regression", 1982)."""
+    if len(measured) > MOST_FITS:
+        found = calibrate(costs, measured, guess, prior, noise)
+        totals, jacobian = _linearised(costs, found)
+        error = np.log(measured / totals)
+        leverage = np.einsum("ai,ij,aj->a", jacobian, covariance(costs, found, prior, noise), jacobian) / noise**2
+        return error / (1 - leverage)
     errors = np.empty(len(measured))
     for i in range(len(measured)):
         others = np.arange(len(measured)) != i

@@ -153,11 +153,7 @@ class FewShot(Regressor):
         """Predictor of a device without measurements: mean of the source devices, weighted by exp(-d^2 / 2) with the
         distance d of published specifications. The unit of d is chosen by leaving each source device out; mean and
         deviation of the labels are weighted means too."""
-        if len(self.devices_) != len(self.covariance_) or self.line_ is not None:
-            raise InputError(
-                f"This predictor was adapted to {self.devices_[0].name}; published numbers need the one of its source "
-                "devices."
-            )
+        self._require_sources()
         squared = distances(self.devices_, device)
         weights = _kernel_weights(squared, _squared_unit(squared[:-1], self.covariance_))[-1]
         new = copy.copy(self)
@@ -170,6 +166,14 @@ class FewShot(Regressor):
         new.bias_ = float(weights @ self.center_[:sources])
         new.metadata_ = {"adapted": {"samples": 0, "sources": [known.name for known in self.devices_]}}
         return new
+
+    def _require_sources(self) -> None:
+        """Raise `InputError` where this predictor was adapted, so that it is not of its source devices any more."""
+        if len(self.devices_) != len(self.covariance_) or self.line_ is not None:
+            raise InputError(
+                f"This predictor was adapted to {self.devices_[0].name}; published numbers need the one of its source "
+                "devices."
+            )
 
     def forward(self, x: Inputs) -> np.ndarray:
         if self.line_ is None:

@@ -17,7 +17,7 @@ from predictors.belief import Belief
 from predictors.new_devices.averaging import DEGREES, averaged
 from predictors.new_devices.base import FewShot, guessed_variance
 from predictors.new_devices.evidence import maximised
-from predictors.new_devices.few_shot import distances
+from predictors.new_devices.few_shot import distances, most_informative
 from predictors.scaling import Scale
 
 START = {"sources": 0.5, "vector": 0.2, "constant": 0.1, "noise": 0.1}
@@ -167,17 +167,7 @@ class Conditioned(FewShot):
             raise InputError(f"Of {len(drawn)} architectures, {n} cannot be chosen.")
         theta = self._start()
         x = self._features(self.encode(drawn)) * np.sqrt(self._prior(theta))
-        covariance, noise = x @ x.T + np.exp(theta[-2]), np.exp(theta[-1])
-        selected: list[int] = []
-        for _ in range(n):
-            own = np.diagonal(covariance).copy()
-            gain = (covariance**2).sum(axis=0) / (own + noise)
-            gain[selected] = -1
-            best = int(gain.argmax())
-            selected.append(best)
-            column = covariance[:, best].copy()
-            covariance -= np.outer(column, column / (own[best] + noise))
-        return drawn[np.array(selected)]
+        return drawn[most_informative(x @ x.T + np.exp(theta[-2]), float(np.exp(theta[-1])), n)]
 
     def state(self) -> dict[str, Any]:
         state = super().state()

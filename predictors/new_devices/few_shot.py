@@ -196,6 +196,26 @@ def random_subset(archs: Architectures, n: int, rng: np.random.Generator) -> Arc
     return archs[np.sort(rng.choice(len(archs), n, replace=False))]
 
 
+def most_informative(covariance: np.ndarray, noise: float, n: int) -> np.ndarray:
+    """Positions of `n` architectures that minimise the prior variance left in all others (greedy Bayesian A-optimal
+    design).
+
+    Args:
+        covariance: prior covariance [A, A] of their labels.
+        noise: variance of a measurement.
+        n: at most A.
+    """
+    covariance, selected = covariance.copy(), list[int]()
+    for _ in range(n):
+        own = np.diagonal(covariance).copy()
+        gain = (covariance**2).sum(axis=0) / (own + noise)
+        gain[selected] = -1
+        selected.append(best := int(gain.argmax()))
+        column = covariance[:, best].copy()
+        covariance -= np.outer(column, column / (own[best] + noise))
+    return np.array(selected)
+
+
 def best_ranking(predicted: np.ndarray, t: np.ndarray) -> int:
     """Column of predictions [n, S] with the highest rank correlation to labels t [n]; that of constants counts as
     -1."""

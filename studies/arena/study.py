@@ -1,122 +1,86 @@
 """The arena of public whole networks: `python -m studies.arena.study` writes runs/arena/summary.json.
 
 `families`: every family of networks is held out once, in ten folds; predictors learn all devices of a table from the
-other families. `random` divides networks at random, which flatters. Any predictor of networks joins: its configuration
-is one file, and `--predictors FILE` scores it alone.
+other families. `random` divides networks at random, which flatters. `devices`: every device is left out, and learnt
+from a few of its networks. Any predictor of networks joins: its configuration is one file, and `--predictors FILE`
+scores it alone.
+
+The rows of each predictor, table and protocol are a file in the folder `rows`, which is kept as long as the table and
+the configuration are the same: an interrupted study goes on where it was stopped.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from functools import partial
+import json
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from datasets.cli import main
-from datasets.files.reading import read_yaml
+from datasets.files.reading import listed, read_json, read_yaml
+from datasets.files.writing import write_text
 from datasets.public.timm import Timm
 from datasets.records import InputError, Measurements
-from datasets.splits import HeldOutFamilies, Parts, Random
-from predictors.base import Predictor, Uncertain
+from predictors.base import Predictor
 from predictors.config import from_config
-from predictors.metrics import report
-from studies.parts import run_parts
+from studies.arena.protocols import held_out, left_out
 from studies.study import ROOT
 
 PREDICTORS = ("network_macs", "network_line", "network_trees", "network_corrected")
 TABLES: dict[str, Callable[[], Measurements]] = {"timm": lambda: Timm().measurements()}
-FOLDS = 10
-LEVEL = 0.9
+PROTOCOLS = ("families", "random", "devices")
 
 
-def folds(m: Measurements, by: str) -> Iterator[Parts]:
-    """The parts of each fold; equal calls give equal folds."""
-    for fold in range(FOLDS):
-        rng = np.random.default_rng(0 if by == "families" else fold)
-        split = HeldOutFamilies(fold, FOLDS) if by == "families" else Random(1 - 2 / FOLDS, 1 / FOLDS)
-        yield split(m, rng)
+def scored(m: Measurements, file: Path, protocol: str) -> list[dict[str, Any]]:
+    """Rows of the predictor that a file describes, by one protocol."""
+
+    def make() -> Predictor:
+        tree = read_yaml(file, "configs/predictors has examples")
+        return from_config(tree, Predictor)  # type: ignore[type-abstract]
+
+    rows = left_out(m, make) if protocol == "devices" else held_out(m, make, protocol)
+    return [{"table": m.name, "protocol": protocol, "predictor": file.stem, **row} for row in rows]
 
 
-def conformal(predictor: Predictor, val: Measurements) -> np.ndarray:
-    """Factors [D] that predictions of 90 % of the validation networks are off by at most (split conformal prediction,
-    Vovk et al., "Algorithmic Learning in a Random World", 2005)."""
-    errors = np.abs(np.log(val.matrix(predictor.metric) / predictor.predict_all(val.architectures)))
-    count = (~np.isnan(errors)).sum(axis=0)
-    level = np.minimum(1.0, LEVEL * (count + 1) / count)
-    return np.exp([np.nanquantile(column, q, method="higher") for column, q in zip(errors.T, level, strict=True)])
-
-
-def intervals(predictor: Predictor, parts: Parts) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper ends [A, D] of 90 % intervals of the test part: of the predictor's own belief where it has one,
-    else by the errors of the validation part."""
-    test = parts.test
-    if isinstance(predictor, Uncertain):
-        ends = [predictor.belief(test.architectures, device).interval(LEVEL) for device in test.devices]
-        low, high = (np.stack(side, axis=1) for side in zip(*ends, strict=True))
-        return low, high
-    predicted, factor = predictor.predict_all(test.architectures), conformal(predictor, parts.val)
-    return predicted / factor, predicted * factor
-
-
-def crossed(m: Measurements, predictor: Path, by: str) -> list[dict[str, Any]]:
-    """Scores of one predictor per device, over the test parts of all folds."""
-    found: list[tuple[np.ndarray, ...]] = []
-    start = time.process_time()
-    for parts in folds(m, by):
-        tree = read_yaml(predictor, "configs/predictors has examples")
-        fitted = from_config(tree, Predictor)  # type: ignore[type-abstract]
-        fitted.fit(parts.train, parts.val)
-        predicted = fitted.predict_all(parts.test.architectures)
-        found.append((parts.test.matrix("latency_ms"), predicted, *intervals(fitted, parts)))
-    measured, predicted, low, high = (np.concatenate(part) for part in zip(*found, strict=True))
-    cpu = time.process_time() - start
-    about = {"table": m.name, "split": by, "predictor": predictor.stem, "cpu_s": cpu}
-    return [
-        {**about, "device": device.name, **scores(*(part[:, j] for part in (measured, predicted, low, high)))}
-        for j, device in enumerate(m.devices)
-    ]
-
-
-def scores(measured: np.ndarray, predicted: np.ndarray, low: np.ndarray, high: np.ndarray) -> dict[str, Any]:
-    """Errors in percent, shares, and the coverage and the median half width of 90 % intervals, in percent."""
-    known = ~np.isnan(measured)
-    y, p, low, high = measured[known], predicted[known], low[known], high[known]
-    row, error = report(y, p), 100 * np.abs(p / y - 1)
-    inside = 100 * float(np.mean((low <= y) & (y <= high)))
-    return {
-        "n": len(y), "mape": float(error.mean()), "median": float(np.median(error)),
-        "within_5": row["within_5"], "within_10": row["within_10"], "spearman": row["spearman"],
-        "coverage": inside, "width": float(100 * np.median((high - low) / (2 * p))),
-    }  # fmt: skip
+def keep(m: Measurements, file: Path, protocol: str, out: Path) -> None:
+    """Write the rows of `scored` to their file, unless it is of the same table and configuration."""
+    place = out / "rows" / m.name / protocol / f"{file.stem}.json"
+    source = {"fingerprint": m.fingerprint(), "config": read_yaml(file, "configs/predictors has examples")}
+    if place.is_file() and read_json(place, "delete it")["source"] == source:
+        return
+    print(f"{m.name}, {protocol}: {file.stem}", file=sys.stderr, flush=True)
+    rows = scored(m, file, protocol)
+    write_text(place, json.dumps({"source": source, "rows": rows}, indent=1, default=float))
 
 
 def arena(
     out: Path = Path("runs/arena"),
-    part: str = "families,random",
-    tables: str = "timm",
+    protocols: str = ",".join(PROTOCOLS),
+    tables: str = ",".join(TABLES),
     predictors: str = ",".join(PREDICTORS),
 ) -> None:
     """Score predictors of whole networks.
 
     Args:
-        out: folder of summary.json; rows of parts that are not run are kept.
-        part: names of parts, separated by commas.
+        out: folder of summary.json and of rows, which are kept.
+        protocols: names of protocols, separated by commas.
         tables: names of tables, separated by commas.
         predictors: names in configs/predictors, or files, separated by commas.
     """
-    if unknown := set(tables.split(",")) - set(TABLES):
-        raise InputError(f"There is no table {min(unknown)}; tables are {', '.join(TABLES)}.")
-    measurements = {name: TABLES[name]() for name in tables.split(",")}
+    for name, wanted, known in (("table", tables, TABLES), ("protocol", protocols, PROTOCOLS)):
+        if unknown := set(wanted.split(",")) - set(known):
+            raise InputError(f"There is no {name} {min(unknown)}; {name}s are {listed(list(known))}.")
     files = [Path(name) if name.endswith(".yaml") else ROOT / "configs" / "predictors" / f"{name}.yaml"
              for name in predictors.split(",")]  # fmt: skip
-
-    def scored(by: str) -> list[dict[str, Any]]:
-        return [row for m in measurements.values() for file in files for row in crossed(m, file, by)]
-
-    run_parts({by: partial(scored, by) for by in ("families", "random")}, part, out)
+    for table in tables.split(","):
+        m = TABLES[table]()
+        for protocol in protocols.split(","):
+            for file in files:
+                keep(m, file, protocol, out)
+    places = sorted(out.glob("rows/*/*/*.json"))
+    rows = [row for place in places for row in read_json(place, "delete it")["rows"]]
+    write_text(out / "summary.json", json.dumps(rows, indent=1, default=float))
 
 
 if __name__ == "__main__":

@@ -10,8 +10,12 @@ from datasets.networks.collection import AnyNetwork
 from datasets.public import timm
 from datasets.records import Device, InputError, Measurements
 from encoders.kinds import GROUPS, QUANTITIES, WHOLE, KindTotals, totals_by_kind
-from studies.arena import study
+from predictors.linear import RelativeLine
+from predictors.new_devices.proxies import NearestDevice
+from studies.arena import protocols, study
 from tests.conftest import ROOT
+
+CONFIGS = ROOT / "configs" / "predictors"
 
 
 @pytest.fixture(scope="module")
@@ -28,15 +32,14 @@ def networks() -> Measurements:
 
 @pytest.mark.parametrize("by", ["families", "random"])
 def test_the_line_finds_a_line_and_its_intervals_hold(networks: Measurements, by: str) -> None:
-    rows = {name: study.crossed(networks, ROOT / "configs" / "predictors" / f"{name}.yaml", by)[0]
-            for name in ("network_macs", "network_line")}  # fmt: skip
+    rows = {name: study.scored(networks, CONFIGS / f"{name}.yaml", by)[0] for name in ("network_macs", "network_line")}
     line, macs = rows["network_line"], rows["network_macs"]
     assert line["n"] > (190 if by == "families" else 150) and line["mape"] < 2.5 < macs["mape"]
     assert 80 < line["coverage"] <= 100 and line["width"] < macs["width"]
 
 
 def test_every_network_is_tested_once_by_families(networks: Measurements) -> None:
-    tested = [key for parts in study.folds(networks, "families") for key in parts.test.architectures.keys]
+    tested = [key for parts in protocols.folds(networks, "families") for key in parts.test.architectures.keys]
     assert sorted(tested) == sorted(networks.architectures.keys)
 
 
@@ -61,3 +64,34 @@ def test_timm_has_families_and_agreeing_counts() -> None:
     m = timm.Timm().measurements()
     assert len(m.devices) == 5 and m.table["family"].notna().all()
     assert m.table.groupby("device")["arch"].nunique().min() > 250
+
+
+@pytest.fixture(scope="module")
+def three_devices(networks: Measurements) -> Measurements:
+    """The networks on three devices of which the second is twice, the third four times as slow."""
+    devices = [Device(name, name, "server-cpu") for name in "abc"]
+    table = pd.concat([networks.table.assign(device=i, value=2**i * networks.table["value"]) for i in range(3)])
+    return Measurements(networks.architectures, devices, table.reset_index(drop=True), "toys")
+
+
+def test_a_device_left_out_is_learnt_from_its_samples(three_devices: Measurements) -> None:
+    rows = pd.DataFrame(study.scored(three_devices, CONFIGS / "network_line.yaml", "devices"))
+    assert set(rows["device"]) == set("abc") and set(rows["sampler"]) == {"random"}
+    assert sorted(set(rows["samples"])) == [1, 3, 5, 10, 20]
+    assert (rows["n"] + rows["samples"] == 200).all()  # all but the samples are scored
+    error = rows.groupby("samples")["mape"].mean()
+    assert error[20] < 5 < error[1]
+
+
+def test_a_predictor_that_adapts_learns_the_other_families_first(three_devices: Measurements) -> None:
+    line = RelativeLine(encoder=KindTotals(("macs", "activations", "params"), groups=False, log=False))
+    rows = pd.DataFrame(protocols.left_out(three_devices, lambda: NearestDevice(source=line), ["b"]))
+    assert [device.name for device in line.devices_] == ["a", "c"]
+    assert set(rows["device"]) == {"b"} and set(rows["sampler"]) == {"none", "random", "own"}
+    error = rows[rows["sampler"] == "random"].set_index("samples")["mape"]
+    assert error[20] < 4  # a line on the predictions for another device
+
+
+def test_an_encoder_of_decisions_refuses_networks_in_a_sentence(networks: Measurements) -> None:
+    with pytest.raises(InputError, match="Networks of any kind have no decisions"):
+        study.scored(networks, CONFIGS / "source_ridge.yaml", "random")
