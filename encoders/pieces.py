@@ -17,8 +17,8 @@ from datasets.records import Architectures, Networks, Space
 from encoders.base import SparseGraphEncoder, SparseGraphs
 from encoders.kinds import GROUPS, group_of
 
-KINDS = (*GROUPS, "reduction")
-"""Kinds of pieces: `encoders.kinds.GROUPS`, with reductions of whole images or axes apart from windows of pooling."""
+KINDS = GROUPS
+"""Kinds of pieces."""
 QUANTITIES = ("macs", "moved")
 """Quantities that the time of a piece follows: multiply-accumulates, and bytes read (weights too) and written."""
 NUMBERS = ("read", "written", "weights", "window", "stride", "groups", "channels_in", "channels_out", "positions",
@@ -106,10 +106,7 @@ def _features(network: Network, sources: Sequence[Sequence[int]], group: list[in
                channels_in, channels_out, math.prod(head.attrs["shape"]) / max(channels_out, 1),
                *(batch * n for n in elements), min(window), len(read), *(-(-n // LANES) * LANES / max(n, 1) - 1
                for n in (channels_in, channels_out)))  # fmt: skip
-    kind = group_of(head, shape)
-    if head.kind.startswith("Reduce") or head.kind in ("global_avg_pool", "GlobalAveragePool", "GlobalMaxPool"):
-        kind = "reduction"
-    one_hot = np.eye(len(KINDS))[KINDS.index(kind)]
+    one_hot = np.eye(len(KINDS))[KINDS.index(group_of(head, shape))]
     norm = any(op.kind == "bn" for op in ops)
     return np.concatenate([np.log2(1 + np.array(numbers, float)), [np.log2((1 + work) / (1 + moved)), norm], one_hot])
 

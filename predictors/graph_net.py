@@ -68,7 +68,7 @@ class GraphNet(SparseGraphPredictor):
         whole: whether a factor of the whole network follows.
     """
 
-    epochs: int = 60
+    epochs: int = 30
     batch_size: int = 16
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3

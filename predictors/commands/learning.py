@@ -78,8 +78,7 @@ def networks(
     devices: str = "",
     seed: int = 0,
 ) -> None:
-    """Fit one predictor to single layers, cells and whole networks together and write a file that predicts any network
-    (`predict --network`).
+    """Fit one predictor to layers, cells and networks together and write a file that predicts any network.
 
     A tenth of the architectures of each table is held out; errors on them are printed and kept in the file.
 

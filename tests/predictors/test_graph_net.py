@@ -71,7 +71,7 @@ def test_views_are_no_pieces_and_edges_lead_over_them() -> None:
     net.add("dense", (10,), x)
     graphs = PieceGraph()(Networks([Network.of(net.ops, net.edges)]))
     kinds = [KINDS[int(i)] for i in graphs.nodes[:, -len(KINDS) :].argmax(axis=1)]
-    assert kinds == ["conv", "dense"] and graphs.edges.tolist() == [[0, 1]]
+    assert kinds == ["stem", "dense"] and graphs.edges.tolist() == [[0, 1]]
 
 
 def test_features_are_what_a_piece_computes_and_moves() -> None:
