@@ -15,6 +15,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +24,20 @@ from datasets.files.reading import listed, read_json, read_yaml
 from datasets.files.writing import write_text
 from datasets.measured import Measured
 from datasets.public.timm import Timm
-from datasets.records import InputError, Measurements, Networks
+from datasets.records import InputError, Measurements
 from predictors.base import Predictor
 from predictors.config import from_config
 from studies.arena.protocols import held_out, left_out
+from studies.arena.tables import accel_nasbench, ai_hub, bundled, ncnn, ncnn_complete
 from studies.study import ROOT
 
 PROTOCOLS = ("families", "random", "devices")
 HELD_OUT = ("network_macs", "network_line", "network_trees", "network_corrected", "layer_sum", "network_kinds",
             "network_blend", "network_nnlqp")  # fmt: skip
 """Predictors of networks that were held out, floors first."""
-LEFT_OUT = ("network_macs", "network_line", "network_kinds", "layer_sum", "network_nearest", "scaled_device", "factors",
-            "matrix_gaussian")  # fmt: skip
+FROM_OTHERS = ("scaled_device", "network_nearest", "factors", "matrix_gaussian")
+"""Predictors of devices that were left out, from the times of other devices."""
+LEFT_OUT = ("network_macs", "network_line", "network_kinds", "layer_sum", *FROM_OTHERS)
 """Predictors of devices that were left out. Those of `HELD_OUT` among them are fitted to the samples alone."""
 
 
@@ -57,20 +60,16 @@ class Table:
         return [name for name in (self.left_out if protocol == "devices" else self.held_out) if configuration(name)]
 
 
-def bundled() -> Measurements:
-    """Random networks and published ones on eleven runtimes; a family is what a network is built on, and every random
-    network is its own."""
-    parts = [Measured(Path(f"datasets/bundled/{name}.parquet")).measurements() for name in ("convnet", "zoo")]
-    m = Measurements.concat(parts, "convnet+zoo")
-    families = [key.rstrip("0123456789_") if "|" not in key else key for key in m.architectures.keys]
-    table = m.table.assign(family=[families[arch] for arch in m.table["arch"]])
-    return Measurements(Networks.of(m.architectures), m.devices, table, m.name)
-
-
 TABLES: dict[str, Table] = {
     "timm": Table(lambda: Timm().measurements()),
     "networks": Table(lambda: Measured(Path("datasets/bundled/networks.parquet")).measurements()),
     "convnet+zoo": Table(bundled),
+    "ncnn-processors": Table(partial(ncnn, "processor"), (), FROM_OTHERS),
+    "ncnn-complete": Table(ncnn_complete, (), FROM_OTHERS),
+    "ncnn-gpus": Table(partial(ncnn, "gpu"), (), FROM_OTHERS),
+    "ai-hub": Table(ai_hub, (), FROM_OTHERS),
+    "ai-hub-graphs": Table(partial(ai_hub, graphs=True), (), FROM_OTHERS),
+    "accel-nasbench": Table(accel_nasbench, (), FROM_OTHERS),
 }
 
 
@@ -136,6 +135,9 @@ def arena(
         protocols: names of protocols, separated by commas.
         tables: names of tables, separated by commas.
         predictors: names in configs/predictors, or files, separated by commas; by default those of each table.
+
+    Raises:
+        InputError: a name is unknown, a table is missing, or nothing could be scored.
     """
     for name, wanted, known in (("table", tables, TABLES), ("protocol", protocols, PROTOCOLS)):
         if unknown := set(wanted.split(",")) - set(known):
@@ -143,12 +145,21 @@ def arena(
     for name in predictors.split(",") if predictors else ():
         if configuration(name) is None:
             raise InputError(f"There is no predictor {name} in configs/predictors; name one, or a YAML file.")
+    done, refused = 0, list[InputError]()
     for table in tables.split(","):
         m = TABLES[table].load()
         for protocol in protocols.split(","):
-            for name in predictors.split(",") if predictors else TABLES[table].predictors(protocol):
+            known = TABLES[table].predictors(protocol)
+            for name in predictors.split(",") if predictors and known else known:
                 if file := configuration(name):
-                    keep(m, file, protocol, out)
+                    try:
+                        keep(m, file, protocol, out)
+                        done += 1
+                    except InputError as error:  # a predictor may not answer all tables
+                        print(f"{m.name}, {protocol}: {name} is left out: {error}", file=sys.stderr)
+                        refused.append(error)
+    if refused and not done:
+        raise refused[0]
     places = sorted(out.glob("rows/*/*/*.json"))
     rows = [row for place in places for row in read_json(place, "delete it")["rows"]]
     write_text(out / "summary.json", json.dumps(rows + summary(rows), indent=1, default=float))

@@ -15,7 +15,7 @@ from datasets.records import Architectures, Device, InputError, Measurements
 from encoders.kinds import GROUPS, QUANTITIES, WHOLE, KindTotals, totals_by_kind
 from predictors.linear import RelativeLine
 from predictors.new_devices.proxies import NearestDevice
-from studies.arena import protocols, report, study
+from studies.arena import protocols, report, study, tables
 from tests.conftest import ROOT
 
 CONFIGS = ROOT / "configs" / "predictors"
@@ -47,7 +47,7 @@ def test_every_network_is_tested_once_by_families(networks: Measurements) -> Non
 
 
 def test_totals_by_kind_add_up_to_the_whole(networks: Measurements) -> None:
-    for network in [*networks.architectures[:5], *study.bundled().architectures[:8]]:
+    for network in [*networks.architectures[:5], *tables.bundled().architectures[:8]]:
         whole, by_group = np.split(totals_by_kind(network), [len(WHOLE)])
         table = by_group.reshape(len(GROUPS), len(QUANTITIES)).sum(axis=0)
         assert table[QUANTITIES.index("macs")] == whole[WHOLE.index("macs")] > 0
@@ -141,6 +141,17 @@ def test_rows_of_an_interrupted_study_are_kept_unless_the_file_changed(
     (mine := tmp_path / "network_line.yaml").write_text((CONFIGS / "network_macs.yaml").read_text())
     study.arena(tmp_path / "again", tables="convnet+zoo", protocols="families", predictors=str(mine))
     assert scored == ["network_line"]
+
+
+def test_a_predictor_that_cannot_answer_a_table_is_left_out_in_a_sentence(
+    part: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(part, tmp_path / "arena")
+    with pytest.raises(InputError, match="Networks of any kind have no decisions"):
+        study.arena(out, "families", "convnet+zoo", "source_ridge")
+    study.arena(out, "families", "convnet+zoo", "source_ridge,network_macs")
+    assert "convnet+zoo, families: source_ridge is left out: Networks of any kind" in capsys.readouterr().err
+    assert "network_macs" in (out / "summary.json").read_text()
 
 
 def test_the_page_has_a_table_of_each_protocol_and_a_picture(part: Path, tmp_path: Path) -> None:
