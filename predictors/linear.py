@@ -77,22 +77,29 @@ class RelativeLine(Linear):
         encoder: gives quantities that add up.
         constant: whether there is a constant, too.
         steps: number of times that the weights are set.
+        penalty: of squared contributions (ridge regression), so that many features are learnt from few networks.
+        spared: number of first features that are not penalised.
     """
 
     encoder: VectorEncoder = field(default_factory=lambda: Totals(("macs", "moved_bytes", "params")))
     constant: bool = True
     steps: int = 30
+    penalty: float = 0.0
+    spared: int = 0
 
     learns_to: ClassVar[float] = 0.3
 
     @classmethod
     def examples(cls) -> list[Self]:
-        return [cls(), cls(steps=1), cls(encoder=Totals(("macs", "kernels", "moved_bytes")))]
+        many = Totals(("macs", "kernels", "moved_bytes"))
+        return [cls(), cls(steps=1, penalty=3.0), cls(penalty=1.0, spared=1), cls(encoder=many)]
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         a = np.column_stack([x["x"], np.full(len(z), self.constant)]).astype(float)
         y = self.scale.inverse(z)
-        lines = np.stack([least_relative(a, column, self.steps) for column in y.T], axis=1)
+        penalties = np.full(a.shape[1], self.penalty)
+        penalties[: self.spared] = penalties[-1] = 0
+        lines = np.stack([least_relative(a, column, self.steps, penalties) for column in y.T], axis=1)
         lines[-1] -= self.scale.mean_
         self.weights_ = (lines / self.scale.std_).astype(np.float32)
 
@@ -161,19 +168,22 @@ class BetterFlops(Regressor):
         return vector_model(nodes, tensors, x)
 
 
-def least_relative(a: np.ndarray, y: np.ndarray, steps: int) -> np.ndarray:
+def least_relative(a: np.ndarray, y: np.ndarray, steps: int, penalties: np.ndarray | None = None) -> np.ndarray:
     """Coefficients [F] of zero or more that minimise the mean absolute relative error of labels [n] on features [n, F].
 
-    Least squares on relative errors, weighed anew `steps` times by the inverse of their size.
+    Least squares on relative errors, weighed anew `steps` times by the inverse of their size. Penalties [F] multiply the
+    squares of the coefficients of features of unit mean square.
     """
     from scipy.optimize import nnls
 
     known = ~np.isnan(y)
     relative = a[known] / y[known, None]
-    unit = np.maximum(relative.max(axis=0), 1e-30)
-    weight = np.ones(len(relative))
+    unit = np.maximum(np.sqrt((relative**2).mean(axis=0)), 1e-30)
+    penalty = np.empty((0, len(unit))) if penalties is None else np.diag(np.sqrt(penalties))[penalties > 0]
+    zeros, weight = np.zeros(len(penalty)), np.ones(len(relative))
     for _ in range(steps):
-        line, _ = nnls(weight[:, None] * relative / unit, weight)
+        rows = np.concatenate([weight[:, None] * relative / unit, penalty])
+        line, _ = nnls(rows, np.concatenate([weight, zeros]))
         weight = np.maximum(np.abs(relative @ (line / unit) - 1), 1e-3) ** -0.5
     return line / unit
 

@@ -15,7 +15,6 @@ import numpy as np
 
 from datasets.files.checkpoint import array
 
-
 MOST_FITS = 100
 """Most totals that are each left out of a fit of their own."""
 

@@ -19,6 +19,7 @@ from matplotlib.image import imread
 from datasets.base import Dataset
 from datasets.devices import CHIPS, GPU_NUMBERS, KINDS, NUMBERS, device_on
 from datasets.figures import distributions, rank_correlation, spearman
+from datasets.networks.precision import precisions
 from datasets.public import accel_nasbench, timm
 from datasets.public import help as help_data
 from datasets.public.accel_nasbench import AccelNasBench
@@ -35,6 +36,7 @@ from datasets.spaces.nasbench201 import NasBench201
 from datasets.spaces.zoo import Zoo
 from datasets.splits import HeldOutFamilies
 from datasets.tabulate import rows
+from encoders.kinds import KindTotals
 from predictors.config import from_config
 from tests.conftest import ROOT, made_up, run
 from tests.doubles.ncnn_files import IMAGES
@@ -237,6 +239,19 @@ def test_ncnn_has_a_device_per_machine_cores_precision_and_threads(folder: Path)
         Ncnn(machines=("pi",)).measurements()
     with pytest.raises(InputError, match="no int8 rows of kirin_970; name others"):
         Ncnn(machines=("kirin_970",), precision="int8").measurements()
+    with pytest.raises(InputError, match="no int8 gpu rows of any machine; name others"):
+        Ncnn(hardware="gpu", precision="int8").measurements()
+
+
+def test_quantised_networks_of_ncnn_may_be_networks_of_their_own(folder: Path) -> None:
+    ncnn_files(folder)
+    m = Ncnn(quantised="networks", hardware="processor").measurements()
+    assert [device.name for device in m.devices] == ["raspberry_pi_5_big_ncnn_fp32_1_t4"]
+    np.testing.assert_array_equal(m.matrix("latency_ms"), [[5], [3]])
+    plain, quantised = m.architectures
+    assert quantised.key == f"{plain.key}_int8" and {"int8"} == {p for p in precisions(quantised) if p} - {"fp32"}
+    assert (KindTotals()(m.architectures[:1]) != KindTotals()(m.architectures[1:])).any()
+    assert set(m.table["family"]) == {"squeezenet"}
 
 
 HUB = """
