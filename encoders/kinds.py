@@ -20,8 +20,8 @@ from encoders.columns import ColumnVector
 
 GROUPS = ("stem", "conv3", "strided", "conv", "pointwise", "strided_pointwise", "grouped", "depthwise",
           "wide_depthwise", "dense", "varying", "product", "batch_norm", "norm", "relu", "silu", "gelu", "stepped",
-          "sigmoid", "activation", "softmax", "add", "elementwise", "reduction", "pooling", "view", "transpose", "split",
-          "concat", "layout", "other")  # fmt: skip
+          "sigmoid", "activation", "softmax", "add", "elementwise", "reduction", "pooling", "view", "transpose",
+          "split", "concat", "layout", "other")  # fmt: skip
 """Groups of ops. Convolutions: of images, of 3x3 pixels (of stride 1 or more), of larger windows, of one pixel, in
 groups, of one channel each (and windows above 3x3). Products with weights; convolutions whose weights are computed
 (normalised, for example); products of two activations. Then ops without multiply-accumulates."""

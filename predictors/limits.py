@@ -41,6 +41,8 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "columns": (0.001, 1),
     "held": (0.001, 0.999),
     "min_child_weight": (0, 1_000_000),
+    "penalty": (0, 1_000_000_000),
+    "spared": (0, 10_000),
     "floor": (0, 1_000),
     "divergence": (0, 1_000),
 }

@@ -79,17 +79,22 @@ class RelativeLine(Linear):
         encoder: gives quantities that add up.
         constant: whether there is a constant, too.
         steps: number of times that the weights are set.
+        penalty: of squared contributions (ridge regression), so that many features are learnt from few networks.
+        spared: number of first features that are not penalised.
     """
 
     encoder: VectorEncoder = field(default_factory=lambda: Totals(("macs", "moved_bytes", "params")))
     constant: bool = True
     steps: int = 30
+    penalty: float = 0.0
+    spared: int = 0
 
     learns_to: ClassVar[float] = 0.3
 
     @classmethod
     def examples(cls) -> list[Self]:
-        return [cls(), cls(steps=1), cls(encoder=Totals(("macs", "kernels", "moved_bytes")))]
+        many = Totals(("macs", "kernels", "moved_bytes"))
+        return [cls(), cls(steps=1, penalty=3.0), cls(penalty=1.0, spared=1), cls(encoder=many)]
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         a = np.column_stack([x["x"], np.full(len(z), self.constant)]).astype(float)
@@ -104,10 +109,12 @@ class RelativeLine(Linear):
 
         known = ~np.isnan(y)
         relative = a[known] / y[known, None]
-        unit = np.maximum(relative.max(axis=0), 1e-30)
-        weight = np.ones(len(relative))
+        unit = np.maximum(np.sqrt((relative**2).mean(axis=0)), 1e-30)
+        penalty = np.sqrt(self.penalty) * np.eye(a.shape[1])[self.spared : -1]
+        zeros, weight = np.zeros(len(penalty)), np.ones(len(relative))
         for _ in range(self.steps):
-            line, _ = nnls(weight[:, None] * relative / unit, weight)
+            rows = np.concatenate([weight[:, None] * relative / unit, penalty])
+            line, _ = nnls(rows, np.concatenate([weight, zeros]))
             weight = np.maximum(np.abs(relative @ (line / unit) - 1), 1e-3) ** -0.5
         return line / unit
 

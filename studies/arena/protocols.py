@@ -26,6 +26,8 @@ LEFT = 5
 """Least number of networks of a device that must be left to score."""
 LEVEL = 0.9
 """Nominal coverage of intervals."""
+BELIEVED = 50
+"""Most networks of a test part whose intervals are computed by a predictor's own belief, which may take long."""
 
 Make = Callable[[], Predictor]
 """Makes an unfitted predictor."""
@@ -48,22 +50,45 @@ def folds(m: Measurements, protocol: str, count: int = FOLDS) -> Iterator[Parts]
 def conformal(predictor: Predictor, val: Measurements) -> np.ndarray:
     """Factors [D] that predictions of 90 % of the validation networks are off by at most (split conformal prediction,
     Vovk et al., "Algorithmic Learning in a Random World", 2005)."""
-    errors = np.abs(np.log(val.matrix(predictor.metric) / predictor.predict_all(val.architectures)))
+    predicted = np.maximum(predictor.predict_all(val.architectures), 1e-12)
+    errors = np.abs(np.log(val.matrix(predictor.metric) / predicted))
     count = (~np.isnan(errors)).sum(axis=0)
     level = np.minimum(1.0, LEVEL * (count + 1) / count)
     return np.exp([np.nanquantile(column, q, method="higher") for column, q in zip(errors.T, level, strict=True)])
 
 
 def intervals(predictor: Predictor, parts: Parts) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper ends [A, D] of 90 % intervals of the test part: of the predictor's own belief where it has one,
-    else by the errors of the validation part."""
+    """Lower and upper ends [A, D] of 90 % intervals of the test part: of the predictor's own belief where it has one
+    (`believed`), else by the errors of the validation part."""
     test = parts.test
     if isinstance(predictor, Uncertain):
-        ends = [predictor.belief(test.architectures, device).interval(LEVEL) for device in test.devices]
+        ends = [believed(predictor, test.architectures, device) for device in test.devices]
         low, high = (np.stack(side, axis=1) for side in zip(*ends, strict=True))
         return low, high
     predicted, factor = predictor.predict_all(test.architectures), conformal(predictor, parts.val)
     return predicted / factor, predicted * factor
+
+
+def believed(predictor: Uncertain, archs: Architectures, device: Device | None) -> np.ndarray:
+    """Lower and upper ends [2, A] of the intervals of at most `BELIEVED` architectures, evenly chosen; else NaN."""
+    ends = np.full((2, len(archs)), np.nan)
+    chosen = np.unique(np.linspace(0, len(archs) - 1, min(BELIEVED, len(archs))).astype(int))
+    ends[:, chosen] = predictor.belief(archs[chosen], device).interval(LEVEL)
+    return ends
+
+
+def checked(predictor: Predictor, predicted: np.ndarray) -> np.ndarray:
+    """The predictions themselves.
+
+    Raises:
+        InputError: they are no finite numbers.
+    """
+    if bad := int((~np.isfinite(predicted)).sum()):
+        raise InputError(
+            f"{bad} of {predicted.size} predictions of {type(predictor).__name__} are no finite numbers; a "
+            "predictor of the arena must answer every network."
+        )
+    return predicted
 
 
 def held_out(m: Measurements, make: Make, protocol: str, count: int = FOLDS) -> list[dict[str, Any]]:
@@ -79,7 +104,7 @@ def held_out(m: Measurements, make: Make, protocol: str, count: int = FOLDS) -> 
     start, predictor = time.process_time(), make()
     for parts in folds(m, protocol, count):
         fitted = predictor.fit(parts.train, parts.val)
-        predicted = fitted.predict_all(parts.test.architectures)
+        predicted = checked(fitted, fitted.predict_all(parts.test.architectures))
         found.append((parts.test.matrix(fitted.metric), predicted, *intervals(fitted, parts)))
     together = [np.concatenate(part) for part in zip(*found, strict=True)]
     cpu = time.process_time() - start
@@ -130,14 +155,11 @@ def left_out(m: Measurements, make: Make, devices: Sequence[str] = ()) -> list[d
     """
     chosen = [m.device(name) for name in devices] or list(m.devices)
     rows: list[dict[str, Any]] = []
-    start = time.process_time()
+    start, made = time.process_time(), make()
+    predictor = made if isinstance(made, Adaptable) else Refitted(made)
     for family in dict.fromkeys(device.family for device in chosen):
-        sources = m.where(devices=[device.name for device in m.devices if device.family != family])
-        predictor: Any = make()
-        if isinstance(predictor, Adaptable):
-            predictor.fit(sources)
-        else:
-            predictor = Refitted(predictor)
+        if predictor is made:
+            made.fit(m.where(devices=[device.name for device in m.devices if device.family != family]))
         for device in (device for device in chosen if device.family == family):
             rows += _on(predictor, m.where(devices=[device.name]), m.devices.index(device))
     cpu = time.process_time() - start
@@ -167,10 +189,10 @@ def _learnt(
 ) -> dict[str, Any]:
     """Scores of one draw of samples."""
     result = learn_device(predictor, table, samples, sampler, rng)
-    ends: list[np.ndarray] = []
+    parts = [result.measured, checked(result.predictor, result.predicted)]
     if isinstance(result.predictor, Uncertain):
-        ends = list(result.predictor.belief(table.architectures, result.device).interval(LEVEL))
-    return scores(*(part[result.scored] for part in (result.measured, result.predicted, *ends)))
+        parts += list(believed(result.predictor, table.architectures, result.device))
+    return scores(*(part[result.scored] for part in parts))
 
 
 def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -197,6 +219,8 @@ def scores(
     }  # fmt: skip
     if low is None or high is None:
         return found | {"coverage": None, "width": None}
-    low, high = low[known], high[known]
+    known &= ~np.isnan(low)
+    y, p, low, high = measured[known], predicted[known], low[known], high[known]
     inside = 100 * float(np.mean((low <= y) & (y <= high)))
-    return found | {"coverage": inside, "width": float(100 * np.median((high - low) / (2 * p)))}
+    width = (high - low) / (2 * np.maximum(p, 1e-12))
+    return found | {"coverage": inside, "width": float(100 * np.median(width))}

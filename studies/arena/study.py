@@ -13,23 +13,70 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from datasets.cli import main
 from datasets.files.reading import listed, read_json, read_yaml
 from datasets.files.writing import write_text
+from datasets.measured import Measured
 from datasets.public.timm import Timm
 from datasets.records import InputError, Measurements
 from predictors.base import Predictor
 from predictors.config import from_config
 from studies.arena.protocols import held_out, left_out
+from studies.arena.tables import accel_nasbench, ai_hub, bundled, ncnn, ncnn_complete
 from studies.study import ROOT
 
-PREDICTORS = ("network_macs", "network_line", "network_trees", "network_corrected")
-TABLES: dict[str, Callable[[], Measurements]] = {"timm": lambda: Timm().measurements()}
 PROTOCOLS = ("families", "random", "devices")
+HELD_OUT = ("network_macs", "network_line", "network_trees", "network_corrected", "layer_sum", "network_kinds",
+            "network_blend", "network_nnlqp")  # fmt: skip
+"""Predictors of networks that were held out, floors first."""
+FROM_OTHERS = ("scaled_device", "network_nearest", "factors", "matrix_gaussian")
+"""Predictors of devices that were left out, from the times of other devices."""
+LEFT_OUT = ("network_macs", "network_line", "network_kinds", "layer_sum", *FROM_OTHERS)
+"""Predictors of devices that were left out. Those of `HELD_OUT` among them are fitted to the samples alone."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the arena.
+
+    Attributes:
+        load: reads the measurements.
+        held_out: predictors of the protocols `families` and `random`; empty: the table has no families of networks.
+        left_out: predictors of the protocol `devices`.
+    """
+
+    load: Callable[[], Measurements]
+    held_out: tuple[str, ...] = HELD_OUT
+    left_out: tuple[str, ...] = LEFT_OUT
+
+    def predictors(self, protocol: str) -> list[str]:
+        """Names of the predictors of a protocol that have a configuration."""
+        return [name for name in (self.left_out if protocol == "devices" else self.held_out) if configuration(name)]
+
+
+TABLES: dict[str, Table] = {
+    "timm": Table(lambda: Timm().measurements()),
+    "networks": Table(lambda: Measured(Path("datasets/bundled/networks.parquet")).measurements()),
+    "convnet+zoo": Table(bundled),
+    "ncnn-processors": Table(partial(ncnn, "processor"), (), FROM_OTHERS),
+    "ncnn-complete": Table(ncnn_complete, (), FROM_OTHERS),
+    "ncnn-gpus": Table(partial(ncnn, "gpu"), (), FROM_OTHERS),
+    "ai-hub": Table(ai_hub, (), FROM_OTHERS),
+    "ai-hub-graphs": Table(partial(ai_hub, graphs=True), (), FROM_OTHERS),
+    "accel-nasbench": Table(accel_nasbench, (), FROM_OTHERS),
+}
+
+
+def configuration(name: str) -> Path | None:
+    """File of a predictor: of configs/predictors, or itself where the name is that of a YAML file."""
+    file = Path(name) if name.endswith(".yaml") else ROOT / "configs" / "predictors" / f"{name}.yaml"
+    return file if name.endswith(".yaml") or file.is_file() else None
 
 
 def scored(m: Measurements, file: Path, protocol: str) -> list[dict[str, Any]]:
@@ -54,11 +101,32 @@ def keep(m: Measurements, file: Path, protocol: str, out: Path) -> None:
     write_text(place, json.dumps({"source": source, "rows": rows}, indent=1, default=float))
 
 
+FLOORS = {
+    "i7_12700h_compiled_fp32": 12.3, "i9_10940x_compiled_fp32": 21.4, "rtx3090_eager_amp": 20.7,
+    "rtx4090_eager_amp": 20.0, "rtx5090_eager_amp": 18.0,
+}  # fmt: skip
+"""Errors (MAPE) of the line of four totals on timm, families held out, of a trial on other networks of the table."""
+
+
+def summary(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows beside those of predictors: CPU minutes of all of them, and the line's differences from `FLOORS`."""
+    each = {(row["table"], row["protocol"], row["predictor"]): row["cpu_s"] for row in rows}
+    minutes = sum(seconds for (*_, predictor), seconds in each.items() if "graphnet" not in predictor) / 60
+    lines = [row for row in rows if (row["table"], row["protocol"], row["predictor"]) == _LINE]
+    gaps = [
+        {"table": "floors", "device": row["device"], "gap": abs(row["mape"] - FLOORS[row["device"]])} for row in lines
+    ]
+    return [{"table": "all", "predictors": len(each), "cpu_min": minutes}, *gaps]
+
+
+_LINE = ("timm", "families", "network_line")
+
+
 def arena(
     out: Path = Path("runs/arena"),
     protocols: str = ",".join(PROTOCOLS),
     tables: str = ",".join(TABLES),
-    predictors: str = ",".join(PREDICTORS),
+    predictors: str = "",
 ) -> None:
     """Score predictors of whole networks.
 
@@ -66,21 +134,35 @@ def arena(
         out: folder of summary.json and of rows, which are kept.
         protocols: names of protocols, separated by commas.
         tables: names of tables, separated by commas.
-        predictors: names in configs/predictors, or files, separated by commas.
+        predictors: names in configs/predictors, or files, separated by commas; by default those of each table.
+
+    Raises:
+        InputError: a name is unknown, a table is missing, or nothing could be scored.
     """
     for name, wanted, known in (("table", tables, TABLES), ("protocol", protocols, PROTOCOLS)):
         if unknown := set(wanted.split(",")) - set(known):
             raise InputError(f"There is no {name} {min(unknown)}; {name}s are {listed(list(known))}.")
-    files = [Path(name) if name.endswith(".yaml") else ROOT / "configs" / "predictors" / f"{name}.yaml"
-             for name in predictors.split(",")]  # fmt: skip
+    for name in predictors.split(",") if predictors else ():
+        if configuration(name) is None:
+            raise InputError(f"There is no predictor {name} in configs/predictors; name one, or a YAML file.")
+    done, refused = 0, list[InputError]()
     for table in tables.split(","):
-        m = TABLES[table]()
+        m = TABLES[table].load()
         for protocol in protocols.split(","):
-            for file in files:
-                keep(m, file, protocol, out)
+            known = TABLES[table].predictors(protocol)
+            for name in predictors.split(",") if predictors and known else known:
+                if file := configuration(name):
+                    try:
+                        keep(m, file, protocol, out)
+                        done += 1
+                    except InputError as error:  # a predictor may not answer all tables
+                        print(f"{m.name}, {protocol}: {name} is left out: {error}", file=sys.stderr)
+                        refused.append(error)
+    if refused and not done:
+        raise refused[0]
     places = sorted(out.glob("rows/*/*/*.json"))
     rows = [row for place in places for row in read_json(place, "delete it")["rows"]]
-    write_text(out / "summary.json", json.dumps(rows, indent=1, default=float))
+    write_text(out / "summary.json", json.dumps(rows + summary(rows), indent=1, default=float))
 
 
 if __name__ == "__main__":

@@ -1,16 +1,18 @@
-"""Public tables of the arena whose devices are left out."""
+"""Tables of the arena that are parts of data sets, or several of them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
+from datasets.measured import Measured
 from datasets.public.accel_nasbench import AccelNasBench
 from datasets.public.ai_hub import AiHub
 from datasets.public.ncnn import Ncnn, device, read_rows
-from datasets.records import Measurements
+from datasets.records import Measurements, Networks
 
 SHARE = 0.85
 """Networks that fewer of ncnn's processors measured are no part of `ncnn_complete`."""
@@ -54,3 +56,13 @@ def accel_nasbench() -> Measurements:
     m = m.where(archs=np.arange(0, len(m.architectures), EVERY))
     table = m.table.assign(metric="latency_ms", value=1000 / m.table["value"])
     return Measurements(m.architectures, m.devices, table, "accel-nasbench")
+
+
+def bundled() -> Measurements:
+    """Random networks and published ones on eleven runtimes; a family is what a network is built on, and every random
+    network is its own."""
+    parts = [Measured(Path(f"datasets/bundled/{name}.parquet")).measurements() for name in ("convnet", "zoo")]
+    m = Measurements.concat(parts, "convnet+zoo")
+    families = [key.rstrip("0123456789_") if "|" not in key else key for key in m.architectures.keys]
+    table = m.table.assign(family=[families[arch] for arch in m.table["arch"]])
+    return Measurements(Networks.of(m.architectures), m.devices, table, m.name)

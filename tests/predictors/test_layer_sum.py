@@ -33,6 +33,7 @@ from predictors.commands.answers import predict, score, show
 from predictors.commands.comparing import compare
 from predictors.linear import Linear
 from predictors.metrics import plain
+from predictors.networks import calibration
 from predictors.networks.calibration import calibrate, leave_one_out_errors, most_informative
 from predictors.networks.layer_sum import LayerSum
 from predictors.networks.learnt import COEFFICIENTS, PRIOR, Learnt
@@ -149,6 +150,16 @@ def test_windows_that_are_wide_and_images_are_kinds_of_their_own(fitted: LayerSu
 
 
 # The fit
+
+
+def test_leave_one_out_errors_of_many_totals_are_those_of_single_fits(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    costs = rng.lognormal(0, 1, (40, 3))
+    measured = costs @ [1.0, 2.0, 0.5] * rng.lognormal(0, 0.05, 40)
+    each = leave_one_out_errors(costs, measured, np.ones(3), np.eye(3), 0.05)
+    monkeypatch.setattr(calibration, "MOST_FITS", 10)
+    at_once = leave_one_out_errors(costs, measured, np.ones(3), np.eye(3), 0.05)
+    np.testing.assert_allclose(at_once, each, atol=0.01)
 
 
 def test_coefficients_are_found_and_stay_where_nothing_is_told() -> None:

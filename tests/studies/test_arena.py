@@ -1,5 +1,8 @@
 """The arena of whole networks, on made-up ones."""
 
+import json
+import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,11 +11,11 @@ import pytest
 
 from datasets.networks.collection import AnyNetwork
 from datasets.public import timm
-from datasets.records import Device, InputError, Measurements
+from datasets.records import Architectures, Device, InputError, Measurements
 from encoders.kinds import GROUPS, QUANTITIES, WHOLE, KindTotals, totals_by_kind
 from predictors.linear import RelativeLine
 from predictors.new_devices.proxies import NearestDevice
-from studies.arena import protocols, study
+from studies.arena import protocols, report, study, tables
 from tests.conftest import ROOT
 
 CONFIGS = ROOT / "configs" / "predictors"
@@ -44,7 +47,7 @@ def test_every_network_is_tested_once_by_families(networks: Measurements) -> Non
 
 
 def test_totals_by_kind_add_up_to_the_whole(networks: Measurements) -> None:
-    for network in networks.architectures[:5]:
+    for network in [*networks.architectures[:5], *tables.bundled().architectures[:8]]:
         whole, by_group = np.split(totals_by_kind(network), [len(WHOLE)])
         table = by_group.reshape(len(GROUPS), len(QUANTITIES)).sum(axis=0)
         assert table[QUANTITIES.index("macs")] == whole[WHOLE.index("macs")] > 0
@@ -53,8 +56,12 @@ def test_totals_by_kind_add_up_to_the_whole(networks: Measurements) -> None:
 
 
 def test_unknown_tables_and_totals_are_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no table nnlq; tables are timm"):
+    with pytest.raises(InputError, match="no table nnlq; tables are 'timm'|no table nnlq; tables are timm"):
         study.arena(tmp_path, tables="nnlq")
+    with pytest.raises(InputError, match="no predictor mine in configs/predictors; name one, or a YAML file"):
+        study.arena(tmp_path, predictors="mine")
+    with pytest.raises(InputError, match=r"no file .*mine.yaml"):
+        study.arena(tmp_path, tables="convnet+zoo", predictors=str(tmp_path / "mine.yaml"))
     with pytest.raises(InputError, match="no total 'flops'"):
         KindTotals(("flops",))(AnyNetwork().sample(1, np.random.default_rng(0)))
 
@@ -95,3 +102,80 @@ def test_a_predictor_that_adapts_learns_the_other_families_first(three_devices: 
 def test_an_encoder_of_decisions_refuses_networks_in_a_sentence(networks: Measurements) -> None:
     with pytest.raises(InputError, match="Networks of any kind have no decisions"):
         study.scored(networks, CONFIGS / "source_ridge.yaml", "random")
+
+
+@pytest.fixture(scope="module")
+def part(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of the floors on the bundled networks, two folds, two devices left out."""
+    out = tmp_path_factory.mktemp("arena")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(study, "held_out", partial(protocols.held_out, count=2))
+        two = ("milan_ort_fp32_1", "milan_jax_fp32_1")
+        patch.setattr(study, "left_out", partial(protocols.left_out, devices=two))
+        study.arena(out, tables="convnet+zoo", predictors="network_line,network_kinds")
+    return out
+
+
+def test_a_part_of_the_arena_has_rows_of_every_protocol(part: Path) -> None:
+    rows = pd.DataFrame(json.loads((part / "summary.json").read_text()))
+    mean = rows[rows["protocol"] == "families"].groupby("predictor")["mape"].mean()
+    assert 0 < mean["network_line"] < 40 and 0 < mean["network_kinds"] < 40
+    assert set(rows["protocol"].dropna()) == set(study.PROTOCOLS)
+    assert rows["cpu_min"].dropna().item() == pytest.approx(
+        rows.groupby(["predictor", "protocol"])["cpu_s"].first().sum() / 60
+    )
+
+
+def test_rows_of_an_interrupted_study_are_kept_unless_the_file_changed(
+    part: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scored = []
+
+    def score(m: Measurements, file: Path, protocol: str) -> list[dict]:
+        scored.append(file.stem)
+        return []
+
+    monkeypatch.setattr(study, "scored", score)
+    study.arena(shutil.copytree(part, tmp_path / "again"), tables="convnet+zoo", predictors="network_line")
+    assert not scored
+    (mine := tmp_path / "network_line.yaml").write_text((CONFIGS / "network_macs.yaml").read_text())
+    study.arena(tmp_path / "again", tables="convnet+zoo", protocols="families", predictors=str(mine))
+    assert scored == ["network_line"]
+
+
+def test_a_predictor_that_cannot_answer_a_table_is_left_out_in_a_sentence(
+    part: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = shutil.copytree(part, tmp_path / "arena")
+    with pytest.raises(InputError, match="Networks of any kind have no decisions"):
+        study.arena(out, "families", "convnet+zoo", "source_ridge")
+    study.arena(out, "families", "convnet+zoo", "source_ridge,network_macs")
+    assert "convnet+zoo, families: source_ridge is left out: Networks of any kind" in capsys.readouterr().err
+    assert "network_macs" in (out / "summary.json").read_text()
+
+
+def test_the_page_has_a_table_of_each_protocol_and_a_picture(part: Path, tmp_path: Path) -> None:
+    report.report(part / "summary.json", tmp_path)
+    page = (tmp_path / "arena.md").read_text()
+    assert all(f"### {heading}" in page for heading in report.HEADINGS.values())
+    assert (tmp_path / "arena_convnet+zoo.png").stat().st_size > 10_000 and "(arena_convnet+zoo.png)" in page
+    (row,) = [line for line in page.split("### ")[1].splitlines() if line.startswith("| network_kinds")]
+    cells = [float(cell) for cell in row.split("|")[2:-1]]
+    rows = pd.DataFrame(json.loads((part / "summary.json").read_text()))
+    kinds = rows[(rows["predictor"] == "network_kinds") & (rows["protocol"] == "families")]
+    assert cells[-1] == pytest.approx(kinds["cpu_s"].iloc[0], abs=0.06) and cells[0] == pytest.approx(
+        kinds["mape"].mean(), abs=0.06
+    )
+    with pytest.raises(InputError, match="has no rows of the arena"):
+        (tmp_path / "none.json").write_text("[]")
+        report.report(tmp_path / "none.json", tmp_path)
+
+
+def test_predictions_that_are_no_numbers_are_refused(networks: Measurements) -> None:
+    class Broken(RelativeLine):
+        def predict_all(self, archs: Architectures, chunk: int = 0) -> np.ndarray:
+            return super().predict_all(archs, chunk) * np.nan
+
+    line = KindTotals(("macs",), groups=False, log=False)
+    with pytest.raises(InputError, match="predictions of Broken are no finite numbers"):
+        protocols.held_out(networks, lambda: Broken(encoder=line), "random")
