@@ -142,8 +142,9 @@ class MatrixGaussian(LogCombination):
         basis = self._basis(features)
         variance = np.maximum(((basis @ self.spread_) * basis).sum(axis=1), 0) + self.rest_ + self.noise_
         if self.cache_.get("interpolated") is not archs:
-            inputs, known = self.source.encode(archs), isinstance(self.source, Interpolation)
-            self.cache_.update(interpolated=archs, variance=self.source.variance(inputs) if known else 0.0)
+            source = self.source
+            of_networks = source.variance(source.encode(archs)) if isinstance(source, Interpolation) else 0.0
+            self.cache_.update(interpolated=archs, variance=of_networks)
         slope = float((self.line_[:count] / self.width_[:count]).sum())
         location = features @ self.line_ + self.bias_ + self.shift_
         deviation = np.sqrt(variance + slope**2 * self.cache_["variance"])
