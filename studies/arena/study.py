@@ -37,8 +37,8 @@ HELD_OUT = ("network_macs", "network_line", "network_trees", "network_corrected"
 """Predictors of networks that were held out, floors first."""
 FROM_OTHERS = ("scaled_device", "network_nearest", "factors", "matrix_gaussian")
 """Predictors of devices that were left out, from the times of other devices."""
-LEFT_OUT = ("network_macs", "network_line", "network_kinds", "layer_sum", *FROM_OTHERS)
-"""Predictors of devices that were left out. Those of `HELD_OUT` among them are fitted to the samples alone."""
+LEFT_OUT = ("network_macs", "network_line", "layer_sum", *FROM_OTHERS)
+"""Predictors of devices that were left out; the first two are fitted to the samples alone."""
 
 
 @dataclass(frozen=True)
@@ -149,8 +149,8 @@ def arena(
     for table in tables.split(","):
         m = TABLES[table].load()
         for protocol in protocols.split(","):
-            known = TABLES[table].predictors(protocol)
-            for name in predictors.split(",") if predictors and known else known:
+            own = TABLES[table].predictors(protocol)
+            for name in predictors.split(",") if predictors and own else own:
                 if file := configuration(name):
                     try:
                         keep(m, file, protocol, out)
