@@ -168,6 +168,7 @@ def test_the_page_has_a_table_of_each_protocol_and_a_picture(part: Path, tmp_pat
     page = (tmp_path / "arena.md").read_text()
     assert all(f"### {heading}" in page for heading in report.HEADINGS.values())
     assert (tmp_path / "arena_convnet+zoo.png").stat().st_size > 10_000 and "(arena_convnet+zoo.png)" in page
+    assert "| predictor | 1 networks | 3 networks |" in page
     (row,) = [line for line in page.split("### ")[1].splitlines() if line.startswith("| network_kinds")]
     cells = [float(cell) for cell in row.split("|")[2:-1]]
     rows = pd.DataFrame(json.loads((part / "summary.json").read_text()))
