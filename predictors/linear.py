@@ -94,7 +94,7 @@ class RelativeLine(Linear):
     @classmethod
     def examples(cls) -> list[Self]:
         many = Totals(("macs", "kernels", "moved_bytes"))
-        return [cls(), cls(steps=1, penalty=3.0), cls(penalty=1.0, spared=1), cls(encoder=many)]
+        return [cls(penalty=1.0), cls(steps=1), cls(penalty=3.0, spared=1), cls(encoder=many)]
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         a = np.column_stack([x["x"], np.full(len(z), self.constant)]).astype(float)
@@ -109,7 +109,8 @@ class RelativeLine(Linear):
 
         known = ~np.isnan(y)
         relative = a[known] / y[known, None]
-        unit = np.maximum(np.sqrt((relative**2).mean(axis=0)), 1e-30)
+        unit = np.sqrt((relative**2).mean(axis=0))
+        unit[unit == 0] = np.inf  # nothing is known of a feature that is always zero: its coefficient is zero
         penalty = np.sqrt(self.penalty) * np.eye(a.shape[1])[self.spared : -1]
         zeros, weight = np.zeros(len(penalty)), np.ones(len(relative))
         for _ in range(self.steps):

@@ -27,6 +27,12 @@ TITLES = {
     "timm": "timm: image networks, ms an image, two desktop CPUs and three GPUs",
     "networks": "Public networks of many kinds, one core of an EPYC 9654 (genoa), three runtimes",
     "convnet+zoo": "Random and published convolutional networks, one core of an EPYC 7763 (milan), eleven runtimes",
+    "ncnn-processors": "ncnn: 35 networks, eight of them in int8, on processors in several settings",
+    "ncnn-complete": "ncnn: the part of the table without holes, machines left out",
+    "ncnn-gpus": "ncnn: networks on GPUs",
+    "ai-hub": "AI Hub: models by name on Qualcomm's chips, float, three runtimes",
+    "ai-hub-graphs": "AI Hub: models whose graphs are known",
+    "accel-nasbench": "Accel-NASBench: milliseconds per image of one in five networks",
 }
 HEADINGS = {
     "families": "Families of networks held out",
@@ -141,8 +147,8 @@ INTRODUCTION = """# Results of the arena
 
 `make study NAME=arena` writes this page. [The arena](../arena.md) explains tables, protocols and predictors. All errors
 are of networks that a predictor was not fitted to. Coverage and half width (in percent of the prediction, medians) are
-those of 90 % intervals. Where a device was left out, `network_macs`, `network_line` and `network_kinds` are fitted to
-its samples alone; "chosen" samples are the predictor's choice, others are random."""
+those of 90 % intervals. Where a device was left out, `network_macs` and `network_line` are fitted to its samples alone;
+"chosen" samples are the predictor's choice, others are random."""
 
 
 def report(summary: Path = Path("runs/arena/summary.json"), out: Path = ROOT / "docs" / "results") -> None:
