@@ -169,10 +169,11 @@ class MatrixGaussian(LogCombination):
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
         size = len(self.width_) + 1
-        self._know(devices_of(state["known"]))
-        self.moment_ = array(state["moment"], size, size)
-        if len(self.mean_) != len(self.sources_.std_):
+        known = devices_of(state["known"])
+        if max(len(known), 1) != len(self.sources_.std_):
             raise ValueError("it has other source devices")
+        self._know(known)
+        self.moment_ = array(state["moment"], size, size)
         if "spread" in state:
             self.spread_ = array(state["spread"], size, size)
             for name in ("rest", "noise", "shift", "degrees"):
