@@ -237,10 +237,11 @@ class Measurements:
             "".join(archs.space.canonical(archs)).encode() if isinstance(archs, Networks) else archs.decisions.tobytes()
         )
         digest.update(repr([device.name for device in self.devices]).encode())
-        rows = self.table.sort_values(["arch", "device", "metric"])
-        digest.update("".join(rows["metric"]).encode())
+        metrics = self.table["metric"].to_numpy(str)
+        order = np.lexsort([metrics, *(self.table[column].to_numpy(np.int64) for column in ("device", "arch"))])
+        digest.update("".join(metrics[order]).encode())
         for column, kind in (("arch", np.int64), ("device", np.int64), ("value", np.float64)):
-            digest.update(np.ascontiguousarray(rows[column].to_numpy(kind)).tobytes())
+            digest.update(self.table[column].to_numpy(kind)[order].tobytes())
         return digest.hexdigest()[:16]
 
 

@@ -92,7 +92,7 @@ class RelativeLine(Linear):
     @classmethod
     def examples(cls) -> list[Self]:
         many = Totals(("macs", "kernels", "moved_bytes"))
-        return [cls(), cls(steps=1, penalty=3.0), cls(penalty=1.0, spared=1), cls(encoder=many)]
+        return [cls(penalty=1.0), cls(steps=1), cls(penalty=3.0, spared=1), cls(encoder=many)]
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         a = np.column_stack([x["x"], np.full(len(z), self.constant)]).astype(float)
@@ -178,7 +178,8 @@ def least_relative(a: np.ndarray, y: np.ndarray, steps: int, penalties: np.ndarr
 
     known = ~np.isnan(y)
     relative = a[known] / y[known, None]
-    unit = np.maximum(np.sqrt((relative**2).mean(axis=0)), 1e-30)
+    unit = np.sqrt((relative**2).mean(axis=0))
+    unit[unit == 0] = np.inf  # nothing is known of a feature that is always zero: its coefficient is zero
     penalty = np.empty((0, len(unit))) if penalties is None else np.diag(np.sqrt(penalties))[penalties > 0]
     zeros, weight = np.zeros(len(penalty)), np.ones(len(relative))
     for _ in range(steps):

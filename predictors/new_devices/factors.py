@@ -21,6 +21,9 @@ from predictors.scaling import Scale
 LEAST_NOISE = 1e-3
 """Least variance of the logarithms of times around their factors."""
 
+DEGREES, ROUNDS = 4.0, 6
+"""Degrees of freedom of the labels around their factors, and number of times that factors and weights are fitted."""
+
 
 @dataclass
 class LogCombination(FewShot):
@@ -95,7 +98,8 @@ class ScaledDevice(LogCombination):
 class Factors(LogCombination):
     """Low-rank factors: the logarithm of the time of network n on device d is a mean of n plus a sum of factors of n
     times factors of d, learnt from the source devices by a singular value decomposition; those of a new device are
-    learnt from its labels by ridge regression, as strongly as the source devices' own factors suggest.
+    learnt from its labels by ridge regression, as strongly as the source devices' own factors suggest. Labels far from
+    the fit have less weight, as under Student's t: on some devices single networks are ten times as slow as elsewhere.
 
     Attributes:
         rank: number of factors, at most half the number of source devices.
@@ -127,9 +131,11 @@ class Factors(LogCombination):
         if sources.shape[1] < 2:
             raise InputError("Factors needs at least two source devices to learn a new one; fit it on more.")
         factors = sources @ self.loadings_
-        variance = self.rest_ + noise
-        precision = (factors.T / variance) @ factors + np.eye(factors.shape[1])
-        own = np.linalg.solve(precision, factors.T @ ((y - sources.mean(axis=1)) / variance))
+        target, variance, weight = y - sources.mean(axis=1), self.rest_ + noise, np.ones(len(y))
+        for _ in range(ROUNDS):
+            weighted = factors.T * (weight / variance)
+            own = np.linalg.solve(weighted @ factors + np.eye(factors.shape[1]), weighted @ target)
+            weight = (DEGREES + 1) / (DEGREES + (target - factors @ own) ** 2 / variance)
         return 1 / sources.shape[1] + self.loadings_ @ own, np.zeros(vector.shape[1]), 0.0
 
     def state(self) -> dict[str, Any]:

@@ -144,10 +144,10 @@ def _medians(values: np.ndarray, group: np.ndarray, archs: Architectures, name: 
     """
     import pandas as pd
 
+    if len(values) == len(archs):
+        return values[np.argsort(group)], np.zeros(len(values))
     groups = pd.Series(values).groupby(group)
     median, count = groups.median().to_numpy(), groups.size().to_numpy()
-    if len(values) == len(median):
-        return median, np.zeros(len(median))
     low, high = groups.min().to_numpy(), groups.max().to_numpy()
     ranges = (high - low) / np.where(median == 0, 1, np.abs(median))
     repeated = np.flatnonzero(count > 1)

@@ -64,8 +64,8 @@ class Interpolation(Regressor):
         std = a.std(axis=0)
         self.center_, self.width_ = a.mean(axis=0), np.where(std > 0, std, 1.0) * np.sqrt(max((std > 0).sum(), 1))
         self.x_ = (a - self.center_) / self.width_
-        few = rng.permutation(len(a))[:CHOSEN]
-        self.theta_, self.stretch_ = _chosen(self.x_[few], mean[few])
+        subset = rng.permutation(len(a))[:CHOSEN]
+        self.theta_, self.stretch_ = _chosen(self.x_[subset], mean[subset])
         log(f"kernel of networks: {self.theta_.tolist()}")
         self.alpha_ = np.linalg.solve(self._kernel(self.x_) + 1e-8 * np.eye(len(a)), mean)
 

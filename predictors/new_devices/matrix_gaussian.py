@@ -142,8 +142,9 @@ class MatrixGaussian(LogCombination):
         basis = self._basis(features)
         variance = np.maximum(((basis @ self.spread_) * basis).sum(axis=1), 0) + self.rest_ + self.noise_
         if self.cache_.get("interpolated") is not archs:
-            inputs, known = self.source.encode(archs), isinstance(self.source, Interpolation)
-            self.cache_.update(interpolated=archs, variance=self.source.variance(inputs) if known else 0.0)
+            source = self.source
+            of_networks = source.variance(source.encode(archs)) if isinstance(source, Interpolation) else 0.0
+            self.cache_.update(interpolated=archs, variance=of_networks)
         slope = float((self.line_[:count] / self.width_[:count]).sum())
         location = features @ self.line_ + self.bias_ + self.shift_
         deviation = np.sqrt(variance + slope**2 * self.cache_["variance"])
@@ -168,10 +169,11 @@ class MatrixGaussian(LogCombination):
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
         size = len(self.width_) + 1
-        self._know(devices_of(state["known"]))
-        self.moment_ = array(state["moment"], size, size)
-        if len(self.mean_) != len(self.sources_.std_):
+        known = devices_of(state["known"])
+        if max(len(known), 1) != len(self.sources_.std_):
             raise ValueError("it has other source devices")
+        self._know(known)
+        self.moment_ = array(state["moment"], size, size)
         if "spread" in state:
             self.spread_ = array(state["spread"], size, size)
             for name in ("rest", "noise", "shift", "degrees"):

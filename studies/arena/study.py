@@ -37,8 +37,8 @@ HELD_OUT = ("network_macs", "network_line", "network_trees", "network_corrected"
 """Predictors of networks that were held out, floors first."""
 FROM_OTHERS = ("scaled_device", "network_nearest", "factors", "matrix_gaussian")
 """Predictors of devices that were left out, from the times of other devices."""
-LEFT_OUT = ("network_macs", "network_line", "network_kinds", "layer_sum", *FROM_OTHERS)
-"""Predictors of devices that were left out. Those of `HELD_OUT` among them are fitted to the samples alone."""
+LEFT_OUT = ("network_macs", "network_line", "layer_sum", *FROM_OTHERS)
+"""Predictors of devices that were left out; the first two are fitted to the samples alone."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +49,13 @@ class Table:
         load: reads the measurements.
         held_out: predictors of the protocols `families` and `random`; empty: the table has no families of networks.
         left_out: predictors of the protocol `devices`.
+        every: one in so many devices is left out, so that tables of many settings of few machines take minutes.
     """
 
     load: Callable[[], Measurements]
     held_out: tuple[str, ...] = HELD_OUT
     left_out: tuple[str, ...] = LEFT_OUT
+    every: int = 1
 
     def predictors(self, protocol: str) -> list[str]:
         """Names of the predictors of a protocol that have a configuration."""
@@ -64,11 +66,11 @@ TABLES: dict[str, Table] = {
     "timm": Table(lambda: Timm().measurements()),
     "networks": Table(lambda: Measured(Path("datasets/bundled/networks.parquet")).measurements()),
     "convnet+zoo": Table(bundled),
-    "ncnn-processors": Table(partial(ncnn, "processor"), (), FROM_OTHERS),
+    "ncnn-processors": Table(partial(ncnn, "processor"), (), FROM_OTHERS, every=4),
     "ncnn-complete": Table(ncnn_complete, (), FROM_OTHERS),
     "ncnn-gpus": Table(partial(ncnn, "gpu"), (), FROM_OTHERS),
-    "ai-hub": Table(ai_hub, (), FROM_OTHERS),
-    "ai-hub-graphs": Table(partial(ai_hub, graphs=True), (), FROM_OTHERS),
+    "ai-hub": Table(ai_hub, (), FROM_OTHERS, every=2),
+    "ai-hub-graphs": Table(partial(ai_hub, graphs=True), (), FROM_OTHERS, every=2),
     "accel-nasbench": Table(accel_nasbench, (), FROM_OTHERS),
 }
 
@@ -79,25 +81,27 @@ def configuration(name: str) -> Path | None:
     return file if name.endswith(".yaml") or file.is_file() else None
 
 
-def scored(m: Measurements, file: Path, protocol: str) -> list[dict[str, Any]]:
-    """Rows of the predictor that a file describes, by one protocol."""
+def scored(m: Measurements, file: Path, protocol: str, every: int = 1) -> list[dict[str, Any]]:
+    """Rows of the predictor that a file describes, by one protocol; one in `every` devices is left out."""
 
     def make() -> Predictor:
         tree = read_yaml(file, "configs/predictors has examples")
         return from_config(tree, Predictor)  # type: ignore[type-abstract]
 
-    rows = left_out(m, make) if protocol == "devices" else held_out(m, make, protocol)
+    names = [device.name for device in m.devices[::every]]
+    rows = left_out(m, make, names) if protocol == "devices" else held_out(m, make, protocol)
     return [{"table": m.name, "protocol": protocol, "predictor": file.stem, **row} for row in rows]
 
 
-def keep(m: Measurements, file: Path, protocol: str, out: Path) -> None:
-    """Write the rows of `scored` to their file, unless it is of the same table and configuration."""
+def keep(m: Measurements, file: Path, protocol: str, out: Path, every: int = 1) -> None:
+    """Write the rows of `scored` to their file, unless it is of the same table, configuration and devices."""
     place = out / "rows" / m.name / protocol / f"{file.stem}.json"
     source = {"fingerprint": m.fingerprint(), "config": read_yaml(file, "configs/predictors has examples")}
+    source |= {"every": every} if every > 1 else {}
     if place.is_file() and read_json(place, "delete it")["source"] == source:
         return
     print(f"{m.name}, {protocol}: {file.stem}", file=sys.stderr, flush=True)
-    rows = scored(m, file, protocol)
+    rows = scored(m, file, protocol, every)
     write_text(place, json.dumps({"source": source, "rows": rows}, indent=1, default=float))
 
 
@@ -149,11 +153,11 @@ def arena(
     for table in tables.split(","):
         m = TABLES[table].load()
         for protocol in protocols.split(","):
-            known = TABLES[table].predictors(protocol)
-            for name in predictors.split(",") if predictors and known else known:
+            own = TABLES[table].predictors(protocol)
+            for name in predictors.split(",") if predictors and own else own:
                 if file := configuration(name):
                     try:
-                        keep(m, file, protocol, out)
+                        keep(m, file, protocol, out, TABLES[table].every)
                         done += 1
                     except InputError as error:  # a predictor may not answer all tables
                         print(f"{m.name}, {protocol}: {name} is left out: {error}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """Devices learnt from others: low-rank factors, a scaled device, and a normal distribution of networks and devices."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -137,6 +138,23 @@ def test_predictions_that_minimise_relative_errors_are_lower(sources: Measuremen
     assert (low.predict_all(new.architectures) < middle.predict_all(new.architectures)).all()
     beliefs = [one.belief(new.architectures).location for one in (low, middle)]
     np.testing.assert_allclose(*beliefs, err_msg="the distributions are the same")
+
+
+def test_saved_ones_have_the_same_distributions_and_learn_further_devices(
+    sources: Measurements, new: Measurements, tmp_path: Path
+) -> None:
+    few, predictor = new.where(archs=np.arange(5)), MatrixGaussian().fit(sources)
+    adapted = predictor.adapt(few)
+    for name, each in (("sources", predictor), ("adapted", adapted)):
+        each.save(tmp_path / f"{name}.pt")
+    again, learnt = (Predictor.load(tmp_path / f"{name}.pt") for name in ("adapted", "sources"))
+    assert isinstance(again, MatrixGaussian) and isinstance(learnt, MatrixGaussian)
+    for other in (again, learnt.adapt(few), adapted.adapt(few)):
+        for mine, its in zip(adapted.belief(new.architectures).interval(0.9),
+                             other.belief(new.architectures).interval(0.9), strict=True):  # fmt: skip
+            np.testing.assert_allclose(mine, its, rtol=1e-6)
+    with pytest.raises(InputError, match="was adapted to d12; published numbers need the one of its source devices"):
+        again.adapt(None, new.devices[0])
 
 
 def test_it_chooses_networks_that_say_more_than_random_ones(sources: Measurements, new: Measurements) -> None:

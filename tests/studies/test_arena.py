@@ -143,6 +143,15 @@ def test_rows_of_an_interrupted_study_are_kept_unless_the_file_changed(
     assert scored == ["network_line"]
 
 
+def test_features_that_are_zero_in_training_have_no_coefficient(networks: Measurements) -> None:
+    line = RelativeLine(encoder=KindTotals(log=False), penalty=1.0, spared=5)
+    x = line.encoder(networks.architectures)
+    samples = np.flatnonzero(x[:, 5:].any(axis=1))[:4]
+    line.fit(networks.where(archs=samples))
+    absent = ~x[samples].any(axis=0)
+    assert absent.any() and not line.weights_[:-1][absent].any()
+
+
 def test_a_predictor_that_cannot_answer_a_table_is_left_out_in_a_sentence(
     part: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +168,7 @@ def test_the_page_has_a_table_of_each_protocol_and_a_picture(part: Path, tmp_pat
     page = (tmp_path / "arena.md").read_text()
     assert all(f"### {heading}" in page for heading in report.HEADINGS.values())
     assert (tmp_path / "arena_convnet+zoo.png").stat().st_size > 10_000 and "(arena_convnet+zoo.png)" in page
+    assert "| predictor | 1 networks | 3 networks |" in page
     (row,) = [line for line in page.split("### ")[1].splitlines() if line.startswith("| network_kinds")]
     cells = [float(cell) for cell in row.split("|")[2:-1]]
     rows = pd.DataFrame(json.loads((part / "summary.json").read_text()))
