@@ -270,8 +270,7 @@ class LayerSum(Predictor):
             raise InputError(f"{m.name} has {len(m.devices)} devices; adapt to one at a time.")
         samples_of(m, self.layers.measured(m))
         costs, measured = self._pooled(m)
-        ms = measured[m.devices[0].name]
-        known = ~np.isnan(ms)
+        known = ~np.isnan(ms := measured[m.devices[0].name])
         if not known.any():
             raise InputError(f"{m.name} has no measurement on {m.devices[0].name} to adapt to.")
         nearest = self._from_nearest(self.calibrations_, costs[known], ms[known], m.devices[0])
@@ -286,8 +285,9 @@ class LayerSum(Predictor):
     def restore(self, state: dict[str, Any]) -> None:
         """Set the learnt parameters from `state()`; raises one of `checkpoint.DAMAGE` where they do not fit."""
         self.layers.restore(state["layers"], "a file")
-        sources, terms = len(self.layers.devices), len(self.layers.terms)
-        self.calibrations_ = tuple(Calibration.restored(part, sources, terms) for part in state["calibrations"])
+        guess, prior, added = self.layers.guess(), self.layers.prior, self.layers.added
+        known = np.array([name not in added for name in self.layers.terms])
+        self.calibrations_ = tuple(Calibration.restored(c, known, guess, prior) for c in state["calibrations"])
         if not self.devices_ or len(self.calibrations_) != len(self.devices_) or not 0 < self.layers.noise < np.inf:
             raise ValueError("devices and coefficients do not fit together")
 
