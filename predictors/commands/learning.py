@@ -40,6 +40,7 @@ def layerwise(
     from predictors.networks.layer_sum import LayerSum
     from predictors.networks.learnt import LAYERS, Learnt
     from predictors.networks.operations import OPERATIONS
+    from predictors.networks.related import base_name, with_related
     from predictors.networks.table_files import layer_tables, read_tables
 
     def log(message: str, **numbers: float) -> None:
@@ -53,17 +54,19 @@ def layerwise(
         return
     check_writable(out, *Path(tables).glob("*.parquet"))
     chosen = [name for name in devices.split(",") if name]
-    layers = layer_tables(tables, LAYERS, OPERATIONS, chosen)
+    bases = list(dict.fromkeys(name for one in chosen for name in (one, base_name(one))))
+    layers = layer_tables(tables, LAYERS, OPERATIONS, bases)
     names = [name for name in networks.split(",") if name]
     whole = read_tables(tables, names, chosen)
     costs = Learnt.with_layer(layer) if layer else Learnt()
     costs.tables = tables
-    predictor = LayerSum.summing(costs.fit(layers, log))
+    predictor = with_related(LayerSum.summing(costs.fit(layers, log)), tables, chosen, log)
     if whole:
         predictor = predictor.calibrated(Measurements.concat(whole), log)
     used = layers | dict(zip(names, whole, strict=True))
     errors = {d.name: dict(zip(LAYERS, row, strict=True))
               for d, row in zip(costs.devices, costs.deviations.round(4).tolist(), strict=True)}  # fmt: skip
+    errors |= {device.name: {} for device in predictor.devices_ if device.name not in errors}
     for kind, deviations in costs.operations.deviations.items():
         for name in deviations.keys() & errors.keys():
             errors[name][kind] = round(deviations[name], 4)

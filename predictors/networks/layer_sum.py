@@ -42,8 +42,8 @@ class LayerSum(Predictor):
     learns_to: ClassVar[float] = 0.2  # on labels of networks without fused ops
 
     space_: Space = field(default=AnyNetwork(), init=False, repr=False, compare=False)
-    devices_: tuple[Device, ...] = field(init=False, repr=False, compare=False)
-    calibrations_: tuple[Calibration, ...] = field(init=False, repr=False, compare=False)  # one per device
+    devices_: tuple[Device, ...] = field(default=(), init=False, repr=False, compare=False)
+    calibrations_: tuple[Calibration, ...] = field(default=(), init=False, repr=False, compare=False)  # one per device
     metadata_: dict[str, Any] = field(init=False, repr=False, compare=False)
 
     @property
@@ -122,7 +122,8 @@ class LayerSum(Predictor):
 
     def _calibrations(self, m: Measurements, log: Log) -> dict[str, Calibration]:
         """Calibrations of all devices with measurements, by name."""
-        own = {device.name: before for device, before in zip(self.layers.devices, self._prior(), strict=True)}
+        own = {d.name: c for d, c in zip(self.devices_, self.calibrations_, strict=True) if not len(c.errors)}
+        own |= {device.name: before for device, before in zip(self.layers.devices, self._prior(), strict=True)}
         costs, measured = self._pooled(m)
         found = {}
         for device in m.devices:
@@ -145,8 +146,7 @@ class LayerSum(Predictor):
     def _from_nearest(
         self, known: Sequence[Calibration], costs: np.ndarray, ms: np.ndarray, device: Device
     ) -> Calibration:
-        """Calibration of a new device, from the one of `known` with the least error (leave-one-out, if possible), which
-        is first scaled to the new device's speed."""
+        """Calibration of a new device, from the one of `known` with the least error, first scaled to its speed."""
         scaled = [c for before in known if (c := at_speed(before, costs[:, before.source], ms)) is not None]
         trials = [trial for before in scaled if (trial := self._fitted(before, costs, ms)) is not None]
         if not trials:
