@@ -26,11 +26,14 @@ TERMS = {"matmul": "product", "linear": "product", "attention": "product", "cach
          "depthwise_convolution": "depthwise", "average_pooling": "pooling"}  # fmt: skip
 """Cost terms of operations with multiply-accumulates and of poolings; those of the others are `OTHER`."""
 OTHER = "operation"
+TREES = 300
+"""Largest number of boosted trees: a table of operations has a tenth of the rows of one of layers, and a saved file the
+trees of all kinds."""
 
 
 def operation_trees() -> Regressor:
     """Default predictor of operations: boosted trees on their sizes and work."""
-    return XGBoost(metric="latency_ms", columns=0.5, depth=5, min_child_weight=2.0, encoder=OperationFeatures())
+    return XGBoost("latency_ms", columns=0.5, depth=5, min_child_weight=2.0, encoder=OperationFeatures(), trees=TREES)
 
 
 def like(layer: Regressor) -> Regressor:
@@ -38,7 +41,8 @@ def like(layer: Regressor) -> Regressor:
     if "encoder" not in [f.name for f in fields(layer) if f.init]:
         return operation_trees()
     made: Any = from_config(to_config(layer), Regressor)  # type: ignore[type-abstract]
-    return replace(made, metric="latency_ms", encoder=OperationFeatures())
+    fewer = {"trees": min(made.trees, TREES)} if hasattr(made, "trees") else {}
+    return replace(made, metric="latency_ms", encoder=OperationFeatures(), **fewer)
 
 
 class Machine(Protocol):
@@ -113,8 +117,8 @@ class OperationCosts:
     ) -> None:
         """Replace the terms [P, S, K] of the pieces of operations on devices with tables of their kinds.
 
-        Pieces of one operation share its ms by the bytes that they move. Activations that runtimes fold into an op keep
-        their own terms.
+        Pieces of one operation share its ms by the bytes that they move. Weights, which an operation alone finds in the
+        cache, and activations that runtimes fold into an op keep their own terms.
 
         Args:
             network, parts: a network and its pieces.
@@ -127,7 +131,7 @@ class OperationCosts:
             return
         alone = self.ms(found, machine.devices)
         own = np.maximum(alone - machine.machine[:, 2], 0.1 * alone) * self.beyond(found, machine)
-        folded = np.isin(list(at), ("smooth", "tanh", "stepped"))
+        folded, weights = (np.isin(list(at), names) for names in (("smooth", "tanh", "stepped"), ("weights",)))
         for operation, ms in zip(found, own, strict=True):
             rows, term = list(operation.rows), TERMS.get(operation.kind, OTHER)
             if term == "depthwise" and parts[rows[0]].layer.get("kernel", 1) ** 2 > 25:
@@ -135,7 +139,7 @@ class OperationCosts:
             moved = np.array([parts[row].moved for row in rows], float) + 1e-9
             share = operation.times * moved / moved.sum()
             for s in np.flatnonzero(~np.isnan(ms)).tolist():
-                terms[rows, s] *= folded & operation.folded
+                terms[rows, s] *= weights | (folded & operation.folded)
                 terms[rows, s, at[term]] = ms[s] * share
                 terms[rows, s, at["call"]] = share
 

@@ -73,7 +73,7 @@ class Operation(NamedTuple):
         rows: its pieces, as positions in `datasets.networks.parts.entries`.
         network: the operation alone, once, without what runtimes fold into it.
         times: how often it runs in one run.
-        folded: whether it is one op, and runtimes fold activations into it.
+        folded: whether it is one op, no activation itself, and runtimes fold others into it.
     """
 
     kind: str
@@ -96,7 +96,8 @@ def operations(network: Network) -> list[Operation]:
         found.append(_operation(network, kind, rows, nodes, sources, readers))
     for i, (kind, nodes) in enumerate(zip(kinds, groups, strict=True)):
         if kind and i not in taken:
-            found.append(_operation(network, kind, [i], nodes[:1], sources, readers, len(nodes) > 1))
+            folded = len(nodes) > 1 and kind not in ("smooth", "stepped")
+            found.append(_operation(network, kind, [i], nodes[:1], sources, readers, folded))
     return found
 
 
