@@ -26,6 +26,8 @@ TERMS = {"matmul": "product", "linear": "product", "attention": "product", "cach
          "depthwise_convolution": "depthwise", "average_pooling": "pooling"}  # fmt: skip
 """Cost terms of operations with multiply-accumulates and of poolings; those of the others are `OTHER`."""
 OTHER = "operation"
+FEWEST = 5
+"""Least number of operations of a table."""
 TREES = 300
 """Largest number of boosted trees: a table of operations has a tenth of the rows of one of layers, and a saved file the
 trees of all kinds."""
@@ -81,6 +83,10 @@ class OperationCosts:
             if not isinstance(space, OperationSpace) or space.kind != kind:
                 raise InputError(
                     f"The table of {kind} operations is of {space}; give a folder whose {kind}.parquet is."
+                )
+            if len(m.architectures) < FEWEST:
+                raise InputError(
+                    f"The table of {kind} operations has {len(m.architectures)}; measure {FEWEST} or more of them."
                 )
             networks = Networks.of(m.architectures)
             of_networks = Measurements(networks, m.devices, m.table, m.name)

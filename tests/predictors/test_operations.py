@@ -205,6 +205,9 @@ def test_layerwise_reads_tables_of_operations_beside_those_of_layers(tmp_path: P
     shutil.copy(tmp_path / "tables" / "softmax.parquet", tmp_path / "tables" / "matmul.parquet")
     with pytest.raises(InputError, match="The table of matmul operations is of softmax"):
         layerwise(tmp_path / "p2.pt", LAYER, tmp_path / "tables", networks="")
+    few = measured("matmul").where(archs=np.arange(4))
+    with pytest.raises(InputError, match="table of matmul operations has 4; measure 5 or more"):
+        learnt().operations.fit({"matmul": few}, LAYER, 0.1, 0)
 
 
 def test_predictors_that_encode_nothing_themselves_leave_operations_to_trees() -> None:
