@@ -66,7 +66,8 @@ def describe(data: Dataset | Literal["bundled"], metric: str | None = None, out:
         data: the data set: a .yaml of configs/datasets, a .parquet of `measure table`, a .csv, or several of these
             separated by commas; or bundled: all tables that Gnomon measured itself.
         metric: name of the metric; by default latency_ms, exe_ms or the first one.
-        out: folder for figures: distributions.png, and rank_correlation.png for two devices or more.
+        out: folder for figures: distributions.png, rank_correlation.png for two devices or more, and layers.png (times
+            against work) for tables of single layers and operations.
     """
     if isinstance(data, Dataset):
         _describe(data.measurements(), metric, out)
@@ -84,7 +85,7 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
     import numpy as np
     import pandas as pd
 
-    from datasets.figures import distributions, rank_correlation, spearman, write_figure
+    from datasets.figures import distributions, layers_against_work, of_layers, rank_correlation, spearman, write_figure
 
     known = m.table["metric"].unique()
     metric = metric or next((name for name in ("latency_ms", "exe_ms") if name in known), known[0])
@@ -121,6 +122,8 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
     figures = {"distributions.png": distributions}
     if values.notna().any().sum() > 1:
         figures["rank_correlation.png"] = rank_correlation
+    if of_layers(m):
+        figures["layers.png"] = layers_against_work
     print()
     for file, draw in figures.items():
         write_figure(draw(m, metric), Path(out) / file, bbox_inches="tight")

@@ -59,6 +59,13 @@ def clock_ghz() -> SourcedNumber | None:
     return None
 
 
+def has_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether this processor says that it computes in bf16: AVX-512's or AMX's instructions, or Arm's."""
+    if not cpuinfo.is_file():
+        return False
+    return re.search(r"^(flags|Features)\s*:.*\b(avx512_bf16|amx_bf16|bf16)\b", cpuinfo.read_text(), re.M) is not None
+
+
 def best_seconds(work: Callable[[], object], rounds: int = 7) -> float:
     """The least CPU time in seconds of several rounds after a warm-up, which is that of an undisturbed machine."""
     work()

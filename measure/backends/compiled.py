@@ -27,7 +27,7 @@ class Compiled(Eager):
     def lacks(self) -> str:
         named = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")  # by inductor too
         found = shutil.which(named) or os.environ.get("TORCH_INDUCTOR_INSTALL_GXX")
-        return "" if found else "torch.compile needs a C++ compiler and found none"
+        return super().lacks() if found else "torch.compile needs a C++ compiler and found none"
 
     def load(self, artefact: Path, shapes: Shapes = ()) -> Session:
         module, inputs = self.module(artefact, shapes)

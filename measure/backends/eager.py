@@ -6,13 +6,14 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from datasets.networks.model import Model
 from datasets.networks.network import Network
 from measure.base import Backend, Kernel, Session, Shapes
+from measure.host import has_bf16
 
 if TYPE_CHECKING:
     import torch
@@ -20,11 +21,19 @@ if TYPE_CHECKING:
 
 @dataclass
 class Eager(Backend):
-    """Inference mode, contiguous (NCHW) tensors, by default one thread."""
+    """Inference mode, contiguous (NCHW) tensors, by default one thread.
+
+    In bf16, weights and all floats between ops are bf16.
+    """
 
     runtime = "eager"
+    precisions: ClassVar[tuple[str, ...]] = ("fp32", "bf16")
     packages = ("torch",)
     files = (".pt2",)
+    computes: ClassVar[tuple[str, ...]] = ("bf16",)
+
+    def lacks(self) -> str:
+        return "" if self.precision != "bf16" or has_bf16() else "this processor has no bf16 arithmetic (/proc/cpuinfo)"
 
     def build(self, model: Model, folder: Path) -> Path:
         import torch
@@ -36,7 +45,16 @@ class Eager(Backend):
         return path
 
     def module(self, artefact: Path, shapes: Shapes = ()) -> tuple[torch.nn.Module, list[torch.Tensor]]:
-        """The network of an artefact, and tensors of zeros for its inputs."""
+        """The network of an artefact in this precision, and tensors of zeros for its inputs."""
+        module, inputs = self._read(artefact, shapes)
+        import torch
+
+        dtype = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.precision)
+        if dtype is None:
+            return module, inputs
+        return module.to(dtype), [x.to(dtype) if x.is_floating_point() else x for x in inputs]
+
+    def _read(self, artefact: Path, shapes: Shapes) -> tuple[torch.nn.Module, list[torch.Tensor]]:
         import torch
 
         from measure.builders.torch_module import NetworkModule

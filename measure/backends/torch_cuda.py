@@ -38,10 +38,8 @@ class Cuda(Eager):
         import torch
 
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
-        dtype = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}[self.precision]
         module, inputs = super().module(artefact, shapes)
-        inputs = [x.to("cuda", dtype) if x.is_floating_point() else x.to("cuda") for x in inputs]
-        return module.to("cuda", dtype), inputs
+        return module.to("cuda"), [x.to("cuda") for x in inputs]
 
     def load(self, artefact: Path, shapes: Shapes = ()) -> Session:
         return _CudaSession(*self.module(artefact, shapes))

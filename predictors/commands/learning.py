@@ -28,7 +28,8 @@ def layerwise(
     Args:
         out: the file.
         layer: predictor of each kind of layer, a file of configs/predictors; by default boosted trees.
-        tables: folder of convolution.parquet, pooling.parquet and dense.parquet.
+        tables: folder of convolution.parquet, pooling.parquet and dense.parquet, and of tables of single operations
+            (matmul.parquet, attention.parquet, ...), which are read where there are any.
         networks: tables of whole networks in the same folder that calibrate the sums, separated by commas; '': none.
         devices: names of devices to learn, separated by commas; by default all that the tables of layers share.
         lut: instead of `tables`, a look-up table of networks' own layers, as `python -m measure run --layers true` (or
@@ -38,7 +39,9 @@ def layerwise(
 
     from predictors.networks.layer_sum import LayerSum
     from predictors.networks.learnt import LAYERS, Learnt
-    from predictors.networks.table_files import read_tables
+    from predictors.networks.operations import OPERATIONS
+    from predictors.networks.related import base_name, with_related
+    from predictors.networks.table_files import layer_tables, read_tables
 
     def log(message: str, **numbers: float) -> None:
         print(message)
@@ -51,17 +54,22 @@ def layerwise(
         return
     check_writable(out, *Path(tables).glob("*.parquet"))
     chosen = [name for name in devices.split(",") if name]
-    layers = dict(zip(LAYERS, read_tables(tables, LAYERS, chosen), strict=True))
+    bases = list(dict.fromkeys(name for one in chosen for name in (one, base_name(one))))
+    layers = layer_tables(tables, LAYERS, OPERATIONS, bases)
     names = [name for name in networks.split(",") if name]
     whole = read_tables(tables, names, chosen)
     costs = Learnt.with_layer(layer) if layer else Learnt()
     costs.tables = tables
-    predictor = LayerSum.summing(costs.fit(layers, log))
+    predictor = with_related(LayerSum.summing(costs.fit(layers, log)), tables, chosen, log)
     if whole:
         predictor = predictor.calibrated(Measurements.concat(whole), log)
     used = layers | dict(zip(names, whole, strict=True))
     errors = {d.name: dict(zip(LAYERS, row, strict=True))
               for d, row in zip(costs.devices, costs.deviations.round(4).tolist(), strict=True)}  # fmt: skip
+    errors |= {device.name: {} for device in predictor.devices_ if device.name not in errors}
+    for kind, deviations in costs.operations.deviations.items():
+        for name in deviations.keys() & errors.keys():
+            errors[name][kind] = round(deviations[name], 4)
     for device, calibration in zip(predictor.devices_, predictor.calibrations_, strict=True):
         if len(calibration.errors):
             errors[device.name]["networks"] = round(float(np.abs(np.expm1(calibration.errors)).mean()), 4)

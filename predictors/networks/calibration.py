@@ -66,15 +66,25 @@ class Calibration:
         }
 
     @staticmethod
-    def restored(state: Mapping[str, Any], sources: int, k: int) -> Calibration:
-        """Rebuild from `state()` for `sources` devices and `k` coefficients; raises one of `checkpoint.DAMAGE`."""
+    def restored(state: Mapping[str, Any], known: np.ndarray, guess: np.ndarray, prior: np.ndarray) -> Calibration:
+        """Rebuild from `state()`; raises one of `checkpoint.DAMAGE` where it does not fit.
+
+        Args:
+            state: of a calibration, of all terms or (in older files) of the known ones; others keep their prior.
+            known: whether older files have each term [K].
+            guess: prior medians of the S devices [S, K].
+            prior: prior covariance [K, K].
+        """
         source = state["source"]
-        if type(source) is not int or not 0 <= source < sources:
+        if type(source) is not int or not 0 <= source < len(guess):
             raise ValueError("a device has no layers")
-        coefficients = array(state["coefficients"], k)
+        there = known if np.shape(state["coefficients"]) == (known.sum(),) else np.ones(len(known), bool)
+        coefficients, covariance = guess[source].copy(), np.where(there[:, None] | there, 0.0, prior)
+        coefficients[there] = array(state["coefficients"], int(there.sum()))
+        covariance[np.ix_(there, there)] = array(state["covariance"], int(there.sum()), int(there.sum()))
         if not (coefficients > 0).all():
             raise ValueError("coefficients must be above zero")
-        return Calibration(source, coefficients, array(state["covariance"], k, k), array(state["errors"], None))
+        return Calibration(source, coefficients, covariance, array(state["errors"], None))
 
 
 def totals_of(costs: np.ndarray, c: Calibration) -> np.ndarray:

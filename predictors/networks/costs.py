@@ -7,14 +7,13 @@ A session is one run of a network by a runtime; an empty session runs a network 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from datasets.networks.parts import entries
 from datasets.records import Device, InputError, Measurements, Networks
 from predictors.base import Log, silent
-from predictors.networks.pieces import Piece
 
 
 class Costs(ABC):
@@ -26,6 +25,7 @@ class Costs(ABC):
         metric: of the networks whose totals they sum to.
         terms: names of the terms [K]: first `session`, which counts once per run, then those of every piece.
         prior: covariance [K, K] of the logarithms of the coefficients before networks are measured.
+        added: names of terms that older files lack.
         noise: relative error of sums with exact coefficients; the smaller it is, the more weight networks have.
         devices: S devices; empty before `learn`.
         machine: best MACs per ms, best bytes per ms, and ms of an empty session [S, 3].
@@ -35,6 +35,7 @@ class Costs(ABC):
     metric: ClassVar[str] = "latency_ms"
     terms: ClassVar[tuple[str, ...]]
     prior: ClassVar[np.ndarray]
+    added: ClassVar[tuple[str, ...]] = ()
     noise: float
     devices: tuple[Device, ...]
     machine: np.ndarray
@@ -84,9 +85,10 @@ class Costs(ABC):
         computing, moving = np.moveaxis(work[:, None] / self.machine[None, :, :2], 2, 0)
         return computing, moving
 
-    def beyond(self, found: Sequence[Piece]) -> np.ndarray:
-        """Ratio [P, S] of the work of pieces to that of the nearest measured layers; 1 where measured themselves."""
-        return np.ones((len(found), len(self.devices)))
+    def beyond(self, networks: Networks) -> list[np.ndarray]:
+        """Ratios [P, S] of the work of the pieces of each network to that of the nearest measured layers; 1 where
+        measured themselves."""
+        return [np.ones((len(entries(network)), len(self.devices))) for network in networks]
 
 
 def best_rates(work: np.ndarray, ms: np.ndarray, session: np.ndarray) -> np.ndarray:

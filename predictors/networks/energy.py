@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Self
 
@@ -15,7 +14,7 @@ from predictors.networks.calibration import Calibration
 from predictors.networks.costs import Costs
 from predictors.networks.layer_sum import LayerSum
 from predictors.networks.learnt import Learnt
-from predictors.networks.pieces import Piece, pieces
+from predictors.networks.pieces import pieces
 
 WATTS = 10.0
 """Prior median of the mJ per ms of a run, net of the machine at rest."""
@@ -79,8 +78,8 @@ class Energies(Costs):
         found = self.layers.spread()
         return np.hstack([found, np.zeros((len(found), 1))])
 
-    def beyond(self, found: Sequence[Piece]) -> np.ndarray:
-        return self.layers.beyond(found)
+    def beyond(self, networks: Networks) -> list[np.ndarray]:
+        return self.layers.beyond(networks)
 
     def examples(self, s: int) -> Networks:
         return self.layers.examples(s)
@@ -101,6 +100,10 @@ class Energies(Costs):
     @property
     def prior(self) -> np.ndarray:  # type: ignore[override]
         return _beside(self.layers.prior, np.array([[MACS_WIDTH**2]])) + POWER_WIDTH**2
+
+    @property
+    def added(self) -> tuple[str, ...]:  # type: ignore[override]
+        return self.layers.added
 
     @property
     def noise(self) -> float:  # type: ignore[override]

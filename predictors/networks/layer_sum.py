@@ -43,8 +43,8 @@ class LayerSum(Predictor):
     learns_to: ClassVar[float] = 0.2  # on labels of networks without fused ops
 
     space_: Space = field(default=AnyNetwork(), init=False, repr=False, compare=False)
-    devices_: tuple[Device, ...] = field(init=False, repr=False, compare=False)
-    calibrations_: tuple[Calibration, ...] = field(init=False, repr=False, compare=False)  # one per device
+    devices_: tuple[Device, ...] = field(default=(), init=False, repr=False, compare=False)
+    calibrations_: tuple[Calibration, ...] = field(default=(), init=False, repr=False, compare=False)  # one per device
     metadata_: dict[str, Any] = field(init=False, repr=False, compare=False)
     totals_: dict[int, np.ndarray] = field(init=False, repr=False, compare=False, default_factory=dict)  # of `totals`
 
@@ -124,7 +124,8 @@ class LayerSum(Predictor):
 
     def _calibrations(self, m: Measurements, log: Log) -> dict[str, Calibration]:
         """Calibrations of all devices with measurements, by name."""
-        own = {device.name: before for device, before in zip(self.layers.devices, self._prior(), strict=True)}
+        own = {d.name: c for d, c in zip(self.devices_, self.calibrations_, strict=True) if not len(c.errors)}
+        own |= {device.name: before for device, before in zip(self.layers.devices, self._prior(), strict=True)}
         costs, measured = self._pooled(m)
         found = {}
         for device in m.devices:
@@ -147,8 +148,7 @@ class LayerSum(Predictor):
     def _from_nearest(
         self, known: Sequence[Calibration], costs: np.ndarray, ms: np.ndarray, device: Device
     ) -> Calibration:
-        """Calibration of a new device, from the one of `known` with the least error (leave-one-out, if possible), which
-        is first scaled to the new device's speed."""
+        """Calibration of a new device, from the one of `known` with the least error, first scaled to its speed."""
         scaled = [c for before in known if (c := at_speed(before, costs[:, before.source], ms)) is not None]
         trials = [trial for before in scaled if (trial := self._fitted(before, costs, ms)) is not None]
         if not trials:
@@ -283,8 +283,7 @@ class LayerSum(Predictor):
             raise InputError(f"{m.name} has {len(m.devices)} devices; adapt to one at a time.")
         samples_of(m, self.layers.measured(m))
         costs, measured = self._pooled(m)
-        ms = measured[m.devices[0].name]
-        known = ~np.isnan(ms)
+        known = ~np.isnan(ms := measured[m.devices[0].name])
         if not known.any():
             raise InputError(f"{m.name} has no measurement on {m.devices[0].name} to adapt to.")
         nearest = self._from_nearest(self.calibrations_, costs[known], ms[known], m.devices[0])
@@ -300,8 +299,9 @@ class LayerSum(Predictor):
         """Set the learnt parameters from `state()`; raises one of `checkpoint.DAMAGE` where they do not fit."""
         self.layers.restore(state["layers"], "a file")
         self.totals_ = {}
-        sources, terms = len(self.layers.devices), len(self.layers.terms)
-        self.calibrations_ = tuple(Calibration.restored(part, sources, terms) for part in state["calibrations"])
+        guess, prior, added = self.layers.guess(), self.layers.prior, self.layers.added
+        known = np.array([name not in added for name in self.layers.terms])
+        self.calibrations_ = tuple(Calibration.restored(c, known, guess, prior) for c in state["calibrations"])
         if not self.devices_ or len(self.calibrations_) != len(self.devices_) or not 0 < self.layers.noise < np.inf:
             raise ValueError("devices and coefficients do not fit together")
 

@@ -19,47 +19,21 @@ from predictors.base import Log, devices_of, restored, silent
 from predictors.config import from_config, to_config
 from predictors.limits import check_limits
 from predictors.networks.calibration import calibrate
+from predictors.networks.coefficients import AT as _AT
+from predictors.networks.coefficients import COEFFICIENTS, LIKE, PRIOR
 from predictors.networks.costs import Costs, best_rates
+from predictors.networks.operation_costs import OTHER, TERMS, OperationCosts, like, operation_trees
+from predictors.networks.operations import OPERATIONS
 from predictors.networks.pieces import VIEWS, Piece, nearest, pieces
-from predictors.networks.table_files import reach, read_tables, within, work_of
+from predictors.networks.table_files import layer_tables, reach, within, work_of
 from predictors.regressor import Regressor
 from predictors.trees import XGBoost
 
 LAYERS = ("convolution", "pooling", "dense")
 """Kinds of layers that have tables and predictors."""
 
-WIDTHS = {"session": 0.5, "call": 0.5, "convolution": 0.6, "stem": 0.5, "roofline": 1.0, "depthwise": 1.0, "wide": 1.0,
-          "pooling": 0.5, "dense": 0.3, "moved": 0.7, "weights": 0.7, "smooth": 0.6, "tanh": 0.35,
-          "stepped": 0.6}  # fmt: skip
-"""Prior standard deviations of the logarithms of a device's coefficients, one per cost term: of `session` (ms per run)
-and `call` (ms per piece); of factors of the layer predictors' latencies, of the rooflines of convolutions beside them
-(a layer alone also rearranges its tensors) and of depthwise convolutions; of ms per byte that other ops move and per
-byte of weights (which a layer alone finds in the cache); of ms per element of activations. Chosen, like `LIKE`,
-`DEPTHWISE` and the guess, by the errors of twenty random networks, each left out once."""
-
-LIKE = {"stem": "convolution", "wide": "depthwise", "tanh": "smooth"}
-"""Terms whose coefficient has that of another term as prior median (their width is that of the ratio): convolutions of
-at most four channels (images); depthwise ones with windows of more than 25 elements, probably since XNNPACK has no
-kernel for them; tanh."""
-
 DEPTHWISE = 8
 """Relative cost of a multiply-accumulate in depthwise convolutions, which do not sum over channels."""
-
-COEFFICIENTS = tuple(WIDTHS)
-
-_AT = {name: i for i, name in enumerate(COEFFICIENTS)}
-"""Column of each term."""
-
-
-def _prior() -> np.ndarray:
-    """Covariance of the coefficients' logarithms [K, K]."""
-    mixed = np.eye(len(WIDTHS))
-    for name, other in LIKE.items():
-        mixed[_AT[name], _AT[other]] = 1
-    return mixed @ np.diag(np.square(list(WIDTHS.values()))) @ mixed.T
-
-
-PRIOR = _prior()
 
 
 def trees() -> Regressor:
@@ -75,10 +49,13 @@ class Learnt(Costs):
         convolution: predictor of `exe_ms` of convolutions; by default boosted trees.
         pooling: of maximum pooling layers, which stand for all pooling.
         dense: of fully connected layers.
-        tables: folder of convolution, pooling and dense.parquet, which the predictors are fitted to.
+        tables: folder of convolution, pooling and dense.parquet, which the predictors are fitted to, and of tables of
+            single operations (`operations.OPERATIONS`), where there are any.
         held: share of each table that is held out, to estimate errors.
         noise: relative error of sums with exact coefficients; the smaller it is, the more weight networks have.
         seed: of the draw of held-out layers.
+        operation: predictor of `latency_ms` of each kind of single operation with a table; by default boosted trees.
+        operations: these predictors, fitted.
         deviations: root mean square of log errors of held-out layers [S, 3].
         wide: 1 where layers beyond the limits of the smaller tables were measured, else 0 [S, 3].
     """
@@ -90,9 +67,12 @@ class Learnt(Costs):
     held: float = 0.1
     noise: float = 0.1
     seed: int = 0
+    operation: Regressor = field(default_factory=operation_trees)
 
     terms: ClassVar[tuple[str, ...]] = COEFFICIENTS
     prior: ClassVar[np.ndarray] = PRIOR
+    added: ClassVar[tuple[str, ...]] = ("product", "operation")
+    operations = OperationCosts()
     devices: tuple[Device, ...] = field(default=(), init=False, repr=False, compare=False)
     machine: np.ndarray = field(init=False, repr=False, compare=False)
     copies: np.ndarray = field(init=False, repr=False, compare=False)
@@ -104,18 +84,20 @@ class Learnt(Costs):
 
     @staticmethod
     def with_layer(layer: Regressor) -> Learnt:
-        """Costs with an unfitted copy of one predictor for each kind of layer."""
+        """Costs with an unfitted copy of one predictor for each kind of layer and operation."""
         tree = to_config(replace(layer, metric="exe_ms"))
-        return Learnt(**{kind: from_config(tree, Regressor) for kind in LAYERS})  # type: ignore[type-abstract,arg-type]
+        made: dict[str, Any] = {kind: from_config(tree, Regressor) for kind in LAYERS}  # type: ignore[type-abstract]
+        return Learnt(**made, operation=like(layer))
 
     def learn(self, log: Log = silent) -> Self:
-        return self.fit(dict(zip(LAYERS, read_tables(self.tables, LAYERS), strict=True)), log)
+        return self.fit(layer_tables(self.tables, LAYERS, OPERATIONS), log)
 
     def fit(self, tables: Mapping[str, Measurements], log: Log = silent) -> Self:
-        """Fit to the tables of all `LAYERS`, on the devices that they share; a share `held` of each estimates errors.
+        """Fit to the tables of all `LAYERS`, on the devices that they share, and to those of operations; a share `held`
+        of each estimates errors.
 
         Args:
-            tables: by kind, with `exe_ms`, `pre_ms` and `post_ms`.
+            tables: by kind, of layers with `exe_ms`, `pre_ms` and `post_ms`, of operations with `latency_ms`.
             log: receives progress.
 
         Raises:
@@ -145,6 +127,9 @@ class Learnt(Costs):
         self.wide = np.stack([reach(tables[kind], self._columns(tables[kind], "exe_ms")) for kind in LAYERS], axis=1)
         self.machine = self._machine([tables[kind] for kind in LAYERS])
         self.copies = np.hstack([self._copies([tables[kind] for kind in LAYERS], end) for end in ("pre", "post")])
+        self.operations = OperationCosts()
+        self.operations.fit({kind: tables[kind] for kind in OPERATIONS if kind in tables}, self.operation, self.held,
+                            self.seed, log)  # fmt: skip
         return self
 
     def predictor(self, kind: str) -> Regressor:
@@ -165,7 +150,10 @@ class Learnt(Costs):
     def network_terms(self, networks: Networks) -> list[np.ndarray]:
         found = [pieces(network) for network in networks]
         terms = self.piece_terms([piece for parts in found for piece in parts])
-        return np.split(terms, np.cumsum([len(parts) for parts in found])[:-1]) if found else []
+        each = np.split(terms, np.cumsum([len(parts) for parts in found])[:-1]) if found else []
+        for network, parts, own in zip(networks.networks, found, each, strict=True):
+            self.operations.set_terms(network, parts, own, _AT, self)
+        return each
 
     def piece_terms(self, found: Sequence[Piece]) -> np.ndarray:
         """Terms of pieces [P, S, K]."""
@@ -206,8 +194,16 @@ class Learnt(Costs):
         """Roofline ms [A, S] of MACs and bytes [A, 2]."""
         return np.maximum(*self.least(work))
 
-    def beyond(self, found: Sequence[Piece]) -> np.ndarray:
-        """Roofline times of pieces over those of the nearest layers that tables may hold [P, S]; 1 for other pieces."""
+    def beyond(self, networks: Networks) -> list[np.ndarray]:
+        """Roofline times of pieces over those of the nearest layers, or operations, that tables may hold [P, S] of each
+        network; 1 for other pieces."""
+        each = [self._beyond(pieces(network)) for network in networks]
+        for network, ratios in zip(networks.networks, each, strict=True):
+            self.operations.set_beyond(network, ratios, self)
+        return each
+
+    def _beyond(self, found: Sequence[Piece]) -> np.ndarray:
+        """Ratios [P, S] of layers; 1 for other pieces."""
         ratio = np.ones((len(found), len(self.devices)))
         for kind in LAYERS:
             rows = np.flatnonzero([piece.kind == kind for piece in found])
@@ -257,6 +253,9 @@ class Learnt(Costs):
         found = np.zeros((len(self.devices), len(COEFFICIENTS)))
         for name, column in _DEVIATIONS.items():
             found[:, _AT[name]] = self.deviations[:, column]
+        for name in {*TERMS.values(), OTHER}:
+            own = np.array([self.operations.spread(name, device) for device in self.devices])
+            found[:, _AT[name]] = np.where(own > 0, own, found[:, _AT[name]])
         return found
 
     def examples(self, s: int) -> Networks:
@@ -268,6 +267,7 @@ class Learnt(Costs):
             "devices": [device.to_dict() for device in self.devices],
             **{name: getattr(self, name) for name in _ARRAYS},
             **{kind: {**p.metadata(), "state": p.state()} for kind, p in kinds.items()},
+            "operations": self.operations.state(),
         }
 
     def restore(self, state: Any, where: str) -> None:
@@ -287,6 +287,8 @@ class Learnt(Costs):
             raise ValueError("`wide` is neither 0 nor 1")
         if not (self.machine > 0).all() or not all((getattr(self, name) >= 0).all() for name in _ARRAYS):
             raise ValueError("rates, times or deviations are below zero")
+        self.operations = OperationCosts()
+        self.operations.restore(state.get("operations", {}), where)  # older files have none
 
 
 _ARRAYS = {"machine": 3, "copies": 4, "deviations": 3, "wide": 3}

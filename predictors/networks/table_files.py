@@ -22,6 +22,25 @@ def read_tables(folder: Path, names: Sequence[str], devices: Sequence[str] = ())
     return [m.where(devices=[d.name for d in m.devices if d.name in devices]) if devices else m for m in found]
 
 
+def layer_tables(
+    folder: Path, layers: Sequence[str], operations: Sequence[str], devices: Sequence[str] = ()
+) -> dict[str, Measurements]:
+    """Read the tables of kinds of layers, and of those operations that have one in a folder.
+
+    Args:
+        folder: of the tables.
+        layers, operations: kinds, which are names of tables.
+        devices: names of devices; by default all.
+
+    Returns:
+        Tables by kind; those of operations that none of the devices measured are left out.
+    """
+    place = located(folder / f"{layers[0]}.parquet").parent
+    kinds = [*layers, *(kind for kind in operations if (place / f"{kind}.parquet").is_file())]
+    found = dict(zip(kinds, read_tables(folder, kinds, devices), strict=True))
+    return {kind: m for kind, m in found.items() if kind in layers or m.devices}
+
+
 def read_beside(folder: Path, name: str) -> Measurements:
     """The rows of NAME.parquet and of every NAME_*.parquet beside it.
 

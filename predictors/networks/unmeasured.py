@@ -26,7 +26,7 @@ from datasets.networks.analysis import uncounted
 from datasets.networks.network import FILES, Network
 from datasets.networks.parts import entries
 from datasets.networks.precision import precisions
-from datasets.records import Device
+from datasets.records import Device, Networks
 from predictors.networks.calibration import Calibration, parts_of
 from predictors.networks.costs import Costs
 from predictors.networks.pieces import KNOWN, Piece, pieces
@@ -98,10 +98,9 @@ def gaps_of(
     if not networks:
         return []
     found = [pieces(network) for network in networks]
-    beyond = layers.beyond([piece for each in found for piece in each])[:, c.source]
-    ends = np.cumsum([len(each) for each in found])[:-1]
+    beyond = [ratios[:, c.source] for ratios in layers.beyond(Networks(networks))]
     gaps = list[list[Gap]]()
-    for network, each, far, whole, terms in zip(networks, found, np.split(beyond, ends), costs, parts, strict=True):
+    for network, each, far, whole, terms in zip(networks, found, beyond, costs, parts, strict=True):
         ms = parts_of(whole[c.source], terms[:, c.source], c)
         shares = ms / (ms.sum() + c.coefficients[0])
         gaps.append(_gaps(network, each, far, shares))

@@ -11,8 +11,8 @@ import numpy as np
 from datasets.records import Device
 from predictors.metrics import report
 from predictors.networks.calibration import Calibration, calibrate, most_informative
+from predictors.networks.coefficients import PRIOR
 from predictors.networks.layer_sum import LayerSum
-from predictors.networks.learnt import PRIOR
 from studies.perfnetrt.figures import draw_networks
 from studies.perfnetrt.inputs import Inputs
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from datasets.cli import main
 from datasets.figures import spearman
+from datasets.files.reading import read_json
 from datasets.files.table_file import read_table
 from datasets.files.writing import write_text
 from datasets.measured import Measured
@@ -25,6 +26,8 @@ from measure.table import differences, repeatability, to_accuracies
 from predictors.networks.tabulated import Tabulated
 from studies.parts import run_parts
 from studies.study import ROOT
+from studies.tables.kernels import kernels
+from studies.tables.page import agrees
 from studies.tables.ratios import by_precision, by_threads
 from studies.tables.sums import sums
 
@@ -168,7 +171,7 @@ def train(out: Path) -> list[dict]:
 
 def check(
     out: Path = Path("runs/tables"),
-    part: str = "counts,describe,repeatability,layers,accuracy,ranks,precision,threads,sums,again,train",
+    part: str = "counts,describe,repeatability,layers,accuracy,ranks,precision,threads,sums,kernels,page,again,train",
     limit: int = 20,
     core: int | None = None,
 ) -> None:
@@ -190,6 +193,8 @@ def check(
         "precision": lambda: by_precision(BUNDLED),
         "threads": lambda: by_threads(BUNDLED),
         "sums": lambda: sums(BUNDLED),
+        "kernels": kernels,
+        "page": lambda: agrees(read_json(out / "summary.json", "run the other parts first")),
         "again": lambda: again(out, limit, core),
         "train": lambda: train(out),
     }

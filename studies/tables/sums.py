@@ -12,6 +12,7 @@ from datasets.measured import Measured
 from predictors.networks.calibration import Calibration, calibrate, totals_of
 from predictors.networks.layer_sum import LayerSum
 from predictors.networks.learnt import Learnt
+from predictors.networks.related import with_related
 from predictors.regressor import Regressor
 
 
@@ -36,7 +37,11 @@ def sums(tables: Path, table: str = "networks.parquet", layer: Regressor | None 
     families = np.array([family[key] for key in m.architectures.keys])
     costs = Learnt.with_layer(layer) if layer else Learnt()
     costs.tables = tables
-    predictor = LayerSum.summing(costs.learn(lambda message, **numbers: print(message, file=sys.stderr, flush=True)))
+
+    def log(message: str, **numbers: float) -> None:
+        print(message, file=sys.stderr, flush=True)
+
+    predictor = with_related(LayerSum.summing(costs.learn(log)), tables, log=log)
     terms, measured, rows = predictor.costs(m.architectures)[0], m.matrix("latency_ms"), list[dict]()
     for device in predictor.devices_:
         if device.name not in [other.name for other in m.devices]:

@@ -6,8 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from datasets.figures import layers_against_work, of_layers, write_figure
 from datasets.measured import Measured
+from datasets.records import Measurements
+from datasets.spaces import parse_space
 from tests.conftest import ROOT, run
+from tests.doubles.toy_layers import DEVICES, table
 
 TABLES = sorted((ROOT / "datasets" / "bundled").glob("*.parquet"))
 CELLS = "nasbench201(cells=1)"
@@ -51,3 +55,16 @@ def test_the_readme_names_every_table_and_device() -> None:
         assert f"`{path.name}`" in text
         for device in Measured(path).measurements().devices:
             assert device.name.partition("_")[2] in text
+
+
+def test_tables_of_layers_are_drawn_against_their_work_others_are_not(tmp_path: Path) -> None:
+    small = {name: Measured(ROOT / f"datasets/bundled/{name}.parquet").measurements() for name in ("dense", "zoo")}
+    softmax = parse_space("softmax").sample(12, np.random.default_rng(0))
+    small["softmax"] = table(softmax, {"latency_ms": np.linspace(1, 2, 24).reshape(12, 2)}, "softmax", DEVICES)
+    small["both"] = Measurements.concat([small["dense"].where(archs=np.arange(9)), small["softmax"]], "both")
+    assert {name for name, m in small.items() if of_layers(m)} == {"dense", "softmax", "both"}
+    for name in ("softmax", "both"):
+        figure = layers_against_work(small[name], "latency_ms")
+        drawn = sum(len(line.get_xdata()) for axes in figure.axes for line in axes.lines)
+        assert drawn == 24, name  # dense layers have another metric
+        write_figure(figure, tmp_path / f"{name}.png")

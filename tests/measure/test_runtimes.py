@@ -13,10 +13,12 @@ import numpy as np
 import pytest
 
 from datasets.networks.model import Model
+from datasets.networks.reading import read_model
 from datasets.records import InputError
 from datasets.spaces.dense import Dense
 from datasets.spaces.nasbench201 import NasBench201
 from measure.backends import backend_classes, parse_backend
+from measure.backends.compiled import Compiled
 from measure.backends.eager import Eager, read_profile
 from measure.backends.ort import OnnxRuntime
 from measure.backends.ort_gpu import OrtCuda, OrtTensorRt
@@ -32,12 +34,14 @@ from measure.builders.numpy_reference import evaluate
 from measure.builders.weights import make_weights
 from measure.child_build import BuildFailed, build_in_child
 from measure.gpu_steps import steps
+from measure.host import has_bf16
 from measure.kernels import timeline
 from measure.outputs import WrongOutput, compare_output
 from measure.phases import clock_ns, measure_phases
 from measure.references import expected_output
 from measure.timing import PROTOCOLS, Repeats, Timing
 from tests.conftest import needs, run
+from tests.doubles.network_files import MAKERS
 
 TINY = NasBench201(channels=4, cells=1)
 CELL = TINY.expand(TINY.parse(["|nor_conv_3x3~0|+|none~0|none~1|+|skip_connect~0|none~1|none~2|"])[0])
@@ -312,3 +316,23 @@ def test_an_unknown_backend_is_one_sentence(text: str, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         parse_backend(text, "host")
     assert parse_backend("ort:int8:4", "pc").device().name == "pc_ort_int8_4"
+
+
+def test_torch_computes_in_bf16_where_the_processor_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    flags = {"flags\t\t: fpu avx512_bf16 sse": True, "Features\t: fp asimd bf16": True, "flags\t\t: fpu avx512f": False}
+    for text, found in flags.items():
+        (tmp_path / "cpuinfo").write_text(f"processor\t: 0\n{text}\n")
+        assert has_bf16(tmp_path / "cpuinfo") == found
+    assert not has_bf16(tmp_path / "absent")
+    monkeypatch.setattr("measure.backends.eager.has_bf16", lambda: False)
+    assert "because this processor has no bf16 arithmetic" in Eager("bf16").unavailable()
+    assert "because this processor has no bf16 arithmetic" in Compiled("bf16").unavailable()
+    assert not Eager().unavailable()
+
+
+@pytest.mark.skipif(not has_bf16(), reason="this processor has no bf16 arithmetic")
+def test_a_file_of_torch_runs_in_bf16(tmp_path: Path) -> None:
+    model = read_model(str(MAKERS[".pt2"](tmp_path / "m.pt2")))
+    exact, rounded = (Eager(name).session(model).fetch()[0] for name in ("fp32", "bf16"))
+    assert 1e-4 < np.abs(rounded - exact).max() / np.abs(exact).max() < 0.1
+    assert Eager("bf16", host="h").device().name == "h_eager_bf16_1"

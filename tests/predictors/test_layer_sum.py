@@ -35,8 +35,9 @@ from predictors.linear import Linear
 from predictors.metrics import plain
 from predictors.networks import calibration
 from predictors.networks.calibration import calibrate, leave_one_out_errors, most_informative
+from predictors.networks.coefficients import COEFFICIENTS, PRIOR
 from predictors.networks.layer_sum import LayerSum
-from predictors.networks.learnt import COEFFICIENTS, PRIOR, Learnt
+from predictors.networks.learnt import Learnt
 from predictors.networks.pieces import KINDS, nearest, pieces
 from predictors.networks.price import price, read_network
 from predictors.networks.price_report import details

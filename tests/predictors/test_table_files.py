@@ -15,7 +15,6 @@ from encoders.flat import Totals
 from measure.table import write_table
 from predictors.linear import Linear
 from predictors.networks.learnt import LAYERS, Learnt
-from predictors.networks.pieces import pieces
 from predictors.networks.table_files import read_beside, read_tables
 from tests.doubles.toy_layers import DEVICES, SPACES, law, layer_tables, table, write
 
@@ -72,7 +71,7 @@ def test_a_device_of_small_layers_only_is_priced_within_their_limits_also_beside
     (before,) = small.network_terms(networks)
     dense = both.terms.index("dense")
     assert found[0, :2, dense] == pytest.approx(before[0, :, dense], rel=0.15)  # of other layers that were held out
-    far = both.beyond(pieces(networks.networks[0]))
+    (far,) = both.beyond(networks)
     assert far[0, 2] == 1 and (far[0, :2] > 10).all()
     again = Learnt(**{kind: Linear(metric="exe_ms", encoder=Totals(("macs", "moved_bytes"))) for kind in LAYERS})
     state = both.state()

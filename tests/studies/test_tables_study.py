@@ -10,8 +10,11 @@ from datasets.records import Device, InputError
 from datasets.spaces.convnet import ConvNet
 from datasets.spaces.dense import Dense
 from encoders.flat import Totals
+from measure.backends.ort import OnnxRuntime
 from measure.table import write_table
 from predictors.linear import Linear
+from studies.tables.kernels import WORK, kernels, work_of
+from studies.tables.page import TABLES, agrees, filled
 from studies.tables.ratios import by_precision, by_threads
 from studies.tables.sums import sums
 from tests.doubles.toy_layers import SPACES, write
@@ -82,3 +85,49 @@ def test_sums_of_layers_are_corrected_by_the_networks_of_other_families(folder: 
     assert factors["convolution"] > 1 and all(factor > 0 for factor in factors.values())
     with pytest.raises(InputError, match="There is no file"):
         sums(folder, "absent.parquet")
+
+
+@pytest.mark.parametrize(
+    ("kind", "work"),
+    [("QLinearConv", "int8 products"), ("Convolution brgconv_avx512_1x1_I8", "int8 products"),
+     ("MatMulInteger", "int8 products"), ("QGemm", "int8 products"), ("Conv", "fp32 products"),
+     ("Convolution brgconv_avx512_f32", "fp32 products"), ("FullyConnected brgemm_avx512_BF16", "fp32 products"),
+     ("QuantizeLinear", "quantisation"), ("DequantizeLinear", "quantisation"), ("FakeQuantize jit", "quantisation"),
+     ("ReorderOutput", "layout"), ("Reorder jit_uni_I8", "layout"), ("Transpose", "layout"),
+     ("QLinearGlobalAveragePool", "other ops in int8"), ("NhwcMaxPool", "other ops in int8"),
+     ("MaxPool jit_avx512_I8", "other ops in int8"), ("Softmax", "other ops in fp32"),
+     ("Subgraph jit_avx512_f32", "other ops in fp32")],
+)  # fmt: skip
+def test_kernels_are_grouped_by_what_they_do(kind: str, work: str) -> None:
+    assert work_of(kind) == work
+
+
+def test_timelines_show_where_the_time_of_int8_goes() -> None:
+    rows = kernels(["zoo:lenet5"], [OnnxRuntime], runs=2)
+    assert {row["precision"] for row in rows} == {"fp32", "int8"} and {row["network"] for row in rows} == {"lenet5"}
+    for name in ("fp32", "int8"):
+        whole, *parts = (row for row in rows if row["precision"] == name)
+        assert whole["work"] == "all" and {row["work"] for row in parts} <= set(WORK)
+        assert sum(row["us"] for row in parts) == pytest.approx(whole["us"])
+        assert sum(row["kernels"] for row in parts) == whole["kernels"]
+    assert {"quantisation", "int8 products"} <= {row["work"] for row in rows if row["precision"] == "int8"}
+    text = filled("<!-- table kernels -->\n<!-- end -->", [{"part": "kernels", **row} for row in rows])[0]
+    assert "| lenet5 | ort |" in text and text.count("|\n") == 3
+
+
+def test_tables_of_the_page_are_made_of_the_study_s_rows(folder: Path, tmp_path: Path) -> None:
+    layer = Linear(metric="exe_ms", encoder=Totals(("macs", "moved_bytes")))
+    parts = {"precision": by_precision(folder), "threads": by_threads(folder), "sums": sums(folder, layer=layer)}
+    rows = [{"part": name, **row} for name, found in parts.items() for row in found]
+    blank = "Text.\n" + "".join(f"\n<!-- table {name} -->\nold\n<!-- end -->\n" for name in TABLES) + "More.\n"
+    text, changed = filled(blank, rows)
+    assert changed == ["precision", "threads", "sums"] and text.startswith("Text.") and text.endswith("More.\n")
+    assert "| `h_ort_int8_1` | family: large | 6 | 0.50 | 0.50 to 0.50 | 0.00 |" in text
+    assert "| `h_ort_fp32_1_t2` | family: all | 12 | 0.62 |" in text and text.count("old") == 3
+    page = tmp_path / "README.md"
+    page.write_text(text)
+    assert agrees(rows, page) == [{"changed": 0, "tables": ""}]
+    page.write_text(text.replace("0.50 to 0.50", "0.40 to 0.50"))
+    assert agrees(rows, page) == [{"changed": 1, "tables": "precision"}]
+    with pytest.raises(InputError, match="a table 'tea'; there are counts"):
+        filled("<!-- table tea -->\n<!-- end -->", rows)
