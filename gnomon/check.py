@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +19,13 @@ from datasets.networks.model import Model
 from datasets.networks.sizes import Sizes
 from datasets.records import InputError
 from gnomon.paired import Block, Side, blocks
-from gnomon.sequential import ConfidenceSequence, Decision, Rule, Verdict, compared, decide, within
+from gnomon.sequential import Decision, Rule, Verdict, compared, decide, within
 from measure.backends import parse_backend
 from measure.base import Backend, reference_network
 from measure.bench import provenance
-from measure.inputs import inputs_of
+from measure.inputs import Input, inputs_of
 from measure.network_files import name_network, on_device, read_subject
 from measure.outputs import TOLERANCE, relative_error
-from predictors.metrics import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,21 +119,18 @@ def against(
     Raises:
         InputError: a network cannot be read or run, or their inputs differ.
     """
+    backend, names = _on_this_host(backend), (network, other)
+    subjects = [name_network(name, modules=True, sizes=sizes) for name in names]
+    models = [read_subject(subject, backend.batch) for subject in subjects]
+    _check_inputs(names, [inputs_of(model, backend.batch) for model in models])
     with tempfile.TemporaryDirectory() as folder:
-        backend = _on_this_host(backend)
-        (model, first), (other_model, second) = (
-            _side(name, backend, sizes, Path(folder) / part) for part, name in (("a", network), ("b", other))
-        )
-        found = [[(x.shape, x.dtype) for x in inputs_of(each, backend.batch)] for each in (model, other_model)]
-        if found[0] != found[1]:
-            shown = [", ".join(f"{dtype} {'x'.join(map(str, shape))}" for shape, dtype in inputs) for inputs in found]
-            raise InputError(
-                f"{shortened(network, 100)} takes {shown[0] or 'nothing'}, and {shortened(other, 100)} "
-                f"{shown[1] or 'nothing'}: only networks with the same inputs can be compared."
-            )
-        run = _Run((first, second), backend)
+        sides = [
+            _side(on_device(backend, subject), model, name, Path(folder) / part)
+            for subject, model, name, part in zip(subjects, models, names, "ab", strict=True)
+        ]
+        run = _Run(sides, backend)
         decision = run.decide(compared(tolerance), seconds, level, after)
-    return run.checked(decision, (network, other), _different_outputs(first, second), tolerance=tolerance)
+    return run.checked(decision, names, _different_outputs(*sides), tolerance=tolerance)
 
 
 def budget(
@@ -160,12 +156,13 @@ def budget(
     Raises:
         InputError: the network cannot be read or run.
     """
+    backend = _on_this_host(backend)
+    subject = name_network(network, modules=True, sizes=sizes)
+    own, standard, model = on_device(backend, subject), backend.for_reference(), read_subject(subject, backend.batch)
     with tempfile.TemporaryDirectory() as folder:
-        backend = _on_this_host(backend)
-        _, first = _side(network, backend, sizes, Path(folder) / "a")
-        standard = backend.for_reference()
-        second = Side(standard, _built(standard, Model(reference_network()), REFERENCE, Path(folder) / "b"), warm=True)
-        run = _Run((first, second), backend)
+        first = _side(own, model, network, Path(folder) / "a")
+        second = _side(standard, Model(reference_network()), REFERENCE, Path(folder) / "b")
+        run = _Run((first, replace(second, warm=True)), backend)
         rule = within(lambda: math.log(budget_ms / (reference_ms or run.ms(1))))
         decision = run.decide(rule, seconds, level, after)
     usual = reference_ms or run.ms(1)
@@ -180,26 +177,26 @@ def _on_this_host(backend: Backend | str) -> Backend:
     return backend
 
 
-def _side(name: str, backend: Backend, sizes: Sizes, folder: Path) -> tuple[Model, Side]:
-    """A network and how it runs, after its outputs were checked."""
-    subject = name_network(name, modules=True, sizes=sizes)
-    backend = on_device(backend, subject)
-    model = read_subject(subject, backend.batch)
-    return model, Side(backend, _built(backend, model, name, folder))
+def _check_inputs(names: Sequence[str], inputs: Sequence[Sequence[Input]]) -> None:
+    """Refuse two networks whose inputs differ."""
+    found = [", ".join(f"{x.dtype} {'x'.join(map(str, x.shape)) or 'scalar'}" for x in each) for each in inputs]
+    if found[0] != found[1]:
+        first, other = (f"{shortened(name, 100)} takes {what}" for name, what in zip(names, found, strict=True))
+        raise InputError(f"{first}, and {other}: only networks with the same inputs can be compared.")
 
 
-def _built(backend: Backend, model: Model, name: str, folder: Path) -> Any:
-    """What a backend loads of a model, after it ran once and its outputs were checked."""
+def _side(backend: Backend, model: Model, name: str, folder: Path) -> Side:
+    """How a network runs, after it ran once and its outputs were checked."""
     folder.mkdir()
     try:
         built = backend.built(model, folder)
         backend.loaded(lambda _: built)
     except InputError:
         raise
-    except Exception as error:  # of the runtime, which takes anything for a reason
+    except Exception as error:  # of the runtime, whose exceptions are of no kind of their own
         reason = shortened(f"{type(error).__name__}: {error}", 600)
         raise InputError(f"{shortened(name, 100)} does not run on {backend.runtime}: {reason}") from error
-    return built
+    return Side(backend, built)
 
 
 def _different_outputs(first: Side, second: Side) -> tuple[str, ...]:
@@ -264,38 +261,3 @@ class _Run:
             notes=(*dict.fromkeys([*notes, *(note for side in self.sides for note in side.built.notes)]),),
             row=provenance(self.backend) | {"versions": self.backend.versions()},
         )
-
-
-def shown(known: ConfidenceSequence) -> str:
-    """The ratio so far, with its interval."""
-    low, high = known.interval()
-    ends = f"{math.exp(low):.3f} to {math.exp(high):.3f}" if math.isfinite(high - low) else "not known yet"
-    return f"ratio {math.exp(known.centre):.3f} ({ends})"
-
-
-def sentences(found: Checked) -> list[str]:
-    """The result as text: the verdict, what was measured, and what helps where there is no verdict."""
-    name, other = (shortened(Path(text).name, 60) for text in (found.network, found.against))
-    chance = f"{100 * found.level:.10g} % interval"
-    known = found.low > 0 and found.high < math.inf
-    if found.budget_ms is None:
-        ends = f"{chance} {found.low:.3f} to {found.high:.3f}" if known else f"no {chance} yet"
-        assert found.tolerance is not None
-        first = (f"{found.verdict}: {name} takes {found.ratio:.3f} times as long as {other} ({ends}; the same within "
-                 f"{100 * found.tolerance:.3g} %)")  # fmt: skip
-        second = f"{plain(found.ms)} and {plain(found.against_ms)} ms"
-    else:
-        assert found.reference_ms is not None
-        low, ms, high = (found.reference_ms * ratio for ratio in (found.low, found.ratio, found.high))
-        ends = f"{chance} {plain(low)} to {plain(high)}" if known else f"no {chance} yet"
-        first = f"{found.verdict}: {name} takes {plain(ms)} ms ({ends}) of {plain(found.budget_ms)}"
-        second = f"where the reference network takes {plain(found.reference_ms)} ms"
-    lines = [
-        first,
-        f"{found.device}: {second} ({found.clock} time); {found.pairs} pairs of runs in {found.blocks} blocks, "
-        f"{found.sessions} sessions each, {found.seconds:.1f} s",
-    ]
-    if found.verdict == "NO VERDICT":
-        lines.append("Give more --seconds, a larger --tolerance, or a quieter machine." if found.budget_ms is None
-                     else "Give more --seconds or a quieter machine: the network is close to its budget.")  # fmt: skip
-    return lines

@@ -8,7 +8,7 @@ learnt; on other machines it is the median of the journal. In Python: `frame(com
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,7 @@ from measure.drift import References
 from measure.network_files import on_device
 from measure.rows import Row, identity, is_timed
 from measure.subjects import Subject
+from measure.timing import PROTOCOLS
 from predictors.networks.price import read_noted
 
 if TYPE_CHECKING:
@@ -107,9 +108,13 @@ def compare(
     """
     from predictors.networks.shipped import load
 
-    backend = parse_backend(backend) if isinstance(backend, str) else backend
+    if isinstance(backend, str):
+        backend = parse_backend(backend)
+        backend = replace(backend, timing=replace(backend.timing, **PROTOCOLS["quick"]))
     subjects, prepare = networks(names, modules=True, sizes=sizes)
     predictor = predictor or load()
+    if predictor.metric != "latency_ms":
+        raise InputError(f"The predictor is one of {predictor.metric}; name one of latency_ms.")
     where = device_of(predictor, device, backend)
     prices = [_price(predictor, name, where, backend.batch, level, sizes) for name in names]
     log = Journal(journal)
@@ -120,9 +125,11 @@ def compare(
     found = []
     for name, subject, price in zip(names, subjects, prices, strict=True):
         own = on_device(backend, subject).device()
+        here = where is None or where.name in (own.name, *reference_times())
         usual_ms = reference_times().get(where.name) if where and _alike(where, own) else None
         measured, note = _measured(log.rows, subject, own, repeats, usual_ms)
-        notes = (*filter(None, [note]), *price.pop("notes"))
+        elsewhere = "" if here or where is None else f"The price is that of {where.name}, which is another machine."
+        notes = (*filter(None, [note, elsewhere]), *price.pop("notes"))
         found.append(Compared(name, own.name, where.name if where else "", *measured, **price, notes=notes))
     return found
 

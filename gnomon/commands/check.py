@@ -59,13 +59,14 @@ def check(
     from tqdm import tqdm
 
     import gnomon.check as body
+    from gnomon.check_report import shown
 
     backend = runtime.opened()
     with tqdm(total=seconds, unit="s", bar_format="{n:.0f} of {total:.0f} s {bar} {postfix}", disable=None) as bar:
 
         def after(decision: Decision) -> None:
             if not bar.disable:
-                bar.set_postfix_str(body.shown(decision.known))
+                bar.set_postfix_str(shown(decision.known))
                 bar.update(min(decision.seconds, seconds) - bar.n)
 
         if against is not None:
@@ -81,7 +82,7 @@ def _print(found: Checked, as_json: bool) -> None:
     """Print the verdict, as JSON with the sentence on stderr."""
     import json
 
-    from gnomon.check import sentences
+    from gnomon.check_report import sentences
 
     lines = sentences(found)
     if as_json:

@@ -49,7 +49,7 @@ def compare(
     from datasets.networks.reading import is_file
     from datasets.records import InputError
     from measure.commands.flags import at_least
-    from predictors.networks.price_request import names_of
+    from predictors.networks.price_request import Wanted, check_request, names_of
 
     at_least(2, 1000, repeats=repeats)
     if not 0 < level < 1:
@@ -66,7 +66,10 @@ def compare(
     from predictors.base import Predictor
 
     backend = runtime.opened("quick")
-    priced = Predictor.load(predictor) if predictor else None
+    wanted = Wanted(names, device)
+    priced = (
+        Predictor.load(predictor, lambda found: check_request(found, str(predictor), wanted)) if predictor else None
+    )
     with tqdm(unit="row", disable=None) as bar:
 
         def after(row: Row, total: int) -> None:

@@ -1,5 +1,5 @@
-"""Decisions on networks: `gnomon check` on recorded and on live runs under load. Half an hour; the live part measures on
-this machine, beside other work if there is any."""
+"""Decisions on networks: `gnomon check` on recorded runs under load, and on live ones (they measure on this machine).
+Half an hour."""
 
 from pathlib import Path
 

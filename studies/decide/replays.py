@@ -40,10 +40,10 @@ def replays(number: int, slower: float, half: int, seed: int = 0) -> list[dict]:
             verdicts[decision.verdict] += 1
             seconds.append(decision.seconds)
         counts = {verdict: verdicts[verdict] / number for verdict in ("SLOWER", "FASTER", "SAME", "NO VERDICT")}
+        wrong = counts["FASTER"] + counts["SLOWER" if slower == 1 else "SAME"]
         rows.append(
             {"network": name, "slower": slower, "half": half, "replays": number, **counts,
-             "false": counts["SLOWER"] + counts["FASTER"], "seconds": float(np.median(seconds)),
-             "seconds_95": float(np.quantile(seconds, 0.95))}
+             "wrong": wrong, "seconds": float(np.median(seconds)), "seconds_95": float(np.quantile(seconds, 0.95))}
         )  # fmt: skip
     return rows
 
