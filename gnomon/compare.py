@@ -126,7 +126,7 @@ def compare(
     for name, subject, price in zip(names, subjects, prices, strict=True):
         own = on_device(backend, subject).device()
         here = where is None or where.name in (own.name, *reference_times())
-        usual_ms = reference_times().get(where.name) if where and _alike(where, own) else None
+        usual_ms = reference_times().get(where.name) if where and _same_configuration(where, own) else None
         measured, note = _measured(log.rows, subject, own, repeats, usual_ms)
         elsewhere = "" if here or where is None else f"The price is that of {where.name}, which is another machine."
         notes = (*filter(None, [note, elsewhere]), *price.pop("notes"))
@@ -144,7 +144,7 @@ def device_of(predictor: Predictor, name: str, backend: Backend) -> Device | Non
     if name or not known:
         return find_device(known, name) if known else None
     for device in known:
-        if device.name == here.name or (_alike(device, here) and device.name in reference_times()):
+        if device.name == here.name or (_same_configuration(device, here) and device.name in reference_times()):
             return device
     raise InputError(
         f"The predictor has no device of this machine with {here.runtime} in {here.precision}; name the most similar "
@@ -152,7 +152,7 @@ def device_of(predictor: Predictor, name: str, backend: Backend) -> Device | Non
     )
 
 
-def _alike(device: Device, other: Device) -> bool:
+def _same_configuration(device: Device, other: Device) -> bool:
     """Whether two devices differ in nothing but their machines."""
     return all(getattr(device, name) == getattr(other, name) for name in ("runtime", "precision", "batch", "threads"))
 

@@ -9,17 +9,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from onnx import TensorProto, helper
 
 import gnomon.check
+from datasets.arguments import Parser
 from datasets.cli import main
 from gnomon.check import EXIT, against, budget
 from gnomon.commands.check import check
 from gnomon.commands.compare import compare, files_as_one
 from gnomon.paired import Block
 from studies.decide.live import write_chain
-from tests.conftest import run
+from tests.conftest import ROOT, run
 from tests.doubles.network_files import onnx_file
+from tests.test_startup import imported
 
 
 def command(*words: object) -> int:
@@ -201,3 +204,25 @@ def test_an_interrupted_check_leaves_nothing_behind(tmp_path: Path, monkeypatch:
     file = dense(tmp_path / "a.onnx")
     assert command("check", file, "--against", file) == 130
     assert list((tmp_path / "temporary").iterdir()) == []
+
+
+def test_the_page_shows_flags_and_a_workflow_that_are_valid() -> None:
+    page = (ROOT / "docs" / "check.md").read_text()
+    parsers = {}
+    for function in (check, compare):
+        parsers[function.__name__] = parser = Parser()
+        parser.add_function_arguments(function, as_group=False, sub_configs=True)
+    lines = re.findall(r"python -m gnomon (check|compare) ([^#\n]*)", page)
+    assert len(lines) >= 8
+    for name, words in lines:
+        for flag in re.findall(r"--[\w-]+", words):
+            assert f"--{flag[2:].replace('-', '_')}" in parsers[name]._option_string_actions, (name, flag)
+    (workflow,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    steps = yaml.safe_load(workflow)["jobs"]["latency"]["steps"]
+    assert any("gnomon check" in step.get("run", "") for step in steps)
+
+
+def test_a_check_imports_nothing_heavy_but_the_runtime(chains: tuple[str, str]) -> None:
+    """So that a runner of continuous integration installs little."""
+    status, _, heavy = imported("-m", "gnomon", "check", chains[0], "--against", chains[0], "--seconds", "1")
+    assert status in (0, 3) and heavy == {"onnxruntime"}
