@@ -58,6 +58,9 @@ def draw(found: Sequence[Compared], level: float) -> Figure:
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x", alpha=0.25, lw=0.6)
     figure.legend(frameon=False, loc="outside lower center", ncols=2)
-    devices = list(dict.fromkeys(name for row in rows for name in (row.device, row.priced) if name))
-    figure.suptitle(", ".join(devices[:3]), x=0.01, ha="left", fontsize=11)
+    device, priced = (
+        ", ".join(dict.fromkeys(filter(None, names)))
+        for names in zip(*((row.device, row.priced) for row in rows), strict=True)
+    )
+    figure.suptitle(f"measured on {device}" + (f", predicted for {priced}" if priced else ""), x=0.01, ha="left")
     return figure

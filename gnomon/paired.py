@@ -83,30 +83,39 @@ def blocks(sides: Sequence[Side], timing: Timing, seed: int = 0) -> Iterator[Blo
         timing: with the clock that counts, and how short a reading may be.
         seed: of the order of the networks.
     """
-    generator, counts, sessions = np.random.default_rng(seed), np.zeros(2, int), dict[int, Session]()
+    generator, counts = np.random.default_rng(seed), np.zeros(2, int)
     while True:
         start = time.perf_counter()
         # the old ones are still there, or the new ones would come to lie in the same memory
         sessions = {side: sides[side].session() for side in generator.permutation(2).tolist()}
+        runs = [sessions[side].run for side in range(2)]
         if not counts.all():
-            counts = _calls_a_reading([sessions[side].run for side in range(2)], timing.floor_ms)
-        calls = [repeated(sessions[side].run, int(counts[side])) for side in range(2)]
-        ahead = [sessions[side].run if sides[side].warm else None for side in range(2)]
+            counts = _calls_a_reading(runs, timing)
+            if not any(side.warm for side in sides):  # the first call of a reading takes longer
+                counts[:] = counts.max()
+        calls = [repeated(run, int(count)) for run, count in zip(runs, counts, strict=True)]
+        ahead = [run if side.warm else None for run, side in zip(runs, sides, strict=True)]
         create_s, run_s = time.perf_counter() - start, 0.0
         while not run_s or (create_s > BLOCK_S and run_s < 2 * create_s):
             clocks, seconds = _pairs(calls, ahead, generator.permutation(2).tolist())
             yield Block(clocks / np.repeat(counts, 2), seconds + (0 if run_s else create_s), not run_s)
             run_s += seconds
+        if create_s > BLOCK_S:  # large networks, of which there may be no room for four sessions
+            del sessions, runs, calls, ahead
 
 
-def _calls_a_reading(runs: Sequence[Callable[[], None]], floor_ms: float) -> np.ndarray:
-    """Number of calls of each network [2], powers of two, for which a reading of the clock exceeds a floor.
+def _calls_a_reading(runs: Sequence[Callable[[], None]], timing: Timing) -> np.ndarray:
+    """Number of calls of each network [2], powers of two, for which a reading of the clock exceeds its floor."""
+    ms = np.array([_shortest_ms(run, timing) for run in runs])
+    return 2 ** np.ceil(np.log2(np.maximum(timing.floor_ms / ms, 1))).astype(int)
 
-    They are equal unless one network takes twice as long as the other: the first call of a reading takes longer.
-    """
-    ms = np.array([min(clock(run)[0] for _ in range(5)) for run in runs])
-    counts = 2 ** np.ceil(np.log2(np.maximum(floor_ms / ms, 1))).astype(int)
-    return np.full(2, counts.max()) if ms.max() < 2 * ms.min() else counts
+
+def _shortest_ms(run: Callable[[], None], timing: Timing) -> float:
+    """Time of the shortest of five runs, or of two where both are long."""
+    found = list[float]()
+    while len(found) < 2 or (len(found) < 5 and min(found) < 1e3 * WARMUP_S):
+        found.append(clock(run)[timing.by == "cpu"])
+    return min(found)
 
 
 def _pairs(

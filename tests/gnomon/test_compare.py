@@ -1,7 +1,8 @@
 """`python -m gnomon compare`: measured and priced side by side."""
 
 import json
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +21,9 @@ from tests.gnomon.test_check import command, dense
 DEVICE = "milan_ort_fp32_1"
 
 
-@pytest.fixture(autouse=True)
-def in_this_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gnomon.compare, "Worker", lambda timeout: nullcontext(Bench()))
+def benches(found: object) -> Callable[[float], AbstractContextManager]:
+    """What stands in for `Worker`, which measures in a process of its own."""
+    return lambda timeout: nullcontext(found)
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +32,26 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [str(write_chain(folder, 8, 16, layers)) for layers in (4, 40)]
 
 
-def test_files_are_measured_priced_shown_drawn_and_not_measured_again(
-    files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture(scope="module")
+def journal(files: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The journal of two passes over the files."""
+    path, rows = tmp_path_factory.mktemp("journal") / "journal.jsonl", list[int]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(gnomon.compare, "Worker", benches(Bench()))
+        compare(files, "ort", device=DEVICE, journal=path, repeats=2, after=lambda row, total: rows.append(total))
+    assert rows == [4] * 4
+    return path
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_measured(journal: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gnomon.compare, "Worker", benches(None))
+
+
+def test_files_are_priced_shown_drawn_and_not_measured_again(
+    files: list[str], journal: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 ) -> None:
-    words = ["compare", *files, "--device", DEVICE, "--repeats", "2", "--journal", str(tmp_path / "journal.jsonl")]
+    words = ["compare", *files, "--device", DEVICE, "--repeats", "2", "--journal", str(journal)]
     assert command(*words, "--out", tmp_path / "drawn.png", "--json") == 0
     found = json.loads(capsys.readouterr().out)["networks"]
     assert [row["network"] for row in found] == files and {row["priced"] for row in found} == {DEVICE}
@@ -45,16 +62,13 @@ def test_files_are_measured_priced_shown_drawn_and_not_measured_again(
         assert row["inside"] == (row["low"] <= row["measured_ms"] <= row["high"])
     assert 2 < found[1]["measured_ms"] / found[0]["measured_ms"] < 50
     assert (tmp_path / "drawn.png").stat().st_size > 5000
-    assert len((tmp_path / "journal.jsonl").read_text().splitlines()) == 4
-    monkeypatch.setattr(gnomon.compare, "Worker", lambda timeout: nullcontext(None))  # which cannot measure
     assert command(*words) == 0
     text = capsys.readouterr().out
     assert text.splitlines()[0].split()[:3] == ["network", "measured", "ms"] and "chain_8_16_40.onnx" in text
 
 
-def test_in_python_the_results_are_a_table(files: list[str], tmp_path: Path) -> None:
-    backend = parse_backend("ort")
-    found = compare(files[:1], backend, device=DEVICE, journal=tmp_path / "journal.jsonl", repeats=2)
+def test_in_python_the_results_are_a_table(files: list[str], journal: Path) -> None:
+    found = compare(files[:1], parse_backend("ort"), device=DEVICE, journal=journal, repeats=2)
     table = frame(found)
     assert table.loc[0, "network"] == files[0] and table.loc[0, "measured_ms"] > 0
     assert "chain_8_16_4.onnx" in report(found, 0.9) and draw(found, 0.9)
@@ -66,7 +80,7 @@ def test_what_cannot_be_measured_or_priced_is_shown_with_the_reason(
     def fails(*arguments: object) -> dict:
         return {"error": "Crash: it did not run", "date": "", "host": {}, "protocol": {}}
 
-    monkeypatch.setattr(gnomon.compare, "Worker", lambda timeout: nullcontext(fails))
+    monkeypatch.setattr(gnomon.compare, "Worker", benches(fails))
     words = ["--device", DEVICE, "--journal", tmp_path / "journal.jsonl", "--repeats", "2"]
     file = dense(tmp_path / "a.onnx")
     assert command("compare", file, *words) == 1
@@ -110,10 +124,10 @@ def test_the_device_is_that_of_this_machine_or_has_to_be_named(monkeypatch: pyte
 
 
 def test_measured_ms_are_those_at_the_usual_speed_of_the_tables(
-    files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    files: list[str], journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where tables were measured on such a machine, ms of a journal scale with the reference's time in the tables."""
-    arguments = (files[:1], "ort", None, DEVICE, tmp_path / "journal.jsonl", 2)
+    arguments = (files[:1], "ort", None, DEVICE, journal, 2)
     ms = []
     for usual in (1.0, 2.0):
         monkeypatch.setattr(gnomon.compare, "reference_times", lambda usual=usual: {DEVICE: usual})

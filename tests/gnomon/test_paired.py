@@ -99,17 +99,19 @@ def test_sessions_that_take_seconds_to_create_stay_until_their_runs_took_twice_a
     assert all(block.seconds < 1.1 for block in found if not block.renewed)
 
 
-def test_readings_of_equal_networks_hold_as_many_runs_also_where_the_first_ones_were_disturbed(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize("ms", [0.05, 0.5])
+def test_readings_of_both_networks_hold_as_many_runs_also_where_the_first_ones_were_disturbed(
+    ms: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise the first run of a reading, which takes longer, would count more in one of them."""
-    machine = Machine(lambda now: 3.0 if now < 0.0103 else 1.0)  # until sessions were created, and some of the runs
-    sides = [Network(machine, "a", 0.05), Network(machine, "b", 0.05)]
+    """Otherwise the first run of a reading, which takes longer, would count more in one of them: equal networks of
+    0.03 ms then differed by a factor of two on a busy machine."""
+    machine = Machine(lambda now: 500.0 if 0.01 <= now < 0.0101 else 1.0)  # the first run after sessions were created
+    sides = [Network(machine, "a", 0.05), Network(machine, "b", ms)]
     monkeypatch.setattr("gnomon.paired.time", machine)
     monkeypatch.setattr("measure.timing.time", machine)
     (block,) = islice(blocks(sides, Timing(floor_ms=0.5)), 1)  # type: ignore[arg-type]
-    assert sides[0].runs == sides[1].runs > 10 * PAIRS
-    assert block.clocks == pytest.approx(0.05) and block.log_ratio(Timing()) == pytest.approx(0)
+    assert [side.runs for side in sides] == [5 + 16 * PAIRS] * 2
+    assert block.clocks == pytest.approx(np.tile([0.05, 0.05, ms, ms], (PAIRS, 1)))
 
 
 def test_a_reference_is_warmed_up_before_each_reading(monkeypatch: pytest.MonkeyPatch) -> None:
