@@ -190,13 +190,13 @@ def _side(backend: Backend, model: Model, name: str, folder: Path) -> Side:
     folder.mkdir()
     try:
         built = backend.built(model, folder)
-        backend.loaded(lambda _: built)
+        notes = backend.loaded(lambda _: built).notes
     except InputError:
         raise
     except Exception as error:  # of the runtime, whose exceptions are of no kind of their own
         reason = shortened(f"{type(error).__name__}: {error}", 600)
         raise InputError(f"{shortened(name, 100)} does not run on {backend.runtime}: {reason}") from error
-    return Side(backend, built)
+    return Side(backend, replace(built, notes=notes))
 
 
 def _different_outputs(first: Side, second: Side) -> tuple[str, ...]:
@@ -204,8 +204,10 @@ def _different_outputs(first: Side, second: Side) -> tuple[str, ...]:
     ends = first.built.expected.arrays, second.built.expected.arrays
     if len(ends[0]) != len(ends[1]):
         return (f"The networks have {len(ends[0])} and {len(ends[1])} outputs.",)
-    notes = []
+    notes, varying = [], {*first.built.expected.varying, *second.built.expected.varying}
     for number, (y, other) in enumerate(zip(*ends, strict=True), 1):
+        if number - 1 in varying:
+            continue
         if y.shape != other.shape:
             notes.append(f"Output {number} has the shapes {y.shape} and {other.shape}.")
         elif (error := relative_error(y, other)) > TOLERANCE["fp32"]:

@@ -17,16 +17,31 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Literal
-
-import numpy as np
 
 Verdict = Literal["FASTER", "SLOWER", "SAME", "WITHIN", "OVER", "NO VERDICT"]
 
-SHARES = np.array([0.2, 0.5, 0.8, 0.95])
+SHARES = (0.2, 0.5, 0.8, 0.95)
 """Shares of the wealth that are bet; the larger ones decide after few blocks where differences are clear."""
 FIRST_SCALE, LEAST_SCALE = 0.02, 0.002
 """Scale of the first blocks, and the smallest one."""
+
+
+@dataclass
+class _Wealth:
+    """Logarithms of the wealth after a number of bets: now by share, and the most of their mean so far."""
+
+    logs: list[float] = field(default_factory=lambda: [0.0] * len(SHARES))
+    most: float = 0.0
+    bets: int = 0
+
+    def bet(self, z: float) -> None:
+        """Bet every share on a number between -1 and 1."""
+        self.logs = [log + math.log1p(share * z) for log, share in zip(self.logs, SHARES, strict=True)]
+        top = max(self.logs)
+        self.most = max(self.most, top + math.log(sum(math.exp(log - top) for log in self.logs) / len(SHARES)))
+        self.bets += 1
 
 
 @dataclass
@@ -39,50 +54,58 @@ class ConfidenceSequence:
     """
 
     level: float = 0.99
-    values: list[float] = field(default_factory=list)
-    scales: list[float] = field(default_factory=list, init=False)
+    values: list[float] = field(default_factory=list, init=False)
+    _scales: list[float] = field(default_factory=list, init=False, repr=False)
+    _known: dict[tuple[float, int], _Wealth] = field(default_factory=dict, init=False, repr=False)
 
     def add(self, value: float) -> None:
         """Add a value, with a scale from the values before it."""
-        past = np.array(self.values)
-        spread = 1.5 * float(np.median(np.abs(past - np.median(past)))) if len(past) > 3 else FIRST_SCALE
-        self.scales.append(max(spread, LEAST_SCALE))
+        scale = FIRST_SCALE
+        if len(self.values) > 3:
+            middle = median(self.values)
+            scale = max(1.5 * median(abs(value - middle) for value in self.values), LEAST_SCALE)
+        self._scales.append(scale)
         self.values.append(value)
 
     @property
     def centre(self) -> float:
         """The median of the values, nan if there are none."""
-        return float(np.median(self.values)) if self.values else math.nan
+        return median(self.values) if self.values else math.nan
 
     def above(self, edge: float) -> bool:
         """Whether the centre is above an edge."""
-        return self._excluded(edge, 1)
+        return self._won(edge, 1)
 
     def below(self, edge: float) -> bool:
         """Whether the centre is below an edge."""
-        return self._excluded(edge, -1)
+        return self._won(edge, -1)
 
     def interval(self) -> tuple[float, float]:
         """The smallest and the largest centre that are not excluded; infinite after too few values."""
         return self._end(1), self._end(-1)
 
-    def _excluded(self, edge: float, side: int) -> bool:
+    def _won(self, edge: float, side: int) -> bool:
         """Whether bets on values on one side of an edge ever won what is improbable for a centre on the other side."""
-        distances = side * (np.array(self.values) - edge)
-        bets = np.log1p(SHARES * np.tanh(distances / self.scales)[:, None]).cumsum(axis=0)
-        wealth = np.logaddexp.reduce(bets, axis=1) - math.log(len(SHARES))
-        return bool(wealth.max(initial=0.0) >= math.log(2 / (1 - self.level)))
+        wealth = self._known.setdefault((edge, side), _Wealth())
+        return self._after_bets(wealth, edge, side)
+
+    def _after_bets(self, wealth: _Wealth, edge: float, side: int) -> bool:
+        """Place the bets on the values that a wealth has not seen, and tell whether it ever won enough."""
+        start = wealth.bets
+        for value, scale in zip(self.values[start:], self._scales[start:], strict=True):
+            wealth.bet(math.tanh(side * (value - edge) / scale))
+        return wealth.most >= math.log(2 / (1 - self.level))
 
     def _end(self, side: int) -> float:
         """The end of the interval on one side: 1 below, -1 above."""
-        ordered = sorted(side * value for value in self.values)
-        margin = 10 * max(self.scales, default=0.0)
-        low, high = (ordered[0] - margin, ordered[-1] + margin) if ordered else (0.0, 0.0)
-        if not self._excluded(side * low, side):
+        ends = [side * value for value in self.values]
+        margin = 10 * max(self._scales, default=0.0)
+        low, high = min(ends, default=0.0) - margin, max(ends, default=0.0) + margin
+        if not self._after_bets(_Wealth(), side * low, side):
             return -side * math.inf
         while high - low > 1e-5:
             middle = (low + high) / 2
-            low, high = (middle, high) if self._excluded(side * middle, side) else (low, middle)
+            low, high = (middle, high) if self._after_bets(_Wealth(), side * middle, side) else (low, middle)
         return side * low
 
 

@@ -65,7 +65,7 @@ def check(
     with tqdm(total=seconds, unit="s", bar_format="{n:.0f} of {total:.0f} s {bar} {postfix}", disable=None) as bar:
 
         def after(decision: Decision) -> None:
-            if not bar.disable:
+            if not bar.disable and decision.seconds > bar.n + 0.5:
                 bar.set_postfix_str(shown(decision.known))
                 bar.update(min(decision.seconds, seconds) - bar.n)
 

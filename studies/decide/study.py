@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from datasets.cli import main
+from studies.decide.journals import NETWORKS
 from studies.decide.live import live
 from studies.decide.replays import replays
 from studies.parts import run_parts
@@ -20,10 +21,11 @@ def study(out: Path = Path("runs/decide"), part: str = "check,live", number: int
     Args:
         out: folder of summary.json; rows of parts that are not run are kept.
         part: names of parts, separated by commas.
-        number: of replays of each network.
+        number: of replays, of all networks together.
     """
+    each = -(-number // len(NETWORKS))
     parts = {
-        "check": lambda: [row for slower in (1.0, 1.05) for row in replays(number, slower, half=1)],
+        "check": lambda: [row for slower in (1.0, 1.05) for row in replays(each, slower, half=1)],
         "live": lambda: live(out),
     }
     run_parts(parts, part, out)
