@@ -49,6 +49,7 @@ def test_live_checks_go_on_where_they_were_stopped(tmp_path: Path, monkeypatch: 
         )  # type: ignore[arg-type]
 
     monkeypatch.setattr(studies.decide.live, "against", against)
+    monkeypatch.setattr(studies.decide.live, "write_chain", lambda folder, *sizes: folder / f"{sizes}.onnx")
     rows = live(tmp_path)
     assert [sum(row["what"] == what for row in rows) for what in ("equal", "slower")] == [20, 10] and len(calls) == 30
     assert all(row["wrong"] == 0 for row in rows if row["what"] == "equal")
