@@ -124,7 +124,7 @@ class Timing:
     def undisturbed(self, wall: np.ndarray, cpu: np.ndarray) -> np.ndarray:
         """Which rounds [n] were undisturbed, by wall and CPU ms [n, readings]; all, if these are fewer than half."""
         alone = self._alone(wall, cpu)
-        return alone if alone.sum() >= len(alone) // 2 else np.ones(len(alone), dtype=bool)
+        return alone if alone.sum() >= max(1, len(alone) // 2) else np.ones(len(alone), dtype=bool)
 
     def interrupted(self, wall: np.ndarray, cpu: np.ndarray) -> float:
         """Share of rounds that other work interrupted, by wall and CPU ms [n, readings]; 0 by the wall clock."""

@@ -29,7 +29,7 @@ from search.netadapt.widths import WidthSearch
 from tests.conftest import ROOT, implementations, run
 
 ROOMS = ("datasets", "encoders", "predictors", "search", "measure")
-NOT_IMPORTED = ("studies", "tests", "train")
+NOT_IMPORTED = ("gnomon", "studies", "tests", "train")
 """What no room may import."""
 MAY_IMPORT = {
     "datasets": {"datasets"},
@@ -88,8 +88,9 @@ def test_import_directions(room: str) -> None:
 
 def test_no_two_modules_need_each_other() -> None:
     """Imports inside of functions count too: hiding an import there does not break a circle."""
+    rooms = (*ROOMS, "gnomon")
     files = {
-        ".".join(p.relative_to(ROOT).with_suffix("").parts): p for room in ROOMS for p in (ROOT / room).rglob("*.py")
+        ".".join(p.relative_to(ROOT).with_suffix("").parts): p for room in rooms for p in (ROOT / room).rglob("*.py")
     }
     TopologicalSorter({name: _imports(path, typed=False) & files.keys() for name, path in files.items()}).prepare()
 
@@ -181,7 +182,7 @@ def test_every_flag_of_a_command_is_explained(path: Path | None) -> None:
                 assert action.help and len(action.help.split()) > 1, f"{command.__name__} {action.option_strings}"
 
 
-@pytest.mark.parametrize("room", [*ROOMS, "train.py"])
+@pytest.mark.parametrize("room", [*ROOMS, "gnomon", "train.py"])
 def test_no_function_has_more_than_ten_parameters(room: str) -> None:
     """More are a dataclass, whose fields are documented and checked in one place."""
     for path in [ROOT / room] if room == "train.py" else sorted((ROOT / room).rglob("*.py")):
@@ -199,11 +200,11 @@ PAGES = [page for path in PAGES for page in ([path] if path.is_file() else path.
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_pages_name_modules_and_files_that_are_there(page: Path) -> None:
     text = page.read_text()
-    for name in re.findall(rf"(?<![\w./])(?:{'|'.join(ROOMS)}|studies|tests)(?:\.[a-z]\w*)+", text):
+    for name in re.findall(rf"(?<![\w./])(?:{'|'.join(ROOMS)}|gnomon|studies|tests)(?:\.[a-z]\w*)+", text):
         path = ROOT / name.replace(".", "/")
         assert path.is_dir() or path.with_suffix(".py").exists(), name
     for name in re.findall(
-        r"(?<![\w./-])(?:datasets|encoders|predictors|search|measure|studies|tests|docs)/[\w./-]*\w", text
+        r"(?<![\w./-])(?:datasets|encoders|predictors|search|measure|gnomon|studies|tests|docs)/[\w./-]*\w", text
     ):
         assert (ROOT / name).exists(), name
 
@@ -217,7 +218,7 @@ def test_the_architecture_names_every_implementation() -> None:
             assert f"`{cls.__name__}`" in page, cls
 
 
-SOURCES = [path for room in (*ROOMS, "studies") for path in sorted((ROOT / room).rglob("*.py"))]
+SOURCES = [path for room in (*ROOMS, "gnomon", "studies") for path in sorted((ROOT / room).rglob("*.py"))]
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -70,6 +70,14 @@ ERRORS = """
 -m search netadapt --network nosuch --lut {none}.parquet
 -m search optimize --nosuch 3
 -m search layers --network nosuch
+-m gnomon check {none}.onnx --against {none}.onnx
+-m gnomon check zoo:lenet5 --against {none}.onnx
+-m gnomon check {none}.onnx --budget-ms 20
+-m gnomon check {broken}.onnx --nosuch 3
+-m gnomon check zoo:lenet5
+-m gnomon compare {none}.onnx
+-m gnomon compare zoo:lenet5 --predictor {none}.pt
+-m gnomon nosuch
 train.py --predictor {none}.yaml --out {none}
 train.py --predictor configs/predictors/gcn.yaml --predictor.hiden 3 --out {none}
 train.py --predictor configs/predictors/sage.yaml --predictor.hidden wide --out {none}
@@ -114,6 +122,7 @@ def test_help_and_show_and_doctor_import_no_runtime(files: dict[str, Path]) -> N
         "-m datasets --help",
         "-m measure --help",
         "-m search --help",
+        "-m gnomon --help",
         "train.py --help",
     ):
         status, _, heavy = imported(*line.split())

@@ -1,0 +1,43 @@
+"""Flags that several commands share."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from datasets.files.reading import shortened
+from datasets.records import InputError
+
+if TYPE_CHECKING:
+    from measure.base import Backend
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """The runtime of this host that measures.
+
+    Attributes:
+        backend: runtime, name[:precision[:batch]].
+        threads: number of threads that compute.
+        core: pin this process to one processor core.
+    """
+
+    backend: str = "ort"
+    threads: int = 1
+    core: int | None = None
+
+    def opened(self, protocol: str = "server") -> Backend:
+        """The backend; raises `InputError` if it cannot run here or the flags name several."""
+        from measure.commands.flags import Runs, one_device
+
+        return one_device(self.backend, Runs(self.core, threads=str(self.threads), protocol=protocol))  # type: ignore[arg-type]
+
+
+def share(text: str | float, flag: str) -> float:
+    """A share between 0 and 1 that a flag gives as 2% or 0.02; raises `InputError` for anything else."""
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(%?)\s*", str(text))
+    value = float(match[1]) / (100 if match[2] else 1) if match else -1.0
+    if not 0 < value < 1:
+        raise InputError(f"{flag} must be a share such as 2% or 0.02, not '{shortened(text, 60)}'.")
+    return value
