@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import weakref
 from dataclasses import dataclass
 from typing import Self
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from datasets.architectures import Op
 from datasets.networks.collection import AnyNetwork
+from datasets.networks.kept import ByNetwork
 from datasets.networks.network import Network
 from datasets.networks.ops import FOLDED, ITEM, VIEWS, macs, pair, param_bytes, params, tensor_bytes
 from datasets.networks.parts import entries
@@ -106,8 +106,7 @@ class KindTotals(VectorEncoder):
 
     def __call__(self, archs: Architectures) -> np.ndarray:
         size = self.num_features(archs.space)
-        count = _remembered if isinstance(archs, Networks) else totals_by_kind
-        rows = [count(network) for network in Networks.of(archs)]
+        rows = _KNOWN.of(Networks.of(archs).networks, lambda new: map(totals_by_kind, new))
         table = np.array(rows, float).reshape(len(rows), len(WHOLE) + len(GROUPS) * len(QUANTITIES))
         columns = [WHOLE.index(name) for name in self.whole] + list(range(len(WHOLE), table.shape[1]))
         table = table[:, columns[:size]]
@@ -129,17 +128,7 @@ class Identity(VectorEncoder):
         return KindTotals() if isinstance(space, AnyNetwork) else ColumnVector(log=True)
 
 
-_KNOWN = dict[int, np.ndarray]()
-"""Totals of networks that exist, by identity: the same networks are encoded for every fit and fold."""
-
-
-def _remembered(network: Network) -> np.ndarray:
-    """`totals_by_kind`, computed once as long as the network exists."""
-    number = id(network)
-    if number not in _KNOWN:
-        _KNOWN[number] = totals_by_kind(network)
-        weakref.finalize(network, _KNOWN.pop, number, None)
-    return _KNOWN[number]
+_KNOWN = ByNetwork[np.ndarray]()
 
 
 def totals_by_kind(network: Network) -> np.ndarray:

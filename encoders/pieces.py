@@ -10,6 +10,7 @@ from typing import Self
 import numpy as np
 
 from datasets.networks.activations import CHEAP, SMOOTH, STEPPED
+from datasets.networks.kept import ByNetwork
 from datasets.networks.network import Network
 from datasets.networks.ops import ITEM, VIEWS, macs, pair, param_bytes, tensor_bytes
 from datasets.networks.parts import entries
@@ -55,14 +56,16 @@ class PieceGraph(SparseGraphEncoder):
 
     def __call__(self, archs: Architectures) -> SparseGraphs:
         nodes, edges, sizes = [np.zeros((0, FEATURES))], [np.zeros((0, 2))], list[int]()
-        for network in Networks.of(archs):
-            features, pairs = _graph(network)
+        for features, pairs in _KNOWN.of(Networks.of(archs).networks, lambda new: map(_graph, new)):
             nodes.append(features)
             edges.append(pairs + sum(sizes))
             sizes.append(len(features))
         graph = np.repeat(np.arange(len(sizes)), sizes)[:, None]
         parts = (np.concatenate(nodes), np.concatenate(edges)[: None if self.context else 0], graph, np.c_[sizes])
         return SparseGraphs(*(part.astype(np.float32) for part in parts))
+
+
+_KNOWN = ByNetwork[tuple[np.ndarray, np.ndarray]]()
 
 
 def _graph(network: Network) -> tuple[np.ndarray, np.ndarray]:
@@ -83,7 +86,7 @@ def _graph(network: Network) -> tuple[np.ndarray, np.ndarray]:
         edges |= {(found, len(rows)) for op in read if (found := producer(op)) is not None}
         node_of |= dict.fromkeys(group, len(rows))
         rows.append(_features(network, sources, group, read))
-    return np.reshape(rows, (-1, FEATURES)), np.reshape(sorted(edges), (-1, 2))
+    return np.reshape(rows, (-1, FEATURES)).astype(np.float32), np.reshape(sorted(edges), (-1, 2)).astype(np.int64)
 
 
 def _features(network: Network, sources: Sequence[Sequence[int]], group: list[int], read: list[int]) -> np.ndarray:

@@ -169,10 +169,10 @@ class BetterFlops(Regressor):
 
 
 def least_relative(a: np.ndarray, y: np.ndarray, steps: int, penalties: np.ndarray | None = None) -> np.ndarray:
-    """Coefficients [F] of zero or more of least mean absolute relative error, of labels [n] on features [n, F].
+    """Coefficients [F] of zero or more, of least mean absolute relative error, of labels [n] on [n, F].
 
-    Least squares on relative errors, weighed anew `steps` times by the inverse of their size. Penalties [F] multiply the
-    squares of the coefficients of features of unit mean square.
+    Least squares on relative errors, weighed anew `steps` times by the inverse of their size. Penalties [F] multiply
+    the squares of the coefficients of features of unit mean square.
     """
     from scipy.optimize import nnls
 

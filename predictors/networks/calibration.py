@@ -7,13 +7,15 @@ with; none becomes negative.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from datasets.files.checkpoint import array
+from predictors.belief import Belief
+from predictors.scaling import Scale
 
 MOST_FITS = 100
 """Most totals that are each left out of a fit of their own."""
@@ -209,3 +211,24 @@ def _linearised(costs: np.ndarray, coefficients: np.ndarray) -> tuple[np.ndarray
     parts = costs * coefficients
     totals = parts.sum(axis=1)
     return totals, parts / totals[:, None]
+
+
+def belief_of(
+    c: Calibration, costs: np.ndarray, parts: Sequence[np.ndarray], spread: np.ndarray, noise: float
+) -> Belief:
+    """Distributions [A] of the ms of networks: Student's t of their logarithms, with the variance of the coefficients
+    and the leave-one-out errors of measured networks; for fewer than three, `noise` and the errors of layers instead of
+    the latter.
+
+    Args:
+        c: coefficients of the device.
+        costs: of networks [A, K].
+        parts: terms of the pieces of each network [P, K].
+        spread: deviations of the logarithms of the terms of a piece [K].
+        noise: relative error of sums with exact coefficients.
+    """
+    ms, variance = totals_of(costs, c), c.variance(costs)
+    if len(c.errors) < 3:
+        squares = [((part * c.coefficients * spread) ** 2).sum() for part in parts]
+        variance = variance + noise**2 + np.array(squares) / ms**2
+    return Belief(np.log(ms), np.sqrt(variance), Scale.known("log"), max(len(c.errors) - 1, 5))

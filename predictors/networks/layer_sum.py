@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,17 +11,26 @@ import numpy as np
 
 from datasets.machine import machine_name
 from datasets.networks.collection import AnyNetwork
+from datasets.networks.kept import ByNetwork
 from datasets.networks.network import Network
 from datasets.records import Architectures, Device, InputError, Measurements, Networks, Space
 from predictors.base import Log, Predictor, silent
 from predictors.belief import Belief
-from predictors.networks.calibration import Calibration, at_speed, most_informative, parts_of, refitted, totals_of
+from predictors.networks.calibration import (
+    Calibration,
+    at_speed,
+    belief_of,
+    most_informative,
+    parts_of,
+    refitted,
+    totals_of,
+)
 from predictors.networks.costs import Costs
 from predictors.networks.layer_table import LayerTable
 from predictors.networks.learnt import Learnt
 from predictors.networks.tabulated import Tabulated
 from predictors.networks.unmeasured import Gap, gaps_of, widening
-from predictors.scaling import Scale
+from predictors.new_devices.few_shot import required, samples_of, too_few
 
 
 @dataclass
@@ -46,7 +54,7 @@ class LayerSum(Predictor):
     devices_: tuple[Device, ...] = field(default=(), init=False, repr=False, compare=False)
     calibrations_: tuple[Calibration, ...] = field(default=(), init=False, repr=False, compare=False)  # one per device
     metadata_: dict[str, Any] = field(init=False, repr=False, compare=False)
-    totals_: dict[int, np.ndarray] = field(init=False, repr=False, compare=False, default_factory=dict)  # of `totals`
+    totals_: ByNetwork[np.ndarray] = field(init=False, repr=False, compare=False, default_factory=ByNetwork)
 
     @property
     def metric(self) -> str:  # type: ignore[override]
@@ -80,7 +88,7 @@ class LayerSum(Predictor):
     def _uncalibrated(self) -> Self:
         if not 0 < self.layers.noise < np.inf:
             raise InputError(f"noise = {self.layers.noise} must be above 0.")
-        self.devices_, self.calibrations_, self.totals_ = self.layers.devices, self._prior(), {}
+        self.devices_, self.calibrations_, self.totals_ = self.layers.devices, self._prior(), ByNetwork()
         return self
 
     def _prior(self) -> tuple[Calibration, ...]:
@@ -148,7 +156,7 @@ class LayerSum(Predictor):
     def _from_nearest(
         self, known: Sequence[Calibration], costs: np.ndarray, ms: np.ndarray, device: Device
     ) -> Calibration:
-        """Calibration of a new device, from the one of `known` with the least error, first scaled to its speed."""
+        """Calibration of a new device, from that of `known` with the least error, first scaled to its speed."""
         scaled = [c for before in known if (c := at_speed(before, costs[:, before.source], ms)) is not None]
         trials = [trial for before in scaled if (trial := self._fitted(before, costs, ms)) is not None]
         if not trials:
@@ -161,9 +169,8 @@ class LayerSum(Predictor):
     def _pooled(self, m: Measurements) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Costs [A, S, K] of measured networks, and their ms [A] by device name (medians of repeats)."""
         m = m.distinct()
-        return self.totals(m.architectures), dict(
-            zip([d.name for d in m.devices], m.matrix(self.layers.measured(m)).T, strict=True)
-        )
+        columns = m.matrix(self.layers.measured(m)).T
+        return self.totals(m.architectures), {d.name: ms for d, ms in zip(m.devices, columns, strict=True)}
 
     def with_devices(self, devices: Sequence[Device], calibrations: Sequence[Calibration]) -> LayerSum:
         """Copy with the same layers for these devices, with one calibration each."""
@@ -197,8 +204,7 @@ class LayerSum(Predictor):
             raise self.layers.unknown(networks.networks[int(missing.argmax())], c.source)
 
     def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
-        """Distributions [A] of the ms of networks on one device: those of `believed`, wider where no measurement
-        supports a part of a prediction (`unmeasured.py`)."""
+        """Distributions [A] of the ms of networks on one device: those of `believed`, wider by what is `unmeasured`."""
         networks = Networks.of(archs)
         (costs, parts), c = self.costs(networks), self.calibration(device)
         self._check_known(networks, costs, c)
@@ -207,16 +213,10 @@ class LayerSum(Predictor):
         return self.believed(device, costs, parts).widened(np.array(wider))
 
     def believed(self, device: Device | None, costs: np.ndarray, parts: Sequence[np.ndarray]) -> Belief:
-        """Distributions [A] of the ms of networks with known costs [A, S, K] and terms of pieces [P, S, K] each:
-        Student's t of their logarithms, with the variance of the coefficients and the leave-one-out errors of measured
-        networks; for fewer than three, `noise` and the errors of layers instead of the latter."""
+        """Distributions [A] of the ms of networks with known costs [A, S, K] and terms of pieces [P, S, K] each."""
         c = self.calibration(device)
-        ms, variance = totals_of(costs := costs[:, c.source], c), c.variance(costs)
-        if len(c.errors) < 3:
-            each = self.layers.spread()[c.source]
-            squares = [((part[:, c.source] * c.coefficients * each) ** 2).sum() for part in parts]
-            variance = variance + self.layers.noise**2 + np.array(squares) / ms**2
-        return Belief(np.log(ms), np.sqrt(variance), Scale.known("log"), max(len(c.errors) - 1, 5))
+        own = [part[:, c.source] for part in parts]
+        return belief_of(c, costs[:, c.source], own, self.layers.spread()[c.source], self.layers.noise)
 
     def calibration(self, device: Device | None) -> Calibration:
         """Coefficients of one device; an unknown device raises `InputError`."""
@@ -242,13 +242,8 @@ class LayerSum(Predictor):
 
     def totals(self, archs: Architectures) -> np.ndarray:
         """Cost terms of networks [A, S, K], computed once for each network as long as it exists."""
-        networks = Networks.of(archs).networks
-        if new := list({id(network): network for network in networks if id(network) not in self.totals_}.values()):
-            for network, terms in zip(new, self.costs(Networks(new))[0], strict=True):
-                self.totals_[id(network)] = terms
-                weakref.finalize(network, self.totals_.pop, id(network), None)
-        shape = -1, len(self.layers.devices), len(self.layers.terms)
-        return np.array([self.totals_[id(network)] for network in networks]).reshape(shape)
+        each = self.totals_.of(Networks.of(archs).networks, lambda new: self.costs(Networks(new))[0])
+        return np.array(each).reshape(-1, len(self.layers.devices), len(self.layers.terms))
 
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
         """Select the `n` networks that are most informative on the coefficients, judged by the first device; of more
@@ -267,8 +262,6 @@ class LayerSum(Predictor):
     def check_new_device(self, device: Device, samples: int) -> None:
         """Require at least one sample."""
         if not samples:
-            from predictors.new_devices.few_shot import too_few
-
             raise too_few(self, 1, samples)
 
     def adapt(self, measurements: Measurements | None, device: Device | None = None) -> LayerSum:
@@ -277,8 +270,6 @@ class LayerSum(Predictor):
         It uses the layers of the known device with the least leave-one-out error, whose coefficients are first scaled
         to the speed of `device`. Raises `InputError` for no measurements, several devices, or contradictory rows.
         """
-        from predictors.new_devices.few_shot import required, samples_of
-
         if len((m := required(self, measurements, device)).devices) != 1:
             raise InputError(f"{m.name} has {len(m.devices)} devices; adapt to one at a time.")
         samples_of(m, self.layers.measured(m))
@@ -298,7 +289,7 @@ class LayerSum(Predictor):
     def restore(self, state: dict[str, Any]) -> None:
         """Set the learnt parameters from `state()`; raises one of `checkpoint.DAMAGE` where they do not fit."""
         self.layers.restore(state["layers"], "a file")
-        self.totals_ = {}
+        self.totals_ = ByNetwork()
         guess, prior, added = self.layers.guess(), self.layers.prior, self.layers.added
         known = np.array([name not in added for name in self.layers.terms])
         self.calibrations_ = tuple(Calibration.restored(c, known, guess, prior) for c in state["calibrations"])
