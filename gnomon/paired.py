@@ -81,7 +81,7 @@ def blocks(sides: Sequence[Side], timing: Timing, seed: int | None = None) -> It
     Args:
         sides: the two networks.
         timing: with the clock that counts, and how short a reading may be.
-        seed: of the order of the networks; by default another one each time, so that no check repeats the luck of others.
+        seed: of the order of the networks; by default a new one, so that checks do not share their luck.
     """
     generator, counts = np.random.default_rng(seed), np.zeros(2, int)
     while True:
