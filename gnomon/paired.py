@@ -72,7 +72,7 @@ class Block:
         return float(np.median(np.log(kept[:, column] / kept[:, column + 2])))
 
 
-def blocks(sides: Sequence[Side], timing: Timing, seed: int = 0) -> Iterator[Block]:
+def blocks(sides: Sequence[Side], timing: Timing, seed: int | None = None) -> Iterator[Block]:
     """Measure blocks without end.
 
     Every block has sessions of its own, unless their creation takes more than `BLOCK_S`, as that of large networks does
@@ -81,7 +81,7 @@ def blocks(sides: Sequence[Side], timing: Timing, seed: int = 0) -> Iterator[Blo
     Args:
         sides: the two networks.
         timing: with the clock that counts, and how short a reading may be.
-        seed: of the order of the networks.
+        seed: of the order of the networks; by default a new one, so that checks do not share their luck.
     """
     generator, counts = np.random.default_rng(seed), np.zeros(2, int)
     while True:

@@ -55,7 +55,7 @@ class Network:
 def measured(machine: Machine, first: Network, second: Network, monkeypatch: pytest.MonkeyPatch) -> Decision:
     monkeypatch.setattr("measure.timing.time", machine)
     monkeypatch.setattr("gnomon.paired.time", machine)
-    stream = ((block.log_ratio(Timing()), block.seconds) for block in blocks([first, second], Timing()))  # type: ignore[list-item]
+    stream = ((block.log_ratio(Timing()), block.seconds) for block in blocks([first, second], Timing(), 0))  # type: ignore[list-item]
     return decide(stream, compared(0.02), 60)
 
 
@@ -79,7 +79,7 @@ def test_every_block_has_new_sessions_in_an_order_by_chance(monkeypatch: pytest.
     sides = [Network(machine, "a", 1.0), Network(machine, "b", 1.0)]
     monkeypatch.setattr("gnomon.paired.time", machine)
     monkeypatch.setattr("measure.timing.time", machine)
-    found = list(islice(blocks(sides, Timing()), 40))  # type: ignore[arg-type]
+    found = list(islice(blocks(sides, Timing(), 0), 40))  # type: ignore[arg-type]
     assert all(block.renewed and len(block.clocks) == PAIRS for block in found)
     assert sides[0].sessions == sides[1].sessions == 40
     firsts = machine.order[::2]
@@ -94,7 +94,7 @@ def test_sessions_that_take_seconds_to_create_stay_until_their_runs_took_twice_a
     sides = [Network(machine, "a", 100.0, create_ms=2000), Network(machine, "b", 100.0, create_ms=2000)]
     monkeypatch.setattr("gnomon.paired.time", machine)
     monkeypatch.setattr("measure.timing.time", machine)
-    found = list(islice(blocks(sides, Timing()), 40))  # type: ignore[arg-type]
+    found = list(islice(blocks(sides, Timing(), 0), 40))  # type: ignore[arg-type]
     assert 3 <= sides[0].sessions <= 6 and sum(block.renewed for block in found) == sides[0].sessions
     assert all(block.seconds < 1.1 for block in found if not block.renewed)
 
@@ -109,7 +109,7 @@ def test_readings_of_both_networks_hold_as_many_runs_also_where_the_first_ones_w
     sides = [Network(machine, "a", 0.05), Network(machine, "b", ms)]
     monkeypatch.setattr("gnomon.paired.time", machine)
     monkeypatch.setattr("measure.timing.time", machine)
-    (block,) = islice(blocks(sides, Timing(floor_ms=0.5)), 1)  # type: ignore[arg-type]
+    (block,) = islice(blocks(sides, Timing(floor_ms=0.5), 0), 1)  # type: ignore[arg-type]
     assert [side.runs for side in sides] == [5 + 16 * PAIRS] * 2
     assert block.clocks == pytest.approx(np.tile([0.05, 0.05, ms, ms], (PAIRS, 1)))
 
@@ -120,7 +120,7 @@ def test_a_reference_is_warmed_up_before_each_reading(monkeypatch: pytest.Monkey
     sides[1].warm = True
     monkeypatch.setattr("gnomon.paired.time", machine)
     monkeypatch.setattr("measure.timing.time", machine)
-    (block,) = islice(blocks(sides, Timing()), 1)  # type: ignore[arg-type]
+    (block,) = islice(blocks(sides, Timing(), 0), 1)  # type: ignore[arg-type]
     assert (sides[0].runs, sides[1].runs) == (5 + PAIRS, 5 + 2 * PAIRS) and len(block.clocks) == PAIRS
 
 
