@@ -238,7 +238,7 @@ class Measurements:
         )
         digest.update(repr([device.name for device in self.devices]).encode())
         metrics = self.table["metric"].to_numpy(str)
-        order = np.lexsort([metrics, *(self.table[column].to_numpy(np.int64) for column in ("device", "arch"))])
+        order = np.lexsort([metrics, *(self.table[name].to_numpy(np.int64) for name in ("device", "arch"))])
         digest.update("".join(metrics[order]).encode())
         for column, kind in (("arch", np.int64), ("device", np.int64), ("value", np.float64)):
             digest.update(self.table[column].to_numpy(kind)[order].tobytes())

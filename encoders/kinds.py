@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import weakref
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
 
 from datasets.architectures import Op
-from datasets.networks.collection import AnyNetwork
+from datasets.networks.collection import AnyNetwork, OfNetworks
 from datasets.networks.network import Network
 from datasets.networks.ops import FOLDED, ITEM, VIEWS, macs, pair, param_bytes, params, tensor_bytes
 from datasets.networks.parts import entries
@@ -106,8 +105,7 @@ class KindTotals(VectorEncoder):
 
     def __call__(self, archs: Architectures) -> np.ndarray:
         size = self.num_features(archs.space)
-        count = _remembered if isinstance(archs, Networks) else totals_by_kind
-        rows = [count(network) for network in Networks.of(archs)]
+        rows = _KNOWN.get(Networks.of(archs), lambda new: map(totals_by_kind, new))
         table = np.array(rows, float).reshape(len(rows), len(WHOLE) + len(GROUPS) * len(QUANTITIES))
         columns = [WHOLE.index(name) for name in self.whole] + list(range(len(WHOLE), table.shape[1]))
         table = table[:, columns[:size]]
@@ -129,17 +127,8 @@ class Identity(VectorEncoder):
         return KindTotals() if isinstance(space, AnyNetwork) else ColumnVector(log=True)
 
 
-_KNOWN = dict[int, np.ndarray]()
-"""Totals of networks that exist, by identity: the same networks are encoded for every fit and fold."""
-
-
-def _remembered(network: Network) -> np.ndarray:
-    """`totals_by_kind`, computed once as long as the network exists."""
-    number = id(network)
-    if number not in _KNOWN:
-        _KNOWN[number] = totals_by_kind(network)
-        weakref.finalize(network, _KNOWN.pop, number, None)
-    return _KNOWN[number]
+_KNOWN = OfNetworks()
+"""Totals of networks: the same ones are encoded for every fit and fold."""
 
 
 def totals_by_kind(network: Network) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -46,7 +45,6 @@ class LayerSum(Predictor):
     devices_: tuple[Device, ...] = field(init=False, repr=False, compare=False)
     calibrations_: tuple[Calibration, ...] = field(init=False, repr=False, compare=False)  # one per device
     metadata_: dict[str, Any] = field(init=False, repr=False, compare=False)
-    totals_: dict[int, np.ndarray] = field(init=False, repr=False, compare=False, default_factory=dict)  # of `totals`
 
     @property
     def metric(self) -> str:  # type: ignore[override]
@@ -80,7 +78,7 @@ class LayerSum(Predictor):
     def _uncalibrated(self) -> Self:
         if not 0 < self.layers.noise < np.inf:
             raise InputError(f"noise = {self.layers.noise} must be above 0.")
-        self.devices_, self.calibrations_, self.totals_ = self.layers.devices, self._prior(), {}
+        self.devices_, self.calibrations_ = self.layers.forget(), self._prior()
         return self
 
     def _prior(self) -> tuple[Calibration, ...]:
@@ -161,14 +159,13 @@ class LayerSum(Predictor):
     def _pooled(self, m: Measurements) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Costs [A, S, K] of measured networks, and their ms [A] by device name (medians of repeats)."""
         m = m.distinct()
-        return self.totals(m.architectures), dict(
+        return self.layers.totals(Networks.of(m.architectures)), dict(
             zip([d.name for d in m.devices], m.matrix(self.layers.measured(m)).T, strict=True)
         )
 
     def with_devices(self, devices: Sequence[Device], calibrations: Sequence[Calibration]) -> LayerSum:
         """Copy with the same layers for these devices, with one calibration each."""
         new = replace(self)
-        new.totals_ = self.totals_  # of the same layers
         new.devices_, new.calibrations_ = tuple(devices), tuple(calibrations)
         return new
 
@@ -185,7 +182,7 @@ class LayerSum(Predictor):
         found, chunk = [np.empty((0, len(calibrations)))], chunk or 1000
         for start in range(0, len(archs), chunk):
             networks = Networks.of(archs[start : start + chunk])
-            costs = self.totals(networks)
+            costs = self.layers.totals(networks)
             for c in calibrations:
                 self._check_known(networks, costs, c)
             found.append(np.stack([totals_of(costs[:, c.source], c) for c in calibrations], axis=1))
@@ -240,23 +237,13 @@ class LayerSum(Predictor):
         whole[:, :, 0] = 1
         return whole, each
 
-    def totals(self, archs: Architectures) -> np.ndarray:
-        """Cost terms of networks [A, S, K], computed once for each network as long as it exists."""
-        networks = Networks.of(archs).networks
-        if new := list({id(network): network for network in networks if id(network) not in self.totals_}.values()):
-            for network, terms in zip(new, self.costs(Networks(new))[0], strict=True):
-                self.totals_[id(network)] = terms
-                weakref.finalize(network, self.totals_.pop, id(network), None)
-        shape = -1, len(self.layers.devices), len(self.layers.terms)
-        return np.array([self.totals_[id(network)] for network in networks]).reshape(shape)
-
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
         """Select the `n` networks that are most informative on the coefficients, judged by the first device; of more
         than 2,000 networks, 2,000 are drawn at random first."""
         if len(archs) > 2000:
             archs = archs[np.sort(rng.choice(len(archs), 2000, replace=False))]
         first, prior, noise = self.calibrations_[0], self.layers.prior, self.layers.noise
-        costs = self.totals(archs)[:, first.source]
+        costs = self.layers.totals(Networks.of(archs))[:, first.source]
         known = np.flatnonzero(~np.isnan(costs).any(axis=1))
         if len(known) < min(n, len(archs)):
             raise InputError(
@@ -299,7 +286,6 @@ class LayerSum(Predictor):
     def restore(self, state: dict[str, Any]) -> None:
         """Set the learnt parameters from `state()`; raises one of `checkpoint.DAMAGE` where they do not fit."""
         self.layers.restore(state["layers"], "a file")
-        self.totals_ = {}
         sources, terms = len(self.layers.devices), len(self.layers.terms)
         self.calibrations_ = tuple(Calibration.restored(part, sources, terms) for part in state["calibrations"])
         if not self.devices_ or len(self.calibrations_) != len(self.devices_) or not 0 < self.layers.noise < np.inf:
