@@ -131,7 +131,7 @@ def test_rows_of_an_interrupted_study_are_kept_unless_the_file_changed(
 ) -> None:
     scored = []
 
-    def score(m: Measurements, file: Path, protocol: str) -> list[dict]:
+    def score(m: Measurements, file: Path, *_: object) -> list[dict]:
         scored.append(file.stem)
         return []
 
