@@ -233,9 +233,8 @@ class Measurements:
         """Sixteen hexadecimal digits that depend on architectures, names of devices and values."""
         digest = hashlib.sha256(str(self.architectures.space).encode())
         archs = self.architectures
-        digest.update(
-            "".join(archs.space.canonical(archs)).encode() if isinstance(archs, Networks) else archs.decisions.tobytes()
-        )
+        networks = isinstance(archs, Networks)
+        digest.update("".join(archs.space.canonical(archs)).encode() if networks else archs.decisions.tobytes())
         digest.update(repr([device.name for device in self.devices]).encode())
         metrics = self.table["metric"].to_numpy(str)
         order = np.lexsort([metrics, *(self.table[name].to_numpy(np.int64) for name in ("device", "arch"))])
