@@ -105,7 +105,7 @@ class KindTotals(VectorEncoder):
 
     def __call__(self, archs: Architectures) -> np.ndarray:
         size = self.num_features(archs.space)
-        rows = _KNOWN.get(Networks.of(archs), lambda new: map(totals_by_kind, new))
+        rows = _KNOWN.get(Networks.of(archs).networks, lambda new: map(totals_by_kind, new))
         table = np.array(rows, float).reshape(len(rows), len(WHOLE) + len(GROUPS) * len(QUANTITIES))
         columns = [WHOLE.index(name) for name in self.whole] + list(range(len(WHOLE), table.shape[1]))
         table = table[:, columns[:size]]

@@ -57,7 +57,9 @@ class Costs(ABC):
     def totals(self, networks: Networks) -> np.ndarray:
         """Sums of the terms of networks [A, S, K], computed once for each network until `forget`."""
         known = self.__dict__.setdefault("_totals", OfNetworks())
-        found = known.get(networks, lambda new: [terms.sum(axis=0) for terms in self.network_terms(Networks(new))])
+        found = known.get(
+            networks.networks, lambda new: [terms.sum(axis=0) for terms in self.network_terms(Networks(new))]
+        )
         whole = np.array(found).reshape(-1, len(self.devices), len(self.terms))
         whole[:, :, 0] = 1
         return whole
