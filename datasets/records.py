@@ -232,11 +232,12 @@ class Measurements:
     def fingerprint(self) -> str:
         """Sixteen hexadecimal digits that depend on architectures, names of devices and values."""
         digest = hashlib.sha256(str(self.architectures.space).encode())
-        archs, known = self.architectures, isinstance(self.architectures, Networks)
-        digest.update("".join(archs.space.canonical(archs)).encode() if known else archs.decisions.tobytes())
+        archs = self.architectures
+        networks = isinstance(archs, Networks)
+        digest.update("".join(archs.space.canonical(archs)).encode() if networks else archs.decisions.tobytes())
         digest.update(repr([device.name for device in self.devices]).encode())
         metrics = self.table["metric"].to_numpy(str)
-        order = np.lexsort([metrics, self.table["device"].to_numpy(int), self.table["arch"].to_numpy(int)])
+        order = np.lexsort([metrics, *(self.table[name].to_numpy(np.int64) for name in ("device", "arch"))])
         digest.update("".join(metrics[order]).encode())
         for column, kind in (("arch", np.int64), ("device", np.int64), ("value", np.float64)):
             digest.update(self.table[column].to_numpy(kind)[order].tobytes())

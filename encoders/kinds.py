@@ -9,8 +9,7 @@ from typing import Self
 import numpy as np
 
 from datasets.architectures import Op
-from datasets.networks.collection import AnyNetwork
-from datasets.networks.kept import ByNetwork
+from datasets.networks.collection import AnyNetwork, OfNetworks
 from datasets.networks.network import Network
 from datasets.networks.ops import FOLDED, ITEM, VIEWS, macs, pair, param_bytes, params, tensor_bytes
 from datasets.networks.parts import entries
@@ -106,7 +105,7 @@ class KindTotals(VectorEncoder):
 
     def __call__(self, archs: Architectures) -> np.ndarray:
         size = self.num_features(archs.space)
-        rows = _KNOWN.of(Networks.of(archs).networks, lambda new: map(totals_by_kind, new))
+        rows = _KNOWN.get(Networks.of(archs).networks, lambda new: map(totals_by_kind, new))
         table = np.array(rows, float).reshape(len(rows), len(WHOLE) + len(GROUPS) * len(QUANTITIES))
         columns = [WHOLE.index(name) for name in self.whole] + list(range(len(WHOLE), table.shape[1]))
         table = table[:, columns[:size]]
@@ -128,7 +127,8 @@ class Identity(VectorEncoder):
         return KindTotals() if isinstance(space, AnyNetwork) else ColumnVector(log=True)
 
 
-_KNOWN = ByNetwork[np.ndarray]()
+_KNOWN = OfNetworks()
+"""Totals of networks: the same ones are encoded for every fit and fold."""
 
 
 def totals_by_kind(network: Network) -> np.ndarray:

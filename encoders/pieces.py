@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from datasets.networks.activations import CHEAP, SMOOTH, STEPPED
-from datasets.networks.kept import ByNetwork
+from datasets.networks.collection import OfNetworks
 from datasets.networks.network import Network
 from datasets.networks.ops import ITEM, VIEWS, macs, pair, param_bytes, tensor_bytes
 from datasets.networks.parts import entries
@@ -56,7 +56,7 @@ class PieceGraph(SparseGraphEncoder):
 
     def __call__(self, archs: Architectures) -> SparseGraphs:
         nodes, edges, sizes = [np.zeros((0, FEATURES))], [np.zeros((0, 2))], list[int]()
-        for features, pairs in _KNOWN.of(Networks.of(archs).networks, lambda new: map(_graph, new)):
+        for features, pairs in _KNOWN.get(Networks.of(archs).networks, lambda new: map(_graph, new)):
             nodes.append(features)
             edges.append(pairs + sum(sizes))
             sizes.append(len(features))
@@ -65,7 +65,8 @@ class PieceGraph(SparseGraphEncoder):
         return SparseGraphs(*(part.astype(np.float32) for part in parts))
 
 
-_KNOWN = ByNetwork[tuple[np.ndarray, np.ndarray]]()
+_KNOWN = OfNetworks()
+"""Features and edges of networks: the same ones are encoded for every fit and fold."""
 
 
 def _graph(network: Network) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,25 @@ class AnyNetwork(Space):
     def sample(self, n: int, rng: np.random.Generator) -> Any:
         """Small random networks for tests: chains of convolutions and a dense layer."""
         return Networks(_chain(rng) for _ in range(n))
+
+
+class OfNetworks:
+    """Values of networks, each computed once as long as the network exists. Copies are empty."""
+
+    def __init__(self) -> None:
+        self._values = dict[int, Any]()  # by identity
+
+    def __reduce__(self) -> Any:
+        return OfNetworks, ()
+
+    def get(self, networks: Iterable[Network], compute: Callable[[list[Network]], Iterable[Any]]) -> list[Any]:
+        """Values in the order of the networks; `compute` gives those of new ones."""
+        networks = list(networks)
+        new = list({id(network): network for network in networks if id(network) not in self._values}.values())
+        for network, value in zip(new, compute(new) if new else (), strict=True):
+            self._values[id(network)] = value
+            weakref.finalize(network, self._values.pop, id(network), None)
+        return [self._values[id(network)] for network in networks]
 
 
 def _no_decisions() -> InputError:

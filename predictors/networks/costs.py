@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from datasets.networks.collection import OfNetworks
 from datasets.networks.parts import entries
 from datasets.records import Device, InputError, Measurements, Networks
 from predictors.base import Log, silent
@@ -53,6 +54,21 @@ class Costs(ABC):
     def network_terms(self, networks: Networks) -> list[np.ndarray]:
         """Terms of the pieces of each network [P, S, K]; 0 in the column `session`, NaN where the cost of a piece on a
         device is unknown."""
+
+    def totals(self, networks: Networks) -> np.ndarray:
+        """Sums of the terms of networks [A, S, K], computed once for each network until `forget`."""
+        known = self.__dict__.setdefault("_totals", OfNetworks())
+        found = known.get(
+            networks.networks, lambda new: [terms.sum(axis=0) for terms in self.network_terms(Networks(new))]
+        )
+        whole = np.array(found).reshape(-1, len(self.devices), len(self.terms))
+        whole[:, :, 0] = 1
+        return whole
+
+    def forget(self) -> tuple[Device, ...]:
+        """Discard `totals`, after the costs have changed; returns the devices."""
+        self.__dict__.pop("_totals", None)
+        return self.devices
 
     @abstractmethod
     def spread(self) -> np.ndarray:

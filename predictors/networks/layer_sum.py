@@ -11,7 +11,6 @@ import numpy as np
 
 from datasets.machine import machine_name
 from datasets.networks.collection import AnyNetwork
-from datasets.networks.kept import ByNetwork
 from datasets.networks.network import Network
 from datasets.records import Architectures, Device, InputError, Measurements, Networks, Space
 from predictors.base import Log, Predictor, silent
@@ -54,7 +53,6 @@ class LayerSum(Predictor):
     devices_: tuple[Device, ...] = field(default=(), init=False, repr=False, compare=False)
     calibrations_: tuple[Calibration, ...] = field(default=(), init=False, repr=False, compare=False)  # one per device
     metadata_: dict[str, Any] = field(init=False, repr=False, compare=False)
-    totals_: ByNetwork[np.ndarray] = field(init=False, repr=False, compare=False, default_factory=ByNetwork)
 
     @property
     def metric(self) -> str:  # type: ignore[override]
@@ -88,7 +86,7 @@ class LayerSum(Predictor):
     def _uncalibrated(self) -> Self:
         if not 0 < self.layers.noise < np.inf:
             raise InputError(f"noise = {self.layers.noise} must be above 0.")
-        self.devices_, self.calibrations_, self.totals_ = self.layers.devices, self._prior(), ByNetwork()
+        self.devices_, self.calibrations_ = self.layers.forget(), self._prior()
         return self
 
     def _prior(self) -> tuple[Calibration, ...]:
@@ -170,12 +168,11 @@ class LayerSum(Predictor):
         """Costs [A, S, K] of measured networks, and their ms [A] by device name (medians of repeats)."""
         m = m.distinct()
         columns = m.matrix(self.layers.measured(m)).T
-        return self.totals(m.architectures), {d.name: ms for d, ms in zip(m.devices, columns, strict=True)}
+        return self.layers.totals(Networks.of(m.architectures)), {d.name: ms for d, ms in zip(m.devices, columns, strict=True)}
 
     def with_devices(self, devices: Sequence[Device], calibrations: Sequence[Calibration]) -> LayerSum:
         """Copy with the same layers for these devices, with one calibration each."""
         new = replace(self)
-        new.totals_ = self.totals_  # of the same layers
         new.devices_, new.calibrations_ = tuple(devices), tuple(calibrations)
         return new
 
@@ -192,7 +189,7 @@ class LayerSum(Predictor):
         found, chunk = [np.empty((0, len(calibrations)))], chunk or 1000
         for start in range(0, len(archs), chunk):
             networks = Networks.of(archs[start : start + chunk])
-            costs = self.totals(networks)
+            costs = self.layers.totals(networks)
             for c in calibrations:
                 self._check_known(networks, costs, c)
             found.append(np.stack([totals_of(costs[:, c.source], c) for c in calibrations], axis=1))
@@ -240,18 +237,13 @@ class LayerSum(Predictor):
         whole[:, :, 0] = 1
         return whole, each
 
-    def totals(self, archs: Architectures) -> np.ndarray:
-        """Cost terms of networks [A, S, K], computed once for each network as long as it exists."""
-        each = self.totals_.of(Networks.of(archs).networks, lambda new: self.costs(Networks(new))[0])
-        return np.array(each).reshape(-1, len(self.layers.devices), len(self.layers.terms))
-
     def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
         """Select the `n` networks that are most informative on the coefficients, judged by the first device; of more
         than 2,000 networks, 2,000 are drawn at random first."""
         if len(archs) > 2000:
             archs = archs[np.sort(rng.choice(len(archs), 2000, replace=False))]
         first, prior, noise = self.calibrations_[0], self.layers.prior, self.layers.noise
-        costs = self.totals(archs)[:, first.source]
+        costs = self.layers.totals(Networks.of(archs))[:, first.source]
         known = np.flatnonzero(~np.isnan(costs).any(axis=1))
         if len(known) < min(n, len(archs)):
             raise InputError(
@@ -289,7 +281,6 @@ class LayerSum(Predictor):
     def restore(self, state: dict[str, Any]) -> None:
         """Set the learnt parameters from `state()`; raises one of `checkpoint.DAMAGE` where they do not fit."""
         self.layers.restore(state["layers"], "a file")
-        self.totals_ = ByNetwork()
         guess, prior, added = self.layers.guess(), self.layers.prior, self.layers.added
         known = np.array([name not in added for name in self.layers.terms])
         self.calibrations_ = tuple(Calibration.restored(c, known, guess, prior) for c in state["calibrations"])

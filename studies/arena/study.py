@@ -88,8 +88,8 @@ def scored(m: Measurements, file: Path, protocol: str, every: int = 1) -> list[d
         tree = read_yaml(file, "configs/predictors has examples")
         return from_config(tree, Predictor)  # type: ignore[type-abstract]
 
-    names = [device.name for device in m.devices[::every]]
-    rows = left_out(m, make, names) if protocol == "devices" else held_out(m, make, protocol)
+    some = {"devices": [device.name for device in m.devices[::every]]} if every > 1 else {}
+    rows = left_out(m, make, **some) if protocol == "devices" else held_out(m, make, protocol)
     return [{"table": m.name, "protocol": protocol, "predictor": file.stem, **row} for row in rows]
 
 
