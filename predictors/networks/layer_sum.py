@@ -168,7 +168,9 @@ class LayerSum(Predictor):
         """Costs [A, S, K] of measured networks, and their ms [A] by device name (medians of repeats)."""
         m = m.distinct()
         columns = m.matrix(self.layers.measured(m)).T
-        return self.layers.totals(Networks.of(m.architectures)), {d.name: ms for d, ms in zip(m.devices, columns, strict=True)}
+        return self.layers.totals(Networks.of(m.architectures)), {
+            d.name: ms for d, ms in zip(m.devices, columns, strict=True)
+        }
 
     def with_devices(self, devices: Sequence[Device], calibrations: Sequence[Calibration]) -> LayerSum:
         """Copy with the same layers for these devices, with one calibration each."""
