@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 DEGREES = 5.0
 """Degrees of freedom of errors: some networks are far off."""
+PENALTY = 30.0
+"""Of the rates of single kinds beside those of all nodes, as `RelativeLine.penalty`."""
 RIDGE = 1e-3
 """Added to the variances of what is known of networks, relative to those of the training networks."""
 SLOPES = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -80,12 +82,9 @@ class GraphNet(SparseGraphPredictor):
 
     @classmethod
     def examples(cls) -> list[Self]:
-        quick = cls(epochs=3, hidden=16, layers=1)
-        return [
-            quick,
-            cls(encoder=PieceGraph(context=False), epochs=3, layers=2, dropout=0.2),
-            cls(epochs=80, hidden=32, batch_size=5, weight_decay=0.0),
-        ]
+        quick = cls(epochs=2, hidden=8, layers=1)
+        other = cls(encoder=PieceGraph(context=False), epochs=3, layers=2, dropout=0.2)
+        return [quick, other, cls(epochs=30, hidden=32, batch_size=5, weight_decay=0.0)]
 
     def _network(self, x: Inputs, outputs: int) -> AdditiveNet:
         from predictors.graph_nets import AdditiveNet
@@ -94,19 +93,28 @@ class GraphNet(SparseGraphPredictor):
         return AdditiveNet(features, self.hidden, self.layers, outputs, self.dropout, self.siblings, self.whole)
 
     def _initial(self, x: Inputs, z: np.ndarray) -> nn.Module:
-        """Without factors: the line of the totals that is least off, per device."""
+        """Without factors: the line of work by kind of node that is least off, per device."""
         import torch
 
-        from predictors.graph_nets import total, work
+        from predictors.graph_nets import SUMS, by_kind, total, work
 
         network = self._network(x, z.shape[1])
         nodes, _, graph, sizes = (torch.from_numpy(x[name]) for name in SparseGraphs._fields)
-        sums = total(work(nodes).double(), graph.long(), sizes.double()).numpy()
-        quantities = np.column_stack([sums, x["sizes"], np.ones(len(sums))])
-        rates = np.stack([least_relative(quantities, column, 30) for column in self.scale.inverse(z).T], axis=1)
-        largest = quantities.max(axis=0)[:, None]
-        rates = np.maximum(rates, 1e-3 * (rates * largest).max(axis=0) / largest)  # so that all can be learnt
-        network.start(nodes, rates, self.scale)
+        graph, sizes = graph.long(), sizes.double()
+        parts = (total(work(nodes).double(), graph, sizes), total(by_kind(nodes).double(), graph, sizes), sizes > 0)
+        quantities = np.concatenate([part.numpy() for part in parts], axis=1).astype(float)
+        lines = []
+        for penalty in (PENALTY, 1e6):
+            penalties = np.full(quantities.shape[1], penalty)
+            penalties[:SUMS] = penalties[-1] = 0
+            each = [least_relative(quantities, column, 30, penalties) for column in self.scale.inverse(z).T]
+            lines.append(np.split(np.stack(each, axis=1), [SUMS, -1]))
+        (whole, kinds, session), (plain, _, _) = lines
+        largest = quantities[:, :SUMS].max(axis=0)[:, None]
+        least = 1e-3 * (plain * largest).max(axis=0) / np.maximum(largest, 1e-9)  # all can be learnt
+        rates = (kinds.reshape(-1, SUMS, z.shape[1]) + np.maximum(whole, least)).reshape(-1, z.shape[1])
+        session = np.maximum(session, 1e-3 * np.nanmin(self.scale.inverse(z), axis=0))
+        network.start(nodes, rates, np.maximum(plain, least), session, self.scale)
         return network
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
@@ -156,7 +164,9 @@ class GraphNet(SparseGraphPredictor):
 
     def restore(self, state: dict[str, Any]) -> None:
         super().restore(state)
-        size = self.hidden + 3
+        from predictors.graph_nets import SUMS
+
+        size = self.hidden + SUMS
         self.center_, self.width_ = array(state["center"], size), array(state["width"], size)
         self.inverse_ = array(state["inverse"], size, size)
         self.spread_ = array(state["spread"], len(self.scale.mean_), 2)
@@ -173,7 +183,7 @@ class GraphNet(SparseGraphPredictor):
             with torch.inference_mode():
                 h, ms = self._net.pieces(nodes, edges)
                 factor = torch.exp(self._net.correction(h, nodes, graph, sizes))
-                found.append((torch.cat([ms, torch.exp(self._net.rates[3:])]) * factor).numpy())
+                found.append((torch.cat([ms, torch.exp(self._net.session)]) * factor).numpy())
         return found
 
 
@@ -198,11 +208,11 @@ class NNLQP(SparseGraphPredictor):
 
     @classmethod
     def examples(cls) -> list[Self]:
-        quick = cls(epochs=3, hidden=32)
+        quick = cls(epochs=2, hidden=16)
         return [
             quick,
-            cls(encoder=PieceGraph(context=False), epochs=3, hidden=32),
-            cls(epochs=80, hidden=64, dropout=0.0, batch_size=5, learning_rate=3e-3),
+            cls(encoder=PieceGraph(context=False), epochs=3, hidden=16),
+            cls(epochs=40, hidden=64, dropout=0.0, batch_size=5, learning_rate=3e-3),
         ]
 
     def _network(self, x: Inputs, outputs: int) -> NnlqpNet:

@@ -9,11 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch_geometric.nn import SAGEConv, SimpleConv
 
-from encoders.pieces import NUMBERS, QUANTITIES
+from encoders.pieces import KINDS, NUMBERS, QUANTITIES
 from predictors.scaling import Scale
 
-MACS, MOVED = (QUANTITIES.index(name) for name in ("macs", "moved"))
-WEIGHTS = len(QUANTITIES) + NUMBERS.index("weights")
+WORK = [(*QUANTITIES, *NUMBERS).index(name) for name in ("macs", "moved", "weights", "stepped", "smooth")]
+"""Columns of the features that a node's time is a line of, beside a call."""
+SUMS = len(WORK) + 1
+FAR = 10.0
+"""Largest ratio of the line of a node's kind and that of all nodes: little is known of kinds that were rare."""
 LARGEST = 6.0
 """Largest logarithm of a learnt factor, so that no prediction overflows."""
 
@@ -47,10 +50,10 @@ class Standard(nn.Module):
 class AdditiveNet(nn.Module):
     """Sums of times of nodes, each a line of its work times a factor that depends on the node and its neighbours.
 
-    A node's line is that of its multiply-accumulates, its bytes and a call, with coefficients (`rates`) per output; a
-    session is added. Message passing has residual steps that read the means of producers, of consumers, and of siblings
-    (nodes with a common producer or consumer; "NN-Former", Liang et al., CVPR 2025). A factor of the whole network may
-    follow, from the mean of its nodes and its totals.
+    A node's line is that of its `work`, with coefficients (`rates`) per kind of node and output; a session is added.
+    Message passing has residual steps that read the means of producers, of consumers, and of siblings (nodes with a
+    common producer or consumer; "NN-Former", Liang et al., CVPR 2025). A factor of the whole network may follow, from
+    the mean of its nodes and its totals.
     """
 
     scale: Tensor
@@ -64,21 +67,31 @@ class AdditiveNet(nn.Module):
         self.steps = nn.ModuleList(Step(hidden, siblings) for _ in range(layers))
         self.dropout, self.norm = nn.Dropout(dropout), nn.LayerNorm(hidden)
         self.factor = _head(hidden, hidden, outputs)
-        self.rates = nn.Parameter(torch.zeros(4, outputs))
-        self.whole = _head(hidden + 3, hidden, outputs) if whole else None
+        self.rates = nn.Parameter(torch.zeros(len(KINDS) * (len(WORK) + 1), outputs))
+        self.plain = nn.Parameter(torch.zeros(len(WORK) + 1, outputs))
+        self.session = nn.Parameter(torch.zeros(1, outputs))
+        self.whole = _head(hidden + SUMS, hidden, outputs) if whole else None
         self.register_buffer("scale", torch.stack([torch.zeros(outputs), torch.ones(outputs)]))
 
-    def start(self, nodes: Tensor, rates: np.ndarray, scale: Scale) -> None:
-        """Begin with the scale of nodes [n, features] and of labels, and with rates [4, outputs]: ms per 10^6
-        multiply-accumulates, per 10^6 bytes, per node and per network."""
+    def start(self, nodes: Tensor, rates: np.ndarray, plain: np.ndarray, session: np.ndarray, scale: Scale) -> None:
+        """Begin with the scale of nodes [n, features] and of labels.
+
+        Args:
+            nodes: of the training networks.
+            rates: [kinds x work, outputs] of `by_kind`.
+            plain: rates of nodes of any kind [work, outputs].
+            session: ms [1, outputs].
+            scale: of the labels.
+        """
         self.standard.learn(nodes)
-        self.rates.data = torch.from_numpy(np.log(rates).astype(np.float32))
+        for parameter, values in ((self.rates, rates), (self.plain, plain), (self.session, session)):
+            parameter.data = torch.from_numpy(np.log(values).astype(np.float32))
         self.scale = torch.from_numpy(np.stack([scale.mean_, scale.std_]).astype(np.float32))
 
     def forward(self, nodes: Tensor, edges: Tensor, graph: Tensor, sizes: Tensor) -> Tensor:
         """Scaled labels [graphs, outputs]."""
         h, ms = self.pieces(nodes, edges)
-        log_ms = torch.log(total(ms, graph.long(), sizes) + torch.exp(self.rates[3]))
+        log_ms = torch.log(total(ms, graph.long(), sizes) + torch.exp(self.session))
         return (log_ms + self.correction(h, nodes, graph, sizes) - self.scale[0]) / self.scale[1]
 
     def correction(self, h: Tensor, nodes: Tensor, graph: Tensor, sizes: Tensor) -> Tensor:
@@ -94,7 +107,8 @@ class AdditiveNet(nn.Module):
         for step in self.steps:
             h = h + self.dropout(step(h, edges))
         h = self.norm(h)
-        line = work(nodes) @ torch.exp(self.rates[:2]) + torch.exp(self.rates[2])
+        plain = work(nodes) @ torch.exp(self.plain)
+        line = torch.minimum(torch.maximum(by_kind(nodes) @ torch.exp(self.rates), plain / FAR), plain * FAR)
         return h, line * torch.exp(LARGEST * torch.tanh(self.factor(h) / LARGEST))
 
 
@@ -107,16 +121,22 @@ def _head(features: int, hidden: int, outputs: int) -> nn.Sequential:
 
 
 def summary(h: Tensor, nodes: Tensor, graph: Tensor, sizes: Tensor) -> Tensor:
-    """Networks [graphs, hidden + 3]: the mean of what is known of their nodes, h, and logarithms of their totals."""
+    """Networks [graphs, hidden + 6]: the mean of what is known of their nodes, h, and logarithms of their totals."""
     graph = graph.long()
     mean = total(h, graph, sizes) / sizes.clamp(min=1)
-    sums = torch.log(1 + torch.cat([sizes, total(work(nodes), graph, sizes)], dim=1))
+    sums = torch.log(1 + total(work(nodes), graph, sizes))
     return torch.cat([mean, sums / 10], dim=1)
 
 
 def work(nodes: Tensor) -> Tensor:
-    """10^6 multiply-accumulates and 10^6 bytes of nodes [n, 2]."""
-    return (torch.exp2(nodes[:, [MACS, MOVED]]) - 1) / 1e6
+    """Work of nodes [n, 6]: multiply-accumulates, bytes, bytes of weights, elements that pass stepped and smooth
+    activations, each divided by 10^6, and 1 for the call."""
+    return torch.cat([(torch.exp2(nodes[:, WORK]) - 1) / 1e6, torch.ones_like(nodes[:, :1])], dim=1)
+
+
+def by_kind(nodes: Tensor) -> Tensor:
+    """Work of nodes [n, kinds x 6] in the columns of their kind, 0 in the others."""
+    return (nodes[:, -len(KINDS) :, None] * work(nodes)[:, None]).flatten(1)
 
 
 class Step(nn.Module):
@@ -162,5 +182,4 @@ class NnlqpNet(nn.Module):
 
 def totals(nodes: Tensor, graph: Tensor, sizes: Tensor) -> Tensor:
     """Logarithms of four totals [graphs, 4]: multiply-accumulates, bytes, bytes of weights, and nodes."""
-    weights = torch.exp2(nodes[:, WEIGHTS : WEIGHTS + 1]) / 1e6
-    return torch.log(1 + torch.cat([total(torch.cat([work(nodes), weights], dim=1), graph, sizes), sizes], dim=1))
+    return torch.log(1 + total(work(nodes)[:, [0, 1, 2, -1]], graph, sizes))
