@@ -116,10 +116,10 @@ def _attention(p: _Pieces, i: int) -> tuple[str, set[int]] | None:
 
 def _swaps(p: _Pieces, i: int) -> bool:
     """Whether a piece is a transposition of the last two sides."""
-    if p.ops[i].kind != "Transpose" or len(shape := p.shapes[i]) < 2:
+    before, shape = p.in_shape(i), p.shapes[i]
+    if p.ops[i].kind != "Transpose" or len(before) != len(shape) or len(shape) < 2:
         return False
-    before = p.in_shape(i)
-    return (*before[:-2], before[-1], before[-2]) == shape and len(before) == len(shape)
+    return (*before[:-2], before[-1], before[-2]) == shape
 
 
 def _function(p: _Pieces, i: int) -> tuple[str, set[int]] | None:

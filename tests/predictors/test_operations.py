@@ -212,3 +212,13 @@ def test_layerwise_reads_tables_of_operations_beside_those_of_layers(tmp_path: P
 
 def test_predictors_that_encode_nothing_themselves_leave_operations_to_trees() -> None:
     assert isinstance(like(LAYER), Linear) and type(like(Blend())).__name__ == "XGBoost"
+
+
+def test_a_transposition_that_moves_the_batch_is_none_of_sides() -> None:
+    """A tensor of one side beside the batch has no last two sides."""
+    net = NetworkBuilder()
+    x = net.add("input", (8,))
+    scores = net.add("MatMul", (8, 8), net.add("Transpose", (8, 1), x), x, macs=64)
+    shares = net.add("softmax", (8, 8), scores)
+    net.add("MatMul", (8, 8), shares, net.add("Transpose", (8, 1), x), macs=512)
+    assert [found.kind for found in operations(Network.of(net.ops, net.edges))]
