@@ -8,7 +8,9 @@ fastest. Known traps:
 - The CPUs' numbers of threads are not stated. PyTorch 2.4 over 2.2 on one of them moves times by about 10 %.
 - A name may stand for another network than when it was measured, and some rows have the counts of another image size.
   Graphs are bundled (`studies.arena.graphs` made them from timm itself) only where their multiply-accumulates are those
-  of the tables; other rows are left out.
+  of the tables (the median, where they differ); other rows are left out.
+- On the RTX 4090 and 5090 thirteen networks (RepVGG, MobileOne, RepGhostNet) were measured with their branches merged
+  into one convolution: their rows there are left out, too.
 - The module of timm that defines a network is its family: networks of one module are alike, so split by it.
 """
 
@@ -57,6 +59,10 @@ SOURCE = Source(
     files={_path(chip): digest for chip, digest in _DIGESTS.items()},
 )
 
+CLOSE = 0.05
+"""Largest accepted difference between multiply-accumulates that should be equal, as a share."""
+ROUNDING = 0.005
+"""Of the tables' 10^9 multiply-accumulates, which have two decimals."""
 _COLUMNS = {"model": "model", "infer_img_size": "side", "infer_samples_per_sec": "rate", "infer_gmacs": "gmacs"}
 
 
@@ -77,7 +83,9 @@ class Timm(Dataset):
         known = {(row.model, row.side): i for i, row in enumerate(graphs.itertuples())}
         arch = [known.get(pair, -1) for pair in zip(table["model"], table["side"], strict=True)]
         table = table.assign(arch=arch, metric="latency_ms", value=1000 / table["rate"])
-        table = table[table["arch"] >= 0]
+        counted = graphs["gmacs"].to_numpy()[table["arch"]]  # of another row where there is no graph
+        close = (table["gmacs"] - counted).abs() <= CLOSE * counted + ROUNDING
+        table = table[(table["arch"] >= 0) & close]
         chips = list(dict.fromkeys(table["chip"]))
         table["device"] = table["chip"].map(chips.index)
         table["family"] = graphs["family"].to_numpy()[table["arch"]]
@@ -95,7 +103,8 @@ def _name(chip: str) -> str:
 
 
 def read_graphs() -> tuple[pd.DataFrame, list[Network]]:
-    """The bundled graphs: a table of their model, family and side of images, and the networks in its order.
+    """The bundled graphs: a table of their model, family, side of images and 10^9 multiply-accumulates in the tables,
+    and the networks in its order.
 
     Raises:
         InputError: the file is missing or damaged.
@@ -103,7 +112,7 @@ def read_graphs() -> tuple[pd.DataFrame, list[Network]]:
     from datasets.files.parquet_file import read_parquet
     from datasets.networks.analysis import check_network
 
-    texts, numbers = ("model", "family", "network"), ("side",)
+    texts, numbers = ("model", "family", "network"), ("side", "gmacs")
     graphs, _ = read_parquet(GRAPHS, texts, numbers, "`python -m studies.arena.graphs` writes it")
     keys = graphs["model"] + "__" + graphs["side"].astype(str)
     networks = [

@@ -22,10 +22,6 @@ from studies.files.zoo import declare_operators
 if TYPE_CHECKING:
     from datasets.networks.network import Network
 
-CLOSE = 0.05
-"""Largest accepted difference between the MACs of a graph and of the tables, which leave products of activations out
-for some networks."""
-
 
 def export(name: str, side: int) -> tuple[Network, str]:
     """The network of a name for square images, and the module of timm that defines it.
@@ -49,17 +45,18 @@ def export(name: str, side: int) -> tuple[Network, str]:
 
 
 def fits(network: Network, gmacs: float) -> bool:
-    """Whether the tables' 10^9 multiply-accumulates are those of a graph, with or without products of activations."""
+    """Whether the tables' 10^9 multiply-accumulates are those of a graph, with products of activations or, as in the
+    tables for some networks, without."""
     from datasets.networks.analysis import totals
     from datasets.networks.ops import macs, params
+    from datasets.public.timm import CLOSE, ROUNDING
 
     with_weights = 0
     for op, sources in zip(network.ops, network.sources(), strict=True):
         if sources and (params(op, network.shape(sources[0])) or op.kind in ("conv", "dense")):
             with_weights += op.attrs.get("times", 1) * macs(op, network.shape(sources[0]))
-    rounding = 0.005  # of the tables, which have two decimals
     found = (totals(network)["macs"] / 1e9, with_weights / 1e9)
-    return any(abs(value - gmacs) <= CLOSE * gmacs + rounding for value in found)
+    return any(abs(value - gmacs) <= CLOSE * gmacs + ROUNDING for value in found)
 
 
 def graphs(
@@ -103,7 +100,7 @@ def graphs(
             stream.write(json.dumps(row) + "\n")
             stream.flush()
             print(f"{len(rows)} of {len(listed)}: {model}, {side}: {row.get('reason', 'fits')}", file=sys.stderr)
-    kept = pd.DataFrame([row for row in rows if "network" in row])
+    kept = pd.DataFrame([row for row in rows if "network" in row]).merge(listed, on=["model", "side"])
     out.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(out) as part:
         kept.to_parquet(part, compression="zstd", compression_level=19, index=False)

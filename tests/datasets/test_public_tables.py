@@ -332,7 +332,13 @@ def test_models_of_ai_hub_are_networks_where_their_graphs_are_known(
     with pytest.raises(InputError, match=r"studies.arena.graphs` writes it"):
         AiHub(graphs=True).measurements()
     network = Zoo().expand(Zoo().parse(["lenet5"])[0]).to_json()
-    rows = {"model": ["densenet121", "resnet101"], "family": "any", "network": network, "side": [224, 160]}
+    rows = {
+        "model": ["densenet121", "resnet101"],
+        "family": "any",
+        "network": network,
+        "side": [224, 160],
+        "gmacs": 1.0,
+    }
     pd.DataFrame(rows).to_parquet(folder / "timm.parquet")
     m = AiHub(graphs=True).measurements()
     assert m.architectures.keys == ["densenet121__224", "resnet50"] and str(m.architectures.space) == "networks"

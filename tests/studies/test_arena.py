@@ -71,6 +71,8 @@ def test_timm_has_families_and_agreeing_counts() -> None:
     m = timm.Timm().measurements()
     assert len(m.devices) == 5 and m.table["family"].notna().all()
     assert m.table.groupby("device")["arch"].nunique().min() > 250
+    measured = dict(zip(m.architectures.keys, ~np.isnan(m.matrix("latency_ms")), strict=True))
+    assert measured["mobileone_s0__224"].tolist() == [True, True, True, False, False]  # merged branches on the last two
 
 
 @pytest.fixture(scope="module")
