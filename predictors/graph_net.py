@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 import numpy as np
 
 from datasets.files.checkpoint import array
-from datasets.records import Architectures, Device
+from datasets.records import Architectures, Device, Measurements
 from encoders.base import SparseGraphEncoder, SparseGraphs
 from encoders.pieces import PieceGraph
 from encoders.pyg import sparse_to_pyg
@@ -157,6 +157,12 @@ class GraphNet(SparseGraphPredictor):
         base, slope = self.spread_[column]
         deviation = base * np.sqrt(1 + slope * np.concatenate([self._unusual(x) for x in parts]))
         return Belief(location, deviation, self.scale.output(column), DEGREES, least=0.0)
+
+    def adapt(self, measurements: Measurements | None, device: Device | None = None) -> Self:
+        """Return a predictor of one new device, fine-tuned; its intervals are the widest of the source devices'."""
+        new = super().adapt(measurements, device)
+        new.spread_ = self.spread_.max(axis=0, keepdims=True)
+        return new
 
     def state(self) -> dict[str, Any]:
         names = ("center", "width", "inverse", "spread")
