@@ -10,9 +10,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 
 from datasets.files.table_file import read_table
 from datasets.measured import located
@@ -24,6 +24,9 @@ from predictors.networks.layer_sum import LayerSum
 from predictors.networks.learnt import LAYERS, Learnt
 from predictors.networks.operation_costs import OTHER, TERMS
 from predictors.networks.operations import OPERATIONS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 TWO_THREADS = "layers_two_threads"
 """Name of the table of layers and operations of all kinds on two threads."""
@@ -73,6 +76,8 @@ def with_related(predictor: LayerSum, folder: Path, devices: Sequence[str] = (),
 
 def _times(folder: Path) -> tuple[pd.DataFrame, dict[str, Device]]:
     """Ms of layers and operations by term and key, one column per device; and the devices by name."""
+    import pandas as pd
+
     place, frames, devices = located(folder / f"{LAYERS[0]}.parquet").parent, [], dict[str, Device]()
     names = [*LAYERS, *OPERATIONS]
     paths = [path for name in names for path in (place / f"{name}.parquet", *sorted(place.glob(f"{name}_*.parquet")))]

@@ -25,8 +25,8 @@ MOST_DEVICES = 6
 """Most devices that have a column each."""
 TITLES = {
     "timm": "timm: image networks, ms an image, two desktop CPUs and three GPUs",
-    "networks": "Public networks of many kinds, one core of an EPYC 9654 (genoa), three runtimes",
-    "convnet+zoo": "Random and published convolutional networks, one core of an EPYC 7763 (milan), eleven runtimes",
+    "networks": "Public networks of many kinds, one core of an EPYC of Zen 4 (genoa), three runtimes",
+    "convnet+zoo": "Random and published convolutional networks, one core of an EPYC of Zen 3 (milan), eleven runtimes",
     "ncnn-processors": "ncnn: 35 networks, eight of them in int8, on processors in several settings",
     "ncnn-complete": "ncnn: the part of the table without holes, machines left out",
     "ncnn-gpus": "ncnn: networks on GPUs",

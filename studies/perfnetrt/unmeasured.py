@@ -38,11 +38,23 @@ def root_mean_square(values: list[float]) -> float:
     return float(np.sqrt(np.mean(np.square(values))))
 
 
+def _shared() -> dict[str, Measurements]:
+    """Tables of layers by kind, of the devices that all of them have, within the limits of what these measured."""
+    tables = read_tables(TABLES, LAYERS)
+    names = [device.name for device in tables[0].devices if all(device in m.devices for m in tables)]
+    found = {}
+    for kind, table in zip(LAYERS, tables, strict=True):
+        m = table.where(devices=names)
+        m = m.where(archs=np.unique(m.table["arch"]))
+        space = cast(LayerSpace, m.architectures.space).smaller()
+        found[kind] = Measurements(Architectures(space, m.architectures.decisions), m.devices, m.table, m.name)
+    return found
+
+
 def by_bytes() -> list[float]:
     """Per kind of layer and device, the root mean square log error of a session and a call plus bytes at the best
     rate."""
-    costs, found = Learnt(), list[float]()
-    tables = dict(zip(LAYERS, read_tables(TABLES, LAYERS), strict=True))
+    costs, found, tables = Learnt(), list[float](), _shared()
     costs.devices = tables[LAYERS[0]].devices
     machine = costs._machine([tables[kind] for kind in LAYERS])
     for m in tables.values():
@@ -55,8 +67,7 @@ def by_bytes() -> list[float]:
 def far(learner: Callable[[], Regressor] = trees, part: int = 16) -> list[float]:
     """Per kind of layer and device, the root mean square log error of layers with more than `FAR` times the work of the
     nearest that a predictor was fitted to, which are within 1 / `part` of the table's limits."""
-    costs, found = Learnt(), list[float]()
-    tables = dict(zip(LAYERS, read_tables(TABLES, LAYERS), strict=True))
+    costs, found, tables = Learnt(), list[float](), _shared()
     costs.devices = tables[LAYERS[0]].devices
     costs.machine = costs._machine([tables[kind] for kind in LAYERS])
     for m in tables.values():

@@ -66,7 +66,7 @@ def write(m: Measurements, folder: Path) -> None:
 def layer_tables(n: int = 60, power: float = 1.0) -> Path:
     """A folder with the three tables; it stays until the process ends."""
     folder = Path(_KEPT.name) / f"{n}_{power}"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)  # of the same numbers, otherwise written
     for kind in SPACES:
         write(layer_table(kind, n, power), folder)
     return folder
