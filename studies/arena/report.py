@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MOST = 1000.0
+"""Largest error in a picture, in percent."""
 MOST_DEVICES = 6
 """Most devices that have a column each."""
 TITLES = {
@@ -116,6 +118,7 @@ def _curves(axis: Axes, rows: pd.DataFrame) -> None:
         axis.plot([numbers.index(n) for n in mean.index], mean, marker="o", ms=3, lw=1.3, color=colour, label=name)
     axis.set_xticks(range(len(numbers)), [f"{number:.0f}" for number in numbers])
     axis.set_yscale("log")
+    axis.set_ylim(top=min(axis.get_ylim()[1], MOST))  # lines with few samples may be off by any factor
     axis.yaxis.set_major_formatter("{x:.0f}")
     axis.yaxis.set_minor_formatter("{x:.0f}")
     axis.tick_params(axis="y", which="both", labelsize=7)
