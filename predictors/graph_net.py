@@ -103,13 +103,17 @@ class GraphNet(SparseGraphPredictor):
         graph, sizes = graph.long(), sizes.double()
         parts = (total(work(nodes).double(), graph, sizes), total(by_kind(nodes).double(), graph, sizes), sizes > 0)
         quantities = np.concatenate([part.numpy() for part in parts], axis=1).astype(float)
-        lines = []
-        for penalty in (PENALTY, 1e6):
-            penalties = np.full(quantities.shape[1], penalty)
-            penalties[:SUMS] = penalties[-1] = 0
-            each = [least_relative(quantities, column, 30, penalties) for column in self.scale.inverse(z).T]
-            lines.append(np.split(np.stack(each, axis=1), [SUMS, -1]))
-        (whole, kinds, session), (plain, _, _) = lines
+        penalties = np.full(quantities.shape[1], PENALTY)
+        penalties[:SUMS] = penalties[-1] = 0
+
+        def line(columns: np.ndarray) -> np.ndarray:
+            """Coefficients [columns, D] of some of the quantities."""
+            y = self.scale.inverse(z).T
+            each = [least_relative(quantities[:, columns], ms, 30, penalties[columns]) for ms in y]
+            return np.stack(each, axis=1)
+
+        whole, kinds, session = np.split(line(np.arange(len(penalties))), [SUMS, -1])
+        plain = line(np.flatnonzero(penalties == 0))[:-1]
         largest = quantities[:, :SUMS].max(axis=0)[:, None]
         least = 1e-3 * (plain * largest).max(axis=0) / np.maximum(largest, 1e-9)  # all can be learnt
         rates = (kinds.reshape(-1, SUMS, z.shape[1]) + np.maximum(whole, least)).reshape(-1, z.shape[1])

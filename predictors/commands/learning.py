@@ -53,10 +53,10 @@ def layerwise(
         _written(LayerSum.tabulated(lut, log=log), out)
         return
     check_writable(out, *Path(tables).glob("*.parquet"))
-    chosen = [name for name in devices.split(",") if name]
+    chosen = _listed(devices)
     bases = list(dict.fromkeys(name for one in chosen for name in (one, base_name(one))))
     layers = layer_tables(tables, LAYERS, OPERATIONS, bases)
-    names = [name for name in networks.split(",") if name]
+    names = _listed(networks)
     whole = read_tables(tables, names, chosen)
     costs = Learnt.with_layer(layer) if layer else Learnt()
     costs.tables = tables
