@@ -30,6 +30,9 @@ PENALTIES = np.logspace(-3, 3, 25)
 class NearestDevice(FewShot):
     """Line on the predictions of the source device that ranks the labels best (Spearman).
 
+    On a scale of logarithms, the slope is between a third and three times that of proportional labels, which is the
+    slope of a single sample: the line of two close samples would be off by any factor elsewhere.
+
     Attributes:
         encoder: of nothing, since only predictions of the sources count.
     """
@@ -38,7 +41,12 @@ class NearestDevice(FewShot):
 
     def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         best = best_ranking(samples[:, : len(self.sources_.std_)], t)
-        return _single(samples, t, best)
+        if self.labels != "log" or self.sources_.kind != "log":
+            return _single(samples, t, best)
+        proportional = float(self.width_[best] * self.sources_.std_[best] / self.scale.std_[0])
+        line, _ = _single(samples, t, best)
+        line[best] = np.clip(line[best], proportional / 3, proportional * 3) if len(t) > 1 else proportional
+        return line, float(np.mean(t - samples @ line))
 
 
 @dataclass

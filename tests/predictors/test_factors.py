@@ -105,6 +105,17 @@ def test_the_nearest_device_and_a_line_predict_whole_networks(sources: Measureme
     assert mape(predictor.adapt(new.where(archs=np.arange(10))), new, slice(10, None)) < 0.4
 
 
+def test_the_line_of_the_nearest_device_has_a_bounded_slope(sources: Measurements, new: Measurements) -> None:
+    """Two networks of nearly equal times on one device may be far from each other on another."""
+    predictor = NearestDevice(source=Interpolation()).fit(sources)
+    known = predictor.predict_all(new.architectures)
+    spread = np.log(known.max(axis=0) / known.min(axis=0)).max()
+    pairs = [sorted(np.argsort(known[:, 0])[i : i + 2]) for i in range(len(known) - 1)]
+    for samples in [*pairs, [0], [5]]:
+        predicted = predictor.adapt(new.where(archs=np.array(samples))).predict_all(new.architectures)[:, 0]
+        assert np.log(predicted.max() / predicted.min()) < 3 * spread + 0.01
+
+
 def test_the_intervals_of_the_normal_distribution_hold_and_narrow(table: Measurements) -> None:
     inside, widths = np.zeros((DEVICES, 3)), np.zeros((DEVICES, 3))
     for i, device in enumerate(table.devices):
