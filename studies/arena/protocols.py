@@ -18,6 +18,8 @@ from predictors.metrics import report
 from predictors.new_devices.few_shot import random_subset, required, too_few
 
 FOLDS = 10
+RANDOM_FOLDS = 3
+"""Random splits, which are there for comparison only."""
 SAMPLES = (0, 1, 3, 5, 10, 20)
 """Numbers of measured networks of a device that was left out."""
 DRAWS = 3
@@ -33,15 +35,16 @@ Make = Callable[[], Predictor]
 """Makes an unfitted predictor."""
 
 
-def folds(m: Measurements, protocol: str, count: int = FOLDS) -> Iterator[Parts]:
+def folds(m: Measurements, protocol: str, count: int | None = None) -> Iterator[Parts]:
     """The parts of each fold; equal calls give equal folds.
 
     Args:
         m: the table.
         protocol: `families` or `random`.
-        count: number of folds that are made, at most `FOLDS`.
+        count: number of folds that are made, at most `FOLDS`; by default all families are held out once, and there are
+            `RANDOM_FOLDS` random splits.
     """
-    for fold in range(count):
+    for fold in range(count or (FOLDS if protocol == "families" else RANDOM_FOLDS)):
         rng = np.random.default_rng(0 if protocol == "families" else fold)
         split = HeldOutFamilies(fold, FOLDS) if protocol == "families" else Random(1 - 2 / FOLDS, 1 / FOLDS)
         yield split(m, rng)
@@ -91,14 +94,14 @@ def checked(predictor: Predictor, predicted: np.ndarray) -> np.ndarray:
     return predicted
 
 
-def held_out(m: Measurements, make: Make, protocol: str, count: int = FOLDS) -> list[dict[str, Any]]:
+def held_out(m: Measurements, make: Make, protocol: str, count: int | None = None) -> list[dict[str, Any]]:
     """Scores of a predictor on each device, over the networks of all test parts.
 
     Args:
         m: the table; all its devices are learnt from the training networks.
         make: makes the predictor.
         protocol: `families` or `random`.
-        count: number of folds.
+        count: number of folds; by default that of `folds`.
     """
     found: list[tuple[np.ndarray, ...]] = []
     start, predictor = time.process_time(), make()

@@ -78,7 +78,7 @@ def left_out_table(rows: pd.DataFrame) -> pd.DataFrame:
     rows = rows.assign(predictor=rows["predictor"] + rows["sampler"].map({"own": ", chosen"}).fillna(""))
     names = list(dict.fromkeys(rows["predictor"]))
     found = rows.pivot_table(index="predictor", columns="samples", values="mape", sort=False)
-    found = found[sorted(found.columns)].rename(columns=lambda samples: f"{samples:.0f} networks")
+    found = found[sorted(found.columns)].rename(columns=lambda n: f"{n:.0f} network{'' if n == 1 else 's'}")
     more = rows[rows["samples"] == 10].groupby("predictor")[["spearman", "coverage", "width"]].mean()
     more = more.add_prefix("10: ").join(rows.groupby("predictor")["cpu_s"].first().rename("CPU-s"))
     return found.join(more).loc[names]
