@@ -23,6 +23,7 @@ from measure.campaign import read_journal
 from measure.host import cpu_model
 from measure.plan import read_plan
 from measure.table import differences, repeatability, to_accuracies
+from predictors.networks.operations import OPERATIONS
 from predictors.networks.tabulated import Tabulated
 from studies.parts import run_parts
 from studies.study import ROOT
@@ -53,7 +54,16 @@ def counts(out: Path) -> list[dict]:
             row = {"table": path.stem, "device": device, "metric": metric, "space": space, "values": len(values)}
             row |= {name: getattr(devices[str(device)], name) for name in ("runtime", "precision") if device}
             rows.append(row)
-    return rows
+    return [*rows, *least_counts(rows)]
+
+
+def least_counts(rows: list[dict]) -> list[dict]:
+    """Least number of architectures with a stable time in fp32, of all tables of operations, on each runtime."""
+    counted = {(row["table"], row["runtime"]): row["values"] for row in rows
+               if row.get("metric") == "latency_ms" and row.get("precision") == "fp32"}  # fmt: skip
+    return [{"table": "operations", "kinds": sum((kind, runtime) in counted for kind in OPERATIONS),
+             "runtime": runtime, "least": min(counted.get((kind, runtime), 0) for kind in OPERATIONS)}
+            for runtime in ("ort", "openvino")]  # fmt: skip
 
 
 def describe(out: Path) -> list[dict]:
