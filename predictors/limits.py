@@ -43,6 +43,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "min_child_weight": (0, 1_000_000),
     "penalty": (0, 1_000_000_000),
     "spared": (0, 10_000),
+    "quantities": (0, 10_000),
     "floor": (0, 1_000),
     "divergence": (0, 1_000),
 }

@@ -79,6 +79,9 @@ class RelativeLine(Linear):
         steps: number of times that the weights are set.
         penalty: of squared contributions (ridge regression), so that many features are learnt from few networks.
         spared: number of first features that are not penalised.
+        quantities: number of quantities of which the other features are parts, by turns; the penalty of a part is in
+            the unit of its quantity's total. So parts that are rare among the measured networks are penalised most, and
+            a network that consists of them is no multiple of what it should be. 0: every feature has its own unit.
     """
 
     encoder: VectorEncoder = field(default_factory=lambda: Totals(("macs", "moved_bytes", "params")))
@@ -86,20 +89,22 @@ class RelativeLine(Linear):
     steps: int = 30
     penalty: float = 0.0
     spared: int = 0
+    quantities: int = 0
 
     learns_to: ClassVar[float] = 0.3
 
     @classmethod
     def examples(cls) -> list[Self]:
         many = Totals(("macs", "kernels", "moved_bytes"))
-        return [cls(penalty=1.0), cls(steps=1), cls(penalty=3.0, spared=1), cls(encoder=many)]
+        return [cls(penalty=1.0), cls(steps=1), cls(penalty=3.0, spared=1),
+                cls(encoder=many, penalty=1.0, quantities=3)]  # fmt: skip
 
     def learn(self, x: Inputs, z: np.ndarray, val: tuple[Inputs, np.ndarray] | None, log: Log) -> None:
         a = np.column_stack([x["x"], np.full(len(z), self.constant)]).astype(float)
         y = self.scale.inverse(z)
         penalties = np.full(a.shape[1], self.penalty)
         penalties[: self.spared] = penalties[-1] = 0
-        lines = np.stack([least_relative(a, column, self.steps, penalties) for column in y.T], axis=1)
+        lines = np.stack([least_relative(a, column, self.steps, penalties, self.quantities) for column in y.T], axis=1)
         lines[-1] -= self.scale.mean_
         self.weights_ = (lines / self.scale.std_).astype(np.float32)
 
@@ -168,17 +173,24 @@ class BetterFlops(Regressor):
         return vector_model(nodes, tensors, x)
 
 
-def least_relative(a: np.ndarray, y: np.ndarray, steps: int, penalties: np.ndarray | None = None) -> np.ndarray:
+def least_relative(
+    a: np.ndarray, y: np.ndarray, steps: int, penalties: np.ndarray | None = None, quantities: int = 0
+) -> np.ndarray:
     """Coefficients [F] of zero or more, of least mean absolute relative error, of labels [n] on [n, F].
 
     Least squares on relative errors, weighed anew `steps` times by the inverse of their size. Penalties [F] multiply
-    the squares of the coefficients of features of unit mean square.
+    the squares of the coefficients of features of unit mean square; where features with a penalty are parts of so many
+    `quantities`, by turns, the unit of a part is that of the sum of all parts of its quantity.
     """
     from scipy.optimize import nnls
 
     known = ~np.isnan(y)
     relative = a[known] / y[known, None]
     unit = np.sqrt((relative**2).mean(axis=0))
+    if quantities and penalties is not None:
+        parts = np.flatnonzero(penalties)
+        for q in range(quantities):
+            unit[parts[q::quantities]] = np.sqrt((relative[:, parts[q::quantities]].sum(axis=1) ** 2).mean())
     unit[unit == 0] = np.inf  # nothing is known of a feature that is always zero: its coefficient is zero
     penalty = np.empty((0, len(unit))) if penalties is None else np.diag(np.sqrt(penalties))[penalties > 0]
     zeros, weight = np.zeros(len(penalty)), np.ones(len(relative))
