@@ -13,6 +13,7 @@ import pkgutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import is_dataclass
 from pathlib import Path
 
@@ -36,6 +37,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files that take minutes come first, so that two processes end together."""
     items.sort(key=lambda item: item.path.name not in LONG)
+    functions = Counter(getattr(item, "function", None) for item in items)
+    for function, count in functions.items():
+        if count > MOST_ITEMS and hasattr(function, "hypothesis"):
+            raise pytest.UsageError(
+                f"{function.__qualname__} has {count} sets of parameters; Hypothesis nests its settings once for each and "
+                f"recurses too deeply beyond about 900. Loop over one of them inside of the test, {MOST_ITEMS} are allowed."
+            )
+
+
+MOST_ITEMS = 400
+"""Most sets of parameters of a test of properties."""
 
 
 LONG = ("test_backends.py", "test_predictors.py", "test_sweeps.py", "test_commands.py", "test_campaign.py")
