@@ -41,8 +41,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for function, count in functions.items():
         if count > MOST_ITEMS and hasattr(function, "hypothesis"):
             raise pytest.UsageError(
-                f"{function.__qualname__} has {count} sets of parameters; Hypothesis nests its settings once for each and "
-                f"recurses too deeply beyond about 900. Loop over one of them inside of the test, {MOST_ITEMS} are allowed."
+                f"{function.__qualname__} has {count} sets of parameters; Hypothesis nests its settings for each and "
+                f"recurses too deeply beyond some 900. Loop over them inside of the test, or have {MOST_ITEMS} at most."
             )
 
 

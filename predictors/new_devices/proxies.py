@@ -30,8 +30,8 @@ PENALTIES = np.logspace(-3, 3, 25)
 class NearestDevice(FewShot):
     """Line on the predictions of the source device that ranks the labels best (Spearman).
 
-    On a scale of logarithms, the slope is between a third and three times that of proportional labels, which is the
-    slope of a single sample: the line of two close samples would be off by any factor elsewhere.
+    On a scale of logarithms, the slope is that of proportional labels as far as the samples say nothing else (ridge
+    regression, by one sample of the source device's spread): a line of two close samples would be off by any factor.
 
     Attributes:
         encoder: of nothing, since only predictions of the sources count.
@@ -44,8 +44,10 @@ class NearestDevice(FewShot):
         if self.labels != "log" or self.sources_.kind != "log":
             return _single(samples, t, best)
         proportional = float(self.width_[best] * self.sources_.std_[best] / self.scale.std_[0])
-        line, _ = _single(samples, t, best)
-        line[best] = np.clip(line[best], proportional / 3, proportional * 3) if len(t) > 1 else proportional
+        moved, variance = samples[:, best] - samples[:, best].mean(), 1 / len(self.sources_.std_)
+        slope = (moved @ t + variance * proportional) / (moved @ moved + variance)
+        line = np.zeros(samples.shape[1])
+        line[best] = max(slope, proportional / 10)  # to keep the ranking
         return line, float(np.mean(t - samples @ line))
 
 
