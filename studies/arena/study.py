@@ -39,8 +39,10 @@ GRAPH_NETS = ("graph_net", "network_conditioned")
 """Predictors that the limit of CPU minutes does not count."""
 FROM_OTHERS = ("scaled_device", "network_nearest", "factors", "matrix_gaussian")
 """Predictors of devices that were left out, from the times of other devices."""
-LEFT_OUT = ("network_macs", "network_line", "layer_sum", *FROM_OTHERS)
-"""Predictors of devices that were left out; the first two are fitted to the samples alone."""
+OF_GRAPHS = ("network_macs", "network_line", *FROM_OTHERS)
+"""Predictors of devices that were left out, of networks whose graphs are known; the first two are fitted to the samples
+alone."""
+LEFT_OUT = ("layer_sum", *OF_GRAPHS)
 
 
 @dataclass(frozen=True)
@@ -68,11 +70,11 @@ TABLES: dict[str, Table] = {
     "timm": Table(lambda: Timm().measurements()),
     "networks": Table(lambda: Measured(Path("datasets/bundled/networks.parquet")).measurements()),
     "convnet+zoo": Table(bundled),
-    "ncnn-processors": Table(partial(ncnn, "processor"), (), FROM_OTHERS, every=4),
-    "ncnn-complete": Table(ncnn_complete, (), FROM_OTHERS),
-    "ncnn-gpus": Table(partial(ncnn, "gpu"), (), FROM_OTHERS),
+    "ncnn-processors": Table(partial(ncnn, "processor"), (), OF_GRAPHS, every=4),
+    "ncnn-complete": Table(ncnn_complete, (), OF_GRAPHS),
+    "ncnn-gpus": Table(partial(ncnn, "gpu"), (), OF_GRAPHS),
     "ai-hub": Table(ai_hub, (), FROM_OTHERS, every=2),
-    "ai-hub-graphs": Table(partial(ai_hub, graphs=True), (), FROM_OTHERS, every=2),
+    "ai-hub-graphs": Table(partial(ai_hub, graphs=True), (), OF_GRAPHS, every=2),
     "accel-nasbench": Table(accel_nasbench, (), FROM_OTHERS),
 }
 
