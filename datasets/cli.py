@@ -84,7 +84,8 @@ _REPEATED = re.compile(r"(--(?:\w+\.)*(shape|size|trips))(?:=(.*))?", re.DOTALL)
 
 def _gathered(arguments: list[str]) -> list[str]:
     """Flags of networks' sizes that are repeated become one, which has all their values; so do the words after
-    `--network`, up to a flag or a predictor.pt, divided by line breaks. `--json` and `--all` without a value are true."""
+    `--network`, up to a flag or a predictor.pt, divided by line breaks. `--json` and `--all` without a value are
+    true."""
     found: dict[str, tuple[str, list[str]]] = {}
     others, words = list[str](), iter(_listed(arguments))
     for word in words:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gnomon.decide import Decided
+from gnomon.decision import Decided
 from predictors.metrics import plain
 from predictors.networks.price_report import end_of, table
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from datasets.networks.sizes import Sizes
 
 if TYPE_CHECKING:
-    from gnomon.decide import Alternative
+    from gnomon.decision import Alternative
 
 
 def decide(

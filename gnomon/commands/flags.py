@@ -55,3 +55,11 @@ def own_predictor(file: Path | None) -> Predictor | None:
     if file is None:
         return None
     return Predictor.load(file, lambda found: check_request(found, str(file), Wanted(())))
+
+
+def milliseconds(text: str) -> float:
+    """A time that a flag gives as 30ms, 2s or 500us, in ms; raises `InputError` for anything else."""
+    match = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{0,9})?)\s*(us|ms|s|)\s*", str(text))
+    if not match or not (value := float(match[1])):
+        raise InputError(f"--under must be a time above zero such as 30ms or 2s, not '{shortened(str(text), 60)}'.")
+    return value * {"us": 1e-3, "ms": 1, "s": 1e3, "": 1}[match[2]]

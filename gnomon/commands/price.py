@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 from pathlib import Path
 
@@ -38,7 +37,7 @@ def price(
     from tqdm import tqdm
 
     from datasets.records import InputError
-    from gnomon.commands.flags import own_predictor
+    from gnomon.commands.flags import milliseconds, own_predictor
     from gnomon.prices import prices, report
 
     for flag, value in (("level", level), ("chance", chance)):
@@ -64,14 +63,3 @@ def price(
         print(f"{len(kept)} of {len(found)} devices keep {limit:.10g} ms with a probability of at least {chance:.10g}.",
               file=sys.stderr)  # fmt: skip
         sys.exit(0 if kept else 1)
-
-
-def milliseconds(text: str) -> float:
-    """A time that a flag gives as 30ms, 2s or 500us, in ms; raises `InputError` for anything else."""
-    from datasets.files.reading import shortened
-    from datasets.records import InputError
-
-    match = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{0,9})?)\s*(us|ms|s|)\s*", str(text))
-    if not match or not (value := float(match[1])):
-        raise InputError(f"--under must be a time above zero such as 30ms or 2s, not '{shortened(str(text), 60)}'.")
-    return value * {"us": 1e-3, "ms": 1, "s": 1e3, "": 1}[match[2]]

@@ -32,6 +32,9 @@ CANDIDATES = (
     Contributions(slope=0.3, label=0.6),
 )
 DRAWS = 3
+BY_ROWS = ("raspberry_pi_5/0", "snapdragon_855_plus/2", "jetson_agx_xavier/0", "i7_13700k/0", "aws_c5_4xlarge/2")
+"""Machines of ncnn's table, with the setting of their cores, that are learnt from `ROWS` rows; one of a kind each."""
+ROWS = 12
 KNOWN = {"ncnn": ("network", "three", "machine", "family"), "ai-hub": ("network",)}
 
 
@@ -213,3 +216,44 @@ def regret() -> list[dict]:
                 "choices": len(losses), "within_2": float((losses <= 0.02).mean()),
             })  # fmt: skip
     return found
+
+
+def by_rows() -> list[dict]:
+    """Rows of the part `rows`: how well the other rows of a device are predicted from `ROWS` of its rows, in fp32 and
+    with most threads, when nothing else of its family is known; three draws. The variances are chosen on the machines
+    of other families than those of `BY_ROWS`."""
+    rows = ncnn()
+    held = np.isin(rows.family, rows.family[np.isin(rows.machine, BY_ROWS)])
+    training = rows.of(np.flatnonzero(~held))
+    names = [name for name in np.unique(training.machine).tolist() if len(_usual(training, name)) >= ROWS + 5]
+    errors = {
+        parts: np.mean([np.median(_errors(training, times, name, 0)) for name in names])
+        for parts in (Contributions(slope=0.3, pair=pair) for pair in (0.02, 0.05, 0.15))
+        for times in [SettingTimes(training.runs, training.ms, None, parts)]
+    }
+    times = SettingTimes(rows.runs, rows.ms, None, min(errors, key=lambda parts: errors[parts]))
+    found, pooled = list[dict](), list[np.ndarray]()
+    for name in BY_ROWS:
+        for seed in range(DRAWS):
+            pooled.append(each := _errors(rows, times, name, seed))
+            found.append({"machine": name, "draw": seed, "rows": len(each), "median": float(np.median(each)),
+                          "mape": float(each.mean())})  # fmt: skip
+    every = np.concatenate(pooled)
+    found.append({"machine": "all", "rows": len(every), "median": float(np.median(every)), "mape": float(every.mean())})
+    return found
+
+
+def _usual(rows: Choices, machine: str) -> np.ndarray:
+    """Numbers of a machine's rows in fp32 and with most threads."""
+    own = np.flatnonzero((rows.machine == machine) & (rows.label == "fp32"))
+    return own[rows.runs.threads[own] == rows.runs.threads[own].max(initial=0)]
+
+
+def _errors(rows: Choices, times: SettingTimes, machine: str, seed: int) -> np.ndarray:
+    """Absolute relative errors of the usual rows of a machine beside `ROWS` drawn ones, from which they are
+    predicted."""
+    own = _usual(rows, machine)
+    known, others = np.split(np.random.default_rng(seed).permutation(own), [ROWS])
+    left = np.setdiff1d(np.flatnonzero(rows.family == rows.family[own[0]]), known)
+    mean = times.left_out(left)[0][np.searchsorted(left, others)]
+    return np.abs(np.exp(mean) / rows.ms[others] - 1)

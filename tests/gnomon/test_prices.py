@@ -8,7 +8,8 @@ import pytest
 from datasets.cli import main
 from datasets.records import Device
 from gnomon import public_times
-from gnomon.commands.price import milliseconds, price
+from gnomon.commands.flags import milliseconds
+from gnomon.commands.price import price
 from gnomon.joint_times import JointTimes
 from gnomon.prices import frame, prices
 from predictors.networks.shipped import load
