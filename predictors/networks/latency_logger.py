@@ -44,7 +44,7 @@ class LatencyLogger(lightning.Callback):
         memory: bool = False,
     ) -> None:
         several = predictor if isinstance(predictor, Sequence) and not isinstance(predictor, str) else [predictor]
-        self.predictors = [Predictor.load(each) if isinstance(each, str | Path) else each for each in several]
+        self.predictors = [Predictor.load(Path(each)) if isinstance(each, str | Path) else each for each in several]
         for each in self.predictors:
             if not isinstance(each.space_, AnyNetwork):
                 raise InputError(
