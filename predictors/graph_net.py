@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 DEGREES = 5.0
 """Degrees of freedom of errors: some networks are far off."""
-PENALTY = 30.0
-"""Of the rates of single kinds beside those of all nodes, as `RelativeLine.penalty`."""
+PENALTY = 0.3
+"""Of the rates of single kinds beside those of all nodes, in the unit of each quantity's total over all kinds."""
 RIDGE = 1e-3
 """Added to the variances of what is known of networks, relative to those of the training networks."""
 SLOPES = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
@@ -109,7 +109,7 @@ class GraphNet(SparseGraphPredictor):
         def line(columns: np.ndarray) -> np.ndarray:
             """Coefficients [columns, D] of some of the quantities."""
             y = self.scale.inverse(z).T
-            each = [least_relative(quantities[:, columns], ms, 30, penalties[columns]) for ms in y]
+            each = [least_relative(quantities[:, columns], ms, 30, penalties[columns], SUMS) for ms in y]
             return np.stack(each, axis=1)
 
         whole, kinds, session = np.split(line(np.arange(len(penalties))), [SUMS, -1])

@@ -28,6 +28,7 @@ from predictors.config import from_config, to_config
 from predictors.ensemble import Ensemble
 from predictors.evaluation import evaluate
 from predictors.export import OnnxPredictor, export, load_predictor
+from predictors.graph_net import SparseGraphPredictor
 from predictors.limits import LIMITS
 from predictors.linear import Linear, Mean
 from predictors.networks.layer_sum import LayerSum
@@ -84,10 +85,10 @@ def _taught(cls: type, m: Measurements) -> Measurements:
 
 @every_class
 def test_predictions_have_shape_unit_and_order(cls: type, fitted: dict, measurements: Measurements) -> None:
-    archs, predictor = measurements.architectures, fitted[cls]
+    measurements, predictor = measurements.where(archs=np.arange(80)), fitted[cls]
+    archs, truth = measurements.architectures, measurements.matrix("latency_ms")
     both = predictor.predict_all(archs)
     assert both.shape == (len(archs), 2) and np.isfinite(both).all()
-    truth = measurements.matrix("latency_ms")
     assert np.abs(np.log(both.mean(0) / truth.mean(0))).max() < 0.5, "not in milliseconds"
     for j, device in enumerate(measurements.devices):
         np.testing.assert_array_equal(predictor.predict(archs, device), both[:, j])
@@ -121,9 +122,11 @@ def test_fitting_again_forgets_and_gives_the_same_numbers(cls: type, fitted: dic
 
 
 @every_class
-def test_every_field_matters(cls: type, fitted: dict, measurements: Measurements) -> None:
+def test_every_field_matters(cls: type, measurements: Measurements) -> None:
     measurements = _taught(cls, measurements)
-    reference = _answers(fitted[cls], measurements)
+    if issubclass(cls, SparseGraphPredictor):  # graphs of more than a hundred nodes
+        measurements = measurements.where(archs=np.arange(40))
+    reference = _answers(small(cls).fit(measurements, measurements), measurements)
     for field in fields(cls):
         unseen = (
             "metric",
