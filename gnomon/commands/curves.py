@@ -39,7 +39,8 @@ def curves(
         json: whether to print JSON.
     """
     from datasets.figures import check_picture, write_figure
-    from datasets.files.reading import shortened
+    from datasets.files.reading import existing, shortened
+    from datasets.networks.reading import is_file
     from datasets.records import InputError
     from gnomon.commands.flags import own_predictor
     from gnomon.compare import reference_times
@@ -58,6 +59,8 @@ def curves(
     words = [word.strip() for word in caches_mb.split(",")] if caches_mb else []
     if not all(re.fullmatch(r"[0-9]{1,9}(\.[0-9]{0,9})?", word) for word in words):
         raise InputError(f"--caches-mb are sizes in MB, as 0.5,32, not '{shortened(caches_mb, 60)}'.")
+    if is_file(file):
+        existing(Path(file), "name a network's file")
     own = own_predictor(predictor)
     if own is not None and not isinstance(own, LayerSum):
         raise InputError(f"{predictor} is no sum of layers; name one, or omit --predictor.")
