@@ -84,7 +84,8 @@ _REPEATED = re.compile(r"(--(?:\w+\.)*(shape|size|trips))(?:=(.*))?", re.DOTALL)
 
 def _gathered(arguments: list[str]) -> list[str]:
     """Flags of networks' sizes that are repeated become one, which has all their values; so do the words after
-    `--network`, up to a flag or a predictor.pt, divided by line breaks. A `--json` without a value is true."""
+    `--network`, up to a flag or a predictor.pt, divided by line breaks. `--json` and `--all` without a value are
+    true."""
     found: dict[str, tuple[str, list[str]]] = {}
     others, words = list[str](), iter(_listed(arguments))
     for word in words:
@@ -98,14 +99,14 @@ def _gathered(arguments: list[str]) -> list[str]:
 
 
 def _listed(arguments: list[str]) -> list[str]:
-    """Arguments with the words after `--network` as one, and a value for each `--json`."""
+    """Arguments with the words after `--network` as one, and a value for each `--json` and `--all`."""
     found, last = list[str](), ""
     for word, after in zip(arguments, [*arguments[1:], "--"], strict=False):
         value = not word.startswith("--")
         if value and last == "--network" and found[-1] != last and not word.endswith(".pt"):
             found[-1] += f"\n{word}"
             continue
-        found.append(f"{word}=true" if word == "--json" and after not in ("true", "false") else word)
+        found.append(f"{word}=true" if word in ("--json", "--all") and after not in ("true", "false") else word)
         last = last if value and last == "--network" and not word.endswith(".pt") else word
     return found
 

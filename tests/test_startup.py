@@ -77,6 +77,10 @@ ERRORS = """
 -m gnomon check zoo:lenet5
 -m gnomon compare {none}.onnx
 -m gnomon compare zoo:lenet5 --predictor {none}.pt
+-m gnomon decide {none}.onnx --device milan
+-m gnomon decide zoo:lenet5 --predictor {none}.pt
+-m gnomon price {none}.onnx --all
+-m gnomon curves {none}.onnx
 -m gnomon nosuch
 train.py --predictor {none}.yaml --out {none}
 train.py --predictor configs/predictors/gcn.yaml --predictor.hiden 3 --out {none}

@@ -179,8 +179,12 @@ def _graphs() -> dict[str, Network]:
     return found | {model: known[name, TIMM_SIDE] for model, name in TIMM.items() if (name, TIMM_SIDE) in known}
 
 
+def board(name: str) -> str:
+    """A device's name in names of ours."""
+    return re.sub(r"[^a-z0-9]+", "_", name.lower()).strip("_")
+
+
 def device(row: Row) -> Device:
     """The device of a row: a chip with a runtime, a kind of file and a precision."""
-    board = re.sub(r"[^a-z0-9]+", "_", row.device.lower()).strip("_")
-    name = f"{board}_{row.file}_{row.precision}_1"
+    name = f"{board(row.device)}_{row.file}_{row.precision}_1"
     return Device(name, CHIPS[row.device], "dsp", RUNTIMES[row.file], row.precision)

@@ -165,3 +165,20 @@ _ALONE = re.compile(r"[Hh]z \+")  # a single core of a kind has no count
 def gpu_family(name: str) -> str:
     """The architecture of a GPU by its name in Vulkan; the name itself if it is not known."""
     return next((family for family, pattern in _GPUS.items() if re.search(pattern, name)), name)
+
+
+_INSTRUCTIONS = {
+    "armv7": r"cortex-a(5|7|9|17)",
+    "armv8.0": r"cortex-a(53|57|72|73)|qualcomm-kryo|nvidia-denver2|apple-cyclone|phytium-.*",
+    "armv8.2": r"cortex-.*|neoverse-.*|nvidia-carmel|hisilicon-.*|qualcomm-oryon|apple-m.*",
+    "x86": r"amd-.*|intel-.*|zhaoxin-.*",
+    "loongson": r"loongson-.*",
+    "sunway": r"sunway-.*",
+    "risc-v": r"thead-.*|sifive-.*|spacemit-.*",
+}
+
+
+def instructions(family: str) -> str:
+    """Instruction set of a family of processors, on which it depends what int8 gains: ARMv8.2 computes in fp16, too.
+    'other' for families that are not known."""
+    return next((name for name, pattern in _INSTRUCTIONS.items() if re.fullmatch(pattern, family)), "other")

@@ -10,7 +10,10 @@ from datasets.files.reading import shortened
 from datasets.records import InputError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from measure.base import Backend
+    from predictors.base import Predictor
 
 
 @dataclass(frozen=True)
@@ -41,3 +44,22 @@ def share(text: str | float, flag: str) -> float:
     if not 0 < value < 1:
         raise InputError(f"{flag} must be a share such as 2% or 0.02, not '{shortened(text, 60)}'.")
     return value
+
+
+def own_predictor(file: Path | None) -> Predictor | None:
+    """The predictor of networks in a file that a flag names, None without one; raises `InputError` if it predicts no
+    networks."""
+    from predictors.base import Predictor
+    from predictors.networks.price_request import Wanted, check_request
+
+    if file is None:
+        return None
+    return Predictor.load(file, lambda found: check_request(found, str(file), Wanted(())))
+
+
+def milliseconds(text: str) -> float:
+    """A time that a flag gives as 30ms, 2s or 500us, in ms; raises `InputError` for anything else."""
+    match = re.fullmatch(r"\s*([0-9]{1,9}(?:\.[0-9]{0,9})?)\s*(us|ms|s|)\s*", str(text))
+    if not match or not (value := float(match[1])):
+        raise InputError(f"--under must be a time above zero such as 30ms or 2s, not '{shortened(str(text), 60)}'.")
+    return value * {"us": 1e-3, "ms": 1, "s": 1e3, "": 1}[match[2]]

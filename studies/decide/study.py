@@ -1,7 +1,8 @@
 """Rows about decisions: `python -m studies.decide.study` writes runs/decide/summary.json of them.
 
 `check` draws checks from recorded runs of equal networks, and of the same where one side is 5 % slower; `live` makes
-checks on this machine.
+checks on this machine. `regret` chooses settings of public tables, `rows` learns their
+machines from a few rows.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ from pathlib import Path
 from datasets.cli import main
 from studies.decide.journals import NETWORKS
 from studies.decide.live import live
+from studies.decide.regret import by_rows, regret
 from studies.decide.replays import replays
 from studies.parts import run_parts
 
 
-def study(out: Path = Path("runs/decide"), part: str = "check,live", number: int = 2000) -> None:
+def study(out: Path = Path("runs/decide"), part: str = "check,live,regret,rows", number: int = 2000) -> None:
     """Write the rows of parts of the study.
 
     Args:
@@ -27,6 +29,8 @@ def study(out: Path = Path("runs/decide"), part: str = "check,live", number: int
     parts = {
         "check": lambda: [row for slower in (1.0, 1.05) for row in replays(each, slower, half=1)],
         "live": lambda: live(out),
+        "regret": regret,
+        "rows": by_rows,
     }
     run_parts(parts, part, out)
 

@@ -1,5 +1,6 @@
 """Networks priced by their layers: what they are made of, the fit, the artefact, files, the command, training."""
 
+import copy
 import re
 import subprocess
 import tempfile
@@ -548,7 +549,7 @@ def test_a_training_logs_what_the_module_would_cost(saved: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         torch.onnx.export(module.eval(), (module.example_input_array,), Path(folder) / "m.onnx", dynamo=False)
         network = read_network(Path(folder) / "m.onnx")
-    assert third == pytest.approx(logger.predictor.predict(Networks([network]), DEVICES[1])[0], rel=1e-6)
+    assert third == pytest.approx(logger.predictors[0].predict(Networks([network]), DEVICES[1])[0], rel=1e-6)
     other = Linear(encoder=Totals()).fit(network_table(20, 5))
     with pytest.raises(InputError, match="A predictor of convnet.* cannot price a module"):
         LatencyLogger(other)
@@ -557,6 +558,34 @@ def test_a_training_logs_what_the_module_would_cost(saved: Path) -> None:
         logger.on_train_epoch_end(trainer, module)
     with pytest.raises(InputError, match="no device 'phone'"):
         LatencyLogger(saved, ["phone"])
+
+
+def test_a_training_logs_memory_and_energy_for_modules_of_several_inputs(
+    saved: Path, fitted: LayerSum, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import lightning
+
+    from predictors.networks.latency_logger import LatencyLogger
+
+    class Two(lightning.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+            return self.left(x) + self.right(other)
+
+    energy = copy.copy(fitted)
+    monkeypatch.setattr(type(energy), "metric", property(lambda self: "energy_mj" if self is energy else "latency_ms"))
+    x = torch.zeros(1, 3, 8, 8)
+    logged: dict[str, float] = {}
+    for inputs in ((x, x), {"x": x, "other": x}):
+        module, logger = Two(), LatencyLogger([saved, energy], ["slow_1"], inputs, memory=True)
+        module.log = lambda name, value, **more: logged.update({name: value})  # type: ignore[method-assign, assignment]
+        logger.on_train_epoch_end(lightning.Trainer(logger=False, accelerator="cpu"), module)
+        assert set(logged) == {"latency_ms/slow_1", "energy_mj/slow_1", "peak_mb/slow_1"}
+        assert all(value > 0 for value in logged.values())
+        logged.clear()
 
 
 # My device
