@@ -69,10 +69,15 @@ _KNOWN = OfNetworks()
 """Features and edges of networks: the same ones are encoded for every fit and fold."""
 
 
+def groups(network: Network) -> list[list[int]]:
+    """Ops of each node of a network's graph: those that runtimes run as one, without ops that only change a shape."""
+    return [group for group in entries(network) if len(group) > 1 or network.ops[group[0]].kind not in VIEWS]
+
+
 def _graph(network: Network) -> tuple[np.ndarray, np.ndarray]:
     """Features [n, F] and edges [e, 2] of a network."""
     sources = network.sources()
-    node_of, rows, edges = dict[int, int](), list[np.ndarray](), set[tuple[int, int]]()
+    node_of, rows, edges = dict[int, int](), list[tuple[float, ...]](), set[tuple[int, int]]()
 
     def producer(op: int) -> int | None:
         """Node that computes an op's output; None where it is an input or a constant."""
@@ -80,17 +85,21 @@ def _graph(network: Network) -> tuple[np.ndarray, np.ndarray]:
             op = sources[op][0]
         return node_of.get(op)
 
-    for group in entries(network):
-        if len(group) == 1 and network.ops[group[0]].kind in VIEWS:
-            continue
+    for group in groups(network):
         read = [op for node in group for op in sources[node] if op not in group]
         edges |= {(found, len(rows)) for op in read if (found := producer(op)) is not None}
         node_of |= dict.fromkeys(group, len(rows))
-        rows.append(_features(network, sources, group, read))
-    return np.reshape(rows, (-1, FEATURES)).astype(np.float32), np.reshape(sorted(edges), (-1, 2)).astype(np.int64)
+        rows.append(_numbers(network, sources, group, read))
+    table = np.reshape(np.array(rows, float), (-1, len(QUANTITIES) + len(NUMBERS) + 2))
+    logs, norm, kind = np.log2(1 + table[:, :-2]), table[:, -2:-1], table[:, -1].astype(int)
+    features = np.concatenate([logs, logs[:, :1] - logs[:, 1:2], norm, np.eye(len(KINDS))[kind]], axis=1)
+    return features.astype(np.float32), np.reshape(sorted(edges), (-1, 2)).astype(np.int64)
 
 
-def _features(network: Network, sources: Sequence[Sequence[int]], group: list[int], read: list[int]) -> np.ndarray:
+def _numbers(
+    network: Network, sources: Sequence[Sequence[int]], group: list[int], read: list[int]
+) -> tuple[float, ...]:
+    """`QUANTITIES` and `NUMBERS` of a piece, whether it has a batch norm, and the position of its kind."""
     ops, batch = [network.ops[node] for node in group], network.batch or 1
     head, shape = ops[0], network.shape(sources[group[0]][0]) if sources[group[0]] else ()
     times = head.attrs.get("times", 1)
@@ -110,9 +119,7 @@ def _features(network: Network, sources: Sequence[Sequence[int]], group: list[in
                channels_in, channels_out, math.prod(head.attrs["shape"]) / max(channels_out, 1),
                *(batch * n for n in elements), min(window), len(read), *(-(-n // LANES) * LANES / max(n, 1) - 1
                for n in (channels_in, channels_out)))  # fmt: skip
-    one_hot = np.eye(len(KINDS))[KINDS.index(group_of(head, shape))]
-    norm = any(op.kind == "bn" for op in ops)
-    return np.concatenate([np.log2(1 + np.array(numbers, float)), [np.log2((1 + work) / (1 + moved)), norm], one_hot])
+    return *numbers, any(op.kind == "bn" for op in ops), KINDS.index(group_of(head, shape))
 
 
 def _channels(shape: tuple[int, ...]) -> int:

@@ -26,7 +26,27 @@ def details(priced: Price, sort: Order = "order", largest: int = 40) -> str:
     In the network's order, one line stands for a block of layers that is repeated; by cost, one line for all equal
     layers. Of more than `largest` lines those with the largest ms are shown.
     """
-    lines = folded(priced.pieces) if sort == "order" else alike(priced.pieces)
+    text = [
+        f"{printable(priced.network)} on {priced.device.name}, batch {priced.batch}: {plain(priced.latency_ms)} ms "
+        f"({100 * priced.level:.10g} % interval {plain(priced.low)} to {plain(priced.high)})",
+        f"{len(priced.pieces)} layers, session {priced.session:.2g} ms; with copies total_ms = "
+        f"{plain(priced.total_ms)} (in {priced.pre:.4g}, out {priced.post:.4g})",
+        f"{short(priced.macs)} MACs, {short(priced.params)} parameters; peak memory {priced.peak_mb:.4g} MB"
+        + (
+            "" if priced.init_ms is None else f", session created in {priced.init_ms:.3g} ms (on {priced.session_host})"
+        ),
+        *(f"warning: {sentence}" for sentence in priced.warnings),
+        "",
+        *layer_lines(priced.pieces, sort, largest),
+    ]
+    unknown = ", ".join(f"{count} x {kind}" for kind, count in priced.unknown.items())
+    known = f"Unknown ops, priced by the bytes that they move: {unknown}" if unknown else "All ops are known."
+    return "\n".join([*text, "", known])
+
+
+def layer_lines(layers: Sequence[PricedLayer], sort: Order = "order", largest: int = 40) -> list[str]:
+    """The table of a network's layers, and a line on those that are left out, as of `details`."""
+    lines = folded(layers) if sort == "order" else alike(layers)
     shown = sorted(lines, key=lambda line: -line.ms)[:largest]
     shown = shown if sort == "cost" else [line for line in lines if line in shown][:largest]
     rows = [
@@ -42,25 +62,11 @@ def details(priced: Price, sort: Order = "order", largest: int = 40) -> str:
         }
         for line in shown
     ]
-    text = [
-        f"{printable(priced.network)} on {priced.device.name}, batch {priced.batch}: {plain(priced.latency_ms)} ms "
-        f"({100 * priced.level:.10g} % interval {plain(priced.low)} to {plain(priced.high)})",
-        f"{len(priced.pieces)} layers, session {priced.session:.2g} ms; with copies total_ms = "
-        f"{plain(priced.total_ms)} (in {priced.pre:.4g}, out {priced.post:.4g})",
-        f"{short(priced.macs)} MACs, {short(priced.params)} parameters; peak memory {priced.peak_mb:.4g} MB"
-        + (
-            "" if priced.init_ms is None else f", session created in {priced.init_ms:.3g} ms (on {priced.session_host})"
-        ),
-        *(f"warning: {sentence}" for sentence in priced.warnings),
-        "",
-        table(rows),
-    ]
+    text = [table(rows)]
     if rest := len(lines) - len(shown):
         others = sum(line.ms for line in lines) - sum(line.ms for line in shown)
         text.append(f"and {rest} others, {others:.4g} ms together")
-    unknown = ", ".join(f"{count} x {kind}" for kind, count in priced.unknown.items())
-    known = f"Unknown ops, priced by the bytes that they move: {unknown}" if unknown else "All ops are known."
-    return "\n".join([*text, "", known])
+    return text
 
 
 def folded(layers: Sequence[PricedLayer]) -> list[PricedLayer]:

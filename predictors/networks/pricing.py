@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from datasets.records import UNITS, Device, InputError, Networks
 from predictors.base import Uncertain
 from predictors.metrics import plain
 from predictors.networks.layer_sum import LayerSum
+from predictors.networks.piece_times import PieceTimes, piece_times
 from predictors.networks.price import Price, price, read_noted
-from predictors.networks.price_report import comparison, details, printable
+from predictors.networks.price_report import comparison, details, layer_lines, printable
 from predictors.networks.price_request import Shown, Wanted, check_request
 from predictors.networks.session import session_cost
 from predictors.unsupported import of_another_machine, unsupported
@@ -111,7 +113,7 @@ def _rows(
 
 
 def _print_one(row: dict[str, Any], wanted: Wanted, shown: Shown) -> None:
-    """Print the price of one network on one device: layer by layer, or in one line where the predictor knows none."""
+    """Print the price of one network on one device, layer by layer where the predictor knows layers."""
     for note in row["assumed"]:
         print(f"note: {note}", file=sys.stderr)
     priced: Price | None = row["price"]
@@ -123,6 +125,10 @@ def _print_one(row: dict[str, Any], wanted: Wanted, shown: Shown) -> None:
         print(f"{where}: {plain(row['value'])} {row['unit']}".rstrip() + interval)
         for note in row["notes"][len(row["assumed"]) :]:
             print(f"warning: {note}", file=sys.stderr)
+        times: PieceTimes | None = row["pieces"]
+        if times is not None:
+            print(f"{len(times.layers)} layers, session {times.session_ms:.2g} ms\n")
+            print("\n".join(layer_lines(times.layers, shown.sort)))
         return
     print(details(priced, shown.sort))
     if wanted.out is not None:
@@ -147,12 +153,14 @@ def _row(
         batch_ms: float | None = priced.total_ms
     else:
         batch = network.batch or (device.batch if device else 1)
-        row |= _whole(predictor, network, device, wanted) | {"price": None, "batch": batch}
+        row |= _whole(predictor, network, device, wanted) | {"price": None, "pieces": None, "batch": batch}
         creation = session_cost(network, device, file)
         row |= {name: totals(network)[name] for name in ("macs", "params")}
         row |= {"peak_mb": creation.peak_mb, "init_ms": creation.init_ms, "session_host": creation.host}
         row["notes"] = [*row["notes"], *creation.notes]
         batch_ms = row["value"] if row["unit"] == "ms" else None
+        if times := piece_times(predictor, network, device, row["value"]):
+            row |= {"pieces": times, "session_ms": times.session_ms, "layers": [asdict(own) for own in times.layers]}
     if batch_ms is not None and batch_ms > 0 and (images or len(wanted.batches) > 1):
         row["images_per_s"] = 1000 * row["batch"] / batch_ms
     if batch_ms is not None and images:  # PerfNetRT, equation 2, whose last batch is a whole one
@@ -162,7 +170,7 @@ def _row(
 
 
 def _whole(predictor: Any, network: Network, device: Device | None, wanted: Wanted) -> dict[str, Any]:
-    """The prediction for a network by a predictor that knows no layers."""
+    """The prediction for a network as a whole."""
     found = Networks([network])
     (value,) = values = predictor.predict(found, device)
     notes = unsupported(predictor, values, UNITS.get(predictor.metric, ""))
@@ -197,11 +205,11 @@ def _document(
     `prices` has one object per network, size, batch and device: `network` (as named), `key`, `device`, `sizes`,
     `batch`, the predicted metric (`latency_ms`) with `low` and `high` (null for predictors without intervals), `macs`,
     `params`, `peak_mb` (10^6 bytes), `init_ms` (null where it is unknown), `session_host` (where coefficients of these
-    two were measured), `notes`; of sums of layers also `pre_ms`, `session_ms`, `post_ms`, `total_ms`, `unknown` (ops
-    without a model) and `layers`; with several batches `images_per_s` and `best`; with `--images` also `images`,
-    `batches` and `images_ms`. `errors` has the networks that could not be priced.
+    two were measured), `notes`; of sums of layers and of graph networks also `session_ms` and `layers`, of the former
+    `pre_ms`, `post_ms`, `total_ms` and `unknown` (ops without a model); with several batches `images_per_s` and `best`;
+    with `--images` also `images`, `batches` and `images_ms`. `errors` has the networks that could not be priced.
     """
-    left_out = ("price", "value", "metric", "unit", "place", "assumed")
+    left_out = ("price", "pieces", "value", "metric", "unit", "place", "assumed")
     return {
         "format": JSON_FORMAT,
         "metric": predictor.metric,

@@ -203,7 +203,9 @@ class FewShot(Regressor):
         self.center_ = array(state["center"], None)
         self.width_ = array(state["width"], len(self.center_))
         self.covariance_ = array(state["alike"], sources, sources)
-        if "line" in state:
+        if "line" not in state:
+            self.source.devices_ = self.devices_
+        else:
             self.line_, self.bias_ = array(state["line"], len(self.width_)), number(state["bias"])
         if len(self.scale.mean_) != (1 if "line" in state else sources):
             raise ValueError("it answers for other devices")

@@ -13,6 +13,7 @@ from encoders.base import VectorEncoder
 from encoders.cell import CellOneHot
 from encoders.flat import Joined, Totals, Work
 from encoders.paths import LongestPath
+from predictors.base import Uncertain
 from predictors.belief import Belief
 from predictors.new_devices.averaging import DEGREES, averaged
 from predictors.new_devices.base import FewShot, guessed_variance
@@ -144,7 +145,10 @@ class Conditioned(FewShot):
         return 0.0
 
     def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
-        """Student-t distributions [A] of new measurements on the device that it was adapted to."""
+        """Student-t distributions [A] of new measurements on the device that it was adapted to; before, on a source
+        device, by the source model, if that has distributions."""
+        if self.line_ is None and isinstance(self.source, Uncertain):
+            return self.source.belief(archs, device)
         return Belief(*self._moments(archs, device), self.scale.output(0), DEGREES, least=0.0)
 
     def _moments(self, archs: Architectures, device: Device | None) -> tuple[np.ndarray, np.ndarray]:

@@ -1,5 +1,6 @@
 """One predictor for layers, cells and whole networks: `python -m predictors networks`."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,8 @@ from datasets.spaces import parse_space
 from predictors.base import Predictor, Uncertain
 from predictors.commands.learning import adapt, choose
 from predictors.graph_net import GraphNet
+from predictors.networks.price_request import Shown, Wanted
+from predictors.networks.pricing import predict_networks
 from predictors.networks.together import learnt_together, one_for_all, together
 from tests.conftest import ROOT, run
 
@@ -66,4 +69,22 @@ def test_it_chooses_adapts_and_prices_with_an_interval(
     adapt(saved, str(table), adapted, "mine")
     assert isinstance(Predictor.load(adapted), Uncertain)
     priced = run("-m", "predictors", "predict", adapted, "--network", "zoo:squeezenet", "--level", "0.9")
-    assert priced.returncode == 0 and "squeezenet" in priced.stdout and "ms" in priced.stdout, priced.stderr
+    assert priced.returncode == 0 and "squeezenet on mine" in priced.stdout and "38 layers" in priced.stdout
+    assert "conv+relu 7/2 3x224x224 -> 96x109x109" in priced.stdout, priced.stderr
+    check_layers(adapted, capsys)
+
+
+def check_layers(file: Path, capsys: pytest.CaptureFixture, device: str = "") -> None:
+    capsys.readouterr()
+    predict_networks(Predictor.load(file), str(file), Wanted(("zoo:mobilenet_v2",), device), Shown(json=True))
+    (row,) = json.loads(capsys.readouterr().out)["prices"]
+    assert row["low"] < row["latency_ms"] < row["high"] and len(row["layers"]) > 50
+    assert sum(layer["ms"] for layer in row["layers"]) + row["session_ms"] == pytest.approx(row["latency_ms"])
+    assert row["layers"][0]["kind"] == "stem" and sum(layer["flops"] for layer in row["layers"]) == 2 * row["macs"]
+
+
+def test_times_of_layers_on_a_device_of_the_fit_sum_to_the_prediction(
+    saved: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """They and the interval are those of the source model, also of a file that was read."""
+    check_layers(saved, capsys, DEVICE)

@@ -1,0 +1,17 @@
+"""`GraphNet` in the arena, on networks of families and on devices that were left out, and how long a prediction takes.
+An hour on one core; needs `python -m datasets fetch timm`."""
+
+from pathlib import Path
+
+from studies.study import Study
+
+_ARENA = "-m studies.arena.study --out runs/graph_network/arena"
+
+STUDY = Study(
+    steps=(
+        f"{_ARENA} --protocols families --tables timm,networks --predictors graph_net",
+        f"{_ARENA} --protocols devices --tables timm --predictors network_conditioned",
+        "-m studies.graph_network.study",
+    ),
+    folder=Path("runs/graph_network"),
+)
