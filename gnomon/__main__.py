@@ -1,8 +1,26 @@
-"""Command line of what joins the packages: `python -m gnomon {check,compare}`."""
+"""Command line of Gnomon: `python -m gnomon {price,measure,choose,adapt,train,check,compare}`."""
 
-from datasets.cli import main
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from datasets.cli import main, one_sentence
+from datasets.records import InputError
 from gnomon.commands.check import check
 from gnomon.commands.compare import compare, files_as_one
+from gnomon.verbs import VERBS, overview
 
 if __name__ == "__main__":
-    main([check, compare], prog="python -m gnomon", positional=True, rewrite=files_as_one)
+    commands: list[Callable[..., Any]] = [check, compare]
+    words = sys.argv[1:]
+    verb = next((verb for verb in VERBS if words[:1] == [verb.name]), None)
+    if verb is not None:
+        verb.run(words[1:])
+    elif not words or words[0] in ("-h", "--help"):
+        with one_sentence("python -m gnomon"):
+            print(overview(commands))
+    elif words[0] not in (names := [*(verb.name for verb in VERBS), *(command.__name__ for command in commands)]):
+        with one_sentence("python -m gnomon"):
+            raise InputError(f"There is no verb '{words[0]}'; verbs are {', '.join(names)}.")
+    else:
+        main(commands, prog="python -m gnomon", positional=True, rewrite=files_as_one)
