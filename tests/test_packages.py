@@ -1,5 +1,6 @@
 """What `make setup` installs and what it leaves out: extras, stamps, and one sentence where a package is missing."""
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -33,7 +34,7 @@ def test_every_package_has_an_exact_version() -> None:
     project = PROJECT["project"]
     asked = [
         *project["dependencies"],
-        *sum(PROJECT["dependency-groups"].values(), []),
+        *itertools.chain(*PROJECT["dependency-groups"].values()),
         *" ".join(EXTRAS.values()).split(),
     ]
     pins = re.findall(r"^([\w.-]+)==\S+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Commands of the tutorials and the Python of the front page run as they stand there; the site builds without a warning."""
+"""Commands of the tutorials and Python of the front page run as they stand there; the site builds without warnings."""
 
 import os
 import re
