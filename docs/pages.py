@@ -14,6 +14,7 @@ import re
 import runpy
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -82,9 +83,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def reference() -> dict[str, Callable[[], str]]:
     """Pages of the reference by name, each written by a function."""
-    pages: dict[str, Callable[[], str]] = {f"commands_{name}": (lambda n=name: commands(n)) for name in PROGRAMS}
+    pages: dict[str, Callable[[], str]] = {f"commands_{name}": partial(commands, name) for name in PROGRAMS}
     pages["commands_train"] = lambda: "# train.py\n\n" + _block(_parser("train", []).format_help())
-    pages |= {name: (lambda n=name: classes(n)) for name in CLASSES}
+    pages |= {name: partial(classes, name) for name in CLASSES}
     return pages
 
 
@@ -149,9 +150,7 @@ def _parser(program: str, words: list[str]) -> Any:
 
 def _subcommands(parser: Any) -> Iterator[tuple[str, Any]]:
     for action in parser._actions:
-        names = getattr(action, "_name_parser_map", None)
-        for name in names or ():
-            yield name, names[name]
+        yield from (getattr(action, "_name_parser_map", None) or {}).items()
 
 
 def _block(text: str) -> str:
