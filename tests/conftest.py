@@ -50,7 +50,18 @@ MOST_ITEMS = 400
 """Most sets of parameters of a test of properties."""
 
 
-LONG = ("test_backends.py", "test_predictors.py", "test_sweeps.py", "test_commands.py", "test_campaign.py")
+LONG = (
+    "test_predictors.py",
+    "test_backends.py",
+    "test_adaptable.py",
+    "test_spaces.py",
+    "test_sweeps.py",
+    "test_commands.py",
+    "test_campaign.py",
+    "test_datasets.py",
+    "test_tables.py",
+    "test_arena.py",
+)
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:

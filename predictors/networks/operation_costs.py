@@ -28,7 +28,7 @@ TERMS = {"matmul": "product", "linear": "product", "attention": "product", "cach
 OTHER = "operation"
 FEWEST = 5
 """Least number of operations of a table."""
-TREES = 300
+TREES = 250
 """Largest number of boosted trees: a table of operations has a tenth of the rows of one of layers, and a saved file the
 trees of all kinds."""
 
@@ -43,7 +43,7 @@ def like(layer: Regressor) -> Regressor:
     if "encoder" not in [f.name for f in fields(layer) if f.init]:
         return operation_trees()
     made: Any = from_config(to_config(layer), Regressor)  # type: ignore[type-abstract]
-    fewer = {"trees": min(made.trees, TREES)} if hasattr(made, "trees") else {}
+    fewer = {"trees": min(made.trees // 4, TREES)} if hasattr(made, "trees") else {}
     return replace(made, metric="latency_ms", encoder=OperationFeatures(), **fewer)
 
 

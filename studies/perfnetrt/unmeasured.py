@@ -18,7 +18,6 @@ from datasets.networks.ops import BYTES
 from datasets.records import Architectures, Measurements
 from predictors.networks.learnt import LAYERS, Learnt, trees
 from predictors.networks.pieces import nearest
-from predictors.networks.table_files import read_tables
 from predictors.networks.unmeasured import FAR
 from predictors.regressor import Regressor
 
@@ -39,16 +38,11 @@ def root_mean_square(values: list[float]) -> float:
 
 
 def _shared() -> dict[str, Measurements]:
-    """Tables of layers by kind, of the devices that all of them have, within the limits of what these measured."""
-    tables = read_tables(TABLES, LAYERS)
+    """Tables of layers by kind, of the devices that all of them have: those without the layers beyond their limits, on
+    another machine, that lie beside them."""
+    tables = [Measured(TABLES / f"{kind}.parquet").measurements() for kind in LAYERS]
     names = [device.name for device in tables[0].devices if all(device in m.devices for m in tables)]
-    found = {}
-    for kind, table in zip(LAYERS, tables, strict=True):
-        m = table.where(devices=names)
-        m = m.where(archs=np.unique(m.table["arch"]))
-        space = cast(LayerSpace, m.architectures.space).smaller()
-        found[kind] = Measurements(Architectures(space, m.architectures.decisions), m.devices, m.table, m.name)
-    return found
+    return {kind: m.where(devices=names) for kind, m in zip(LAYERS, tables, strict=True)}
 
 
 def by_bytes() -> list[float]:
