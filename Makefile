@@ -1,6 +1,6 @@
 # `make train` needs the core of pyproject.toml, all other targets its extras and tools too. Each sets up .venv first, when
 # pyproject.toml or constraints.txt has changed.
-.PHONY: setup setup-all train test lint fuzz bench notebooks pricer study help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search optimizer netadapt gpu
+.PHONY: setup setup-all train test lint docs fuzz bench notebooks pricer study help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search optimizer netadapt gpu
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -19,6 +19,10 @@ $(VENV)/.core: pyproject.toml constraints.txt
 $(VENV)/.all: pyproject.toml constraints.txt
 	$(call install,-r pyproject.toml --extra all --group dev,'.[all]' --group dev)
 	touch $(VENV)/.core $@
+
+$(VENV)/.docs: $(VENV)/.all
+	$(call install,-r pyproject.toml --group docs,. --group docs)
+	touch $@
 
 # $(call install,WHAT_UV_INSTALLS,WHAT_PIP_INSTALLS): into .venv, which is made where it is not there.
 define install
@@ -39,6 +43,7 @@ train: setup
 		--data configs/datasets/bundled.yaml --split configs/splits/held_out_architectures.yaml \
 		--predictor configs/predictors/NAME.yaml --out $(RUNS)/NAME --overwrite true 2>&1 | sed "s/^/NAME: /"'
 	$(PY) -m predictors compare $(RUNS)
+	$(PY) -m gnomon price zoo:lenet5 zoo:squeezenet --device milan_ort_fp32_1
 
 test: setup-all lint
 	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -47,6 +52,11 @@ lint: setup-all
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy .
+
+# The site of docs/ into build/site; the reference is written from the code. Warnings, such as links to nothing, are errors.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 # Damaged inputs of every kind for HOURS or SECONDS on one core, with a new seed unless SEED is given. Findings (input,
 # command, traceback) go to runs/fuzz; exits with 1 where there is one.

@@ -1,4 +1,4 @@
-"""Command line of the data sets: `python -m datasets {list,fetch,describe,show,enumerate,leti}`."""
+"""Command line of the data sets: `python -m datasets {list,fetch,add,describe,show,enumerate,leti}`."""
 
 from __future__ import annotations
 
@@ -54,6 +54,22 @@ def fetch(name: str, mirror: str = MIRROR) -> None:
         raise InputError(f"There is no source '{name}'; known are {', '.join(known)}.")
     paths = download(known[name], mirror)
     print(f"{len(paths)} files of {name} are whole, in {known[name].path('.')}")
+
+
+def add(file: Path, out: Path | None = None) -> None:
+    """Check a file of `python -m measure contribute` and install its table.
+
+    All facts are computed anew from the table, and a file is refused whose facts differ.
+
+    Args:
+        file: that somebody sent.
+        out: path of the table; by default the file's name in the working folder, ending in .parquet.
+    """
+    from datasets.contribution import add as install
+    from datasets.contribution import in_words
+
+    out = out or Path(f"{file.name.partition('.')[0]}.parquet")
+    print(f"{in_words(install(file, out))}\nadded: {out}")
 
 
 def describe(data: Dataset | Literal["bundled"], metric: str | None = None, out: Path | None = None) -> None:
@@ -237,4 +253,4 @@ if __name__ == "__main__":
     with one_sentence("python -m datasets"):
         named = sys.argv[1:2] in (["describe"], ["leti"])
         arguments = with_datasets(sys.argv[1:], ("", "--data")) if named else sys.argv[1:]
-        main([list_, fetch, describe, show, enumerate_, leti], "python -m datasets", arguments, positional=True)
+        main([list_, fetch, add, describe, show, enumerate_, leti], "python -m datasets", arguments, positional=True)

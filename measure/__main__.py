@@ -4,7 +4,7 @@ from datasets.cli import main
 from measure.commands.campaigns import campaign, run, worker
 from measure.commands.machine import doctor, host
 from measure.commands.networks import blackbox, build, delegates, lookup, timeline
-from measure.commands.tables import accuracy, repeatability, table
+from measure.commands.tables import accuracy, contribute, repeatability, table
 
 if __name__ == "__main__":
     main(
@@ -16,6 +16,7 @@ if __name__ == "__main__":
             campaign,
             accuracy,
             table,
+            contribute,
             repeatability,
             build,
             delegates,

@@ -194,7 +194,7 @@ def test_no_function_has_more_than_ten_parameters(room: str) -> None:
 
 
 PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "docs", "datasets/bundled/README.md", "Makefile")]
-PAGES = [page for path in PAGES for page in ([path] if path.is_file() else path.glob("*.md"))]
+PAGES = [page for path in PAGES for page in ([path] if path.is_file() else path.rglob("*.md"))]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

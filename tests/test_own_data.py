@@ -55,7 +55,10 @@ def follow(commands: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
             assert done.returncode == 0, command + done.stderr
         else:
             monkeypatch.setattr(sys, "argv", [words[1], *words[2:]])
-            runpy.run_module(words[1], run_name="__main__")
+            try:
+                runpy.run_module(words[1], run_name="__main__")
+            except SystemExit as end:
+                assert not end.code, command
 
 
 def us(kernel: int, act: str, macs: float, speed: float) -> float:

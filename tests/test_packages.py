@@ -1,5 +1,6 @@
 """What `make setup` installs and what it leaves out: extras, stamps, and one sentence where a package is missing."""
 
+import itertools
 import re
 import shutil
 import subprocess
@@ -31,7 +32,11 @@ def test_every_package_of_an_extra_is_named_where_it_is_missing() -> None:
 
 def test_every_package_has_an_exact_version() -> None:
     project = PROJECT["project"]
-    asked = [*project["dependencies"], *PROJECT["dependency-groups"]["dev"], *" ".join(EXTRAS.values()).split()]
+    asked = [
+        *project["dependencies"],
+        *itertools.chain(*PROJECT["dependency-groups"].values()),
+        *" ".join(EXTRAS.values()).split(),
+    ]
     pins = re.findall(r"^([\w.-]+)==\S+$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)
     assert {re.sub(r"\[.*", "", name).lower() for name in asked} <= set(pins)
     assert len(pins) == len(set(pins))

@@ -1,4 +1,4 @@
-"""Commands that turn journals into tables: `table`, `repeatability`; and one that measures accuracies: `accuracy`."""
+"""Commands on tables of journals: `table`, `contribute`, `repeatability`; `accuracy`, which measures accuracies."""
 
 from __future__ import annotations
 
@@ -90,6 +90,20 @@ def table(journal: Path, out: Path, unstable: bool = False, quiet: float | None 
     print(f"left out: {meta['left_out']['failed']} failed, {meta['left_out']['unstable']} unstable rows")
     for device, why in meta.get("unreliable", {}).items():
         print(f"{device}: {why}; measure them again with --retry true while the machine is quiet.", file=sys.stderr)
+
+
+def contribute(table: Path, out: Path) -> None:
+    """Pack a measured table with its host, protocol, versions and repeatability into one file for others.
+
+    The table must hold no paths and no addresses. `python -m datasets add` checks and installs the file.
+
+    Args:
+        table: a file that `table` wrote.
+        out: the file to write, a zip.
+    """
+    from datasets.contribution import in_words, pack
+
+    print(f"{in_words(pack(table, out))}\npacked: {out}")
 
 
 def repeatability(file: Path) -> None:
