@@ -68,7 +68,7 @@ VERBS = (
         "Predict what networks cost on a device, layer by layer; with --all or --under on all.",
         "predictors",
         _priced,
-    ),  # fmt: skip
+    ),
     Verb("measure", "Measure networks on this machine or another one.", "measure", _measured),
     Verb("choose", "Choose networks to measure on a new device.", "predictors", _by_the_pricer("choose")),
     Verb("adapt", "Adapt a predictor to a device by a few measurements.", "predictors", _by_the_pricer("adapt")),
