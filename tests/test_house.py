@@ -52,6 +52,7 @@ MAY_IMPORT = {
         "datasets.records",
         "datasets.spaces",
         "datasets.networks",
+        "datasets.contribution",
         "datasets.devices",
         "datasets.files",
         "datasets.machine",
