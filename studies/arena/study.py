@@ -72,7 +72,7 @@ class Table:
 TABLES: dict[str, Table] = {
     "timm": Table(lambda: Timm().measurements(), left_out=OF_GRAPHS),
     "networks": Table(lambda: Measured(Path("datasets/bundled/networks.parquet")).measurements()),
-    "convnet+zoo": Table(bundled),
+    "convnet+zoo": Table(bundled, left_out=OF_GRAPHS),
     "ncnn-processors": Table(partial(ncnn, "processor"), (), OF_GRAPHS, every=4),
     "ncnn-complete": Table(ncnn_complete, (), OF_GRAPHS),
     "ncnn-gpus": Table(partial(ncnn, "gpu"), (), OF_GRAPHS),
