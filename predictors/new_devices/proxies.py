@@ -44,11 +44,7 @@ class NearestDevice(FewShot):
         if self.labels != "log" or self.sources_.kind != "log":
             return _single(samples, t, best)
         proportional = float(self.width_[best] * self.sources_.std_[best] / self.scale.std_[0])
-        moved, variance = samples[:, best] - samples[:, best].mean(), 1 / len(self.sources_.std_)
-        slope = (moved @ t + variance * proportional) / (moved @ moved + variance)
-        line = np.zeros(samples.shape[1])
-        line[best] = max(slope, proportional / 10)  # to keep the ranking
-        return line, float(np.mean(t - samples @ line))
+        return _single(samples, t, best, proportional, 1 / len(self.sources_.std_))
 
 
 @dataclass
@@ -162,11 +158,14 @@ def ridge(x: np.ndarray, t: np.ndarray, unit: float = 0.0) -> tuple[np.ndarray, 
     return best[1], float(shift - mean @ best[1])
 
 
-def _single(samples: np.ndarray, t: np.ndarray, column: int) -> tuple[np.ndarray, float]:
-    """Least squares on one feature; a negative slope is replaced by a small positive one, to keep the ranking."""
+def _single(
+    samples: np.ndarray, t: np.ndarray, column: int, prior: float = 0.0, weight: float = 1e-12
+) -> tuple[np.ndarray, float]:
+    """Least squares on one feature, whose slope shrinks to a prior one by the weight of so many squared deviations; a
+    negative slope is replaced by a small positive one, to keep the ranking."""
     x = samples[:, column]
     moved = x - x.mean()
-    slope = max(float(moved @ t) / max(float(moved @ moved), 1e-12), 1e-3)
+    slope = max(float((moved @ t + weight * prior) / (moved @ moved + weight)), prior / 10, 1e-3)
     line = np.zeros(samples.shape[1])
     line[column] = slope
     return line, float(t.mean() - slope * x.mean())
