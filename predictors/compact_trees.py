@@ -31,8 +31,8 @@ class CompactTrees(XGBoost):
 
     Attributes:
         features_, thresholds_: of all cuts [C]; `x` at or above its threshold is on the right side of a cut.
-        nodes_: index of the cut of each inner node, level by level [D, T, 2^depth - 1].
-        leaves_: values of leaves in units of `steps_` [D, T, 2^depth].
+        nodes_: index of the cut of each inner node, level by level [D, T, 2^depth - 1]; shared trees come last.
+        leaves_: values of leaves in units of `steps_` [D, T, 2^depth]; likewise.
     """
 
     features_: np.ndarray = field(init=False, repr=False, compare=False)
@@ -67,40 +67,34 @@ class CompactTrees(XGBoost):
         rows, (_, trees, inner) = np.arange(len(right))[:, None], self.nodes_.shape
         starts = np.arange(trees)
         found = np.empty((len(right), len(self.steps_)))
-        for device, (nodes, leaves, step) in enumerate(zip(self.nodes_, self.leaves_, self.steps_, strict=True)):
+        for column, (nodes, leaves, step) in enumerate(zip(self.nodes_, self.leaves_, self.steps_, strict=True)):
             at = np.zeros((len(right), trees), np.int64)
             for _ in range((inner + 1).bit_length() - 1):
                 at = 2 * at + 1 + right[rows, nodes.ravel()[at + starts * inner]]
-            found[:, device] = leaves.ravel()[at - inner + starts * (inner + 1)].sum(axis=1, dtype=np.int64) * step
-        return found
+            found[:, column] = leaves.ravel()[at - inner + starts * (inner + 1)].sum(axis=1, dtype=np.int64) * step
+        return self._summed(found)
 
     def state(self) -> dict[str, Any]:
         names = ("features", "thresholds", "nodes", "leaves", "steps")
-        return {name: getattr(self, f"{name}_") for name in names}
+        return {**{name: getattr(self, f"{name}_") for name in names}, **self._levels()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        devices = len(self.scale.mean_)
-        self.thresholds_, self.steps_ = array(state["thresholds"], None), array(state["steps"], devices)
+        forests = self._restore_levels(state)
+        self.thresholds_, self.steps_ = array(state["thresholds"], None), array(state["steps"], forests)
         self.features_ = array(state["features"], len(self.thresholds_), kind="i")
-        self.nodes_ = array(state["nodes"], devices, self.trees, 2**self.depth - 1, kind="i")
-        self.leaves_ = array(state["leaves"], devices, self.trees, 2**self.depth, kind="i")
+        self.nodes_ = array(state["nodes"], forests, self.trees, 2**self.depth - 1, kind="i")
+        self.leaves_ = array(state["leaves"], forests, self.trees, 2**self.depth, kind="i")
         if len(self.thresholds_) > MOST_CUTS or not (self.features_ >= 0).all():
             raise ValueError("too many cuts, or a feature before the first")
         if not ((self.nodes_ >= 0) & (self.nodes_ < len(self.thresholds_))).all():
             raise ValueError("a node has no cut")
 
     def to_onnx(self, x: Inputs) -> Any:
-        """ONNX model with one tree ensemble per device."""
-        from onnx import helper
+        """ONNX model with one tree ensemble per device, and behind them those of shared trees."""
+        return self._model([self._node(forest) for forest in range(len(self.steps_))], x)
 
-        from predictors.export import vector_model
-
-        nodes = [self._node(device) for device in range(len(self.steps_))]
-        outputs = [node.output[0] for node in nodes]
-        return vector_model([*nodes, helper.make_node("Concat", outputs, ["z"], axis=1)], {}, x)
-
-    def _node(self, device: int) -> Any:
-        """ONNX node from `x` to `z_DEVICE` [batch, 1]."""
+    def _node(self, forest: int) -> Any:
+        """ONNX node from `x` to `z_FOREST` [batch, 1]."""
         from onnx import helper
 
         _, trees, inner = self.nodes_.shape
@@ -108,7 +102,7 @@ class CompactTrees(XGBoost):
         number = np.arange(count)
         split = number < inner
         cut = np.zeros((trees, count), np.int64)
-        cut[:, :inner] = self.nodes_[device]
+        cut[:, :inner] = self.nodes_[forest]
         tree, leaf = np.arange(trees), number[~split]
         lists = {
             "nodes_treeids": np.repeat(tree, count),
@@ -120,10 +114,10 @@ class CompactTrees(XGBoost):
             "target_treeids": np.repeat(tree, len(leaf)),
             "target_nodeids": np.tile(leaf, trees),
             "target_ids": np.zeros(trees * len(leaf), int),
-            "target_weights": (self.leaves_[device] * self.steps_[device]).ravel(),
+            "target_weights": (self.leaves_[forest] * self.steps_[forest]).ravel(),
         }
         return helper.make_node(
-            "TreeEnsembleRegressor", ["x"], [f"z_{device}"], f"trees_{device}", domain="ai.onnx.ml", n_targets=1,
+            "TreeEnsembleRegressor", ["x"], [f"z_{forest}"], f"trees_{forest}", domain="ai.onnx.ml", n_targets=1,
             nodes_modes=["BRANCH_LT" if part else "LEAF" for part in split] * trees,
             **{name: values.tolist() for name, values in lists.items()},
         )  # fmt: skip

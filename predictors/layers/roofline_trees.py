@@ -43,6 +43,7 @@ class RooflineTrees(XGBoost):
     """
 
     scale: Scale = field(init=False, default_factory=lambda: Scale("none"))
+    shared: bool = field(init=False, default=False)
     encoder: VectorEncoder = field(default_factory=LayerPhysics)
     work: VectorEncoder = field(default_factory=LayerWork)
 
