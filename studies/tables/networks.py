@@ -82,12 +82,20 @@ def measure(stage: str, names: dict[str, int], folder: Path, journal: Path, host
 
 
 def table(journal: Path, out: Path) -> None:
-    """Write the table of a journal, with the family of each network in the first row of its key, beside its graph."""
+    """Write the table of a journal, with the family of each network in the first row of its key, beside its graph.
+
+    Random weights differ in their last bits from processor to processor, and with them the digest in a file's key:
+    networks of one name and graph have the key of the first one.
+    """
     from measure.campaign import read_journal
     from measure.table import to_table, write_table
 
     found, meta = to_table(read_journal(journal), unstable=True)
     found["name"] = found["key"].str.partition(".onnx:")[0]
+    graphs = found.dropna(subset=["network"]).drop_duplicates("key")
+    first = graphs.groupby(["name", "network"])["key"].transform("first")
+    found["key"] = found["key"].map(dict(zip(graphs["key"], first, strict=True)))
+    found.loc[found.duplicated("key"), "network"] = None
     found["family"] = found["name"].str.partition("__")[0].map(FAMILIES)
     write_table(found, meta, out)
 
