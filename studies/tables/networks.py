@@ -81,21 +81,23 @@ def measure(stage: str, names: dict[str, int], folder: Path, journal: Path, host
             measure_pending(measuring, chosen, backends, log, "latency_ms", 1, False, memory=memory)
 
 
-def table(journal: Path, out: Path) -> None:
-    """Write the table of a journal, with the family of each network in the first row of its key, beside its graph.
+def table(journal: Path, out: Path, host: str) -> None:
+    """Write the table of a host's rows of a journal, with the family of each network beside its graph.
 
-    Random weights differ in their last bits from processor to processor, and with them the digest in a file's key:
-    networks of one name and graph have the key of the first one.
+    Random weights differ in their last bits from processor to processor, and with them the digest in a file's key: in
+    every table, networks of one name and graph have the key that is the first in the journal.
     """
     from measure.campaign import read_journal
     from measure.table import to_table, write_table
 
-    found, meta = to_table(read_journal(journal), unstable=True)
+    rows, first = read_journal(journal), dict[tuple[str, str], str]()
+    graphs = {row["key"]: row["network"] for row in rows if "network" in row}
+    keys = {key: first.setdefault((key.partition(".onnx:")[0], graph), key) for key, graph in graphs.items()}
+    own = [row for row in rows if row["device"]["name"].startswith(f"{host}_")]
+    own = [row | {"key": keys.get(row["key"], row["key"])} for row in own]
+    own = [row | {"network": graphs[row["key"]]} if row["key"] in graphs else row for row in own]
+    found, meta = to_table(own, unstable=True)
     found["name"] = found["key"].str.partition(".onnx:")[0]
-    graphs = found.dropna(subset=["network"]).drop_duplicates("key")
-    first = graphs.groupby(["name", "network"])["key"].transform("first")
-    found["key"] = found["key"].map(dict(zip(graphs["key"], first, strict=True)))
-    found.loc[found.duplicated("key"), "network"] = None
     found["family"] = found["name"].str.partition("__")[0].map(FAMILIES)
     write_table(found, meta, out)
 
@@ -114,7 +116,7 @@ def run(
         stage: what to do, separated by commas: export, fp32, int8, sizes, others (LiteRT and compiled, of every third),
             threads (two; nothing else may run), table.
         journal: file that rows are appended to.
-        out: the Parquet file to write.
+        out: the Parquet file to write, of this host's rows.
         folder: of the networks' files.
         host: name of this machine in device names.
         core: processor core of stages with one thread.
@@ -123,7 +125,7 @@ def run(
         if name == "export":
             export([*stage_names("fp32"), *stage_names("sizes")], folder)
         elif name == "table":
-            table(journal, out)
+            table(journal, out, host)
         elif name in STAGES:
             measure(name, stage_names(name), folder, journal, host, core)
         else:
