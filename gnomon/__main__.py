@@ -1,4 +1,4 @@
-"""Command line of Gnomon: `python -m gnomon {price,measure,choose,adapt,train,check,compare,curves,decide}`."""
+"""Command line of Gnomon: `python -m gnomon {price,measure,choose,adapt,train,check,compare,curves,decide,tokens}`."""
 
 import sys
 from collections.abc import Callable
@@ -11,10 +11,11 @@ from gnomon.commands.compare import compare, files_as_one
 from gnomon.commands.curves import curves
 from gnomon.commands.decide import decide
 from gnomon.commands.price import price
+from gnomon.commands.tokens import tokens
 from gnomon.verbs import VERBS, of_all_devices, overview
 
 if __name__ == "__main__":
-    commands: list[Callable[..., Any]] = [check, compare, curves, decide, price]
+    commands: list[Callable[..., Any]] = [check, compare, curves, decide, price, tokens]
     words = sys.argv[1:]
     verb = next((verb for verb in VERBS if words[:1] == [verb.name] and not of_all_devices(words)), None)
     if verb is not None:

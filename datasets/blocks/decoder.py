@@ -87,7 +87,7 @@ class Decoder:
             InputError: a number is out of range.
         """
         if not 1 <= rows <= MOST or not 0 <= past <= MOST:
-            raise InputError(f"A run has 1 to {MOST:,} new tokens and up to as many cached ones, not {rows} and {past}.")
+            raise InputError(f"A run has 1 to {MOST:,} new tokens and at most as many cached, not {rows} and {past}.")
         if past and rows > 1:
             raise InputError("Several tokens at once are read without a cache; give one of them, or no cache.")
         graph, cache = OperationGraph(), list[Tensor]()
@@ -211,7 +211,9 @@ def read_decoder(text: str) -> Decoder:
             f"'{shortened(text, 60)}' is no decoder; name one of {listed(list(DECODERS))}, a config.json, or its "
             f"{', '.join(known)} as layers=8,width=512,heads=8,feed_forward=1376,vocabulary=32000."
         )
-    return _decoder({name: int(value) if re.fullmatch("[0-9]{1,9}", value) else value for name, value in values.items()})
+    return _decoder(
+        {name: int(value) if re.fullmatch("[0-9]{1,9}", value) else value for name, value in values.items()}
+    )
 
 
 def _read_config(path: Path) -> Decoder:
