@@ -1,4 +1,4 @@
-"""Command line of Gnomon: `python -m gnomon VERB`, with the verbs of the other packages (`verbs.py`) and those below."""
+"""Command line of Gnomon: `python -m gnomon VERB`; verbs are those of `verbs.py` and of `commands`."""
 
 import sys
 from collections.abc import Callable

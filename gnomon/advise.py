@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from predictors.networks.layer_sum import LayerSum
 
 MOST_OF_KIND = 2
-"""Largest number of edits of one kind that are listed."""
+"""Largest number of edits of one kind that are listed while there are enough of others."""
 LEAST = 0.01
 """Least predicted gain of an edit that is listed."""
 ALIKE = 0.5
@@ -230,16 +230,15 @@ def _best(
 ) -> tuple[Advice, ...]:
     """The edits of the largest gain, some of each kind."""
     fastest, slowest = found.ratio.interval(level) if tried else (np.empty(0), np.empty(0))
-    gains, counts, chosen = 1 - np.exp(found.ratio.location), Counter[Kind](), list[Advice]()
-    for i in np.argsort(-gains, kind="stable").tolist():
-        kind = tried[i].kind
-        if gains[i] < LEAST or len(chosen) == number:
-            break
-        if counts[kind] < MOST_OF_KIND:
-            counts[kind] += 1
-            numbers = (float(value) for value in (found.ms[i], gains[i], 1 - slowest[i], 1 - fastest[i]))
-            chosen.append(Advice(kind, tried[i].text, *numbers, None, tried[i].network, places[i]))
-    return tuple(chosen)
+    gains, counts = 1 - np.exp(found.ratio.location), Counter[Kind]()
+    order = [i for i in np.argsort(-gains, kind="stable").tolist() if gains[i] >= LEAST]
+    rank = {i: counts.update([tried[i].kind]) or counts[tried[i].kind] for i in order}
+    chosen = sorted(order, key=lambda i: rank[i] > MOST_OF_KIND)[:number]  # others only where there are too few
+    return tuple(
+        Advice(tried[i].kind, tried[i].text, float(found.ms[i]), float(gains[i]), float(1 - slowest[i]),
+               float(1 - fastest[i]), None, tried[i].network, places[i])
+        for i in sorted(chosen, key=order.index)
+    )  # fmt: skip
 
 
 def verified(
