@@ -1,4 +1,4 @@
-"""Command line of Gnomon: `python -m gnomon {price,measure,choose,adapt,train,check,compare,curves,decide}`."""
+"""Command line of Gnomon: `python -m gnomon VERB`; verbs are those of `verbs.py` and of `commands`."""
 
 import sys
 from collections.abc import Callable
@@ -6,15 +6,17 @@ from typing import Any
 
 from datasets.cli import main, one_sentence
 from datasets.records import InputError
+from gnomon.commands.advise import advise
 from gnomon.commands.check import check
 from gnomon.commands.compare import compare, files_as_one
 from gnomon.commands.curves import curves
 from gnomon.commands.decide import decide
 from gnomon.commands.price import price
+from gnomon.commands.tokens import tokens
 from gnomon.verbs import VERBS, of_all_devices, overview
 
 if __name__ == "__main__":
-    commands: list[Callable[..., Any]] = [check, compare, curves, decide, price]
+    commands: list[Callable[..., Any]] = [advise, check, compare, curves, decide, price, tokens]
     words = sys.argv[1:]
     verb = next((verb for verb in VERBS if words[:1] == [verb.name] and not of_all_devices(words)), None)
     if verb is not None:

@@ -119,13 +119,13 @@ def against(
     Raises:
         InputError: a network cannot be read or run, or their inputs differ.
     """
-    backend, names = _on_this_host(backend), (network, other)
+    backend, names = on_this_host(backend), (network, other)
     subjects = [name_network(name, modules=True, sizes=sizes) for name in names]
     models = [read_subject(subject, backend.batch) for subject in subjects]
     _check_inputs(names, [inputs_of(model, backend.batch) for model in models])
     with tempfile.TemporaryDirectory() as folder:
         sides = [
-            _side(on_device(backend, subject), model, name, Path(folder) / part)
+            opened_side(on_device(backend, subject), model, name, Path(folder) / part)
             for subject, model, name, part in zip(subjects, models, names, "ab", strict=True)
         ]
         run = _Run(sides, backend)
@@ -156,12 +156,12 @@ def budget(
     Raises:
         InputError: the network cannot be read or run.
     """
-    backend = _on_this_host(backend)
+    backend = on_this_host(backend)
     subject = name_network(network, modules=True, sizes=sizes)
     own, standard, model = on_device(backend, subject), backend.for_reference(), read_subject(subject, backend.batch)
     with tempfile.TemporaryDirectory() as folder:
-        first = _side(own, model, network, Path(folder) / "a")
-        second = _side(standard, Model(reference_network()), REFERENCE, Path(folder) / "b")
+        first = opened_side(own, model, network, Path(folder) / "a")
+        second = opened_side(standard, Model(reference_network()), REFERENCE, Path(folder) / "b")
         run = _Run((first, replace(second, warm=True)), backend)
         rule = within(lambda: math.log(budget_ms / (reference_ms or run.ms(1))))
         decision = run.decide(rule, seconds, level, after)
@@ -169,7 +169,7 @@ def budget(
     return run.checked(decision, (network, REFERENCE), (), budget_ms=budget_ms, reference_ms=usual)
 
 
-def _on_this_host(backend: Backend | str) -> Backend:
+def on_this_host(backend: Backend | str) -> Backend:
     """The backend; one that measures on another machine is refused."""
     backend = parse_backend(backend) if isinstance(backend, str) else backend
     if backend.remote:
@@ -185,7 +185,7 @@ def _check_inputs(names: Sequence[str], inputs: Sequence[Sequence[Input]]) -> No
         raise InputError(f"{first}, and {other}: only networks with the same inputs can be compared.")
 
 
-def _side(backend: Backend, model: Model, name: str, folder: Path) -> Side:
+def opened_side(backend: Backend, model: Model, name: str, folder: Path) -> Side:
     """How a network runs, after it ran once and its outputs were checked."""
     folder.mkdir()
     try:

@@ -81,6 +81,10 @@ ERRORS = """
 -m gnomon decide zoo:lenet5 --predictor {none}.pt
 -m gnomon price {none}.onnx --all
 -m gnomon curves {none}.onnx
+-m gnomon tokens {none}.onnx
+-m gnomon tokens nosuch
+-m gnomon advise {none}.onnx
+-m gnomon advise zoo:lenet5 --number 0
 -m gnomon nosuch
 train.py --predictor {none}.yaml --out {none}
 train.py --predictor configs/predictors/gcn.yaml --predictor.hiden 3 --out {none}

@@ -111,8 +111,9 @@ def netadapt(
 
     Args:
         lut: table of the layers' latencies (`python -m search layers` lists the layers, `python -m measure run`
-            measures them, `python -m measure table` writes the table); or a predictor.pt made of one by `python -m
-            predictors layerwise --lut`, with its coefficients.
+            measures them, `python -m measure table` writes the table); or a predictor.pt of a sum of layers: of a
+            table, by `python -m predictors layerwise --lut`, with its coefficients, or any other, such as the pricer
+            (predictors/networks/pricer.pt), which then predicts the table.
         network: a network of the space, or SPACE:ARCHITECTURE such as zoo:resnet18, which is trained from seeded
             weights first; or an ONNX or .keras file, or torch:MODULE:CALLABLE, whose weights are kept.
         space: of the network, with its skeleton.
@@ -166,7 +167,9 @@ def _priced(network: Network, lut: Path, device: str, measured_ms: float) -> Pri
     from datasets.records import find_device
     from predictors.base import Predictor
     from predictors.networks.layer_sum import LayerSum
+    from predictors.networks.tabulated import Tabulated
     from search.netadapt.channels import find_groups
+    from search.netadapt.grids import predicted_table
     from search.netadapt.widths import PricedNetwork
 
     groups = find_groups(network)
@@ -176,12 +179,13 @@ def _priced(network: Network, lut: Path, device: str, measured_ms: float) -> Pri
         predictor = LayerSum.tabulated(lut, [layer.kind for layer in groups.layers])
     if not isinstance(predictor, LayerSum):
         raise InputError(
-            f"{lut} holds no table of layers; write one with `python -m predictors layerwise --lut TABLE`."
+            f"{lut} is no sum of layers; write a table of them with `python -m predictors layerwise --lut TABLE`."
         )
     known = predictor.devices_
     if not device and len(known) > 1:
         raise InputError(f"{lut} has {len(known)} devices; name one of them: {listed([d.name for d in known])}.")
-    table = predictor.table(find_device(known, device) if device else known[0])
+    on = find_device(known, device) if device else known[0]
+    table = predictor.table(on) if isinstance(predictor.layers, Tabulated) else predicted_table(predictor, on, groups)
     priced = PricedNetwork(groups, table)
     return PricedNetwork(groups, table, measured_ms / priced.latency_ms(groups.sizes)) if measured_ms > 0 else priced
 

@@ -9,15 +9,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from datasets.files.writing import write_text
 from datasets.networks.network import Network
 from datasets.networks.reading import read_model, split_names
-from datasets.records import InputError
+from datasets.records import Device, InputError, Networks
 from predictors.networks.layer_kinds import SizedLayer
+from predictors.networks.layer_table import LayerTable
 from search.netadapt.channels import Groups, find_groups
+
+if TYPE_CHECKING:
+    from predictors.networks.layer_sum import LayerSum
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,14 @@ def _widths_to_measure(side: dict[int, int], grid: Grid) -> list[int]:
     variable = {size: step for size, step in side.items() if step}
     largest = max(variable, default=0)
     return sorted({*side, *(grid.axis(largest, variable[largest]) if largest else ())})
+
+
+def predicted_table(predictor: LayerSum, device: Device, groups: Groups, grid: Grid = Grid()) -> LayerTable:
+    """Table of a network's layers at the widths of a grid, as a sum of layers predicts them for a device."""
+    layers = layers_to_measure([groups], grid)
+    ms = predictor.predict(Networks(layer.network() for layer in layers), device)
+    session = float(predictor.calibration(device).coefficients[0])
+    return LayerTable.of(zip(layers, ms.tolist(), strict=True), session, device.name)
 
 
 def open_network(name: str, space: str) -> Network:

@@ -2,7 +2,8 @@
 
 `check` draws checks from recorded runs of equal networks, and of the same where one side is 5 % slower; `live` makes
 checks on this machine. `regret` chooses settings of public tables, `rows` learns their
-machines from a few rows.
+machines from a few rows. `language` measures decoders of language models on this
+machine, `advise` edits of networks.
 """
 
 from __future__ import annotations
@@ -10,14 +11,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from datasets.cli import main
+from studies.decide.advice import advice
 from studies.decide.journals import NETWORKS
+from studies.decide.language import language
 from studies.decide.live import live
 from studies.decide.regret import by_rows, regret
 from studies.decide.replays import replays
 from studies.parts import run_parts
 
 
-def study(out: Path = Path("runs/decide"), part: str = "check,live,regret,rows", number: int = 2000) -> None:
+def study(
+    out: Path = Path("runs/decide"), part: str = "check,live,regret,rows,language,advise", number: int = 2000
+) -> None:
     """Write the rows of parts of the study.
 
     Args:
@@ -31,6 +36,8 @@ def study(out: Path = Path("runs/decide"), part: str = "check,live,regret,rows",
         "live": lambda: live(out),
         "regret": regret,
         "rows": by_rows,
+        "language": lambda: language(out),
+        "advise": lambda: advice(out),
     }
     run_parts(parts, part, out)
 

@@ -23,9 +23,10 @@ from measure.timing import Timing
 from predictors.networks.layer_kinds import SizedLayer, read_layer
 from predictors.networks.layer_sum import LayerSum
 from predictors.networks.layer_table import LayerGrid, LayerTable
+from predictors.networks.shipped import load
 from predictors.networks.tabulated import Tabulated
 from search.netadapt.channels import Groups, find_groups
-from search.netadapt.grids import Grid, direct_networks, layers, layers_to_measure, open_network
+from search.netadapt.grids import Grid, direct_networks, layers, layers_to_measure, open_network, predicted_table
 from search.netadapt.widths import Binary, Exact, PricedNetwork, Sequential, WidthSearch
 
 FIGURE_6 = (1.4, 1.12, 1, 0.9, 0.85, 0.8, 0.7, 0.61, 0.57, 0.48, 0.42, 0.29)
@@ -322,3 +323,13 @@ def test_only_what_touches_a_group_is_looked_up_again() -> None:
     points = max(len(axis) for axis in exact._points)
     assert again <= 3 + 2 * points + 3 * len(groups)  # three layers, two neighbours' curves, each proposal once
     assert again < len(groups) * len(groups.layers) / 4
+
+
+def test_any_sum_of_layers_predicts_the_table_of_a_network() -> None:
+    groups, pricer = find_groups(small("alexnet")), load()
+    on = pricer.devices_[0]
+    priced = PricedNetwork(groups, predicted_table(pricer, on, groups))
+    networks = Networks([groups.network, groups.resized(np.maximum(groups.sizes // 2, groups.steps()))])
+    whole, half = pricer.predict(networks, on)
+    assert priced.latency_ms(groups.sizes) == pytest.approx(whole, rel=1e-6)
+    assert priced.latency_ms(np.maximum(groups.sizes // 2, groups.steps())) == pytest.approx(half, rel=0.1)

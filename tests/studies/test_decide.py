@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import studies.decide.language
 import studies.decide.live
+from datasets.blocks.decoder import Decoder
 from gnomon.check import Checked
 from gnomon.paired import Block
+from gnomon.tokens import Run, Tokens
 from studies.decide.journals import FILE, NETWORKS, read, write
+from studies.decide.language import language
 from studies.decide.live import live
 from studies.decide.replays import replays
 
@@ -56,3 +60,26 @@ def test_live_checks_go_on_where_they_were_stopped(tmp_path: Path, monkeypatch: 
     assert all(row["found"] == 1 for row in rows if row["what"] == "slower")
     (tmp_path / "live.json").write_text(json.dumps(rows[:25]))
     assert live(tmp_path) == rows and len(calls) == 35
+
+
+def test_decoders_are_measured_as_they_are_priced_and_go_on_where_they_were_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(studies.decide.language, "MODELS", ("small",))
+    monkeypatch.setattr(studies.decide.language, "DECODERS", {"small": Decoder(1, 32, 2, 2, 64, 50)})
+    priced = [
+        Run("prompt", 8, 2.0, 1.0, 3.0, 4000, 10**6, 0.1, 0.0),
+        Run("step", 16, 1.0, 0.5, 1.5, 1000, 10**5, 0.2, 1.0),
+    ]
+    monkeypatch.setattr(
+        studies.decide.language, "tokens", lambda name, device: Tokens(name, device, 0.9, tuple(priced), ())
+    )
+    rows = language(tmp_path)
+    assert [(row["model"], row["what"]) for row in rows] == [
+        ("small", "prompt"), ("small", "step"), ("all", "prompt"), ("all", "step")]  # fmt: skip
+    for row, whole in zip(rows[:2], rows[2:], strict=True):
+        assert row["measured_ms"] > 0 and whole["runs"] == 1
+        assert whole["error"] == pytest.approx(abs(row["predicted_ms"] / row["measured_ms"] - 1))
+        assert whole["inside"] == float(row["low"] <= row["measured_ms"] <= row["high"])
+    monkeypatch.setattr(studies.decide.language, "_measured", lambda *arguments: pytest.fail("measured again"))
+    assert language(tmp_path) == rows
