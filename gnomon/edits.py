@@ -157,11 +157,17 @@ def _activations(network: Network) -> Iterator[_Change]:
 
 def _norms(network: Network, groups: Sequence[Sequence[int]]) -> Iterator[_Change]:
     """No norms that runtimes compute by themselves: batch norms that no convolution precedes, and norms of tokens."""
-    heads = [nodes[0] for nodes in groups if network.ops[nodes[0]].kind in ("bn", *_NORMS)]
-    if heads:
-        counts = Counter(network.ops[node].kind for node in heads)
+    folding = ("conv", "dense")
+    found = [
+        node
+        for nodes in groups
+        for node in nodes
+        if network.ops[node].kind in (_NORMS if network.ops[nodes[0]].kind in folding else (*_NORMS, "bn"))
+    ]
+    if found:
+        counts = Counter(network.ops[node].kind for node in found)
         text = " and ".join(f"{count} x {kind}" for kind, count in counts.items())
-        yield "normalisation", f"without {text}", dict.fromkeys(heads)
+        yield "normalisation", f"without {text}", dict.fromkeys(found)
 
 
 def _fusion(network: Network) -> Iterator[_Change]:

@@ -27,7 +27,7 @@ from measure.bench import Worker
 from measure.campaign import networks
 from predictors.networks.shipped import load
 
-MODELS = ("llama_42m", "gpt2_6", "smollm_135m")
+MODELS = ("llama_42m", "gpt2_6", "llama_15m")
 DEVICE = "milan_ort_fp32_1"
 """Device of the prices; the figures hold for a machine with its processor."""
 TIMING = {"pairs": 15, "warmup": 1, "max_rounds": 2, "budget_s": 1.0, "single_runs": 0}
