@@ -15,7 +15,7 @@ def layerwise(
     out: Path = Path("runs/layers/predictor.pt"),
     layer: Regressor | None = None,
     tables: Path = Path("datasets/bundled"),
-    networks: str = "zoo,convnet",
+    networks: str = "zoo,convnet,networks",
     devices: str = "",
     lut: Path | None = None,
 ) -> None:
@@ -31,6 +31,7 @@ def layerwise(
         tables: folder of convolution.parquet, pooling.parquet and dense.parquet, and of tables of single operations
             (matmul.parquet, attention.parquet, ...), which are read where there are any.
         networks: tables of whole networks in the same folder that calibrate the sums, separated by commas; '': none.
+            A device of a known machine and runtime in another precision joins those of the layers by its networks.
         devices: names of devices to learn, separated by commas; by default all that the tables of layers share.
         lut: instead of `tables`, a look-up table of networks' own layers, as `python -m measure run --layers true` (or
             `--space layers`) and `measure table` write it; whole networks in it calibrate the sums.
@@ -55,14 +56,17 @@ def layerwise(
     check_writable(out, *Path(tables).glob("*.parquet"))
     chosen = _listed(devices)
     bases = list(dict.fromkeys(name for one in chosen for name in (one, base_name(one))))
-    layers = layer_tables(tables, LAYERS, OPERATIONS, bases)
+    references: dict[str, float] = {}  # the machine's speed when layers were measured holds for networks, too
+    layers = layer_tables(tables, LAYERS, OPERATIONS, bases, references)
     names = _listed(networks)
-    whole = read_tables(tables, names, chosen)
+    whole = read_tables(tables, names, chosen, references)
     costs = Learnt.with_layer(layer) if layer else Learnt()
     costs.tables = tables
     predictor = with_related(LayerSum.summing(costs.fit(layers, log)), tables, chosen, log)
     if whole:
-        predictor = predictor.calibrated(Measurements.concat(whole), log)
+        known, measured = {device.name for device in predictor.devices_}, Measurements.concat(whole)
+        added = [d for d in measured.devices if d.name not in known and base_name(d.name) in known]
+        predictor = predictor.calibrated(measured, log, added)
     used = layers | dict(zip(names, whole, strict=True))
     errors = {d.name: dict(zip(LAYERS, row, strict=True))
               for d, row in zip(costs.devices, costs.deviations.round(4).tolist(), strict=True)}  # fmt: skip

@@ -15,15 +15,22 @@ from datasets.records import Architectures, Device, InputError, Measurements, Sp
 from datasets.tabulate import tabulate
 
 
-def read_tables(folder: Path, names: Sequence[str], devices: Sequence[str] = ()) -> list[Measurements]:
-    """Read tables of a folder by their names, each with all tables beside it (`read_beside`), of all devices or of
-    some."""
-    found = [read_beside(folder, name) for name in names]
+def read_tables(
+    folder: Path, names: Sequence[str], devices: Sequence[str] = (), references: dict[str, float] | None = None
+) -> list[Measurements]:
+    """Read tables of a folder by their names, each with all tables beside it, of all devices or of some; `references`
+    as for `read_beside`, of all these tables."""
+    references = {} if references is None else references
+    found = [read_beside(folder, name, references) for name in names]
     return [m.where(devices=[d.name for d in m.devices if d.name in devices]) if devices else m for m in found]
 
 
 def layer_tables(
-    folder: Path, layers: Sequence[str], operations: Sequence[str], devices: Sequence[str] = ()
+    folder: Path,
+    layers: Sequence[str],
+    operations: Sequence[str],
+    devices: Sequence[str] = (),
+    references: dict[str, float] | None = None,
 ) -> dict[str, Measurements]:
     """Read the tables of kinds of layers, and of those operations that have one in a folder.
 
@@ -31,17 +38,18 @@ def layer_tables(
         folder: of the tables.
         layers, operations: kinds, which are names of tables.
         devices: names of devices; by default all.
+        references: as for `read_beside`, of all these tables.
 
     Returns:
         Tables by kind; those of operations that none of the devices measured are left out.
     """
     place = located(folder / f"{layers[0]}.parquet").parent
     kinds = [*layers, *(kind for kind in operations if (place / f"{kind}.parquet").is_file())]
-    found = dict(zip(kinds, read_tables(folder, kinds, devices), strict=True))
+    found = dict(zip(kinds, read_tables(folder, kinds, devices, references), strict=True))
     return {kind: m for kind, m in found.items() if kind in layers or m.devices}
 
 
-def read_beside(folder: Path, name: str) -> Measurements:
+def read_beside(folder: Path, name: str, references: dict[str, float] | None = None) -> Measurements:
     """The rows of NAME.parquet and of every NAME_*.parquet beside it.
 
     Times of a device in several files are multiples of one reference time, that of the first file, so that the speed of
@@ -51,11 +59,14 @@ def read_beside(folder: Path, name: str) -> Measurements:
     Args:
         folder: of the tables, which `python -m measure table` or `campaign` wrote.
         name: of the first table.
+        references: ms of the reference network by device, which times are multiples of where it names their device;
+            those of other devices are added.
 
     Raises:
         InputError: there is no such file, or the files hold layers of several kinds, or networks beside layers.
     """
-    parts, references, first = list[Measurements](), dict[str, float](), located(folder / f"{name}.parquet")
+    parts, first = list[Measurements](), located(folder / f"{name}.parquet")
+    references = {} if references is None else references
     for path in [first, *sorted(first.parent.glob(f"{name}_*.parquet"))]:
         table, meta = read_table(path)
         devices = [Device(**device) for device in meta["devices"]]

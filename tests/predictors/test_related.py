@@ -1,5 +1,6 @@
 """Devices in another precision or on more threads, which measured some layers beside a device that measured all."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,21 @@ def test_networks_correct_related_devices_from_their_own_ratios(folder: Path) ->
     after = before.calibrated(m)
     assert np.abs(after.predict(NETS, INT8) / truth - 1).mean() < 0.05
     assert after.predict(NETS, THREADS).tolist() == before.predict(NETS, THREADS).tolist()
+
+
+def test_networks_alone_add_a_precision_of_a_known_machine_and_runtime(folder: Path, tmp_path: Path) -> None:
+    """Nothing but networks was measured in bf16; those of another runtime add nothing."""
+    bf16, other = (replace(FP32, name=FP32.name.replace(*pair)) for pair in (("fp32", "bf16"), ("ort", "litert")))
+    ms = np.concatenate([0.4 * times(NETS, 1), 2 * times(NETS, 1)], axis=1)
+    write_table(*_table(ms, (bf16, other)), folder / "some_networks.parquet")
+    layerwise(tmp_path / "p.pt", LAYER, folder, networks="some_networks")
+    found = Predictor.load(tmp_path / "p.pt")
+    assert [device.name for device in found.devices_] == [FP32.name, INT8.name, THREADS.name, bf16.name]
+    assert np.abs(found.predict(NETS, bf16) / ms[:, 0] - 1).mean() < 0.1
+
+
+def _table(ms: np.ndarray, devices: tuple[Device, ...]) -> tuple[pd.DataFrame, dict]:
+    """Latencies [A, D] of `NETS` as a table and what describes it."""
+    columns = {"space": str(NETS.space), "key": NETS.keys, "metric": "latency_ms", "repeats": 1}
+    each = [pd.DataFrame({**columns, "device": d.name, "value": own}) for d, own in zip(devices, ms.T, strict=True)]
+    return pd.concat(each), {"devices": [device.to_dict() for device in devices]}

@@ -30,6 +30,7 @@ from predictors.trees import XGBoost
 from tests.conftest import ROOT, made_up, run
 
 SPACE = NasBench201()
+RUNTIMES = ("ort", "litert", "openvino")
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +41,22 @@ def pricer() -> LayerSum:
 def test_the_pricer_is_small_and_of_the_bundled_tables_and_configuration(pricer: LayerSum) -> None:
     """Whoever changes a table or the configuration runs `make pricer`."""
     assert PRICER.stat().st_size <= 2_000_000
-    bundled, networks = ROOT / "datasets" / "bundled", ("zoo", "convnet")
-    used = layer_tables(bundled, LAYERS, OPERATIONS) | dict(zip(networks, read_tables(bundled, networks), strict=True))
+    bundled, networks = ROOT / "datasets" / "bundled", ("zoo", "convnet", "networks")
+    references: dict[str, float] = {}
+    used = layer_tables(bundled, LAYERS, OPERATIONS, references=references)
+    used |= dict(zip(networks, read_tables(bundled, networks, references=references), strict=True))
     assert pricer.metadata_["tables"] == {name: m.fingerprint() for name, m in used.items()}, "run make pricer"
     tree = yaml.safe_load((ROOT / "configs/predictors/layer_trees_compact.yaml").read_text())
     assert to_config(pricer) == to_config(LayerSum(Learnt.with_layer(from_config(tree, Regressor)))), "run make pricer"
     full = yaml.safe_load((ROOT / "configs/predictors/layer_trees.yaml").read_text())
-    assert full["init_args"] == {name: value for name, value in tree["init_args"].items() if name != "trees"}
+    assert full["init_args"] | {"trees": tree["init_args"]["trees"]} == tree["init_args"]
     errors = pricer.metadata_["errors"]
     assert set(errors) == {device.name for device in pricer.devices_}
-    assert all(0 < row[kind] < 0.5 for row in errors.values() for kind in LAYERS) and len(errors) == 6
-    assert all(row["networks"] < 0.15 for row in errors.values())
+    layered = {name: row for name, row in errors.items() if row.keys() >= set(LAYERS)}
+    assert set(layered) == {f"{host}_{runtime}_fp32_1" for host in ("milan", "genoa") for runtime in RUNTIMES}
+    assert all(0 < row[kind] < 0.5 for row in layered.values() for kind in LAYERS)
+    assert all(row["networks"] < 0.15 for row in layered.values())
+    assert {f"milan_{runtime}_int8_1" for runtime in RUNTIMES} <= set(errors)
 
 
 @pytest.fixture(scope="module")
