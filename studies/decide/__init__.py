@@ -1,6 +1,6 @@
-"""Decisions on networks: `gnomon check` on recorded runs under load, and on live ones (they measure on this machine);
-what choices of settings lose on public tables. Requires the data sets ncnn and
-ai-hub-models. Three quarters of an hour."""
+"""Decisions on networks: `gnomon check` on recorded runs under load, and on live ones; what choices of settings lose on
+public tables and on ours; language models and edits of networks, measured on this machine. Requires the data sets ncnn
+and ai-hub-models. An hour and a half."""
 
 from pathlib import Path
 

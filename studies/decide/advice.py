@@ -38,7 +38,7 @@ def advice(out: Path) -> list[dict]:
     for name, network in _networks().items():
         found = advise(network, DEVICE)
         for each in found.edits:
-            row = {"network": name, "kind": each.kind, "edit": each.edit}
+            row: dict = {"network": name, "kind": each.kind, "edit": each.edit}
             if any(row.items() <= old.items() for old in rows):
                 continue
             fewer = 1 - totals(each.network)["macs"] / totals(found.base)["macs"]

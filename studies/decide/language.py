@@ -30,24 +30,27 @@ from predictors.networks.shipped import load
 MODELS = ("llama_42m", "gpt2_6", "llama_15m")
 DEVICE = "milan_ort_fp32_1"
 """Device of the prices; the figures hold for a machine with its processor."""
-TIMING = {"pairs": 15, "warmup": 1, "max_rounds": 2, "budget_s": 1.0, "single_runs": 0}
-"""Fields of `Timing`: runs of a prompt take seconds."""
 
 
 def language(out: Path) -> list[dict]:
     """One row per run of a decoder, and one for each kind of run of all; goes on where it was stopped."""
-    journal = out / "language.json"
-    rows = json.loads(journal.read_text()) if journal.is_file() else []
+    journal, rows = out / "language.json", list[dict]()
+    measured = json.loads(journal.read_text()) if journal.is_file() else []
     backend = parse_backend("ort")
-    backend = replace(backend, timing=replace(backend.timing, **TIMING))
+    timing = replace(
+        backend.timing, pairs=15, warmup=1, max_rounds=2, budget_s=1.0, single_runs=0
+    )  # prompts take seconds
+    backend = replace(backend, timing=timing)
     with Worker(timeout=600) as bench:
         for name in MODELS:
             for row in _runs(tokens(name, DEVICE)):
-                if any(row.items() <= old.items() for old in rows):
-                    continue
-                rows.append(row | _measured(row, backend, bench))
+                named = {key: row[key] for key in ("model", "what", "tokens")}
+                old = next((old for old in measured if named.items() <= old.items()), None)
+                if old is None:
+                    measured.append(old := named | _measured(row, backend, bench))
+                    write_text(journal, json.dumps(measured))
+                rows.append(row | old | {"measured_ms": old["ratio"] * _reference_ms()})
                 print(rows[-1], flush=True)
-                write_text(journal, json.dumps(rows))
     for what in ("prompt", "step"):
         own = [row for row in rows if row["what"] == what]
         errors = {by: [abs(row[by] / row["measured_ms"] - 1) for row in own] for by in ("predicted_ms", "simple_ms")}
@@ -71,7 +74,7 @@ def _runs(found: Tokens) -> Iterator[dict]:
 
 
 def _measured(run: dict, backend: Backend, bench: Worker) -> dict:
-    """The measured fields of a run's row."""
+    """The measured fields of a run's row, which the journal keeps."""
     rows, past = (run["tokens"], 0) if run["what"] == "prompt" else (1, run["tokens"])
     with TemporaryDirectory() as folder:
         file = DECODERS[run["model"]].graph(rows, past).save(Path(folder) / "decoder.onnx")
@@ -79,8 +82,8 @@ def _measured(run: dict, backend: Backend, bench: Worker) -> dict:
         row = bench(backend, subject, prepare)
     if "error" in row:
         raise RuntimeError(row["error"])
-    return {"measured_ms": row["ratio"] * _reference_ms(), "ratio": row["ratio"], "reference_ms": row["reference_ms"],
-            "deviation": row["deviation"], "interrupted": row["interrupted"], "host": machine_name()}  # fmt: skip
+    names = ("ratio", "reference_ms", "deviation", "interrupted")
+    return {name: row[name] for name in names} | {"host": machine_name()}
 
 
 def _reference_ms() -> float:

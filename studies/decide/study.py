@@ -1,9 +1,9 @@
 """Rows about decisions: `python -m studies.decide.study` writes runs/decide/summary.json of them.
 
 `check` draws checks from recorded runs of equal networks, and of the same where one side is 5 % slower; `live` makes
-checks on this machine. `regret` chooses settings of public tables, `rows` learns their
-machines from a few rows. `language` measures decoders of language models on this
-machine, `advise` edits of networks.
+checks on this machine. `regret` chooses settings of public tables, `rows` learns their machines from a few rows,
+`hosts` chooses settings of the bundled tables of public networks. `language` measures decoders of language models on
+this machine, `advise` edits of networks.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 
 from datasets.cli import main
 from studies.decide.advice import advice
+from studies.decide.hosts import hosts
 from studies.decide.journals import NETWORKS
 from studies.decide.language import language
 from studies.decide.live import live
@@ -21,7 +22,7 @@ from studies.parts import run_parts
 
 
 def study(
-    out: Path = Path("runs/decide"), part: str = "check,live,regret,rows,language,advise", number: int = 2000
+    out: Path = Path("runs/decide"), part: str = "check,live,regret,rows,hosts,language,advise", number: int = 2000
 ) -> None:
     """Write the rows of parts of the study.
 
@@ -36,6 +37,7 @@ def study(
         "live": lambda: live(out),
         "regret": regret,
         "rows": by_rows,
+        "hosts": hosts,
         "language": lambda: language(out),
         "advise": lambda: advice(out),
     }

@@ -95,6 +95,9 @@ def test_times_of_one_device_are_multiples_of_one_reference_time(tmp_path: Path)
     meta["reference_ms"] = {"fast_1": 1.0, "slow_1": 2.0}
     write_table(slow_day, meta, tmp_path / "dense_again.parquet")
     assert read_beside(tmp_path, "dense").matrix("exe_ms") == pytest.approx(m.matrix("exe_ms"), rel=1e-6)
+    (tmp_path / "dense_again.parquet").rename(tmp_path / "other.parquet")
+    first, other = read_tables(tmp_path, ["dense", "other"])
+    assert other.matrix("exe_ms") == pytest.approx(first.matrix("exe_ms"), rel=1e-6)
 
 
 def test_a_table_of_other_layers_under_this_name_is_one_sentence(tmp_path: Path) -> None:
