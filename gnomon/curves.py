@@ -120,10 +120,11 @@ def curve(
     """Predict the time of a network over its batch, sequence or images' size.
 
     Args:
-        name: of the network, as `measure run --onnx` takes it; sequence and size are those that its file leaves open.
+        name: name of the network, as `measure run --onnx` takes it; sequence and size are those that its file leaves
+            open.
         over: what changes.
         device: one of the predictor's; by default its first.
-        values: that are predicted; by default `VALUES`.
+        values: values that are predicted; by default `VALUES`.
         predictor: a sum of layers; by default the pricer that comes with Gnomon.
         level: probability of intervals.
         sizes: further sizes that the file leaves open.

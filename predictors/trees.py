@@ -29,7 +29,7 @@ class XGBoost(Regressor):
         columns: share of the features per tree.
         min_child_weight: least weight of a leaf.
         loss: squared, or absolute errors of scaled labels, which outliers move less.
-        seed: of subsampling.
+        seed: seed of subsampling.
     """
 
     encoder: VectorEncoder = field(default_factory=CellOneHot)
