@@ -56,7 +56,8 @@ class Parser(ArgumentParser):
     """A parser that instantiates only classes, of packages that may be named."""
 
     def __init__(self, *arguments: Any, exit_on_error: bool = False, **options: Any) -> None:
-        super().__init__(*arguments, exit_on_error=exit_on_error, formatter_class=HelpFormatter, **options)
+        options = {"formatter_class": HelpFormatter, **options}
+        super().__init__(*arguments, exit_on_error=exit_on_error, **options)
 
     def format_help(self, formatter: Any = None) -> str:
         """The help: how the command is written, what it does, its flags, and at the end those of every command."""

@@ -21,7 +21,7 @@ COMMON = {
     _HelpAction: "Show this help and exit.",
     ActionConfigFile: "A YAML file of flags and their values.",
     _ActionPrintConfig: "Print all flags with their values as YAML, and exit.",
-    _ActionConfigLoad: "A YAML file of the flags above that begin so.",
+    _ActionConfigLoad: "A YAML file of the flags of one of the groups above.",
     _ActionHelpClassPath: "Show the fields of a class that this flag takes, and exit.",
 }
 """Kinds of flags that commands have beside their own, and their help."""
@@ -68,7 +68,7 @@ def _common(action: Action) -> str:
 
 
 def usage(prog: str, actions: Sequence[Action]) -> str:
-    """The command, its words without dashes, and that flags follow."""
+    """The command, its positional arguments, and that flags follow."""
     words = [action for action in actions if not action.option_strings]
     named = ["COMMAND" if isinstance(action.choices, dict) else action.dest.upper() for action in words]
     named = [f"[{name}]" if action.nargs == "?" else name for name, action in zip(named, words, strict=True)]
@@ -81,7 +81,7 @@ def groups(found: Sequence[Any]) -> Iterator[SimpleNamespace]:
     for group in found:
         own = [action for action in group._group_actions if not _common(action)]
         common += [action for action in group._group_actions if _common(action)]
-        title = {"options": "flags", "positional arguments": "words", "subcommands": "commands"}.get(group.title)
+        title = {"options": "flags", "positional arguments": "arguments", "subcommands": "commands"}.get(group.title)
         about = None if title == "commands" else group.description
         yield SimpleNamespace(title=title or group.title, description=about, _group_actions=own)
     yield SimpleNamespace(title="flags of every command", description=None, _group_actions=common)
