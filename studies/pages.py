@@ -132,8 +132,8 @@ def pages() -> list[Path]:
     return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-def from_rows(name: str) -> str:
-    """The table of a name, made of the committed rows.
+def from_rows(name: str) -> str | None:
+    """The table of a name, made of the committed rows; None where they are not there yet, so that the table stays.
 
     Raises:
         InputError: there is no such table.
@@ -141,7 +141,8 @@ def from_rows(name: str) -> str:
     if name not in TABLES:
         raise InputError(f"A page has a table '{name}'; there are {', '.join(TABLES)}.")
     rows, make = TABLES[name]
-    return make(read_json(RESULTS / "rows" / f"{rows}.json", "`python -m studies.pages` writes it"))
+    path = RESULTS / "rows" / f"{rows}.json"
+    return make(read_json(path, "`python -m studies.pages` writes it")) if path.is_file() else None
 
 
 def write() -> None:

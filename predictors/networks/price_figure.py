@@ -41,7 +41,13 @@ def draw(priced: Price) -> Figure:
     for kind in kinds:
         places = [place for place, row in enumerate(rows, 1) if row.kind == kind]
         width = 1.0 if len(rows) > 60 else 0.8
-        left.bar(places, [rows[place - 1].ms for place in places], width=width, color=colour[kind], label=SHOWN.get(kind, kind))
+        left.bar(
+            places,
+            [rows[place - 1].ms for place in places],
+            width=width,
+            color=colour[kind],
+            label=SHOWN.get(kind, kind),
+        )
     left.set(xlabel="layer, in the network's order", ylabel="ms", xlim=(0, len(rows) + 1))
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.margins(y=0.15)

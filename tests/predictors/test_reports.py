@@ -80,7 +80,9 @@ def test_names_of_devices_and_predictors_never_collide(devices: int, predictors:
             assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
         else:
             starts = [label.get_window_extent().x1 for label in labels]
-            assert min(b - a for a, b in itertools.pairwise(starts)) > 2 * 10 / 72 * figure.dpi  # of the height of lines
+            assert (
+                min(b - a for a, b in itertools.pairwise(starts)) > 2 * 10 / 72 * figure.dpi
+            )  # of the height of lines
     for legend in figure.legends:
         box = legend.get_window_extent()
         assert box.x0 >= 0 and box.x1 <= figure.bbox.x1

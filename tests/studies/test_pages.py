@@ -28,7 +28,10 @@ PAGES = [page for page in pages() if MARKED.search(page.read_text())]
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_table_of_a_page_is_what_its_rows_give(page: Path) -> None:
-    assert filled(page.read_text(), from_rows)[1] == [], "run: python -m studies.pages"
+    text = page.read_text()
+    assert filled(text, from_rows)[1] == [], "run: python -m studies.pages"
+    if absent := [name for name in MARKED.findall(text) if from_rows(name) is None]:
+        pytest.skip(f"{', '.join(absent)}: there are no rows yet; run the command of the page, then studies.pages")
 
 
 def test_every_table_and_every_results_page_has_rows_or_a_reason() -> None:
@@ -41,9 +44,10 @@ def test_every_table_and_every_results_page_has_rows_or_a_reason() -> None:
 
 
 def test_a_changed_figure_and_a_table_without_a_maker_are_found() -> None:
-    text = (RESULTS / "make_train.md").read_text()
-    first = re.search(r"\| gcn \| ([\d.]+)", text)
-    assert first and filled(text.replace(first[1], "0.123", 1), from_rows)[1] == ["make_train"]
+    rows = [{"date": "2026-01-01", "processor": "A", "ratios": {"a": 2}}]
+    text = f"<!-- table benchmarks -->\n{benchmarks(rows)}\n<!-- end -->"
+    assert filled(text, lambda name: benchmarks(rows)) == (text, [])
+    assert filled(text.replace("2 |", "3 |"), lambda name: benchmarks(rows)) == (text, ["benchmarks"])
     with pytest.raises(InputError, match="a table 'tea'; there are make_train"):
         filled("<!-- table tea -->\n<!-- end -->", from_rows)
     assert filled("<!-- table tea -->\nold\n<!-- end -->", lambda name: None) == (
