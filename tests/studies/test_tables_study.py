@@ -16,8 +16,8 @@ from predictors.linear import Linear
 from studies.tables.kernels import WORK, kernels, work_of
 from studies.tables.page import TABLES, agrees, filled
 from studies.tables.ratios import by_precision, by_threads
-from studies.tables.sums import sums
 from studies.tables.study import BUNDLED, counts, repeatabilities
+from studies.tables.sums import sums
 from tests.doubles.toy_layers import SPACES, write
 from tests.predictors.test_table_files import phases
 from tests.studies.test_figure4 import ms
