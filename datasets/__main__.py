@@ -62,7 +62,7 @@ def add(file: Path, out: Path | None = None) -> None:
     All facts are computed anew from the table, and a file is refused whose facts differ.
 
     Args:
-        file: that somebody sent.
+        file: file that somebody sent.
         out: path of the table; by default the file's name in the working folder, ending in .parquet.
     """
     from datasets.contribution import add as install

@@ -22,6 +22,7 @@ from jsonargparse.typing import Path as NamedFile
 
 from datasets.classes import PACKAGES, class_named, described_in, named_in, packages
 from datasets.files.reading import MOST_YAML, check_yaml, parse_yaml, read_text
+from datasets.help import HelpFormatter, groups, usage
 from datasets.records import InputError
 
 HINT = "name a YAML file as those of configs"
@@ -55,7 +56,18 @@ class Parser(ArgumentParser):
     """A parser that instantiates only classes, of packages that may be named."""
 
     def __init__(self, *arguments: Any, exit_on_error: bool = False, **options: Any) -> None:
+        options = {"formatter_class": HelpFormatter, **options}
         super().__init__(*arguments, exit_on_error=exit_on_error, **options)
+
+    def format_help(self, formatter: Any = None) -> str:
+        """The help: how the command is written, what it does, its flags, and at the end those of every command."""
+        own = self._action_groups, self.usage
+        self.usage = usage(self.prog, self._actions).replace("%", "%%")
+        self._action_groups = list(groups(self._action_groups))
+        try:
+            return str(super().format_help(formatter))
+        finally:
+            self._action_groups, self.usage = own
 
     def add_function_arguments(self, *arguments: Any, **options: Any) -> list[str]:
         """A function's parameters as flags; fields of its dataclasses in `SHORT` have short flags."""

@@ -46,7 +46,7 @@ def add(file: Path, out: Path) -> dict[str, Any]:
     """Check a file of `pack` and write its table.
 
     Args:
-        file: that somebody sent.
+        file: file that somebody sent.
         out: path of the table, which must not exist.
 
     Returns:
@@ -85,7 +85,7 @@ def facts_of(table: Path, name: str) -> dict[str, Any]:
 
     Args:
         table: of `python -m measure table`.
-        name: of the table in messages.
+        name: name of the table in messages.
 
     Raises:
         InputError: as for `pack`.

@@ -17,12 +17,15 @@ from datasets.records import UNITS, InputError, Measurements, Networks
 from datasets.spaces import parse_space
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".eps")
 """File suffixes of the picture formats that can be written."""
 BLUE, DARK, GREY = "#2f6db3", "#1d3f66", "#888888"
+CHARACTER = 0.088
+"""Width in inches of a character of 10 points."""
 BINS = 120
 """Number of bins of the histograms."""
 
@@ -95,6 +98,24 @@ def grid(panels: int, width: float = 4.0, height: float = 3.6, columns: int = 3)
     return figure, axes
 
 
+def name_ticks(axis: Axes, names: Sequence[str], inches: float) -> None:
+    """Ticks with names below an axis of a width: level where they fit side by side, otherwise inclined or upright."""
+    each, longest = inches / len(names), CHARACTER * max(map(len, names))
+    angle = 0 if longest < each else 30 if each > 0.4 else 90
+    options: dict[str, Any] = {"rotation": angle, "rotation_mode": "anchor", "ha": "right"} if angle == 30 else {}
+    axis.set_xticks(range(len(names)), [shortened(name, 60) for name in names], **(options or {"rotation": angle}))
+
+
+def fitting_size(text: str, inches: float) -> float:
+    """Size in points, 12 at most, in which a line of text is no wider than a panel."""
+    return min(12.0, 10 * inches / CHARACTER / max(len(text), 1))
+
+
+def legend_columns(names: Sequence[str], inches: float) -> int:
+    """Number of columns of a legend below a figure of a width, with a line of names in each row."""
+    return max(1, min(len(names), int(inches / (0.8 * CHARACTER * max(map(len, names), default=1) + 0.5))))
+
+
 def distributions(m: Measurements, metric: str) -> Figure:
     """Distributions of values per device: one ridge per device on a common axis (logarithmic for times and energies,
     linear for percentages).
@@ -131,7 +152,7 @@ def distributions(m: Measurements, metric: str) -> Figure:
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x", color=GREY, alpha=0.25, lw=0.6)
-    figure.suptitle(f"{m.name}: {len(m.architectures)} architectures", x=0.01, ha="left")
+    figure.suptitle(f"{m.name}: {len(m.architectures):,} architectures", x=0.01, ha="left")
     return figure
 
 
@@ -155,10 +176,11 @@ def layers_against_work(m: Measurements, metric: str) -> Figure:
             known = rows & (column > 0) & (work > 0)
             axis.loglog(work[known], column[known], ".", ms=2.5, alpha=0.5, label=word)
         axis.set(xlabel="multiply-accumulates" if by_macs else "bytes moved", ylabel=quantity(metric))
-        axis.set_title(device.name, fontsize=9)
+        axis.set_title(device.name, fontsize=min(9, fitting_size(device.name, 3.2)))
+        plain_ticks(axis.yaxis)
     if len(groups) > 1:
         axes[0].legend(fontsize=6, frameon=False, markerscale=3)
-    figure.suptitle(f"{m.name}: {len(m.architectures)} layers", x=0.01, ha="left")
+    figure.suptitle(f"{m.name}: {len(m.architectures):,} layers", x=0.01, ha="left")
     return figure
 
 

@@ -13,7 +13,7 @@ from gnomon.commands.curves import curves
 from gnomon.commands.decide import decide
 from gnomon.commands.price import price
 from gnomon.commands.tokens import tokens
-from gnomon.verbs import VERBS, of_all_devices, overview
+from gnomon.verbs import VERBS, of_all_devices, overview, version
 
 if __name__ == "__main__":
     commands: list[Callable[..., Any]] = [advise, check, compare, curves, decide, price, tokens]
@@ -24,6 +24,8 @@ if __name__ == "__main__":
     elif not words or words[0] in ("-h", "--help"):
         with one_sentence("python -m gnomon"):
             print(overview(commands))
+    elif words[0] == "--version":
+        print(f"Gnomon {version()}")
     elif words[0] not in (names := [*(verb.name for verb in VERBS), *(command.__name__ for command in commands)]):
         with one_sentence("python -m gnomon"):
             raise InputError(f"There is no verb '{words[0]}'; verbs are {', '.join(dict.fromkeys(names))}.")

@@ -93,9 +93,9 @@ def compare(
     """Measure networks on this host and predict how long they take.
 
     Args:
-        names: of networks, as `measure run --onnx` takes them.
+        names: names of networks, as `measure run --onnx` takes them.
         backend: a runtime of this host.
-        predictor: of networks; by default the pricer that comes with Gnomon.
+        predictor: predictor of networks; by default the pricer that comes with Gnomon.
         device: one of the predictor's; by default that of this machine.
         journal: file of the measurements; rows that it contains are not measured again.
         repeats: number of passes over all networks.

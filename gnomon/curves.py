@@ -6,7 +6,7 @@ In Python: `curve("a.onnx", "batch").to_frame()`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -107,6 +107,17 @@ class Curve:
         return pd.DataFrame([asdict(point) for point in self.points])
 
 
+def without_repeats(notes: Iterable[str]) -> tuple[str, ...]:
+    """Notes once each; of those that differ only in the share that they begin with, the one with the largest."""
+    found: dict[str, set[float]] = {}
+    for note in notes:
+        share, percent, rest = note.partition(" % ")
+        known = percent and share.replace(".", "", 1).isdigit()
+        found.setdefault(f" % {rest}" if known else note, set()).update([float(share)] if known else [])
+    largest = {rest: f"{max(shares):g}" if shares else "" for rest, shares in found.items()}
+    return tuple(("up to " if len(found[rest]) > 1 else "") + share + rest for rest, share in largest.items())
+
+
 def curve(
     name: str,
     over: Over = "batch",
@@ -120,10 +131,11 @@ def curve(
     """Predict the time of a network over its batch, sequence or images' size.
 
     Args:
-        name: of the network, as `measure run --onnx` takes it; sequence and size are those that its file leaves open.
+        name: name of the network, as `measure run --onnx` takes it; sequence and size are those that its file leaves
+            open.
         over: what changes.
         device: one of the predictor's; by default its first.
-        values: that are predicted; by default `VALUES`.
+        values: values that are predicted; by default `VALUES`.
         predictor: a sum of layers; by default the pricer that comes with Gnomon.
         level: probability of intervals.
         sizes: further sizes that the file leaves open.
@@ -141,10 +153,10 @@ def curve(
     points = [_point(value, each) for value, each in found]
     if len({each.macs for _, each in found}) == 1 < len(found):
         raise InputError(f"The {over} of {shortened(name, 60)} is fixed, so that its time does not depend on it.")
-    notes = dict.fromkeys(note for _, each in found for note in each.warnings)
+    notes = without_repeats(note for _, each in found for note in each.warnings)
     breaks = (*_causes(points, caches_mb), *_steps(points, [each.macs for _, each in found]))
     ordered = tuple(sorted(breaks, key=lambda each: each.value))
-    return Curve(name, on.name, over, level, tuple(points), ordered, tuple(notes))
+    return Curve(name, on.name, over, level, tuple(points), ordered, notes)
 
 
 def _price(

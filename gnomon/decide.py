@@ -50,12 +50,12 @@ def decide(
     """Choose runtime, precision, number of threads and batch for a network.
 
     Args:
-        name: of the network, as `measure run --onnx` takes it.
+        name: name of the network, as `measure run --onnx` takes it.
         device: a machine, or one of its devices: of the predictor, of ncnn's table or of AI Hub's; by default this one.
         batches: samples per run that are considered; public tables have 1.
         goal: what counts.
         measure: number of alternatives to measure on this machine, where it tells most.
-        predictor: of networks, with intervals; by default the pricer that comes with Gnomon.
+        predictor: predictor of networks, with intervals; by default the pricer that comes with Gnomon.
         level: probability of intervals.
         sizes: that files leave open.
         journal: file of the measurements; rows that it contains are not measured again.

@@ -30,7 +30,7 @@ class Side:
     """One of the two networks.
 
     Attributes:
-        backend: that runs it.
+        backend: backend that runs it.
         built: what it loads; its file stays where it is until the last block.
         warm: whether it runs once untimed before each reading, so that it finds its own data in the caches.
     """
@@ -81,7 +81,7 @@ def blocks(sides: Sequence[Side], timing: Timing, seed: int | None = None) -> It
     Args:
         sides: the two networks.
         timing: with the clock that counts, and how short a reading may be.
-        seed: of the order of the networks; by default a new one, so that checks do not share their luck.
+        seed: seed of the order of the networks; by default a new one, so that checks do not share their luck.
     """
     generator, counts = np.random.default_rng(seed), np.zeros(2, int)
     while True:

@@ -62,10 +62,10 @@ def prices(
     """Predict the time of a network on all devices, the fastest first.
 
     Args:
-        name: of the network, as `measure run --onnx` takes it.
+        name: name of the network, as `measure run --onnx` takes it.
         under_ms: a limit, for the probabilities to keep it.
         public: whether devices of the public tables that were fetched are included.
-        predictor: of networks, with intervals; by default the pricer that comes with Gnomon.
+        predictor: predictor of networks, with intervals; by default the pricer that comes with Gnomon.
         level: probability of intervals.
         sizes: that files leave open.
         after: called with the number of all machines after each of them.

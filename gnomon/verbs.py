@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from inspect import getdoc
 from itertools import takewhile
+from pathlib import Path
 from typing import Any
 
 
@@ -18,17 +19,21 @@ class Verb:
     Args:
         name: first word after `python -m gnomon`.
         help: one line on what it does.
+        usage: words that follow it.
         module: module that is run as a program.
         words: words of its command line, from those after the verb.
     """
 
     name: str
     help: str
+    usage: str
     module: str
     words: Callable[[list[str]], list[str]]
 
     def run(self, words: list[str]) -> None:
         """Run the command in this process, as `python -m MODULE WORDS` would."""
+        if {"-h", "--help"} & {*words}:
+            print(f"{self.help} `python -m gnomon {self.name} {self.usage}` runs this command:\n")
         sys.argv = [self.module, *self.words(words)]
         runpy.run_module(self.module, run_name="__main__", alter_sys=True)
 
@@ -66,14 +71,40 @@ VERBS = (
     Verb(
         "price",
         "Predict what networks cost on a device, layer by layer; with --all or --under on all.",
+        "[PREDICTOR.pt] FILE|SPACE:ARCHITECTURE... [flags]",
         "predictors",
         _priced,
     ),
-    Verb("measure", "Measure networks on this machine or another one.", "measure", _measured),
-    Verb("choose", "Choose networks to measure on a new device.", "predictors", _by_the_pricer("choose")),
-    Verb("adapt", "Adapt a predictor to a device by a few measurements.", "predictors", _by_the_pricer("adapt")),
-    Verb("train", "Train a predictor on measurements and score it.", "train", list),
+    Verb(
+        "measure",
+        "Measure networks on this machine or another one.",
+        "[FILE|SPACE:ARCHITECTURE...] [flags]",
+        "measure",
+        _measured,
+    ),
+    Verb(
+        "choose",
+        "Choose networks to measure on a new device.",
+        "[PREDICTOR.pt] [flags]",
+        "predictors",
+        _by_the_pricer("choose"),
+    ),
+    Verb(
+        "adapt",
+        "Adapt a predictor to a device by a few measurements.",
+        "[PREDICTOR.pt] --measurements FILE [flags]",
+        "predictors",
+        _by_the_pricer("adapt"),
+    ),
+    Verb("train", "Train a predictor on measurements and score it.", "[flags]", "train", list),
 )
+
+
+def version() -> str:
+    """The version that pyproject.toml states."""
+    import tomllib
+
+    return str(tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["version"])
 
 
 def of_all_devices(words: list[str]) -> bool:
@@ -94,7 +125,7 @@ def overview(own: list[Callable[..., Any]]) -> str:
     return (
         f"usage: python -m gnomon VERB ...\n\nPredict how long a neural network takes on a device.\n\n{listed}\n\n"
         + (
-            "`python -m gnomon VERB --help` explains its flags. More commands are those of `python -m` datasets,\n"
-            "predictors, measure and search."
+            "`python -m gnomon VERB --help` explains its flags, and `--version` prints the version. More commands are\n"
+            "those of `python -m` datasets, predictors, measure and search."
         )
     )

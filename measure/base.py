@@ -51,7 +51,7 @@ class Backend(CostModel):
     """A runtime on this host.
 
     Attributes:
-        precision: of weights and activations.
+        precision: precision of weights and activations.
         batch: images per run.
         timing: the protocol of `on`.
         host: name of this machine in device names; by default derived from the processor's name.
@@ -173,7 +173,7 @@ class Backend(CostModel):
 
         Args:
             model: the network.
-            seed: of weights and inputs.
+            seed: seed of weights and inputs.
             remember: gives the outputs of an earlier call where it knows them.
 
         Raises:

@@ -28,16 +28,28 @@ GOVERNOR = CPUFREQ / "scaling_governor"
 TURBO = (Path("/sys/devices/system/cpu/intel_pstate/no_turbo"), Path("/sys/devices/system/cpu/cpufreq/boost"))
 
 
-def diagnose() -> dict[str, list[Finding]]:
-    """Findings by section; takes about three seconds, most of them for the noise floor."""
-    return {
-        "machine": [_processor(), _cores(), _clock(), _governor(), _turbo(), _load(), _memory()],
-        "clocks": [_clock_cost("wall", time.perf_counter_ns), _clock_cost("CPU", time.process_time_ns)],
-        "noise": [noise_floor()],
-        "energy": [_meter(cls()) for cls in meter_classes().values()],
-        "devices": [_gpus(), _android()],
-        "runtimes": _runtimes(),
-    }
+SECTIONS: dict[str, Callable[[], list[Finding]]] = {
+    "machine": lambda: [_processor(), _cores(), _clock(), _governor(), _turbo(), _load(), _memory()],
+    "clocks": lambda: [_clock_cost("wall", time.perf_counter_ns), _clock_cost("CPU", time.process_time_ns)],
+    "noise": lambda: [noise_floor()],
+    "energy": lambda: [_meter(cls()) for cls in meter_classes().values()],
+    "devices": lambda: [_gpus(), _android()],
+    "runtimes": lambda: _runtimes(),
+}
+"""What is examined, by section."""
+
+
+def diagnose(done: Callable[[], object] = lambda: None) -> dict[str, list[Finding]]:
+    """Findings by section; takes about three seconds, most of them for the noise floor.
+
+    Args:
+        done: called after each section.
+    """
+    found = dict[str, list[Finding]]()
+    for section, examine in SECTIONS.items():
+        found[section] = examine()
+        done()
+    return found
 
 
 def _finding(what: str, found: str, todo: str = "") -> Finding:

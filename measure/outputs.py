@@ -57,7 +57,7 @@ def compare_output(
 
     Args:
         found, expected: of one shape.
-        precision: of the runtime, which decides what is accepted.
+        precision: precision of the runtime, which decides what is accepted.
         step: of quantised numbers; errors of up to `STEPS` of them are accepted, too.
         noise: of the network; errors of up to `AMPLIFIED` times as much are accepted, too.
 

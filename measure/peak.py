@@ -49,7 +49,7 @@ def measure_peak(backend: Backend, build: Callable[[Path], Built], timeout: floa
     """Build a network here, and load and run it in a fresh process.
 
     Args:
-        backend: of this host; on a GPU it is the memory of the host that is measured.
+        backend: backend of this host; on a GPU it is the memory of the host that is measured.
         build: writes the artefact into a folder.
         timeout: limit of seconds of the fresh process.
 

@@ -23,7 +23,7 @@ class NetworkFile:
         key: the file's name and a digest of its bytes.
         path: path of the file.
         sizes: sizes that the file leaves open; the key contains them.
-        precision: of the file, which decides on the device of runtimes that run it as it is.
+        precision: precision of the file, which decides on the device of runtimes that run it as it is.
         others: files of other formats with the same network and weights.
         inputs: an .npz file of inputs, instead of drawn ones; the key contains a digest of it.
     """

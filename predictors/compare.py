@@ -78,7 +78,7 @@ def compare(folder: Path, against: str = "") -> tuple[pd.DataFrame, Path]:
     """Compare the runs in `folder`; write summary.json, report.html, best.pt and, if it exists, best.onnx there.
 
     Args:
-        folder: holds run folders.
+        folder: folder of run folders.
         against: the line that others are compared with, as `ranking.differences` takes it; '': none.
 
     Returns:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from datasets.figures import grid, plain_ticks
+from datasets.figures import fitting_size, grid, legend_columns, name_ticks, plain_ticks
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,7 +35,8 @@ def scatter(predictions: pd.DataFrame, unit: str, panel: str = "device") -> Figu
             axis.set(xscale="log", yscale="log")
             plain_ticks(axis.xaxis)
             plain_ticks(axis.yaxis)
-        axis.set(title=device, xlabel=f"measured, {unit}", ylabel=f"predicted, {unit}")
+        axis.set(xlabel=f"measured, {unit}", ylabel=f"predicted, {unit}")
+        axis.set_title(device, fontsize=fitting_size(str(device), 3.2))
         axis.legend(frameon=False, loc="upper left")
     return figure
 
@@ -51,7 +52,8 @@ def errors(predictions: pd.DataFrame) -> Figure:
         axis.hist(error.clip(-29.9, 29.9), bins=bins, color=BLUE)
         for bound in (-10, 10):
             axis.axvline(bound, color=GREY, lw=0.8, ls="--")
-        axis.set(title=device, xlabel="relative error, %", ylabel="architectures")
+        axis.set(xlabel="relative error, %", ylabel="architectures")
+        axis.set_title(device, fontsize=fitting_size(str(device), 3.2))
     return figure
 
 
@@ -60,7 +62,8 @@ def device_bars(rows: pd.DataFrame) -> Figure:
     devices, names = list(dict.fromkeys(rows["device"])), list(dict.fromkeys(rows["predictor"]))
     bars = len(devices) * len(names)
     many = bars > 24
-    figure, axes = grid(2, width=min(0.17 * bars, 16) + 2 if many else 5.2, height=3.4, columns=1 if many else 2)
+    inches = min(0.17 * bars, 16) + 2 if many else 5.2
+    figure, axes = grid(2, width=inches, height=3.4, columns=1 if many else 2)
     width = 0.8 / len(names)
     for axis, column, title in zip(axes, ("spearman", "within_10"), ("Spearman", "share within ±10 %"), strict=True):
         for i, name in enumerate(names):
@@ -74,16 +77,12 @@ def device_bars(rows: pd.DataFrame) -> Figure:
                 axis.annotate(
                     text, (x, max(0, np.nan_to_num(value))), ha="center", va="bottom", fontsize=7, rotation=rotation
                 )
-        axis.set_xticks(
-            range(len(devices)),
-            devices,
-            rotation=0 if many else 20 if len(devices) < 5 else 90,
-            ha="center" if many else "right",
-        )
+        name_ticks(axis, devices, inches - 1)
         axis.set(title=title, ylim=(min(0, axis.get_ylim()[0]), 1.15))
     if len(names) > 1:
         handles, labels = axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside lower center", ncols=len(names))
+        columns = legend_columns(names, float(figure.get_figwidth()))
+        figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside lower center", ncols=columns)
     return figure
 
 
@@ -107,5 +106,6 @@ def learning_curves(rows: pd.DataFrame) -> Figure:
     handles, labels = axes[
         1
     ].get_legend_handles_labels()  # the right one has every predictor: a share is never undefined
-    figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside lower center", ncols=max(1, len(labels)))
+    columns = legend_columns(labels, float(figure.get_figwidth()))
+    figure.legend(handles, labels, frameon=False, fontsize=8, loc="outside lower center", ncols=columns)
     return figure

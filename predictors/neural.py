@@ -97,7 +97,7 @@ class NeuralPredictor(TorchPredictor):
         learning_rate: peak of AdamW's learning rate, which warms up and then falls to zero along a cosine.
         weight_decay: of AdamW.
         loss: between scaled labels and predictions.
-        seed: of weights, dropout and the order of batches.
+        seed: seed of weights, dropout and the order of batches.
 
     A new device is learnt by fine-tuning: `steps` steps of AdamW at `tuning_rate`, each on all of its labels.
     """

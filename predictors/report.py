@@ -24,7 +24,8 @@ _PAGE = """<!doctype html>
 <title>{title}</title><style>
 body {{ font: 15px/1.5 system-ui, sans-serif; color: #222; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }}
 h1 {{ font-size: 1.5rem }} h2 {{ font-size: 1.1rem; margin-top: 2rem }}
-.wide {{ overflow-x: auto }} img {{ max-width: 100%; height: auto }} pre {{ background: #f5f5f5; padding: .8rem }}
+.wide {{ overflow-x: auto }} img {{ max-width: 100%; height: auto }}
+pre {{ background: #f5f5f5; padding: .8rem; overflow-x: auto }}
 table {{ border-collapse: collapse; font-size: .85rem; font-variant-numeric: tabular-nums }}
 th, td {{ padding: .25rem .6rem; text-align: right; border-bottom: 1px solid #ddd; white-space: nowrap }}
 th {{ cursor: pointer; user-select: none; position: sticky; top: 0; background: #fff }}

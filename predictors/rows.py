@@ -58,7 +58,7 @@ def read_rows(file: Path, columns: Columns, remedy: str) -> list[dict[str, Any]]
     """Read the rows of a JSON file; metrics that older versions did not compute (`metrics.LATER`) are None.
 
     Args:
-        file: holds a list of rows.
+        file: file with a list of rows.
         columns: required of every row; further ones are allowed.
         remedy: end of the error message, what to do where the file is damaged.
 
@@ -87,7 +87,7 @@ def run_files(folder: Path, how: str) -> list[Path]:
     """Paths of `metrics.json` of every run in a folder; unfinished runs (hidden or `.part`) are skipped.
 
     Args:
-        folder: holds run folders.
+        folder: folder of run folders.
         how: the command that makes a run, for the error message.
 
     Raises:

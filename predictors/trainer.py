@@ -20,10 +20,10 @@ class Trainer:
     """Arguments of `lightning.Trainer`, with its names and meanings; only predictors that Lightning trains have them.
 
     Attributes:
-        accelerator: cpu, gpu, tpu, mps, or auto: the best that is there.
+        accelerator: kind of device: cpu, gpu, tpu, mps, or auto, the best that is there.
         devices: number of devices, -1 for all of them, or a list of their indices. Several run as forked processes
             (Lightning's ddp_fork), which share each batch.
-        precision: of multiplications: 32-true, or mixed with 16 bits.
+        precision: precision of multiplications: 32-true, or mixed with 16 bits.
         accumulate_grad_batches: number of batches per step.
         gradient_clip_val: largest norm of a gradient; null: any.
         deterministic: only use deterministic algorithms.
@@ -77,7 +77,7 @@ class Fitting:
 
     Attributes:
         trainer: its arguments.
-        folder: of checkpoints, or None.
+        folder: folder of checkpoints, or None.
         settings: text that identifies configuration and data; checkpoints of other ones are not used.
         fits: number of fits that were begun; each member of an ensemble is one.
     """
@@ -103,7 +103,7 @@ def fitting(trainer: Trainer, folder: Path, settings: str) -> Iterator[None]:
 
     Args:
         trainer: its arguments.
-        folder: of checkpoints, made when the first is written.
+        folder: folder of checkpoints, made when the first is written.
         settings: text that identifies configuration and data; checkpoints of other ones are not used.
     """
     token = CURRENT.set(Fitting(trainer, folder if trainer.enable_checkpointing else None, settings))

@@ -31,7 +31,7 @@ class XGBoost(Regressor):
         loss: squared, or absolute errors of scaled labels, which outliers move less.
         shared: whether as many trees, grown on the labels of all devices with a runtime and precision, come before each
             device's own: a device with few measurements profits from those of others.
-        seed: of subsampling.
+        seed: seed of subsampling.
         gains_, offsets_: what G groups of shared trees give times gains [G, D] plus offsets [D] is on label scales.
     """
 

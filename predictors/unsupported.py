@@ -37,8 +37,8 @@ def of_another_machine(predictor: Any, file: str, devices: Sequence[Device | Non
     if not names or any(name.startswith(f"{own}_") for name in names):
         return []
     return [
-        f"{file} was never adapted to this machine ({own}); measure 10 to 30 networks here (`python -m predictors "
-        "choose`, `python -m measure run`) and adapt it (`python -m predictors adapt`)."
+        f"{file} was never adapted to this machine ({own}); measure 10 to 30 networks here (`python -m gnomon "
+        "choose`, `measure`) and adapt it (`python -m gnomon adapt`)."
     ]
 
 

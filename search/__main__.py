@@ -44,7 +44,7 @@ def bisect(
         refine: spend half of the measurements on the largest expected gain by the proxy, corrected by measurements.
         measurements: largest number of true measurements on a target.
         delta: stop when the latency is below the budget by at most this share of it.
-        seed: of the random candidates of a space that is too large to list.
+        seed: seed of the random candidates of a space that is too large to list.
         journal: file of live measurements; the command continues with those that it holds.
     """
     from search.bisection import BestProxy
@@ -87,7 +87,7 @@ def evolve(
         measurements: largest number of true measurements.
         population: number of architectures that are kept.
         contenders: number of architectures drawn for each tournament.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
         journal: file of live measurements; the command continues with those that it holds.
     """
     _check_confidence(problem)
@@ -118,7 +118,7 @@ def hybrid(
         evaluations: number of architectures that regularised evolution proposes to predict or measure; 0: all are
             predicted, or 20,000 random ones of a space that is too large to list.
         doubt: latencies are measured where P(latency <= budget) is above this and below 1 - this (0 to 0.5).
-        seed: of the random numbers.
+        seed: seed of the random numbers.
         journal: file of live measurements; the command continues with those that it holds.
     """
     from search.hybrid import Hybrid

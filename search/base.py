@@ -26,7 +26,7 @@ class Problem:
     """Maximise quality where no cost exceeds its budget.
 
     Attributes:
-        space: of the architectures.
+        space: space of the architectures.
         quality: is maximised, such as an accuracy; evaluating it is free.
         costs: the costs on the target device by name; evaluating one for an architecture is a true measurement.
         budgets: upper limits of the costs, under the same names and in the costs' units.

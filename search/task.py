@@ -37,7 +37,8 @@ class Requirements:
         budget_ms: largest latency in ms.
         device: name of a device of the latencies; may be left out where there is only one. Several names, such as a
             runtime's precisions, are separated by commas; each is searched, and the best decision is taken.
-        space: of the architectures, or a .yaml that describes one; by default that of the predictors, or nasbench201.
+        space: space of the architectures, or a .yaml that describes one; by default that of the predictors, or
+            nasbench201.
         metric: accuracy metric of the table; by default the first that it has of cifar100, digits, ...
         budget_mj: largest energy in mJ (equation 7), of the table of latencies; 0: no limit.
         memory_mb: largest peak memory of activations in MB (batch 1, fp32); 0: no limit.
@@ -73,7 +74,7 @@ class SearchTask(Requirements):
 
     Attributes:
         out: picture of the search.
-        seed: of the random numbers.
+        seed: seed of the random numbers.
         journal: file of live measurements.
         proxy: table or predictor of the proxies' latencies; empty: no proxy.
         proxy_device: names of the proxies, separated by commas; empty: all devices but the target.

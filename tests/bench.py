@@ -21,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from datasets.files.writing import write_text
 from datasets.measured import Measured
 from datasets.networks.reading import read_model
 from datasets.public.fetch import data_folder
@@ -33,6 +34,7 @@ from measure.backends.ort import OnnxRuntime
 from measure.base import reference_network
 from measure.builders.onnx_graph import build_onnx
 from measure.builders.weights import make_weights
+from measure.host import cpu_model
 from measure.timing import Timing
 from predictors.export import OnnxPredictor, export
 from predictors.gcn import GCN, BrpGCN
@@ -49,9 +51,12 @@ from predictors.regressor import Regressor
 from predictors.trees import XGBoost
 from search.netadapt.widths import Exact, PricedNetwork, Sequential
 from studies.netadapt.study import fitted, groups_of, walk
+from studies.pages import RESULTS, write
 from studies.perfnetrt.networks import layers_200
 
 Work = Callable[[], object]
+HISTORY = RESULTS / "rows" / "benchmarks.json"
+"""Ratios of all runs that were kept."""
 
 
 def cpu_seconds(work: Work) -> float:
@@ -276,6 +281,15 @@ def harness(timing: Timing, run: Callable[[], None]) -> dict:
     return {**row, "per_s": count / row["cpu_s"], "alternative_per_s": count * row["alternative_per_s"]}
 
 
+def record(rows: list[dict]) -> None:
+    """Add the ratios of a run to the history of the bench, with the date and the processor."""
+    history = json.loads(HISTORY.read_text())
+    ratios = {row["what"]: float(f"{row['ratio']:.2g}") for row in rows}
+    history.append({"date": time.strftime("%Y-%m-%d"), "processor": cpu_model(), "ratios": ratios})
+    write_text(HISTORY, json.dumps(history, indent=1) + "\n")
+    write()
+
+
 def main() -> None:
     space = NasBench201()
     archs = space.all()
@@ -320,6 +334,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     (out / "summary.json").write_text(json.dumps(rows, indent=1))
     print(f"\nratio: how many times faster than the alternative. Rows: {out / 'summary.json'}")
+    record(rows)
 
 
 if __name__ == "__main__":

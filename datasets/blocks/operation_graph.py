@@ -39,7 +39,7 @@ class Tensor:
         shape: with the batch.
         dtype: by numpy's name.
         born, last: positions of the nodes that compute it and that read it last; weights and constants have -1 twice.
-        values: of a constant.
+        values: values of a constant.
         range: mean and standard deviation of a weight's numbers.
     """
 

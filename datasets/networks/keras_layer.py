@@ -35,7 +35,7 @@ class Layer:
 
     Attributes:
         kind: class of the layer.
-        name: of the layer.
+        name: name of the layer.
         fields: of its configuration.
         model: name of the model in messages.
         arrays: returns its weights; None if they are not read.

@@ -28,7 +28,7 @@ class Blob:
     Attributes:
         shape: outermost dimension first.
         node: node of the network that computes it, possibly in another shape of equal size; None for constants.
-        name: of the layer that holds a constant.
+        name: name of the layer that holds a constant.
     """
 
     shape: Shape

@@ -34,7 +34,7 @@ class Layer:
 
     Attributes:
         kind: for example Convolution.
-        name: of the layer.
+        name: name of the layer.
         inputs, outputs: names of tensors ("blobs").
         params: parameters by their numbers.
         where: the file and the line, for messages.

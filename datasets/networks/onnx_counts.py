@@ -100,7 +100,7 @@ class Held:
     """A constant tensor of parameters.
 
     Attributes:
-        name: of the original tensor, without changes of form.
+        name: name of the original tensor, without changes of form.
         elements: number of parameters.
         bytes: of the form that a runtime holds in memory.
     """

@@ -20,7 +20,7 @@ def stored_weights(file: TFLite, network: Network, held: Mapping[int, Sequence[C
     in different layouts need more than `_MOST` times the bytes of the file.
 
     Args:
-        file: of the network.
+        file: file of the network.
         network: the network.
         held: node -> its weight, and its bias if it has one.
     """

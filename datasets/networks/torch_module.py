@@ -171,7 +171,7 @@ def export_torch(name: str, folder: Path, batch: int | None = None) -> list[Path
 
     Args:
         name: `module:callable`.
-        folder: of the files, which are named after the callable.
+        folder: folder of the files, which are named after the callable.
         batch: samples per run; by default those of the example, or 1.
 
     Raises:

@@ -82,7 +82,7 @@ class Row:
         network: model, or model/part.
         device: name in the file.
         file: key of `RUNTIMES`.
-        precision: of weights and activations.
+        precision: precision of weights and activations.
         values: by metric.
     """
 
@@ -134,7 +134,7 @@ class AiHub(Dataset):
     """Latency, peak memory and share of layers off the NPU of models by name, of those whose files are present.
 
     Attributes:
-        precision: of the models; '' for all.
+        precision: precision of the models; '' for all.
         runtime: tflite, qnn or onnx; '' for all.
         graphs: only models whose graphs are known, as networks instead of names.
     """

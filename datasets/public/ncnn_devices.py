@@ -132,7 +132,7 @@ class Machine:
     Attributes:
         name: short name, unique.
         family: of its processor.
-        kind: of its processor, one of `datasets.devices.KINDS`.
+        kind: kind of its processor, one of `datasets.devices.KINDS`.
         heading: beginning of the heading of its section.
     """
 

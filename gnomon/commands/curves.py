@@ -29,7 +29,7 @@ def curves(
             SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
         over: what changes: batch, or the sequence or the height and width that the file leaves open.
         device: one of the predictor's devices; by default its first.
-        values: that are predicted, as 1,4,16.
+        values: values that are predicted, as 1,4,16.
         caches_mb: sizes of the device's caches in MB, as 0.5,32; by default those of this machine, where the device is
             one of it.
         predictor: a predictor.pt of a sum of layers instead of the pricer that comes with Gnomon.

@@ -57,7 +57,7 @@ class Tuning:
         smoothing: share of a label that is spread over all classes.
         scored: largest number of held-out or test images that are scored; 0: all.
         device: torch's name of the device: cpu, cuda:0, ...
-        precision: of convolutions and products in training: fp32, or bf16 where the processor computes in it.
+        precision: precision of convolutions and products in training: fp32, or bf16 where the processor computes in it.
     """
 
     task: Digits | Cifar10 = field(default_factory=Digits)

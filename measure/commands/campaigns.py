@@ -148,11 +148,11 @@ def campaign(
     Args:
         plan: a file of configs/campaigns: the contents of the table.
         out: the Parquet file to write.
-        journal: as in `run`; by default runs/tables/<name of the table>.jsonl.
+        journal: file of the rows, as in `run`; by default runs/tables/<name of the table>.jsonl.
         limit: largest number of architectures per part, each measured once.
         timing: the process that measures.
         host: name of this machine in device names, as in `run`.
-        devices: as in `run`.
+        devices: folder of the files that `host` wrote, as in `run`.
         retry: measure failed, unstable and unreliable rows again.
     """
     from datasets.records import InputError

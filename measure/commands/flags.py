@@ -52,7 +52,7 @@ class Subjects:
             takes a file runs the file itself, others the network that was read from it.
         limit: number of distinct random architectures; a larger number only adds to a smaller one. Small spaces are
             taken in their own order.
-        seed: of the random architectures.
+        seed: seed of the random architectures.
         block: measure the space's basic block alone instead of the whole network.
         layers: measure each of their layers once and alone, for a look-up table, instead of the whole networks.
         sizes: sizes that the files of these networks leave open besides the batch.
@@ -165,8 +165,8 @@ class OtherMachine:
     """Another machine to measure on.
 
     Attributes:
-        ssh: user@host[:port] or a name of ~/.ssh/config; it needs Python, numpy and the runtime. There are no
-            prompts. GNOMON_SSH is the command if not `ssh`.
+        ssh: the machine, user@host[:port] or a name of ~/.ssh/config; it needs Python, numpy and the runtime. There are
+            no prompts. GNOMON_SSH is the command if not `ssh`.
         python: the command there, like ~/venv/bin/python.
     """
 
@@ -266,11 +266,11 @@ def features_of(hosts: Sequence[str], devices: Path) -> dict[str, dict[str, floa
     return {name: dict(read_device(path).features) for name, path in paths.items() if path.is_file()}
 
 
-def progress(total: int) -> Any:
+def progress(total: int, unit: str = "row") -> Any:
     """A progress bar with the time left; disabled where the output is no terminal."""
     from tqdm import tqdm
 
-    return tqdm(total=total, unit="row", disable=None)
+    return tqdm(total=total, unit=unit, disable=None)
 
 
 def as_json(thing: Any) -> str:

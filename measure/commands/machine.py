@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from measure.commands.flags import DEVICES, OtherMachine, as_json, host_names
+from measure.commands.flags import DEVICES, OtherMachine, as_json, host_names, progress
 
 
 def doctor(json: bool = False, remote: OtherMachine = OtherMachine()) -> None:
@@ -15,13 +15,14 @@ def doctor(json: bool = False, remote: OtherMachine = OtherMachine()) -> None:
         json: print JSON.
         remote: another machine to examine.
     """
-    from measure.doctor import as_text, diagnose
+    from measure.doctor import SECTIONS, as_text, diagnose
 
     if remote.ssh:
         with remote.reached() as there:
             findings = there.ask("doctor")
     else:
-        findings = diagnose()
+        with progress(len(SECTIONS), "section") as bar:
+            findings = diagnose(bar.update)
     print(as_json(findings) if json else as_text(findings))
 
 
@@ -37,7 +38,8 @@ def host(
     Args:
         name: name of the machine and of the file, as in `run --host`; by default derived from the processor's name.
         folder: folder of the file.
-        kind: server-cpu, desktop-cpu, mobile-cpu, embedded-cpu, ...; by default guessed from the processor's name.
+        kind: kind of the device: server-cpu, desktop-cpu, mobile-cpu, embedded-cpu, ...; by default guessed from the
+            processor's name.
         overwrite: replace a file that is already there.
         remote: another machine to examine.
     """

@@ -115,8 +115,8 @@ def lookup(
     """Measure a network, and its layers one by one, and compare the sum with the whole (LETI, Table 1).
 
     Args:
-        arch: as in `build`.
-        space: as in `run`.
+        arch: the architecture, as in `build`.
+        space: space of the architecture, as in `run`.
         backend: a single runtime, as in `run`.
         timing: number of passes over everything; +- is the standard deviation over them.
         reasons: also measure layers with a cold cache, and in pairs with their predecessors, which explains the
@@ -172,7 +172,7 @@ def blackbox(
 
     Args:
         budget_ms: largest latency allowed.
-        space: as in `run`.
+        space: space of the architecture, as in `run`.
         backend: a single runtime, as in `run`.
         evaluations: number of architectures that Nevergrad proposes; repeated proposals cost nothing.
         seed: seed of Nevergrad.

@@ -24,7 +24,7 @@ def compare(folder: Path, against: str = "") -> None:
     form. Runs of `transfer` are compared by `summarise`.
 
     Args:
-        folder: holds run folders, for example runs/bundled.
+        folder: folder of run folders, for example runs/bundled.
         against: compare each line with this one too, paired by the seed of the split: its number in the ranking, its
             name (gcn-hidden=64), or a predictor's name.
     """
@@ -88,7 +88,7 @@ class Sampling:
     Attributes:
         shots: number of samples, or several of them; 0: the target's published specifications only.
         draws: number of draws of the samples.
-        sampler: own (the predictor's choice), random or fixed (one choice for all draws).
+        sampler: choice of the samples: own (the predictor's choice), random or fixed (one choice for all draws).
     """
 
     shots: int | list[int] = 20
@@ -123,14 +123,14 @@ def transfer(
     sweep's parameters of the same name.
 
     Args:
-        predictor: one that can adapt (a file of configs/predictors).
+        predictor: predictor that can adapt (a file of configs/predictors).
         sets: the file of device sets.
         device_set: the name of the set in it.
         study: the folder of run folders.
-        name: of the predictor in the rows; by default its class.
+        name: name of the predictor in the rows; by default its class.
         cells: number of architectures measured on each source device.
         samples: measurements of each target.
-        seed: of source cells and draws.
+        seed: seed of source cells and draws.
         sources: number of source devices, drawn by the seed; 0: all.
         label: name of the run folder, after the predictor's name; by default the settings that the command line names,
             of a sweep those that vary.
@@ -153,7 +153,7 @@ def summarise(folder: Path) -> None:
     """Summarise the runs of `transfer` in a folder: print the table, write summary.json and report.html.
 
     Args:
-        folder: holds run folders of `transfer`.
+        folder: folder of run folders of `transfer`.
     """
     check_runs(folder)
     from predictors.new_devices.transfer_report import gather

@@ -37,6 +37,7 @@ def layerwise(
             `--space layers`) and `measure table` write it; whole networks in it calibrate the sums.
     """
     import numpy as np
+    from tqdm import tqdm
 
     from predictors.networks.layer_sum import LayerSum
     from predictors.networks.learnt import LAYERS, Learnt
@@ -44,14 +45,11 @@ def layerwise(
     from predictors.networks.related import base_name, with_related
     from predictors.networks.table_files import layer_tables, read_tables
 
-    def log(message: str, **numbers: float) -> None:
-        print(message)
-
     if lut is not None:
         if layer or devices:
             raise InputError("A look-up table (--lut) has its own devices and learns no layers: leave the others out.")
         check_writable(out, lut)
-        _written(LayerSum.tabulated(lut, log=log), out)
+        _written(LayerSum.tabulated(lut, log=lambda message, **numbers: print(message)), out)
         return
     check_writable(out, *Path(tables).glob("*.parquet"))
     chosen = _listed(devices)
@@ -62,11 +60,17 @@ def layerwise(
     whole = read_tables(tables, names, chosen, references)
     costs = Learnt.with_layer(layer) if layer else Learnt()
     costs.tables = tables
-    predictor = with_related(LayerSum.summing(costs.fit(layers, log)), tables, chosen, log)
-    if whole:
-        known, measured = {device.name for device in predictor.devices_}, Measurements.concat(whole)
-        added = [d for d in measured.devices if d.name not in known and base_name(d.name) in known]
-        predictor = predictor.calibrated(measured, log, added)
+    with tqdm(total=len(layers), unit="table", disable=None) as bar:
+
+        def log(message: str, **numbers: float) -> None:
+            bar.write(message)
+            bar.update(message.partition(":")[0] in layers)  # the errors of a table
+
+        predictor = with_related(LayerSum.summing(costs.fit(layers, log)), tables, chosen, log)
+        if whole:
+            known, measured = {device.name for device in predictor.devices_}, Measurements.concat(whole)
+            added = [d for d in measured.devices if d.name not in known and base_name(d.name) in known]
+            predictor = predictor.calibrated(measured, log, added)
     used = layers | dict(zip(names, whole, strict=True))
     errors = {d.name: dict(zip(LAYERS, row, strict=True))
               for d, row in zip(costs.devices, costs.deviations.round(4).tolist(), strict=True)}  # fmt: skip
@@ -98,10 +102,10 @@ def networks(
         out: the file.
         predictor: a file of configs/predictors; by default a GraphNet that adapts to new devices.
         tables: folder of the tables.
-        names: of tables in it, separated by commas.
+        names: names of tables in it, separated by commas.
         most: largest number of architectures of one table; of larger ones, so many are drawn at random.
         devices: names of devices to learn, separated by commas; by default all.
-        seed: of the draws.
+        seed: seed of the draws.
     """
     from predictors.networks.together import learnt_together, together
 
@@ -130,8 +134,8 @@ def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0, sp
         archs: a file of the architectures to choose among, one per line; by default 2,000 random connected ones. For a
             file that `layerwise` wrote, lines may also be names of .onnx, .keras, .tflite or .param files, or
             SPACE:ARCHITECTURE (for example zoo:resnet18); `measure run --space networks --archs` then reads the output.
-        seed: of random choices.
-        space: of the networks to choose among, for a file that `layerwise` wrote; others have their own.
+        seed: seed of random choices.
+        space: space of the networks to choose among, for a file that `layerwise` wrote; others have their own.
     """
     import numpy as np
 
@@ -207,11 +211,11 @@ def adapt(
             files, or SPACE:ARCHITECTURE (for example zoo:resnet18).
         out: the predictor.pt to write.
         device: which device of the table (needed where it has several), or the name of the .csv's.
-        space: of keys of a .csv that name none, for a file that `layerwise` wrote.
-        unit: of the values: ns, us, ms, s or fps (images per second), uJ, mJ or J; by default that of the file, or the
-            predictor's own.
-        metric: energy_mj for a predictor of the energies of networks, made of a file of times that `layerwise` wrote;
-            by default the file's own.
+        space: space of keys of a .csv that name none, for a file that `layerwise` wrote.
+        unit: unit of the values: ns, us, ms, s or fps (images per second), uJ, mJ or J; by default that of the file, or
+            the predictor's own.
+        metric: metric to learn: energy_mj for energies of networks, by a file of times that `layerwise` wrote; by
+            default the file's own.
     """
     import time
 

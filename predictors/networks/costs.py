@@ -23,7 +23,7 @@ class Costs(ABC):
     Subclasses are dataclasses; their fields are part of configurations and saved files, like those of predictors.
 
     Attributes:
-        metric: of the networks whose totals they sum to.
+        metric: metric of the networks whose totals they sum to.
         terms: names of the terms [K]: first `session`, which counts once per run, then those of every piece.
         prior: covariance [K, K] of the logarithms of the coefficients before networks are measured.
         added: names of terms that older files lack.

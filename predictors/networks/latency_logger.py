@@ -24,7 +24,7 @@ class LatencyLogger(lightning.Callback):
     The module is exported in memory each time, since pruned or grown modules change.
 
     Args:
-        predictor: of networks (a `LayerSum`), or its file; several for several metrics, as of time and of energy.
+        predictor: predictor of networks (a `LayerSum`), or its file; several for several metrics.
         devices: names of their devices; by default all.
         input: what the module takes: a tensor, or a tuple or dict of forward's arguments; by default the module's
             `example_input_array`.

@@ -54,7 +54,7 @@ class Learnt(Costs):
             single operations (`operations.OPERATIONS`), where there are any.
         held: share of each table that is held out, to estimate errors.
         noise: relative error of sums with exact coefficients; the smaller it is, the more weight networks have.
-        seed: of the draw of held-out layers.
+        seed: seed of the draw of held-out layers.
         operation: predictor of `latency_ms` of each kind of single operation with a table; by default boosted trees.
         operations: these predictors, fitted.
         deviations: root mean square of log errors of held-out layers [S, 3].

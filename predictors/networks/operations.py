@@ -69,7 +69,7 @@ class Operation(NamedTuple):
     """An operation of a network.
 
     Attributes:
-        kind: of its space.
+        kind: kind of its space.
         rows: its pieces, as positions in `datasets.networks.parts.entries`.
         network: the operation alone, once, without what runtimes fold into it.
         times: how often it runs in one run.

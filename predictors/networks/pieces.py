@@ -64,7 +64,7 @@ class Piece:
         weights: bytes of the weights alone.
         layer: values by feature of the layer, possibly out of range; empty for other kinds than layers.
         smooth, tanh, stepped: elements that pass activations other than ReLU.
-        name: of its first op in the network's file; '' if it has none.
+        name: name of its first op in the network's file; '' if it has none.
     """
 
     label: str
@@ -159,7 +159,7 @@ def nearest(space: LayerSpace, rows: Sequence[dict[str, int]]) -> tuple[Architec
     batch, its image and its channels, in this order, shrink as far as necessary.
 
     Args:
-        space: of the layers.
+        space: space of the layers.
         rows: per requested layer a value for each feature.
 
     Returns:

@@ -26,9 +26,9 @@ class PricedLayer:
     """One piece of a network: an op and those that runtimes fold into it.
 
     Attributes:
-        name: of its first op in the network's file; '' if it has none.
+        name: name of its first op in the network's file; '' if it has none.
         layer: kinds of its ops, kernel and stride, shapes of input and output.
-        kind: of cost model.
+        kind: kind of cost model.
         ms: milliseconds.
         share: of the network's `latency_ms`.
         flops: twice its multiply-accumulates.

@@ -19,6 +19,8 @@ GAP = 8
 """Least distance of two labels in pixels."""
 MOST_TRIED = 200
 """Most layers whose label is tried."""
+SHOWN = {"moved": "other ops"}
+"""Names of kinds of layers in the picture, where they differ."""
 
 
 def draw(priced: Price) -> Figure:
@@ -39,14 +41,20 @@ def draw(priced: Price) -> Figure:
     for kind in kinds:
         places = [place for place, row in enumerate(rows, 1) if row.kind == kind]
         width = 1.0 if len(rows) > 60 else 0.8
-        left.bar(places, [rows[place - 1].ms for place in places], width=width, color=colour[kind], label=kind)
+        left.bar(
+            places,
+            [rows[place - 1].ms for place in places],
+            width=width,
+            color=colour[kind],
+            label=SHOWN.get(kind, kind),
+        )
     left.set(xlabel="layer, in the network's order", ylabel="ms", xlim=(0, len(rows) + 1))
     left.xaxis.set_major_locator(MaxNLocator(integer=True))
     left.margins(y=0.15)
-    names = [*kinds, "session", "copies"]
+    names = [*(SHOWN.get(kind, kind) for kind in kinds), "session", "copies"]
     values = [*(sums[kind] for kind in kinds), priced.session, priced.pre + priced.post]
     bars = right.barh(names[::-1], values[::-1], color=[*(colour[k] for k in kinds), GREY, GREY][::-1])
-    right.bar_label(bars, [f" {100 * value / priced.total_ms:.0f} %" for value in values[::-1]])
+    right.bar_label(bars, [_share(value / priced.total_ms) for value in values[::-1]])
     right.set(xlabel="ms")
     right.margins(x=0.25)
     for axis in (left, right):
@@ -59,6 +67,11 @@ def draw(priced: Price) -> Figure:
     )
     _label(left, priced)
     return figure
+
+
+def _share(share: float) -> str:
+    """A share of the time in percent, which is 0 for nothing only."""
+    return f" {100 * share:.0f} %" if not 0 < share < 0.005 else " < 1 %"
 
 
 def _label(axis: Axes, priced: Price) -> None:

@@ -37,7 +37,7 @@ class Wanted:
     """What to price.
 
     Attributes:
-        names: of networks.
+        names: names of networks.
         devices: names of devices, separated by commas; '': all.
         batches: samples per run; None: the network's own.
         sizes: free sizes.

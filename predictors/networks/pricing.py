@@ -38,7 +38,7 @@ def predict_networks(predictor: Any, file: str, wanted: Wanted, shown: Shown = S
     exit status is 2 in the end.
 
     Args:
-        predictor: of networks.
+        predictor: predictor of networks.
         file: its name, for messages.
         wanted: what to price.
         shown: how to show it.

@@ -47,8 +47,8 @@ def with_related(predictor: LayerSum, folder: Path, devices: Sequence[str] = (),
     """A copy that also predicts for the devices of a folder that measured some layers only.
 
     Args:
-        predictor: of learnt costs, before networks calibrate it.
-        folder: of the tables of layers and operations.
+        predictor: predictor of learnt costs, before networks calibrate it.
+        folder: folder of the tables of layers and operations.
         devices: names of devices; by default all.
         log: receives progress.
     """

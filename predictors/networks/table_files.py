@@ -35,7 +35,7 @@ def layer_tables(
     """Read the tables of kinds of layers, and of those operations that have one in a folder.
 
     Args:
-        folder: of the tables.
+        folder: folder of the tables.
         layers, operations: kinds, which are names of tables.
         devices: names of devices; by default all.
         references: as for `read_beside`, of all these tables.
@@ -57,8 +57,8 @@ def read_beside(folder: Path, name: str, references: dict[str, float] | None = N
     all files, and the smaller ones (`LayerSpace.smaller`) those of files without layers beyond them.
 
     Args:
-        folder: of the tables, which `python -m measure table` or `campaign` wrote.
-        name: of the first table.
+        folder: folder of the tables, which `python -m measure table` or `campaign` wrote.
+        name: name of the first table.
         references: ms of the reference network by device, which times are multiples of where it names their device;
             those of other devices are added.
 
@@ -116,7 +116,7 @@ def within(space: Space, wide: np.ndarray) -> Iterator[tuple[LayerSpace, np.ndar
     """The limits within which devices measured layers of a kind, and the columns of the devices with these limits.
 
     Args:
-        space: of the layers of all devices.
+        space: space of the layers of all devices.
         wide: 1 for devices with layers beyond the smaller limits, else 0 [S].
     """
     assert isinstance(space, LayerSpace)

@@ -89,8 +89,8 @@ class Tabulated(Costs, CostModel):
         `InputError`.
 
         Args:
-            device: of the layers; None is refused.
-            metric: of the layers.
+            device: device of the layers; None is refused.
+            metric: metric of the layers.
             less_calls: subtract the cost of an empty session for every layer but one.
             unknown_ms: value of layers that are not in the table (0 underestimates the sum); by default they are
                 refused.

@@ -47,11 +47,11 @@ def together(folder: Path, names: Sequence[str], devices: Sequence[str], most: i
     """Read and divide tables of a folder.
 
     Args:
-        folder: of the tables.
-        names: of tables (`read_beside`).
+        folder: folder of the tables.
+        names: names of tables (`read_beside`).
         devices: names of the devices to learn; empty: all.
         most: largest number of architectures of a table; of larger ones, so many are drawn.
-        seed: of the draws.
+        seed: seed of the draws.
 
     Raises:
         InputError: a table is missing, or has nothing of these devices.

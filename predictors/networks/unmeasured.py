@@ -89,7 +89,7 @@ def gaps_of(
 
     Args:
         networks: A networks.
-        device: that they are priced on.
+        device: device that they are priced on.
         layers: costs of layers.
         c: coefficients of the device.
         costs: cost terms of the networks [A, S, K].

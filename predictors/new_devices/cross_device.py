@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -48,7 +47,7 @@ def evaluate_transfer(
         shots: numbers of samples of the target; 0: the device's published specifications only.
         draws: number of draws of samples, with the same fitted predictor.
         sampler: `own` (the predictor's `choose`), `random`, or `fixed` (`choose` with the same seed for every draw).
-        seed: of source cells and draws.
+        seed: seed of source cells and draws.
 
     Yields:
         Rows. Column `cells`: whether all architectures but the samples are scored, or the connected ones of these;
@@ -141,8 +140,8 @@ def run(
         predictor: `Adaptable`.
         sets: a file of device sets.
         device_set: name of a set in it.
-        folder: of the study.
-        name: of the predictor in the rows.
+        folder: folder of the study.
+        name: name of the predictor in the rows.
         settings: cells, shots, draws, sampler, seed, and the number of sources.
         label: of the run folder, after the name.
 
@@ -154,9 +153,18 @@ def run(
     flags = {key: value for key, value in config.items() if key not in samples} | {"samples": samples}
 
     def work(place: Path) -> Run:
+        from tqdm import tqdm
+
         devices = _devices(sets, device_set, settings["sources"], settings["seed"])
         own = {key: value for key, value in settings.items() if key != "sources"}
-        rows = [{"predictor": name, **row} for row in evaluate_transfer(devices, predictor, **own, log=_progress)]
+        draws = sum(settings["draws"] if n else 1 for n in settings["shots"])
+        with tqdm(total=len(devices.targets) * draws, unit="draw", disable=None) as bar:
+
+            def log(message: str, **numbers: float) -> None:
+                bar.set_postfix_str(message, refresh=False)
+                bar.update(message.startswith(f"{devices.name}: "))
+
+            rows = [{"predictor": name, **row} for row in evaluate_transfer(devices, predictor, **own, log=log)]
         m = devices.measurements
         predictor.metadata_ = {"dataset": m.name, "fingerprint": m.fingerprint(), "device_set": devices.name}
         return Run(flags, predictor, rows)
@@ -173,8 +181,3 @@ def _devices(sets: Path, device_set: str, sources: int, seed: int) -> DeviceSet:
         raise InputError(f"The set '{device_set}' has {len(devices.sources)} sources, not {sources}.")
     order = np.random.default_rng(seed).permutation(len(devices.sources))[:sources]
     return replace(devices, sources=tuple(devices.sources[i] for i in order))
-
-
-def _progress(message: str, **numbers: float) -> None:
-    if sys.stdout.isatty():
-        print(f"  {message:70}", end="\r", flush=True)

@@ -25,7 +25,7 @@ class DeviceSet:
     """Source devices, target devices and their measurements.
 
     Attributes:
-        name: of the set.
+        name: name of the set.
         measurements: of all these devices.
         sources: names of source devices.
         targets: names of target devices.

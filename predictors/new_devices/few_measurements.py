@@ -36,7 +36,7 @@ def read_measurements(path: Path | str, device: str, predictor: Any, unit: str =
             `open_measurements` accepts. Several rows of an architecture are repeats.
         device: name of the device in the file, or for a .csv without devices.
         predictor: its `metric`, `space_` and `devices_` are used.
-        unit: of the values: ns, us, ms, s or fps (images per second) for latencies; uJ, mJ or J for energies; by
+        unit: unit of the values: ns, us, ms, s or fps (images per second) for latencies; uJ, mJ or J for energies; by
             default that of the file, else that of the metric.
         space: text form of the space of keys of a .csv that name none, for a predictor of networks.
 

@@ -44,7 +44,7 @@ class HelpMeta(TorchPredictor):
         step_size: initial value of the learnt step sizes.
         learning_rate: peak of Adam's learning rate, which warms up and then falls to zero along a cosine.
         divergence: weight of the modulators' Kullback-Leibler divergence.
-        seed: of weights, episodes and references.
+        seed: seed of weights, episodes and references.
     """
 
     scale: Scale = field(default_factory=lambda: Scale("linear"))

@@ -53,7 +53,7 @@ class WidthFlags:
     """Search for a width that keeps the latency limit of an iteration.
 
     Attributes:
-        search: exact (ours), binary (with a threshold) or sequential (NetAdapt's).
+        search: search for widths: exact (ours), binary (with a threshold) or sequential (NetAdapt's).
         threshold: number of widths at which the binary search ends halving.
         conv: step of convolutions' widths; the table has to reach down to it.
         dense: step of dense layers' features.
@@ -116,7 +116,7 @@ def netadapt(
             (predictors/networks/pricer.pt), which then predicts the table.
         network: a network of the space, or SPACE:ARCHITECTURE such as zoo:resnet18, which is trained from seeded
             weights first; or an ONNX or .keras file, or torch:MODULE:CALLABLE, whose weights are kept.
-        space: of the network, with its skeleton.
+        space: space of the network, with its skeleton.
         device: name of a device of the table; may be left out where there is only one.
         budget_ratio: latency to reach, as a share of the whole network's.
         latency: budget in ms, and how latencies are found.

@@ -44,7 +44,7 @@ class DeviceNet:
         real: share of real devices among those of a step.
         learning_rate: peak of the rate, which warms up and then falls to zero along a cosine.
         weight_decay: of AdamW.
-        seed: of weights, devices and batches.
+        seed: seed of weights, devices and batches.
     """
 
     metric: str = "latency_ms"

@@ -68,7 +68,7 @@ class OptimizerNetwork:
         batch: pairs of a device and a condition per step.
         learning_rate: peak of the rate, which falls to zero along a cosine.
         weight_decay: mu of equations 9 and 10.
-        seed: of weights, conditions and batches.
+        seed: seed of weights, conditions and batches.
     """
 
     method: Literal["imitate", "through"] = "through"

@@ -56,12 +56,16 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, str):
+        return value
     return "" if value is None or value != value else f"{value:.2f}" if abs(float(str(value))) < 1 else f"{value:.1f}"
 
 
 def held_out_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Errors (MAPE, in percent) by predictor and device, and means of the other scores over devices."""
     mean = rows.groupby("predictor", sort=False)[["mape", *SCORES]].mean()
+    for share in ("within_5", "within_10"):
+        mean[share] = [f"{100 * value:.0f}" for value in mean[share]]  # in percent, as errors and coverage
     devices = list(dict.fromkeys(rows["device"]))
     each = rows.pivot(index="predictor", columns="device", values="mape")[devices].rename(columns=_short)
     found = each.loc[mean.index] if len(devices) <= MOST_DEVICES else pd.DataFrame(index=mean.index)
@@ -151,7 +155,7 @@ INTRODUCTION = """# Results of the arena
 `make study NAME=arena` writes this page. [The arena](../arena.md) explains tables, protocols and predictors. All errors
 are of networks that a predictor was not fitted to. Coverage and half width (in percent of the prediction, medians) are
 those of 90 % intervals. Where a device was left out, `network_macs` and `network_line` are fitted to its samples alone;
-"chosen" samples are the predictor's choice, others are random."""
+"chosen" samples are the predictor's choice, others are random. All but Spearman and CPU-seconds is in percent."""
 
 
 def report(summary: Path = Path("runs/arena/summary.json"), out: Path = ROOT / "docs" / "results") -> None:

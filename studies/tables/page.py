@@ -5,7 +5,6 @@ Each stands between two comments, `<!-- table NAME -->` and `<!-- end -->`, and 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,8 @@ from datasets.cli import main
 from datasets.files.reading import read_json, read_text
 from datasets.files.writing import write_text
 from datasets.records import InputError
+from studies.pages import filled as fill
+from studies.pages import table
 from studies.study import ROOT
 from studies.tables.kernels import PRECISIONS, WORK
 
@@ -24,12 +25,6 @@ Rows = Sequence[dict[str, Any]]
 HINT = "it is the page of the bundled tables"
 UNREPEATED = ("init_ms", "first_ms", "peak_mb")
 """Metrics with one reading per row, which are not judged by their repeats."""
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
 
 
 def counts(rows: Rows) -> str:
@@ -111,21 +106,14 @@ def filled(text: str, rows: Rows) -> tuple[str, list[str]]:
     Raises:
         InputError: the page names a table that there is not.
     """
-    changed = list[str]()
 
-    def make(match: re.Match[str]) -> str:
-        name = match[1]
+    def make(name: str) -> str | None:
         if name not in TABLES:
             raise InputError(f"The page has a table '{name}'; there are {', '.join(TABLES)}.")
         own = [row for row in rows if row.get("part") == name]
-        if not own:
-            return match[0]
-        new = f"<!-- table {name} -->\n{TABLES[name](own)}\n<!-- end -->"
-        if new != match[0]:
-            changed.append(name)
-        return new
+        return TABLES[name](own) if own else None
 
-    return re.sub(r"<!-- table (\w+) -->\n.*?<!-- end -->", make, text, flags=re.DOTALL), changed
+    return fill(text, make)
 
 
 def agrees(rows: Rows, page: Path = PAGE) -> list[dict]:

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 
 from datasets.cli import main
 from gnomon.commands.curves import curves
-from gnomon.curves import Point, _causes, _steps, curve, own_caches_mb
+from gnomon.curves import Point, _causes, _steps, curve, own_caches_mb, without_repeats
 from tests.doubles.network_files import onnx_file
 
 
@@ -84,3 +84,8 @@ def test_the_command_prints_a_table_or_json_and_draws(tmp_path: Path, capsys: py
 def test_faulty_input_ends_with_a_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture) -> None:
     assert run("zoo:lenet5", *words) == 2
     assert sentence in (printed := capsys.readouterr().err) and printed.count("\n") == 1, printed
+
+
+def test_a_note_on_a_share_is_given_once_with_the_largest_share() -> None:
+    notes = ["Beware.", "21 % is of large layers.", "Beware.", "41 % is of large layers.", "5 % is of others."]
+    assert without_repeats(notes) == ("Beware.", "up to 41 % is of large layers.", "5 % is of others.")

@@ -1,10 +1,12 @@
 """Verbs of `python -m gnomon`: what each runs, and the list of them."""
 
+import re
+
 import pytest
 
-from gnomon.verbs import VERBS
+from gnomon.verbs import VERBS, version
 from predictors.networks.shipped import PRICER
-from tests.conftest import run
+from tests.conftest import ROOT, run
 
 WORDS = {verb.name: verb.words for verb in VERBS}
 
@@ -35,6 +37,16 @@ def test_the_list_of_verbs_and_a_verb_that_is_not_there() -> None:
         assert f"\n  {verb} " in listed.stdout
     wrong = run("-m", "gnomon", "prize")
     assert wrong.returncode == 2 and wrong.stderr.startswith("error: There is no verb 'prize'; verbs are price, ")
+
+
+def test_the_version_is_that_of_the_newest_changes_and_of_the_citation() -> None:
+    changes, citation = ((ROOT / name).read_text() for name in ("CHANGELOG.md", "CITATION.cff"))
+    (newest, *_), (cited,) = (
+        re.findall(r"^## ([\d.]+),", changes, re.MULTILINE),
+        re.findall(r"^version: (\S+)", citation, re.M),
+    )
+    assert version() == newest == cited
+    assert run("-m", "gnomon", "--version").stdout == f"Gnomon {newest}\n"
 
 
 def test_a_price_and_a_fault_by_way_of_a_verb() -> None:

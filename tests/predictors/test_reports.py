@@ -1,5 +1,6 @@
 """Reports as a browser shows them: they open offline, draw their figures, and their tables sort."""
 
+import itertools
 import shutil
 import subprocess
 import warnings
@@ -60,6 +61,36 @@ def test_every_learning_curve_is_named() -> None:
             for p in ("mean", "flops") for n in (100, 200)]  # fmt: skip
     (legend,) = learning_curves(pd.DataFrame(rows)).legends
     assert [text.get_text() for text in legend.get_texts()] == ["mean", "flops"]
+
+
+@pytest.mark.parametrize("devices, predictors", [(3, 2), (9, 7), (30, 1)])
+def test_names_of_devices_and_predictors_never_collide(devices: int, predictors: int) -> None:
+    """Boxes of tick labels of level and of upright names, the legend within the figure, titles within their panels."""
+    from predictors.figures import device_bars, errors
+
+    names = [f"xeon_litert_builtin_fp32_{n}" for n in range(devices)]
+    rows = [{"device": d, "predictor": f"a predictor with a long name {p}", "spearman": 0.5, "within_10": 0.2}
+            for d in names for p in range(predictors)]  # fmt: skip
+    figure = device_bars(pd.DataFrame(rows))
+    figure.draw_without_rendering()
+    for axis in figure.axes:
+        labels = axis.get_xticklabels()
+        if labels[0].get_rotation() in (0, 90):
+            boxes = [label.get_window_extent() for label in labels]
+            assert not any(a.overlaps(b) for a, b in itertools.pairwise(boxes))
+        else:
+            starts = [label.get_window_extent().x1 for label in labels]
+            assert (
+                min(b - a for a, b in itertools.pairwise(starts)) > 2 * 10 / 72 * figure.dpi
+            )  # of the height of lines
+    for legend in figure.legends:
+        box = legend.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+    table = pd.DataFrame({"device": ["d" * 58], "measured": [1.0], "predicted": [1.0]})
+    drawn = errors(table)
+    drawn.draw_without_rendering()
+    title = drawn.axes[0].title.get_window_extent()
+    assert title.x0 >= 0 and title.x1 <= drawn.bbox.x1
 
 
 HOSTILE = r"a $\frac{$ <b>{0}\n^"

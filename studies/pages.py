@@ -1,0 +1,162 @@
+"""Tables of pages, made from rows that are committed beside the pages: `python -m studies.pages`.
+
+A table stands between two comments, `<!-- table NAME -->` and `<!-- end -->`. Its rows are in docs/results/rows,
+which is written from the summary of the command that measured them, where a summary is there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from datasets.cli import main
+from datasets.files.reading import read_json, read_text
+from datasets.files.writing import write_text
+from datasets.records import InputError
+from studies.study import ROOT
+
+Rows = Sequence[Mapping[str, Any]]
+Make = Callable[[Rows], str]
+"""A function that makes a table of rows."""
+
+RESULTS = ROOT / "docs" / "results"
+MARKED = re.compile(r"<!-- table ([\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A table in Markdown."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def filled(text: str, make: Callable[[str], str | None]) -> tuple[str, list[str]]:
+    """A page with its tables made anew, and the names of those that changed.
+
+    Args:
+        text: the page in Markdown.
+        make: makes the table of a name, or returns None where there are no rows; that table stays.
+    """
+    changed = list[str]()
+
+    def replace(match: re.Match[str]) -> str:
+        made = make(match[1])
+        new = match[0] if made is None else f"<!-- table {match[1]} -->\n{made}\n<!-- end -->"
+        if new != match[0]:
+            changed.append(match[1])
+        return new
+
+    return MARKED.sub(replace, text), changed
+
+
+def ranked(rows: Rows) -> list[dict[str, Any]]:
+    """Lines of a comparison of runs, ranked by validation: predictor, scores and CPU-seconds of the fit."""
+    from predictors.ranking import ranking
+
+    columns = ["predictor", "val_spearman", *(name for name, _ in SCORES), "fit_cpu_s"]
+    return json.loads(ranking([dict(row) for row in rows])[columns].to_json(orient="records", double_precision=6))
+
+
+SCORES = (("spearman", "{:.3f}"), ("kendall", "{:.3f}"), ("mape", "{:.1%}"), ("within_5", "{:.1%}"),
+          ("within_10", "{:.1%}"))  # fmt: skip
+"""Scores of a line and how they are written; errors and shares are fractions in rows and percent on pages."""
+
+
+def make_train(rows: Rows) -> str:
+    """Scores of the predictors of `make train`."""
+    header = ("predictor", "validation Spearman", "Spearman", "Kendall", "MAPE", "within ±5 %", "within ±10 %",
+              "fit, CPU-s")  # fmt: skip
+    return table(header, [(row["predictor"], *_line(row, ("val_spearman", "{:.3f}"), *SCORES)) for row in rows])
+
+
+def make_train_short(rows: Rows) -> str:
+    """Some scores of the best predictors of `make train`, and of the line in FLOPs."""
+    few = [row for row in rows if row["predictor"] in ("gcn", "gp", "xgboost", "flops")]
+    header = ("predictor", "Spearman", "within ±5 %", "within ±10 %", "fit, CPU-s")
+    return table(header, [(row["predictor"], *_line(row, SCORES[0], *SCORES[3:])) for row in few])
+
+
+def _line(row: Mapping[str, Any], *scores: tuple[str, str]) -> list[str]:
+    """Cells of scores, then the CPU-seconds; a dash where a score is undefined."""
+    cells = ["–" if row[name] is None else form.format(row[name]).replace("%", " %").replace("  ", " ")
+             for name, form in scores]  # fmt: skip
+    return [*cells, f"{row['fit_cpu_s']:.1f}"]
+
+
+def speed(rows: Rows) -> str:
+    """Items per CPU-second of ours, and how many times as many as of the alternative."""
+    found = [(row["what"], _digits(row["per_s"], 4), row["alternative"], _digits(row["ratio"], 2)) for row in rows]
+    return table(("what", "per CPU-second", "alternative", "ratio"), found)
+
+
+def benchmarks(runs: Rows) -> str:
+    """Ratios of each run of the bench, the newest first: one column per run, named by its date and processor."""
+    newest = list(reversed(runs))
+    names = dict.fromkeys(name for run in newest for name in run["ratios"])
+    rows = [
+        (name, *(_digits(run["ratios"][name], 2) if name in run["ratios"] else "" for run in newest)) for name in names
+    ]
+    return table(("what", *(f"{run['date']}, {run['processor']}" for run in newest)), rows)
+
+
+def _digits(value: float, digits: int) -> str:
+    """A number rounded to significant digits, with commas and without an exponent."""
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:.{digits}g}"
+
+
+SOURCES: dict[str, tuple[Path, Callable[[Rows], Rows]]] = {
+    "make_train": (Path("runs/bundled/summary.json"), ranked),
+    "speed": (Path("runs/bench/summary.json"), lambda rows: rows),
+}
+"""Rows by name: the summary that they are of, and what is kept of it."""
+TABLES: dict[str, tuple[str, Make]] = {
+    "make_train": ("make_train", make_train), "make_train_short": ("make_train", make_train_short),
+    "speed": ("speed", speed), "benchmarks": ("benchmarks", benchmarks),
+}  # fmt: skip
+"""Tables by name: their rows, and what makes them."""
+
+WITHOUT_ROWS = {
+    "files": "make study NAME=files", "help_900": "make study NAME=help_900", "layers": "make study NAME=perfnetrt",
+    "leti": "make study NAME=leti", "measuring": "make study NAME=measure", "netadapt": "make study NAME=netadapt",
+    "networks": "make study NAME=perfnetrt", "new_devices": "make study NAME=cross_device",
+    "peers": "make study NAME=peers", "search": "make study NAME=search",
+}  # fmt: skip
+"""Pages of results whose tables were written by hand from rows that are not committed, and what measures them again."""
+
+
+def pages() -> list[Path]:
+    """Pages that have tables of `TABLES`: the front page and those of docs/."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def from_rows(name: str) -> str | None:
+    """The table of a name, made of the committed rows; None where they are not there yet, so that the table stays.
+
+    Raises:
+        InputError: there is no such table.
+    """
+    if name not in TABLES:
+        raise InputError(f"A page has a table '{name}'; there are {', '.join(TABLES)}.")
+    rows, make = TABLES[name]
+    path = RESULTS / "rows" / f"{rows}.json"
+    return make(read_json(path, "`python -m studies.pages` writes it")) if path.is_file() else None
+
+
+def write() -> None:
+    """Write rows of which there are summaries, and the tables of all pages; what is not between comments stays."""
+    for name, (summary, kept) in SOURCES.items():
+        if (ROOT / summary).is_file():
+            rows = kept(read_json(ROOT / summary, "it is a summary"))
+            write_text(RESULTS / "rows" / f"{name}.json", json.dumps(rows, indent=1) + "\n")
+    for page in pages():
+        text, changed = filled(read_text(page, "it is a page"), from_rows)
+        if changed:
+            write_text(page, text)
+            print(f"{page.relative_to(ROOT)}: {', '.join(changed)} changed")
+
+
+if __name__ == "__main__":
+    main(write, prog="python -m studies.pages")
