@@ -7,6 +7,7 @@ named device; a gain is a ratio, so that the speed of this machine does not matt
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -43,7 +44,8 @@ def advice(out: Path) -> list[dict]:
                 continue
             fewer = 1 - totals(each.network)["macs"] / totals(found.base)["macs"]
             row |= {"gain": each.gain, "low": each.low, "high": each.high, "simple": fewer, "host": machine_name()}
-            rows.append(row | {"measured": measured_gain(found.base, each.network, backend)})
+            own = replace(backend, precision=each.device.precision)
+            rows.append(row | {"measured": measured_gain(found.base, each.network, backend, own)})
             print(rows[-1], flush=True)
             write_text(journal, json.dumps(rows))
     return [*rows, _summary(rows)]
