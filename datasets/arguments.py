@@ -63,11 +63,11 @@ class Parser(ArgumentParser):
         """The help: how the command is written, what it does, its flags, and at the end those of every command."""
         own: dict[str, Any] = {name: getattr(self, name) for name in ("_action_groups", "usage")}
         line = usage(self.prog, self._actions).replace("%", "%%")
-        vars(self).update(usage=line, _action_groups=list(groups(own["_action_groups"])))
+        self.__dict__.update(usage=line, _action_groups=list(groups(own["_action_groups"])))
         try:
             return str(super().format_help(formatter))
         finally:
-            vars(self).update(own)
+            self.__dict__.update(own)
 
     def add_function_arguments(self, *arguments: Any, **options: Any) -> list[str]:
         """A function's parameters as flags; fields of its dataclasses in `SHORT` have short flags."""
