@@ -157,15 +157,14 @@ INTERRUPTED = "Interrupted; run the same command again to go on."
 
 def _explained(error: Exception, prog: str) -> str:
     """The sentence for a fault in the input; other exceptions are raised again."""
+    if lacks := _lacks(error):
+        return lacks
     from jsonargparse import ArgumentError
 
-    from datasets.packages import EXTRAS, not_installed
     from datasets.records import InputError
 
     if isinstance(error, InputError):
         return str(error)
-    if isinstance(error, ModuleNotFoundError) and error.name in EXTRAS:
-        return f"This cannot be done here, because {not_installed(error.name)}."
     if isinstance(error, RuntimeError) and "can't allocate memory" in str(error):  # torch's wording
         return OUT_OF_MEMORY
     if not isinstance(error, ArgumentError):
@@ -174,6 +173,15 @@ def _explained(error: Exception, prog: str) -> str:
         return f"{_sentence(str(error))} See {prog} --help."
     except InputError as better:
         return str(better)
+
+
+def _lacks(error: BaseException) -> str:
+    """The sentence for a package that is not installed here; empty for other exceptions."""
+    from datasets.packages import CORE, EXTRAS, not_installed
+
+    if not isinstance(error, ModuleNotFoundError) or error.name not in (*CORE, *EXTRAS):
+        return ""
+    return f"This cannot be done here, because {not_installed(error.name)}."
 
 
 def _unread() -> bool:
@@ -213,13 +221,14 @@ MOST_CHARACTERS = 1500
 
 
 def _interrupted(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """End with 130 on Ctrl-C during imports."""
-    if not issubclass(kind, KeyboardInterrupt):
+    """End with 130 on Ctrl-C during imports, and with 2 and a sentence where a package is not installed."""
+    sentence = INTERRUPTED if issubclass(kind, KeyboardInterrupt) else _lacks(error)
+    if not sentence:
         sys.__excepthook__(kind, error, trace)
         return
     with suppress(OSError):
-        print(f"error: {INTERRUPTED}", file=sys.stderr, flush=True)
-    os._exit(130)
+        print(f"error: {sentence}", file=sys.stderr, flush=True)
+    os._exit(130 if sentence == INTERRUPTED else 2)
 
 
 sys.excepthook = _interrupted

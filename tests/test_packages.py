@@ -13,12 +13,12 @@ import pytest
 
 import datasets.packages
 from datasets.cli import one_sentence
-from datasets.packages import EXTRAS, not_installed
+from datasets.packages import CORE, EXTRAS, not_installed
 from measure.backends import parse_backend
 from measure.blackbox import minimise
 from measure.commands.networks import delegates
 from measure.remote.slot import reach
-from tests.conftest import ROOT
+from tests.conftest import ROOT, run
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -99,3 +99,20 @@ def test_each_set_up_runs_once_and_training_takes_the_core_only(tmp_path: Path) 
     assert installed_by("train") == [] and installed_by("setup-all") == installed_by("bench") == everything
     (venv / ".all").touch()
     assert installed_by("train") == installed_by("test") == []
+
+
+@pytest.mark.parametrize(
+    "command", ["-m gnomon price zoo:lenet5", "-m measure doctor", "-m predictors --help", "train.py"]
+)
+def test_a_python_without_the_packages_says_how_they_are_installed(command: str) -> None:
+    """As where nobody has run `make setup`, or activated what it made: -S leaves the packages out."""
+    done = run("-S", *command.split())
+    assert done.returncode == 2 and re.fullmatch(
+        r"error: This cannot be done here, because the package \w+ is not installed in this Python; run `make setup` "
+        r"once, and `source \.venv/bin/activate` in every terminal\.\n", done.stderr), done.stderr  # fmt: skip
+
+
+def test_packages_of_the_core_are_those_that_setup_installs() -> None:
+    names = {"scikit-learn": "sklearn", "pyyaml": "yaml", "xgboost-cpu": "xgboost", "tensorflow-cpu": "tensorflow"}
+    installed = [re.split(r"[^\w-]", name)[0] for name in PROJECT["project"]["dependencies"]]
+    assert sorted(CORE) == sorted(names.get(name, name.replace("-", "_")) for name in installed)
