@@ -133,8 +133,8 @@ def test_an_optimizer_network_learns_through_any_predictor(cells, accuracy) -> N
 
     cost, device = Relaxed(ms, SPACE), torch.zeros(1, 1, 3)
     goal = RelaxedObjective(cells, lambda p: accuracy.predict_relaxed(p, p), (cost.predict_relaxed,))
-    network = OptimizerNetwork("through", steps=150, hidden=32, batch=32).fit(goal, device)
-    budgets = torch.from_numpy(np.quantile(ms(cells), [0.3, 0.9])).float()[:, None]
+    network = OptimizerNetwork("through", steps=300, hidden=32, batch=32, learning_rate=1e-2).fit(goal, device)
+    budgets = torch.from_numpy(np.quantile(ms(cells), [0.1, 0.95])).float()[:, None]
     found = network.propose(device[0], budgets)
     assert len(found) == 2 and ms(found)[0] < ms(found)[1]
     worth = accuracy.predict(found, None)
