@@ -7,7 +7,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 export OMP_NUM_THREADS ?= 1
 RUNS := runs/bundled
-PREDICTORS := brp_gcn gcn gp xgboost xgboost_flat flops mean
+PREDICTORS := brp_gcn graph_net_small gcn gp xgboost xgboost_flat flops mean
 
 setup: $(VENV)/.core
 setup-all: $(VENV)/.all

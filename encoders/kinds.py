@@ -113,6 +113,29 @@ class KindTotals(VectorEncoder):
 
 
 @dataclass
+class KindShares(VectorEncoder):
+    """Of what a network consists, however large it is: the shares of each of `GROUPS` in each of `QUANTITIES`, and
+    logarithms (base two, of 1 + the number) of the means of an op and of multiply-accumulates per kilobyte.
+
+    The ratio of a network's times on two devices follows these more nearly than totals: a device that is slow at
+    depthwise convolutions is so in proportion to their share.
+    """
+
+    def num_features(self, space: Space) -> int:
+        return (len(GROUPS) + 1) * len(QUANTITIES)
+
+    def __call__(self, archs: Architectures) -> np.ndarray:
+        rows = _KNOWN.get(Networks.of(archs).networks, lambda new: map(totals_by_kind, new))
+        table = np.array(rows, float).reshape(len(rows), len(WHOLE) + len(GROUPS) * len(QUANTITIES))
+        by_group = table[:, len(WHOLE) :].reshape(-1, len(GROUPS), len(QUANTITIES))
+        total = by_group.sum(axis=1)
+        shares = by_group / np.where(total > 0, total, 1)[:, None]
+        macs, moved, _, count = total.T
+        means = np.column_stack([total[:, :3] / np.maximum(count, 1)[:, None], 1e3 * macs / np.maximum(moved, 1)])
+        return np.concatenate([shares.reshape(len(rows), -1), np.log2(1 + means)], axis=1).astype(np.float32)
+
+
+@dataclass
 class Identity(VectorEncoder):
     """What distinguishes architectures of any space: totals by kind of op of networks of any kinds, and elsewhere
     decisions one-hot and numbers as logarithms."""

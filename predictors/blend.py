@@ -52,6 +52,16 @@ class Blend(Regressor):
         linear = [Linear(encoder=FlatVector()), Linear()]
         return [*(cls(members=[line, quick]) for line in linear), cls(members=[thorough])]
 
+    @property
+    def chunk(self) -> int:  # type: ignore[override]
+        """Number of architectures that are predicted at once: the smallest of the members'."""
+        return min(member.chunk for member in self.members)
+
+    @property
+    def rows(self) -> int:  # type: ignore[override]
+        """Largest number of rows of an input that an exported file may take: that of the members."""
+        return max(member.rows for member in self.members)
+
     def arrays(self, archs: Architectures) -> Inputs:
         return {f"m{i}_{k}": v for i, member in enumerate(self.members) for k, v in member.arrays(archs).items()}
 

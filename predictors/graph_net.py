@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
 from datasets.files.checkpoint import array
-from datasets.records import Architectures, Device, Measurements
-from encoders.base import SparseGraphEncoder, SparseGraphs
-from encoders.pieces import PieceGraph
-from encoders.pyg import sparse_to_pyg
+from datasets.networks.analysis import uncounted
+from datasets.records import Architectures, Device, Measurements, Networks
+from encoders.base import SparseGraphs
+from encoders.pieces import KINDS, PieceGraph, groups
 from predictors.base import Log
 from predictors.belief import Belief
 from predictors.linear import least_relative
-from predictors.neural import NeuralPredictor
 from predictors.regressor import Inputs
+from predictors.sparse_graphs import SparseGraphPredictor
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from predictors.graph_nets import AdditiveNet, NnlqpNet
 
@@ -30,29 +29,14 @@ PENALTY = 0.3
 """Of the rates of single kinds beside those of all nodes, in the unit of each quantity's total over all kinds."""
 RIDGE = 1e-3
 """Added to the variances of what is known of networks, relative to those of the training networks."""
-SLOPES = (0.0, 0.03, 0.1, 0.3, 1.0, 3.0)
+SLOPES = (0.03, 0.1, 0.3, 1.0, 3.0)
 """Slopes of squared deviations that are tried."""
+UNMEASURED = 1.1
+"""Standard deviation of the logarithm of the time of a kind of pieces that no network of the fit has: that of layers
+priced by their bytes alone (`predictors.networks.unmeasured.BY_BYTES`). It is divided by one more than the number of
+networks that have the kind."""
 LEVEL = 0.9
 """Share of the validation errors that intervals of this level hold."""
-
-
-@dataclass
-class SparseGraphPredictor(NeuralPredictor):
-    """A network over graphs of any sizes, called as `forward(nodes, edges, graph, sizes)`; subclasses define
-    `_network`.
-
-    Attributes:
-        encoder: networks to graphs.
-    """
-
-    encoder: SparseGraphEncoder = field(default_factory=PieceGraph)
-
-    chunk: ClassVar[int] = 64
-    rows: ClassVar[int] = 64 * 1024
-    learns_to: ClassVar[float] = 0.1  # on labels that count ops which reach no output
-
-    def _batches(self, x: Inputs, z: np.ndarray, size: int, shuffle: bool) -> Any:
-        return SparseBatches(SparseGraphs(**x), z, size, shuffle)
 
 
 @dataclass
@@ -128,6 +112,9 @@ class GraphNet(SparseGraphPredictor):
         self.width_ = np.where(width > 1e-6, width, 1.0)
         centred = (known - self.center_) / self.width_
         self.inverse_ = np.linalg.inv(centred.T @ centred / len(centred) + RIDGE * np.eye(len(width)))
+        has = np.zeros((len(x["sizes"]), len(KINDS)), bool)
+        has[x["graph"][:, 0].astype(int), _kinds(x)] = True
+        self.seen_ = has.sum(axis=0)
         held, labels = val if val is not None else (x, z)
         errors, unusual = labels - self.forward(held), self._unusual(held)
         self.spread_ = np.stack([_spread(column, unusual) for column in errors.T])
@@ -152,15 +139,41 @@ class GraphNet(SparseGraphPredictor):
         centred = (self._summaries(x) - self.center_) / self.width_
         return np.einsum("ij,jk,ik->i", centred, self.inverse_, centred) / len(self.center_)
 
+    def _unmeasured(self, x: Inputs, networks: Networks, column: int) -> np.ndarray:
+        """Variances [A] of the logarithms of times, of what networks spend in kinds of pieces that few networks of the
+        fit have, and in ops whose work nobody can count. Kinds err independently, as in
+        `predictors.networks.unmeasured.widening`."""
+        import torch
+
+        nodes, edges = (torch.from_numpy(x[name]) for name in ("nodes", "edges"))
+        with torch.inference_mode():
+            ms = self._net.pieces(nodes, edges)[1][:, column].double().numpy()
+            session = float(torch.exp(self._net.session[0, column]))
+        graph, kinds = x["graph"][:, 0].astype(int), _kinds(x)
+        for i, network in enumerate(networks):
+            if unknown := uncounted(network):
+                nodes_of = [network.ops[group[0]].kind in unknown for group in groups(network)]
+                kinds[np.flatnonzero(graph == i)[nodes_of]] = len(KINDS)
+        times = np.zeros((len(networks), len(KINDS) + 1))
+        np.add.at(times, (graph, kinds), ms)
+        shares = times / (times.sum(axis=1, keepdims=True) + session)
+        deviations = UNMEASURED / (1 + np.append(self.seen_, 0))
+        return np.log1p(shares**2 @ np.expm1(deviations**2))
+
     def belief(self, archs: Architectures, device: Device | None = None) -> Belief:
         """Student-t distributions [A] of new measurements on one device: as wide as the errors on the validation part
-        of the fit (without one, on its training part), and wider for networks that are far from those of the fit."""
+        of the fit (without one, on its training part), and wider for networks that are far from those of the fit, or
+        spend their time in kinds of ops that few of these have."""
         column = self.column(device)
-        parts = [self.encode(archs[i : i + self.chunk]) for i in range(0, len(archs), self.chunk)]
-        location = np.concatenate([self.forward(x)[:, column] for x in parts])
         base, slope = self.spread_[column]
-        deviation = base * np.sqrt(1 + slope * np.concatenate([self._unusual(x) for x in parts]))
-        return Belief(location, deviation, self.scale.output(column), DEGREES, least=0.0)
+        scale, location, variance = self.scale.output(column), np.empty(len(archs)), np.empty(len(archs))
+        for i in range(0, len(archs), self.chunk):
+            rows = slice(i, i + self.chunk)
+            x = self.encode(archs[rows])
+            location[rows] = self.forward(x)[:, column]
+            rare = self._unmeasured(x, Networks.of(archs[rows]), column)
+            variance[rows] = base**2 * (1 + slope * self._unusual(x)) + rare / scale.std_[0] ** 2
+        return Belief(location, np.sqrt(variance), scale, DEGREES, least=0.0)
 
     def adapt(self, measurements: Measurements | None, device: Device | None = None) -> Self:
         """Return a predictor of one new device, fine-tuned; its intervals are the widest of the source devices'."""
@@ -169,7 +182,7 @@ class GraphNet(SparseGraphPredictor):
         return new
 
     def state(self) -> dict[str, Any]:
-        names = ("center", "width", "inverse", "spread")
+        names = ("center", "width", "inverse", "spread", "seen")
         return {**super().state(), **{name: getattr(self, f"{name}_") for name in names}}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -180,7 +193,8 @@ class GraphNet(SparseGraphPredictor):
         self.center_, self.width_ = array(state["center"], size), array(state["width"], size)
         self.inverse_ = array(state["inverse"], size, size)
         self.spread_ = array(state["spread"], len(self.scale.mean_), 2)
-        if not (self.spread_ >= 0).all() or not (self.width_ > 0).all():
+        self.seen_ = array(state["seen"], len(KINDS), kind="i")
+        if not (self.spread_ >= 0).all() or not (self.width_ > 0).all() or not (self.seen_ >= 0).all():
             raise ValueError("deviations are below zero")
 
     def piece_ms(self, archs: Architectures) -> list[np.ndarray]:
@@ -242,6 +256,11 @@ class NNLQP(SparseGraphPredictor):
         return network
 
 
+def _kinds(x: Inputs) -> np.ndarray:
+    """Positions [n] of the kinds of pieces."""
+    return x["nodes"][:, -len(KINDS) :].argmax(axis=1)
+
+
 def _spread(errors: np.ndarray, unusual: np.ndarray) -> np.ndarray:
     """The deviation of errors [n] and the slope of its square on how unusual networks are [n], which make them most
     likely; NaN where nothing was measured."""
@@ -258,21 +277,3 @@ def _spread(errors: np.ndarray, unusual: np.ndarray) -> np.ndarray:
         )
         found.append((float(t.logpdf(errors / (base * wide), DEGREES).sum() - np.log(base * wide).sum()), base, slope))
     return np.array(max(found)[1:])
-
-
-class SparseBatches:
-    """Batches of torch-geometric's `Data` with labels; each iteration is one epoch."""
-
-    def __init__(self, graphs: SparseGraphs, z: np.ndarray, size: int, shuffle: bool) -> None:
-        from torch_geometric.loader import DataLoader
-
-        self.loader = DataLoader(sparse_to_pyg(graphs, z), batch_size=size, shuffle=shuffle)
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __iter__(self) -> Iterator[tuple[dict[str, Tensor], Tensor]]:
-        for batch in self.loader:
-            sizes = batch.ptr.diff()[:, None].to(batch.x.dtype)
-            graphs = SparseGraphs(batch.x, batch.edge_index.t(), batch.batch[:, None], sizes)
-            yield graphs._asdict(), batch.y

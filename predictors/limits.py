@@ -46,6 +46,7 @@ LIMITS: Mapping[str, tuple[float, float]] = {
     "quantities": (0, 10_000),
     "floor": (0, 1_000),
     "divergence": (0, 1_000),
+    "vector": (0, 100),
 }
 """Inclusive ranges by name of the field."""
 

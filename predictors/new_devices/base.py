@@ -68,6 +68,16 @@ class FewShot(Regressor):
         if self.source.metric != self.metric:
             raise InputError(f"The source model predicts {self.source.metric}, not {self.metric}.")
 
+    @property
+    def chunk(self) -> int:  # type: ignore[override]
+        """Number of architectures that are predicted at once: that of the source model."""
+        return self.source.chunk
+
+    @property
+    def rows(self) -> int:  # type: ignore[override]
+        """Largest number of rows of an input that an exported file may take: that of the source model."""
+        return self.source.rows
+
     @abstractmethod
     def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
         """Fit weights [features] and bias to features [n, features] and scaled labels [n] of the new device; `noise`

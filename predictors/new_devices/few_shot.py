@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from datasets.files.reading import shortened
-from datasets.records import Architectures, Device, InputError, Measurements
+from datasets.networks.collection import AnyNetwork
+from datasets.records import Architectures, Device, InputError, Measurements, Networks
 from encoders.base import DeviceEncoder
 from encoders.device import DeviceSpecs
 from predictors.regressor import Regressor
@@ -58,6 +59,8 @@ def read_samples(predictor: Regressor, m: Measurements, scale: str) -> Samples:
             f"Adapt to one device at a time: {m.name} has {len(m.devices)} devices; adapt to one of them, chosen "
             "with where(devices=...)."
         )
+    if isinstance(predictor.space_, AnyNetwork):
+        m = Measurements(Networks.of(m.architectures), m.devices, m.table, m.name)
     if m.architectures.space != predictor.space_:
         raise InputError(f"This predictor was fitted on {predictor.space_}; {m.name} is of {m.architectures.space}.")
     samples = samples_of(m, predictor.metric)

@@ -27,12 +27,11 @@ REACH = 3.0
 root of e; it falls by e with each of kind, runtime and precision that differs."""
 LIKENESS = 1.0
 """Variance that devices share as far as they are alike, in units of that of each device alone."""
-VECTOR, REST, NOISE = 0.1, 0.1, 0.05
-"""Standard deviations of logarithms: of what the source devices do not have and is linear in the vector of a network,
-of each network's own, and of a measurement."""
+REST, NOISE = 0.1, 0.05
+"""Standard deviations of logarithms, of each network's own and of a measurement."""
 DEGREES = 4.0
-"""Prior degrees of freedom of the factor of all variances of a new device. It, `REACH`, `LIKENESS` and the deviations
-were chosen on half of the families of ncnn's devices, each left out."""
+"""Prior degrees of freedom of the factor of all variances of a new device. It, `REACH`, `LIKENESS`, the
+deviations and the default of `vector` were chosen on half of the families of ncnn's devices, each left out."""
 USUAL = (DEGREES - 2) / DEGREES
 """Prior scale of that factor: the variances are those of Student's t."""
 POOL = 500
@@ -51,12 +50,15 @@ class MatrixGaussian(LogCombination):
 
     Attributes:
         encoder: gives the vectors.
+        vector: standard deviation of the logarithm of what the source devices do not have and is linear in the vector
+            of a network.
         relative: whether predictions minimise the mean relative error; they are lower than the medians by the mean
             variance. Otherwise they are the medians.
         informative: whether `choose` selects the most informative networks, or random ones.
     """
 
     encoder: VectorEncoder = field(default_factory=Identity)
+    vector: float = 0.1
     relative: bool = True
     informative: bool = True
 
@@ -91,7 +93,7 @@ class MatrixGaussian(LogCombination):
         """Covariance of the weights of `_basis` of a device of which this variance is left. A source device that is
         slower by the factor e on all networks is added to those there are."""
         sources, size = len(self.mean_), len(self.width_) + 1
-        prior = np.eye(size) * VECTOR**2
+        prior = np.eye(size) * self.vector**2
         prior[: sources + 1, : sources + 1] = 0
         prior[:sources, :sources] = self.inverse_ * variance / sources
         prior[sources, sources] = variance / sources

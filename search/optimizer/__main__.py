@@ -18,11 +18,13 @@ from datasets.cli import main
 from datasets.files.reading import read_json
 from datasets.files.writing import write_text
 from datasets.records import Architectures, InputError, Measurements, find_device
+from predictors.export import load_predictor
 from search.base import Problem
 from search.costs import read_measurements, table_cost
 from search.optimizer.answers import answer
 from search.optimizer.optimizer_network import OptimizerNetwork, RelaxedObjective
 from search.proxies import AdaptedCost
+from search.task import PREDICTORS
 
 if TYPE_CHECKING:
     from predictors.ensemble import Ensemble
@@ -34,6 +36,8 @@ METHODS: tuple[Literal["imitate", "through"], ...] = ("imitate", "through")
 search, or is trained through the frozen predictors."""
 MOST = {"predictors": 1000, "networks": 1000, "synthetic": 100_000, "steps": 10_000_000}
 """Largest values of the training settings; the smallest value of each is 1."""
+PREDICTED = 2000
+"""Largest number of cells whose latencies a predictor gives in place of a table."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,8 @@ def optimize(
     Args:
         accuracy: a table of accuracies (.yaml of configs/datasets, .parquet or .csv); those of other cells are
             predicted.
-        latency: a table of latencies on the source devices, in the same formats.
+        latency: a table of latencies on the source devices, in the same formats; or a predictor (.pt, .onnx) of them,
+            whose values for at most 2,000 of the cells stand for the table.
         budget_ms: largest latency in ms.
         device: the new device; only its latencies on the reference cells are read.
         sources: names of the source devices, separated by commas; by default all other devices.
@@ -114,7 +119,8 @@ def optimize(
 
     if not 0 < budget_ms < np.inf:
         raise InputError(f"--budget-ms must be a latency above 0, not {budget_ms:g}.")
-    latencies, qualities = read_measurements(latency), read_measurements(accuracy)
+    qualities = read_measurements(accuracy)
+    latencies = _predicted(latency, qualities) if latency.suffix in PREDICTORS else read_measurements(latency)
     tabled_quality, tabled = table_cost(qualities.architectures, qualities.matrix(metric)[:, 0])
     find_device(latencies.devices, device if few is None else latencies.devices[0].name)
     names = sources.split(",") if sources else [other.name for other in latencies.devices if other.name != device]
@@ -147,6 +153,20 @@ def optimize(
 
     samples = read_measurements(few) if few else latencies
     _print_answer(costs, networks, samples, device, quality, budget_ms, answering)
+
+
+def _predicted(file: Path, m: Measurements) -> Measurements:
+    """Latencies that a predictor gives on its devices, of architectures of `m`."""
+    import pandas as pd
+
+    archs = m.architectures[np.random.default_rng(0).permutation(len(m.architectures))[:PREDICTED]]
+    predictor = load_predictor(file)
+    if predictor.metric != "latency_ms":
+        raise InputError(f"{file} predicts {predictor.metric}, not latency_ms.")
+    ms = predictor.predict_all(archs)
+    arch, device = np.indices(ms.shape).reshape(2, -1)
+    table = pd.DataFrame({"arch": arch, "device": device, "metric": "latency_ms", "value": ms.ravel()})
+    return Measurements(archs, list(predictor.devices_), table, str(file))
 
 
 def accuracy_net(m: Measurements, metric: str, seed: int = 0, size: int = 1) -> MLP | Ensemble:

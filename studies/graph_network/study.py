@@ -1,6 +1,8 @@
 """The study of the graph network: `python -m studies.graph_network.study` writes runs/graph_network/summary.json.
 
 - `arena`: rows of the arena, which its own command wrote before.
+- `cells`: a small `GraphNet` beside `GCN` on bundled cells that were held out.
+- `layers`: `GraphNet` on bundled single layers that were held out, of the split of `studies.perfnetrt.layers`.
 - `speed`: CPU milliseconds in which a `GraphNet` predicts a network of 500 pieces that it has not seen, with encoding.
 """
 
@@ -13,12 +15,17 @@ from pathlib import Path
 import numpy as np
 
 from datasets.cli import main
-from datasets.files.reading import read_json
+from datasets.files.reading import read_json, read_yaml
+from datasets.measured import Measured
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.network import Network
 from datasets.records import Networks
+from datasets.splits import HeldOutArchitectures
 from encoders.pieces import PieceGraph
+from predictors.base import Predictor
+from predictors.config import from_config
 from predictors.graph_net import GraphNet
+from predictors.metrics import report
 from predictors.networks.together import together
 from studies.parts import run_parts
 from studies.study import ROOT
@@ -26,11 +33,47 @@ from studies.study import ROOT
 BLOCKS = 167
 """Residual blocks of the network that is predicted: 502 pieces."""
 REPEATS = 21
+BUNDLED = ROOT / "datasets" / "bundled"
 
 
 def arena(out: Path) -> list[dict]:
     """Rows of networks and devices that were left out, of the folder `arena` in the study's."""
     return [row for row in read_json(out / "arena" / "summary.json", "make study NAME=graph_network") if "mape" in row]
+
+
+def held_out(table: str, predictor: Predictor) -> list[dict]:
+    """Scores on the test part of a bundled table, per device; errors are in percent."""
+    m = Measured(BUNDLED / f"{table}.parquet").measurements()
+    parts, start = HeldOutArchitectures(0.7, 0.1)(m, np.random.default_rng(0)), time.process_time()
+    predictor.fit(parts.train, parts.val)
+    cpu, measured = time.process_time() - start, parts.test.matrix(predictor.metric)
+    rows = [report(y, p) for y, p in zip(measured.T, predictor.predict_all(parts.test.architectures).T, strict=True)]
+    return [
+        {"device": device.name, "spearman": row["spearman"], "mape": 100 * row["mape"], "fit_cpu_s": cpu}
+        for device, row in zip(m.devices, rows, strict=True)
+    ]
+
+
+def cells() -> list[dict]:
+    """Scores of a small `GraphNet` and of `GCN`; `behind`: by how much a rank correlation is below that of `GCN`."""
+    rows = {}
+    for name in ("gcn", "graph_net_small"):
+        tree = read_yaml(ROOT / "configs" / "predictors" / f"{name}.yaml", "")
+        rows[name] = held_out("nasbench201", from_config(tree, Predictor))  # type: ignore[type-abstract]
+    return [
+        {"predictor": name, "behind": gcn["spearman"] - row["spearman"], **row}
+        for name, found in rows.items()
+        for gcn, row in zip(rows["gcn"], found, strict=True)
+    ]
+
+
+def layers() -> list[dict]:
+    """Scores on single layers, by their kind."""
+    return [
+        {"layer": layer, **row}
+        for layer in ("convolution", "pooling", "dense")
+        for row in held_out(layer, GraphNet(metric="exe_ms"))
+    ]
 
 
 def residual(blocks: int, side: int) -> Network:
@@ -48,7 +91,7 @@ def speed() -> list[dict]:
     import torch
 
     torch.set_num_threads(1)
-    train = together(ROOT / "datasets" / "bundled", ["zoo", "convnet"], [], 100, 0).train
+    train = together(BUNDLED, ["zoo", "convnet"], [], 100, 0).train
     predictor, ms = GraphNet(epochs=1).fit(train), []
     for side in range(16, 16 + REPEATS):
         network = Networks([residual(BLOCKS, side)])
@@ -59,14 +102,14 @@ def speed() -> list[dict]:
     return [{"pieces": pieces, "cpu_ms": float(np.median(ms)), "slowest_ms": max(ms)}]
 
 
-def study(parts: str = "arena,speed", out: Path = Path("runs/graph_network")) -> None:
+def study(parts: str = "arena,cells,layers,speed", out: Path = Path("runs/graph_network")) -> None:
     """Collect rows.
 
     Args:
         parts: names of parts, separated by commas.
         out: folder of summary.json.
     """
-    run_parts({"arena": partial(arena, out), "speed": speed}, parts, out)
+    run_parts({"arena": partial(arena, out), "cells": cells, "layers": layers, "speed": speed}, parts, out)
 
 
 if __name__ == "__main__":

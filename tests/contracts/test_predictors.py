@@ -28,7 +28,6 @@ from predictors.config import from_config, to_config
 from predictors.ensemble import Ensemble
 from predictors.evaluation import evaluate
 from predictors.export import OnnxPredictor, export, load_predictor
-from predictors.graph_net import SparseGraphPredictor
 from predictors.limits import LIMITS
 from predictors.linear import Linear, Mean
 from predictors.networks.layer_sum import LayerSum
@@ -37,6 +36,7 @@ from predictors.networks.tabulated import Tabulated
 from predictors.regressor import Regressor
 from predictors.report import run_report
 from predictors.scaling import Scale
+from predictors.sparse_graphs import SparseGraphPredictor
 from predictors.trees import XGBoost
 from tests.conftest import ROOT, implementations, made_up
 from tests.doubles.toy_layers import layer_tables

@@ -9,9 +9,12 @@ import pytest
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.network import Network
 from datasets.records import Device, Measurements, Networks
+from encoders.kinds import KindTotals
 from encoders.pieces import FEATURES, KINDS, NUMBERS, QUANTITIES, PieceGraph
+from predictors.blend import Blend
 from predictors.export import OnnxPredictor, export
 from predictors.graph_net import GraphNet
+from predictors.linear import RelativeLine
 
 DEVICE = Device("toy", "toy", "server-cpu")
 
@@ -89,3 +92,49 @@ def test_an_export_predicts_networks_of_any_size_in_one_batch(fitted: GraphNet, 
     exported = OnnxPredictor.load(tmp_path / "predictor.onnx")
     networks = Networks([chain([8, 8]), chain([16] * 40), chain([4, 8, 16, 32])])
     np.testing.assert_allclose(exported.predict_all(networks), fitted.predict_all(networks), rtol=1e-4)
+
+
+def test_a_blend_with_a_line_is_one_predictor_with_one_export(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    line = RelativeLine(encoder=KindTotals(groups=False, log=False))
+    blend = Blend(members=[GraphNet(epochs=2, hidden=8, layers=1), line], relative=True)
+    blend.fit(timed(drawn(30, rng)), timed(drawn(10, rng)))
+    assert (blend.chunk, blend.rows) == (GraphNet.chunk, GraphNet.rows)
+    networks = Networks([chain([8, 8]), chain([16] * 40), chain([4, 8, 16, 32])])
+    np.testing.assert_allclose(blend.weights_.sum(axis=0), 1)
+    export(blend, tmp_path / "predictor.onnx")
+    exported = OnnxPredictor.load(tmp_path / "predictor.onnx")
+    np.testing.assert_allclose(exported.predict_all(networks), blend.predict_all(networks), rtol=1e-4)
+
+
+def followed(kind: str, n: int = 20) -> Network:
+    """Two convolutions, and as many ops of a kind after them."""
+    net = NetworkBuilder()
+    x = net.conv(net.conv(net.add("input", (16, 32, 32)), 32, 3), 32, 3)
+    for _ in range(n):
+        x = net.add(kind, (32, 32, 32), x)
+    return Network.of(net.ops, net.edges)
+
+
+def test_intervals_are_wider_where_ops_are_unknown_or_far_out(fitted: GraphNet) -> None:
+    """Of convolutions with ReLU alone it knows nothing of a softmax, or of an op of which nobody can count the work."""
+
+    def width(network: Network) -> float:
+        low, high = fitted.belief(Networks([network]), DEVICE).interval(0.9)
+        return float(np.log(high / low)[0])
+
+    usual = width(chain([32, 32, 32]))
+    assert width(chain([16, 48, 24, 40])) < 1.3 * usual
+    for network in (followed("Softmax"), followed("com.example.Op"), chain([512, 4096, 4096], 256)):
+        assert width(network) > 1.5 * usual, network
+
+
+def test_one_network_that_has_a_kind_narrows_its_intervals() -> None:
+    m = timed([*drawn(40, np.random.default_rng(0)), followed("Softmax", 5)])
+    without = GraphNet(epochs=1, hidden=8, layers=1).fit(m.where(archs=np.arange(40)))
+    assert without.seen_[KINDS.index("softmax")] == 0
+    without.seen_ = without.seen_.copy()
+    wide = without.belief(Networks([followed("Softmax")]), DEVICE).deviation
+    without.seen_[KINDS.index("softmax")] = 1
+    assert (without.belief(Networks([followed("Softmax")]), DEVICE).deviation < wide).all()
+    assert GraphNet(epochs=1, hidden=8, layers=1).fit(m).seen_[KINDS.index("softmax")] == 1

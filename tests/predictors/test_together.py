@@ -5,16 +5,22 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from datasets.records import InputError, Networks
 from datasets.spaces import parse_space
+from encoders.cell import CellOneHot
 from predictors.base import Predictor, Uncertain
 from predictors.commands.learning import adapt, choose
 from predictors.graph_net import GraphNet
 from predictors.networks.price_request import Shown, Wanted
 from predictors.networks.pricing import predict_networks
 from predictors.networks.together import learnt_together, one_for_all, together
-from tests.conftest import ROOT, run
+from predictors.relaxed import Relaxed
+from search.__main__ import bisect, exhaustive
+from search.optimizer.__main__ import OptimizerTraining, optimize
+from search.task import Requirements
+from tests.conftest import ROOT, made_up, run
 
 BUNDLED = ROOT / "datasets" / "bundled"
 DEVICE = "milan_ort_fp32_1"
@@ -88,3 +94,39 @@ def test_times_of_layers_on_a_device_of_the_fit_sum_to_the_prediction(
 ) -> None:
     """They and the interval are those of the source model, also of a file that was read."""
     check_layers(saved, capsys, DEVICE)
+
+
+def test_it_adapts_to_architectures_of_any_space(saved: Path) -> None:
+    space = parse_space("nasbench201")
+    m = made_up(space.sample(12, np.random.default_rng(0)), 1)
+    adapted = Predictor.load(saved).adapt(m.where(archs=np.arange(10)))
+    low, high = adapted.belief(m.architectures, m.devices[0]).interval(0.9)
+    assert (low > 0).all() and (low < adapted.predict(m.architectures, m.devices[0])).all() and (low < high).all()
+
+
+def test_searches_and_the_optimizer_take_it(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    accuracy = BUNDLED / "accuracy.parquet"
+    problem = Requirements(accuracy, str(saved), 5.0, DEVICE, out=tmp_path / "a.png")
+    exhaustive(problem)
+    printed = capsys.readouterr().out
+    assert "predicted latency" in printed and "keeps the budget of 5 ms" in printed and "P(latency" in printed
+    cells = Requirements(accuracy, str(BUNDLED / "nasbench201.parquet"), 5.0, "xeon_ort_fp32_1", out=tmp_path / "b.png")
+    bisect(cells, str(saved), equation="adapted", measurements=4)
+    assert "keeps the budget of 5 ms; 4 queries" in capsys.readouterr().out
+    training = OptimizerTraining(networks=1, synthetic=5, steps=10)
+    optimize(accuracy, saved, 5.0, DEVICE, metric="accuracy_digits", training=training, folder=tmp_path / "networks")
+    assert f"10 measurements of {DEVICE} used" in capsys.readouterr().out
+
+
+def test_gradients_of_relaxed_cells_are_those_of_its_predictions(saved: Path) -> None:
+    predictor, space = Predictor.load(saved), parse_space("nasbench201")
+    cells = space.sample(3, np.random.default_rng(0))
+    device = predictor.devices_[0]
+    p = torch.from_numpy(CellOneHot()(cells)).double().requires_grad_()
+    ms = Relaxed(predictor.on(device), space).predict_relaxed(p, p)
+    np.testing.assert_allclose(ms.detach().numpy(), predictor.predict(cells, device), rtol=1e-6)
+    ms.log().sum().backward()
+    changed = cells.decisions.copy()
+    changed[:, 2] = (changed[:, 2] + 1) % 5
+    by = np.log(predictor.predict(type(cells)(space, changed), device) / predictor.predict(cells, device))
+    np.testing.assert_allclose(p.grad.numpy()[np.arange(3), 10 + changed[:, 2]], by, rtol=1e-5)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from datasets.records import Architectures, InputError, Measurements
+from datasets.spaces import parse_space
 from datasets.spaces.nasbench201 import NasBench201
 from encoders.cell import CellOneHot
 from predictors.base import Relaxable, write_checkpoint
@@ -20,6 +21,7 @@ from predictors.gcn import GCN
 from predictors.gp import GaussianProcess
 from predictors.mlp import MLP
 from predictors.new_devices.conditioned import Conditioned
+from predictors.relaxed import Relaxed
 from predictors.scaling import Scale
 from search.base import Problem
 from search.optimizer.__main__ import Answering, OptimizerTraining, optimize
@@ -28,7 +30,7 @@ from search.optimizer.cost_models import CostModels
 from search.optimizer.decoding import decoded
 from search.optimizer.device_net import DeviceNet
 from search.optimizer.exploration import explore
-from search.optimizer.optimizer_network import OptimizerNetwork, RelaxedObjective
+from search.optimizer.optimizer_network import OptimizerNetwork, RelaxedObjective, _one_hot
 from search.optimizer.synthetic_devices import SyntheticDevices, distance_to_hull, reach_of
 from tests.conftest import made_up, run
 
@@ -97,6 +99,46 @@ def test_relaxed_predictions_are_the_usual_ones_where_all_is_decided(kind: str, 
     if kind == "gp":
         with pytest.raises(InputError, match="CellOneHot"):
             replace(model, encoder=CellOneHot(live=True)).predict_relaxed(p, p)
+
+
+@pytest.mark.parametrize("name", ["nasbench201", "nasbench101", "fbnet", "ofa"])
+def test_a_cost_without_interactions_is_its_own_relaxation(name: str) -> None:
+    """It is a product of factors of single decisions, so its logarithm is linear in their probabilities."""
+    space, rng = parse_space(name), np.random.default_rng(0)
+    archs = space.sample(4, rng)
+    weights = torch.from_numpy(rng.normal(0, 1, sum(space.num_choices)))
+
+    def cost(archs: Architectures) -> np.ndarray:
+        return torch.exp(_one_hot(archs).double() @ weights).numpy()
+
+    relaxed = Relaxed(cost, space)
+    p = _one_hot(archs).double().requires_grad_()
+    found = relaxed.predict_relaxed(p, p)
+    np.testing.assert_allclose(found.detach().numpy(), cost(archs), rtol=1e-9)
+    if name == "nasbench201":  # all decisions are valid
+        p = (0.5 * p + 0.1).detach().reshape(2, 2, -1).requires_grad_()
+        found = relaxed.predict_relaxed(p, p)
+        mixed = torch.exp(p @ weights)
+        np.testing.assert_allclose((found / mixed).detach().numpy(), 1, rtol=1e-9)
+        found.log().sum().backward()
+        centred = p.grad.reshape(4, 6, 5) - weights.reshape(6, 5)
+        np.testing.assert_allclose(centred.std(dim=-1).numpy(), 0, atol=1e-9)
+
+
+def test_an_optimizer_network_learns_through_any_predictor(cells, accuracy) -> None:
+    """The space is that of the cells; the cost has no gradient of its own."""
+
+    def ms(archs: Architectures) -> np.ndarray:
+        return 1 + archs.space.totals(archs)["macs"].to_numpy(float) / 1e7
+
+    cost, device = Relaxed(ms, SPACE), torch.zeros(1, 1, 3)
+    goal = RelaxedObjective(cells, lambda p: accuracy.predict_relaxed(p, p), (cost.predict_relaxed,))
+    network = OptimizerNetwork("through", steps=300, hidden=32, batch=32, learning_rate=1e-2).fit(goal, device)
+    budgets = torch.from_numpy(np.quantile(ms(cells), [0.1, 0.95])).float()[:, None]
+    found = network.propose(device[0], budgets)
+    assert len(found) == 2 and ms(found)[0] < ms(found)[1]
+    worth = accuracy.predict(found, None)
+    assert worth[0] < worth[1] and worth[1] > np.median(accuracy.predict(cells, None))
 
 
 def test_a_device_that_is_slower_at_everything_costs_so_much_more(cells, costs) -> None:
