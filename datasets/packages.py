@@ -20,9 +20,9 @@ EXTRAS = {
     "distributed": _DASK,
 }
 """What pip is to install for each package that an extra of pyproject.toml brings."""
-CORE = ("jsonargparse", "lightning", "matplotlib", "numpy", "onnx", "onnxmltools", "onnxruntime", "onnxscript", "pandas",
-        "pyarrow", "scipy", "skl2onnx", "sklearn", "tensorflow", "torch", "torch_geometric", "tqdm", "wandb", "xgboost",
-        "yaml")  # fmt: skip
+CORE = ("jsonargparse", "lightning", "matplotlib", "numpy", "onnx", "onnxmltools", "onnxruntime", "onnxscript",
+        "pandas", "pyarrow", "scipy", "skl2onnx", "sklearn", "tensorflow", "torch", "torch_geometric", "tqdm", "wandb",
+        "xgboost", "yaml")  # fmt: skip
 """Packages that `make setup` installs, by the names under which they are imported."""
 CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
 
