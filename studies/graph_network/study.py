@@ -3,6 +3,7 @@
 - `arena`: rows of the arena, which its own command wrote before.
 - `cells`: a small `GraphNet` beside `GCN` on bundled cells that were held out.
 - `layers`: `GraphNet` on bundled single layers that were held out, of the split of `studies.perfnetrt.layers`.
+- `hosts`: a machine of which nothing was learnt but ten networks.
 - `speed`: CPU milliseconds in which a `GraphNet` predicts a network of 500 pieces that it has not seen, with encoding.
 """
 
@@ -27,6 +28,7 @@ from predictors.config import from_config
 from predictors.graph_net import GraphNet
 from predictors.metrics import report
 from predictors.networks.together import together
+from studies.graph_network.hosts import hosts
 from studies.parts import run_parts
 from studies.study import ROOT
 
@@ -102,14 +104,15 @@ def speed() -> list[dict]:
     return [{"pieces": pieces, "cpu_ms": float(np.median(ms)), "slowest_ms": max(ms)}]
 
 
-def study(parts: str = "arena,cells,layers,speed", out: Path = Path("runs/graph_network")) -> None:
+def study(parts: str = "arena,cells,layers,hosts,speed", out: Path = Path("runs/graph_network")) -> None:
     """Collect rows.
 
     Args:
         parts: names of parts, separated by commas.
         out: folder of summary.json.
     """
-    run_parts({"arena": partial(arena, out), "cells": cells, "layers": layers, "speed": speed}, parts, out)
+    each = {"arena": partial(arena, out), "cells": cells, "layers": layers, "hosts": hosts, "speed": speed}
+    run_parts(each, parts, out)
 
 
 if __name__ == "__main__":

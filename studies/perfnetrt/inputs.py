@@ -36,8 +36,9 @@ class Inputs:
 
     @cached_property
     def networks(self) -> tuple[Measurements, Measurements]:
-        """Random networks and the zoo."""
-        random, zoo = read_tables(self.tables, ("convnet", "zoo"))
+        """Random networks and the zoo, at the speed that the machine had when its layers were measured."""
+        names = (*LAYERS, "convnet", "zoo")
+        *_, random, zoo = read_tables(self.tables, names)
         return random, zoo
 
     @cached_property
