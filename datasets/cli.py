@@ -181,7 +181,8 @@ def _lacks(error: BaseException) -> str:
 
     if not isinstance(error, ModuleNotFoundError) or error.name not in (*CORE, *EXTRAS):
         return ""
-    return f"This cannot be done here, because {not_installed(error.name)}."
+    setup = "; run `make setup` once, and `source .venv/bin/activate` in every terminal" * (error.name in CORE)
+    return f"This cannot be done here, because {not_installed(error.name)}{setup}."
 
 
 def _unread() -> bool:

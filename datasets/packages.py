@@ -20,9 +20,11 @@ EXTRAS = {
     "distributed": _DASK,
 }
 """What pip is to install for each package that an extra of pyproject.toml brings."""
-CORE = ("jsonargparse", "lightning", "matplotlib", "numpy", "onnx", "onnxmltools", "onnxruntime", "onnxscript",
-        "pandas", "pyarrow", "scipy", "skl2onnx", "sklearn", "tensorflow", "torch", "torch_geometric", "tqdm", "wandb",
-        "xgboost", "yaml")  # fmt: skip
+CORE = (
+    *("jsonargparse", "lightning", "matplotlib", "numpy", "onnx", "onnxmltools", "onnxruntime", "onnxscript", "pandas"),
+    *("pyarrow", "scipy", "skl2onnx", "sklearn", "tensorflow", "torch", "torch_geometric", "tqdm", "wandb", "xgboost"),
+    "yaml",
+)
 """Packages that `make setup` installs, by the names under which they are imported."""
 CONSTRAINTS = Path(__file__).parents[1] / "constraints.txt"
 
@@ -48,11 +50,8 @@ def version_of(package: str) -> str:
 
 
 def not_installed(package: str) -> str:
-    """That a package is missing, and what installs it if `make setup` or an extra of pyproject.toml does; the end of a
-    sentence."""
+    """That a package is missing, and what installs it if an extra of pyproject.toml does; the end of a sentence."""
     sentence = f"the package {package} is not installed"
-    if package in CORE and CONSTRAINTS.exists():
-        return f"{sentence} in this Python; run `make setup` once, and `source .venv/bin/activate` in every terminal"
     if package not in EXTRAS:
         return sentence
     if not CONSTRAINTS.exists():  # another machine, which has only been sent the files that measure
