@@ -150,10 +150,10 @@ class GraphNet(SparseGraphPredictor):
             ms = self._net.pieces(nodes, edges)[1][:, column].double().numpy()
             session = float(torch.exp(self._net.session[0, column]))
         graph, kinds = x["graph"][:, 0].astype(int), _kinds(x)
-        for i, network in enumerate(networks):
+        for i, network in enumerate(networks.networks):
             if unknown := uncounted(network):
-                nodes_of = [network.ops[group[0]].kind in unknown for group in groups(network)]
-                kinds[np.flatnonzero(graph == i)[nodes_of]] = len(KINDS)
+                its = [network.ops[group[0]].kind in unknown for group in groups(network)]
+                kinds[np.flatnonzero(graph == i)[its]] = len(KINDS)
         times = np.zeros((len(networks), len(KINDS) + 1))
         np.add.at(times, (graph, kinds), ms)
         shares = times / (times.sum(axis=1, keepdims=True) + session)

@@ -26,8 +26,8 @@ from encoders.pieces import PieceGraph
 from predictors.base import Predictor
 from predictors.config import from_config
 from predictors.graph_net import GraphNet
-from predictors.metrics import report
 from predictors.networks.together import together
+from studies.arena.protocols import scores
 from studies.graph_network.hosts import hosts
 from studies.parts import run_parts
 from studies.study import ROOT
@@ -49,11 +49,9 @@ def held_out(table: str, predictor: Predictor) -> list[dict]:
     parts, start = HeldOutArchitectures(0.7, 0.1)(m, np.random.default_rng(0)), time.process_time()
     predictor.fit(parts.train, parts.val)
     cpu, measured = time.process_time() - start, parts.test.matrix(predictor.metric)
-    rows = [report(y, p) for y, p in zip(measured.T, predictor.predict_all(parts.test.architectures).T, strict=True)]
-    return [
-        {"device": device.name, "spearman": row["spearman"], "mape": 100 * row["mape"], "fit_cpu_s": cpu}
-        for device, row in zip(m.devices, rows, strict=True)
-    ]
+    predicted = predictor.predict_all(parts.test.architectures)
+    rows = [scores(y, p) for y, p in zip(measured.T, predicted.T, strict=True)]
+    return [{"device": device.name, **row, "fit_cpu_s": cpu} for device, row in zip(m.devices, rows, strict=True)]
 
 
 def cells() -> list[dict]:

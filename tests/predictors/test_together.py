@@ -106,13 +106,14 @@ def test_it_adapts_to_architectures_of_any_space(saved: Path) -> None:
 
 def test_searches_and_the_optimizer_take_it(saved: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     accuracy = BUNDLED / "accuracy.parquet"
-    problem = Requirements(accuracy, str(saved), 5.0, DEVICE, out=tmp_path / "a.png")
+    few = {"memory_mb": 0.2, "out": tmp_path / "a.png"}
+    problem = Requirements(accuracy, str(saved), 5.0, DEVICE, **few)
     exhaustive(problem)
     printed = capsys.readouterr().out
     assert "predicted latency" in printed and "keeps the budget of 5 ms" in printed and "P(latency" in printed
-    cells = Requirements(accuracy, str(BUNDLED / "nasbench201.parquet"), 5.0, "xeon_ort_fp32_1", out=tmp_path / "b.png")
+    cells = Requirements(accuracy, str(BUNDLED / "nasbench201.parquet"), 0.6, "xeon_ort_fp32_1", **few)
     bisect(cells, str(saved), equation="adapted", measurements=4)
-    assert "keeps the budget of 5 ms; 4 queries" in capsys.readouterr().out
+    assert "keeps the budget of 0.6 ms; 4 queries" in capsys.readouterr().out
     training = OptimizerTraining(networks=1, synthetic=5, steps=10)
     optimize(accuracy, saved, 5.0, DEVICE, metric="accuracy_digits", training=training, folder=tmp_path / "networks")
     assert f"10 measurements of {DEVICE} used" in capsys.readouterr().out

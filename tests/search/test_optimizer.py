@@ -322,6 +322,12 @@ def test_the_command_trains_once_and_answers_for_a_new_device(tmp_path: Path, ca
             optimize(*tables, 5, "xeon_ort_fp32_1", **small)
 
 
+def test_a_predictor_of_something_else_is_no_table_of_latencies(accuracy: MLP, tmp_path: Path) -> None:
+    accuracy.save(tmp_path / "accuracy.pt")
+    with pytest.raises(InputError, match="predicts accuracy_cifar100, not latency_ms"):
+        optimize(Path("datasets/bundled/accuracy.parquet"), tmp_path / "accuracy.pt", 5, "mine", folder=tmp_path)
+
+
 @settings(deadline=None, max_examples=15)
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 30))
 def test_exploration_chooses_new_cells_near_the_optima_and_far_from_known_ones(seed: int, n: int) -> None:
