@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -109,7 +110,13 @@ def study(parts: str = "arena,cells,layers,hosts,speed", out: Path = Path("runs/
         parts: names of parts, separated by commas.
         out: folder of summary.json.
     """
-    each = {"arena": partial(arena, out), "cells": cells, "layers": layers, "hosts": hosts, "speed": speed}
+    each: dict[str, Callable[[], list[dict]]] = {
+        "arena": partial(arena, out),
+        "cells": cells,
+        "layers": layers,
+        "hosts": hosts,
+        "speed": speed,
+    }
     run_parts(each, parts, out)
 
 
