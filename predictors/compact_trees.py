@@ -82,8 +82,9 @@ class CompactTrees(XGBoost):
         forests = self._restore_levels(state)
         self.thresholds_, self.steps_ = array(state["thresholds"], None), array(state["steps"], forests)
         self.features_ = array(state["features"], len(self.thresholds_), kind="i")
-        self.nodes_ = array(state["nodes"], forests, self.trees, 2**self.depth - 1, kind="i")
-        self.leaves_ = array(state["leaves"], forests, self.trees, 2**self.depth, kind="i")
+        rounds = self._rounds(forests - len(self.scale.mean_))
+        self.nodes_ = array(state["nodes"], forests, rounds, 2**self.depth - 1, kind="i")
+        self.leaves_ = array(state["leaves"], forests, rounds, 2**self.depth, kind="i")
         if len(self.thresholds_) > MOST_CUTS or not (self.features_ >= 0).all():
             raise ValueError("too many cuts, or a feature before the first")
         if not ((self.nodes_ >= 0) & (self.nodes_ < len(self.thresholds_))).all():

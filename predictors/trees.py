@@ -29,8 +29,8 @@ class XGBoost(Regressor):
         columns: share of the features per tree.
         min_child_weight: least weight of a leaf.
         loss: squared, or absolute errors of scaled labels, which outliers move less.
-        shared: whether as many trees, grown on the labels of all devices with a runtime and precision, come before each
-            device's own: a device with few measurements profits from those of others.
+        shared: whether half of the trees are grown on the labels of all devices with a runtime and precision, where
+            there are several, before each device's own: one with few measurements profits from those of others.
         seed: seed of subsampling.
         gains_, offsets_: what G groups of shared trees give times gains [G, D] plus offsets [D] is on label scales.
     """
@@ -61,11 +61,11 @@ class XGBoost(Regressor):
         first = self._learn_shared(x["x"], z) if self.shared else []
         if first:
             z = z - self._first(_predicted(first, x["x"]))
-        own = []
+        own, rounds = [], self._rounds(len(first))
         for device, target in enumerate(z.T):
             known = ~np.isnan(target)
-            own.append(self._boost(x["x"][known], target[known]))
-            log(f"device {device + 1} of {z.shape[1]}: {self.trees} trees")
+            own.append(self._boost(x["x"][known], target[known], rounds))
+            log(f"device {device + 1} of {z.shape[1]}: {rounds} trees")
         self.boosters_ = [*own, *first]
 
     def _learn_shared(self, x: np.ndarray, z: np.ndarray) -> list[Any]:
@@ -88,15 +88,19 @@ class XGBoost(Regressor):
             gram = design.T @ design + 1e-3 * np.eye(design.shape[1])
             levels = np.linalg.solve(gram, design.T @ labels)[x.shape[1] :]
             gains[group], self.offsets_[group] = 1 / std, levels / std
-            found.append(self._boost(x[rows], labels - levels[columns]))
+            found.append(self._boost(x[rows], labels - levels[columns], self._rounds(len(groups))))
         return found
+
+    def _rounds(self, groups: int) -> int:
+        """Number of trees of a booster where there are so many groups of devices that share some."""
+        return self.trees // 2 if groups else self.trees
 
     def _first(self, shared: np.ndarray) -> np.ndarray:
         """What shared trees predict [A, G], on the label scale of each device [A, D]."""
         return shared @ self.gains_ + self.offsets_
 
-    def _boost(self, x: np.ndarray, target: np.ndarray) -> Any:
-        """Train a booster on features [n, F] and labels [n] of mean about zero."""
+    def _boost(self, x: np.ndarray, target: np.ndarray, rounds: int) -> Any:
+        """Train a booster of some trees on features [n, F] and labels [n] of mean about zero."""
         import xgboost
 
         parameters = {
@@ -111,7 +115,7 @@ class XGBoost(Regressor):
             "nthread": 1,
             "tree_method": "hist",
         }
-        return xgboost.train(parameters, xgboost.DMatrix(x, target), self.trees)
+        return xgboost.train(parameters, xgboost.DMatrix(x, target), rounds)
 
     def forward(self, x: Inputs) -> np.ndarray:
         return self._summed(_predicted(self.boosters_, x["x"]))

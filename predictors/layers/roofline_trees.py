@@ -69,7 +69,7 @@ class RooflineTrees(XGBoost):
             targets.append(np.log(column[known]) - _roof(features))
         target = np.concatenate(targets)
         self.over_ = float(target.mean())
-        self.boosters_ = [self._boost(np.concatenate(rows), target - self.over_)]
+        self.boosters_ = [self._boost(np.concatenate(rows), target - self.over_, self.trees)]
         log(f"{sum(map(len, rows))} rows of {len(rows)} devices: {self.trees} trees")
 
     def _features(self, x: np.ndarray, device: Device) -> np.ndarray:

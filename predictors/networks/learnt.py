@@ -39,7 +39,7 @@ DEPTHWISE = 8
 def trees() -> Regressor:
     """Default predictor of layers: the boosted trees of configs/predictors/layer_trees.yaml."""
     features = LayerPhysics(tiles=False)
-    return XGBoost("exe_ms", trees=500, columns=0.5, depth=5, min_child_weight=2.0, shared=True, encoder=features)
+    return XGBoost("exe_ms", columns=0.5, depth=5, min_child_weight=2.0, shared=True, encoder=features)
 
 
 @dataclass

@@ -33,21 +33,22 @@ NEAR = 0.2
 
 def advice(out: Path) -> list[dict]:
     """One row per edit, and one of all; goes on where it was stopped."""
-    journal = out / "advice.json"
-    rows = json.loads(journal.read_text()) if journal.is_file() else []
+    journal, rows = out / "advice.json", list[dict]()
+    measured = json.loads(journal.read_text()) if journal.is_file() else []
     backend = parse_backend("ort")
     for name, network in _networks().items():
         found = advise(network, DEVICE)
         for each in found.edits:
-            row: dict = {"network": name, "kind": each.kind, "edit": each.edit}
-            if any(row.items() <= old.items() for old in rows):
-                continue
+            named: dict = {"network": name, "kind": each.kind, "edit": each.edit}
+            old = next((old for old in measured if named.items() <= old.items()), None)
+            if old is None:
+                own = replace(backend, precision=each.device.precision)
+                gain = measured_gain(found.base, each.network, backend, own)
+                measured.append(old := named | {"measured": gain, "host": machine_name()})
+                write_text(journal, json.dumps(measured))
             fewer = 1 - totals(each.network)["macs"] / totals(found.base)["macs"]
-            row |= {"gain": each.gain, "low": each.low, "high": each.high, "simple": fewer, "host": machine_name()}
-            own = replace(backend, precision=each.device.precision)
-            rows.append(row | {"measured": measured_gain(found.base, each.network, backend, own)})
+            rows.append(old | {"gain": each.gain, "low": each.low, "high": each.high, "simple": fewer})
             print(rows[-1], flush=True)
-            write_text(journal, json.dumps(rows))
     return [*rows, _summary(rows)]
 
 

@@ -34,7 +34,7 @@ def test_a_device_with_few_measurements_profits_from_those_of_the_same_runtime(
     """Small layers were measured on the slow machine only; the fast one is a third of it there too."""
 
     def error(shared: bool) -> np.ndarray:
-        fitted = kind(trees=100, shared=shared, encoder=LayerPhysics(tiles=False)).fit(measured)
+        fitted = kind(trees=200, shared=shared, encoder=LayerPhysics(tiles=False)).fit(measured)
         found = fitted.predict_all(measured.architectures)
         slow = measured.matrix("latency_ms")[:, 0]
         return np.array([np.abs(np.log(found[:, 0] / slow)).mean(), np.abs(np.log(3 * found[:, 1] / slow)).mean()])
