@@ -48,7 +48,7 @@ class Place:
     """A folder of runs.
 
     Attributes:
-        study: folder of runs.
+        study: folder of runs, in which those that are complete are skipped.
         label: name of the run folder in it, after the predictor's name; by default the settings that the command line
             names (hidden=64-seed=1), of a sweep those that vary.
     """

@@ -108,7 +108,7 @@ def test_a_python_without_the_packages_says_how_they_are_installed(command: str)
     """As where nobody has run `make setup`, or activated what it made: -S leaves the packages out."""
     done = run("-S", *command.split())
     assert done.returncode == 2 and re.fullmatch(
-        r"error: This cannot be done here, because the package \w+ is not installed in this Python; run `make setup` "
+        r"error: This cannot be done here, because the package \w+ is not installed; run `make setup` "
         r"once, and `source \.venv/bin/activate` in every terminal\.\n", done.stderr), done.stderr  # fmt: skip
 
 
