@@ -53,9 +53,7 @@ class FewShot(Regressor):
     encoder: VectorEncoder = field(default_factory=CellOneHot)
     labels: Literal["log", "linear"] = "log"
 
-    line_: np.ndarray | None = field(
-        init=False, repr=False, compare=False, default=None
-    )  # weights [features], once adapted
+    line_: np.ndarray | None = field(init=False, repr=False, compare=False, default=None)  # weights, once adapted
     sources_: Scale = field(init=False, repr=False, compare=False)  # of the source devices' labels
     cache_: dict[str, Any] = field(init=False, repr=False, compare=False)  # of `features`
 
@@ -72,11 +70,6 @@ class FewShot(Regressor):
     def chunk(self) -> int:  # type: ignore[override]
         """Number of architectures that are predicted at once: that of the source model."""
         return self.source.chunk
-
-    @property
-    def rows(self) -> int:  # type: ignore[override]
-        """Largest number of rows of an input that an exported file may take: that of the source model."""
-        return self.source.rows
 
     @abstractmethod
     def _learn(self, samples: np.ndarray, t: np.ndarray, noise: np.ndarray) -> tuple[np.ndarray, float]:
