@@ -16,7 +16,6 @@ from predictors.linear import Linear
 from studies.tables.kernels import WORK, kernels, work_of
 from studies.tables.page import TABLES, agrees, filled
 from studies.tables.ratios import by_precision, by_threads
-from studies.tables.study import BUNDLED, counts, repeatabilities
 from studies.tables.sums import sums
 from tests.doubles.toy_layers import SPACES, write
 from tests.predictors.test_table_files import phases
@@ -114,13 +113,6 @@ def test_timelines_show_where_the_time_of_int8_goes() -> None:
     assert {"quantisation", "int8 products"} <= {row["work"] for row in rows if row["precision"] == "int8"}
     text = filled("<!-- table kernels -->\n<!-- end -->", [{"part": "kernels", **row} for row in rows])[0]
     assert "| lenet5 | ort |" in text and text.count("|\n") == 3
-
-
-def test_the_page_of_the_bundled_tables_says_what_they_hold() -> None:
-    parts = {"counts": counts(Path()), "repeatability": repeatabilities(Path())}
-    parts |= {"precision": by_precision(BUNDLED), "threads": by_threads(BUNDLED)}
-    rows = [{"part": name, **row} for name, found in parts.items() for row in found]
-    assert agrees(rows) == [{"changed": 0, "tables": ""}], "run the parts of studies.tables.study, then its page"
 
 
 def test_tables_of_the_page_are_made_of_the_study_s_rows(folder: Path, tmp_path: Path) -> None:
