@@ -101,7 +101,8 @@ def _describe(m: Measurements, metric: str | None, out: Path | None) -> None:
     import numpy as np
     import pandas as pd
 
-    from datasets.figures import distributions, layers_against_work, of_layers, rank_correlation, spearman, write_figure
+    from datasets.figures import distributions, rank_correlation, spearman, write_figure
+    from datasets.layer_figures import layers_against_work, of_layers
 
     known = m.table["metric"].unique()
     metric = metric or next((name for name in ("latency_ms", "exe_ms") if name in known), known[0])

@@ -28,7 +28,7 @@ def advise(
         file: the network, as `measure run --onnx` takes it: an .onnx, .keras, .tflite, .pt2 or .param file,
             SPACE:ARCHITECTURE as zoo:resnet18, or torch:MODULE:CALLABLE, which imports that module.
         device: one of the predictor's devices; by default its first.
-        number: of edits.
+        number: number of edits.
         verify: number of edits to build and to measure on this machine, those of the largest predicted gains.
         predictor: a predictor.pt of a sum of layers instead of the pricer that comes with Gnomon.
         level: probability of the intervals.
@@ -52,7 +52,8 @@ def advise(
     if own is not None and not isinstance(own, LayerSum):
         raise InputError(f"{predictor} is no sum of layers; name one, or omit --predictor.")
     from gnomon.advise import advise as advised
-    from gnomon.advise import report, verified
+    from gnomon.advise import report
+    from gnomon.verify import verified
 
     def after(measured: Advice) -> None:
         print(f"measured {measured.edit}: {100 * (measured.measured or 0):.3g} %", file=sys.stderr)

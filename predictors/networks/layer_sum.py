@@ -122,19 +122,13 @@ class LayerSum(Predictor):
         return self
 
     def calibrated(self, networks: Measurements, log: Log = silent, added: Sequence[Device] = ()) -> LayerSum:
-        """Copy whose coefficients are learnt from these networks only; devices without measurements keep theirs.
-
-        Args:
-            networks: measured networks.
-            log: receives progress.
-            added: devices of `networks` that the copy predicts for beside the known ones, by the layers of the device
-                that is most like them.
-        """
-        names = {device.name for device in (*self.devices_, *added)}
+        """Copy whose coefficients are learnt from these networks only; devices without measurements keep theirs. It
+        also predicts for `added` devices of `networks`, by the layers of the device that is most like each."""
+        devices = (*self.devices_, *added)
+        names = {device.name for device in devices}
         found = self._calibrations(networks.where(devices=[d.name for d in networks.devices if d.name in names]), log)
-        kept = zip(self.devices_, self.calibrations_, strict=True)
-        calibrations = [found.get(device.name, before) for device, before in kept]
-        return self.with_devices((*self.devices_, *added), [*calibrations, *(found[device.name] for device in added)])
+        kept = {device.name: before for device, before in zip(self.devices_, self.calibrations_, strict=True)} | found
+        return self.with_devices(devices, [kept[device.name] for device in devices])
 
     def _calibrations(self, m: Measurements, log: Log) -> dict[str, Calibration]:
         """Calibrations of all devices with measurements, by name."""

@@ -18,8 +18,9 @@ from datasets.measured import Measured
 from datasets.networks.analysis import totals
 from datasets.networks.network import Network
 from datasets.records import Networks
-from gnomon.advise import advise, measured_gain
+from gnomon.advise import advise
 from gnomon.compare import TABLES
+from gnomon.verify import measured_gain
 from measure.backends import parse_backend
 from predictors.networks.price import read_network
 from studies.decide.language import DEVICE
