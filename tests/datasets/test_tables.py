@@ -46,7 +46,7 @@ def test_every_bundled_table_has_a_plan_and_sound_values(path: Path) -> None:
     assert len(set(m.architectures.keys)) == len(m.architectures) and (m.table["value"] > 0).all()
     if m.devices:
         plan = (ROOT / "configs" / "campaigns" / path.name).with_suffix(".yaml")
-        assert plan.is_file() or path.stem in ("networks", "networks_milan")  # whose networks are exported by studies.tables.networks
+        assert plan.is_file() or path.stem in ("networks", "networks_milan")  # which studies.tables.networks measures
         assert all(device.features and np.isfinite(list(device.features.values())).all() for device in m.devices)
 
 
