@@ -54,13 +54,17 @@ def test_the_table_has_the_family_of_each_network(tmp_path: Path) -> None:
     row, keys = json.loads(journal.read_text()), ("bert_tiny__batch4", "resnet18")
     graph = read_model("zoo:lenet5").network.to_json()
     rows = [row | {"space": "onnx", "key": f"{key}.onnx:0123", "network": graph} for key in keys]
-    journal.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    networks.table(journal, out)
+    other = rows[1] | {"key": "resnet18.onnx:4567", "device": row["device"] | {"name": "other_ort_fp32_1"}}
+    journal.write_text("".join(json.dumps(row) + "\n" for row in [*rows, other]))
+    networks.table(journal, out, row["device"]["name"].partition("_")[0])
     table, _ = read_table(out)
     assert set(zip(table["name"], table["family"], strict=True)) == {
         ("bert_tiny__batch4", "bert"),
         ("resnet18", "resnet"),
     }
+    networks.table(journal, out, "other")
+    (key,), (known,) = (read_table(out)[0].drop_duplicates("key")[name] for name in ("key", "network"))
+    assert key == "resnet18.onnx:0123" and known == graph
 
 
 @pytest.mark.skipif(not TABLE.exists(), reason="networks.parquet is not measured yet")
