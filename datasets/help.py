@@ -41,11 +41,11 @@ class HelpFormatter(DefaultHelpFormatter):
     def _get_help_string(self, action: Action) -> str:
         if common := _common(action):
             return common
-        told, default = sentence(action.help or ""), _default(action.default)
+        text, default = sentence(action.help or ""), _default(action.default)
         if not action.option_strings:
-            return told
+            return text
         needed = " (required)" if action.required else ""
-        return f"{told} (default: {default})" if default else told + needed
+        return f"{text} (default: {default})" if default else text + needed
 
     def _format_action_invocation(self, action: Action) -> str:
         if isinstance(action, ActionSubCommands):

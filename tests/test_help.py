@@ -38,8 +38,8 @@ def test_descriptions_are_whole_sentences(parsers: dict[str, Parser]) -> None:
         if " " in name or name == "train":
             assert re.match(r"[A-Z].* .*\.$", parser.description or "", re.DOTALL), name
         for action in own_flags(parser):
-            told = sentence(action.help)
-            assert told.endswith(".") and not re.match(FRAGMENTS, told), f"{name} {action.dest}: {told}"
+            text = sentence(action.help)
+            assert text.endswith(".") and not re.match(FRAGMENTS, text), f"{name} {action.dest}: {text}"
 
 
 def test_help_shows_defaults_as_they_are_typed_and_no_types(parsers: dict[str, Parser]) -> None:

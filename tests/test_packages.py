@@ -105,7 +105,7 @@ def test_each_set_up_runs_once_and_training_takes_the_core_only(tmp_path: Path) 
     "command", ["-m gnomon price zoo:lenet5", "-m measure doctor", "-m predictors --help", "train.py"]
 )
 def test_a_python_without_the_packages_says_how_they_are_installed(command: str) -> None:
-    """As where nobody has run `make setup`, or activated what it made: -S leaves the packages out."""
+    """-S leaves the packages out, which nobody has who did not run `make setup`, or did not activate what it made."""
     done = run("-S", *command.split())
     assert done.returncode == 2 and re.fullmatch(
         r"error: This cannot be done here, because the package \w+ is not installed; run `make setup` "
