@@ -93,7 +93,7 @@ class XGBoost(Regressor):
 
     def _rounds(self, groups: int) -> int:
         """Number of trees of a booster where there are so many groups of devices that share some."""
-        return self.trees // 2 if groups else self.trees
+        return max(1, self.trees // 2) if groups else self.trees
 
     def _first(self, shared: np.ndarray) -> np.ndarray:
         """What shared trees predict [A, G], on the label scale of each device [A, D]."""

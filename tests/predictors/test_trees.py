@@ -49,3 +49,9 @@ def test_devices_of_other_runtimes_share_no_trees(measured: Measurements) -> Non
     one = measured.where(devices=["other_b"])
     plain, same = (XGBoost(trees=5, shared=s, encoder=LayerPhysics(tiles=False)).fit(one) for s in (False, True))
     np.testing.assert_array_equal(plain.predict_all(one.architectures), same.predict_all(one.architectures))
+
+
+@pytest.mark.parametrize("kind", [XGBoost, CompactTrees])
+def test_one_tree_is_shared_and_one_is_a_device_s_own(measured: Measurements, kind: type[XGBoost]) -> None:
+    fitted = kind(trees=1, shared=True, encoder=LayerPhysics(tiles=False)).fit(measured)
+    assert np.isfinite(fitted.predict_all(measured.architectures)).all()
