@@ -38,7 +38,7 @@ def advise(
     from datasets.files.reading import existing
     from datasets.networks.reading import is_file
     from datasets.records import InputError
-    from gnomon.commands.flags import own_predictor
+    from gnomon.commands.flags import own_predictor, print_found
     from measure.commands.flags import at_least
     from predictors.networks.layer_sum import LayerSum
 
@@ -61,11 +61,4 @@ def advise(
     found = advised(file, device, number, own, level, sizes)
     if verify:
         found = verified(found, verify, after=after)
-    if json:
-        import json as form
-
-        print(form.dumps(found.record(), indent=1, allow_nan=False))
-    else:
-        print(report(found))
-    for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+    print_found(found, report, json)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 from typing import Literal
 
@@ -42,7 +41,7 @@ def curves(
     from datasets.files.reading import existing, shortened
     from datasets.networks.reading import is_file
     from datasets.records import InputError
-    from gnomon.commands.flags import own_predictor
+    from gnomon.commands.flags import own_predictor, print_found
     from gnomon.compare import reference_times
     from gnomon.curves import curve, draw, own_caches_mb, report
     from predictors.networks.layer_sum import LayerSum
@@ -68,11 +67,4 @@ def curves(
     found = curve(file, over, device, [int(word) for word in numbers], own, level, sizes, caches)
     if out is not None:
         write_figure(draw(found), out)
-    if json:
-        import json as form
-
-        print(form.dumps(found.record(), indent=1, allow_nan=False))
-    else:
-        print(report(found))
-    for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+    print_found(found, report, json)

@@ -41,7 +41,7 @@ def decide(
         json: whether to print JSON.
     """
     from datasets.records import InputError
-    from gnomon.commands.flags import own_predictor
+    from gnomon.commands.flags import own_predictor, print_found
     from measure.commands.flags import at_least
     from predictors.networks.price_request import batches_of
 
@@ -56,11 +56,4 @@ def decide(
         print(f"measured {measured.device} in {measured.batch}: {measured.measured_ms:.4g} ms", file=sys.stderr)
 
     found = decided(file, device, batches, goal, measure, own_predictor(predictor), level, sizes, journal, after)
-    if json:
-        import json as form
-
-        print(form.dumps(found.record(), indent=1, allow_nan=False))
-    else:
-        print(report(found))
-    for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+    print_found(found, report, json)

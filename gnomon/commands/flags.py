@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from datasets.files.reading import shortened
 from datasets.records import InputError
@@ -63,3 +66,22 @@ def milliseconds(text: str) -> float:
     if not match or not (value := float(match[1])):
         raise InputError(f"--under must be a time above zero such as 30ms or 2s, not '{shortened(str(text), 60)}'.")
     return value * {"us": 1e-3, "ms": 1, "s": 1e3, "": 1}[match[2]]
+
+
+class Found(Protocol):
+    """The result of a command."""
+
+    @property
+    def notes(self) -> Sequence[str]: ...
+
+    def record(self) -> dict[str, Any]: ...
+
+
+F = TypeVar("F", bound=Found)
+
+
+def print_found(found: F, report: Callable[[F], str], as_json: bool) -> None:
+    """Print a result as JSON or as a report, and its notes on the error stream."""
+    print(json.dumps(found.record(), indent=1, allow_nan=False) if as_json else report(found))
+    for note in found.notes:
+        print(f"note: {note}", file=sys.stderr)

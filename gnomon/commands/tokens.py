@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from pathlib import Path
 
 
@@ -44,7 +43,7 @@ def tokens(
         existing(Path(model), "name the ONNX file of a language model")
     else:
         read_decoder(model)
-    from gnomon.commands.flags import own_predictor
+    from gnomon.commands.flags import own_predictor, print_found
     from gnomon.tokens import report
     from gnomon.tokens import tokens as predicted
     from predictors.networks.layer_sum import LayerSum
@@ -53,14 +52,7 @@ def tokens(
     if own is not None and not isinstance(own, LayerSum):
         raise InputError(f"{predictor} is no sum of layers; name one, or omit --predictor.")
     found = predicted(model, device, prompts, caches, own, level, past)
-    if json:
-        import json as form
-
-        print(form.dumps(found.record(), indent=1, allow_nan=False))
-    else:
-        print(report(found))
-    for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+    print_found(found, report, json)
 
 
 def _numbers(flag: str, text: str) -> list[int]:
