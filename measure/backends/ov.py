@@ -58,7 +58,6 @@ class OpenVino(Backend):
     def _quantised(self, model: Model, path: Path, folder: Path) -> Path:
         import contextlib
         import io
-        import logging
         import os
 
         # otherwise it forks a process that sends telemetry, during measurements
@@ -66,14 +65,12 @@ class OpenVino(Backend):
         import nncf
         import openvino
 
+        from measure.builders.onnx_precision import quantising
+
         inputs = calibration_inputs(model, self.batch, self.calibration)
-        logging.disable(logging.WARNING)
-        try:
-            with contextlib.redirect_stdout(io.StringIO()):  # progress bars
-                read = reshaped(openvino.Core().read_model(path), [x.shape for x in inputs[0]])
-                quantised = nncf.quantize(read, nncf.Dataset(inputs), subset_size=len(inputs))
-        finally:
-            logging.disable(logging.NOTSET)
+        read = reshaped(openvino.Core().read_model(path), [x.shape for x in inputs[0]])
+        with quantising("nncf"), contextlib.redirect_stdout(io.StringIO()):  # progress bars
+            quantised = nncf.quantize(read, nncf.Dataset(inputs), subset_size=len(inputs))
         openvino.save_model(quantised, folder / "int8.xml", compress_to_fp16=False)
         return folder / "int8.xml"
 

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+
+
+class NotQuantised(Exception):
+    """A library cannot quantise a network that it runs in other precisions."""
+
+
+@contextlib.contextmanager
+def quantising(library: str) -> Iterator[None]:
+    """Silence warnings of a library that quantises, and name it where it fails."""
+    logging.disable(logging.WARNING)  # onnxruntime's recommends the pre-processing that was just done
+    try:
+        yield
+    except Exception as error:  # of any kind: a quantiser's own assertions and look-ups, too
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        raise NotQuantised(f"{library} cannot quantise this network; fp32 may run ({why}).") from error
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 def quantise(path: Path, folder: Path, inputs: Sequence[Sequence[np.ndarray]], symmetric: bool = False) -> Path:
@@ -37,9 +55,8 @@ def quantise(path: Path, folder: Path, inputs: Sequence[Sequence[np.ndarray]], s
             return None if values is None else dict(zip(names, values, strict=True))
 
     prepared, quantised = folder / "prepared.onnx", folder / "int8.onnx"
-    logging.disable(logging.WARNING)  # it recommends the pre-processing that was just done
     onnxruntime.set_default_logger_severity(3)  # of the sessions in it, which warn of initialisers that they remove
-    try:
+    with quantising("onnxruntime's quantiser"):
         quant_pre_process(path, prepared, skip_symbolic_shape=True)
         quantize_static(
             prepared,
@@ -53,8 +70,6 @@ def quantise(path: Path, folder: Path, inputs: Sequence[Sequence[np.ndarray]], s
             if symmetric
             else {},
         )
-    finally:
-        logging.disable(logging.NOTSET)
     return quantised
 
 

@@ -23,7 +23,7 @@ def test_a_new_device_is_a_data_set_without_a_line_of_code(tmp_path: Path) -> No
     journal, table, out = tmp_path / "journal.jsonl", tmp_path / "mine.parquet", tmp_path / "run"
     for command in (
         ["-m", "measure", "host", "--name", "mine", "--folder", tmp_path],
-        ["-m", "measure", "run", "--space", CELLS, "--backend", "ort", "--limit", 24, "--host", "mine",
+        ["-m", "measure", "run", "--space", CELLS, "--backend", "ort", "--limit", 12, "--host", "mine",
          "--devices", tmp_path, "--journal", journal],
         ["-m", "measure", "table", "--journal", journal, "--unstable", "true", "--out", table],  # a busy machine's, too
         ["train.py", "--data", "datasets.measured.Measured", "--data.path", table,

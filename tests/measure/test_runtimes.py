@@ -31,6 +31,7 @@ from measure.base import (
     with_weights,
 )
 from measure.builders.numpy_reference import evaluate
+from measure.builders.onnx_precision import NotQuantised
 from measure.builders.weights import make_weights
 from measure.child_build import BuildFailed, build_in_child
 from measure.gpu_steps import steps
@@ -167,6 +168,18 @@ def test_the_phases_add_up_to_the_latency(name: str) -> None:
     for phase in row["phases"].values():
         assert phase["calls"] * phase["mean_ms"] > 0.15  # short phases fill a reading of the clock
     assert row["phases"]["post"]["calls"] > 1
+
+
+def test_a_quantiser_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    from onnxruntime import quantization
+
+    def fail(*arguments: object, **settings: object) -> None:
+        raise KeyError("Gather")
+
+    monkeypatch.setattr(quantization, "quantize_static", fail)
+    space = Dense()
+    with pytest.raises(NotQuantised, match="onnxruntime's quantiser cannot quantise this network; fp32 may run .KeyEr"):
+        OnnxRuntime("int8").session(space.expand(space.parse(["batch=1,in=8,out=4,act=none,bias=1"])[0]))
 
 
 @pytest.mark.parametrize("key", ["batch=42,in=128,out=1,act=relu,bias=1", "batch=3,in=887,out=13,act=none,bias=1"])
