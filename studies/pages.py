@@ -7,7 +7,6 @@ which is written from the summary of the command that measured them, where a sum
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,9 @@ from datasets.cli import main
 from datasets.files.reading import read_json, read_text
 from datasets.files.writing import write_text
 from datasets.records import InputError
+from studies.graph_network import page as graph_network
+from studies.markdown import filled, table
+from studies.perfnetrt import page as perfnetrt
 from studies.study import ROOT
 
 Rows = Sequence[Mapping[str, Any]]
@@ -23,32 +25,6 @@ Make = Callable[[Rows], str]
 """A function that makes a table of rows."""
 
 RESULTS = ROOT / "docs" / "results"
-MARKED = re.compile(r"<!-- table ([\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """A table in Markdown."""
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
-
-
-def filled(text: str, make: Callable[[str], str | None]) -> tuple[str, list[str]]:
-    """A page with its tables made anew, and the names of those that changed.
-
-    Args:
-        text: the page in Markdown.
-        make: makes the table of a name, or returns None where there are no rows; that table stays.
-    """
-    changed = list[str]()
-
-    def replace(match: re.Match[str]) -> str:
-        made = make(match[1])
-        new = match[0] if made is None else f"<!-- table {match[1]} -->\n{made}\n<!-- end -->"
-        if new != match[0]:
-            changed.append(match[1])
-        return new
-
-    return MARKED.sub(replace, text), changed
 
 
 def ranked(rows: Rows) -> list[dict[str, Any]]:
@@ -110,18 +86,24 @@ def _digits(value: float, digits: int) -> str:
 SOURCES: dict[str, tuple[Path, Callable[[Rows], Rows]]] = {
     "make_train": (Path("runs/bundled/summary.json"), ranked),
     "speed": (Path("runs/bench/summary.json"), lambda rows: rows),
+    "networks": (perfnetrt.SUMMARY, perfnetrt.kept),
+    "graph_network": (graph_network.SUMMARY, graph_network.kept),
 }
 """Rows by name: the summary that they are of, and what is kept of it."""
 TABLES: dict[str, tuple[str, Make]] = {
     "make_train": ("make_train", make_train), "make_train_short": ("make_train", make_train_short),
     "speed": ("speed", speed), "benchmarks": ("benchmarks", benchmarks),
+    "network_errors": ("networks", perfnetrt.network_errors),
+    "correcting_networks": ("networks", perfnetrt.correcting_networks),
+    "devices_left_out": ("networks", perfnetrt.devices_left_out),
+    "machine_left_out": ("graph_network", graph_network.machine_left_out),
 }  # fmt: skip
 """Tables by name: their rows, and what makes them."""
 
 WITHOUT_ROWS = {
     "files": "make study NAME=files", "help_900": "make study NAME=help_900", "layers": "make study NAME=perfnetrt",
     "leti": "make study NAME=leti", "measuring": "make study NAME=measure", "netadapt": "make study NAME=netadapt",
-    "networks": "make study NAME=perfnetrt", "new_devices": "make study NAME=cross_device",
+    "new_devices": "make study NAME=cross_device",
     "peers": "make study NAME=peers", "search": "make study NAME=search",
 }  # fmt: skip
 """Pages of results whose tables were written by hand from rows that are not committed, and what measures them again."""

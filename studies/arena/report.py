@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 MOST = 1000.0
 """Largest error in a picture, in percent."""
-MOST_DEVICES = 6
+MOST_DEVICES = 9
 """Most devices that have a column each."""
 TITLES = {
     "timm": "timm: image networks, ms an image, two desktop CPUs and three GPUs",
     "networks": "Public networks of many kinds, one core of an EPYC of Zen 4 (genoa), three runtimes",
+    "hosts": "Public networks on genoa, and on milan (Zen 3) in fp32, in int8 and on two threads",
     "convnet+zoo": "Random and published convolutional networks, one core of an EPYC of Zen 3 (milan), eleven runtimes",
     "ncnn-processors": "ncnn: 35 networks, eight of them in int8, on processors in several settings",
     "ncnn-complete": "ncnn: the part of the table without holes, machines left out",

@@ -28,7 +28,7 @@ from datasets.records import InputError, Measurements
 from predictors.base import Predictor
 from predictors.config import from_config
 from studies.arena.protocols import held_out, left_out
-from studies.arena.tables import accel_nasbench, ai_hub, bundled, ncnn, ncnn_complete
+from studies.arena.tables import accel_nasbench, ai_hub, bundled, hosts, ncnn, ncnn_complete
 from studies.study import ROOT
 
 PROTOCOLS = ("families", "random", "devices")
@@ -72,6 +72,7 @@ class Table:
 TABLES: dict[str, Table] = {
     "timm": Table(lambda: Timm().measurements(), left_out=(*OF_GRAPHS, "network_gaussian")),
     "networks": Table(lambda: Measured(Path("datasets/bundled/networks.parquet")).measurements()),
+    "hosts": Table(hosts, ("network_macs", "network_line", "network_kinds", *GRAPH_NETS[:2]), ()),
     "convnet+zoo": Table(bundled, left_out=OF_GRAPHS),
     "ncnn-processors": Table(partial(ncnn, "processor"), (), OF_GRAPHS, every=4),
     "ncnn-complete": Table(ncnn_complete, (), OF_GRAPHS),

@@ -58,6 +58,17 @@ def accel_nasbench() -> Measurements:
     return Measurements(m.architectures, m.devices, table, "accel-nasbench")
 
 
+def hosts() -> Measurements:
+    """Public networks on both machines: `genoa` in fp32 on three runtimes, `milan` in fp32, in int8 and on two threads.
+
+    A network's family is that of its name, on both."""
+    return Measurements.concat(
+        [Measured(Path(f"datasets/bundled/{name}.parquet")).measurements().where(metrics=["latency_ms"])
+         for name in ("networks", "networks_milan")],
+        "hosts",
+    )  # fmt: skip
+
+
 def bundled() -> Measurements:
     """Random networks and published ones on eleven runtimes; a family is what a network is built on, and every random
     network is its own."""

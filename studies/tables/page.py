@@ -13,8 +13,8 @@ from datasets.cli import main
 from datasets.files.reading import read_json, read_text
 from datasets.files.writing import write_text
 from datasets.records import InputError
-from studies.pages import filled as fill
-from studies.pages import table
+from studies.markdown import filled as fill
+from studies.markdown import table
 from studies.study import ROOT
 from studies.tables.kernels import PRECISIONS, WORK
 

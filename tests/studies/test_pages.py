@@ -7,13 +7,12 @@ import pytest
 
 from datasets.records import InputError
 from studies.claims import Claim, read_claims
+from studies.markdown import MARKED, filled
 from studies.pages import (
-    MARKED,
     RESULTS,
     TABLES,
     WITHOUT_ROWS,
     benchmarks,
-    filled,
     from_rows,
     make_train,
     pages,
