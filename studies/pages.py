@@ -15,6 +15,7 @@ from datasets.cli import main
 from datasets.files.reading import read_json, read_text
 from datasets.files.writing import write_text
 from datasets.records import InputError
+from studies.decide import page as decide
 from studies.graph_network import page as graph_network
 from studies.markdown import filled, table
 from studies.perfnetrt import page as perfnetrt
@@ -88,6 +89,7 @@ SOURCES: dict[str, tuple[Path, Callable[[Rows], Rows]]] = {
     "speed": (Path("runs/bench/summary.json"), lambda rows: rows),
     "networks": (perfnetrt.SUMMARY, perfnetrt.kept),
     "graph_network": (graph_network.SUMMARY, graph_network.kept),
+    "decide": (decide.SUMMARY, decide.kept),
 }
 """Rows by name: the summary that they are of, and what is kept of it."""
 TABLES: dict[str, tuple[str, Make]] = {
@@ -96,6 +98,7 @@ TABLES: dict[str, tuple[str, Make]] = {
     "network_errors": ("networks", perfnetrt.network_errors),
     "correcting_networks": ("networks", perfnetrt.correcting_networks),
     "devices_left_out": ("networks", perfnetrt.devices_left_out),
+    "choices_on_hosts": ("decide", decide.choices_on_hosts),
     "machine_left_out": ("graph_network", graph_network.machine_left_out),
 }  # fmt: skip
 """Tables by name: their rows, and what makes them."""
