@@ -68,10 +68,17 @@ class OpenVino(Backend):
         from measure.builders.onnx_precision import quantising
 
         inputs = calibration_inputs(model, self.batch, self.calibration)
-        read = reshaped(openvino.Core().read_model(path), [x.shape for x in inputs[0]])
+
+        def quantised(ignored: Any = None) -> Any:
+            read = reshaped(openvino.Core().read_model(path), [x.shape for x in inputs[0]])
+            return nncf.quantize(read, nncf.Dataset(inputs), subset_size=len(inputs), ignored_scope=ignored)
+
         with quantising("nncf"), contextlib.redirect_stdout(io.StringIO()):  # progress bars
-            quantised = nncf.quantize(read, nncf.Dataset(inputs), subset_size=len(inputs))
-        openvino.save_model(quantised, folder / "int8.xml", compress_to_fp16=False)
+            try:
+                found = quantised()
+            except KeyError:  # nncf fails on look-ups at constant indices; look-ups stay in fp32 then
+                found = quantised(nncf.IgnoredScope(types=["Gather"], validate=False))
+        openvino.save_model(found, folder / "int8.xml", compress_to_fp16=False)
         return folder / "int8.xml"
 
     def parts(self, artefact: Path) -> list[Path]:

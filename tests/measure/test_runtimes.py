@@ -10,7 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from datasets.networks.model import Model
 from datasets.networks.reading import read_model
@@ -37,6 +39,7 @@ from measure.child_build import BuildFailed, build_in_child
 from measure.gpu_steps import steps
 from measure.host import has_bf16
 from measure.kernels import timeline
+from measure.network_files import name_file, read_subject
 from measure.outputs import WrongOutput, compare_output
 from measure.phases import clock_ns, measure_phases
 from measure.references import expected_output
@@ -168,6 +171,27 @@ def test_the_phases_add_up_to_the_latency(name: str) -> None:
     for phase in row["phases"].values():
         assert phase["calls"] * phase["mean_ms"] > 0.15  # short phases fill a reading of the clock
     assert row["phases"]["post"]["calls"] > 1
+
+
+def test_openvino_quantises_networks_that_look_up_constant_indices(tmp_path: Path) -> None:
+    """Embeddings of types of tokens, which are all zero, are such look-ups; nncf alone fails on them."""
+    needs("nncf")
+    rng = np.random.default_rng(0)
+    weights = {"words": rng.normal(size=(8, 16)), "types": rng.normal(size=(2, 16)), "w": rng.normal(size=(16, 16))}
+    constants = [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights.items()]
+    constants.append(numpy_helper.from_array(np.zeros((1, 4), np.int64), "zeros"))
+    nodes = [
+        helper.make_node("Gather", ["words", "x"], ["of_words"]),
+        helper.make_node("Gather", ["types", "zeros"], ["of_types"]),
+        helper.make_node("Add", ["of_words", "of_types"], ["sum"]),
+        helper.make_node("MatMul", ["sum", "w"], ["y"]),
+    ]
+    x = helper.make_tensor_value_info("x", TensorProto.INT64, [1, 4])
+    y = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4, 16])
+    graph = helper.make_graph(nodes, "g", [x], [y], constants)
+    path = tmp_path / "types.onnx"
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), path)
+    OpenVino("int8").built(read_subject(name_file(path), 1), tmp_path)
 
 
 def test_a_quantiser_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
