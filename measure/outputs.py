@@ -19,6 +19,11 @@ TOLERANCE = {"fp32": 1e-3, "fp16": 0.05, "bf16": 0.2, "int8": 0.4}
 are 0.05 to 0.25 % in fp16, 0.2 to 0.8 % in bf16 and 0.7 to 6 % in int8; those of the deepest networks of OFA are 2, 7
 and 29 %. The error of an empty or mis-wired network is 100 % or more."""
 
+QUANTISED = 0.8
+"""Largest accepted error of int8, with a note: public networks with depthwise convolutions and smooth activations
+(EfficientNet, MobileNetV4, ReXNet) with random weights are off by 46 to 69 % on two runtimes with quantisers of their
+own, and their times are what one wants to know."""
+
 STEPS = 3
 """Largest accepted difference of quantised outputs in their own steps, however small the output is: runtimes round
 sums of products differently, by one step a layer."""
@@ -74,7 +79,8 @@ def compare_output(
         np.where(finite, 0, expected), np.where(np.isfinite(found), 0, found), equal_nan=True
     ):
         raise WrongOutput("The output is NaN or infinite in places where it should not be, or the other way round.")
-    error, limit = relative_error(found, expected), max(TOLERANCE[precision], min(AMPLIFIED * noise, MOST_NOISE))
+    usual = QUANTISED if precision == "int8" else TOLERANCE[precision]
+    error, limit = relative_error(found, expected), max(usual, min(AMPLIFIED * noise, MOST_NOISE))
     if error > limit and not (step and _largest(found, expected) <= STEPS * step):
         raise WrongOutput(f"The output is off by {error:.3g} of its norm ({limit:.3g} is accepted).")
     return error
@@ -127,11 +133,10 @@ def compare_outputs(found: Sequence[np.ndarray], expected: Expected, precision: 
             error = compare_output(y, right, precision, step, noise)
         except WrongOutput as wrong:
             raise WrongOutput(str(wrong).replace("The output", name)) from None
-        if error > TOLERANCE[precision] and noise and not step:
-            notes.append(
-                f"{name} is off by {error:.2g} of its norm, and moves by {noise:.2g} of it with the last bit of the "
-                "inputs."
-            )
+        if error > TOLERANCE[precision] and not step and right.dtype.kind in "fc":
+            moved = f", and moves by {noise:.2g} of it with the last bit of the inputs"
+            why = moved if AMPLIFIED * noise > TOLERANCE[precision] else f"; {precision} is not accurate here"
+            notes.append(f"{name} is off by {error:.2g} of its norm{why}.")
         if right.dtype.kind in "fc" and right.size and (share := float(np.mean(np.isnan(right)))):
             notes.append(f"{name} is NaN in {share:.0%} of its places, expected and found.")
     return notes

@@ -146,6 +146,16 @@ def test_quantised_outputs_may_differ_by_some_of_their_steps_however_small_they_
         compare_outputs([np.full(4, 0.06, np.float32)], right, "int8")
 
 
+def test_an_int8_that_is_not_accurate_is_noted_and_one_that_is_another_network_is_refused() -> None:
+    right = Expected([np.ones(100, np.float32)], noise=(1e-7,))
+    (note,) = compare_outputs([np.full(100, 0.5, np.float32)], right, "int8")
+    assert note == "The output is off by 0.5 of its norm; int8 is not accurate here."
+    assert not compare_outputs([np.full(100, 0.7, np.float32)], right, "int8")
+    for other in (0.0, 2.0):  # empty, and as far off
+        with pytest.raises(WrongOutput, match="off by 1 of its norm .0.8 is accepted"):
+            compare_outputs([np.full(100, other, np.float32)], right, "int8")
+
+
 def test_random_numbers_are_reported_and_not_compared(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("RandomNormalLike", ["x"], ["noise"]),
