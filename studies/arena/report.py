@@ -132,23 +132,20 @@ def _curves(axis: Axes, rows: pd.DataFrame) -> None:
     axis.legend(fontsize=7, frameon=False)
 
 
-def sections(rows: pd.DataFrame) -> list[str]:
-    """Parts of the page, of tables in the order of their rows."""
-    found = list[str]()
-    for name in [*TITLES, *sorted(set(rows["table"]) - set(TITLES))]:
-        part = rows[rows["table"] == name]
-        if part.empty:
+def section(name: str, rows: pd.DataFrame) -> str:
+    """The part of the page on a table."""
+    minutes = rows.groupby(["protocol", "predictor"])["cpu_s"].first().sum() / 60
+    found = [f"## {TITLES.get(name, name)}", f"![errors of predictors](arena_{name}.png)",
+             f"Its rows took {minutes:.1f} CPU-minutes."]  # fmt: skip
+    for protocol, heading in HEADINGS.items():
+        own = rows[rows["protocol"] == protocol]
+        if own.empty:
             continue
-        found += [f"## {TITLES.get(name, name)}", f"![errors of predictors](arena_{name}.png)"]
-        for protocol, heading in HEADINGS.items():
-            own = part[part["protocol"] == protocol]
-            if own.empty:
-                continue
-            devices, networks = own["device"].nunique(), int(own.groupby("device")["n"].max().median())
-            about = f"{devices} devices, {networks} networks scored on the median device. Errors are MAPE in percent"
-            make = left_out_table if protocol == "devices" else held_out_table
-            found += [f"### {heading}", f"{about}.", markdown(make(own))]
-    return found
+        devices, networks = own["device"].nunique(), int(own.groupby("device")["n"].max().median())
+        about = f"{devices} devices, {networks} networks scored on the median device. Errors are MAPE in percent"
+        make = left_out_table if protocol == "devices" else held_out_table
+        found += [f"### {heading}", f"{about}.", markdown(make(own))]
+    return "\n\n".join(found)
 
 
 INTRODUCTION = """# Results of the arena
@@ -159,20 +156,29 @@ those of 90 % intervals. Where a device was left out, `network_macs` and `networ
 "chosen" samples are the predictor's choice, others are random. All but Spearman and CPU-seconds is in percent."""
 
 
+def kept_sections(page: Path, tables: Sequence[str]) -> dict[str, str]:
+    """Sections of a page that is there, by table, but for those of some tables."""
+    text = page.read_text() if page.is_file() else ""
+    parts = {part.partition("\n")[0]: part.strip() for part in text.split("\n## ")[1:]}
+    return {name: f"## {parts[TITLES[name]]}" for name in TITLES if TITLES[name] in parts and name not in tables}
+
+
 def report(summary: Path = Path("runs/arena/summary.json"), out: Path = ROOT / "docs" / "results") -> None:
-    """Write the page and the pictures.
+    """Write the page and the pictures; sections of tables without rows stay as they are.
 
     Args:
         summary: rows of `python -m studies.arena.study`.
         out: folder of arena.md and its pictures.
     """
     rows = pd.DataFrame(_rows(read_json(summary, "run `python -m studies.arena.study`"), summary))
-    minutes = rows["cpu_min"].dropna().iloc[0]
     rows = rows[rows["protocol"].notna()]
+    found = kept_sections(out / "arena.md", list(rows["table"]))
     for name in dict.fromkeys(rows["table"]):
-        write_figure(picture(rows[rows["table"] == name]), out / f"arena_{name}.png")
-    text = [INTRODUCTION, f"All rows together took {minutes:.1f} CPU-minutes.", *sections(rows)]
-    write_text(out / "arena.md", "\n\n".join(text) + "\n")
+        part = rows[rows["table"] == name]
+        write_figure(picture(part), out / f"arena_{name}.png")
+        found[name] = section(name, part)
+    ordered = [found[name] for name in [*TITLES, *sorted(set(found) - set(TITLES))] if name in found]
+    write_text(out / "arena.md", "\n\n".join([INTRODUCTION, *ordered]) + "\n")
     print(f"report: {out / 'arena.md'}")
 
 

@@ -177,8 +177,10 @@ def test_a_predictor_that_cannot_answer_a_table_is_left_out_in_a_sentence(
 
 
 def test_the_page_has_a_table_of_each_protocol_and_a_picture(part: Path, tmp_path: Path) -> None:
+    (tmp_path / "arena.md").write_text(f"# Old\n\n## {report.TITLES['ncnn-gpus']}\n\nmeasured before\n")
     report.report(part / "summary.json", tmp_path)
     page = (tmp_path / "arena.md").read_text()
+    assert page.endswith(f"\n\n## {report.TITLES['ncnn-gpus']}\n\nmeasured before\n") and "# Old" not in page
     assert all(f"### {heading}" in page for heading in report.HEADINGS.values())
     assert (tmp_path / "arena_convnet+zoo.png").stat().st_size > 10_000 and "(arena_convnet+zoo.png)" in page
     assert "| predictor | 1 network | 3 networks |" in page

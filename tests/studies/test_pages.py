@@ -72,7 +72,8 @@ def test_the_history_of_the_bench_has_a_column_per_run_the_newest_first() -> Non
 
 
 ARENA = {  # table, protocol -> heading on the page
-    "timm": "timm: image", "networks": "Public networks", "convnet+zoo": "Random and published",
+    "timm": "timm: image", "networks": "Public networks of many kinds",
+    "hosts": "Public networks on genoa", "convnet+zoo": "Random and published",
     "ncnn-complete": "ncnn: the part",
     "families": "Families", "random": "Networks held out at random", "devices": "Devices left out",
 }  # fmt: skip
