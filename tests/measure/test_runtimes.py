@@ -194,6 +194,14 @@ def test_openvino_quantises_networks_that_look_up_constant_indices(tmp_path: Pat
     OpenVino("int8").built(read_subject(name_file(path), 1), tmp_path)
 
 
+def test_threads_of_a_session_do_not_spin_while_another_one_runs() -> None:
+    """Beside the reference network, a network on as many threads as cores took twice as long as alone."""
+    backend = OnnxRuntime(threads=2)
+    session = backend.session(reference_network())
+    options = session.session.get_session_options()
+    assert options.get_session_config_entry("session.force_spinning_stop") == "1"
+
+
 def test_a_quantiser_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     from onnxruntime import quantization
 
