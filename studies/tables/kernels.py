@@ -23,9 +23,9 @@ _PRODUCTS = r"Conv|MatMul|Gemm|FullyConnected|Attention|Deconvolution|ScaledDotP
 _RULES = (
     (r"^(Dynamic)?Quantize|^Dequantize|^FakeQuantize|^Convert\b", "quantisation"),
     (r"^Reorder|^Transpose|^Permute", "layout"),
-    (rf"^(QLinear|Q)({_PRODUCTS})|^(MatMul|Conv)Integer|^\S*({_PRODUCTS})\S* \S*_[IU]8$", "int8 products"),
+    (rf"^(QLinear|Q)({_PRODUCTS})|^(MatMul|Conv)Integer|^\S*({_PRODUCTS})\S* \S*_[IUiu]8$", "int8 products"),
     (rf"^\S*({_PRODUCTS})", "fp32 products"),
-    (r"^QLinear|^Nhwc|_[IU]8$", "other ops in int8"),
+    (r"^QLinear|^Nhwc|_[IUiu]8$", "other ops in int8"),
 )
 """Patterns of kinds of kernels, as onnxruntime and OpenVINO (with the name of the kernel behind it) call them."""
 

@@ -95,6 +95,7 @@ def test_sums_of_layers_are_corrected_by_the_networks_of_other_families(folder: 
      ("QuantizeLinear", "quantisation"), ("DequantizeLinear", "quantisation"), ("FakeQuantize jit", "quantisation"),
      ("ReorderOutput", "layout"), ("Reorder jit_uni_I8", "layout"), ("Transpose", "layout"),
      ("QLinearGlobalAveragePool", "other ops in int8"), ("NhwcMaxPool", "other ops in int8"),
+     ("FullyConnectedQuantizedLegacy jit_gemm_i8", "int8 products"), ("MVN jit_avx2_i8", "other ops in int8"),
      ("MaxPool jit_avx512_I8", "other ops in int8"), ("Softmax", "other ops in fp32"),
      ("Subgraph jit_avx512_f32", "other ops in fp32")],
 )  # fmt: skip
