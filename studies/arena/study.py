@@ -72,7 +72,7 @@ class Table:
 TABLES: dict[str, Table] = {
     "timm": Table(lambda: Timm().measurements(), left_out=(*OF_GRAPHS, "network_gaussian")),
     "networks": Table(lambda: Measured(Path("datasets/bundled/networks.parquet")).measurements()),
-    "hosts": Table(hosts, ("network_macs", "network_line", "network_kinds", *GRAPH_NETS[:2]), ()),
+    "hosts": Table(hosts, ("network_macs", "network_line", "network_kinds", "graph_net_blend"), ()),
     "convnet+zoo": Table(bundled, left_out=OF_GRAPHS),
     "ncnn-processors": Table(partial(ncnn, "processor"), (), OF_GRAPHS, every=4),
     "ncnn-complete": Table(ncnn_complete, (), OF_GRAPHS),

@@ -9,7 +9,8 @@ _ARENA = "-m studies.arena.study --out runs/graph_network/arena"
 
 STUDY = Study(
     steps=(
-        f"{_ARENA} --protocols families --tables timm,networks,hosts --predictors graph_net,graph_net_blend",
+        f"{_ARENA} --protocols families --tables timm,networks --predictors graph_net,graph_net_blend",
+        f"{_ARENA} --protocols families --tables hosts",
         f"{_ARENA} --protocols devices --tables timm --predictors network_conditioned,network_gaussian",
         f"{_ARENA} --protocols devices --tables ncnn-complete --predictors matrix_gaussian",
         "-m studies.graph_network.study",
