@@ -38,6 +38,9 @@ AVERAGED = 40
 NARROWEST = 0.33
 """Least deviation of the noise of n samples, as a share of the labels', times the root of n: ten labels that agree by
 chance are no evidence of a device without noise."""
+CAP = 1.0
+"""Largest relative deviation of labels of which `NARROWEST` is a share: that times of networks differ a thousandfold
+says nothing of their noise."""
 UNSURE = 1.0
 """Predictive variances of n samples are multiplied by 1 + this / n^1.5, since estimated variances are uncertain. It,
 `EXPECTED`, `TAKEN`, `COUNT`, `LEAST` and `NARROWEST` were chosen on source devices that were left out."""
@@ -119,7 +122,10 @@ class Conditioned(FewShot):
             fit = maximised(samples, t, noise, sizes, self._start())
         stretch = _stretched(fit.error**2 / fit.variance)
         self.spread_ = stretch * fit.covariance
-        least = max(NARROWEST**2 / n, step**2 / 12)  # equal labels do not show the variance of rounding
+        relative = float(self.scale.std_[0]) / (1.0 if self.labels == "log" else abs(float(self.scale.mean_[0])))
+        least = max(
+            (NARROWEST * min(1.0, CAP / relative)) ** 2 / n, step**2 / 12
+        )  # equal labels do not show the variance of rounding
         self.noise_ = max(stretch * (fit.noise + float(np.median(noise))), least)
         return fit.mean[:-1] + expected, float(fit.mean[-1])
 
