@@ -78,8 +78,8 @@ class OnnxRuntime(Backend):
         options.inter_op_num_threads = self.threads if self.execution == "parallel" else 1
         options.execution_mode = getattr(onnxruntime.ExecutionMode, f"ORT_{self.execution.upper()}")
         options.graph_optimization_level = getattr(onnxruntime.GraphOptimizationLevel, _LEVELS[self.optimization])
-        # threads of a session would spin after a run, on cores that those of the other one need: with as many threads as
-        # cores a network takes twice as long beside a reference network as alone
+        # threads of a session would spin after a run, on cores that another session needs: with as many threads as
+        # cores, a network takes up to twice as long beside the reference network as alone
         options.add_session_config_entry("session.force_spinning_stop", "1")
         options.log_severity_level = 3
         if profile:

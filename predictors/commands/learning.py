@@ -39,11 +39,12 @@ def layerwise(
     import numpy as np
     from tqdm import tqdm
 
+    from datasets.measured import located
     from predictors.networks.layer_sum import LayerSum
     from predictors.networks.learnt import LAYERS, Learnt
     from predictors.networks.operations import OPERATIONS
-    from predictors.networks.related import base_name, with_related
-    from predictors.networks.table_files import layer_tables, read_tables
+    from predictors.networks.related import with_related
+    from predictors.networks.table_files import base_name, fastest_references, layer_tables, read_tables
 
     if lut is not None:
         if layer or devices:
@@ -54,7 +55,7 @@ def layerwise(
     check_writable(out, *Path(tables).glob("*.parquet"))
     chosen = _listed(devices)
     bases = list(dict.fromkeys(name for one in chosen for name in (one, base_name(one))))
-    references: dict[str, float] = {}  # the machine's speed when layers were measured holds for networks, too
+    references = fastest_references(located(tables))  # times of all tables are those at one speed of the machine
     layers = layer_tables(tables, LAYERS, OPERATIONS, bases, references)
     names = _listed(networks)
     whole = read_tables(tables, names, chosen, references)
@@ -66,7 +67,7 @@ def layerwise(
             bar.write(message)
             bar.update(message.partition(":")[0] in layers)  # the errors of a table
 
-        predictor = with_related(LayerSum.summing(costs.fit(layers, log)), tables, chosen, log)
+        predictor = with_related(LayerSum.summing(costs.fit(layers, log)), tables, chosen, log, references)
         if whole:
             known, measured = {device.name for device in predictor.devices_}, Measurements.concat(whole)
             added = [d for d in measured.devices if d.name not in known and base_name(d.name) in known]

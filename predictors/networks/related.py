@@ -6,7 +6,6 @@ The related device multiplies its coefficients by the median ratios of the layer
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +23,7 @@ from predictors.networks.layer_sum import LayerSum
 from predictors.networks.learnt import LAYERS, Learnt
 from predictors.networks.operation_costs import OTHER, TERMS
 from predictors.networks.operations import OPERATIONS
+from predictors.networks.table_files import base_name, scaled_to
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,12 +38,10 @@ _FOLLOW = {"roofline": "convolution", **LIKE, "moved": OTHER, "smooth": OTHER, "
 """Terms with the ratio of another term, if there is one."""
 
 
-def base_name(name: str) -> str:
-    """Name of the device of the same machine, runtime and batch in fp32 and on one thread."""
-    return re.sub("_t[0-9]+$", "", re.sub("_(int8|bf16|fp16)_", "_fp32_", name))
-
-
-def with_related(predictor: LayerSum, folder: Path, devices: Sequence[str] = (), log: Log = silent) -> LayerSum:
+def with_related(
+    predictor: LayerSum, folder: Path, devices: Sequence[str] = (), log: Log = silent,
+    references: Mapping[str, float] | None = None,
+) -> LayerSum:  # fmt: skip
     """A copy that also predicts for the devices of a folder that measured some layers only.
 
     Args:
@@ -51,10 +49,11 @@ def with_related(predictor: LayerSum, folder: Path, devices: Sequence[str] = (),
         folder: folder of the tables of layers and operations.
         devices: names of devices; by default all.
         log: receives progress.
+        references: ms of the reference network by device, which times are multiples of; by default those of each file.
     """
     costs = predictor.layers
     assert isinstance(costs, Learnt)
-    times, described = _times(folder)
+    times, described = _times(folder, references or {})
     known = {device.name: s for s, device in enumerate(costs.devices)}
     added, calibrations = list[Device](), list[Calibration]()
     for name, device in described.items():
@@ -74,7 +73,7 @@ def with_related(predictor: LayerSum, folder: Path, devices: Sequence[str] = (),
     return predictor.with_devices([*predictor.devices_, *added], [*predictor.calibrations_, *calibrations])
 
 
-def _times(folder: Path) -> tuple[pd.DataFrame, dict[str, Device]]:
+def _times(folder: Path, references: Mapping[str, float]) -> tuple[pd.DataFrame, dict[str, Device]]:
     """Ms of layers and operations by term and key, one column per device; and the devices by name."""
     import pandas as pd
 
@@ -85,6 +84,7 @@ def _times(folder: Path) -> tuple[pd.DataFrame, dict[str, Device]]:
         if not path.is_file():
             continue
         table, meta = read_table(path)
+        table["value"] *= scaled_to(references, meta, table["device"])
         kind = table["space"].str.replace(r"\(.*", "", regex=True)
         whole = np.where(kind.isin(LAYERS), "exe_ms", "latency_ms")
         term = kind.map({kind: kind if kind in LAYERS else TERMS.get(kind, OTHER) for kind in names})

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -13,6 +14,9 @@ from datasets.files.table_file import read_table
 from datasets.measured import located
 from datasets.records import Architectures, Device, InputError, Measurements, Space
 from datasets.tabulate import tabulate
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def read_tables(
@@ -23,6 +27,32 @@ def read_tables(
     references = {} if references is None else references
     found = [read_beside(folder, name, references) for name in names]
     return [m.where(devices=[d.name for d in m.devices if d.name in devices]) if devices else m for m in found]
+
+
+def base_name(name: str) -> str:
+    """Name of the device of the same machine, runtime and batch in fp32 and on one thread."""
+    return re.sub("_t[0-9]+$", "", re.sub("_(int8|bf16|fp16)_", "_fp32_", name))
+
+
+def scaled_to(references: Mapping[str, float], meta: Mapping[str, Any], devices: pd.Series) -> pd.Series:
+    """Factors of the times in the rows of a table, by their devices, to a reference time; 1 for others."""
+    scale = {name: references.get(name, ms) / ms for name, ms in meta.get("reference_ms", {}).items()}
+    return devices.map(scale).fillna(1.0)
+
+
+def fastest_references(folder: Path) -> dict[str, float]:
+    """Least ms of the reference network by device, of all tables of a folder: the speed of a machine that is left
+    alone, so that times of its devices (precisions, threads) that were measured on different days compare. A table on
+    a slow day slows a device as much as the one in fp32 and on one thread beside it."""
+    tables = [read_table(path)[1].get("reference_ms", {}) for path in sorted(folder.glob("*.parquet"))]
+    found = {
+        name: min(ms[name] for ms in tables if name in ms) for name in sorted({name for ms in tables for name in ms})
+    }
+    for table in tables:
+        for name, ms in table.items():
+            if (base := base_name(name)) in table:
+                found[name] = min(found[name], ms * found[base] / table[base])
+    return found
 
 
 def layer_tables(
@@ -70,8 +100,9 @@ def read_beside(folder: Path, name: str, references: dict[str, float] | None = N
     for path in [first, *sorted(first.parent.glob(f"{name}_*.parquet"))]:
         table, meta = read_table(path)
         devices = [Device(**device) for device in meta["devices"]]
-        scale = {name: references.setdefault(name, ms) / ms for name, ms in meta.get("reference_ms", {}).items()}
-        table["value"] *= table["device"].map(scale).fillna(1.0).where(table["metric"].str.endswith("_ms"), 1.0)
+        for device, ms in meta.get("reference_ms", {}).items():
+            references.setdefault(device, ms)
+        table["value"] *= scaled_to(references, meta, table["device"]).where(table["metric"].str.endswith("_ms"), 1.0)
         parts += [tabulate(rows, devices, path.stem) for _, rows in table.groupby("space", sort=False)]
     parts = _in_one_space(parts, folder)
     return parts[0] if len(parts) == 1 else Measurements.concat(parts)

@@ -18,9 +18,8 @@ def every_value(tables: Path) -> tuple[pd.DataFrame, dict[str, dict]]:
     """Times of all tables of a folder, and their devices by name.
 
     Returns:
-        Columns by (family of networks that have one, else space), group (the name of that family, or of that space),
-        space, key, device, metric and value in ms (the median, if several tables have one); and the fields of each
-        device.
+        Columns table, by (family of networks that have one, else space), group (the name of that family, or of that
+        space), space, key, device, metric and value in ms; and the fields of each device.
     """
     frames, devices = [], dict[str, dict]()
     for path in sorted(tables.glob("*.parquet")):
@@ -29,23 +28,27 @@ def every_value(tables: Path) -> tuple[pd.DataFrame, dict[str, dict]]:
         kind = table["space"].str.replace(r"\(.*", "", regex=True)
         named = "family" in table
         groups = {"by": "family" if named else "space", "group": table["family"] if named else kind}
-        frames.append(table.assign(**groups))
+        frames.append(table.assign(table=path.stem, **groups))
         devices |= {device["name"]: device for device in meta["devices"]}
-    names = ["by", "group", "space", "key", "device", "metric"]
-    whole = pd.concat([frame[[*names, "value"]] for frame in frames])
-    return whole.groupby(names, sort=False)["value"].median().reset_index(), devices
+    names = ["table", "by", "group", "space", "key", "device", "metric", "value"]
+    return pd.concat([frame[names] for frame in frames]), devices
 
 
 def ratios(values: pd.DataFrame, device: dict, base: dict) -> list[dict]:
-    """Times on one device over those on another.
+    """Times on one device over those on another: of one table where it has both, since a table was measured at one
+    speed of the machine; else of any two.
 
     Returns:
         One row per family or space that both measured, and one of all families and of all spaces (`group` all): number
         of cells, median ratio, tenth and ninetieth percentile, and the share above one.
     """
     columns = ["by", "group", "space", "key", "metric"]
-    both = [values[values["device"] == each["name"]].set_index(columns)["value"] for each in (device, base)]
-    ratio = (both[0] / both[1]).dropna()
+    own, other = (values[values["device"] == each["name"]] for each in (device, base))
+    shared = own["table"].isin(set(other["table"]))
+    anywhere = other.groupby(columns, sort=False)["value"].median().reset_index()
+    pairs = [own[shared].merge(other, on=["table", *columns]), own[~shared].merge(anywhere, on=columns)]
+    both = pd.concat(pairs).groupby(columns, sort=False)[["value_x", "value_y"]].median()
+    ratio = both["value_x"] / both["value_y"]
     about = {name: device[name] for name in ("runtime", "precision", "batch", "threads") if name in device}
     groups = {(by, "all"): found for by, found in ratio.groupby("by")}
     groups |= dict(list(ratio.groupby(["by", "group"])))
