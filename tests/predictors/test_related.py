@@ -16,7 +16,7 @@ from predictors.base import Predictor
 from predictors.commands.learning import layerwise
 from predictors.linear import Linear
 from predictors.networks.layer_sum import LayerSum
-from predictors.networks.related import base_name
+from predictors.networks.table_files import base_name, fastest_references, scaled_to
 from tests.doubles.toy_layers import SPACES, law, table, write
 from tests.predictors.test_table_files import phases
 from tests.studies.test_tables_study import DEVICES
@@ -60,6 +60,21 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_names_of_related_devices_lead_to_their_base() -> None:
     assert base_name("a_ort_int8_1") == base_name("a_ort_fp32_1_t2") == base_name("a_ort_fp32_1") == "a_ort_fp32_1"
     assert base_name("a_openvino_bf16_16_t4") == "a_openvino_fp32_16"
+
+
+def test_times_count_at_the_speed_of_a_machine_that_is_left_alone(tmp_path: Path) -> None:
+    """One day was slow: what only that day measured is as much faster on others as the device in fp32 beside it."""
+    drawn = Smooth(8, 50).sample(5, np.random.default_rng(0))
+    days = {"quiet": {FP32.name: 0.5}, "slow": {FP32.name: 0.8, INT8.name: 1.2}}
+    for day, references in days.items():
+        meta = {"devices": [FP32.to_dict(), INT8.to_dict()], "reference_ms": references}
+        write_table(
+            pd.concat([rows(drawn, d, 1, "latency_ms") for d in (FP32, INT8)]), meta, tmp_path / f"{day}.parquet"
+        )
+    found = fastest_references(tmp_path)
+    assert found == pytest.approx({FP32.name: 0.5, INT8.name: 0.75})
+    devices = pd.Series([FP32.name, INT8.name, "other"])
+    assert scaled_to(found, {"reference_ms": days["slow"]}, devices).tolist() == pytest.approx([0.625, 0.625, 1])
 
 
 def test_layerwise_learns_other_precisions_and_threads_as_ratios(folder: Path, tmp_path: Path, capsys) -> None:
