@@ -24,7 +24,7 @@ from predictors.networks.layer_sum import LayerSum
 from predictors.networks.learnt import LAYERS, Learnt
 from predictors.networks.operations import OPERATIONS
 from predictors.networks.shipped import PRICER, load, with_pricer
-from predictors.networks.table_files import layer_tables, read_tables
+from predictors.networks.table_files import fastest_references, layer_tables, read_tables
 from predictors.regressor import Regressor
 from predictors.trees import XGBoost
 from tests.conftest import ROOT, made_up, run
@@ -42,7 +42,7 @@ def test_the_pricer_is_small_and_of_the_bundled_tables_and_configuration(pricer:
     """Whoever changes a table or the configuration runs `make pricer`."""
     assert PRICER.stat().st_size <= 2_000_000
     bundled, networks = ROOT / "datasets" / "bundled", ("zoo", "convnet", "networks")
-    references: dict[str, float] = {}
+    references = fastest_references(bundled)
     used = layer_tables(bundled, LAYERS, OPERATIONS, references=references)
     used |= dict(zip(networks, read_tables(bundled, networks, references=references), strict=True))
     assert pricer.metadata_["tables"] == {name: m.fingerprint() for name, m in used.items()}, "run make pricer"
