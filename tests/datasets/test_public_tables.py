@@ -709,8 +709,8 @@ def test_describe_draws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
         image = imread(tmp_path / "new" / "folder" / "nasbench201" / name)
         assert min(image.shape[:2]) > 150 and len(np.unique(image.reshape(-1, image.shape[2]), axis=0)) > 50
     (tmp_path / "file").write_text("")
-    told = run("-m", "datasets", "describe", few[0], "--out", tmp_path / "file")
-    assert told.returncode == 2 and "Traceback" not in told.stderr
+    done = run("-m", "datasets", "describe", few[0], "--out", tmp_path / "file")
+    assert done.returncode == 2 and "Traceback" not in done.stderr
 
 
 def test_describe_draws_a_metric_of_no_device(folder: Path) -> None:
