@@ -40,7 +40,7 @@ NARROWEST = 0.33
 chance are no evidence of a device without noise."""
 CAP = 1.0
 """Largest relative deviation of labels of which `NARROWEST` is a share: that times of networks differ a thousandfold
-says nothing of their noise."""
+says nothing of their noise. It was chosen on public networks, each runtime of one machine left out."""
 UNSURE = 1.0
 """Predictive variances of n samples are multiplied by 1 + this / n^1.5, since estimated variances are uncertain. It,
 `EXPECTED`, `TAKEN`, `COUNT`, `LEAST` and `NARROWEST` were chosen on source devices that were left out."""
