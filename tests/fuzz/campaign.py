@@ -214,10 +214,10 @@ def _wait(child: int, journal: Path) -> int:
         spent, resident = _spent(child), _resident(child)
         if size != seen:
             seen, spent_at, began, least = size, spent, time.monotonic(), resident
-        if seen > 0 and (spent - spent_at > 2 * SECONDS or time.monotonic() - began > 30 * SECONDS):
-            stop = 1
-        elif seen > 0 and resident - least > 1.5 * BYTES:
+        if seen > 0 and resident - least > 1.5 * BYTES:
             stop = 2
+        elif seen > 0 and (spent - spent_at > 2 * SECONDS or time.monotonic() - began > 30 * SECONDS):
+            stop = 1
         if stop:
             os.kill(child, signal.SIGUSR1)
             time.sleep(0.5)

@@ -86,10 +86,10 @@ class Watch:
             return Ended(code, self.touched[0], "\n".join(self.touched[:20]) + "\n" + told)
         if error is not None:
             return Ended(-1, _where(error), "".join(traceback.format_exception(error))[-20_000:])
-        if seconds > SECONDS:
-            return Ended(code, f"took more than {SECONDS:.0f} CPU seconds", f"{seconds:.1f} s\n{told}")
         if grown > BYTES:
             return Ended(code, "needed more than 1 GiB", f"{grown / 2**30:.2f} GiB\n{told}")
+        if seconds > SECONDS:
+            return Ended(code, f"took more than {SECONDS:.0f} CPU seconds", f"{seconds:.1f} s\n{told}")
         kept = {path: content for path, content in before.items() if path.name not in rewrites}
         if changed := [path.name for path, content in kept.items() if not _holds(path, content)]:
             return Ended(code, f"changed its input {changed[0]}", told)
