@@ -1,7 +1,8 @@
 """Tables of pages, made from rows that are committed beside the pages: `python -m studies.pages`.
 
 A table stands between two comments, `<!-- table NAME -->` and `<!-- end -->`. Its rows are in docs/results/rows,
-which is written from the summary of the command that measured them, where a summary is there.
+which is written from the summary of the command that measured them, where a summary is there; what stands between the
+comments before was written by hand.
 """
 
 from __future__ import annotations
@@ -15,10 +16,20 @@ from datasets.cli import main
 from datasets.files.reading import read_json, read_text
 from datasets.files.writing import write_text
 from datasets.records import InputError
+from studies.cross_device import page as cross_device
 from studies.decide import page as decide
+from studies.files import page as files
 from studies.graph_network import page as graph_network
+from studies.help_900 import page as help_900
+from studies.leti import page as leti
 from studies.markdown import filled, table
+from studies.measure import page as measure
+from studies.netadapt import page as netadapt
+from studies.optimizer import page as optimizer
+from studies.peers import page as peers
+from studies.perfnetrt import layers_page as layers
 from studies.perfnetrt import page as perfnetrt
+from studies.search import page as search
 from studies.study import ROOT
 
 Rows = Sequence[Mapping[str, Any]]
@@ -89,8 +100,12 @@ SOURCES: dict[str, tuple[Path, Callable[[Rows], Rows]]] = {
     "speed": (Path("runs/bench/summary.json"), lambda rows: rows),
     "networks": (perfnetrt.SUMMARY, perfnetrt.kept),
     "graph_network": (graph_network.SUMMARY, graph_network.kept),
-    "decide": (decide.SUMMARY, decide.kept),
-}
+    "layers": (perfnetrt.SUMMARY, layers.kept),
+    **{name: (summary, cross_device.kept) for name, summary in cross_device.SUMMARIES.items()},
+    **{name: (summary, help_900.kept) for name, summary in help_900.SUMMARIES.items()},
+    **{study.__name__.split(".")[1]: (study.SUMMARY, study.kept)
+       for study in (decide, files, leti, measure, netadapt, optimizer, peers, search)},
+}  # fmt: skip
 """Rows by name: the summary that they are of, and what is kept of it."""
 TABLES: dict[str, tuple[str, Make]] = {
     "make_train": ("make_train", make_train), "make_train_short": ("make_train", make_train_short),
@@ -100,16 +115,21 @@ TABLES: dict[str, tuple[str, Make]] = {
     "devices_left_out": ("networks", perfnetrt.devices_left_out),
     "choices_on_hosts": ("decide", decide.choices_on_hosts),
     "machine_left_out": ("graph_network", graph_network.machine_left_out),
+    **{name: ("layers", make) for name, make in layers.TABLES.items()},
+    "help_900": ("help_900", help_900.scores), "help_900_fbnet": ("help_900_fbnet", help_900.scores),
+    "help_curves": ("help_curves", help_900.curves),
+    "file_memory": ("files", files.memory), "measuring": ("measure", measure.measuring),
+    "leti_tolerances": ("leti", leti.tolerances), "leti_sums": ("leti", leti.sums),
+    "leti_searches": ("leti", leti.searches),
+    "adapted": ("netadapt", netadapt.adapted), "adapted_even": ("netadapt", netadapt.adapted_even),
+    "adaptations": ("netadapt", netadapt.whole), "adapted_runtimes": ("netadapt", netadapt.runtimes),
+    "width_searches": ("netadapt", netadapt.searching), "layer_tables": ("netadapt", netadapt.tables),
+    "new_devices": ("new_devices", cross_device.new_devices),
+    "whole_tables": ("whole_tables", cross_device.new_devices),
+    "peers": ("peers", peers.peers), "optimizer": ("optimizer", optimizer.optimizer),
+    "searches": ("search", search.searches), "hybrid_searches": ("search", search.hybrid_searches),
 }  # fmt: skip
 """Tables by name: their rows, and what makes them."""
-
-WITHOUT_ROWS = {
-    "files": "make study NAME=files", "help_900": "make study NAME=help_900", "layers": "make study NAME=perfnetrt",
-    "leti": "make study NAME=leti", "measuring": "make study NAME=measure", "netadapt": "make study NAME=netadapt",
-    "new_devices": "make study NAME=cross_device",
-    "peers": "make study NAME=peers", "search": "make study NAME=search",
-}  # fmt: skip
-"""Pages of results whose tables were written by hand from rows that are not committed, and what measures them again."""
 
 
 def pages() -> list[Path]:

@@ -32,7 +32,7 @@ STAGES: dict[str, tuple[str, str, bool]] = {
     "fp32": ("ort,openvino,eager", "1", True),
     "int8": ("ort:int8,openvino:int8", "1", False),
     "sizes": ("ort,openvino,eager", "1", True),
-    "others": ("litert,compiled", "1", False),
+    "others": ("ort,litert,eager,compiled", "1", False),
     "threads": ("ort,openvino", "2", False),
 }
 """Runtimes, threads, and whether peak memory is measured, in the order of their use."""
@@ -41,12 +41,12 @@ COMPILED = 40
 
 
 def stage_names(stage: str) -> dict[str, int]:
-    """Names of the networks of a stage with their batches; families are mixed, so that a part of a stage has most."""
+    """Names of the networks of a stage with their batches. Families are mixed, so that a part of a stage has most; the
+    sizes of a network follow one another, since they are compared."""
     names = list(FAMILIES)
     mixed = [name for start in range(7) for name in names[start::7]]
     if stage == "sizes":
-        sizes = zip(*(variants(name).items() for name in VARIED.split()), strict=True)
-        return dict(pair for pairs in sizes for pair in pairs)
+        return dict(pair for name in VARIED.split() for pair in ({name: 1} | variants(name)).items())
     return dict.fromkeys(mixed[:: len(mixed) // COMPILED] if stage == "others" else mixed, 1)
 
 
@@ -81,8 +81,9 @@ def measure(stage: str, names: dict[str, int], folder: Path, journal: Path, host
             measure_pending(measuring, chosen, backends, log, "latency_ms", 1, False, memory=memory)
 
 
-def table(journal: Path, out: Path, host: str) -> None:
-    """Write the table of a host's rows of a journal, with the family of each network beside its graph.
+def table(journal: Path, out: Path, host: str, sizes: bool = False) -> None:
+    """Write the table of a host's rows of a journal, with the family of each network beside its graph: networks in
+    their own size, or (`sizes`) those of `VARIED` in all sizes.
 
     Random weights differ in their last bits from processor to processor, and with them the digest in a file's key: in
     every table, networks of one name and graph have the key that is the first in the journal.
@@ -98,12 +99,13 @@ def table(journal: Path, out: Path, host: str) -> None:
     own = [row | {"network": graphs[row["key"]]} if row["key"] in graphs else row for row in own]
     found, meta = to_table(own, unstable=True)
     found["name"] = found["key"].str.partition(".onnx:")[0]
-    found["family"] = found["name"].str.partition("__")[0].map(FAMILIES)
-    write_table(found, meta, out)
+    public = found["name"].str.partition("__")[0]
+    found["family"] = public.map(FAMILIES)
+    write_table(found[public.isin(VARIED.split()) if sizes else public == found["name"]], meta, out)
 
 
 def run(
-    stage: str = "export,fp32,int8,sizes,others,threads,table",
+    stage: str = "export,fp32,int8,threads,table",
     journal: Path = Path("runs/tables/networks.jsonl"),
     out: Path = Path("datasets/bundled/networks.parquet"),
     folder: Path = Path("runs/tables/networks"),
@@ -113,8 +115,9 @@ def run(
     """Export public networks, measure them and write their table; goes on where it was stopped.
 
     Args:
-        stage: what to do, separated by commas: export, fp32, int8, sizes, others (LiteRT and compiled, of every third),
-            threads (two; nothing else may run), table.
+        stage: what to do, separated by commas: export, fp32, int8, threads (two; nothing else may run), table; others
+            (further runtimes, every third network) and table; sizes and sizes_table. Stages others and sizes measure
+            again what they compare with: give each a journal and a table of its own.
         journal: file that rows are appended to.
         out: the Parquet file to write, of this host's rows.
         folder: of the networks' files.
@@ -124,12 +127,14 @@ def run(
     for name in stage.split(","):
         if name == "export":
             export([*stage_names("fp32"), *stage_names("sizes")], folder)
-        elif name == "table":
-            table(journal, out, host)
+        elif name in ("table", "sizes_table"):
+            table(journal, out, host, name == "sizes_table")
         elif name in STAGES:
             measure(name, stage_names(name), folder, journal, host, core)
         else:
-            raise InputError(f"There is no stage {name}; stages are export, {', '.join(STAGES)} and table.")
+            raise InputError(
+                f"There is no stage {name}; stages are export, {', '.join(STAGES)}, table and sizes_table."
+            )
 
 
 if __name__ == "__main__":

@@ -70,6 +70,23 @@ def _ratios(rows: Rows, last: str, column: str) -> str:
     return table(("device", "group", "cells", "median ratio", "tenth to ninetieth percentile", last), found)
 
 
+def runtimes(rows: Rows) -> str:
+    """Times on other runtimes over those on onnxruntime, of all networks and of families with several."""
+    return _ratios([row for row in rows if row["group"] == "all" or row["cells"] > 1], "share that is slower", "slower")
+
+
+def sizes(rows: Rows) -> str:
+    """Times of networks in other sizes over those in their own."""
+    found = [
+        (row["runtime"], f"{row['what']} {row['size']}", row["networks"], f"{row['time']:.2f}", f"{row['work']:.2f}",
+         f"{row['quotient']:.2f}", f"{row['p10']:.2f} to {row['p90']:.2f}")
+        for row in rows
+    ]  # fmt: skip
+    header = ("runtime", "size", "networks", "time: median ratio", "multiply-accumulates", "time per operation",
+              "tenth to ninetieth percentile")  # fmt: skip
+    return table(header, found)
+
+
 def sums(rows: Rows) -> str:
     """Sums of single operations over whole networks."""
     found = []
@@ -94,8 +111,8 @@ def kernels(rows: Rows) -> str:
 
 
 TABLES: dict[str, Callable[[Rows], str]] = {
-    "counts": counts, "repeatability": repeatability, "precision": precision, "threads": threads, "sums": sums,
-    "kernels": kernels,
+    "counts": counts, "repeatability": repeatability, "precision": precision, "threads": threads, "runtimes": runtimes,
+    "sizes": sizes, "sums": sums, "kernels": kernels,
 }  # fmt: skip
 """Makers of tables by name, which is that of a part of the study."""
 

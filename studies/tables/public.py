@@ -162,9 +162,9 @@ FAMILIES: dict[str, str] = {
 """Family of each network by its name."""
 
 VARIED = (
-    "resnet18 resnet50 mobilenet_v2 mobilenet_v3_large efficientnet_b0 shufflenet_v2_x1_0 regnet_y_400mf squeezenet1_1 "
-    "densenet121 convnext_atto ghostnet_100 repvgg_a0 hardcorenas_a rexnet_100 "
-    "bert_small bert_mini minilm_6 gpt2_4 llama_15m t5_mini"
+    "resnet50 bert_small mobilenet_v2 gpt2_4 convnext_atto efficientnet_b0 t5_mini shufflenet_v2_x1_0 llama_15m "
+    "densenet121 minilm_6 regnet_y_400mf squeezenet1_1 ghostnet_100 repvgg_a0 hardcorenas_a rexnet_100 bert_mini "
+    "resnet18 mobilenet_v3_large"
 )
 """Networks that are measured in other sizes, too."""
 

@@ -1,4 +1,5 @@
-"""Ratios of two devices of one machine, by family of networks and kind of layers: int8 to fp32, two threads to one."""
+"""Ratios of times on one machine: of int8 to fp32, two threads to one and a runtime to onnxruntime, by family of
+networks and kind of layers; and of networks in other sizes (batches, images, sequences) to the same in their own."""
 
 from __future__ import annotations
 
@@ -10,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from datasets.files.table_file import read_table
+from datasets.networks.analysis import totals
+from datasets.networks.network import Network
 
 METRICS = ("latency_ms", "exe_ms")
 
@@ -76,3 +79,43 @@ def _against(tables: Path, base: Callable[[str], str]) -> list[dict]:
     values, devices = every_value(tables)
     pairs = [(device, devices.get(base(name))) for name, device in devices.items() if base(name) != name]
     return [row for device, other in pairs if other for row in ratios(values, device, other)]
+
+
+def by_runtime(table: Path) -> list[dict]:
+    """The runtimes of a table over onnxruntime, by family of networks."""
+    values, devices = every_value(table.parent)
+    values = values[values["table"] == table.stem]
+    (base,) = (devices[name] for name in values["device"].unique() if devices[name]["runtime"] == "ort")
+    others = [devices[name] for name in values["device"].unique() if name != base["name"]]
+    return [row for device in others for row in ratios(values, device, base)]
+
+
+def by_size(table: Path) -> list[dict]:
+    """Times of networks in other sizes over those in their own, beside the same ratio of multiply-accumulates.
+
+    Args:
+        table: file whose column `name` has NETWORK__batch4, NETWORK__side160 or NETWORK__sequence64 beside NETWORK.
+
+    Returns:
+        One row per runtime, kind of size and size: number of networks, median ratios of times and of
+        multiply-accumulates, and the median of their quotient with its tenth and ninetieth percentile: 1 where time
+        grows as work does.
+    """
+    values, meta = read_table(table)
+    values = values[values["metric"] == "latency_ms"].copy()
+    runtimes = {device["name"]: device["runtime"] for device in meta["devices"]}
+    macs = {text: float(totals(Network.from_json(text))["macs"]) for text in values["network"].unique()}
+    values["runtime"], values["macs"] = values["device"].map(runtimes), values["network"].map(macs)
+    values[["name", "size"]] = values["name"].str.split("__", expand=True).fillna("")
+    own = values[values["size"] == ""][["runtime", "name", "value", "macs"]]
+    both = values[values["size"] != ""].merge(own, on=["runtime", "name"], suffixes=("", "_own"))
+    both[["what", "number"]] = both["size"].str.extract(r"([a-z]+)(\d+)")
+    both["time"], both["work"] = both["value"] / both["value_own"], both["macs"] / both["macs_own"]
+    both["quotient"] = both["time"] / both["work"]
+    return [
+        {"runtime": runtime, "what": what, "size": number, "networks": len(part), "time": part["time"].median(),
+         "work": part["work"].median(), "quotient": part["quotient"].median(),
+         "p10": part["quotient"].quantile(0.1), "p90": part["quotient"].quantile(0.9)}
+        for (runtime, what, number), part in
+        both.astype({"number": int}).groupby(["runtime", "what", "number"], sort=True)
+    ]  # fmt: skip

@@ -29,7 +29,7 @@ from studies.parts import run_parts
 from studies.study import ROOT
 from studies.tables.kernels import kernels
 from studies.tables.page import agrees
-from studies.tables.ratios import by_precision, by_threads
+from studies.tables.ratios import by_precision, by_runtime, by_size, by_threads
 from studies.tables.sums import sums
 
 BUNDLED = ROOT / "datasets" / "bundled"
@@ -159,6 +159,10 @@ def again(out: Path, limit: int, core: int | None) -> list[dict]:
             rows.append({"table": path.stem, "agrees": np.nan, "judged": True, "why": why})
             continue
         plan, file = PLANS / f"{path.stem}.yaml", out / "again" / path.name
+        if not plan.is_file():
+            why = "there is no plan of it: python -m studies.tables.networks measures it"
+            rows.append({"table": path.stem, "agrees": np.nan, "judged": True, "why": why})
+            continue
         host = meta["devices"][0]["name"].partition("_")[0]
         command = [sys.executable, "-m", "measure", "campaign", "--plan", plan, "--out", file, "--host", host]
         command += ["--journal", file.with_suffix(".jsonl"), "--limit", limit]
@@ -181,7 +185,8 @@ def train(out: Path) -> list[dict]:
 
 def check(
     out: Path = Path("runs/tables"),
-    part: str = "counts,describe,repeatability,layers,accuracy,ranks,precision,threads,sums,kernels,page,again,train",
+    part: str = "counts,describe,repeatability,layers,accuracy,ranks,precision,threads,runtimes,sizes,sums,kernels,"
+    "page,again,train",
     limit: int = 20,
     core: int | None = None,
 ) -> None:
@@ -202,6 +207,8 @@ def check(
         "ranks": lambda: ranks(out),
         "precision": lambda: by_precision(BUNDLED),
         "threads": lambda: by_threads(BUNDLED),
+        "runtimes": lambda: by_runtime(BUNDLED / "runtimes_milan.parquet"),
+        "sizes": lambda: by_size(BUNDLED / "sizes_milan.parquet"),
         "sums": lambda: sums(BUNDLED),
         "kernels": kernels,
         "page": lambda: agrees(read_json(out / "summary.json", "run the other parts first")),

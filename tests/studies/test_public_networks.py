@@ -28,7 +28,7 @@ def test_there_are_many_networks_of_many_families_each_once() -> None:
 def test_every_stage_measures_networks_of_the_list(stage: str) -> None:
     names = networks.stage_names(stage)
     assert {name.partition("__")[0] for name in names} <= set(public.FAMILIES)
-    assert len(names) >= {"others": networks.COMPILED, "sizes": 20 * 6}.get(stage, len(public.FAMILIES))
+    assert len(names) >= {"others": networks.COMPILED, "sizes": 20 * 7}.get(stage, len(public.FAMILIES))
     first = list(names)[: len(names) // 4]
     assert len({public.FAMILIES[name.partition("__")[0]] for name in first}) >= min(15, len(first) // 6)
 
@@ -51,17 +51,15 @@ def test_the_table_has_the_family_of_each_network(tmp_path: Path) -> None:
     done = run("-m", "measure", "run", "--space", "zoo", "--limit", 1, "--backend", "ort", "--protocol", "quick",
                "--journal", journal)  # fmt: skip
     assert done.returncode == 0, done.stderr
-    row, keys = json.loads(journal.read_text()), ("bert_tiny__batch4", "resnet18")
+    row, keys = json.loads(journal.read_text()), ("bert_tiny", "resnet18__batch4", "resnet18")
     graph = read_model("zoo:lenet5").network.to_json()
     rows = [row | {"space": "onnx", "key": f"{key}.onnx:0123", "network": graph} for key in keys]
-    other = rows[1] | {"key": "resnet18.onnx:4567", "device": row["device"] | {"name": "other_ort_fp32_1"}}
+    other = rows[2] | {"key": "resnet18.onnx:4567", "device": row["device"] | {"name": "other_ort_fp32_1"}}
     journal.write_text("".join(json.dumps(row) + "\n" for row in [*rows, other]))
-    networks.table(journal, out, row["device"]["name"].partition("_")[0])
-    table, _ = read_table(out)
-    assert set(zip(table["name"], table["family"], strict=True)) == {
-        ("bert_tiny__batch4", "bert"),
-        ("resnet18", "resnet"),
-    }
+    for sizes, found in ((False, {"bert_tiny": "bert"}), (True, {"resnet18__batch4": "resnet"})):
+        networks.table(journal, out, row["device"]["name"].partition("_")[0], sizes)
+        table, _ = read_table(out)
+        assert dict(zip(table["name"], table["family"], strict=True)) == {"resnet18": "resnet"} | found
     networks.table(journal, out, "other")
     (key,), (known,) = (read_table(out)[0].drop_duplicates("key")[name] for name in ("key", "network"))
     assert key == "resnet18.onnx:0123" and known == graph

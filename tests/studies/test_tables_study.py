@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from datasets.networks.reading import of_batch
 from datasets.records import Device, InputError
 from datasets.spaces.convnet import ConvNet
 from datasets.spaces.dense import Dense
@@ -15,7 +16,7 @@ from measure.table import write_table
 from predictors.linear import Linear
 from studies.tables.kernels import WORK, kernels, work_of
 from studies.tables.page import TABLES, agrees, filled
-from studies.tables.ratios import by_precision, by_threads
+from studies.tables.ratios import by_precision, by_size, by_threads
 from studies.tables.sums import sums
 from tests.doubles.toy_layers import SPACES, write
 from tests.predictors.test_table_files import phases
@@ -78,6 +79,23 @@ def test_int8_against_fp32_and_two_threads_against_one_by_family_and_kind(folder
     assert by_precision(tmp_path)[0]["ratio"] == 2  # of the table that has both, not of times of different days
 
 
+def test_times_in_other_sizes_beside_the_work(tmp_path: Path) -> None:
+    space, rng = ConvNet(32, 10, 60), np.random.default_rng(0)
+    network = space.expand(space.sample(1, rng)[0])
+    found = {"a": (1, 2.0), "b": (1, 3.0), "a__batch4": (4, 6.0), "b__batch4": (4, 12.0), "a__batch16": (16, 48.0)}
+    rows = [
+        {"space": "onnx", "key": f"{name}.onnx:00", "device": f"h_ort_fp32_{batch}", "metric": "latency_ms",
+         "value": ms, "repeats": 1, "network": of_batch(network, batch).to_json(), "name": name, "family": "small"}
+        for name, (batch, ms) in found.items()
+    ]  # fmt: skip
+    devices = [Device(f"h_ort_fp32_{batch}", "h", "server-cpu", "ort", "fp32", batch).to_dict() for batch in (1, 4, 16)]
+    write_table(pd.DataFrame(rows), {"devices": devices}, tmp_path / "sizes.parquet")
+    four, sixteen = by_size(tmp_path / "sizes.parquet")
+    assert (four["what"], four["size"], four["networks"], four["time"], four["work"]) == ("batch", 4, 2, 3.5, 4.0)
+    assert four["quotient"] == pytest.approx(0.875) and sixteen["quotient"] == pytest.approx(1.5)
+    assert "| ort | batch 16 | 1 | 24.00 | 16.00 | 1.50 |" in TABLES["sizes"]([four, sixteen])
+
+
 def test_sums_of_layers_are_corrected_by_the_networks_of_other_families(folder: Path) -> None:
     rows = sums(folder, layer=Linear(metric="exe_ms", encoder=Totals(("macs", "moved_bytes"))))
     by_family = {row["family"]: row for row in rows if "family" in row}
@@ -127,7 +145,7 @@ def test_tables_of_the_page_are_made_of_the_study_s_rows(folder: Path, tmp_path:
     text, changed = filled(blank, rows)
     assert changed == ["precision", "threads", "sums"] and text.startswith("Text.") and text.endswith("More.\n")
     assert "| `h_ort_int8_1` | family: large | 6 | 0.50 | 0.50 to 0.50 | 0.00 |" in text
-    assert "| `h_ort_fp32_1_t2` | family: all | 12 | 0.62 |" in text and text.count("old") == 3
+    assert "| `h_ort_fp32_1_t2` | family: all | 12 | 0.62 |" in text and text.count("old") == 5
     page = tmp_path / "README.md"
     page.write_text(text)
     assert agrees(rows, page) == [{"changed": 0, "tables": ""}]
