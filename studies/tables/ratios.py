@@ -15,6 +15,8 @@ from datasets.networks.analysis import totals
 from datasets.networks.network import Network
 
 METRICS = ("latency_ms", "exe_ms")
+DURATIONS = {"below 0.1 ms": (0.0, 0.1), "0.1 to 1 ms": (0.1, 1.0), "1 ms and more": (1.0, np.inf)}
+"""Groups of layers by their time on the device that is compared with."""
 
 
 def every_value(tables: Path) -> tuple[pd.DataFrame, dict[str, dict]]:
@@ -42,8 +44,9 @@ def ratios(values: pd.DataFrame, device: dict, base: dict) -> list[dict]:
     speed of the machine; else of any two.
 
     Returns:
-        One row per family or space that both measured, and one of all families and of all spaces (`group` all): number
-        of cells, median ratio, tenth and ninetieth percentile, and the share above one.
+        One row per family or space that both measured, one of all families and of all spaces (`group` all), and one
+        per group of `DURATIONS` of what is in spaces: number of cells, median ratio, tenth and ninetieth percentile,
+        and the share above one.
     """
     columns = ["by", "group", "space", "key", "metric"]
     own, other = (values[values["device"] == each["name"]] for each in (device, base))
@@ -55,6 +58,10 @@ def ratios(values: pd.DataFrame, device: dict, base: dict) -> list[dict]:
     about = {name: device[name] for name in ("runtime", "precision", "batch", "threads") if name in device}
     groups = {(by, "all"): found for by, found in ratio.groupby("by")}
     groups |= dict(list(ratio.groupby(["by", "group"])))
+    layers = both[both.index.get_level_values("by") == "space"]["value_y"]
+    for name, (least, most) in DURATIONS.items():
+        if len(found := ratio[layers[(least <= layers) & (layers < most)].index]):
+            groups["duration", name] = found
     return [
         {"device": device["name"], "base": base["name"], **about, "by": by, "group": group, "cells": len(found),
          "ratio": found.median(), "p10": found.quantile(0.1), "p90": found.quantile(0.9),

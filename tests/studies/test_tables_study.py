@@ -71,7 +71,8 @@ def test_int8_against_fp32_and_two_threads_against_one_by_family_and_kind(folder
     write(fp32, tmp_path)
     more = pd.read_parquet(tmp_path / "dense.parquet").assign(device=DEVICES[2].name)
     write_table(more.assign(value=more["value"] / 2), {"devices": [DEVICES[2].to_dict()]}, tmp_path / "t2.parquet")
-    (whole, kind) = by_threads(tmp_path)  # of different tables; copies in and out do not count
+    (whole, kind, *durations) = by_threads(tmp_path)  # of different tables; copies in and out do not count
+    assert {row["by"] for row in durations} == {"duration"} and sum(row["cells"] for row in durations) == 5
     assert (whole["by"], kind["group"], kind["cells"]) == ("space", "dense", 5) and kind["speed_up"] == 2
     assert by_precision(tmp_path) == []
     slow = [more.assign(device=DEVICES[d].name, value=factor * more["value"]) for d, factor in ((0, 3), (1, 6))]
