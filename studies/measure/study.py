@@ -54,9 +54,9 @@ def available(names: str) -> list[str]:
 # kill -9
 
 
-def kill_campaign(journal: Path, kills: int, seed: int = 0) -> dict[str, int]:
-    """A real campaign, killed `kills` times at random moments, then run to its end. The moments are uniform over three
-    times the duration of the first row, so most of them are while it measures and writes.
+def kill_campaign(journal: Path, kills: int, seed: int = 0, cells: int = KILLED_CELLS) -> dict[str, int]:
+    """A real campaign of some cells, killed `kills` times at random moments, then run to its end. The moments are
+    uniform over three times the duration of the first row, so most of them are while it measures and writes.
 
     Returns:
         kills; rows at the end; lost: rows that were announced or in the journal at a kill and were missing later, or
@@ -64,7 +64,7 @@ def kill_campaign(journal: Path, kills: int, seed: int = 0) -> dict[str, int]:
     """
     rng = random.Random(seed)
     log = journal.with_suffix(".log")
-    run = command("run", "--space", TINY, "--limit", KILLED_CELLS, "--journal", journal)
+    run = command("run", "--space", TINY, "--limit", cells, "--journal", journal)
     start = time.monotonic()
     subprocess.run([*run, "--limit", "1"], cwd=ROOT, check=True, capture_output=True)
     longest = 3 * (time.monotonic() - start)
@@ -87,7 +87,7 @@ def kill_campaign(journal: Path, kills: int, seed: int = 0) -> dict[str, int]:
         lost += sum(before != after for before, after in zip(seen, lines, strict=False))
         lost += max(0, len(seen) + announced - len(lines))
         seen = lines
-    passes = max(1, -(-len(seen) // KILLED_CELLS))
+    passes = max(1, -(-len(seen) // cells))
     subprocess.run([*run, "--timing.repeats", str(passes)], cwd=ROOT, check=True, capture_output=True)
     lines = journal.read_bytes().split(b"\n")
     names, torn = [], int(lines[-1] != b"")
@@ -98,7 +98,7 @@ def kill_campaign(journal: Path, kills: int, seed: int = 0) -> dict[str, int]:
         except ValueError:
             torn += 1
     lost += sum(before != after for before, after in zip(seen, lines, strict=False))
-    lost += passes * KILLED_CELLS - len(set(names))
+    lost += passes * cells - len(set(names))
     doubled = len(names) - len(set(names))
     return {"kills": done, "rows": len(names), "lost": lost, "doubled": doubled, "torn": torn}
 

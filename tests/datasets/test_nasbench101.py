@@ -261,17 +261,12 @@ def test_decisions_that_are_no_cell_are_refused() -> None:
 
 
 def test_listing_all_cells_costs_little(tmp_path: Path) -> None:
-    """The command in processes of its own. It takes 2 and 24 CPU-seconds and a quarter of a GiB; machines differ."""
-    done = run("-m", "studies.measure.enumeration", "--out", tmp_path)
+    """The command in a process of its own, which takes 2 CPU-seconds and a quarter of a GiB; machines differ."""
+    done = run("-m", "studies.measure.enumeration", "--plain", "--out", tmp_path)
     assert done.returncode == 0, done.stderr
-    plain, hashed = json.loads((tmp_path / "summary.json").read_text())
-    assert plain["count"] == plain["distinct"] == hashed["count"] == hashed["distinct"] == COUNTS[-1]
-    assert plain["cpu_s"] < 15 and hashed["cpu_s"] < 120 and max(plain["peak_gib"], hashed["peak_gib"]) < 1
-    assert {path.name for path in tmp_path.iterdir()} == {
-        "summary.json",
-        "nasbench101.parquet",
-        "nasbench101_hash.parquet",
-    }
+    (plain,) = json.loads((tmp_path / "summary.json").read_text())
+    assert plain["count"] == plain["distinct"] == COUNTS[-1] and plain["cpu_s"] < 15 and plain["peak_gib"] < 1
+    assert {path.name for path in tmp_path.iterdir()} == {"summary.json", "nasbench101.parquet"}
     table = pd.read_parquet(tmp_path / "nasbench101.parquet")
     assert table["key"].tolist() == cells().keys
     assert pq.ParquetFile(tmp_path / "nasbench101.parquet").num_row_groups == 26

@@ -73,8 +73,8 @@ def test_a_campaign_whose_disk_fills_up_keeps_whole_rows_and_goes_on(tmp_path: P
 
 def test_kill_nine_loses_doubles_and_tears_nothing(tmp_path: Path) -> None:
     """A real campaign, killed at random moments, then run to its end; `python -m studies.measure.study` kills more."""
-    result = kill_campaign(tmp_path / "journal.jsonl", kills=3)
-    assert result["kills"] == 3 and result["rows"] >= 40
+    result = kill_campaign(tmp_path / "journal.jsonl", kills=3, cells=12)
+    assert result["kills"] == 3 and result["rows"] >= 12
     assert result["lost"] == result["doubled"] == result["torn"] == 0
 
 

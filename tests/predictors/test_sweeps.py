@@ -70,15 +70,18 @@ def test_a_sweep_runs_its_grid_once(whole: tuple[Path, str]) -> None:
     assert "Learning curves" in (study / "report.html").read_text()
 
 
-def test_killed_at_ten_random_moments_it_ends_with_the_same_rows(whole: tuple[Path, str], tmp_path: Path) -> None:
-    path = write(tmp_path, "killed")
+def test_killed_at_random_moments_it_ends_with_the_same_rows(
+    whole: tuple[Path, str], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """Three times; ten for the claim of the study help_900, which asks for rows."""
+    path, most = write(tmp_path, "killed"), 10 if request.config.getoption("--rows") else 3
     command = [sys.executable, "train.py", "--sweep", str(path)]
     rng, kills, after_all = random.Random(1), 0, 0
     while True:
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         try:
-            assert process.wait(timeout=rng.uniform(0.3, 6) if kills < 10 else 200) == 0
-            if kills >= 10:
+            assert process.wait(timeout=rng.uniform(0.3, 6) if kills < most else 200) == 0
+            if kills >= most:
                 break
             after_all += 1  # already complete: what is left is to kill it while it finds that out
             kills += 1
@@ -86,7 +89,7 @@ def test_killed_at_ten_random_moments_it_ends_with_the_same_rows(whole: tuple[Pa
             os.kill(process.pid, signal.SIGKILL)
             process.wait()
             kills += 1
-    assert after_all < 8
+    assert after_all < 0.8 * most
     assert rows(tmp_path / "killed") == rows(whole[0])
 
 
