@@ -24,6 +24,7 @@ import pytest
 from datasets.packages import EXTRAS, absent, not_installed
 from datasets.records import Architectures, Device, Measurements
 from datasets.spaces.nasbench201 import NasBench201
+from tests.forking import Forks
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -106,10 +107,19 @@ def implementations(package: str, kind: type) -> list[type]:
 
 
 def run(*arguments: str, **options) -> subprocess.CompletedProcess:
-    """A command in a fresh process, from the project's root."""
-    environment = {**os.environ, **options.pop("env", {})}
-    command = [sys.executable, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=240, **options)
+    """A command in a process of its own, from the project's root. It is forked (`tests.forking`) unless it has options
+    of `subprocess.run` or of Python, such as `-c`, or other variables that Python reads."""
+    changed = options.pop("env", {})
+    environment, words = {**os.environ, **changed}, [str(word) for word in arguments]
+    plain = not options and (words[0] == "-m" or not words[0].startswith("-"))
+    if plain and sys.platform == "linux" and not any(name.startswith("PYTHON") for name in changed):
+        return FORKS.run(words, environment, TIMEOUT)
+    options = {"capture_output": True, "text": True, "timeout": TIMEOUT, **options}
+    return subprocess.run([sys.executable, *words], cwd=ROOT, env=environment, **options)
+
+
+TIMEOUT = 240
+FORKS = Forks(ROOT)
 
 
 def made_up(archs: Architectures, num_devices: int = 2, seed: int = 0) -> Measurements:

@@ -31,7 +31,7 @@ def exported(name: str, folder: Path) -> list[Path]:
 STAGES: dict[str, tuple[str, str, bool]] = {
     "fp32": ("ort,openvino,eager", "1", True),
     "int8": ("ort:int8,openvino:int8", "1", False),
-    "sizes": ("ort,openvino,eager", "1", True),
+    "sizes": ("ort,openvino", "1", True),
     "others": ("ort,litert,eager,compiled", "1", False),
     "threads": ("ort,openvino", "2", False),
 }

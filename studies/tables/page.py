@@ -79,11 +79,11 @@ def sizes(rows: Rows) -> str:
     """Times of networks in other sizes over those in their own."""
     found = [
         (row["runtime"], f"{row['what']} {row['size']}", row["networks"], f"{row['time']:.2f}", f"{row['work']:.2f}",
-         f"{row['quotient']:.2f}", f"{row['p10']:.2f} to {row['p90']:.2f}")
+         f"{row['quotient']:.2f}", f"{row['p10']:.2f} to {row['p90']:.2f}", f"{100 * row['error']:.0f} %")
         for row in rows
     ]  # fmt: skip
     header = ("runtime", "size", "networks", "time: median ratio", "multiply-accumulates", "time per operation",
-              "tenth to ninetieth percentile")  # fmt: skip
+              "tenth to ninetieth percentile", "error of the predicted ratio")  # fmt: skip
     return table(header, found)
 
 

@@ -13,6 +13,7 @@ import pandas as pd
 from datasets.files.table_file import read_table
 from datasets.networks.analysis import totals
 from datasets.networks.network import Network
+from datasets.records import Networks
 
 METRICS = ("latency_ms", "exe_ms")
 DURATIONS = {"below 0.1 ms": (0.0, 0.1), "0.1 to 1 ms": (0.1, 1.0), "1 ms and more": (1.0, np.inf)}
@@ -97,32 +98,43 @@ def by_runtime(table: Path) -> list[dict]:
     return [row for device in others for row in ratios(values, device, base)]
 
 
-def by_size(table: Path) -> list[dict]:
+Price = Callable[[Networks, str], np.ndarray]
+"""Predicts ms of networks on the device of a name."""
+
+
+def by_size(table: Path, price: Price) -> list[dict]:
     """Times of networks in other sizes over those in their own, beside the same ratio of multiply-accumulates.
 
     Args:
         table: file whose column `name` has NETWORK__batch4, NETWORK__side160 or NETWORK__sequence64 beside NETWORK.
+        price: predicts times of networks, each at its own batch, on the device of their own size.
 
     Returns:
         One row per runtime, kind of size and size: number of networks, median ratios of times and of
-        multiply-accumulates, and the median of their quotient with its tenth and ninetieth percentile: 1 where time
-        grows as work does.
+        multiply-accumulates, the median of their quotient with its tenth and ninetieth percentile (1 where time grows
+        as work does), and the mean error of the ratio of predicted times.
     """
     values, meta = read_table(table)
+    graphs = values.dropna(subset="network").drop_duplicates("key").set_index("key")["network"]  # once in a table
+    networks = [Network.from_json(text) for text in graphs]
+    macs = dict(zip(graphs.index, (float(totals(network)["macs"]) for network in networks), strict=True))
     values = values[values["metric"] == "latency_ms"].copy()
-    runtimes = {device["name"]: device["runtime"] for device in meta["devices"]}
-    macs = {text: float(totals(Network.from_json(text))["macs"]) for text in values["network"].unique()}
-    values["runtime"], values["macs"] = values["device"].map(runtimes), values["network"].map(macs)
+    values["runtime"] = values["device"].map({device["name"]: device["runtime"] for device in meta["devices"]})
+    values["macs"] = values["key"].map(macs)
     values[["name", "size"]] = values["name"].str.split("__", expand=True).fillna("")
-    own = values[values["size"] == ""][["runtime", "name", "value", "macs"]]
+    for name in (values.loc[values["size"] == "", "device"]).unique():
+        (runtime,) = values.loc[values["device"] == name, "runtime"].unique()
+        predicted = dict(zip(graphs.index, price(Networks(networks), name), strict=True))
+        values.loc[values["runtime"] == runtime, "predicted"] = values["key"].map(predicted)
+    own = values[values["size"] == ""][["runtime", "name", "value", "macs", "predicted"]]
     both = values[values["size"] != ""].merge(own, on=["runtime", "name"], suffixes=("", "_own"))
     both[["what", "number"]] = both["size"].str.extract(r"([a-z]+)(\d+)")
-    both["time"], both["work"] = both["value"] / both["value_own"], both["macs"] / both["macs_own"]
-    both["quotient"] = both["time"] / both["work"]
+    time, work, predicted = (both[name] / both[f"{name}_own"] for name in ("value", "macs", "predicted"))
+    both = both.assign(time=time, work=work, quotient=time / work, error=(predicted / time - 1).abs())
     return [
         {"runtime": runtime, "what": what, "size": number, "networks": len(part), "time": part["time"].median(),
-         "work": part["work"].median(), "quotient": part["quotient"].median(),
-         "p10": part["quotient"].quantile(0.1), "p90": part["quotient"].quantile(0.9)}
+         "work": part["work"].median(), "quotient": part["quotient"].median(), "p10": part["quotient"].quantile(0.1),
+         "p90": part["quotient"].quantile(0.9), "error": part["error"].mean()}
         for (runtime, what, number), part in
         both.astype({"number": int}).groupby(["runtime", "what", "number"], sort=True)
     ]  # fmt: skip

@@ -91,10 +91,11 @@ def test_times_in_other_sizes_beside_the_work(tmp_path: Path) -> None:
     ]  # fmt: skip
     devices = [Device(f"h_ort_fp32_{batch}", "h", "server-cpu", "ort", "fp32", batch).to_dict() for batch in (1, 4, 16)]
     write_table(pd.DataFrame(rows), {"devices": devices}, tmp_path / "sizes.parquet")
-    four, sixteen = by_size(tmp_path / "sizes.parquet")
+    four, sixteen = by_size(tmp_path / "sizes.parquet", lambda networks, name: np.array([1.0, 1, 4, 4, 16]))
     assert (four["what"], four["size"], four["networks"], four["time"], four["work"]) == ("batch", 4, 2, 3.5, 4.0)
     assert four["quotient"] == pytest.approx(0.875) and sixteen["quotient"] == pytest.approx(1.5)
-    assert "| ort | batch 16 | 1 | 24.00 | 16.00 | 1.50 |" in TABLES["sizes"]([four, sixteen])
+    assert four["error"] == pytest.approx((1 / 3 + 0) / 2) and sixteen["error"] == pytest.approx(1 / 3)
+    assert "| ort | batch 16 | 1 | 24.00 | 16.00 | 1.50 | 1.50 to 1.50 | 33 % |" in TABLES["sizes"]([four, sixteen])
 
 
 def test_sums_of_layers_are_corrected_by_the_networks_of_other_families(folder: Path) -> None:
