@@ -38,9 +38,10 @@ def test_measurements_are_whole(path: Path) -> None:
     assert len(m.table), "nothing was measured"
     for metric in m.table["metric"].unique():
         values = m.matrix(metric)
-        known = np.flatnonzero(np.isfinite(values[:, 0]))[[0, -1]]
-        device = m.devices[0] if m.devices else None
-        np.testing.assert_array_equal(data.on(device, metric)(m.architectures[known]), values[known, 0])
+        d = int(np.isfinite(values).any(axis=0).argmax())  # in tables of several kinds not all devices have a metric
+        known = np.flatnonzero(np.isfinite(values[:, d]))[[0, -1]]
+        device = m.devices[d] if m.devices else None
+        np.testing.assert_array_equal(data.on(device, metric)(m.architectures[known]), values[known, d])
 
 
 def test_a_table_does_not_answer_for_what_was_not_measured() -> None:
