@@ -153,8 +153,7 @@ def from_rows(name: str) -> str | None:
 def write() -> None:
     """Write rows of which there are summaries, and the tables of all pages; what is not between comments stays."""
     for name, (summary, kept) in SOURCES.items():
-        if (ROOT / summary).is_file():
-            rows = kept(read_json(ROOT / summary, "it is a summary"))
+        if (ROOT / summary).is_file() and (rows := kept(read_json(ROOT / summary, "it is a summary"))):
             write_text(RESULTS / "rows" / f"{name}.json", json.dumps(rows, indent=1) + "\n")
     for page in pages():
         text, changed = filled(read_text(page, "it is a page"), from_rows)
