@@ -39,7 +39,7 @@ def adapted(rows: Rows) -> str:
 
 
 def adapted_even(rows: Rows) -> str:
-    """The same for a ResNet-8 with equal widths in all stages."""
+    """Accuracy of a ResNet-8 with equal widths in all stages, narrowed to budgets."""
     return _compared([row for row in rows if row["part"] == "even"])
 
 

@@ -124,8 +124,8 @@ def by_size(table: Path, price: Price) -> list[dict]:
     values[["name", "size"]] = values["name"].str.split("__", expand=True).fillna("")
     for name in (values.loc[values["size"] == "", "device"]).unique():
         (runtime,) = values.loc[values["device"] == name, "runtime"].unique()
-        predicted = dict(zip(graphs.index, price(Networks(networks), name), strict=True))
-        values.loc[values["runtime"] == runtime, "predicted"] = values["key"].map(predicted)
+        ms = dict(zip(graphs.index, price(Networks(networks), name), strict=True))
+        values.loc[values["runtime"] == runtime, "predicted"] = values["key"].map(ms)
     own = values[values["size"] == ""][["runtime", "name", "value", "macs", "predicted"]]
     both = values[values["size"] != ""].merge(own, on=["runtime", "name"], suffixes=("", "_own"))
     both[["what", "number"]] = both["size"].str.extract(r"([a-z]+)(\d+)")

@@ -119,7 +119,9 @@ def test_best_other_rows_that_claims_of_the_graph_network_name_are_those_of_the_
     for claim in claims:
         rows = arena_table(claim.where["table"], claim.where["protocol"])
         device = next(name for name in rows[0] if claim.where["device"].startswith(name))
-        assert claim.target == min(float(r[device]) for r in rows if not r["predictor"].startswith("graph_net")), claim.claim
+        assert claim.target == min(float(r[device]) for r in rows if not r["predictor"].startswith("graph_net")), (
+            claim.claim
+        )
 
 
 def test_the_front_page_prices_as_the_pricer_of_the_repository_does(capsys: pytest.CaptureFixture[str]) -> None:
