@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 MARKED = re.compile(r"<!-- table ([\w-]+) -->\n.*?<!-- end -->", re.DOTALL)
 """A table of a page, between two comments."""
@@ -13,6 +14,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A table in Markdown."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def rounded(row: Mapping[str, Any], columns: Iterable[str], digits: int = 6) -> dict[str, Any]:
+    """Those columns of a row that it has, with rounded numbers: what is kept beside a page."""
+    kept = {name: row[name] for name in columns if name in row}
+    return {name: round(value, digits) if isinstance(value, float) else value for name, value in kept.items()}
 
 
 def filled(text: str, make: Callable[[str], str | None]) -> tuple[str, list[str]]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from studies.markdown import table
+from studies.markdown import rounded, table
 
 Rows = Sequence[Mapping[str, Any]]
 SUMMARY = Path("runs/files/summary.json")
@@ -16,11 +16,7 @@ METHODS = ("predicted", "weights", "weights and activations", "twice the weights
 
 def kept(rows: Rows) -> list[dict[str, Any]]:
     """Errors of peak memory and of the creation of sessions, over all sets of networks."""
-    return [
-        {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
-        for row in rows
-        if row["part"] == "memory" and row.get("set") == "all"
-    ]
+    return [rounded(row, row) for row in rows if row["part"] == "memory" and row.get("set") == "all"]
 
 
 def memory(rows: Rows) -> str:

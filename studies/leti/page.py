@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from studies.leti.tolerances import LETIS, TOLERANCES
-from studies.markdown import table
+from studies.markdown import rounded, table
 
 Rows = Sequence[Mapping[str, Any]]
 SUMMARY = Path("runs/leti_check/summary.json")
@@ -27,10 +27,7 @@ def kept(rows: Rows) -> list[dict[str, Any]]:
         or (row["part"] == "table1" and row["what"] == "lookup" and row["backend"] in RUNTIMES)
         or row["part"] == "optimise"
     ]
-    return [
-        {name: round(row[name], 6) if isinstance(row[name], float) else row[name] for name in COLUMNS if name in row}
-        for row in chosen
-    ]
+    return [rounded(row, COLUMNS) for row in chosen]
 
 
 def tolerances(rows: Rows) -> str:

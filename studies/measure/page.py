@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from studies.markdown import table
+from studies.markdown import rounded, table
 
 Rows = Sequence[Mapping[str, Any]]
 SUMMARY = Path("runs/measure/summary.json")
@@ -15,11 +15,7 @@ RUNTIMES = {"ort": "onnxruntime", "litert": "LiteRT"}
 
 def kept(rows: Rows) -> list[dict[str, Any]]:
     """Rows of repeatability, overhead, kills and sums of layers."""
-    return [
-        {name: round(value, 4) if isinstance(value, float) else value for name, value in row.items()}
-        for row in rows
-        if row["part"] in ("repeatability", "overhead", "kill", "lookup")
-    ]
+    return [rounded(row, row, 4) for row in rows if row["part"] in ("repeatability", "overhead", "kill", "lookup")]
 
 
 def measuring(rows: Rows) -> str:

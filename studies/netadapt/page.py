@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from studies.markdown import table
+from studies.markdown import rounded, table
 
 Rows = Sequence[Mapping[str, Any]]
 SUMMARY = Path("runs/netadapt/summary.json")
@@ -26,11 +26,7 @@ def kept(rows: Rows) -> list[dict[str, Any]]:
         or (row["part"] == "search" and row["table"] == "measured" and row["delta"] != "worst")
         or (row["part"] == "tables" and row["space"] == "all")
     )
-    return [
-        {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()
-         if name not in ("widths", "ms")}
-        for row in chosen
-    ]  # fmt: skip
+    return [rounded(row, [name for name in row if name not in ("widths", "ms")]) for row in chosen]
 
 
 def adapted(rows: Rows) -> str:

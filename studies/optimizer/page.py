@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from studies.markdown import table
+from studies.markdown import rounded, table
 from studies.search.page import spread
 
 Rows = Sequence[Mapping[str, Any]]
@@ -26,11 +26,7 @@ NAMES = {
 
 def kept(rows: Rows) -> list[dict[str, Any]]:
     """Means over devices and seeds of the sixty pairs."""
-    return [
-        {name: round(row[name], 6) if isinstance(row[name], float) else row[name] for name in COLUMNS}
-        for row in rows
-        if row.get("device") == "all" and row["part"] == row["search"]
-    ]
+    return [rounded(row, COLUMNS) for row in rows if row.get("device") == "all" and row["part"] == row["search"]]
 
 
 def optimizer(rows: Rows) -> str:

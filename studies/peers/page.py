@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from studies.markdown import table
+from studies.markdown import rounded, table
 
 Rows = Sequence[Mapping[str, Any]]
 SUMMARY = Path("runs/peers/summary.json")
@@ -26,9 +26,7 @@ COLUMNS = ("part", "device", "samples", "draw", "spearman", "truncated_spearman"
 
 def kept(rows: Rows) -> list[dict[str, Any]]:
     """Scores by target device and draw."""
-    return [
-        {name: round(row[name], 6) if isinstance(row[name], float) else row[name] for name in COLUMNS} for row in rows
-    ]
+    return [rounded(row, COLUMNS) for row in rows]
 
 
 def peers(rows: Rows) -> str:

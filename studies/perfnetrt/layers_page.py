@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from studies.markdown import table
+from studies.markdown import rounded, table
 
 Rows = Sequence[Mapping[str, Any]]
 LAYERS = ("convolution", "pooling", "dense")
@@ -34,7 +34,7 @@ COLUMNS = ("part", "layer", "phase", "predictor", "device", "labels", "chosen", 
 def kept(rows: Rows) -> list[dict[str, Any]]:
     """Errors on test sets of single layers."""
     return [
-        {name: round(row[name], 5) if isinstance(row[name], float) else row[name] for name in COLUMNS if name in row}
+        rounded(row, COLUMNS, 5)
         for row in rows
         if row["part"] in ("layers", "training", "curves", "public", "gpus") and row.get("set", "test") == "test"
     ]

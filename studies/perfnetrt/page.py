@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from studies.markdown import table
+from studies.markdown import rounded, table
 
 Rows = Sequence[Mapping[str, Any]]
 SUMMARY = Path("runs/perfnetrt/summary.json")
@@ -19,7 +19,7 @@ COLUMNS = ("part", "device", "method", "set", "drawn", "labels", "chosen", "mape
 def kept(rows: Rows) -> list[dict[str, Any]]:
     """What the tables need of a summary: errors of networks on `DEVICES`."""
     return [
-        {name: round(row[name], 6) if isinstance(row[name], float) else row[name] for name in COLUMNS if name in row}
+        rounded(row, COLUMNS)
         for row in rows
         if row["part"] in ("networks", "partitions", "adapted") and "mape" in row and row["device"] in DEVICES
     ]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from studies.markdown import table
+from studies.markdown import rounded, table
 
 Rows = Sequence[Mapping[str, Any]]
 SUMMARY = Path("runs/search/summary.json")
@@ -35,7 +35,7 @@ HYBRIDS = {
 def kept(rows: Rows) -> list[dict[str, Any]]:
     """Means over devices and seeds of the sixty pairs and of hybrid searches."""
     return [
-        {name: round(row[name], 6) if isinstance(row[name], float) else row[name] for name in COLUMNS if name in row}
+        rounded(row, COLUMNS)
         for row in rows
         if row.get("device") == "all" and (row["part"] == row["search"] or row["part"] == "hybrids")
     ]

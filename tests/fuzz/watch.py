@@ -81,22 +81,22 @@ class Watch:
         code, error = _called(command)
         seconds, grown = time.process_time() - started, _resident("VmHWM") - had
         os.chdir(self.folder)
-        told = self.err.read_bytes().decode(errors="replace")
+        printed = self.err.read_bytes().decode(errors="replace")
         if self.touched:
-            return Ended(code, self.touched[0], "\n".join(self.touched[:20]) + "\n" + told)
+            return Ended(code, self.touched[0], "\n".join(self.touched[:20]) + "\n" + printed)
         if error is not None:
             return Ended(-1, _where(error), "".join(traceback.format_exception(error))[-20_000:])
         if grown > BYTES:
-            return Ended(code, "needed more than 1 GiB", f"{grown / 2**30:.2f} GiB\n{told}")
+            return Ended(code, "needed more than 1 GiB", f"{grown / 2**30:.2f} GiB\n{printed}")
         if seconds > SECONDS:
-            return Ended(code, f"took more than {SECONDS:.0f} CPU seconds", f"{seconds:.1f} s\n{told}")
+            return Ended(code, f"took more than {SECONDS:.0f} CPU seconds", f"{seconds:.1f} s\n{printed}")
         kept = {path: content for path, content in before.items() if path.name not in rewrites}
         if changed := [path.name for path, content in kept.items() if not _holds(path, content)]:
-            return Ended(code, f"changed its input {changed[0]}", told)
+            return Ended(code, f"changed its input {changed[0]}", printed)
         answer = self.out.read_bytes().decode(errors="replace")
         if code == 0 and command[1:2] == ["predict"] and re.search(r"\b(nan|inf)\b", answer):
             return Ended(code, "answered with no number", answer[:2000])
-        return Ended(code, _fault_on_stderr(code, told), told[:20_000])
+        return Ended(code, _fault_on_stderr(code, printed), printed[:20_000])
 
     def _audit(self, event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
