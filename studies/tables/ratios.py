@@ -21,14 +21,14 @@ DURATIONS = {"below 0.1 ms": (0.0, 0.1), "0.1 to 1 ms": (0.1, 1.0), "1 ms and mo
 
 
 def every_value(tables: Path) -> tuple[pd.DataFrame, dict[str, dict]]:
-    """Times of all tables of a folder, and their devices by name.
+    """Times of one table, or of all tables of a folder, and their devices by name.
 
     Returns:
         Columns table, by (family of networks that have one, else space), group (the name of that family, or of that
         space), space, key, device, metric and value in ms; and the fields of each device.
     """
     frames, devices = [], dict[str, dict]()
-    for path in sorted(tables.glob("*.parquet")):
+    for path in [tables] if tables.is_file() else sorted(tables.glob("*.parquet")):
         table, meta = read_table(path)
         table = table[table["metric"].isin(METRICS) & table["device"].notna()]
         kind = table["space"].str.replace(r"\(.*", "", regex=True)
@@ -91,11 +91,9 @@ def _against(tables: Path, base: Callable[[str], str]) -> list[dict]:
 
 def by_runtime(table: Path) -> list[dict]:
     """The runtimes of a table over onnxruntime, by family of networks."""
-    values, devices = every_value(table.parent)
-    values = values[values["table"] == table.stem]
-    (base,) = (devices[name] for name in values["device"].unique() if devices[name]["runtime"] == "ort")
-    others = [devices[name] for name in values["device"].unique() if name != base["name"]]
-    return [row for device in others for row in ratios(values, device, base)]
+    values, devices = every_value(table)
+    (base,) = (device for device in devices.values() if device["runtime"] == "ort")
+    return [row for device in devices.values() if device is not base for row in ratios(values, device, base)]
 
 
 Price = Callable[[Networks, str], np.ndarray]
