@@ -12,9 +12,9 @@ import numpy as np
 from datasets.networks.activations import CHEAP, SMOOTH, STEPPED
 from datasets.networks.collection import OfNetworks
 from datasets.networks.network import Network
-from datasets.networks.ops import ITEM, VIEWS, macs, pair, param_bytes, tensor_bytes
+from datasets.networks.ops import ITEM, VIEWS, macs, pair, param_bytes, taps, tensor_bytes
 from datasets.networks.parts import entries
-from datasets.records import Architectures, Networks, Space
+from datasets.records import Architectures, Networks, Op, Space
 from encoders.base import SparseGraphEncoder, SparseGraphs
 from encoders.kinds import GROUPS, group_of
 
@@ -27,10 +27,16 @@ NUMBERS = ("read", "written", "weights", "window", "stride", "groups", "channels
 """Further numbers of a piece: bytes of activations read and written, and of weights; elements of its window and of one
 stride, groups, channels, positions of its output; elements that pass activations of each cost; the shorter side of its
 window and the number of tensors that it reads; shares by which `LANES` pad its channels."""
+PADDING = ("skipped", "blocked")
+"""Numbers of a piece's padding: elements of its window for each that lies on the image, and whether it `converts`."""
 LANES = 16
 """Numbers that an instruction of a processor takes at once (512 bits of fp32)."""
+BLOCK = 8
+"""Channels of a block of onnxruntime's on processors without AVX-512."""
+ALIGNED = 4
+"""Number of channels that onnxruntime's copies into blocks of channels require a multiple of."""
 FEATURES = len(QUANTITIES) + len(NUMBERS) + 2 + len(KINDS)
-"""Number of features of a piece."""
+"""Number of features of a piece, without those of `PADDING`."""
 
 
 @dataclass
@@ -43,28 +49,35 @@ class PieceGraph(SparseGraphEncoder):
 
     Attributes:
         context: edges between nodes; without, a network is the set of its pieces.
+        padding: features also say how much of a window lies on the padding and whether onnxruntime skips that: for
+            layers of any sizes; the windows of the networks that were measured lie on the image.
     """
 
     context: bool = True
+    padding: bool = False
 
     @classmethod
     def examples(cls) -> list[Self]:
-        return [cls()]
+        return [cls(), cls(padding=True)]
 
     def num_features(self, space: Space) -> int:
-        return FEATURES
+        return FEATURES + (len(PADDING) if self.padding else 0)
 
     def __call__(self, archs: Architectures) -> SparseGraphs:
-        nodes, edges, sizes = [np.zeros((0, FEATURES))], [np.zeros((0, 2))], list[int]()
-        for features, pairs in _KNOWN.get(Networks.of(archs).networks, lambda new: map(_graph, new)):
-            nodes.append(features)
+        nodes, edges, sizes = [np.zeros((0, FEATURES + len(PADDING)))], [np.zeros((0, 2))], list[int]()
+        for each, pairs in _KNOWN.get(Networks.of(archs).networks, lambda new: map(_graph, new)):
+            nodes.append(each)
             edges.append(pairs + sum(sizes))
-            sizes.append(len(features))
+            sizes.append(len(each))
         graph = np.repeat(np.arange(len(sizes)), sizes)[:, None]
-        parts = (np.concatenate(nodes), np.concatenate(edges)[: None if self.context else 0], graph, np.c_[sizes])
+        features = np.concatenate(nodes)
+        if not self.padding:
+            features = np.delete(features, np.s_[_AT : _AT + len(PADDING)], axis=1)
+        parts = (features, np.concatenate(edges)[: None if self.context else 0], graph, np.c_[sizes])
         return SparseGraphs(*(part.astype(np.float32) for part in parts))
 
 
+_AT = len(QUANTITIES) + len(NUMBERS)
 _KNOWN = OfNetworks()
 """Features and edges of networks: the same ones are encoded for every fit and fold."""
 
@@ -90,7 +103,7 @@ def _graph(network: Network) -> tuple[np.ndarray, np.ndarray]:
         edges |= {(found, len(rows)) for op in read if (found := producer(op)) is not None}
         node_of |= dict.fromkeys(group, len(rows))
         rows.append(_numbers(network, sources, group, read))
-    table = np.reshape(np.array(rows, float), (-1, len(QUANTITIES) + len(NUMBERS) + 2))
+    table = np.reshape(np.array(rows, float), (-1, _AT + len(PADDING) + 2))
     logs, norm, kind = np.log2(1 + table[:, :-2]), table[:, -2:-1], table[:, -1].astype(int)
     features = np.concatenate([logs, logs[:, :1] - logs[:, 1:2], norm, np.eye(len(KINDS))[kind]], axis=1)
     return features.astype(np.float32), np.reshape(sorted(edges), (-1, 2)).astype(np.int64)
@@ -99,7 +112,7 @@ def _graph(network: Network) -> tuple[np.ndarray, np.ndarray]:
 def _numbers(
     network: Network, sources: Sequence[Sequence[int]], group: list[int], read: list[int]
 ) -> tuple[float, ...]:
-    """`QUANTITIES` and `NUMBERS` of a piece, whether it has a batch norm, and the position of its kind."""
+    """`QUANTITIES`, `NUMBERS` and `PADDING` of a piece, whether it has a batch norm, and the position of its kind."""
     ops, batch = [network.ops[node] for node in group], network.batch or 1
     head, shape = ops[0], network.shape(sources[group[0]][0]) if sources[group[0]] else ()
     times = head.attrs.get("times", 1)
@@ -118,10 +131,29 @@ def _numbers(
     numbers = (work, moved, taken, written, weights, math.prod(window), math.prod(stride), head.attrs.get("groups", 1),
                channels_in, channels_out, math.prod(head.attrs["shape"]) / max(channels_out, 1),
                *(batch * n for n in elements), min(window), len(read), *(-(-n // LANES) * LANES / max(n, 1) - 1
-               for n in (channels_in, channels_out)))  # fmt: skip
+               for n in (channels_in, channels_out)), math.prod(window) / max(taps(head, shape), 1),
+               converts(head, shape))  # fmt: skip
     return *numbers, any(op.kind == "bn" for op in ops), KINDS.index(group_of(head, shape))
 
 
 def _channels(shape: tuple[int, ...]) -> int:
     """Channels of an image, else the size of the last axis."""
     return (shape[0] if len(shape) == 3 else shape[-1]) if shape else 1
+
+
+def converts(op: Op, shape: tuple[int, ...], block: int = BLOCK) -> bool:
+    """Whether onnxruntime always runs an op of an input of this shape on channels in blocks, and skips its padding.
+
+    Args:
+        op: of any kind.
+        shape: of its input, without the batch.
+        block: channels of a block: 16 on processors with AVX-512, 8 on others.
+    """
+    if len(shape) != 3 or op.kind not in ("conv", "max_pool", "avg_pool", "global_avg_pool"):
+        return False
+    channels, groups, out = shape[0], op.attrs.get("groups", 1), op.attrs["shape"][0]
+    if groups == 1:
+        return channels % ALIGNED == 0 or (op.kind == "conv" and channels < block)
+    if groups == channels == out:
+        return channels % ALIGNED == 0
+    return channels // groups % block == 0 and out // groups % block == 0

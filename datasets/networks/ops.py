@@ -33,6 +33,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from datasets.architectures import Op
 
 VOCABULARY = frozenset(("input", "zero", "conv", "max_pool", "avg_pool", "global_avg_pool", "dense", "bn", "relu",
@@ -61,6 +63,9 @@ ITEM = "item"
 VIEWS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout")
 """Ops that change the shape of a tensor, not its bytes."""
 
+LONGEST = 1000
+"""Elements of a side of a window that `taps` looks at; of longer ones as many, evenly spread."""
+
 BN_EPSILON = 1e-5
 """Number that every batch norm adds to its variance."""
 
@@ -83,6 +88,26 @@ def window(op: Op, in_shape: tuple[int, ...]) -> tuple[int, int]:
                 pair(a.get("dilation", 1)), strict=True)  # fmt: skip
     height, width = ((side + pad - (k - 1) * dilation - 1) // stride + 1 for side, pad, k, stride, dilation in sides)
     return height, width
+
+
+def taps(op: Op, in_shape: tuple[int, ...]) -> float:
+    """Elements of an op's window that lie on the image, in the mean of its positions; the others are on the padding.
+
+    Args:
+        op: with a window; of others it is 1.
+        in_shape: shape of the first input, (channels, height, width).
+    """
+    a, mean = op.attrs, 1.0
+    if "kernel" not in a or len(in_shape) != 3 or len(a["shape"]) != 3:
+        return mean
+    kernels, strides, dilations = (pair(a.get(name, 1)) for name in ("kernel", "stride", "dilation"))
+    sides = zip(in_shape[1:], a["shape"][1:], pads(a.get("pad", 0)), kernels, strides, dilations, strict=False)
+    for size, out, before, kernel, stride, dilation in sides:
+        start = np.linspace(0, kernel - 1, min(kernel, LONGEST)).astype(int) * dilation - before
+        first, last = -(start // stride), (size - 1 - start) // stride  # positions at which an element is on the image
+        on = np.clip(np.minimum(last, out - 1) - np.maximum(first, 0) + 1, 0, None)
+        mean *= kernel * float(on.mean()) / max(out, 1)
+    return mean
 
 
 def macs(op: Op, in_shape: tuple[int, ...]) -> int:

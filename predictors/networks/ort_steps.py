@@ -15,6 +15,7 @@ from datasets.networks.network import Network
 from datasets.networks.ops import ITEM, tensor_bytes
 from datasets.networks.parts import entries
 from datasets.records import Op
+from encoders.pieces import converts
 
 BLOCK = 16
 """Channels of a block on processors with AVX-512; others have 8."""
@@ -28,8 +29,6 @@ _SAME_SHAPE = (*_SUMS, "mul", "Mul", "Sum")
 """Nodes that work on blocked channels if their inputs have one shape."""
 _CONCAT = ("concat", "Concat")
 _FROM_INTEGERS, _TO_INTEGERS = "DequantizeLinear", "QuantizeLinear"
-_ALIGNED = 4
-"""Number of channels that copies into the blocked layout require a multiple of."""
 
 
 @dataclass
@@ -98,7 +97,7 @@ class Lowered:
     def _add(self, op: Op, reads: list[int], writes: list[int], bare: bool) -> None:
         out = writes[0]
         floats = all(self.floats[node] for node in (*reads[:1], out))
-        if floats and converts(op, self.shape[reads[0]]):
+        if floats and converts(op, self.shape[reads[0]], BLOCK):
             few = op.kind == "conv" and op.attrs.get("groups", 1) == 1 and self.shape[reads[0]][0] < BLOCK
             reads = [self._plain(reads[0]) if few else self._in_blocks(reads[0]), *reads[1:]]
         elif self._keeps(op.kind, reads):
@@ -174,15 +173,3 @@ def fused(network: Network) -> list[list[int]]:
             found.append(group[start:end])
             start = end
     return found
-
-
-def converts(op: Op, shape: tuple[int, ...]) -> bool:
-    """Whether an op of an input of this shape always runs on blocked channels."""
-    if len(shape) != 3 or op.kind not in ("conv", "max_pool", "avg_pool", "global_avg_pool"):
-        return False
-    channels, groups, out = shape[0], op.attrs.get("groups", 1), op.attrs["shape"][0]
-    if groups == 1:
-        return channels % _ALIGNED == 0 or (op.kind == "conv" and channels < BLOCK)
-    if groups == channels == out:
-        return channels % _ALIGNED == 0
-    return channels // groups % BLOCK == 0 and out // groups % BLOCK == 0

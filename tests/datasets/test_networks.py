@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from datasets.measured import Measured
@@ -16,9 +16,10 @@ from datasets.networks.collection import AnyNetwork, Networks
 from datasets.networks.memory import alive
 from datasets.networks.model import read_weights, weights_to_npz
 from datasets.networks.network import SMALLEST, Network, Port, of_key
+from datasets.networks.ops import taps, window
 from datasets.networks.parts import cut, entries, label
 from datasets.networks.reading import read_model
-from datasets.records import Device, InputError, Measurements
+from datasets.records import Device, InputError, Measurements, Op
 from datasets.spaces import parse_space
 from datasets.spaces.convolution import Convolution
 from datasets.spaces.nasbench201 import NasBench201
@@ -38,6 +39,23 @@ def forked() -> Network:
     net.pointwise("relu", net.pointwise("mul", conv, mask))
     ends = Port("image", image), Port("mask", mask, "int64")
     return replace(net.finish("made-up", "forked"), inputs=ends, outputs=(Port("raw", conv), Port("masked", 4)))
+
+
+@given(st.integers(1, 9), st.integers(1, 7), st.integers(1, 4), st.integers(1, 3), st.integers(0, 3))
+def test_elements_of_a_window_on_the_image_are_counted(
+    size: int, kernel: int, stride: int, dilation: int, pad: int
+) -> None:
+    op = Op("conv", {"kernel": kernel, "stride": stride, "dilation": dilation, "pad": pad, "shape": ()})
+    out, _ = window(op, (1, size, size))
+    assume(out > 0)
+    on = [0 <= i * stride + k * dilation - pad < size for i in range(out) for k in range(kernel)]
+    counted = taps(replace(op, attrs={**op.attrs, "shape": (1, out, out)}), (1, size, size))
+    assert counted == pytest.approx((sum(on) / out) ** 2)
+
+
+def test_a_window_of_any_size_is_counted_at_once() -> None:
+    op = Op("conv", {"kernel": 10**9, "pad": 10**9, "shape": (1, 10**9 + 2, 10**9 + 2)})
+    assert 0 < taps(op, (1, 1, 1)) <= 1.0
 
 
 @given(st.lists(st.integers(0, 4), min_size=6, max_size=6))

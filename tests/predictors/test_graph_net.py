@@ -10,7 +10,7 @@ from datasets.networks.builder import NetworkBuilder
 from datasets.networks.network import Network
 from datasets.records import Device, Measurements, Networks
 from encoders.kinds import KindTotals
-from encoders.pieces import FEATURES, KINDS, NUMBERS, QUANTITIES, PieceGraph
+from encoders.pieces import FEATURES, KINDS, NUMBERS, PADDING, QUANTITIES, PieceGraph
 from predictors.blend import Blend
 from predictors.export import OnnxPredictor, export
 from predictors.graph_net import GraphNet
@@ -85,6 +85,18 @@ def test_features_are_what_a_piece_computes_and_moves() -> None:
     assert values["read"] == pytest.approx(4 * 3 * 256, rel=1e-5)
     assert values["written"] == pytest.approx(4 * 8 * 256, rel=1e-5)
     assert values["window"] == pytest.approx(9, rel=1e-5) and values["cheap"] == pytest.approx(8 * 256, rel=1e-5)
+
+
+@pytest.mark.parametrize(("channels", "skipped", "blocked"), [(12, 25, 1), (9, 25, 0), (7, 25, 1)])
+def test_windows_beyond_the_image_and_blocks_of_channels_are_features(
+    channels: int, skipped: float, blocked: int
+) -> None:
+    net = NetworkBuilder()
+    net.conv(net.add("input", (channels, 1, 1)), 6, 5)
+    graphs = PieceGraph(padding=True)(Networks([Network.of(net.ops, net.edges)]))
+    values = dict(zip((*QUANTITIES, *NUMBERS, *PADDING), np.exp2(graphs.nodes[0].astype(float)) - 1, strict=False))
+    assert graphs.nodes.shape == (1, FEATURES + len(PADDING))
+    assert values["skipped"] == pytest.approx(skipped, rel=1e-5) and values["blocked"] == pytest.approx(blocked)
 
 
 def test_an_export_predicts_networks_of_any_size_in_one_batch(fitted: GraphNet, tmp_path: Path) -> None:

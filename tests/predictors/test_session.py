@@ -15,12 +15,13 @@ from datasets.networks.network import SMALLEST, Network
 from datasets.records import Device, Op
 from datasets.spaces.convnet import ConvNet
 from datasets.spaces.zoo import Zoo
+from encoders.pieces import converts
 from measure.backends.ort import OnnxRuntime
 from measure.base import with_weights
 from measure.builders.onnx_graph import build_onnx
 from measure.peak import measure_peak, peak_row
 from predictors.networks.arena import Arena, Buffer, activation_bytes, buffers, pattern
-from predictors.networks.ort_steps import Lowered, converts
+from predictors.networks.ort_steps import BLOCK, Lowered
 from predictors.networks.session import SessionCost, coefficients, features, predicted_session, session_cost
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read from /proc/self/status")
@@ -118,7 +119,7 @@ def test_convolutions_run_in_blocks_where_channels_allow_it(
     groups: int, before: int, after: int, blocked: bool
 ) -> None:
     op = Op("conv", {"shape": (after, 8, 8), "kernel": 3, "pad": 1, "groups": groups})
-    assert converts(op, (before, 8, 8)) is blocked
+    assert converts(op, (before, 8, 8), BLOCK) is blocked
 
 
 def test_a_tensor_is_copied_once_for_all_that_read_it_in_its_own_layout() -> None:
