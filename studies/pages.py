@@ -115,6 +115,7 @@ TABLES: dict[str, tuple[str, Make]] = {
     "devices_left_out": ("networks", perfnetrt.devices_left_out),
     "choices_on_hosts": ("decide", decide.choices_on_hosts),
     "machine_left_out": ("graph_network", graph_network.machine_left_out),
+    "single_layers": ("graph_network", graph_network.single_layers),
     **{name: ("layers", make) for name, make in layers.TABLES.items()},
     "help_900": ("help_900", help_900.scores), "help_900_fbnet": ("help_900_fbnet", help_900.scores),
     "help_curves": ("help_curves", help_900.curves),

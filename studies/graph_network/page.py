@@ -1,4 +1,4 @@
-"""The table of docs/graph_network.md on a machine that was left out, made of rows of the part `hosts`."""
+"""Tables of docs/graph_network.md on a machine that was left out and on single layers, made of rows of the study."""
 
 from __future__ import annotations
 
@@ -15,8 +15,20 @@ ORDER = ("network_conditioned", "network_gaussian", "layer_sum", "network_neares
 
 
 def kept(rows: Rows) -> list[dict[str, Any]]:
-    """Rows of the part `hosts`."""
-    return [dict(row) for row in rows if row["part"] == "hosts"]
+    """Rows of the parts `hosts` and `layers`."""
+    return [dict(row) for row in rows if row["part"] in ("hosts", "layers")]
+
+
+def single_layers(rows: Rows) -> str:
+    """Mean and median errors of layers that were held out, per runtime, and CPU-seconds of the fit."""
+    lines = []
+    for layer in ("convolution", "pooling", "dense"):
+        own = {row["device"]: row for row in rows if row.get("layer") == layer}
+        each = [own[f"milan_{runtime}_fp32_1"] for runtime in ("ort", "litert", "openvino")]
+        cells = [f"{row['mape']:.1f} % ({row['median']:.1f})" for row in each]
+        mean = sum(row["mape"] for row in each) / len(each)
+        lines.append((layer, *cells, f"{mean:.1f} %", f"{each[0]['fit_cpu_s']:.0f}"))
+    return table(("layers", "onnxruntime", "LiteRT", "OpenVINO", "mean", "fit, CPU-s"), lines)
 
 
 def machine_left_out(rows: Rows) -> str:
@@ -34,7 +46,7 @@ def machine_left_out(rows: Rows) -> str:
 
 def _cell(rows: Rows, predictor: str, networks: str) -> tuple[float, str, str]:
     """Sum of the errors, the errors, and both with half widths, where there are any."""
-    own = {row["device"]: row for row in rows if (row["predictor"], row["networks"]) == (predictor, networks)}
+    own = {row["device"]: row for row in rows if (row.get("predictor"), row.get("networks")) == (predictor, networks)}
     each = [own[device] for device in DEVICES]
     errors = ", ".join(f"{row['mape']:.1f}" for row in each) + " %"
     widths = ", ".join(f"±{row['width']:.0f}" for row in each if row["width"] is not None)
