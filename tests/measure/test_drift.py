@@ -143,7 +143,8 @@ def test_a_row_begins_with_corrected_milliseconds() -> None:
     assert row_text(few, references) == (
         "resnet18 on d: 17.6 ms (raw 18.1), p90 <= 18, p99 needs 459 runs, 12.34 mJ, unstable"
     )
-    assert row_text({**row, "error": "Timeout"}, references) == "resnet18 on d: Timeout"
+    for error, shown in (("Timeout", "Timeout"), ("WrongOutput: It is off.", "It is off."), ("Fail: no", "Fail: no")):
+        assert row_text({**row, "error": error}, references) == f"resnet18 on d: {shown}"
     assert [figures(ms) for ms in (0.01234, 1.0, 999.4, 999.6, 12345.6)] == ["0.0123", "1", "999", "1000", "12346"]
 
 
