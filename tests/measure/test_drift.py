@@ -155,6 +155,7 @@ def test_a_run_ends_with_a_table_of_what_was_measured(tmp_path: Path, capsys: py
         for number, _ in enumerate(tasks):
             signs = {"interrupted": 0.6} if number == 0 else {}
             row: Row = latency_row(f"net{number}", 2.0, 1.0, first_ms=3.0, **{**QUIET, **signs}, **SINGLE)
+            row |= {"stable": number not in (1, 2, 3)}
             made.append(row)
             log.append(row)
             yield row
@@ -172,4 +173,6 @@ def test_a_run_ends_with_a_table_of_what_was_measured(tmp_path: Path, capsys: py
     assert (
         "d: 1 of 25 rows are unreliable: of the first, other work" in err and "--retry true measures them again" in err
     )
+    assert "d: 3 of 25 rows are unstable" in err and "`measure table` leaves them out" in err
+    assert "--unstable true" in err
     assert rows_text(made[:1], References(made)).endswith("unreliable")
