@@ -9,8 +9,9 @@ from measure.drift import References
 from measure.percentiles import PERCENTILES
 from measure.rows import Row
 
-
-OWN = re.compile("(InputError|NotQuantised|NotDelegated|WrongOutput|BuildFailed|ChildFailed|BenchmarkFailed|AdbError): ")
+OWN = re.compile(
+    "(InputError|NotQuantised|NotDelegated|WrongOutput|BuildFailed|ChildFailed|BenchmarkFailed|AdbError): "
+)
 """Classes of exceptions of ours, whose texts are sentences without them."""
 
 

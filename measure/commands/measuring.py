@@ -105,7 +105,9 @@ def _conclude(rows: Sequence[Row], references: References, log: Journal, counts:
                 "On a machine that is always busy, `measure table --unstable true` keeps them."
             )
         if name in doubtful:
-            notes.append(f"{name}: {doubtful[name]}; --retry true measures them again, best while the machine is quiet.")
+            notes.append(
+                f"{name}: {doubtful[name]}; --retry true measures them again, best while the machine is quiet."
+            )
     if any("error" in row for row in rows):
         notes.append("Failed rows say why in their field 'error'; --retry measures them again.")
     if unmetered := sum("error" in row.get("energy", {}) for row in rows):

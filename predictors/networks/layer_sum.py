@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -30,6 +30,9 @@ from predictors.networks.learnt import Learnt
 from predictors.networks.tabulated import Tabulated
 from predictors.networks.unmeasured import Gap, gaps_of, widening
 from predictors.new_devices.few_shot import required, samples_of, too_few
+
+MOST_POOL = 2000
+"""Largest number of networks that `LayerSum.choose` computes the costs of."""
 
 
 @dataclass
@@ -241,13 +244,25 @@ class LayerSum(Predictor):
         whole[:, :, 0] = 1
         return whole, each
 
-    def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
+    def choose(
+        self,
+        archs: Architectures,
+        n: int,
+        rng: np.random.Generator,
+        after: Callable[[int], object] = lambda number: None,
+    ) -> Architectures:
         """Select the `n` networks that are most informative on the coefficients, judged by the first device; of more
-        than 2,000 networks, 2,000 are drawn at random first."""
-        if len(archs) > 2000:
-            archs = archs[np.sort(rng.choice(len(archs), 2000, replace=False))]
+        than `MOST_POOL` networks, so many are drawn at random first. `after` is called with numbers of networks whose
+        costs were computed."""
+        if len(archs) > MOST_POOL:
+            archs = archs[np.sort(rng.choice(len(archs), MOST_POOL, replace=False))]
         first, prior, noise = self.calibrations_[0], self.layers.prior, self.layers.noise
-        costs = self.layers.totals(Networks.of(archs))[:, first.source]
+        parts = [archs[i : i + 250] for i in range(0, len(archs), 250)]
+        each = list[np.ndarray]()
+        for part in parts:
+            each.append(self.layers.totals(Networks.of(part))[:, first.source])
+            after(len(part))
+        costs = np.concatenate(each)
         known = np.flatnonzero(~np.isnan(costs).any(axis=1))
         if len(known) < min(n, len(archs)):
             raise InputError(
