@@ -9,15 +9,13 @@ from measure.drift import References
 from measure.percentiles import PERCENTILES
 from measure.rows import Row
 
-OWN = re.compile(
-    "(InputError|NotQuantised|NotDelegated|WrongOutput|BuildFailed|ChildFailed|BenchmarkFailed|AdbError): "
-)
+OWN = "InputError|NotQuantised|NotDelegated|WrongOutput|BuildFailed|ChildFailed|BenchmarkFailed|AdbError"
 """Classes of exceptions of ours, whose texts are sentences without them."""
 
 
 def failure(row: Row) -> str:
     """Why a row failed; the class of an exception stays only where it belongs to a runtime or to Python."""
-    return OWN.sub("", row["error"], count=1) if OWN.match(row["error"]) else str(row["error"])
+    return re.sub(f"^({OWN}): ", "", row["error"])
 
 
 def row_text(row: Row, references: References) -> str:

@@ -94,20 +94,18 @@ def _conclude(rows: Sequence[Row], references: References, log: Journal, counts:
     if timed := [row for row in rows if is_timed(row)]:
         print(f"The last {SHOWN} rows:" if len(timed) > SHOWN else "", rows_text(timed[-SHOWN:], references), sep="\n")
     print(f"{len(rows)} rows measured ({counts}); {len(log.rows)} in {log.path}.")
-    kept, names = without_replaced(log.rows), sorted({row["device"]["name"] for row in rows})
-    doubtful, notes = unreliable_devices(kept), list[str]()
-    for name in names:
+    kept, notes = without_replaced(log.rows), list[str]()
+    doubtful, again = unreliable_devices(kept), "--retry true measures them again, best while the machine is quiet."
+    for name in sorted({row["device"]["name"] for row in rows}):
         stable = [row["stable"] for row in kept if is_timed(row) and row["device"]["name"] == name]
         if count := stable.count(False):
             notes.append(
                 f"{name}: {count} of {len(stable)} rows are unstable (their runs vary by more than a tenth), and "
-                "`measure table` leaves them out; --retry true measures them again, best while the machine is quiet. "
-                "On a machine that is always busy, `measure table --unstable true` keeps them."
+                f"`measure table` leaves them out; {again} On a machine that is always busy, "
+                "`measure table --unstable true` keeps them."
             )
         if name in doubtful:
-            notes.append(
-                f"{name}: {doubtful[name]}; --retry true measures them again, best while the machine is quiet."
-            )
+            notes.append(f"{name}: {doubtful[name]}; {again}")
     if any("error" in row for row in rows):
         notes.append("Failed rows say why in their field 'error'; --retry measures them again.")
     if unmetered := sum("error" in row.get("energy", {}) for row in rows):

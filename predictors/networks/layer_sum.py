@@ -245,11 +245,7 @@ class LayerSum(Predictor):
         return whole, each
 
     def choose(
-        self,
-        archs: Architectures,
-        n: int,
-        rng: np.random.Generator,
-        after: Callable[[int], object] = lambda number: None,
+        self, archs: Architectures, n: int, rng: np.random.Generator, after: Callable[[int], object] = lambda done: None
     ) -> Architectures:
         """Select the `n` networks that are most informative on the coefficients, judged by the first device; of more
         than `MOST_POOL` networks, so many are drawn at random first. `after` is called with numbers of networks whose

@@ -126,7 +126,7 @@ class OperationCosts:
         at: Mapping[str, int],
         machine: Machine,
     ) -> None:
-        """Replace the terms [P, S, K] of the pieces of operations on devices with tables of their kinds, in each network.
+        """Replace the terms [P, S, K] of the pieces of operations on devices with tables of their kinds.
 
         Pieces of one operation share its ms by the bytes that they move. Weights, which an operation alone finds in the
         cache, and activations that runtimes fold into an op keep their own terms.
