@@ -127,7 +127,7 @@ def compare(
     found = []
     for name, subject, price in zip(names, subjects, prices, strict=True):
         own = on_device(backend, subject).device()
-        here = where is None or _is_here(predictor, where)
+        here = where is None or where.name in reference_times() or not of_another_machine(predictor, "", [where])
         usual_ms = reference_times().get(where.name) if where and _differ_at_most(where, own) else None
         measured, note = _measured(log.rows, subject, own, repeats, usual_ms)
         elsewhere = "" if here or where is None else f"The price is that of {where.name}, which is another machine."
@@ -146,18 +146,14 @@ def device_of(predictor: Predictor, name: str, backend: Backend) -> Device | Non
     known, here = list(predictor.devices_), backend.device()
     if name or not known:
         return find_device(known, name) if known else None
-    own = [each for each in known if _is_here(predictor, each) and _differ_at_most(each, here, "batch")]
+    mine = (*reference_times(), *(each.name for each in known if each.name.startswith(f"{backend.host}_")))
+    own = [each for each in known if each.name in mine and _differ_at_most(each, here, "batch")]
     if own:
         return min(own, key=lambda each: each.batch != here.batch)
     raise InputError(
         f"The predictor has no device of this machine with {here.runtime} in {here.precision}; name the most similar "
         f"one with --device: {', '.join(device.name for device in known)}."
     )
-
-
-def _is_here(predictor: Predictor, device: Device) -> bool:
-    """Whether something was measured on such a machine, by bundled tables, a device's name or the adaptation."""
-    return device.name in reference_times() or not of_another_machine(predictor, "", [device])
 
 
 def _differ_at_most(device: Device, other: Device, but: str = "") -> bool:

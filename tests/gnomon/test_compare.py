@@ -125,17 +125,12 @@ def test_the_device_is_that_of_this_machine_or_has_to_be_named(monkeypatch: pyte
         device_of(predictor, "", backend)
 
 
-@pytest.mark.parametrize("adapted", [False, True])
-def test_a_device_of_this_machine_prices_all_batches(
-    adapted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_device_of_this_machine_prices_all_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It was not found for another batch than its own, and called another machine's where it was named."""
     monkeypatch.setattr(gnomon.compare, "reference_times", dict)
     backend, known = parse_backend("ort:fp32:8"), load()
-    name = "desk" if adapted else machine_name()
-    own = [replace(known.devices_[0], name=f"{name}_ort_fp32_{batch}", batch=batch) for batch in (1, 8, 4)]
+    own = [replace(known.devices_[0], name=f"{machine_name()}_ort_fp32_{batch}", batch=batch) for batch in (1, 8, 4)]
     predictor = known.with_devices(own[:1], known.calibrations_[:1])
-    predictor.metadata_ = {"adapted": {"samples": 10, "machine": machine_name()}} if adapted else {}
     assert device_of(predictor, "", backend) == own[0]
     row = {"error": "InputError: it did not run", "date": "", "host": {}, "protocol": {}}
     monkeypatch.setattr(gnomon.compare, "Worker", benches(lambda *arguments: row))
@@ -143,10 +138,13 @@ def test_a_device_of_this_machine_prices_all_batches(
     assert found.predicted_ms > 0 and found.notes[0] == "It was not measured: it did not run"
     assert not any("another machine" in note for note in found.notes)
     predictor = known.with_devices(own, [known.calibrations_[0]] * 3)
-    predictor.metadata_ = {"adapted": {"samples": 10, "machine": machine_name()}} if adapted else {}
     assert device_of(predictor, "", backend) == own[1]
     with pytest.raises(gnomon.compare.InputError, match="with ort in int8"):
         device_of(predictor, "", parse_backend("ort:int8"))
+    board = known.with_devices([replace(own[0], name="board_ort_fp32_1")], known.calibrations_[:1])
+    board.metadata_ = {"adapted": {"samples": 10, "machine": machine_name()}}  # on this machine, perhaps not to it
+    with pytest.raises(gnomon.compare.InputError, match="no device of this machine"):
+        device_of(board, "", backend)
 
 
 def test_measured_ms_are_those_at_the_usual_speed_of_the_tables(
