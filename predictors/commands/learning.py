@@ -239,4 +239,4 @@ def adapt(
     adapted.save(out)
     distinct = len(m.distinct().architectures)
     learnt = f"{len(m.table)} measurements of {distinct} architectures"
-    print(f"{out}: answers for {m.devices[0].name}; {learnt}, {1000 * seconds:.0f} ms")
+    print(f"{out}: answers for {m.devices[0].name}; {learnt}, learnt in {seconds:.1f} s")

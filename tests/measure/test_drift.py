@@ -13,6 +13,7 @@ from measure.backends.ort import OnnxRuntime
 from measure.bench import _beside
 from measure.campaign import Journal, distinct_sample, pending, read_journal
 from measure.commands.measuring import SHOWN, measure_pending
+from measure.commands.tables import table as table_of
 from measure.drift import FEW, References, unreliable_devices, without_replaced
 from measure.percentiles import percentiles
 from measure.rows import Row, check_row
@@ -169,10 +170,13 @@ def test_a_run_ends_with_a_table_of_what_was_measured(tmp_path: Path, capsys: py
     assert lines[SHOWN + 5] == f"The last {SHOWN} rows:"
     table = lines[SHOWN + 6 :]
     assert table[0].split() == ["network", "device", "ms", "raw", "p90", "<=", "p99", "<=", "first", "run", "session"]
-    assert len(table) == SHOWN + 2 and table[-2].split() == f"net{SHOWN + 4} d 2 2 19.1 19.9 3 -".split()
-    assert (
-        "d: 1 of 25 rows are unreliable: of the first, other work" in err and "--retry true measures them again" in err
-    )
-    assert "d: 3 of 25 rows are unstable" in err and "`measure table` leaves them out" in err
+    assert len(table) == SHOWN + 3 and table[-3].split() == f"net{SHOWN + 4} d 2 2 19.1 19.9 3 -".split()
+    assert table[-2].startswith("ms: the ratio to the reference network, times its usual time")
+    assert "d: of the journal, 1 of 25 rows are unreliable: of the first, other work" in err
+    assert "--retry true measures them again" in err
+    assert "d: of the journal, 3 of 25 rows are unstable" in err and "`measure table` leaves them out" in err
     assert "--unstable true" in err
+    table_of(journal.path, tmp_path / "table.parquet")
+    assert "d: of the rows in this table, 1 of 22 rows are unreliable" in (err := capsys.readouterr().err)
+    assert "they stay in it. `measure run --retry true` measures them again" in err
     assert rows_text(made[:1], References(made)).endswith("unreliable")
