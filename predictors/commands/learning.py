@@ -145,7 +145,8 @@ def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0, sp
     from datasets.networks.collection import AnyNetwork
     from datasets.records import Networks
     from datasets.spaces import parse_space
-    from predictors.networks.layer_sum import MOST_POOL, LayerSum
+    from predictors.networks.costs import MOST_POOL
+    from predictors.networks.layer_sum import LayerSum
     from predictors.new_devices.few_measurements import parse_keys
 
     if n < 1:
@@ -167,7 +168,11 @@ def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0, sp
         raise InputError(f"--n {n} architectures cannot be chosen: {len(pool)} {whose}.")
     if isinstance(predictor, LayerSum):
         with tqdm(total=min(len(pool), MOST_POOL), unit="network", disable=None) as bar:
-            chosen = predictor.choose(pool, n, rng, bar.update)
+
+            def log(message: str, **numbers: float) -> None:
+                bar.update(numbers["networks"])
+
+            chosen = predictor.choose(pool, n, rng, log)
     else:
         chosen = predictor.choose(pool, n, rng)
     print("\n".join(words_of[network.space, network.key] for network in chosen) if words_of else "\n".join(chosen.keys))

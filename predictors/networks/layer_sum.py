@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -24,15 +24,12 @@ from predictors.networks.calibration import (
     refitted,
     totals_of,
 )
-from predictors.networks.costs import Costs
+from predictors.networks.costs import MOST_POOL, Costs
 from predictors.networks.layer_table import LayerTable
 from predictors.networks.learnt import Learnt
 from predictors.networks.tabulated import Tabulated
 from predictors.networks.unmeasured import Gap, gaps_of, widening
 from predictors.new_devices.few_shot import required, samples_of, too_few
-
-MOST_POOL = 2000
-"""Largest number of networks that `LayerSum.choose` computes the costs of."""
 
 
 @dataclass
@@ -244,21 +241,13 @@ class LayerSum(Predictor):
         whole[:, :, 0] = 1
         return whole, each
 
-    def choose(
-        self, archs: Architectures, n: int, rng: np.random.Generator, after: Callable[[int], object] = lambda done: None
-    ) -> Architectures:
+    def choose(self, archs: Architectures, n: int, rng: np.random.Generator, log: Log = silent) -> Architectures:
         """Select the `n` networks that are most informative on the coefficients, judged by the first device; of more
-        than `MOST_POOL` networks, so many are drawn at random first. `after` is called with numbers of networks whose
-        costs were computed."""
+        than `MOST_POOL` networks, so many are drawn at random first. `log` receives progress."""
         if len(archs) > MOST_POOL:
             archs = archs[np.sort(rng.choice(len(archs), MOST_POOL, replace=False))]
         first, prior, noise = self.calibrations_[0], self.layers.prior, self.layers.noise
-        parts = [archs[i : i + 250] for i in range(0, len(archs), 250)]
-        each = list[np.ndarray]()
-        for part in parts:
-            each.append(self.layers.totals(Networks.of(part))[:, first.source])
-            after(len(part))
-        costs = np.concatenate(each)
+        costs = self.layers.totals_of(archs, log)[:, first.source]
         known = np.flatnonzero(~np.isnan(costs).any(axis=1))
         if len(known) < min(n, len(archs)):
             raise InputError(
