@@ -34,6 +34,10 @@ NAMES_OF_FIELDS = {
 """Fields that identify a processor, by their names in /proc/cpuinfo on x86 and on Arm."""
 
 
+PROCESSORS = {"milan": ("AuthenticAMD", "25", "1"), "genoa": ("AuthenticAMD", "25", "17")}
+"""Vendor, family and model of the processors of machines of the bundled tables, by name of the machine."""
+
+
 @cache
 def machine() -> dict[str, str | float]:
     """Fields that identify this machine, independent of how processes are pinned.
@@ -66,6 +70,12 @@ def machine_name() -> str:
     If that name has no number, the processor's family and model are appended (`epyc-25-17`).
     """
     return name_of(cpu_model(), cpuinfo("cpu family"), cpuinfo("model"))
+
+
+def bundled_twin() -> str:
+    """Name of the machine of the bundled tables that has the processor of this one; empty if there is none."""
+    own = tuple(machine().get(name) for name in ("vendor", "family", "model"))
+    return next((name for name, processor in PROCESSORS.items() if processor == own), "")
 
 
 def name_of(model: str, family: str = "", number: str = "") -> str:

@@ -25,9 +25,11 @@ from measure.campaign import Journal, networks, pending, run_campaign
 from measure.drift import References
 from measure.network_files import on_device
 from measure.rows import Row, identity, is_timed
+from measure.shown import failure
 from measure.subjects import Subject
 from measure.timing import PROTOCOLS
 from predictors.networks.price import read_noted
+from predictors.unsupported import of_another_machine
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,8 +127,8 @@ def compare(
     found = []
     for name, subject, price in zip(names, subjects, prices, strict=True):
         own = on_device(backend, subject).device()
-        here = where is None or where.name in (own.name, *reference_times())
-        usual_ms = reference_times().get(where.name) if where and _same_configuration(where, own) else None
+        here = where is None or where.name in reference_times() or not of_another_machine(predictor, "", [where])
+        usual_ms = reference_times().get(where.name) if where and _differ_at_most(where, own) else None
         measured, note = _measured(log.rows, subject, own, repeats, usual_ms)
         elsewhere = "" if here or where is None else f"The price is that of {where.name}, which is another machine."
         notes = (*filter(None, [note, elsewhere]), *price.pop("notes"))
@@ -135,7 +137,8 @@ def compare(
 
 
 def device_of(predictor: Predictor, name: str, backend: Backend) -> Device | None:
-    """The predictor's device of a name, or of this machine with this runtime; None for a predictor of no device.
+    """The predictor's device of a name, or of this machine with this runtime, precision and number of threads, and
+    with this batch if there is one; None for a predictor of no device.
 
     Raises:
         InputError: there is none.
@@ -143,18 +146,20 @@ def device_of(predictor: Predictor, name: str, backend: Backend) -> Device | Non
     known, here = list(predictor.devices_), backend.device()
     if name or not known:
         return find_device(known, name) if known else None
-    for device in known:
-        if device.name == here.name or (_same_configuration(device, here) and device.name in reference_times()):
-            return device
+    mine = (*reference_times(), *(each.name for each in known if each.name.startswith(f"{backend.host}_")))
+    own = [each for each in known if each.name in mine and _differ_at_most(each, here, "batch")]
+    if own:
+        return min(own, key=lambda each: each.batch != here.batch)
     raise InputError(
         f"The predictor has no device of this machine with {here.runtime} in {here.precision}; name the most similar "
         f"one with --device: {', '.join(device.name for device in known)}."
     )
 
 
-def _same_configuration(device: Device, other: Device) -> bool:
-    """Whether two devices differ in nothing but their machines."""
-    return all(getattr(device, name) == getattr(other, name) for name in ("runtime", "precision", "batch", "threads"))
+def _differ_at_most(device: Device, other: Device, but: str = "") -> bool:
+    """Whether two devices, whatever their machines, run networks alike in all but one field."""
+    names = {"runtime", "precision", "batch", "threads"} - {but}
+    return all(getattr(device, name) == getattr(other, name) for name in names)
 
 
 @cache
@@ -200,7 +205,7 @@ def _measured(
     wanted = [(subject.space, subject.key, device.name, repeat, "latency_ms") for repeat in range(repeats)]
     mine = [row for row in rows if identity(row) in wanted]
     if not (timed := [row for row in mine if is_timed(row)]):
-        return (np.nan, np.nan, np.nan), f"It was not measured: {mine[-1]['error']}"
+        return (np.nan, np.nan, np.nan), f"It was not measured: {failure(mine[-1])}"
     reference_ms = usual_ms or References(rows).ms(device.name)
     ms = [row["ratio"] * reference_ms for row in timed]
     return (float(np.median(ms)), min(ms), max(ms)), ""

@@ -64,7 +64,8 @@ def _cores() -> Finding:
     if not hasattr(os, "sched_getaffinity"):
         return _finding("cores", f"{os.cpu_count()}; this system cannot pin a process to one")
     allowed = sorted(os.sched_getaffinity(0))
-    found = f"{os.cpu_count()}; this process may use {', '.join(map(str, allowed))}"
+    numbers = ", ".join(map(str, allowed))
+    found = f"{os.cpu_count()}; this process may use {'core' if len(allowed) == 1 else 'cores'} {numbers}"
     return _finding("cores", found, f"pin a campaign with --core {allowed[-1]}" if len(allowed) > 1 else "")
 
 

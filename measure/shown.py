@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from measure.drift import References
 from measure.percentiles import PERCENTILES
 from measure.rows import Row
+
+OWN = "InputError|NotQuantised|NotDelegated|WrongOutput|BuildFailed|ChildFailed|BenchmarkFailed|AdbError"
+"""Classes of exceptions of ours, whose texts are sentences without them."""
+
+
+def failure(row: Row) -> str:
+    """Why a row failed; the class of an exception stays only where it belongs to a runtime or to Python."""
+    return re.sub(f"^({OWN}): ", "", row["error"])
 
 
 def row_text(row: Row, references: References) -> str:
@@ -18,7 +27,7 @@ def row_text(row: Row, references: References) -> str:
     """
     name = f"{row['key']} on {row['device']['name']}"
     if "error" in row:
-        return f"{name}: {row['error']}"
+        return f"{name}: {failure(row)}"
     parts = [f"{figures(references.corrected_ms(row))} ms (raw {figures(row['raw_ms'])})", _bounds(row)]
     parts += [f"{row[name]:.4g} {unit}" for name, unit in (("energy_mj", "mJ"), ("peak_mb", "MB")) if name in row]
     return f"{name}: {', '.join(filter(None, [*parts, _doubts(row, references)]))}"

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from datasets.machine import machine_name
+from datasets.machine import bundled_twin, machine_name
 from datasets.records import Device
 
 
@@ -36,8 +36,11 @@ def of_another_machine(predictor: Any, file: str, devices: Sequence[Device | Non
         return []
     if not names or any(name.startswith(f"{own}_") for name in names):
         return []
+    twin = bundled_twin()
+    known = any(device.name.startswith(f"{twin}_") for device in predictor.devices_)
+    like = f", which has the processor of {twin}" if twin and known else ""
     return [
-        f"{file} was never adapted to this machine ({own}); measure 10 to 30 networks here (`python -m gnomon "
+        f"{file} was never adapted to this machine ({own}){like}; measure 10 to 30 networks here (`python -m gnomon "
         "choose`, `measure`) and adapt it (`python -m gnomon adapt`)."
     ]
 

@@ -80,15 +80,16 @@ def cut(network: Network, nodes: Sequence[int]) -> Network:
     return Network.of(ops, edges)
 
 
-def label(network: Network, nodes: Sequence[int] | None = None) -> str:
+def label(network: Network, nodes: Sequence[int] | None = None, inputs: Sequence[Sequence[int]] | None = None) -> str:
     """A label of some nodes, by default those of the first group: their kinds, kernel / stride and groups of the first
-    op, and the shapes of input and output, for example `conv+bn+relu 3/1 16x32x32 -> 16x32x32`."""
+    op, and the shapes of input and output, for example `conv+bn+relu 3/1 16x32x32 -> 16x32x32`. `inputs` are the
+    network's `sources()`, where they are known."""
     nodes = nodes or entries(network)[0]
     ops = [network.ops[node] for node in nodes]
-    attrs, ports = ops[0].attrs, [(port, a) for a, b, port in network.edges if b == nodes[0]]
+    attrs, sources = ops[0].attrs, (inputs or network.sources())[nodes[0]]
     window = f" {_by(attrs['kernel'])}/{_by(attrs.get('stride', 1))}" if "kernel" in attrs else ""
     groups = f" groups {attrs['groups']}" if attrs.get("groups", 1) > 1 else ""
-    before = _by(network.shape(min(ports)[1])) if ports else ""
+    before = _by(network.shape(sources[0])) if sources else ""
     return f"{'+'.join(op.kind for op in ops)}{window}{groups} {before} -> {_by(network.shape(nodes[-1]))}"
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from measure.own_files import files_beside
+
 
 class NotQuantised(Exception):
     """A library cannot quantise a network that it runs in other precisions."""
@@ -54,10 +56,13 @@ def quantise(path: Path, folder: Path, inputs: Sequence[Sequence[np.ndarray]], s
             values = next(self.batches, None)
             return None if values is None else dict(zip(names, values, strict=True))
 
+    beside = bool(files_beside(path))  # weights in files of their own stay there: such a network may exceed 2 GB
     prepared, quantised = folder / "prepared.onnx", folder / "int8.onnx"
     onnxruntime.set_default_logger_severity(3)  # of the sessions in it, which warn of initialisers that they remove
     with quantising("onnxruntime's quantiser"):
-        quant_pre_process(path, prepared, skip_symbolic_shape=True)
+        quant_pre_process(
+            path, prepared, skip_symbolic_shape=True, save_as_external_data=beside, all_tensors_to_one_file=True
+        )
         quantize_static(
             prepared,
             quantised,
@@ -66,6 +71,7 @@ def quantise(path: Path, folder: Path, inputs: Sequence[Sequence[np.ndarray]], s
             per_channel=True,
             activation_type=QuantType.QInt8 if symmetric else QuantType.QUInt8,
             weight_type=QuantType.QInt8,
+            use_external_data_format=beside,
             extra_options=dict.fromkeys(("ActivationSymmetric", "AddQDQPairToWeight"), True) | {"QuantizeBias": False}
             if symmetric
             else {},

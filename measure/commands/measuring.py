@@ -93,10 +93,20 @@ def _conclude(rows: Sequence[Row], references: References, log: Journal, counts:
 
     if timed := [row for row in rows if is_timed(row)]:
         print(f"The last {SHOWN} rows:" if len(timed) > SHOWN else "", rows_text(timed[-SHOWN:], references), sep="\n")
+        print("ms: the ratio to the reference network, times its usual time on the device; raw: as timed.")
     print(f"{len(rows)} rows measured ({counts}); {len(log.rows)} in {log.path}.")
-    doubtful = unreliable_devices(without_replaced(log.rows))
-    notes = [f"{name}: {doubtful[name]}; --retry true measures them again, best while the machine is quiet."
-             for name in sorted(doubtful.keys() & {row["device"]["name"] for row in rows})]  # fmt: skip
+    kept, notes = without_replaced(log.rows), list[str]()
+    doubtful, again = unreliable_devices(kept), "--retry true measures them again, best while the machine is quiet."
+    for name in sorted({row["device"]["name"] for row in rows}):
+        stable = [row["stable"] for row in kept if is_timed(row) and row["device"]["name"] == name]
+        if count := stable.count(False):
+            notes.append(
+                f"{name}: of the journal, {count} of {len(stable)} rows are unstable (their runs vary by more than a "
+                f"tenth), and `measure table` leaves them out; {again} On a machine that is always busy, "
+                "`measure table --unstable true` keeps them."
+            )
+        if name in doubtful:
+            notes.append(f"{name}: of the journal, {doubtful[name]}; {again}")
     if any("error" in row for row in rows):
         notes.append("Failed rows say why in their field 'error'; --retry measures them again.")
     if unmetered := sum("error" in row.get("energy", {}) for row in rows):

@@ -89,7 +89,8 @@ def table(journal: Path, out: Path, unstable: bool = False, quiet: float | None 
     print(f"{len(values)} values of {values['key'].nunique()} architectures {devices} in {out}")
     print(f"left out: {meta['left_out']['failed']} failed, {meta['left_out']['unstable']} unstable rows")
     for device, why in meta.get("unreliable", {}).items():
-        print(f"{device}: {why}; measure them again with --retry true while the machine is quiet.", file=sys.stderr)
+        print(f"{device}: of the rows in this table, {why}; they stay in it. `measure run --retry true` measures them "
+              "again, best while the machine is quiet.", file=sys.stderr)  # fmt: skip
 
 
 def contribute(table: Path, out: Path) -> None:

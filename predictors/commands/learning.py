@@ -139,11 +139,14 @@ def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0, sp
         space: space of the networks to choose among, for a file that `layerwise` wrote; others have their own.
     """
     import numpy as np
+    from tqdm import tqdm
 
     from datasets.files.reading import read_words
     from datasets.networks.collection import AnyNetwork
     from datasets.records import Networks
     from datasets.spaces import parse_space
+    from predictors.networks.costs import MOST_POOL
+    from predictors.networks.layer_sum import LayerSum
     from predictors.new_devices.few_measurements import parse_keys
 
     if n < 1:
@@ -163,7 +166,15 @@ def choose(file: Path, n: int = 10, archs: Path | None = None, seed: int = 0, sp
     if n > len(pool):
         whose = "are drawn to choose among; name more with --archs" if archs is None else f"of {archs} can be measured"
         raise InputError(f"--n {n} architectures cannot be chosen: {len(pool)} {whose}.")
-    chosen = predictor.choose(pool, n, rng)
+    if isinstance(predictor, LayerSum):
+        with tqdm(total=min(len(pool), MOST_POOL), unit="network", disable=None) as bar:
+
+            def log(message: str, **numbers: float) -> None:
+                bar.update(numbers["networks"])
+
+            chosen = predictor.choose(pool, n, rng, log)
+    else:
+        chosen = predictor.choose(pool, n, rng)
     print("\n".join(words_of[network.space, network.key] for network in chosen) if words_of else "\n".join(chosen.keys))
 
 
@@ -233,4 +244,4 @@ def adapt(
     adapted.save(out)
     distinct = len(m.distinct().architectures)
     learnt = f"{len(m.table)} measurements of {distinct} architectures"
-    print(f"{out}: answers for {m.devices[0].name}; {learnt}, {1000 * seconds:.0f} ms")
+    print(f"{out}: answers for {m.devices[0].name}; {learnt}, learnt in {seconds:.1f} s")

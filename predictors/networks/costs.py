@@ -13,8 +13,11 @@ import numpy as np
 
 from datasets.networks.collection import OfNetworks
 from datasets.networks.parts import entries
-from datasets.records import Device, InputError, Measurements, Networks
+from datasets.records import Architectures, Device, InputError, Measurements, Networks
 from predictors.base import Log, silent
+
+MOST_POOL = 2000
+"""Largest number of networks that `LayerSum.choose` computes the costs of."""
 
 
 class Costs(ABC):
@@ -64,6 +67,15 @@ class Costs(ABC):
         whole = np.array(found).reshape(-1, len(self.devices), len(self.terms))
         whole[:, :, 0] = 1
         return whole
+
+    def totals_of(self, archs: Architectures, log: Log = silent) -> np.ndarray:
+        """`totals` of architectures, of some after others, since their networks take memory; `log` receives the numbers
+        of networks that were added."""
+        found = [self.totals(Networks([]))]
+        for start in range(0, len(archs), 250):
+            found.append(self.totals(Networks.of(archs[start : start + 250])))
+            log("costs", networks=len(found[-1]))
+        return np.concatenate(found)
 
     def forget(self) -> tuple[Device, ...]:
         """Discard `totals`, after the costs have changed; returns the devices."""

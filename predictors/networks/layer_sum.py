@@ -24,7 +24,7 @@ from predictors.networks.calibration import (
     refitted,
     totals_of,
 )
-from predictors.networks.costs import Costs
+from predictors.networks.costs import MOST_POOL, Costs
 from predictors.networks.layer_table import LayerTable
 from predictors.networks.learnt import Learnt
 from predictors.networks.tabulated import Tabulated
@@ -241,13 +241,13 @@ class LayerSum(Predictor):
         whole[:, :, 0] = 1
         return whole, each
 
-    def choose(self, archs: Architectures, n: int, rng: np.random.Generator) -> Architectures:
+    def choose(self, archs: Architectures, n: int, rng: np.random.Generator, log: Log = silent) -> Architectures:
         """Select the `n` networks that are most informative on the coefficients, judged by the first device; of more
-        than 2,000 networks, 2,000 are drawn at random first."""
-        if len(archs) > 2000:
-            archs = archs[np.sort(rng.choice(len(archs), 2000, replace=False))]
+        than `MOST_POOL` networks, so many are drawn at random first. `log` receives progress."""
+        if len(archs) > MOST_POOL:
+            archs = archs[np.sort(rng.choice(len(archs), MOST_POOL, replace=False))]
         first, prior, noise = self.calibrations_[0], self.layers.prior, self.layers.noise
-        costs = self.layers.totals(Networks.of(archs))[:, first.source]
+        costs = self.layers.totals_of(archs, log)[:, first.source]
         known = np.flatnonzero(~np.isnan(costs).any(axis=1))
         if len(known) < min(n, len(archs)):
             raise InputError(

@@ -152,8 +152,7 @@ class Learnt(Costs):
         found = [pieces(network) for network in networks]
         terms = self.piece_terms([piece for parts in found for piece in parts])
         each = np.split(terms, np.cumsum([len(parts) for parts in found])[:-1]) if found else []
-        for network, parts, own in zip(networks.networks, found, each, strict=True):
-            self.operations.set_terms(network, parts, own, _AT, self)
+        self.operations.set_terms(networks.networks, found, each, _AT, self)
         return each
 
     def piece_terms(self, found: Sequence[Piece]) -> np.ndarray:

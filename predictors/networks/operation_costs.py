@@ -119,7 +119,12 @@ class OperationCosts:
         return ms
 
     def set_terms(
-        self, network: Network, parts: Sequence[Piece], terms: np.ndarray, at: Mapping[str, int], machine: Machine
+        self,
+        networks: Sequence[Network],
+        parts: Sequence[Sequence[Piece]],
+        terms: Sequence[np.ndarray],
+        at: Mapping[str, int],
+        machine: Machine,
     ) -> None:
         """Replace the terms [P, S, K] of the pieces of operations on devices with tables of their kinds.
 
@@ -127,27 +132,31 @@ class OperationCosts:
         cache, and activations that runtimes fold into an op keep their own terms.
 
         Args:
-            network, parts: a network and its pieces.
-            terms: of the pieces, as without tables of operations.
+            networks, parts: networks and their pieces.
+            terms: of the pieces of each, as without tables of operations.
             at: column of each term.
             machine: of the devices.
         """
-        found = [operation for operation in operations(network) if operation.kind in self.predictors]
+        found = [(number, operation) for number, network in enumerate(networks)
+                 for operation in operations(network) if operation.kind in self.predictors]  # fmt: skip
         if not found:
             return
-        alone = self.ms(found, machine.devices)
-        own = np.maximum(alone - machine.machine[:, 2], 0.1 * alone) * self.beyond(found, machine)
+        alike = [_alike(operation) for _, operation in found]  # networks repeat operations, and so do their layers
+        distinct = dict(zip(alike, (operation for _, operation in found), strict=True))
+        alone = self.ms(list(distinct.values()), machine.devices)
+        own = np.maximum(alone - machine.machine[:, 2], 0.1 * alone) * self.beyond(list(distinct.values()), machine)
+        of = dict(zip(distinct, own, strict=True))
         folded, weights = (np.isin(list(at), names) for names in (("smooth", "tanh", "stepped"), ("weights",)))
-        for operation, ms in zip(found, own, strict=True):
-            rows, term = list(operation.rows), TERMS.get(operation.kind, OTHER)
-            if term == "depthwise" and parts[rows[0]].layer.get("kernel", 1) ** 2 > 25:
+        for (number, operation), key in zip(found, alike, strict=True):
+            rows, term, ms = list(operation.rows), TERMS.get(operation.kind, OTHER), of[key]
+            if term == "depthwise" and parts[number][rows[0]].layer.get("kernel", 1) ** 2 > 25:
                 term = "wide"
-            moved = np.array([parts[row].moved for row in rows], float) + 1e-9
+            moved = np.array([parts[number][row].moved for row in rows], float) + 1e-9
             share = operation.times * moved / moved.sum()
             for s in np.flatnonzero(~np.isnan(ms)).tolist():
-                terms[rows, s] *= weights | (folded & operation.folded)
-                terms[rows, s, at[term]] = ms[s] * share
-                terms[rows, s, at["call"]] = share
+                terms[number][rows, s] *= weights | (folded & operation.folded)
+                terms[number][rows, s, at[term]] = ms[s] * share
+                terms[number][rows, s, at["call"]] = share
 
     def set_beyond(self, network: Network, ratios: np.ndarray, machine: Machine) -> None:
         """Set the ratios [P, S] of the pieces of operations on devices with tables of their kinds to those of
@@ -194,6 +203,12 @@ class OperationCosts:
             if not (extents >= 0).all() or not all(type(e) is float and 0 <= e < np.inf for e in errors):
                 raise ValueError("extents or errors are below zero")
             self.predictors[kind], self.extents[kind], self.deviations[kind] = predictor, extents, deviations
+
+
+def _alike(operation: Operation) -> tuple[object, ...]:
+    """What operations of one time have in common: all but the names of their outputs."""
+    alone = operation.network
+    return operation.kind, repr(alone.ops), alone.edges, alone.batch, tuple(port.node for port in alone.outputs)
 
 
 def _work(network: Network) -> tuple[int, int]:

@@ -114,7 +114,9 @@ def _piece(network: Network, inputs: Sequence[Sequence[int]], nodes: Sequence[in
         for name, kinds in (("smooth", set(SMOOTH) - set(TANH)), ("tanh", TANH), ("stepped", STEPPED))
     }
     work = times * samples * macs(head, shape)
-    return Piece(label(network, nodes), kind, head.kind, work, times * moved, weights, layer, **count, name=head.name)
+    return Piece(
+        label(network, nodes, inputs), kind, head.kind, work, times * moved, weights, layer, **count, name=head.name
+    )
 
 
 def _items(network: Network, node: int) -> list[int]:

@@ -3,12 +3,14 @@
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import gnomon.compare
+from datasets.machine import machine_name
 from gnomon.commands.compare import files_as_one
 from gnomon.compare import compare, device_of, frame, reference_times
 from gnomon.compare_report import draw, report
@@ -121,6 +123,28 @@ def test_the_device_is_that_of_this_machine_or_has_to_be_named(monkeypatch: pyte
     monkeypatch.setattr(gnomon.compare, "reference_times", dict)
     with pytest.raises(gnomon.compare.InputError, match="no device of this machine with ort in fp32; name the most"):
         device_of(predictor, "", backend)
+
+
+def test_a_device_of_this_machine_prices_all_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was not found for another batch than its own, and called another machine's where it was named."""
+    monkeypatch.setattr(gnomon.compare, "reference_times", dict)
+    backend, known = parse_backend("ort:fp32:8"), load()
+    own = [replace(known.devices_[0], name=f"{machine_name()}_ort_fp32_{batch}", batch=batch) for batch in (1, 8, 4)]
+    predictor = known.with_devices(own[:1], known.calibrations_[:1])
+    assert device_of(predictor, "", backend) == own[0]
+    row = {"error": "InputError: it did not run", "date": "", "host": {}, "protocol": {}}
+    monkeypatch.setattr(gnomon.compare, "Worker", benches(lambda *arguments: row))
+    (found,) = compare(["zoo:lenet5"], backend, predictor, own[0].name, tmp_path / "journal.jsonl", 2)
+    assert found.predicted_ms > 0 and found.notes[0] == "It was not measured: it did not run"
+    assert not any("another machine" in note for note in found.notes)
+    predictor = known.with_devices(own, [known.calibrations_[0]] * 3)
+    assert device_of(predictor, "", backend) == own[1]
+    with pytest.raises(gnomon.compare.InputError, match="with ort in int8"):
+        device_of(predictor, "", parse_backend("ort:int8"))
+    board = known.with_devices([replace(own[0], name="board_ort_fp32_1")], known.calibrations_[:1])
+    board.metadata_ = {"adapted": {"samples": 10, "machine": machine_name()}}  # on this machine, perhaps not to it
+    with pytest.raises(gnomon.compare.InputError, match="no device of this machine"):
+        device_of(board, "", backend)
 
 
 def test_measured_ms_are_those_at_the_usual_speed_of_the_tables(

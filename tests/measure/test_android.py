@@ -23,10 +23,10 @@ from measure.builders.nhwc import to_nhwc
 from measure.campaign import Journal, pending, read_journal, run_campaign
 from measure.doctor import _android
 from measure.remote import adb
-from measure.remote.benchmark_model import BenchmarkFailed, delegation, failure, parse
+from measure.remote.benchmark_model import PROGRAM, SOURCE, BenchmarkFailed, delegation, failure, parse
 from measure.subjects import shaped
 from measure.timing import PROTOCOLS, Timing
-from tests.conftest import needs, run
+from tests.conftest import ROOT, needs, run
 from tests.doubles.adb_server import AdbServer
 
 QUICK = Timing(warmup=1, pairs=3, max_rounds=1, max_deviation=100.0)
@@ -350,3 +350,11 @@ def test_a_campaign_on_a_phone_becomes_a_table(phone: AdbServer, tmp_path: Path)
     assert phone.left() == []
     done = run(*command, "--phases", "true")
     assert done.returncode == 2 and "Backend android_cpu runs on another device, which reports no phases" in done.stderr
+
+
+def test_the_page_on_phones_names_the_program_and_its_place() -> None:
+    text = (ROOT / "docs" / "how_to" / "other_machines.md").read_text()
+    assert f"curl -LO {SOURCE}" in text and f"adb push {SOURCE.rpartition('/')[2]} {PROGRAM}" in text
+    assert f"chmod +x {PROGRAM}" in text and adb.FOLDER in text
+    runtimes = {backend.runtime for backend in (AndroidCPU, AndroidGPU, AndroidNNAPI)}
+    assert set(re.findall(r"\bandroid_(?!aarch64)[a-z]+\b", text)) == runtimes

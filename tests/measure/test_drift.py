@@ -13,6 +13,7 @@ from measure.backends.ort import OnnxRuntime
 from measure.bench import _beside
 from measure.campaign import Journal, distinct_sample, pending, read_journal
 from measure.commands.measuring import SHOWN, measure_pending
+from measure.commands.tables import table as table_of
 from measure.drift import FEW, References, unreliable_devices, without_replaced
 from measure.percentiles import percentiles
 from measure.rows import Row, check_row
@@ -143,7 +144,8 @@ def test_a_row_begins_with_corrected_milliseconds() -> None:
     assert row_text(few, references) == (
         "resnet18 on d: 17.6 ms (raw 18.1), p90 <= 18, p99 needs 459 runs, 12.34 mJ, unstable"
     )
-    assert row_text({**row, "error": "Timeout"}, references) == "resnet18 on d: Timeout"
+    for error, shown in (("Timeout", "Timeout"), ("WrongOutput: It is off.", "It is off."), ("Fail: no", "Fail: no")):
+        assert row_text({**row, "error": error}, references) == f"resnet18 on d: {shown}"
     assert [figures(ms) for ms in (0.01234, 1.0, 999.4, 999.6, 12345.6)] == ["0.0123", "1", "999", "1000", "12346"]
 
 
@@ -154,6 +156,7 @@ def test_a_run_ends_with_a_table_of_what_was_measured(tmp_path: Path, capsys: py
         for number, _ in enumerate(tasks):
             signs = {"interrupted": 0.6} if number == 0 else {}
             row: Row = latency_row(f"net{number}", 2.0, 1.0, first_ms=3.0, **{**QUIET, **signs}, **SINGLE)
+            row |= {"stable": number not in (1, 2, 3)}
             made.append(row)
             log.append(row)
             yield row
@@ -167,8 +170,13 @@ def test_a_run_ends_with_a_table_of_what_was_measured(tmp_path: Path, capsys: py
     assert lines[SHOWN + 5] == f"The last {SHOWN} rows:"
     table = lines[SHOWN + 6 :]
     assert table[0].split() == ["network", "device", "ms", "raw", "p90", "<=", "p99", "<=", "first", "run", "session"]
-    assert len(table) == SHOWN + 2 and table[-2].split() == f"net{SHOWN + 4} d 2 2 19.1 19.9 3 -".split()
-    assert (
-        "d: 1 of 25 rows are unreliable: of the first, other work" in err and "--retry true measures them again" in err
-    )
+    assert len(table) == SHOWN + 3 and table[-3].split() == f"net{SHOWN + 4} d 2 2 19.1 19.9 3 -".split()
+    assert table[-2].startswith("ms: the ratio to the reference network, times its usual time")
+    assert "d: of the journal, 1 of 25 rows are unreliable: of the first, other work" in err
+    assert "--retry true measures them again" in err
+    assert "d: of the journal, 3 of 25 rows are unstable" in err and "`measure table` leaves them out" in err
+    assert "--unstable true" in err
+    table_of(journal.path, tmp_path / "table.parquet")
+    assert "d: of the rows in this table, 1 of 22 rows are unreliable" in (err := capsys.readouterr().err)
+    assert "they stay in it. `measure run --retry true` measures them again" in err
     assert rows_text(made[:1], References(made)).endswith("unreliable")

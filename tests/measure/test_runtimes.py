@@ -214,6 +214,22 @@ def test_a_quantiser_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
         OnnxRuntime("int8").session(space.expand(space.parse(["batch=1,in=8,out=4,act=none,bias=1"])[0]))
 
 
+def test_networks_whose_weights_are_in_a_file_beside_them_are_quantised(tmp_path: Path) -> None:
+    """Torch's exporter writes such files; onnxruntime's quantiser refused them."""
+    space = Dense()
+    network = space.expand(space.parse(["batch=1,in=64,out=512,act=relu,bias=1"])[0])
+    plain = OnnxRuntime().build(with_weights(network), tmp_path)
+    path = tmp_path / "beside.onnx"
+    onnx.save(onnx.load(plain), path, save_as_external_data=True, location="beside.onnx.data")
+    assert (tmp_path / "beside.onnx.data").stat().st_size > path.stat().st_size
+    folder = tmp_path / "built"
+    folder.mkdir()
+    built = OnnxRuntime("int8").built(read_subject(name_file(path), 1), folder)
+    assert {"QuantizeLinear", "DequantizeLinear"} < {node.op_type for node in onnx.load(built.artefact).graph.node}
+    assert {part.name for part in OnnxRuntime("int8").parts(built.artefact)} == {"int8.onnx", "int8.onnx.data"}
+    OnnxRuntime("int8").session(read_subject(name_file(path), 1))  # raises where the output is another one
+
+
 @pytest.mark.parametrize("key", ["batch=42,in=128,out=1,act=relu,bias=1", "batch=3,in=887,out=13,act=none,bias=1"])
 def test_inputs_are_independent_of_weights_so_that_int8_covers_the_outputs(key: str) -> None:
     space = Dense()

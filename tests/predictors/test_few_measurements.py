@@ -390,7 +390,7 @@ def test_adapt_says_how_many_architectures_it_learnt_from(
     text = _csv(toys, "key,value_us", 1000 * _truth(toys)[:20])
     (tmp_path / "few.csv").write_text(text + text.partition("\n")[2])
     commands.adapt(tmp_path / "source.pt", tmp_path / "few.csv", tmp_path / "mine.pt", device="mine")
-    assert "answers for mine; 40 measurements of 20 architectures" in capsys.readouterr().out
+    assert "answers for mine; 40 measurements of 20 architectures, learnt in " in capsys.readouterr().out
 
 
 def test_predictions_that_rest_on_nothing_measured_say_so(

@@ -250,7 +250,11 @@ def test_any_space_and_batch_is_priced(fitted: LayerSum) -> None:
 
 def test_it_adapts_to_a_new_device_by_what_it_chooses(fitted: LayerSum) -> None:
     phone, pool = (Device("phone", "toy", "mobile-cpu"),), NETS.sample(100, np.random.default_rng(8))
-    chosen = fitted.choose(pool, 10, np.random.default_rng(0))
+    done = list[float]()
+    chosen = fitted.choose(
+        pool, 10, np.random.default_rng(0), lambda message, **numbers: done.append(numbers["networks"])
+    )
+    assert sum(done) == len(pool)
     assert len(set(chosen.keys)) == 10 and set(chosen.keys) <= set(pool.keys)
     samples = network_table(12, 9, (11,), phone)
     before = fitted.calibrations_

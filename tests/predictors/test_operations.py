@@ -28,7 +28,7 @@ from predictors.networks.learnt import LAYERS, Learnt
 from predictors.networks.operation_costs import like
 from predictors.networks.operations import OPERATIONS, operations
 from predictors.networks.pieces import pieces
-from predictors.networks.price import price
+from predictors.networks.price import price, read_network
 from predictors.trees import XGBoost
 from tests.conftest import implementations
 from tests.datasets.test_operations import of_every_word
@@ -101,6 +101,13 @@ def test_devices_and_operations_without_a_table_cost_what_they_did(costs: Learnt
     known = {row for o in operations(network) if o.kind in costs.operations.predictors for row in o.rows}
     others = [row for row in range(len(with_)) if row not in known]
     assert others and (with_[others] == without[others]).all()
+
+
+def test_networks_cost_the_same_together_and_alone(costs: Learnt) -> None:
+    """Operations that several of them have are priced once, and each gets its own terms."""
+    networks = [vit_block(), vit_block(), *(read_network(f"zoo:{name}") for name in ("mobilenet_v2", "lenet5"))]
+    for network, terms in zip(networks, costs.network_terms(Networks(networks)), strict=True):
+        assert np.array_equal(terms, costs.network_terms(Networks([network]))[0], equal_nan=True)
 
 
 def vit_block() -> Network:

@@ -2,20 +2,23 @@
 supports."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import pyarrow.parquet
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.text import Annotation
 from onnx import TensorProto, helper
 
+import datasets.machine
 from datasets.cli import _gathered
-from datasets.machine import machine_name
+from datasets.machine import PROCESSORS, machine_name
 from datasets.networks.builder import NetworkBuilder
 from datasets.networks.network import Network
 from datasets.networks.precision import precisions
@@ -31,9 +34,11 @@ from predictors.networks.price import Price, PricedLayer, price, read_network
 from predictors.networks.price_figure import draw
 from predictors.networks.price_report import alike, details, folded
 from predictors.networks.price_request import Shown, batches_of, names_of
+from predictors.networks.shipped import load
 from predictors.networks.unmeasured import BY_BYTES, EXTRAPOLATED, OTHER_PRECISION, OTHER_RUNTIME, Gap, widening
 from studies.perfnetrt import unmeasured as measured_gaps
 from tests import conftest
+from tests.conftest import ROOT
 from tests.datasets.test_onnx_file import save
 from tests.doubles.toy_layers import DEVICES
 from tests.predictors.test_layer_sum import NETS, knows_layers, network_table
@@ -416,6 +421,36 @@ def test_a_predictor_that_was_never_adapted_to_this_machine_says_so(
     for name in ("adapted.pt", "own.pt"):
         predict(tmp_path / name, network="zoo:lenet5")
         assert note not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("model, like", [("17", "fast"), ("18", "")])
+def test_a_note_says_which_known_machine_has_the_same_processor(
+    model: str, like: str, saved: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own: dict[str, str | float] = {"vendor": "AuthenticAMD", "family": "25", "model": model}
+    monkeypatch.setattr(datasets.machine, "machine", lambda: own)
+    monkeypatch.setattr(datasets.machine, "PROCESSORS", {"fast": ("AuthenticAMD", "25", "17")})
+    predict(saved, network="zoo:lenet5")
+    text = capsys.readouterr().err
+    assert "was never adapted to this machine" in text and (", which has the processor of fast;" in text) == bool(like)
+
+
+def test_processors_of_bundled_machines_are_those_of_their_tables() -> None:
+    found = set()
+    for path in sorted((ROOT / "datasets" / "bundled").glob("*.parquet")):
+        meta = json.loads((pyarrow.parquet.read_schema(path).metadata or {}).get(b"gnomon", b"{}"))
+        processors = {tuple(host.get(name) for name in ("vendor", "family", "model")) for host in meta.get("hosts", [])}
+        names = {device["name"].partition("_")[0] for device in meta.get("devices", [])}
+        found |= {(name, processor) for name in names for processor in processors if None not in processor}
+    assert found == set(PROCESSORS.items())
+
+
+def test_the_page_on_prices_lists_the_devices_of_the_pricer() -> None:
+    text = (ROOT / "docs" / "prices.md").read_text()
+    listed = re.findall(r"^\| `(\w+)` \| .*family (\d+), model (\d+).* \| `(\w+)` \| (\w+) \| (\d) \|$", text, re.M)
+    devices = [(d.name, *PROCESSORS[d.name.partition("_")[0]][1:], d.runtime, d.precision, str(d.threads))
+               for d in load().devices_]  # fmt: skip
+    assert sorted(listed) == sorted(devices)
 
 
 @pytest.mark.parametrize(
