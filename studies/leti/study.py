@@ -8,10 +8,6 @@ bundled tables and finished runs.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 from datasets.cli import main
@@ -23,6 +19,7 @@ from studies.leti.tolerances import tolerance
 from studies.measure.study import lookup
 from studies.parts import run_parts
 from studies.study import ROOT
+from studies.usage import usage
 
 
 def score(runs: Path, out: Path, sizes: tuple[int, ...] = (10_000, 100_000, 423_624)) -> list[dict]:
@@ -33,16 +30,10 @@ def score(runs: Path, out: Path, sizes: tuple[int, ...] = (10_000, 100_000, 423_
         raise InputError(f"There is no GCN in {runs}; run train.py --sweep studies/leti/sweep_gcn.yaml.")
     rows = []
     for cells in sizes:
-        command = [sys.executable, "-m", "predictors", "score", exported[0], out / "scores.parquet", "--limit", cells]
-        start = time.monotonic()
-        process = subprocess.Popen(list(map(str, command)), cwd=ROOT, stdout=subprocess.DEVNULL)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise InputError(f"Scoring ended with status {process.returncode}.")
-        seconds = used.ru_utime + used.ru_stime
-        row = {"cells": cells, "cpu_s": seconds, "wall_s": time.monotonic() - start, "cells_per_cpu_s": cells / seconds}
-        rows.append(row | {"peak_mib": used.ru_maxrss / 2 ** (20 if sys.platform == "darwin" else 10)})
+        command = ["-m", "predictors", "score", exported[0], out / "scores.parquet", "--limit", cells]
+        used = usage(command, ROOT)
+        row = {"cells": cells, "cpu_s": used.cpu_s, "wall_s": used.wall_s, "cells_per_cpu_s": cells / used.cpu_s}
+        rows.append(row | {"peak_mib": used.peak_bytes / 2**20})
     for row in rows:
         row["peak_over_first"] = row["peak_mib"] / rows[0]["peak_mib"]
     (out / "scores.parquet").unlink()

@@ -7,30 +7,25 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
+
+from studies.usage import usage
 
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def measure(out: Path, hash: bool) -> dict:
     """One row: cells in the file, distinct keys (or hashes), CPU seconds and peak memory of the whole process."""
-    command = [sys.executable, "-m", "datasets", "enumerate", "nasbench101", "--out", out, "--hash", str(hash).lower()]
-    process = subprocess.Popen([str(word) for word in command], env={**os.environ, **ONE_THREAD})
-    _, status, used = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(process.returncode)
+    used = usage(["-m", "datasets", "enumerate", "nasbench101", "--out", out, "--hash", str(hash).lower()])
     names = pq.read_table(out, columns=["hash" if hash else "key"]).column(0)
     return {
         "what": f"enumerate {'with' if hash else 'without'} hash",
         "count": len(names),
         "distinct": len(names.unique()),
-        "cpu_s": used.ru_utime + used.ru_stime,
-        "peak_gib": used.ru_maxrss / 2 ** (30 if sys.platform == "darwin" else 20),
+        "cpu_s": used.cpu_s,
+        "peak_gib": used.peak_bytes / 2**30,
     }
 
 
@@ -39,6 +34,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/enumeration"), help="folder of the files and rows")
     parser.add_argument("--plain", action="store_true", help="without the benchmark's hash alone")
     given = parser.parse_args()
+    os.environ.update(ONE_THREAD)
     out = given.out
     rows = [measure(out / f"nasbench101{'_hash' * hash}.parquet", hash) for hash in (False, True)[: 2 - given.plain]]
     (out / "summary.json").write_text(json.dumps(rows, indent=1))

@@ -11,6 +11,7 @@ from predictors.sweep import read_sweep
 from studies.claims import Claim, read_claims
 from studies.files.bounds import bounds
 from studies.study import STUDIES, Study, about, find, names
+from studies.usage import usage
 from tests.conftest import ROOT, run
 
 CLAIMS = [
@@ -91,3 +92,14 @@ def test_savings_at_equal_regret_lie_between_the_evolutions_around_and_are_bound
     assert savings({"measurements": 10, "regret": 0.1}, measured, measured[2])[
         "saved_at_equal_regret"
     ] == pytest.approx(40)
+
+
+def test_peak_memory_of_a_command_is_its_own() -> None:
+    """Linux counts that of the process that starts another; pages of this one are touched, so that it is large."""
+    large = bytearray(300 * 2**20)
+    large[::4096] = bytes(len(large[::4096]))
+    small = usage(["-c", "pass"])
+    assert 0 < small.cpu_s < 5 and small.peak_bytes < 100 * 2**20
+    assert usage(["-c", "x = b'1' * 200 * 2**20"]).peak_bytes > 200 * 2**20
+    with pytest.raises(InputError, match="ended with status 3"):
+        usage(["-c", "raise SystemExit(3)"])
