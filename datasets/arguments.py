@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 import jsonargparse
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
+from jsonargparse._actions import _ActionHelpClassPath
 from jsonargparse._postponed_annotations import TypeCheckingVisitor
 from jsonargparse.typing import Path as NamedFile
 
-from datasets.classes import PACKAGES, class_named, described_in, named_in, packages
-from datasets.files.reading import MOST_YAML, check_yaml, parse_yaml, read_text
+from datasets.classes import PACKAGES, class_named, classes_of, described_in, named_in, packages
+from datasets.files.reading import MOST_YAML, check_yaml, parse_yaml, read_text, shortened
 from datasets.help import HelpFormatter, groups, usage
 from datasets.records import InputError
 
@@ -144,6 +146,26 @@ def install() -> None:
     jsonargparse.set_loader("yaml", _load, exceptions=(yaml.YAMLError,))
     TypeCheckingVisitor.visit_If = lambda self, node: None  # `if TYPE_CHECKING:` imports torch; no field needs that
     NamedFile.read_text = _read_text
+    _ActionHelpClassPath.resolve_help_type = _help_type
+
+
+_jsonargparse_help_type = _ActionHelpClassPath.resolve_help_type
+
+
+def _help_type(self: Any, value: str | None, flag: str) -> type:
+    """The class whose fields `--predictor.help CLASS` shows, by its path or its name; without one, the classes that the
+    flag takes are printed."""
+    if self.nargs == 0 or (value and "." in value):
+        if value:
+            class_named(value, object)  # raises with the reason
+        return cast(type, _jsonargparse_help_type(self, value, flag))
+    known = [path for kind in self._help_types for path in classes_of(kind)]
+    if value is None:
+        print(f"{flag} CLASS shows the fields of one of these classes:\n", *(f"  {path}" for path in known), sep="\n")
+        sys.exit(0)
+    if not (named := [path for path in known if path.rpartition(".")[2] == value]):
+        raise InputError(f"{flag}: there is no class '{shortened(value)}'; {flag} without a name lists the classes.")
+    return class_named(named[0], object)
 
 
 _jsonargparse_load = jsonargparse.get_loader("yaml")

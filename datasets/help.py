@@ -22,7 +22,7 @@ COMMON = {
     ActionConfigFile: "A YAML file of flags and their values.",
     _ActionPrintConfig: "Print all flags with their values as YAML, and exit.",
     _ActionConfigLoad: "A YAML file of the flags of one of the groups above.",
-    _ActionHelpClassPath: "Show the fields of a class that this flag takes, and exit.",
+    _ActionHelpClassPath: "Show the classes that this flag takes, or the fields of one of them, and exit.",
 }
 """Kinds of flags that commands have beside their own, and their help."""
 
