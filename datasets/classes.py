@@ -83,8 +83,8 @@ def classes_of(kind: type) -> list[str]:
     found, bases = dict[str, ast.ClassDef](), dict[str, ast.ClassDef]()
     for package in dict.fromkeys((kind.__module__.split(".")[0], *packages()[len(PACKAGES) :])):
         spec = importlib.util.find_spec(package)
-        folders = [Path(place) for place in (spec and spec.submodule_search_locations) or ()]
-        for folder, file in ((folder, file) for folder in folders for file in folder.rglob("*.py")):
+        folder = Path(next(iter((spec and spec.submodule_search_locations) or ()), os.devnull))
+        for file in folder.rglob("*.py"):
             module = ".".join((package, *file.relative_to(folder).with_suffix("").parts)).removesuffix(".__init__")
             for node in ast.parse(file.read_text()).body:
                 if isinstance(node, ast.ClassDef):

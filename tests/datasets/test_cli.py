@@ -16,6 +16,7 @@ from datasets.cli import main, one_sentence
 from datasets.records import InputError
 from datasets.splits import Split
 from encoders.base import VectorEncoder
+from encoders.cell import CellOneHot
 from measure.commands.campaigns import run
 from measure.commands.flags import Runs, Subjects
 from measure.commands.networks import blackbox
@@ -254,6 +255,62 @@ def test_help_of_a_flag_lists_the_classes_that_it_takes(capsys: pytest.CaptureFi
 def test_listed_classes_are_those_that_can_be_made(package: str, kind: type) -> None:
     own = [cls for cls in implementations(package, kind) if not cls.__name__.startswith("_")]
     assert classes_of(kind) == sorted(f"{cls.__module__}.{cls.__qualname__}" for cls in own)
+
+
+PLUGIN = """
+from __future__ import annotations
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from encoders.cell import CellOneHot
+from predictors.base import Predictor
+from predictors.regressor import Regressor
+if TYPE_CHECKING:
+    from encoders.base import GraphEncoder
+from encoders.base import VectorEncoder
+
+class Methods:
+    def fit(self, train, val=None, log=None): ...
+    def predict_all(self, archs, chunk=0): ...
+    def state(self): ...
+    def restore(self, state): ...
+    def learn(self, x, z, val, log): ...
+    def forward(self, x): ...
+    def to_onnx(self, x): ...
+
+@dataclass
+class Direct(Methods, Predictor):
+    encoder: VectorEncoder = field(default_factory=CellOneHot)
+    metric: str = "latency_ms"
+
+@dataclass
+class Mixed(Methods, Regressor):
+    encoder: VectorEncoder = field(default_factory=CellOneHot)
+
+@dataclass
+class Unknown(Methods, Predictor):
+    encoder: GraphEncoder = None
+"""
+
+
+def test_fields_of_a_plugin_with_postponed_annotations_are_objects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """They were jsonargparse's namespaces where a base class names types that the module does not import."""
+    (tmp_path / "postponed").mkdir()
+    (tmp_path / "postponed" / "one.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("GNOMON_PLUGINS", "postponed")
+
+    def command(predictor: Predictor) -> Predictor:
+        return predictor
+
+    for name in ("Direct", "Mixed"):
+        for words in ([], ["--predictor.encoder.live", "true"]):
+            made = main(command, prog="x", arguments=["--predictor", f"postponed.one.{name}", *words])
+            assert made.encoder == CellOneHot(live=bool(words))
+    with pytest.raises(SystemExit) as ended:
+        main(command, prog="x", arguments=["--predictor", "postponed.one.Unknown", "--predictor.encoder", "null"])
+    assert ended.value.code == 2 and "name 'GraphEncoder' is not defined" in capsys.readouterr().err
 
 
 def test_a_short_flag_is_the_field_of_a_dataclass() -> None:
