@@ -26,7 +26,7 @@ from datasets.records import InputError
 from datasets.splits import Split
 from predictors.base import Predictor
 from predictors.config import to_config
-from predictors.run_folder import Run, files_of, named, run_once
+from predictors.run_folder import FILES, Run, named, run_once
 from predictors.trainer import Trainer, check_trained_by_lightning, checkpoints_of, fitting
 
 
@@ -106,7 +106,7 @@ def train(
     def work(locked: Path) -> Run:
         return _train(data, split, predictor, config, locked, log, trainer)
 
-    return run_once(out, files_of(predictor), work, study=place.study is not None, overwrite=overwrite)
+    return run_once(out, FILES, work, study=place.study is not None, overwrite=overwrite)
 
 
 def _train(

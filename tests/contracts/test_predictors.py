@@ -351,6 +351,19 @@ def test_an_export_that_computes_something_else_is_not_written(fitted: dict, tmp
     assert not (tmp_path / "p.onnx").exists()
 
 
+def test_what_onnxruntime_says_of_an_export_is_shown(fitted: dict, tmp_path: Path, monkeypatch) -> None:
+    original = Linear.to_onnx
+
+    def newer(self, x):
+        model = original(self, x)
+        model.ir_version = 99
+        return model
+
+    monkeypatch.setattr(Linear, "to_onnx", newer)
+    with pytest.raises(InputError, match="does not fit its description .*IR version"):
+        export(fitted[Linear], tmp_path / "p.onnx")
+
+
 def test_a_line_that_crosses_zero_is_exported(tmp_path: Path, measurements: Measurements, space: NasBench201) -> None:
     predictor = Linear(encoder=FlatVector()).fit(measurements)
     archs = space.sample(200, np.random.default_rng(0))
