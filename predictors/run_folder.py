@@ -42,8 +42,8 @@ class Run:
     predictions: pd.DataFrame | None = None
 
     def write(self, folder: Path) -> Exception | None:
-        """Write `FILES` into a folder; without predictions, `SHORT`. Where the export fails, predictor.onnx is left out, so
-        that the fit is not lost; the failure is returned, unless it is that there is no such form."""
+        """Write `FILES` into a folder; without predictions, `SHORT`. Where the export fails, predictor.onnx is left
+        out, so that the fit is not lost; the failure is returned, unless it is that there is no such form."""
         import yaml
 
         from predictors.export import NoOnnxForm, exported
