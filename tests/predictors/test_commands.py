@@ -103,8 +103,19 @@ def test_show_and_export(runs: Path, tmp_path: Path) -> None:
         shown = yaml.safe_load(run("-m", "predictors", "show", runs / "flops" / file).stdout)
         assert shown["predictor"]["class_path"] == "predictors.linear.Linear" and shown["unit"] == "ms"
         assert len(shown["scores"]) == 2 * len(shown["devices"]) and shown["dataset"] == "nasbench201"
+        assert not re.search(r"\d\.\d{6}", str(shown["scores"]) + str(shown["scale"]))
+        assert shown["split"]["init_args"]["test"] == "all others"
     done = run("-m", "predictors", "export", runs / "flops" / "predictor.pt", tmp_path / "out.onnx")
     assert done.returncode == 0 and (tmp_path / "out.onnx").exists(), done.stderr
+
+
+def test_a_run_that_has_another_name_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mean-data=toaster").mkdir()
+    (tmp_path / "mean-data=toaster" / "predictor.pt").touch()
+    with pytest.raises(
+        InputError, match=r"no file .*mean/predictor.pt; there is .*mean-data=toaster/predictor.pt; name"
+    ):
+        Predictor.load(tmp_path / "mean" / "predictor.pt")
 
 
 def test_a_whole_space_is_scored(runs: Path, compared: str, tmp_path: Path) -> None:
