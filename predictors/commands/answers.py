@@ -190,8 +190,8 @@ def show(file: Path) -> None:
     meta = predictor.metadata() if isinstance(predictor, Predictor) else predictor.meta
     shown = {**meta, "devices": [d["name"] for d in meta["devices"]]}
     shown["scores"] = [
-        f"{row['set']} {row['device']}: n {row['n']}, spearman {_short(row['spearman'])}, within_10 {_short(row['within_10'])}"
-        for row in meta.get("scores", [])
+        f"{row['set']} {row['device']}: n {row['n']}, spearman {row['spearman']}, within_10 {row['within_10']}"
+        for row in _short(meta.get("scores", []))
         if row["cells"] == "all"
     ]
     if "scale" in meta:
