@@ -19,7 +19,7 @@ from typing import Any, cast, get_args, get_type_hints
 import jsonargparse
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
-from jsonargparse import _postponed_annotations as annotations
+from jsonargparse import _postponed_annotations as postponed
 from jsonargparse._actions import _ActionHelpClassPath
 from jsonargparse.typing import Path as NamedFile
 
@@ -148,15 +148,15 @@ def install() -> None:
         instantiate_subclass_spec_in_any=False,
     )
     jsonargparse.set_loader("yaml", _load, exceptions=(yaml.YAMLError,))
-    annotations.TypeCheckingVisitor.visit_If = lambda self, node: (
+    postponed.TypeCheckingVisitor.visit_If = lambda self, node: (
         None
     )  # `if TYPE_CHECKING:` imports torch; no field needs that
     NamedFile.read_text = _read_text
     _ActionHelpClassPath.resolve_help_type = _help_type
-    annotations.get_types = _types
+    postponed.get_types = _types
 
 
-_jsonargparse_types = annotations.get_types
+_jsonargparse_types = postponed.get_types
 
 
 def _types(thing: Any, logger: Any = None, parent: Any = None) -> dict[str, Any]:

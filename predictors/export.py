@@ -55,8 +55,8 @@ def exported(predictor: Predictor, checked: int = 200) -> bytes:
     archs = predictor.space_.sample(checked, np.random.default_rng(0))
     try:
         model = predictor.to_onnx(predictor.encode(archs[:8]))
-    except NotImplementedError as error:
-        raise NoOnnxForm(no_form) from error
+    except NotImplementedError as reason:
+        raise NoOnnxForm(no_form) from reason
     append_inverse_scale(model, predictor)
     entry = model.metadata_props.add()
     entry.key, entry.value = "gnomon", json.dumps(predictor.metadata())
