@@ -43,10 +43,11 @@ def main(
         from jsonargparse import auto_cli
 
         from datasets.arguments import Parser, install
+        from datasets.help import help_alone
 
         install()
         arguments = [_underscored(_text(word)) for word in (sys.argv[1:] if arguments is None else arguments)]
-        arguments = _help_alone(_files_first(_gathered(arguments)))
+        arguments = help_alone(_files_first(_gathered(arguments)))
         arguments = arguments if rewrite is None else rewrite(arguments)
         options = {"as_positional": positional, "prog": prog, "set_defaults": defaults}
         return auto_cli(components, args=arguments, parser_class=Parser, **options)
@@ -77,17 +78,6 @@ def _files_first(arguments: list[str]) -> list[str]:
             flags.insert(place, flags.pop(i))
             names.insert(place, names.pop(i))
     return [word for words in flags for word in words]
-
-
-def _help_alone(arguments: list[str]) -> list[str]:
-    """A command line that asks for the fields of a class (`--predictor.help CLASS`), without its other flags, which
-    jsonargparse would take for those of the class."""
-    kept, follows = list[str](), True  # the words before any flag name the command
-    for word in arguments:
-        if word.startswith("--"):
-            follows = bool(re.match(r"--(\w+\.)+help(=|$)", word))
-        kept += [word] if follows else []
-    return kept if any(word.startswith("--") for word in kept) else arguments
 
 
 _REPEATED = re.compile(r"(--(?:\w+\.)*(shape|size|trips))(?:=(.*))?", re.DOTALL)

@@ -85,3 +85,14 @@ def groups(found: Sequence[Any]) -> Iterator[SimpleNamespace]:
         about = None if title == "commands" else group.description
         yield SimpleNamespace(title=title or group.title, description=about, _group_actions=own)
     yield SimpleNamespace(title="flags of every command", description=None, _group_actions=common)
+
+
+def help_alone(arguments: list[str]) -> list[str]:
+    """A command line that asks for the fields of a class (`--predictor.help CLASS`), without its other flags, which
+    jsonargparse would take for those of the class."""
+    kept, follows = list[str](), True  # the words before any flag name the command
+    for word in arguments:
+        if word.startswith("--"):
+            follows = bool(re.match(r"--(\w+\.)+help(=|$)", word))
+        kept += [word] if follows else []
+    return kept if any(word.startswith("--") for word in kept) else arguments
