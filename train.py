@@ -23,10 +23,10 @@ from datasets.base import Dataset
 from datasets.files.folders import Outcome
 from datasets.opening import with_datasets
 from datasets.records import InputError
-from datasets.splits import Split
+from datasets.splits import Random, Split
 from predictors.base import Predictor
 from predictors.config import to_config
-from predictors.run_folder import Run, files_of, named, run_once
+from predictors.run_folder import FILES, Run, named, run_once
 from predictors.trainer import Trainer, check_trained_by_lightning, checkpoints_of, fitting
 
 
@@ -106,7 +106,7 @@ def train(
     def work(locked: Path) -> Run:
         return _train(data, split, predictor, config, locked, log, trainer)
 
-    return run_once(out, files_of(predictor), work, study=place.study is not None, overwrite=overwrite)
+    return run_once(out, FILES, work, study=place.study is not None, overwrite=overwrite)
 
 
 def _train(
@@ -124,6 +124,7 @@ def _train(
 
     # scipy, which faulty input does not need
     from predictors.evaluation import check_new_devices, evaluate, new_devices
+    from predictors.metrics import LEAST
 
     for needed in ("onnx", "onnxruntime", "pyarrow", "matplotlib"):
         importlib.import_module(needed)  # a missing package is found before the fit
@@ -132,7 +133,15 @@ def _train(
     check_new_devices(predictor, parts)
     for set_ in ("train", "val", "test"):
         part = getattr(parts, set_)
-        print(f"{set_:5} {len(part.architectures):6} architectures x {max(1, len(part.devices))} devices")
+        devices = max(1, len(part.devices))
+        print(f"{set_:5} {len(part.architectures):6} architectures x {devices} device{'s' * (devices > 1)}")
+    if (fewest := min(len(parts.val.architectures), len(parts.test.architectures))) < LEAST:
+        how = ", as by --split.train 0.4 --split.val 0.3" if isinstance(split, Random) else ""
+        print(
+            f"warning: {fewest} architectures for validation or test are fewer than the {LEAST} that ranks are scored "
+            f"on; enlarge these parts{how}.",
+            file=sys.stderr,
+        )
     board = _wandb_run(log, out, config) if log.wandb else None
 
     def progress(message: str, **numbers: float) -> None:

@@ -35,11 +35,13 @@ def sources() -> dict[str, Source]:
 
 def list_() -> None:
     """List the bundled tables, and the public sources with the number of their files that are present."""
-    for path in _bundled():
-        print(f"bundled   {path.name:24} measured by this project")
-    for source in sources().values():
+    tables, known = _bundled(), sources()
+    width = max(len(name) for name in (*(path.name for path in tables), *known))
+    for path in tables:
+        print(f"bundled   {path.name:{width}} measured by this project")
+    for source in known.values():
         here = f"{len(source.present())} of {len(source.files)} files in {source.path('.')}"
-        print(f"public    {source.name:24} {here}; {source.licence}, {source.repository} @ {source.commit[:8]}")
+        print(f"public    {source.name:{width}} {here}; {source.licence}, {source.repository} @ {source.commit[:8]}")
 
 
 def fetch(name: str, mirror: str = MIRROR) -> None:

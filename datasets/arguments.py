@@ -1,27 +1,30 @@
 """jsonargparse with Gnomon's rules: classes that may be named, and limits of configurations.
 
-Five settings apply to all input of jsonargparse: its list of packages that may be imported, checked before an import; a
-parser that instantiates classes only; a loader of YAML text with limits; the reading of files; and that imports for
-type checkers are not executed. Other errors of its parsing are `ArgumentError`s.
+Seven settings apply to all input of jsonargparse: its list of packages that may be imported, checked before an import;
+a parser that instantiates classes only; a loader of YAML text with limits; the reading of files; that imports for type
+checkers are not executed; the module in which types of fields are looked up; and the answers of `--predictor.help`.
+Other errors of its parsing are `ArgumentError`s.
 """
 
 from __future__ import annotations
 
 import difflib
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 import jsonargparse
 import yaml
 from jsonargparse import ArgumentError, ArgumentParser, Namespace
-from jsonargparse._postponed_annotations import TypeCheckingVisitor
+from jsonargparse import _postponed_annotations as postponed
+from jsonargparse._actions import _ActionHelpClassPath
 from jsonargparse.typing import Path as NamedFile
 
-from datasets.classes import PACKAGES, class_named, described_in, named_in, packages
-from datasets.files.reading import MOST_YAML, check_yaml, parse_yaml, read_text
+from datasets.classes import PACKAGES, class_named, classes_of, described_in, named_in, packages
+from datasets.files.reading import MOST_YAML, check_yaml, parse_yaml, read_text, shortened
 from datasets.help import HelpFormatter, groups, usage
 from datasets.records import InputError
 
@@ -126,7 +129,10 @@ def _meant(name: str, known: list[str]) -> str:
 
 def _check_nulls(cls: type, given: Any) -> None:
     """Refuse null for a field whose type hint excludes it; jsonargparse treats null as missing."""
-    hints = get_type_hints(cls)
+    try:
+        hints = get_type_hints(cls)
+    except NameError as error:
+        raise InputError(f"{cls.__module__} does not import a type of a field of {cls.__name__}: {error}.") from error
     for name, value in given.items() if isinstance(given, dict) else ():
         hint = hints.get(name, Any)
         if value is None and hint is not Any and NoneType not in get_args(hint):
@@ -142,8 +148,42 @@ def install() -> None:
         instantiate_subclass_spec_in_any=False,
     )
     jsonargparse.set_loader("yaml", _load, exceptions=(yaml.YAMLError,))
-    TypeCheckingVisitor.visit_If = lambda self, node: None  # `if TYPE_CHECKING:` imports torch; no field needs that
+    postponed.TypeCheckingVisitor.visit_If = lambda self, node: (
+        None
+    )  # `if TYPE_CHECKING:` imports torch; no field needs that
     NamedFile.read_text = _read_text
+    _ActionHelpClassPath.resolve_help_type = _help_type
+    postponed.get_types = _types
+
+
+_jsonargparse_types = postponed.get_types
+
+
+def _types(thing: Any, logger: Any = None, parent: Any = None) -> dict[str, Any]:
+    """Types of a class's fields, or of a function's parameters. Annotations of a base class are evaluated in its own
+    module: jsonargparse does so in that of the class, which need not import what its bases do."""
+    if isinstance(thing, type):
+        return get_type_hints(thing)
+    return cast(dict[str, Any], _jsonargparse_types(thing, logger, parent))
+
+
+_jsonargparse_help_type = _ActionHelpClassPath.resolve_help_type
+
+
+def _help_type(self: Any, value: str | None, flag: str) -> type:
+    """The class whose fields `--predictor.help CLASS` shows, by its path or its name; without one, the classes that the
+    flag takes are printed."""
+    if self.nargs == 0 or (value and "." in value):
+        if value:
+            class_named(value, object)  # raises with the reason
+        return cast(type, _jsonargparse_help_type(self, value, flag))
+    known = [path for kind in self._help_types for path in classes_of(kind)]
+    if value is None:
+        print(f"{flag} CLASS shows the fields of one of these classes:\n", *(f"  {path}" for path in known), sep="\n")
+        sys.exit(0)
+    if not (named := [path for path in known if path.rpartition(".")[2] == value]):
+        raise InputError(f"{flag}: there is no class '{shortened(value)}'; {flag} without a name lists the classes.")
+    return class_named(named[0], object)
 
 
 _jsonargparse_load = jsonargparse.get_loader("yaml")

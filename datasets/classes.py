@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import importlib.util
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 from datasets.architectures import InputError
@@ -72,6 +75,45 @@ def class_named(path: object, kind: type[T]) -> type[T]:
     if not issubclass(cls, kind):
         raise InputError(f"'{shortened(text)}' is no {kind.__name__}.")
     return cls
+
+
+def classes_of(kind: type) -> list[str]:
+    """Class paths of the dataclasses without abstract methods that derive from a class, in its package and those of
+    GNOMON_PLUGINS, sorted. They are found in the source by the names of their bases, since importing it takes long."""
+    found, bases = dict[str, ast.ClassDef](), dict[str, ast.ClassDef]()
+    for package in dict.fromkeys((kind.__module__.split(".")[0], *packages()[len(PACKAGES) :])):
+        spec = importlib.util.find_spec(package)
+        folder = Path(next(iter((spec and spec.submodule_search_locations) or ()), os.devnull))
+        for file in folder.rglob("*.py"):
+            module = ".".join((package, *file.relative_to(folder).with_suffix("").parts)).removesuffix(".__init__")
+            for node in ast.parse(file.read_text()).body:
+                if isinstance(node, ast.ClassDef):
+                    found[f"{module}.{node.name}"] = bases[node.name] = node
+
+    def family(node: ast.ClassDef) -> Iterator[ast.ClassDef]:
+        yield node
+        for name in _names(node.bases) - {node.name}:
+            yield from family(bases[name]) if name in bases else ()
+
+    def usable(node: ast.ClassDef) -> bool:
+        known = list(family(node))
+        methods = [part for one in known for part in one.body if isinstance(part, ast.FunctionDef)]
+        abstract = {part.name for part in methods if "abstractmethod" in _names(part.decorator_list)}
+        missing = abstract - {part.name for part in methods if "abstractmethod" not in _names(part.decorator_list)}
+        is_kind = any(base.name == kind.__name__ for base in known[1:])
+        return is_kind and not missing and "dataclass" in _names(node.decorator_list)
+
+    return sorted(path for path, node in found.items() if not node.name.startswith("_") and usable(node))
+
+
+def _names(expressions: Sequence[ast.expr]) -> set[str]:
+    """Last names of expressions such as `Base`, `module.Base`, `Base[T]` and `dataclass(frozen=True)`."""
+    found = set()
+    for node in expressions:
+        while isinstance(node, ast.Subscript | ast.Call):
+            node = node.value if isinstance(node, ast.Subscript) else node.func
+        found |= {node.attr} if isinstance(node, ast.Attribute) else {node.id} if isinstance(node, ast.Name) else set()
+    return found
 
 
 def described_in(tree: Any) -> Iterator[dict[str, Any]]:

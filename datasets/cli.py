@@ -43,10 +43,11 @@ def main(
         from jsonargparse import auto_cli
 
         from datasets.arguments import Parser, install
+        from datasets.help import help_alone
 
         install()
         arguments = [_underscored(_text(word)) for word in (sys.argv[1:] if arguments is None else arguments)]
-        arguments = _files_first(_gathered(arguments))
+        arguments = help_alone(_files_first(_gathered(arguments)))
         arguments = arguments if rewrite is None else rewrite(arguments)
         options = {"as_positional": positional, "prog": prog, "set_defaults": defaults}
         return auto_cli(components, args=arguments, parser_class=Parser, **options)

@@ -22,7 +22,7 @@ COMMON = {
     ActionConfigFile: "A YAML file of flags and their values.",
     _ActionPrintConfig: "Print all flags with their values as YAML, and exit.",
     _ActionConfigLoad: "A YAML file of the flags of one of the groups above.",
-    _ActionHelpClassPath: "Show the fields of a class that this flag takes, and exit.",
+    _ActionHelpClassPath: "Show the classes that this flag takes, or the fields of one of them, and exit.",
 }
 """Kinds of flags that commands have beside their own, and their help."""
 
@@ -85,3 +85,14 @@ def groups(found: Sequence[Any]) -> Iterator[SimpleNamespace]:
         about = None if title == "commands" else group.description
         yield SimpleNamespace(title=title or group.title, description=about, _group_actions=own)
     yield SimpleNamespace(title="flags of every command", description=None, _group_actions=common)
+
+
+def help_alone(arguments: list[str]) -> list[str]:
+    """A command line that asks for the fields of a class (`--predictor.help CLASS`), without its other flags, which
+    jsonargparse would take for those of the class."""
+    kept, follows = list[str](), True  # the words before any flag name the command
+    for word in arguments:
+        if word.startswith("--"):
+            follows = bool(re.match(r"--(\w+\.)+help(=|$)", word))
+        kept += [word] if follows else []
+    return kept if any(word.startswith("--") for word in kept) else arguments

@@ -14,7 +14,7 @@ from datasets.blocks.decisions import Column, Value, choice, number_of, value_of
 from datasets.columns import Columns
 from datasets.files.csv_file import CSV_HINT, FACTORS, batch_of, converted, decimal, measured_rows, read_lines, unit_of
 from datasets.files.parquet_file import read_texts
-from datasets.files.reading import listed, shortened
+from datasets.files.reading import existing, listed, shortened
 from datasets.networks.network import FILES
 from datasets.networks.reading import SUFFIXES, architectures_of, space_and_key
 from datasets.records import UNITS, Architectures, Device, InputError, Measurements
@@ -36,7 +36,7 @@ class OwnTable(Dataset):
     `features` and `decisions` name.
 
     Attributes:
-        path: the file, .csv or .parquet.
+        path: the file, .csv or .parquet; a relative path is one of the working directory.
         space: space of keys without one, by its text form or a .yaml; '' where all keys have one.
         metric: metric of rows without one.
         value: name of the column of values; by default `value`, or one such as `latency_us` or `time [s]`.
@@ -59,6 +59,8 @@ class OwnTable(Dataset):
     def measurements(self) -> Measurements:
         path, columns = Path(self.path), [*self.decisions, *self.features]
         self._check(columns)
+        searched = "" if path.is_absolute() else f"it was looked for in {Path.cwd()}; "
+        existing(path, f"{searched}{CSV_HINT}")
         lines = (read_texts if path.suffix.lower() == ".parquet" else read_lines)(path, CSV_HINT)
         rows, stated = measured_rows(lines, path, self.metric, columns or None, self.value)
         if columns:

@@ -74,15 +74,17 @@ def is_transfer(folder: Path) -> bool:
     return "device_set" in read_rows(run_files(folder, HOW.format(folder))[0], {}, AGAIN)[0]
 
 
-def compare(folder: Path, against: str = "") -> tuple[pd.DataFrame, Path]:
-    """Compare the runs in `folder`; write summary.json, report.html, best.pt and, if it exists, best.onnx there.
+def compare(folder: Path, against: str = "") -> tuple[pd.DataFrame, Path | None]:
+    """Compare the runs in `folder`; write summary.json, report.html, best.pt and, if it exists, best.onnx there, which
+    replace those of an earlier best.
 
     Args:
         folder: folder of run folders.
         against: the line that others are compared with, as `ranking.differences` takes it; '': none.
 
     Returns:
-        The ranking, and the best run: the seed of the first line with the highest validation Spearman.
+        The ranking, and the best run: the seed of the first line with the highest validation Spearman; None if no line
+        has one.
     """
     from predictors.figures import device_bars, errors, learning_curves, scatter
     from predictors.report import Section, page
@@ -91,23 +93,26 @@ def compare(folder: Path, against: str = "") -> tuple[pd.DataFrame, Path]:
     rows = [row for run in runs.values() for row in run]
     ranked = ranking(rows)
     paired = differences(rows, against) if against else None
-    best = best_run(runs)
-    models = [existing(best / "predictor.pt", AGAIN), *best.glob("predictor.onnx")]
+    best = best_run(runs) if ranked["val_spearman"].notna().any() else None
+    models = [existing(best / "predictor.pt", AGAIN), *best.glob("predictor.onnx")] if best else []
     tested = by_line(rows)
     most = tested[tested["shots"] == tested["shots"].max()]
-    predictions = read_predictions(best)
-    metric = predictions["metric"].iloc[0]
-    unit = UNITS.get(metric, metric)
     shown = ranked.drop(
         columns=[name for name in map(str, ranked) if name.endswith("_ci") and ranked[name].isna().all()]
     )
     sections: list[Section] = [
         ("Ranking by validation Spearman; the other columns are of the test set; means over devices, seeds", shown),
         (f"Devices, test set, {most['shots'].max()} labels", lambda: device_bars(most)),
-        (f"Measured against predicted by {best.name}, test set", lambda: scatter(predictions, unit)),
-        (f"Relative errors of {best.name}, test set", lambda: errors(predictions)),
-        ("Every row", pd.DataFrame(rows).drop(columns="draw", errors="ignore")),
     ]
+    if best:
+        predictions = read_predictions(best)
+        metric = predictions["metric"].iloc[0]
+        unit = UNITS.get(metric, metric)
+        sections += [
+            (f"Measured against predicted by {best.name}, test set", lambda: scatter(predictions, unit)),
+            (f"Relative errors of {best.name}, test set", lambda: errors(predictions)),
+        ]
+    sections.append(("Every row", pd.DataFrame(rows).drop(columns="draw", errors="ignore")))
     if tested["shots"].nunique() > 1:
         curves = ("Learning curves, test set, means over devices and seeds", lambda: learning_curves(tested))
         sections.insert(1, curves)
@@ -116,7 +121,8 @@ def compare(folder: Path, against: str = "") -> tuple[pd.DataFrame, Path]:
         sections.insert(1, (heading, paired.reset_index()))
     report = page(f"Predictors on {rows[0]['dataset']}", sections)
     write_text(folder / "summary.json", json.dumps(rows, indent=1))
-    (folder / "best.onnx").unlink(missing_ok=True)
+    for suffix in (".pt", ".onnx"):
+        (folder / f"best{suffix}").unlink(missing_ok=True)
     for model in models:
         with whole_file(folder / f"best{model.suffix}") as part:
             shutil.copyfile(model, part)

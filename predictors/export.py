@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from datasets.files.digest import MOST_BYTES, digest
-from datasets.files.reading import existing
+from datasets.files.reading import existing, shortened
 from datasets.files.writing import write_bytes
 from datasets.records import Architectures, Cost, CostModel, Device, InputError
 from predictors.base import Check, Predictor, rebuild
@@ -24,6 +24,10 @@ TOLERANCE = 1e-4
 mean prediction where that is larger (linear predictors may be near zero)."""
 
 
+class NoOnnxForm(InputError):
+    """The predictor is no `Regressor`, or its `to_onnx` raises NotImplementedError."""
+
+
 def export(predictor: Predictor, path: Path, checked: int = 200) -> None:
     """Write `predictor.onnx`: the network, the inverse label scale behind it, and the metadata.
 
@@ -35,24 +39,35 @@ def export(predictor: Predictor, path: Path, checked: int = 200) -> None:
         checked: number of random architectures whose predictions are compared before the file is written.
 
     Raises:
-        InputError: this class of predictor has no ONNX form.
+        NoOnnxForm: this predictor has no ONNX form.
+        InputError: onnxruntime does not run its model.
         RuntimeError: predictions of the exported model differ; nothing is written.
     """
+    write_bytes(path, exported(predictor, checked))
+
+
+def exported(predictor: Predictor, checked: int = 200) -> bytes:
+    """Content of the file that `export` writes, of a fitted predictor, whose predictions of `checked` random
+    architectures are compared; raises what `export` does."""
+    no_form = f"A {type(predictor).__name__} has no ONNX form; keep its predictor.pt."
     if not isinstance(predictor, Regressor):
-        raise InputError(f"A {type(predictor).__name__} has no ONNX form; keep its predictor.pt.")
+        raise NoOnnxForm(no_form)
     archs = predictor.space_.sample(checked, np.random.default_rng(0))
-    model = predictor.to_onnx(predictor.encode(archs[:8]))
+    try:
+        model = predictor.to_onnx(predictor.encode(archs[:8]))
+    except NotImplementedError as reason:
+        raise NoOnnxForm(no_form) from reason
     append_inverse_scale(model, predictor)
     entry = model.metadata_props.add()
     entry.key, entry.value = "gnomon", json.dumps(predictor.metadata())
     content = with_digest(model.SerializeToString(deterministic=True))
-    exported = OnnxPredictor(content, "the export").predict_all(archs)
+    answers = OnnxPredictor(content, "the export").predict_all(archs)
     reference = predictor.predict_all(archs)
     floor = np.abs(reference).mean(axis=0) / 100
-    error = float(np.max(np.abs(exported - reference) / np.maximum(np.abs(reference), floor)))
+    error = float(np.max(np.abs(answers - reference) / np.maximum(np.abs(reference), floor)))
     if not error <= TOLERANCE:
         raise RuntimeError(f"The ONNX export differs from the predictor by {error:.2g} relative; it was not written.")
-    write_bytes(path, content)
+    return content
 
 
 def vector_model(nodes: Sequence[Any], tensors: Mapping[str, np.ndarray], x: Inputs) -> Any:
@@ -180,7 +195,8 @@ class OnnxPredictor(CostModel):
         except InputError:
             raise
         except Exception as error:  # likewise those of onnx and onnxruntime
-            raise InputError(f"The graph in {where} does not fit its description; was it edited?") from error
+            what = shortened(error, 500)
+            raise InputError(f"The graph in {where} does not fit its description ({what}); was it edited?") from error
 
     @staticmethod
     def load(path: Path, check: Check = lambda described: None) -> OnnxPredictor:

@@ -181,6 +181,20 @@ def excluded(rows: Rows) -> list[str]:
     return [f"{device or 'the metric'}: {n} {part} cells" for (device, part), n in small.items()]
 
 
+def why_undefined(rows: Rows) -> list[str]:
+    """Reasons for which lines have no validation Spearman, each in a sentence."""
+    scored = [row for row in rows if row["set"] == "val" and row["cells"] == "all"]
+    reasons = []
+    if any(row["n"] < LEAST for row in scored):
+        reasons.append(
+            f"ranks need {LEAST} cells or more of a device for validation; enlarge that part, as by --split.train 0.4 "
+            "--split.val 0.3."
+        )
+    if any(row["n"] >= LEAST and row["spearman"] is None for row in scored):
+        reasons.append("a constant prediction ranks nothing; such predictors come last.")
+    return reasons
+
+
 def settings_of(columns: Iterable[object]) -> list[str]:
     """Columns of settings but seeds; their names have a dot."""
     return [name for name in dict.fromkeys(map(str, columns)) if "." in name and not is_seed(name)]

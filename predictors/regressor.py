@@ -60,7 +60,16 @@ class Regressor(Predictor):
 
     @abstractmethod
     def to_onnx(self, x: Inputs) -> Any:
-        """ONNX model of `forward`, from example inputs `x` to output `z`, with a free batch dimension."""
+        """ONNX model of `forward`, with a free batch dimension.
+
+        Its inputs have the names and shapes of the example inputs `x`: `x` [batch, features] of a vector encoder, the
+        fields of `GraphBatch` of a graph encoder. Its one output is called `z` [batch, D], float32, on the label scale;
+        `export` appends the inverse of that scale. Write opset `export.OPSET` and IR version `export.IR_VERSION`, which
+        onnxruntime reads; onnx's own defaults may be too new for it (`helper.make_model(..., ir_version=IR_VERSION)`).
+
+        Raises:
+            NotImplementedError: there is no such form; run folders then have no predictor.onnx.
+        """
 
     def fit(self, train: Measurements, val: Measurements | None = None, log: Log = silent) -> Self:
         """Learn from `train`; `val`, of the same devices, is for choices that training labels must not make. Replaces

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from datasets.files.folders import LONGEST, Busy, Outcome, check_replaceable, complete, inside, locked, whole_folder
-from datasets.files.writing import write_text
+from datasets.files.writing import write_bytes, write_text
 from predictors.base import Predictor
 from predictors.trainer import checkpoints_of
 
@@ -41,28 +41,36 @@ class Run:
     rows: list[dict[str, Any]]
     predictions: pd.DataFrame | None = None
 
-    def write(self, folder: Path) -> None:
-        """Write `FILES` into a folder; without predictions, `SHORT`."""
+    def write(self, folder: Path) -> Exception | None:
+        """Write `FILES` into a folder; without predictions, `SHORT`. Where the export fails, predictor.onnx is left
+        out, so that the fit is not lost; the failure is returned, unless it is that there is no such form."""
         import yaml
 
-        from predictors.export import export
+        from predictors.export import NoOnnxForm, exported
         from predictors.report import run_report
+
+        failure = None
 
         write_text(folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
         self.predictor.save(folder / "predictor.pt")
         write_text(folder / "metrics.json", json.dumps(self.rows, indent=1))
         write_text(folder / "report.html", run_report(self.config, self.rows, self.predictions))
         if self.predictions is not None:
-            if "predictor.onnx" in files_of(self.predictor):
-                export(self.predictor, folder / "predictor.onnx")
+            try:
+                content = exported(self.predictor)
+            except NoOnnxForm as reason:
+                print(f"without predictor.onnx: {reason}")
+            except Exception as error:  # of a `to_onnx` that anybody wrote
+                failure = error
+            else:
+                write_bytes(folder / "predictor.onnx", content)
             self.predictions.to_parquet(folder / "predictions.parquet", index=False)
+        return failure
 
 
-def files_of(predictor: Predictor) -> tuple[str, ...]:
-    """Files of a run folder of `train.py` with this predictor."""
-    from predictors.regressor import Regressor
-
-    return FILES if isinstance(predictor, Regressor) else tuple(name for name in FILES if name != "predictor.onnx")
+def _whole(folder: Path, files: tuple[str, ...]) -> tuple[str, ...]:
+    """Those of `files` that a run folder has to have: predictor.onnx if it is there, since some have none."""
+    return tuple(name for name in files if name != "predictor.onnx" or (folder / name).exists())
 
 
 def named(study: Path, name: str, config: dict[str, Any], label: str = "") -> Path:
@@ -107,7 +115,7 @@ def run_once(
 
     Args:
         out: the run folder.
-        files: files of a complete folder: `files_of` its predictor, or `SHORT`.
+        files: files of a complete folder: `FILES` or `SHORT`.
         work: does the run, given the path of its folder.
         study: whether the folder is one of many: it is skipped where it is complete or another process writes it.
         overwrite: replace an existing run folder.
@@ -117,19 +125,25 @@ def run_once(
 
     Raises:
         InputError: the folder may not be written, or another process writes it and it is not one of many.
+        Exception: what the export of the predictor raised, after the folder was written without it.
     """
     skips = study and not overwrite
     try:
-        if not (skips and complete(out, files)):
-            check_replaceable(out, files, overwrite)
+        if not (skips and complete(out, _whole(out, files))):
+            check_replaceable(out, _whole(out, files), overwrite)
             with locked(out) as place:
-                if not (skips and complete(place, files)):  # another process may have completed it meanwhile
-                    check_replaceable(place, files, overwrite)
+                if not (
+                    skips and complete(place, _whole(place, files))
+                ):  # another process may have completed it meanwhile
+                    check_replaceable(place, _whole(place, files), overwrite)
                     done = work(place)
-                    with whole_folder(place, files, overwrite) as part:
-                        done.write(part)
+                    with whole_folder(place, _whole(place, files), overwrite) as part:
+                        failure = done.write(part)
                     shutil.rmtree(checkpoints_of(place), ignore_errors=True)
                     print(f"finished: {out}, see {out / 'report.html'}")
+                    if failure:
+                        print("It lacks predictor.onnx, for the reason below; predictor.pt is whole.", flush=True)
+                        raise failure
                     return "done"
     except Busy as reason:
         if not study:

@@ -91,7 +91,7 @@ def test_a_folder_of_networks(
     exec(blocks("python")[0], namespace)
     Path("networks").mkdir()
     lines = ["network,device,latency_us"]
-    for depth, width in itertools.product((1, 2, 3, 4), (8, 16, 24, 32)):
+    for depth, width in itertools.product((1, 2, 3, 4, 5, 6), (8, 12, 16, 20, 24, 32)):
         name, module = f"net_{depth}_{width}", namespace["build"](depth, width, "ReLU").eval()
         torch.onnx.export(module, (torch.zeros(1, 3, 32, 32),), f"networks/{name}.onnx", dynamo=False)
         work = 20 + 0.2304 * (3 * width + depth * width**2)

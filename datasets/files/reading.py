@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import glob
 import json
 import re
 from collections.abc import Sequence
@@ -32,16 +33,22 @@ def existing(path: Path, hint: str) -> Path:
         hint: description of the expected file, or how to make one; it ends the sentence.
 
     Raises:
-        InputError: there is no such file, or it is a folder.
+        InputError: there is no such file, or it is a folder. Folders with such a file whose names begin as the missing
+            one's are named, since run folders are called after the predictor and its settings.
     """
+    others = list[str]()
     try:
         if Path(path).is_dir():
             raise InputError(f"{shortened(path)} is a folder, not a file; {hint}.")
         if Path(path).is_file():
             return Path(path)
+        if not (folder := Path(path).parent).exists():
+            beside = sorted(folder.parent.glob(f"{glob.escape(folder.name)}*/{glob.escape(Path(path).name)}"))
+            others = [shortened(other) for other in beside]
     except (OSError, ValueError):  # the name is too long, or has a zero byte
         pass
-    raise InputError(f"There is no file {shortened(path)}; {hint}.")
+    there = f" there is {', '.join(others[:3])};" if others else ""
+    raise InputError(f"There is no file {shortened(path)};{there} {hint}.")
 
 
 def read_text(path: Path, hint: str, most: int = MOST_BYTES) -> str:

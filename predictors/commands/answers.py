@@ -166,6 +166,15 @@ def export(file: Path, out: Path) -> None:
     print(f"{out}: checked against {file} on 200 random architectures")
 
 
+def _short(value: Any) -> Any:
+    """Plain containers with numbers of four significant digits."""
+    if isinstance(value, dict):
+        return {key: _short(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_short(item) for item in value]
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
 def show(file: Path) -> None:
     """Print the metadata of a predictor file: configuration, devices, split, scores, versions.
 
@@ -182,7 +191,13 @@ def show(file: Path) -> None:
     shown = {**meta, "devices": [d["name"] for d in meta["devices"]]}
     shown["scores"] = [
         f"{row['set']} {row['device']}: n {row['n']}, spearman {row['spearman']}, within_10 {row['within_10']}"
-        for row in meta.get("scores", [])
+        for row in _short(meta.get("scores", []))
         if row["cells"] == "all"
     ]
+    if "scale" in meta:
+        shown["scale"] = _short(meta["scale"])
+    split = meta.get("split")
+    fields = split.get("init_args") if isinstance(split, dict) else None
+    if isinstance(fields, dict) and fields.get("test") == 0:
+        shown["split"] = {**meta["split"], "init_args": {**fields, "test": "all others"}}
     print(yaml.safe_dump(shown, sort_keys=False, width=120), end="")

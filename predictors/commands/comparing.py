@@ -32,7 +32,7 @@ def compare(folder: Path, against: str = "") -> None:
     from predictors.compare import compare as rank
     from predictors.compare import is_transfer, read_runs
     from predictors.metrics import LEAST
-    from predictors.ranking import differences, excluded
+    from predictors.ranking import differences, excluded, why_undefined
 
     if is_transfer(folder):
         if against:
@@ -43,8 +43,8 @@ def compare(folder: Path, against: str = "") -> None:
     print("Means over devices and seeds, all cells. val_spearman ranks; the other columns are of the test set.")
     print(_intervals(ranked, "± 95 % confidence interval over seeds."))
     print(_text(ranked))
-    if ranked["val_spearman"].isna().any():
-        print("\nundefined: a constant prediction ranks nothing; such predictors come last.")
+    for reason in why_undefined(rows):
+        print(f"\nundefined: {reason}")
     if against:
         paired = differences(rows, against)
         print(f"\nDifferences to {against}, test set, paired by seed of the split.")
@@ -53,8 +53,8 @@ def compare(folder: Path, against: str = "") -> None:
     if devices := excluded(rows):
         print(f"\nleft out of the means, with fewer than {LEAST} cells: {'; '.join(devices)}")
     onnx = folder / "best.onnx"
-    print(f"\nbest:     {best.name}\nreport:   {folder / 'report.html'}")
-    print(f"exported: {onnx if onnx.is_file() else 'nothing, it has no ONNX form'}")
+    print(f"\nbest:     {best.name if best else 'none, since nothing is ranked'}\nreport:   {folder / 'report.html'}")
+    print(f"exported: {onnx if onnx.is_file() else 'nothing, it has no ONNX form' if best else 'nothing'}")
 
 
 def _intervals(table: pd.DataFrame, sentence: str) -> str:

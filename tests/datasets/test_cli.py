@@ -8,12 +8,20 @@ from pathlib import Path
 
 import pytest
 
+import predictors.__main__
+import train
+from datasets.base import Dataset
+from datasets.classes import classes_of
 from datasets.cli import main, one_sentence
 from datasets.records import InputError
+from datasets.splits import Split
+from encoders.base import VectorEncoder
+from encoders.cell import CellOneHot
 from measure.commands.campaigns import run
 from measure.commands.flags import Runs, Subjects
 from measure.commands.networks import blackbox
 from measure.commands.tables import table
+from predictors.base import Predictor
 from predictors.commands.answers import export, predict, score
 from predictors.commands.comparing import transfer
 from predictors.commands.learning import adapt, choose, layerwise
@@ -21,7 +29,7 @@ from search.__main__ import bisect, exhaustive
 from search.netadapt.__main__ import netadapt
 from search.netadapt.grids import layers
 from search.optimizer.__main__ import optimize
-from tests.conftest import ROOT
+from tests.conftest import ROOT, implementations
 
 TRANSFER = ["--predictor", "predictors.new_devices.proxies.OwnLine", "--device_set", "ND"]
 PRINTS = "from datasets.cli import one_sentence\nwith one_sentence('x'):\n    print('y' * {})\n"
@@ -207,6 +215,102 @@ def test_what_is_missing_is_named_as_its_flag(capsys: pytest.CaptureFixture) -> 
     assert capsys.readouterr().err == (
         "error: the following arguments are required: latency, budget_ms. See x --help.\n"
     )
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--predictor.help", "predictors.gcn.GCN"],
+        ["--predictor.help=GCN"],
+        ["--predictor", "configs/predictors/mlp.yaml", "--predictor.help", "GCN", "--out", "runs/x"],
+        ["--seed=1", "--predictor.help", "GCN", "--study", "runs"],
+    ],
+)
+def test_fields_of_a_class_are_shown_whatever_other_flags_there_are(
+    words: list[str], capsys: pytest.CaptureFixture
+) -> None:
+    for command in (train.command, predictors.__main__.run_transfer):
+        with pytest.raises(SystemExit) as ended:
+            command(words)
+        assert not ended.value.code and "--predictor.hidden HIDDEN" in capsys.readouterr().out
+
+
+def test_help_of_a_flag_lists_the_classes_that_it_takes(capsys: pytest.CaptureFixture) -> None:
+    for words, shown in (("--split.help", "datasets.splits.Random"), ("--data.help", "datasets.own_table.OwnTable")):
+        with pytest.raises(SystemExit) as ended:
+            train.command([words])
+        assert not ended.value.code and f"\n  {shown}\n" in capsys.readouterr().out
+    for name, sentence in (("GNN", "there is no class 'GNN'; --predictor.help without a name lists"),
+                           ("predictors.gcn.GNN", "There is no class 'predictors.gcn.GNN'"),
+                           ("os.system", "not a class of Gnomon")):  # fmt: skip
+        with pytest.raises(SystemExit) as ended:
+            train.command(["--predictor.help", name])
+        assert ended.value.code == 2 and sentence in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "package, kind",
+    [("predictors", Predictor), ("datasets", Split), ("datasets", Dataset), ("encoders", VectorEncoder)],
+)
+def test_listed_classes_are_those_that_can_be_made(package: str, kind: type) -> None:
+    own = [cls for cls in implementations(package, kind) if not cls.__name__.startswith("_")]
+    assert classes_of(kind) == sorted(f"{cls.__module__}.{cls.__qualname__}" for cls in own)
+
+
+PLUGIN = """
+from __future__ import annotations
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+from encoders.cell import CellOneHot
+from predictors.base import Predictor
+from predictors.regressor import Regressor
+if TYPE_CHECKING:
+    from encoders.base import GraphEncoder
+from encoders.base import VectorEncoder
+
+class Methods:
+    def fit(self, train, val=None, log=None): ...
+    def predict_all(self, archs, chunk=0): ...
+    def state(self): ...
+    def restore(self, state): ...
+    def learn(self, x, z, val, log): ...
+    def forward(self, x): ...
+    def to_onnx(self, x): ...
+
+@dataclass
+class Direct(Methods, Predictor):
+    encoder: VectorEncoder = field(default_factory=CellOneHot)
+    metric: str = "latency_ms"
+
+@dataclass
+class Mixed(Methods, Regressor):
+    encoder: VectorEncoder = field(default_factory=CellOneHot)
+
+@dataclass
+class Unknown(Methods, Predictor):
+    encoder: GraphEncoder = None
+"""
+
+
+def test_fields_of_a_plugin_with_postponed_annotations_are_objects(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    """They were jsonargparse's namespaces where a base class names types that the module does not import."""
+    (tmp_path / "postponed").mkdir()
+    (tmp_path / "postponed" / "one.py").write_text(PLUGIN)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("GNOMON_PLUGINS", "postponed")
+
+    def command(predictor: Predictor) -> Predictor:
+        return predictor
+
+    for name in ("Direct", "Mixed"):
+        for words in ([], ["--predictor.encoder.live", "true"]):
+            made = main(command, prog="x", arguments=["--predictor", f"postponed.one.{name}", *words])
+            assert made.encoder == CellOneHot(live=bool(words))
+    with pytest.raises(SystemExit) as ended:
+        main(command, prog="x", arguments=["--predictor", "postponed.one.Unknown", "--predictor.encoder", "null"])
+    assert ended.value.code == 2 and "name 'GraphEncoder' is not defined" in capsys.readouterr().err
 
 
 def test_a_short_flag_is_the_field_of_a_dataclass() -> None:

@@ -251,6 +251,14 @@ def test_a_malformed_space_of_columns_is_one_short_sentence(text: str) -> None:
     assert len(str(caught.value)) < 500
 
 
+def test_a_table_that_is_not_there_says_where_it_was_looked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=f"There is no file toaster.csv; it was looked for in {tmp_path};"):
+        OwnTable(Path("toaster.csv")).measurements()
+
+
 def test_columns_are_encoded_as_numbers_and_one_hot() -> None:
     space = Columns((Column("kernel", ("1", "3")), Column("act", ("relu", "silu")), Column("macs", (), 0, 10)))
     archs = space.parse(["kernel=3,act=relu,macs=10", "kernel=1,act=silu,macs=0"])

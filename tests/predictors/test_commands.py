@@ -12,9 +12,14 @@ import pandas as pd
 import pytest
 import yaml
 
+import train
 from datasets.measured import Measured
+from datasets.records import InputError
 from datasets.spaces.nasbench201 import NasBench201
-from predictors.export import OnnxPredictor
+from datasets.splits import Random
+from predictors.base import Predictor
+from predictors.export import OnnxPredictor, export
+from predictors.linear import Linear
 from predictors.metrics import METRICS
 from tests.conftest import ROOT, run
 
@@ -98,8 +103,17 @@ def test_show_and_export(runs: Path, tmp_path: Path) -> None:
         shown = yaml.safe_load(run("-m", "predictors", "show", runs / "flops" / file).stdout)
         assert shown["predictor"]["class_path"] == "predictors.linear.Linear" and shown["unit"] == "ms"
         assert len(shown["scores"]) == 2 * len(shown["devices"]) and shown["dataset"] == "nasbench201"
+        assert not re.search(r"\d\.\d{6}", str(shown["scores"]) + str(shown["scale"]))
+        assert shown["split"]["init_args"]["test"] == "all others"
     done = run("-m", "predictors", "export", runs / "flops" / "predictor.pt", tmp_path / "out.onnx")
     assert done.returncode == 0 and (tmp_path / "out.onnx").exists(), done.stderr
+
+
+def test_a_run_that_has_another_name_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mean-data=toaster").mkdir()
+    (tmp_path / "mean-data=toaster" / "predictor.pt").touch()
+    with pytest.raises(InputError, match=r"mean/predictor.pt; there is .*mean-data=toaster/predictor.pt; name"):
+        Predictor.load(tmp_path / "mean" / "predictor.pt")
 
 
 def test_a_whole_space_is_scored(runs: Path, compared: str, tmp_path: Path) -> None:
@@ -226,6 +240,35 @@ def test_a_damaged_or_older_run_folder_is_one_sentence(runs: Path, tmp_path: Pat
     done = run("-m", "predictors", "compare", tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert re.search(r"error: .*flops.* train this run again", done.stderr), done.stderr
+
+
+@pytest.mark.parametrize("error", [NotImplementedError(), ValueError("a bug of a to_onnx")])
+def test_a_fit_is_not_lost_where_its_export_fails(
+    error: Exception, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def to_onnx(self: Linear, x: dict) -> None:
+        raise error
+
+    def fit(overwrite: bool = False) -> str:
+        place = train.Place(tmp_path / "runs")
+        return train.train(Measured(), Random(40, 20, 20), Linear(), place=place, name="line", overwrite=overwrite)
+
+    assert fit() == "done"
+    whole = tmp_path / "runs" / "line"
+    assert {path.name for path in whole.iterdir()} == RUN_FILES
+    monkeypatch.setattr(Linear, "to_onnx", to_onnx)
+    capsys.readouterr()
+    if isinstance(error, NotImplementedError):
+        assert fit(overwrite=True) == "done"
+        assert "without predictor.onnx: A Linear has no ONNX form; keep its predictor.pt." in capsys.readouterr().out
+        with pytest.raises(InputError, match="A Linear has no ONNX form"):
+            export(Predictor.load(whole / "predictor.pt"), tmp_path / "p.onnx")
+    else:
+        with pytest.raises(ValueError, match="a bug of a to_onnx"):
+            fit(overwrite=True)
+        assert f"finished: {whole}" in capsys.readouterr().out
+    assert {path.name for path in whole.iterdir()} == RUN_FILES - {"predictor.onnx"}
+    assert fit() == "complete"
 
 
 @pytest.mark.parametrize("limit", [200, 6_000, 40_000])

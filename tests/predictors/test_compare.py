@@ -25,9 +25,9 @@ Rows = list[dict[str, Any]]
 
 
 def made(
-    folder: Path, predictor: str, spearman: float, n: int = 3, seed: int = 0, own_seed: int = 0, **settings: Any
+    folder: Path, predictor: str, spearman: float, n: int = 12, seed: int = 0, own_seed: int = 0, **settings: Any
 ) -> Path:
-    """A run folder as `train.py` leaves it, with two devices and three architectures."""
+    """A run folder as `train.py` leaves it, with two devices and scores of `n` architectures."""
     about = {"dataset": "toy", "predictor": predictor, "draw": 0, "shots": 10, "seed": seed}
     scores = dict.fromkeys(METRICS, 0.5) | {"spearman": spearman, "fit_cpu_s": 1.0, "predict_cpu_s": 0.1, "n": n}
     rows = [{**about, "set": which, "device": device, "cells": cells, **scores}
@@ -57,6 +57,18 @@ def test_the_best_is_copied(study: Path) -> None:
     assert (study / "best.pt").read_text() == (study / "best.onnx").read_text() == "good"
     assert len(json.loads((study / "summary.json").read_text())) == 16
     assert "could not be drawn" not in (study / "report.html").read_text()
+
+
+def test_nothing_is_best_where_too_few_cells_are_ranked(study: Path, tmp_path: Path) -> None:
+    compare(study)
+    for name in ("good", "poor"):
+        file = study / name / "metrics.json"
+        scores = dict.fromkeys(("spearman", "kendall", "r2"))
+        file.write_text(json.dumps([{**row, "n": 4, **scores} for row in json.loads(file.read_text())]))
+    done = run("-m", "predictors", "compare", study)
+    assert done.returncode == 0, done.stderr
+    assert "ranks need 10 cells or more" in done.stdout and "constant" not in done.stdout
+    assert "best:     none" in done.stdout and not list(study.glob("best.*"))
 
 
 SCORES = {(8, 0): 0.4, (8, 1): 0.62, (8, 2): 0.5, (16, 0): 0.7, (16, 1): 0.72, (16, 2): 0.76}
