@@ -148,9 +148,8 @@ def install() -> None:
         instantiate_subclass_spec_in_any=False,
     )
     jsonargparse.set_loader("yaml", _load, exceptions=(yaml.YAMLError,))
-    postponed.TypeCheckingVisitor.visit_If = lambda self, node: (
-        None
-    )  # `if TYPE_CHECKING:` imports torch; no field needs that
+    # `if TYPE_CHECKING:` imports torch; no field needs that
+    postponed.TypeCheckingVisitor.visit_If = lambda self, node: None
     NamedFile.read_text = _read_text
     _ActionHelpClassPath.resolve_help_type = _help_type
     postponed.get_types = _types

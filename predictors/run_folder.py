@@ -50,7 +50,6 @@ class Run:
         from predictors.report import run_report
 
         failure = None
-
         write_text(folder / "config.yaml", yaml.safe_dump(self.config, sort_keys=False))
         self.predictor.save(folder / "predictor.pt")
         write_text(folder / "metrics.json", json.dumps(self.rows, indent=1))
@@ -132,9 +131,8 @@ def run_once(
         if not (skips and complete(out, _whole(out, files))):
             check_replaceable(out, _whole(out, files), overwrite)
             with locked(out) as place:
-                if not (
-                    skips and complete(place, _whole(place, files))
-                ):  # another process may have completed it meanwhile
+                # another process may have completed it meanwhile
+                if not (skips and complete(place, _whole(place, files))):
                     check_replaceable(place, _whole(place, files), overwrite)
                     done = work(place)
                     with whole_folder(place, _whole(place, files), overwrite) as part:
