@@ -139,8 +139,7 @@ def _train(
         how = ", as by --split.train 0.4 --split.val 0.3" if isinstance(split, Random) else ""
         print(
             f"warning: {fewest} architectures for validation or test are fewer than the {LEAST} that ranks are scored "
-            f"on; enlarge these parts{how}.",
-            file=sys.stderr,
+            f"on; enlarge these parts{how}."
         )
     board = _wandb_run(log, out, config) if log.wandb else None
 
