@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,16 +40,33 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.ticker import LogFormatter
 
     class Plain(Figure):
+        def savefig(self, *arguments: Any, **options: Any) -> None:
+            """Write the figure, whose layout is computed here since matplotlib draws all of it once more for that."""
+            self._make_literal()
+            with missing_glyphs():
+                if engine := self.get_layout_engine():
+                    engine.execute(self)
+                    self.set_layout_engine(None)
+                super().savefig(*arguments, **options)
+
         def draw(self, renderer: Any) -> None:
+            self._make_literal()
+            with missing_glyphs():
+                super().draw(renderer)
+
+        def _make_literal(self) -> None:
             sides = [side for axes in self.axes for side in (axes.xaxis, axes.yaxis)]
             logarithmic = [side for side in sides if isinstance(side.get_major_formatter(), LogFormatter)]
             powers = {label for side in logarithmic for label in side.get_ticklabels(which="both")}  # 10^n needs math
             for text in set(self.findobj(Text)) - powers:
                 text.set_parse_math(False)
                 text.set_text("\n".join(_printable(line) for line in text.get_text().split("\n")))
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn in its place
-                super().draw(renderer)
+
+    @contextmanager
+    def missing_glyphs() -> Iterator[None]:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box is drawn in its place
+            yield
 
     figure = Plain(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
@@ -273,9 +291,9 @@ def plain_ticks(axis: Axis) -> None:
     """Label a logarithmic axis with plain numbers: 0.5, 1, 2, or 0.1, 1, 10 where it spans more than four decades."""
     from math import log10
 
-    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     low, high = axis.get_view_interval()
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if log10(high / low) <= 4 else (1,)))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axis.set_minor_formatter(NullFormatter())
+    axis.set_minor_locator(NullLocator())

@@ -49,7 +49,7 @@ def errors(predictions: pd.DataFrame) -> Figure:
     for axis, device in zip(axes, devices, strict=False):
         part = predictions[predictions["device"] == device]
         error = 100 * (part["predicted"] / part["measured"] - 1)
-        axis.hist(error.clip(-29.9, 29.9), bins=bins, color=BLUE)
+        axis.stairs(np.histogram(error.clip(-29.9, 29.9), bins)[0], bins, color=BLUE, fill=True)
         for bound in (-10, 10):
             axis.axvline(bound, color=GREY, lw=0.8, ls="--")
         axis.set(xlabel="relative error, %", ylabel="architectures")
