@@ -31,6 +31,7 @@ Any op of a file may have these attributes:
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -101,13 +102,18 @@ def taps(op: Op, in_shape: tuple[int, ...]) -> float:
     if "kernel" not in a or len(in_shape) != 3 or len(a["shape"]) != 3:
         return mean
     kernels, strides, dilations = (pair(a.get(name, 1)) for name in ("kernel", "stride", "dilation"))
-    sides = zip(in_shape[1:], a["shape"][1:], pads(a.get("pad", 0)), kernels, strides, dilations, strict=False)
-    for size, out, before, kernel, stride, dilation in sides:
-        start = np.linspace(0, kernel - 1, min(kernel, LONGEST)).astype(int) * dilation - before
-        first, last = -(start // stride), (size - 1 - start) // stride  # positions at which an element is on the image
-        on = np.clip(np.minimum(last, out - 1) - np.maximum(first, 0) + 1, 0, None)
-        mean *= kernel * float(on.mean()) / max(out, 1)
+    for side in zip(in_shape[1:], a["shape"][1:], pads(a.get("pad", 0)), kernels, strides, dilations, strict=False):
+        mean *= _taps(*side)
     return mean
+
+
+@lru_cache(100_000)
+def _taps(size: int, out: int, before: int, kernel: int, stride: int, dilation: int) -> float:
+    """Elements of one side of a window that lie on the image, in the mean of its positions."""
+    start = np.linspace(0, kernel - 1, min(kernel, LONGEST)).astype(int) * dilation - before
+    first, last = -(start // stride), (size - 1 - start) // stride  # positions at which an element is on the image
+    on = np.clip(np.minimum(last, out - 1) - np.maximum(first, 0) + 1, 0, None)
+    return kernel * float(on.mean()) / max(out, 1)
 
 
 def macs(op: Op, in_shape: tuple[int, ...]) -> int:

@@ -22,6 +22,8 @@ from predictors.sweep import KEYS, flags_of, read_sweep, run_sweep
 from tests.conftest import ROOT, run
 
 CPU_SECONDS = ("fit_cpu_s", "predict_cpu_s")
+SMALL = "datasets/bundled/nasbench101_small.parquet"
+"""A table of few devices."""
 
 
 def write(folder: Path, study: str, **changes: object) -> Path:
@@ -34,6 +36,7 @@ def write(folder: Path, study: str, **changes: object) -> Path:
             "split.train": {"values": [100, 300]},
             "split.val": {"value": 100},
             "seed": {"values": [0]},
+            "data.path": {"value": SMALL},
         },
         **changes,
     }
@@ -98,7 +101,8 @@ def test_a_run_of_an_agent_is_the_run_of_the_sweep(whole: tuple[Path, str]) -> N
     study, _ = whole
     flags = next(iter(read_sweep(study.with_suffix(".yaml")).flags()))
     split = ["--split.train=100", "--split.val=100"]
-    assert flags == [f"--study={study}", "--predictor=configs/predictors/flops.yaml", *split, "--seed=0"]
+    predictor, rest = "--predictor=configs/predictors/flops.yaml", ["--seed=0", f"--data.path={SMALL}"]
+    assert flags == [f"--study={study}", predictor, *split, *rest]
     done = run("train.py", *flags)
     assert done.returncode == 0 and done.stdout.startswith("complete: "), done.stderr
 
