@@ -15,10 +15,12 @@ COLUMNS = ("predictor", "labels", "val_spearman", "spearman", "within_10", "fit_
 
 
 def kept(rows: Rows) -> list[dict[str, Any]]:
-    """Lines ranked by validation: means over devices and seeds, by number of labels."""
+    """Means over devices and seeds by predictor and number of labels, the best by validation first."""
     from predictors.ranking import ranking
 
-    return json.loads(ranking([dict(row) for row in rows])[list(COLUMNS)].to_json(orient="records", double_precision=6))
+    lines = ranking([dict(row) for row in rows])[list(COLUMNS)]
+    means = lines.groupby(["predictor", "labels"], as_index=False, sort=False).mean()
+    return json.loads(means.sort_values("val_spearman", ascending=False).to_json(orient="records", double_precision=6))
 
 
 def scores(rows: Rows) -> str:
