@@ -44,7 +44,7 @@ def new_figure(width: float, height: float) -> Figure:
             """Write the figure, whose layout is computed here since matplotlib draws all of it once more for that."""
             self._make_literal()
             with missing_glyphs():
-                if engine := self.get_layout_engine():
+                if self.axes and (engine := self.get_layout_engine()):
                     engine.execute(self)
                     self.set_layout_engine(None)
                 super().savefig(*arguments, **options)
