@@ -200,9 +200,10 @@ def clock(run: Callable[[], object]) -> tuple[float, float]:
 
 
 def _shorter(call: Callable[[], object], ms: float) -> bool:
-    """Whether one of three runs takes less than so many wall ms; a run of ten times as much decides alone."""
+    """Whether one of three runs takes less than so many wall ms; a run of 100 times as much, which no interruption by
+    other work explains, decides alone."""
     for _ in range(3):
-        if (wall := clock(call)[0]) < ms or wall > 10 * ms:
+        if (wall := clock(call)[0]) < ms or wall > 100 * ms:
             return wall < ms
     return False
 

@@ -1,8 +1,10 @@
 """Results of runtimes beyond a latency: phases, timelines of kernels, why they cannot run here, builds that crash."""
 
+import itertools
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
@@ -251,18 +253,30 @@ def test_a_short_layer_is_timed_in_several_sessions_and_a_long_one_in_one() -> N
         assert len(repeats.clocks) == 11 * sessions and row["exe_ms"] > 0
 
 
-def test_what_is_short_is_repeated_inside_one_reading() -> None:
-    def spin(us: float) -> None:
-        end = time.perf_counter_ns() + 1000 * us
-        while time.perf_counter_ns() < end:
-            pass
+def test_what_is_short_is_repeated_inside_one_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0]
+    monkeypatch.setattr("measure.timing.time", SimpleNamespace(perf_counter_ns=lambda: now[0],
+                                                               process_time_ns=lambda: now[0]))  # fmt: skip
+
+    def spin(us: int, preempted_us: tuple[int, ...] = (0,)) -> Callable[[], None]:
+        lost = itertools.cycle(preempted_us)
+
+        def run() -> None:
+            now[0] += 1000 * (us + next(lost))
+
+        return run
 
     timing = Timing(floor_ms=0.05)
-    assert timing.calls_a_reading(lambda: spin(100)) == 1
-    assert timing.calls_a_reading(lambda: spin(20)) in (2, 4)
-    assert timing.calls_a_reading(lambda: spin(100), 0.15) in (2, 4)
-    repeats = replace(timing, pairs=5)(lambda: spin(20), lambda: spin(40))
-    assert 0.02 <= repeats.raw_ms < 0.04 <= repeats.reference_ms, "a reading of several runs is divided by their number"
+    assert timing.calls_a_reading(spin(100)) == 1
+    assert timing.calls_a_reading(spin(20)) == 4
+    assert timing.calls_a_reading(spin(100), 0.15) == 2
+    assert timing.calls_a_reading(spin(100, (0, 4000)), 0.15) == 2, "other work ran for 4 ms"
+    repeats = replace(timing, pairs=5)(spin(20), spin(40))
+    assert repeats.raw_ms == pytest.approx(0.02), "a reading of several runs is divided by their number"
+    assert repeats.reference_ms == pytest.approx(0.04)
+
+
+def test_the_clocks_of_this_machine_have_a_resolution() -> None:
     tick = clock_ns()
     assert 0 < tick["wall_step"] <= 1e6 and 0 < tick["wall_overhead"] < 50_000
 
