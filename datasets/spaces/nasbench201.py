@@ -21,6 +21,7 @@ import numpy as np
 from datasets.architectures import texts
 from datasets.networks.analysis import totals
 from datasets.networks.builder import NetworkBuilder
+from datasets.networks.memory import alive
 from datasets.networks.network import Network
 from datasets.networks.ops import BYTES
 from datasets.records import Architecture, Architectures, InputError, Op, Space
@@ -147,7 +148,9 @@ class NasBench201(Space):
             for name in ("macs", "flops", "params", "moved_bytes", "kernels")
         }
         pattern = np.array([0, 1, 2, 2, 3])[archs.decisions] @ (4 ** np.arange(5, -1, -1))
-        cell = _peak_tensors()[pattern] * BYTES * self.channels * self.image**2
+        for each in np.unique(pattern[_PEAK_TENSORS[pattern] == 0]).tolist():
+            _PEAK_TENSORS[each] = _peak_tensors(each)
+        cell = _PEAK_TENSORS[pattern] * BYTES * self.channels * self.image**2
         table["peak_bytes"] = np.maximum(cell, skeleton["peak_bytes"])
         return pd.DataFrame(table)[list(skeleton)]
 
@@ -259,16 +262,13 @@ def _parts(space: NasBench201) -> tuple[dict[str, int], dict[str, np.ndarray], d
     return none, ops, add
 
 
-@cache
-def _peak_tensors() -> np.ndarray:
-    """Peak number of tensors alive in a cell, per pattern of none, skip, conv and pool [4096]."""
-    tensor = (1, 1, 1)
+_PEAK_TENSORS = np.zeros(4**6, dtype=np.int64)
+"""Peak number of tensors alive in a cell, per pattern of none, skip, conv and pool; 0 until it is needed."""
 
-    def peak(ops: Sequence[int]) -> int:
-        net = NetworkBuilder()
-        out = _cell(net, net.add("input", tensor), ops)
-        net.add("output", tensor, out)  # keeps the cell's output alive; the copy itself is not counted
-        return totals(net.finish("", ""))["peak_bytes"] // BYTES
 
-    kinds = (_NONE, _SKIP, _CONV1, _POOL)
-    return np.array([peak([kinds[i >> (2 * e) & 3] for e in range(5, -1, -1)]) for i in range(4**6)])
+def _peak_tensors(pattern: int) -> int:
+    tensor, net = (1, 1, 1), NetworkBuilder()
+    ops = [(_NONE, _SKIP, _CONV1, _POOL)[pattern >> (2 * e) & 3] for e in range(5, -1, -1)]
+    out = _cell(net, net.add("input", tensor), ops)
+    net.add("output", tensor, out)  # keeps the cell's output alive; the copy itself is not counted
+    return max(alive(net.finish("", ""))) // BYTES
