@@ -1,6 +1,6 @@
 # `make train` needs the core of pyproject.toml, all other targets its extras and tools too. Each sets up .venv first, when
 # pyproject.toml or constraints.txt has changed.
-.PHONY: setup setup-all train test lint docs fuzz bench notebooks pricer study help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search optimizer netadapt gpu
+.PHONY: setup setup-all train test pytest lint docs fuzz bench notebooks pricer study help-gold help-900 measure-check tables tables-check leti perfnetrt peers cross-device search optimizer netadapt gpu
 .DEFAULT_GOAL := train
 
 VENV := .venv
@@ -45,8 +45,12 @@ train: setup
 	$(PY) -m predictors compare $(RUNS)
 	$(PY) -m gnomon price zoo:lenet5 zoo:squeezenet --device milan_ort_fp32_1
 
-test: setup-all lint
-	$(PY) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# The tests, and what reads the code beside them. A third process of tests works where others wait.
+test: setup-all
+	$(MAKE) -j 2 lint pytest
+
+pytest: setup-all
+	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: setup-all
 	$(PY) -m ruff check .

@@ -124,7 +124,8 @@ class Parser(ArgumentParser):
 def _meant(name: str, known: list[str]) -> str:
     """The flag that is most similar to a name; empty where none is similar."""
     fields = [flag for flag in known if flag.endswith(f".{name}")]
-    return next(iter(fields or difflib.get_close_matches(f"--{name}", known, 1)), "")
+    close = difflib.get_close_matches(name, [flag.removeprefix("--") for flag in known], 1)
+    return next(iter([*fields, *(f"--{flag}" for flag in close)]), "")
 
 
 def _check_nulls(cls: type, given: Any) -> None:

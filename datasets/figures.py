@@ -30,10 +30,8 @@ BINS = 120
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """An empty figure without a window, of a width and height in inches.
-
-    Texts are drawn literally, including dollar signs; lines longer than 160 characters are shortened.
-    """
+    """An empty figure without a window, of a width and height in inches. Texts are drawn literally, including dollar
+    signs; lines longer than 160 characters are shortened."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.text import Text
@@ -42,9 +40,9 @@ def new_figure(width: float, height: float) -> Figure:
     class Plain(Figure):
         def savefig(self, *arguments: Any, **options: Any) -> None:
             """Write the figure, whose layout is computed here since matplotlib draws all of it once more for that."""
-            self._make_literal()
             with missing_glyphs():
                 if self.axes and (engine := self.get_layout_engine()):
+                    self._make_literal()
                     engine.execute(self)
                     self.set_layout_engine(None)
                 super().savefig(*arguments, **options)
@@ -84,9 +82,8 @@ def check_picture(path: Path) -> None:
         InputError: the suffix is not known, or `path` cannot be written.
     """
     if path.suffix.lower() not in PICTURES:
-        raise InputError(
-            f"{shortened(path)} has no suffix of a picture; end its name with one of {', '.join(PICTURES)}."
-        )
+        suffixes = ", ".join(PICTURES)
+        raise InputError(f"{shortened(path)} has no suffix of a picture; end its name with one of {suffixes}.")
     check_writable(path)
 
 
@@ -101,16 +98,25 @@ def write_figure(figure: Figure, path: Path, **options: Any) -> None:
         figure.savefig(part, dpi=130, **options)
 
 
-def grid(panels: int, width: float = 4.0, height: float = 3.6, columns: int = 3) -> tuple[Figure, np.ndarray]:
-    """A figure and its axes [panels or more], row by row; those beyond `panels` are hidden."""
-    columns = min(panels, columns)
-    rows = math.ceil(panels / columns)
-    figure = new_figure(width * columns, height * rows)
-    axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False)).ravel()
-    for axis in axes[panels:]:
-        axis.set_axis_off()
+def grid(
+    panels: int, width: float = 4.0, height: float = 3.6, columns: int = 3, fixed: bool = False
+) -> tuple[Figure, np.ndarray]:
+    """A figure and its axes [panels or more], row by row; those beyond `panels` are hidden.
+
+    With `fixed` margins, which hold tick labels of six digits, no layout is computed, which takes as long as drawing.
+    """
+    rows, columns = math.ceil(panels / columns), min(panels, columns)
+    wide, high = width * columns, height * rows
+    figure, margins = new_figure(wide, high), {}
+    if fixed:
+        figure.set_layout_engine(None)
+        margins = {"left": 0.75 / wide, "right": 1 - 0.15 / wide, "wspace": 0.9 / (width - 0.9)}
+        margins |= {"bottom": 0.55 / high, "top": 1 - 0.35 / high, "hspace": 0.9 / (height - 0.9)}
+    axes = np.atleast_1d(figure.subplots(rows, columns, squeeze=False, gridspec_kw=margins)).ravel()
     for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes[panels:]:
+        axis.set_axis_off()
     return figure, axes
 
 
@@ -133,12 +139,10 @@ def legend_columns(names: Sequence[str], inches: float) -> int:
 
 
 def distributions(m: Measurements, metric: str) -> Figure:
-    """Distributions of values per device: one ridge per device on a common axis (logarithmic for times and energies,
-    linear for percentages).
+    """Distributions of values, one ridge per device, on a common axis: linear for percentages, else logarithmic.
 
-    The tick is the median, the thin line the range, and the thick line the 5th to 95th percentile. Devices are grouped
-    by family, and families are ordered by their medians. The axis omits a few far outliers; their number and the
-    farthest one are written at its end.
+    The tick is the median, the thin line the range, the thick one the 5th to 95th percentile. Families are ordered by
+    their medians. The axis omits a few far outliers; their number and the farthest are at its end.
     """
     values = m.matrix(metric)
     labels, order = _order_by_family(m, values)
@@ -270,10 +274,8 @@ def _order_by_family(m: Measurements, values: np.ndarray) -> tuple[list[str], li
     labels = [_device_label(device.name, device.family) for device in m.devices]
     families = [device.family for device in m.devices]
     median = {i: np.nanmedian(column) for i, column in enumerate(values.T) if np.isfinite(column).any()}
-    family_median = {
-        f: np.median([median[i] for i in median if families[i] == f]) for f in {families[i] for i in median}
-    }
-    return labels, sorted(median, key=lambda i: (family_median[families[i]], families[i], median[i]))
+    of_family = {f: np.median([median[i] for i in median if families[i] == f]) for f in {families[i] for i in median}}
+    return labels, sorted(median, key=lambda i: (of_family[families[i]], families[i], median[i]))
 
 
 def _device_label(name: str, family: str) -> str:
@@ -289,11 +291,9 @@ def quantity(metric: str) -> str:
 
 def plain_ticks(axis: Axis) -> None:
     """Label a logarithmic axis with plain numbers: 0.5, 1, 2, or 0.1, 1, 10 where it spans more than four decades."""
-    from math import log10
-
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
     low, high = axis.get_view_interval()
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if log10(high / low) <= 4 else (1,)))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if math.log10(high / low) <= 4 else (1,)))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
     axis.set_minor_locator(NullLocator())

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from datasets.architectures import Architecture, Architectures, InputError, Op, Space, check_choices
+from datasets.files.reading import no_such
 from datasets.networks.collection import Networks
 
 if TYPE_CHECKING:
@@ -282,10 +283,9 @@ def find_device(devices: Sequence[Device], name: str) -> Device:
     Raises:
         InputError: there is none.
     """
-    for device in devices:
-        if device.name == name:
-            return device
-    raise InputError(f"There is no device '{name}' here; known are: {', '.join(d.name for d in devices)}.")
+    if found := next((device for device in devices if device.name == name), None):
+        return found
+    raise no_such("device", name, [device.name for device in devices])
 
 
 Cost = Callable[[Architectures], np.ndarray]

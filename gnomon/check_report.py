@@ -26,15 +26,15 @@ def sentences(found: Checked) -> list[str]:
     if found.budget_ms is None:
         ends = f"{chance} {found.low:.3f} to {found.high:.3f}" if known else f"no {chance} yet"
         assert found.tolerance is not None
-        first = (f"{found.verdict}: {name} takes {found.ratio:.3f} times as long as {other} ({ends}; the same within "
+        first = (f"{found.verdict}: {name} takes {found.ratio:.3f} times as long as {other} ({ends}; tolerance "
                  f"{100 * found.tolerance:.3g} %)")  # fmt: skip
         second = f"{plain(found.ms)} and {plain(found.against_ms)} ms"
     else:
         assert found.reference_ms is not None
         low, ms, high = (found.reference_ms * ratio for ratio in (found.low, found.ratio, found.high))
         ends = f"{chance} {plain(low)} to {plain(high)}" if known else f"no {chance} yet"
-        first = f"{found.verdict}: {name} takes {plain(ms)} ms ({ends}) of {plain(found.budget_ms)}"
-        second = f"where the reference network takes {plain(found.reference_ms)} ms"
+        first = f"{found.verdict}: {name} takes {plain(ms)} ms ({ends}), the budget is {plain(found.budget_ms)} ms"
+        second = f"the reference network takes {plain(found.reference_ms)} ms"
     lines = [
         first,
         f"{found.device}: {second} ({found.clock} time); {found.pairs} pairs of runs in {found.blocks} blocks, "

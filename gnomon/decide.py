@@ -22,7 +22,8 @@ from gnomon.joint_times import JointTimes
 from predictors.networks.price import read_noted
 
 if TYPE_CHECKING:
-    from predictors.base import Predictor
+    from predictors.base import Predictor, Uncertain
+    from predictors.belief import Belief
 
 TOGETHER = 0.5
 """Correlation of the errors of two devices of a machine, where it cannot be computed: that of runtimes of `milan` on
@@ -74,7 +75,7 @@ def decide(
         return _public(name, machine, batches, goal, level, sizes)
     networks = [read_noted(name, batch if batch > 1 or len(batches) > 1 else None, sizes)[0] for batch in batches]
     pairs = [(each, number) for number in range(len(networks)) for each in devices]
-    times, notes = priced(predictor, networks, pairs)
+    times, notes, gaps = priced(predictor, networks, pairs)
     times = replace(times, per=_per(networks, pairs, goal))
     if not _here(devices):
         if measure:
@@ -96,12 +97,13 @@ def decide(
         kept = [number for number in range(len(pairs)) if number not in failed]
         if not kept:
             raise InputError(f"{name} runs with none of the runtimes: {notes[-1]}")
-        times = replace(times, mean=times.mean[kept], covariance=times.covariance[np.ix_(kept, kept)],
-                        per=times.per[kept])  # fmt: skip
-        pairs = [pairs[number] for number in kept]
+        times = times.only(kept)
+        pairs, gaps = [pairs[number] for number in kept], [gaps[number] for number in kept]
         measured = {kept.index(number): ms for number, ms in measured.items() if number in kept}
     found = _alternatives(times, pairs, networks, level, measured)
-    return _decided(name, machine, goal, level, found, times.chosen(), notes)
+    chosen = times.chosen()
+    notes += [f"{found[chosen].device}: {sentence}" for sentence in gaps[chosen] if chosen not in measured]
+    return _decided(name, machine, goal, level, found, chosen, notes)
 
 
 def machine_of(device: Device) -> str:
@@ -144,15 +146,17 @@ def known_devices(devices: Sequence[Device], name: str) -> tuple[str, list[Devic
 
 def priced(
     predictor: Predictor, networks: Sequence[Network], pairs: Sequence[tuple[Device, int]]
-) -> tuple[JointTimes, list[str]]:
-    """Times of networks on devices of one machine, given as pairs of a device and the number of a network, and
-    sentences on what no measurement supports. Correlations between devices are those of their leave-one-out errors."""
+) -> tuple[JointTimes, list[str], list[list[str]]]:
+    """Times of networks on devices of one machine, given as pairs of a device and the number of a network; sentences on
+    what no measurement supports, of all and of each pair. Correlations between devices are those of their leave-one-out
+    errors."""
     from predictors.base import Uncertain
     from predictors.unsupported import unsupported
 
     if not isinstance(predictor, Uncertain) or predictor.metric != "latency_ms":
         raise InputError("The predictor has no intervals of latency_ms; name one that has, as sums of layers.")
-    beliefs = [predictor.belief(Networks([networks[number]]), each) for each, number in pairs]
+    found = [_believed(predictor, networks[number], each) for each, number in pairs]
+    beliefs = [belief for belief, _ in found]
     mean = np.array([belief.location[0] for belief in beliefs])
     deviation = np.array([belief.deviation[0] for belief in beliefs])
     if any(belief.scale.kind != "log" for belief in beliefs):
@@ -161,8 +165,19 @@ def priced(
         [BATCHES if each == other else _together(predictor, each, other) for other, _ in pairs] for each, _ in pairs
     ])  # fmt: skip
     correlation[np.diag_indices(len(pairs))] = 1
-    notes = unsupported(predictor, np.exp(mean), "ms")
-    return JointTimes(mean, correlation * np.outer(deviation, deviation), min(b.degrees for b in beliefs)), notes
+    degrees, covariance = np.array([belief.degrees for belief in beliefs]), correlation * np.outer(deviation, deviation)
+    times = JointTimes(mean, covariance, float(degrees.min()), own_degrees=degrees)
+    return times, unsupported(predictor, np.exp(mean), "ms"), [sentences for _, sentences in found]
+
+
+def _believed(predictor: Uncertain, network: Network, device: Device) -> tuple[Belief, list[str]]:
+    """The distribution of a network's ms on a device, and sentences on what of it no measurement supports."""
+    from predictors.networks.layer_sum import LayerSum
+
+    if not isinstance(predictor, LayerSum):
+        return predictor.belief(Networks([network]), device), []
+    _, _, belief, gaps = predictor.pieces_ms(device, network)
+    return belief, [gap.sentence for gap in gaps]
 
 
 def _together(predictor: Predictor, device: Device, other: Device) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -25,12 +25,20 @@ class JointTimes:
         covariance: of these [C, C].
         degrees: of freedom.
         per: number of samples of a run of each alternative [C], by which times count; by default whole runs count.
+        own_degrees: of freedom of each alternative by itself [C]; by default those of all.
     """
 
     mean: np.ndarray
     covariance: np.ndarray
     degrees: float = 5.0
     per: np.ndarray = field(default_factory=lambda: np.ones(1))
+    own_degrees: np.ndarray | None = None
+
+    def only(self, kept: list[int]) -> JointTimes:
+        """The distribution of some of the alternatives."""
+        own = None if self.own_degrees is None else self.own_degrees[kept]
+        covariance = self.covariance[np.ix_(kept, kept)]
+        return replace(self, mean=self.mean[kept], covariance=covariance, per=self.per[kept], own_degrees=own)
 
     @cached_property
     def draws(self) -> np.ndarray:
@@ -63,21 +71,25 @@ class JointTimes:
         """Ends [C] of the central intervals of a run's ms of a probability between 0 and 1."""
         from scipy.special import stdtrit
 
-        half = stdtrit(self.degrees, (1 + level) / 2) * np.sqrt(np.diagonal(self.covariance))
+        half = stdtrit(self._own_degrees, (1 + level) / 2) * np.sqrt(np.diagonal(self.covariance))
         return np.exp(self.mean - half), np.exp(self.mean + half)
 
     def within(self, ms: float) -> np.ndarray:
         """Probabilities [C] that a run takes at most so many ms."""
         from scipy.special import stdtr
 
-        return stdtr(self.degrees, (np.log(ms) - self.mean) / np.sqrt(np.diagonal(self.covariance)))
+        return stdtr(self._own_degrees, (np.log(ms) - self.mean) / np.sqrt(np.diagonal(self.covariance)))
+
+    @property
+    def _own_degrees(self) -> np.ndarray | float:
+        return self.degrees if self.own_degrees is None else self.own_degrees
 
     def measured(self, number: int, ms: float, noise: float) -> JointTimes:
         """The distribution given a measured time of one alternative; `noise` is its relative error."""
         column = self.covariance[:, number]
         gain = column / (column[number] + noise**2)
         mean = self.mean + gain * (np.log(ms) - self.mean[number])
-        return JointTimes(mean, self.covariance - np.outer(gain, column), self.degrees, self.per)
+        return replace(self, mean=mean, covariance=self.covariance - np.outer(gain, column))
 
     def most_telling(self, among: list[int], noise: float) -> int:
         """The alternative of `among` whose measurement is expected to lower the time of the chosen one most: the

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from datasets.files.reading import shortened
+from datasets.files.reading import no_such, shortened
 from datasets.networks.network import Network
 from datasets.networks.sizes import Sizes
 from datasets.records import Device, InputError
@@ -37,6 +37,7 @@ class Priced:
         runtime, precision, threads: of the device.
         ms, low, high: predicted time of a run with its interval.
         keeps: probability of at most the given limit; None without one.
+        notes: sentences on what of the price no measurement supports.
     """
 
     device: str
@@ -48,6 +49,7 @@ class Priced:
     low: float
     high: float
     keeps: float | None
+    notes: tuple[str, ...] = ()
 
 
 def prices(
@@ -58,6 +60,7 @@ def prices(
     level: float = 0.9,
     sizes: Sizes = Sizes(),
     after: Callable[[int], object] = lambda machines: None,
+    names: Sequence[str] = (),
 ) -> list[Priced]:
     """Predict the time of a network on all devices, the fastest first.
 
@@ -69,9 +72,10 @@ def prices(
         level: probability of intervals.
         sizes: that files leave open.
         after: called with the number of all machines after each of them.
+        names: of devices that are wanted; by default all.
 
     Raises:
-        InputError: the network cannot be read or priced.
+        InputError: the network cannot be read or priced, or there is no device of a name.
     """
     from gnomon.decide import priced
     from gnomon.public_times import machines, predicted
@@ -79,24 +83,34 @@ def prices(
 
     predictor = predictor or load()
     network: Network = read_noted(name, None, sizes)[0]
-    times, _ = priced(predictor, [network], [(each, 0) for each in predictor.devices_])
-    found = _rows("pricer", predictor.devices_, times, under_ms, level)
+    times, _, gaps = priced(predictor, [network], [(each, 0) for each in predictor.devices_])
+    found = _rows("pricer", predictor.devices_, times, under_ms, level, gaps)
     if public and (network.batch or 1) != 1:
         raise InputError(f"{shortened(name, 60)} runs in batches of {network.batch}, public tables have 1; omit --all.")
     tables = machines() if public else {}
+    if names:
+        tables = {each: source for each, source in tables.items() if any(name.startswith(each) for name in names)}
     for machine, source in tables.items():
-        devices, times, _ = predicted(network, machine, OTHERS)
-        found += _rows(source, devices, times, under_ms, level)
+        devices, times, notes = predicted(network, machine, OTHERS)
+        found += _rows(source, devices, times, under_ms, level, [notes] * len(devices))
         after(len(tables))
-    return sorted(found, key=lambda row: row.ms)
+    for name in names:
+        if name not in (known := [row.device for row in found]):
+            raise no_such("device", name, known)
+    return sorted((row for row in found if row.device in names or not names), key=lambda row: row.ms)
 
 
 def _rows(
-    source: str, devices: Sequence[Device], times: JointTimes, under_ms: float | None, level: float
+    source: str,
+    devices: Sequence[Device],
+    times: JointTimes,
+    under_ms: float | None,
+    level: float,
+    notes: Sequence[Sequence[str]],
 ) -> list[Priced]:
     low, high = times.interval(level)
     keeps = times.within(under_ms).tolist() if under_ms is not None else [None] * len(devices)
-    numbers = zip(np.exp(times.mean).tolist(), low.tolist(), high.tolist(), keeps, strict=True)
+    numbers = zip(np.exp(times.mean).tolist(), low.tolist(), high.tolist(), keeps, map(tuple, notes), strict=True)
     return [
         Priced(each.name, source, each.runtime, each.precision, each.threads, *row)
         for each, row in zip(devices, numbers, strict=True)
@@ -113,11 +127,13 @@ def frame(found: Sequence[Priced]) -> pd.DataFrame:
 def report(found: Sequence[Priced], level: float) -> str:
     """The prices as text."""
     from predictors.metrics import plain
-    from predictors.networks.price_report import table
+    from predictors.networks.price_report import footnotes, table
 
-    return table([
+    numbers, notes = footnotes([each.notes for each in found])
+    lines = table([
         {"device": each.device, "ms": plain(each.ms), f"{100 * level:.10g} % from": plain(each.low),
          "to": plain(each.high), **({} if each.keeps is None else {"P(keeps it)": f"{each.keeps:.2f}"}),
-         "source": each.source}
-        for each in found
+         "source": each.source, "notes": own}
+        for each, own in zip(found, numbers, strict=True)
     ])  # fmt: skip
+    return "\n".join([lines, *notes])

@@ -70,7 +70,7 @@ def _by_the_pricer(command: str) -> Callable[[list[str]], list[str]]:
 VERBS = (
     Verb(
         "price",
-        "Predict what networks cost on a device, layer by layer; with --all or --under on all.",
+        "Predict what networks cost on a device, layer by layer; with --all or --under on all (`price --help --all`).",
         "[PREDICTOR.pt] FILE|SPACE:ARCHITECTURE... [flags]",
         "predictors",
         _priced,

@@ -16,7 +16,7 @@ from datasets.networks.memory import memory
 from datasets.networks.model import Model, suffix_of
 from datasets.networks.network import Network
 from datasets.networks.precision import file_precision
-from datasets.networks.reading import TORCH, is_file, read_model
+from datasets.networks.reading import TORCH, is_file, no_open_sizes, read_model
 from datasets.networks.sizes import Sizes
 from datasets.records import InputError
 from measure.inputs import read_inputs, sizes_of
@@ -67,7 +67,7 @@ def name_network(name: str, modules: bool = False, sizes: Sizes = Sizes(), input
     """
     if modules and name.startswith(TORCH):
         if flag := sizes.foreign():
-            raise InputError(f"{shortened(name)} leaves no sizes open, as files may; leave {flag} out.")
+            raise no_open_sizes(name, flag)
         from datasets.networks.torch_module import export_torch
 
         folder = tempfile.mkdtemp()

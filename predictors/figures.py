@@ -20,7 +20,7 @@ def scatter(predictions: pd.DataFrame, unit: str, panel: str = "device") -> Figu
     """Measured against predicted values, one panel per value of column `panel`, with the diagonal and a band of +-10
     %."""
     devices = list(dict.fromkeys(predictions[panel]))
-    figure, axes = grid(len(devices))
+    figure, axes = grid(len(devices), fixed=True)
     for axis, device in zip(axes, devices, strict=False):
         part = predictions[predictions[panel] == device]
         low = part[["measured", "predicted"]].min().min()
@@ -36,7 +36,7 @@ def scatter(predictions: pd.DataFrame, unit: str, panel: str = "device") -> Figu
             plain_ticks(axis.xaxis)
             plain_ticks(axis.yaxis)
         axis.set(xlabel=f"measured, {unit}", ylabel=f"predicted, {unit}")
-        axis.set_title(device, fontsize=fitting_size(str(device), 3.2))
+        axis.set_title(device, fontsize=fitting_size(str(device), 3.1))
         axis.legend(frameon=False, loc="upper left")
     return figure
 
@@ -44,7 +44,7 @@ def scatter(predictions: pd.DataFrame, unit: str, panel: str = "device") -> Figu
 def errors(predictions: pd.DataFrame) -> Figure:
     """Histograms of relative errors, one panel per device; the outermost bins hold all errors beyond 30 %."""
     devices = list(dict.fromkeys(predictions["device"]))
-    figure, axes = grid(len(devices), height=2.8)
+    figure, axes = grid(len(devices), height=2.8, fixed=True)
     bins = np.linspace(-30, 30, 61)
     for axis, device in zip(axes, devices, strict=False):
         part = predictions[predictions["device"] == device]
@@ -53,7 +53,7 @@ def errors(predictions: pd.DataFrame) -> Figure:
         for bound in (-10, 10):
             axis.axvline(bound, color=GREY, lw=0.8, ls="--")
         axis.set(xlabel="relative error, %", ylabel="architectures")
-        axis.set_title(device, fontsize=fitting_size(str(device), 3.2))
+        axis.set_title(device, fontsize=fitting_size(str(device), 3.1))
     return figure
 
 

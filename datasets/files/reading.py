@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import difflib
 import glob
 import json
 import re
@@ -23,6 +24,13 @@ MOST_DEPTH = 50
 
 _HALF = re.compile("[\ud800-\udfff]")
 _MARKS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+
+
+def no_such(kind: str, name: str, known: Sequence[str]) -> InputError:
+    """The error of a name that is not among the known ones, with the most similar of them, to be raised."""
+    close = difflib.get_close_matches(name, known, 1)
+    meant = f"; did you mean '{close[0]}'? Known" if close else "; known"
+    return InputError(f"There is no {kind} '{shortened(name, 60)}' here{meant} are: {', '.join(known)}.")
 
 
 def existing(path: Path, hint: str) -> Path:

@@ -54,11 +54,22 @@ def read_model(
     return replace(model, notes=(*model.notes, *_unmet(shortened(name), model.network, sizes)))
 
 
+def no_open_sizes(name: str, flag: str) -> InputError:
+    """The error of a flag for sizes that a network does not leave open, to be raised."""
+    module = f" Inputs of a module are {EXAMPLE}." if name.startswith(TORCH) else ""
+    return InputError(f"{shortened(name)} leaves no sizes open, as ONNX files may; leave {flag} out.{module}")
+
+
+EXAMPLE = "its attribute example_input_array, without one a tensor of 1x3x224x224"
+"""Where the inputs of a torch module come from."""
+
+
 def _unmet(name: str, network: Network, sizes: Sizes) -> list[str]:
     """A sentence for each size by role, but the batch, that no input of a network has."""
     sides = {side for port in network.inputs for side in network.ops[port.node].attrs["shape"]}
+    module = f"; inputs of a module are {EXAMPLE}" if name.startswith(TORCH) else ""
     return [
-        f"No input of {name} has the size of --size {role}={size}."
+        f"No input of {name} has the size of --size {role}={size}{module}."
         for role, size in sizes.sizes().items()
         if role in ROLES[1:] and size not in sides
     ]
@@ -67,7 +78,7 @@ def _unmet(name: str, network: Network, sizes: Sizes) -> list[str]:
 def _read(text: str, batch: int | None, weights: bool, space: str, modules: bool, sizes: Sizes) -> Model:
     """The model that `read_model` gives, without notes on sizes."""
     if (not is_file(text) or text.endswith(FIXED)) and (flag := sizes.foreign()):
-        raise InputError(f"{shortened(text)} leaves no sizes open, as ONNX files may; leave {flag} out.")
+        raise no_open_sizes(text, flag)
     if not is_file(text) or text.endswith(OTHERS):
         batch = batch or sizes.sizes().get("batch")
     if text.startswith(TORCH) and modules:

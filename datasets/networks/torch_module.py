@@ -58,6 +58,7 @@ def read_module(module: torch.nn.Module, example_inputs: Inputs, key: str = "") 
             exported = exported.run_decompositions({}) if needs_writing_out(exported) else exported
     except (Exception, SystemExit) as error:  # a person's own module runs here, and torch's exporter
         why = shortened(" ".join(str(error).split()) or type(error).__name__)
+        why += "; set PYTHONPATH to its folder" if isinstance(error, ModuleNotFoundError) else ""
         mend = "set its example_input_array to what its forward takes" if key else "give what its forward takes"
         raise InputError(
             f"{what} cannot be exported by torch.export for an input of {_sizes(example_inputs)} ({why}); {mend}, or "

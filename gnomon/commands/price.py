@@ -13,6 +13,7 @@ def price(
     all: bool = False,
     under: str | None = None,
     chance: float = 0.5,
+    device: str = "",
     predictor: Path | None = None,
     level: float = 0.9,
     sizes: Sizes = Sizes(),
@@ -27,6 +28,7 @@ def price(
             ai-hub-models` downloads; otherwise they are those of the predictor.
         under: a limit, as 30ms or 2s; only devices that keep it are printed, with the probabilities.
         chance: least probability of the limit.
+        device: devices, separated by commas; by default all. With one, the exit status says whether it keeps a limit.
         predictor: a predictor.pt of networks with intervals instead of the pricer that comes with Gnomon.
         level: probability of the intervals.
         sizes: sizes that the file leaves open.
@@ -50,7 +52,8 @@ def price(
             bar.total = machines
             bar.update()
 
-        found = prices(file, limit, all, own_predictor(predictor), level, sizes, after)
+        names = list(filter(None, device.split(",")))
+        found = prices(file, limit, all, own_predictor(predictor), level, sizes, after, names)
     kept = [each for each in found if each.keeps is None or each.keeps >= chance]
     if json:
         import json as form

@@ -131,10 +131,9 @@ def _sum(layers: Sequence[PricedLayer], length: int, times: int) -> PricedLayer:
 
 def comparison(rows: Sequence[Mapping[str, Any]], level: float, sort: Order = "order") -> str:
     """A table of prices (`commands.pricing` makes the rows), with their notes below."""
-    notes: dict[str, int] = {}
-    lines = []
-    for row in sorted(rows, key=lambda row: row["value"]) if sort == "cost" else rows:
-        numbers = [notes.setdefault(note, len(notes) + 1) for note in row["notes"]]
+    lines, rows = [], sorted(rows, key=lambda row: row["value"]) if sort == "cost" else rows
+    numbers, notes = footnotes([row["notes"] for row in rows])
+    for row, own in zip(rows, numbers, strict=True):
         unit = row["unit"] or row["metric"]
         line = {"network": end_of(row["network"]), "device": row["device"] or "none"}
         line |= {name: str(value) for name, value in row["sizes"].items()} | {"batch": str(row["batch"])}
@@ -150,10 +149,15 @@ def comparison(rows: Sequence[Mapping[str, Any]], level: float, sort: Order = "o
         line |= {"MACs": short(row["macs"]), "params": short(row["params"]), "peak MB": plain(row["peak_mb"], 3)}
         if row.get("init_ms") is not None:
             line["init ms"] = plain(row["init_ms"], 3)
-        if any(row["notes"] for row in rows):
-            line["notes"] = ", ".join(map(str, numbers))
-        lines.append(line)
-    return "\n".join([table(lines), *(f"{number}: {note}" for note, number in notes.items())])
+        lines.append(line | {"notes": own})
+    return "\n".join([table(lines), *notes])
+
+
+def footnotes(rows: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
+    """The notes of rows of a table: their numbers, for a column of it, and the lines below the table that say them."""
+    notes: dict[str, int] = {}
+    found = [sorted(notes.setdefault(note, len(notes) + 1) for note in row) for row in rows]
+    return [", ".join(map(str, own)) for own in found], [f"{number}: {note}" for note, number in notes.items()]
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:

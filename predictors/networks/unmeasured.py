@@ -5,7 +5,8 @@ log-normal around the prediction, with the standard deviation that such parts ha
 were measured (`python -m studies.perfnetrt.unmeasured` prints the numbers):
 
 - `BY_BYTES`: layers of the tables of convolutions, pooling and dense layers, priced by their bytes alone, as ops
-  without a model are: root mean square over the kinds of layers and the devices;
+  without a model are: root mean square over the kinds of layers and the devices; also taken for einsums, which no
+  table has and which are priced as matrix products;
 - `EXTRAPOLATED`: layers with more than `FAR` times the work of the nearest that their predictors were fitted to, scaled
   by roofline times: predictors of the layers within a sixteenth of the tables' limits, asked for all others;
 - `OTHER_PRECISION`: networks in int8, priced as fp32 on the same runtime;
@@ -115,6 +116,10 @@ def _gaps(network: Network, found: Sequence[Piece], beyond: np.ndarray, shares: 
     gaps = list[Gap]()
     if unknown := unknown_ops(network, found):
         gaps.append(_unknown(found, unknown, shares))
+    if (einsums := np.array([piece.op == "Einsum" for piece in found], bool)).any():
+        groups = _by_key([piece.label for piece in found], shares * einsums)
+        sentence = f"{100 * sum(groups):.0f} % is of Einsum, priced as matrix products; it may take several times that."
+        gaps.append(Gap(sentence, groups, BY_BYTES))
     if (far := np.abs(np.log(beyond)) > np.log(FAR)).any():
         groups = _by_key([piece.label for piece in found], shares * far)
         sentence = (
