@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import difflib
 import importlib
 import importlib.util
 import os
@@ -62,14 +63,18 @@ def class_named(path: object, kind: type[T]) -> type[T]:
     """
     text = check_path(path)
     module, _, name = text.rpartition(".")
+    there: dict[str, Any] = {}
     try:
-        cls = getattr(importlib.import_module(module), name)
+        there = vars(importlib.import_module(module))
+        cls = there[name]
     except ModuleNotFoundError as error:
         if error.name and not text.startswith(error.name):  # a package that the module itself needs
             raise
         raise InputError(f"There is no class '{shortened(text)}'; is it misspelt, or of another version?") from None
-    except AttributeError:
-        raise InputError(f"There is no class '{shortened(text)}'; is it misspelt, or of another version?") from None
+    except KeyError:
+        close = difflib.get_close_matches(name, [known for known, value in there.items() if isinstance(value, type)], 1)
+        meant = f"did you mean '{module}.{close[0]}'?" if close else "is it misspelt, or of another version?"
+        raise InputError(f"There is no class '{shortened(text)}'; {meant}") from None
     if not isinstance(cls, type) or cls.__module__.split(".")[0] not in packages():
         raise InputError(f"'{shortened(text)}' is no class that is defined in {', '.join(packages())}.")
     if not issubclass(cls, kind):

@@ -244,8 +244,11 @@ def _sentence(message: str) -> str:
         message = re.sub(r"[\w.]+\.(\w+)", r"\1", message)
     if loop := re.search(r"Config file loop detected: (\S+)", message):  # its wording for any fault inside of a file
         message = f"{loop[1]}: {_fault_in(loop[1])}"
-    if denied := re.search(r"Importing '([\w.]+)' is not allowed", message):
+    if denied := re.search(r"(?:Importing|Problem with given class_path) '([\w.]+)'", message):
         class_named(denied[1], object)  # raises with the reason
+    if abstract := re.search(r"Expected an instantiatable class, but ([\w.]+) is abstract", message):
+        lacking = ", ".join(sorted(getattr(class_named(abstract[1], object), "__abstractmethods__", ())))
+        return f"{abstract[1]} lacks {lacking}, so it cannot be used; name a class that has these methods."
     if typo := re.search(
         r"class_path '([\w.]+)':\s*(?:Validation failed: )?Option '(\w+)[\w.]*' is not accepted", message
     ):

@@ -32,7 +32,7 @@ def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dic
         their percentiles in raw ms by `measure.percentiles`, of repeats the median and the largest bound; where files
         were measured, network: the JSON form of the network, in the first row of each key)
         and the metadata (devices, reference_ms, unreliable: by device that has unreliable rows, a sentence on them,
-        protocol, versions, hosts, dates, left_out).
+        unstable: number of unstable rows in it, protocol, versions, hosts, dates, left_out).
     """
     rows = without_replaced(list(distinct(rows)))
     timed = [row for row in rows if is_timed(row)]
@@ -84,6 +84,7 @@ def to_table(rows: list[Row], unstable: bool = False) -> tuple[pd.DataFrame, dic
         "devices": list({row["device"]["name"]: row["device"] for row in good}.values()),
         "reference_ms": anchor,
         "unreliable": unreliable_devices(stable),
+        "unstable": sum(not row["stable"] for row in stable),
         "protocol": _distinct(row["protocol"] for row in good),
         "versions": _distinct(row["versions"] for row in good),
         "hosts": _distinct(row["host"] for row in good),

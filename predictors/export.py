@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 
+from datasets.classes import check_path, class_named
 from datasets.files.digest import MOST_BYTES, digest
 from datasets.files.reading import existing, shortened
 from datasets.files.writing import write_bytes
 from datasets.records import Architectures, Cost, CostModel, Device, InputError
+from encoders.base import GraphEncoder, SparseGraphEncoder, VectorEncoder
 from predictors.base import Check, Predictor, rebuild
 from predictors.onnx_check import check_graph, digest_matches, with_digest
 from predictors.regressor import Inputs, Regressor
@@ -145,6 +147,28 @@ def weighted_sum(model: Any, weights: np.ndarray, bias: np.ndarray) -> Any:
     return model
 
 
+def _standing_in(meta: Any) -> Any:
+    """The metadata of an export; where its predictor is of a package that may not be imported, those of ours with
+    the same encoder and scale, since the file's graph predicts and the class only encodes."""
+    try:
+        check_path(meta["predictor"]["class_path"])
+    except InputError:
+        given = meta["predictor"].get("init_args")
+        if isinstance(given, dict) and isinstance(described := given.get("encoder"), dict):
+            encoder = class_named(described.get("class_path"), object)
+            ours = next((path for kind, path in STANDING_IN.items() if issubclass(encoder, kind)), "")
+            kept = {name: given[name] for name in ("metric", "scale", "tolerance", "encoder") if name in given}
+            return {**meta, "predictor": {"class_path": ours, "init_args": kept}}
+    except (KeyError, TypeError):  # `rebuild` says what is missing
+        pass
+    return meta
+
+
+STANDING_IN = {VectorEncoder: "predictors.linear.Linear", GraphEncoder: "predictors.gcn.GCN",
+               SparseGraphEncoder: "predictors.sage.SAGE"}  # fmt: skip
+"""A predictor for each kind of encoder."""
+
+
 class OnnxPredictor(CostModel):
     """An exported predictor; needs onnx, onnxruntime and numpy, not torch.
 
@@ -176,7 +200,7 @@ class OnnxPredictor(CostModel):
         except Exception as error:  # protobuf's and onnx's exceptions share no base but Exception
             raise InputError(f"{where} has no description of a predictor; was it edited? Export it again.") from error
         self.meta = meta
-        description = rebuild(meta, where)
+        description = rebuild(_standing_in(meta), where)
         if not isinstance(description, Regressor):
             raise InputError(f"{where} describes no predictor that has an ONNX form; was it edited?")
         check(description)

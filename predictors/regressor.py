@@ -46,6 +46,9 @@ class Regressor(Predictor):
     """Largest number of rows of an input for a chunk that an exported file may take; 0: one per architecture."""
 
     def __post_init__(self) -> None:
+        if not hasattr(self, "encoder"):
+            name = type(self).__name__
+            raise InputError(f"{name} needs a field `encoder` with a default, and @dataclass above `class {name}`.")
         check_limits(self)
 
     # Subclasses implement these, `state` and `restore`. Scaled labels are [A, D], NaN where unknown.

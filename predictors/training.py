@@ -204,7 +204,13 @@ class _Regression(lightning.LightningModule):
 
     def _loss(self, batch: Batch) -> torch.Tensor:
         x, z = batch
-        return self.loss(self.network(**x), z)
+        predicted = self.network(**x)
+        if predicted.shape != z.shape:
+            raise InputError(
+                f"{type(self.network).__name__}.forward returns an array of shape {list(predicted.shape)} for labels "
+                f"[architectures, devices] of shape {list(z.shape)}; the two must be equal."
+            )
+        return self.loss(predicted, z)
 
     def training_step(self, batch: Batch, index: int) -> torch.Tensor:
         loss = self._loss(batch)

@@ -28,6 +28,13 @@ def unsupported(predictor: Any, values: np.ndarray, unit: str) -> list[str]:
     return found
 
 
+def doubts(predictor: Any) -> list[str]:
+    """Sentences on samples that a predictor was adapted by while other work ran, or whose runs varied."""
+    adapted = _metadata(predictor).get("adapted")
+    found = adapted.get("doubts") if isinstance(adapted, dict) else None
+    return [sentence for sentence in found if isinstance(sentence, str)] if isinstance(found, list) else []
+
+
 def of_another_machine(predictor: Any, file: str, devices: Sequence[Device | None]) -> list[str]:
     """A sentence if neither the names of devices nor an adaptation say that something was measured on this machine."""
     adapted, own = _metadata(predictor).get("adapted"), machine_name()

@@ -36,6 +36,16 @@ def package(tmp_path: Path) -> Path:
     return tmp_path
 
 
+WITHOUT = """
+import sys
+sys.modules["torch"] = None
+from predictors.export import load_predictor
+predictor = load_predictor(sys.argv[1])
+cells = predictor.space_.parse([sys.argv[2]])
+print(*(float(predictor.predict(cells, device)[0]) for device in predictor.devices_))
+"""
+
+
 def trained(package: Path, *changed: str) -> Path:
     """The run folder of the page's command, with other flags; its predictor answers again in a new process."""
     (command,) = re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)
@@ -52,9 +62,67 @@ def trained(package: Path, *changed: str) -> Path:
 
 
 def test_the_network_on_the_page_is_trained_saved_exported_and_answers_again(package: Path) -> None:
-    assert (trained(package, "--predictor.epochs=2") / "predictor.onnx").is_file()
+    folder = trained(package, "--predictor.epochs=2")
+    wanted = pd.read_parquet(folder / "predictions.parquet")
+    first = wanted[wanted["key"] == wanted["key"].iloc[0]].drop_duplicates("device")
+    done = run("-c", WITHOUT, folder / "predictor.onnx", first["key"].iloc[0])  # without the package and without torch
+    assert done.returncode == 0, done.stderr
+    assert [*map(float, done.stdout.split())] == pytest.approx(first["predicted"].tolist(), rel=1e-4)
 
 
 def test_the_predictor_of_arrays_on_the_page_is_trained_saved_and_answers_again(package: Path) -> None:
     folder = trained(package, "--predictor=mypackage.alike.Alike", "--predictor.most=3")
     assert not (folder / "predictor.onnx").exists()
+
+
+FAULTY = """
+from dataclasses import dataclass, field
+from encoders.base import VectorEncoder
+from encoders.cell import CellOneHot
+from predictors.base import Predictor
+from predictors.neural import NeuralPredictor
+import torch
+
+class Flat(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return (x * self.weight).sum(1)
+
+@dataclass
+class WrongShape(NeuralPredictor):
+    encoder: VectorEncoder = field(default_factory=CellOneHot)
+    epochs: int = 1
+    def _network(self, x, outputs):
+        return Flat()
+
+class NoFields(NeuralPredictor):
+    def _network(self, x, outputs):
+        return Flat()
+
+@dataclass
+class NoState(Predictor):
+    def fit(self, train, val=None, log=None):
+        return self
+    def predict_all(self, archs, chunk=0):
+        return None
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("WrongShape", "Flat.forward returns an array of shape [32] for labels [architectures, devices]"),
+        ("NoFields", "NoFields needs a field `encoder` with a default, and @dataclass above `class NoFields`"),
+        ("NoState", "mypackage.faulty.NoState lacks restore, state, so it cannot be used"),
+        ("NoStat", "There is no class 'mypackage.faulty.NoStat'; did you mean 'mypackage.faulty.NoState'?"),
+    ],
+)
+def test_a_faulty_class_is_one_sentence_that_names_what_is_wrong(package: Path, name: str, sentence: str) -> None:
+    (package / "mypackage" / "faulty.py").write_text(FAULTY)
+    env = {"GNOMON_PLUGINS": "mypackage", "PYTHONPATH": f"{ROOT}:{package}"}
+    done = run("train.py", "--predictor", f"mypackage.faulty.{name}", "--out", package / "run", env=env)
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert sentence in done.stderr

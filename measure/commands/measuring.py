@@ -98,11 +98,13 @@ def _conclude(rows: Sequence[Row], references: References, log: Journal, counts:
     kept, notes = without_replaced(log.rows), list[str]()
     doubtful, again = unreliable_devices(kept), "--retry true measures them again, best while the machine is quiet."
     for name in sorted({row["device"]["name"] for row in rows}):
-        stable = [row["stable"] for row in kept if is_timed(row) and row["device"]["name"] == name]
-        if count := stable.count(False):
+        stable: dict[str, bool] = {}
+        for row in (row for row in kept if is_timed(row) and row["device"]["name"] == name):
+            stable[row["key"]] = stable.get(row["key"], False) or row["stable"]
+        if count := [*stable.values()].count(False):
             notes.append(
-                f"{name}: of the journal, {count} of {len(stable)} rows are unstable (their runs vary by more than a "
-                f"tenth), and `measure table` leaves them out; {again} On a machine that is always busy, "
+                f"{name}: {count} of {len(stable)} architectures in the journal have no stable row (runs vary by more "
+                f"than a tenth), and `measure table` leaves them out; {again} On a machine that is always busy, "
                 "`measure table --unstable true` keeps them."
             )
         if name in doubtful:

@@ -87,7 +87,8 @@ def table(journal: Path, out: Path, unstable: bool = False, quiet: float | None 
         print(f"seed to seed: Spearman {agree['spearman']:.3f} over {agree['cells']} architectures")
     devices = "of no device" if deviceless else f"on {len(meta['devices'])} devices"
     print(f"{len(values)} values of {values['key'].nunique()} architectures {devices} in {out}")
-    print(f"left out: {meta['left_out']['failed']} failed, {meta['left_out']['unstable']} unstable rows")
+    kept = f"; in it: {meta['unstable']} unstable rows" if meta.get("unstable") else ""
+    print(f"left out: {meta['left_out']['failed']} failed, {meta['left_out']['unstable']} unstable rows{kept}")
     for device, why in meta.get("unreliable", {}).items():
         print(f"{device}: of the rows in this table, {why}; they stay in it. `measure run --retry true` measures them "
               "again, best while the machine is quiet.", file=sys.stderr)  # fmt: skip

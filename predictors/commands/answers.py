@@ -106,9 +106,9 @@ def predict(
 
 def _warn(predictor: Any, values: np.ndarray, unit: str) -> None:
     """Warn on stderr of predictions that do not rest on measurements."""
-    from predictors.unsupported import unsupported
+    from predictors.unsupported import doubts, unsupported
 
-    for sentence in unsupported(predictor, values, unit):
+    for sentence in [*doubts(predictor), *unsupported(predictor, values, unit)]:
         print(f"warning: {sentence}", file=sys.stderr)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +242,42 @@ def adapt(
     start = time.perf_counter()
     adapted = predictor.adapt(m)
     seconds = time.perf_counter() - start
+    if doubtful := _doubts(measurements):
+        adapted.metadata_.setdefault("adapted", {})["doubts"] = doubtful
     adapted.save(out)
     distinct = len(m.distinct().architectures)
     learnt = f"{len(m.table)} measurements of {distinct} architectures"
     print(f"{out}: answers for {m.devices[0].name}; {learnt}, learnt in {seconds:.1f} s")
+    print(*_own_errors(adapted), sep="\n", end="")
+    for sentence in doubtful:
+        print(f"warning: {sentence}", file=sys.stderr)
+
+
+def _own_errors(adapted: Any) -> list[str]:
+    """A line on how well an adapted sum of layers predicts each of its samples from the others."""
+    import numpy as np
+
+    from predictors.networks.layer_sum import LayerSum
+
+    errors = adapted.calibration(None).errors if isinstance(adapted, LayerSum) else ()
+    if not len(errors):
+        return []
+    off = np.abs(np.expm1(-np.asarray(errors)))
+    return [f"each of these networks, predicted from the others, is off by {100 * np.median(off):.0f} % (median), "
+            f"{100 * off.max():.0f} % at most\n"]  # fmt: skip
+
+
+def _doubts(measurements: str) -> list[str]:
+    """Sentences on unstable and unreliable rows of measured tables, by their metadata."""
+    from datasets.files.table_file import read_table
+
+    found, again = [], "milliseconds may be far off: `measure run --retry true` measures them again on a quiet machine."
+    for path in (path for path in str(measurements).split(",") if path.endswith(".parquet")):
+        table, meta = read_table(Path(path))
+        if isinstance(count := meta.get("unstable"), int) and count:
+            found.append(f"of the {len(table)} samples in {Path(path).name} the runs of {count} varied by more than a "
+                         f"tenth; {again}")  # fmt: skip
+        unreliable = meta.get("unreliable")
+        for sentence in unreliable.values() if isinstance(unreliable, dict) else ():
+            found.append(f"of the samples in {Path(path).name}, {sentence}; {again}")
+    return found

@@ -22,7 +22,7 @@ from predictors.networks.price import Price, price, read_noted
 from predictors.networks.price_report import comparison, details, layer_lines, printable
 from predictors.networks.price_request import Shown, Wanted, check_request
 from predictors.networks.session import session_cost
-from predictors.unsupported import of_another_machine, unsupported
+from predictors.unsupported import doubts, of_another_machine, unsupported
 
 JSON_FORMAT = 1
 """Version of the form of `--json`; it grows when a key is renamed or removed, not when one is added."""
@@ -64,7 +64,7 @@ def predict_networks(predictor: Any, file: str, wanted: Wanted, shown: Shown = S
     rows, faults = _rows(predictor, devices, wanted, shown.images)
     if not rows and not shown.json and len(wanted.names) == 1:
         raise InputError(faults[0][1])
-    notes = of_another_machine(predictor, file, devices)
+    notes = [*of_another_machine(predictor, file, devices), *doubts(predictor)]
     if wanted.out is not None and rows:  # before the text, whose reader may close the pipe
         from datasets.figures import write_figure
         from predictors.networks.price_figure import draw

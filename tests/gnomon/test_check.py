@@ -114,7 +114,7 @@ def test_a_budget_holds_where_the_reference_takes_its_given_time(
     monkeypatch.setattr(gnomon.check, "blocks", made_up(10, ms=2))
     file = dense(tmp_path / "a.onnx")
     assert command("check", file, "--budget-ms", 15) == 1
-    assert re.match(r"OVER: a.onnx takes (19.9|20|20.0).* of 15\n", capsys.readouterr().out)
+    assert re.match(r"OVER: a.onnx takes (19.9|20|20.0).*, the budget is 15 ms\n", capsys.readouterr().out)
     assert command("check", file, "--budget-ms", 15, "--reference-ms", 0.5, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["verdict"], found["budget_ms"], found["reference_ms"]) == ("WITHIN", 15, 0.5)

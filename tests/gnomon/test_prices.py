@@ -1,9 +1,12 @@
 """`python -m gnomon price`: all devices, a limit and its probabilities."""
 
 import json
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper, numpy_helper
 
 from datasets.cli import main
 from datasets.records import Device
@@ -12,6 +15,8 @@ from gnomon.commands.flags import milliseconds
 from gnomon.commands.price import price
 from gnomon.joint_times import JointTimes
 from gnomon.prices import frame, prices
+from predictors.networks.price import price as single_price
+from predictors.networks.price import read_network
 from predictors.networks.shipped import load
 
 
@@ -75,3 +80,35 @@ def test_times_have_units(text: str, ms: float) -> None:
 def test_faulty_input_ends_with_a_sentence(words: list[str], sentence: str, capsys: pytest.CaptureFixture) -> None:
     assert run("zoo:lenet5", *words) == 2
     assert sentence in (printed := capsys.readouterr().err) and printed.count("\n") == 1
+
+
+def test_a_device_decides_alone_and_has_the_interval_that_it_has_in_a_table_of_one() -> None:
+    name = "milan_ort_fp32_1"
+    (alone,) = prices("zoo:lenet5", public=False, names=[name])
+    device = next(each for each in load().devices_ if each.name == name)
+    one = single_price(load(), read_network("zoo:lenet5"), device)
+    assert (alone.ms, alone.low, alone.high) == pytest.approx((one.latency_ms, one.low, one.high))
+    assert run("zoo:lenet5", "--under", "1us", "--device", name) == 1
+    assert run("zoo:lenet5", "--under", "1s", "--device", name) == 0
+
+
+def test_a_misspelt_device_is_one_sentence_with_the_likely_one(capsys: pytest.CaptureFixture) -> None:
+    assert run("zoo:lenet5", "--under", "1s", "--device", "milan_ort_fp32") == 2
+    assert "There is no device 'milan_ort_fp32' here; did you mean 'milan_ort_fp32_1'?" in capsys.readouterr().err
+
+
+def test_an_einsum_has_a_note_and_a_wider_interval(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    ends = {}
+    for kind, attributes in {"MatMul": {}, "Einsum": {"equation": "ij,jk->ik"}}.items():
+        path = tmp_path / f"{kind}.onnx"
+        node = helper.make_node(kind, ["x", "w"], ["y"], **attributes)
+        shapes = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [64, 64]) for name in "xy"}
+        weights = [numpy_helper.from_array(np.zeros((64, 64), np.float32), "w")]
+        graph = helper.make_graph([node], kind, [shapes["x"]], [shapes["y"]], weights)
+        onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
+        (found,) = prices(str(path), public=False, names=["milan_ort_fp32_1"])
+        ends[kind] = found.high / found.low
+        assert any("is of Einsum, priced as matrix products" in note for note in found.notes) == (kind == "Einsum")
+    assert ends["Einsum"] > 2 * ends["MatMul"]
+    run(path, "--under", "1s", "--device", "milan_ort_fp32_1")
+    assert "1: " in (shown := capsys.readouterr().out) and "Einsum" in shown

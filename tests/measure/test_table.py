@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pyarrow.parquet as pq
 import pytest
@@ -12,6 +13,8 @@ from datasets.records import InputError
 from datasets.spaces.nasbench201 import NasBench201
 from measure.campaign import read_journal
 from measure.table import differences, repeatability, to_table, write_table
+from predictors.commands.learning import _doubts
+from predictors.unsupported import doubts
 from tests.conftest import run
 from tests.doubles.journal_rows import latency_row
 
@@ -63,6 +66,19 @@ def test_drift_is_taken_out_and_bad_rows_are_counted() -> None:
         to_table(rows[3:4])
     with pytest.raises(InputError, match="No architecture was measured twice"):
         repeatability(values)
+
+
+def test_unstable_rows_that_are_kept_are_counted_and_learners_are_warned_of_them(
+    tmp_path: Path,
+) -> None:
+    rows = [latency_row("a", 2.0, 1.0), latency_row("b", 1, 1, stable=False), latency_row("a", 9, 1, stable=False)]
+    values, meta = to_table(rows, unstable=True)
+    assert len(values) == 2 and meta["unstable"] == 1 and to_table(rows)[1]["unstable"] == 0
+    write_table(values, meta, tmp_path / "t.parquet")
+    (sentence,) = _doubts(f"{tmp_path / 't.parquet'},other.csv")
+    assert sentence.startswith("of the 2 samples in t.parquet the runs of 1 varied by more than a tenth")
+    assert doubts(SimpleNamespace(metadata_={"adapted": {"doubts": [sentence, 3]}})) == [sentence]
+    assert doubts(SimpleNamespace(metadata_={"adapted": {"doubts": "x"}})) == []
 
 
 def test_repeats_become_their_median_and_their_variation_is_told() -> None:

@@ -610,6 +610,8 @@ def test_the_commands_choose_networks_and_adapt_to_a_device(
     rows = pd.DataFrame({"key": chosen, "value": 0.01 + law(work, (7,))[:, 0]})
     rows.to_csv(tmp_path / "phone.csv", index=False)
     adapt(saved, tmp_path / "phone.csv", tmp_path / "mine.pt", space=str(NETS))
-    assert "answers for phone; 12 measurements" in capsys.readouterr().out
+    assert "answers for phone; 12 measurements" in (shown := capsys.readouterr().out)
+    errors = np.abs(np.expm1(-_load(tmp_path / "mine.pt").calibrations_[0].errors))
+    assert f"is off by {100 * np.median(errors):.0f} % (median), {100 * errors.max():.0f} % at most" in shown
     mine = _load(tmp_path / "mine.pt")
     assert np.abs(mine.predict(NETS.parse(chosen), mine.devices_[0]) / rows["value"] - 1).mean() < 0.15
