@@ -46,9 +46,6 @@ class Regressor(Predictor):
     """Largest number of rows of an input for a chunk that an exported file may take; 0: one per architecture."""
 
     def __post_init__(self) -> None:
-        if not hasattr(self, "encoder"):
-            name = type(self).__name__
-            raise InputError(f"{name} needs a field `encoder` with a default, and @dataclass above `class {name}`.")
         check_limits(self)
 
     # Subclasses implement these, `state` and `restore`. Scaled labels are [A, D], NaN where unknown.
@@ -77,6 +74,9 @@ class Regressor(Predictor):
     def fit(self, train: Measurements, val: Measurements | None = None, log: Log = silent) -> Self:
         """Learn from `train`; `val`, of the same devices, is for choices that training labels must not make. Replaces
         an earlier fit."""
+        if type(self).arrays is Regressor.arrays and not hasattr(self, "encoder"):
+            name = type(self).__name__
+            raise InputError(f"{name} needs a field `encoder` with a default, and @dataclass above `class {name}`.")
         if not 0 <= self.tolerance < 1 or (self.tolerance and val is None):
             raise InputError(f"tolerance = {self.tolerance} must lie in [0, 1), and needs a validation set if above 0.")
         y = train.matrix(self.metric)
