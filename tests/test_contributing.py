@@ -1,12 +1,16 @@
 """The predictors that CONTRIBUTING.md shows are run as they stand there."""
 
+import importlib
 import re
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from datasets.cli import main
+from datasets.records import InputError, Measurements
 from tests.conftest import ROOT, run
+from train import train
 
 PAGE = (ROOT / "CONTRIBUTING.md").read_text()
 
@@ -111,18 +115,23 @@ class NoState(Predictor):
 """
 
 
-@pytest.mark.parametrize(
-    ("name", "sentence"),
-    [
-        ("WrongShape", "Flat.forward returns an array of shape [32] for labels [architectures, devices]"),
-        ("NoFields", "NoFields needs a field `encoder` with a default, and @dataclass above `class NoFields`"),
-        ("NoState", "mypackage.faulty.NoState lacks restore, state, so it cannot be used"),
-        ("NoStat", "There is no class 'mypackage.faulty.NoStat'; did you mean 'mypackage.faulty.NoState'?"),
-    ],
-)
-def test_a_faulty_class_is_one_sentence_that_names_what_is_wrong(package: Path, name: str, sentence: str) -> None:
-    (package / "mypackage" / "faulty.py").write_text(FAULTY)
-    env = {"GNOMON_PLUGINS": "mypackage", "PYTHONPATH": f"{ROOT}:{package}"}
-    done = run("train.py", "--predictor", f"mypackage.faulty.{name}", "--out", package / "run", env=env)
-    assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert sentence in done.stderr
+def test_a_faulty_class_is_one_sentence_that_names_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, measurements: Measurements, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "faulty_plugin.py").write_text(FAULTY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("GNOMON_PLUGINS", "faulty_plugin")
+    faulty = importlib.import_module("faulty_plugin")
+    with pytest.raises(
+        InputError, match=r"Flat.forward returns .* \[32\] for labels \[architectures, devices\] of .* \[32, 2\]"
+    ):
+        faulty.WrongShape().fit(measurements)
+    with pytest.raises(InputError, match="NoFields needs a field `encoder` with a default, and @dataclass above"):
+        faulty.NoFields().fit(measurements)
+    for name, sentence in (
+        ("NoState", "faulty_plugin.NoState lacks restore, state, so it cannot be used"),
+        ("NoStat", "There is no class 'faulty_plugin.NoStat'; did you mean 'faulty_plugin.NoState'?"),
+    ):
+        with pytest.raises(SystemExit, match="2"):
+            main(train, prog="train.py", arguments=["--predictor", f"faulty_plugin.{name}"])
+        assert sentence in capsys.readouterr().err
