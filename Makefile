@@ -45,9 +45,9 @@ train: setup
 	$(PY) -m predictors compare $(RUNS)
 	$(PY) -m gnomon price zoo:lenet5 zoo:squeezenet --device milan_ort_fp32_1
 
-# The tests, and what reads the code beside them. A third process of tests works where others wait.
-test: setup-all
-	$(MAKE) -j 2 lint pytest
+# What reads the code runs beside the tests, of which a third process works where others wait.
+MAKEFLAGS += --jobs=2
+test: lint pytest
 
 pytest: setup-all
 	$(PY) -m pytest -n 3 --dist loadfile --no-loadscope-reorder

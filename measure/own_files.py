@@ -42,14 +42,15 @@ def rebuilt_note(model: Model, runtime: str) -> tuple[str, ...]:
     network = model.network
     others = {op.kind for op in network.ops} - VOCABULARY - {ITEM}
     others |= {op.attrs["dtype"] for op in network.ops if "dtype" in op.attrs}
-    why = [f"it has {listed(sorted(others), 6)}"] if others else []
+    why = [listed(sorted(others), 6)] if others else []
     if (len(network.inputs), len(network.outputs)) != (1, 1):
-        why.append(f"it has {len(network.inputs)} inputs and {len(network.outputs)} outputs")
+        ends = [("input", len(network.inputs)), ("output", len(network.outputs))]
+        why.append(" and ".join(f"{count} {what}{'s' * (count != 1)}" for what, count in ends))
     if why:
         suffix = suffix_of(model.source)
         raise InputError(
             f"Backend {runtime} does not run {suffix} files, and {network.key} cannot be built again for it: "
-            f"{' and '.join(why)}, and only fp32 networks of one input and one output, of convolutions, "
+            f"it has {' and '.join(why)}, and only fp32 networks of one input and one output, of convolutions, "
             f"pooling, dense layers and elementwise ops can. Name a runtime that runs {suffix} files themselves."
         )
     return (f"What runs is the network that was read from {model.source.name}, and not the file itself.",)

@@ -212,7 +212,7 @@ def test_pi5_leaves_copies_out(folder: Path) -> None:
     np.testing.assert_array_equal(whole.matrix("latency_ms")[:, 0], [1, 2, 3, 4])
     one = HwNasBench360(devices=("pi5_litert",)).measurements()
     assert [d.name for d in one.devices] == ["pi5_litert"] and np.isfinite(one.matrix("energy_mj")).all()
-    with pytest.raises(InputError, match="no device 'pi4_litert' here; did you mean 'pi5_litert'. Known are: pi5_litert, pixel_litert"):
+    with pytest.raises(InputError, match="no device 'pi4_litert' here; did you mean 'pi5_litert'"):
         HwNasBench360(devices=("pi4_litert",)).measurements()
     with pytest.raises(InputError, match="no task 'cifar'; it has cifar100, ninapro, darcy"):
         HwNasBench360(task="cifar").measurements()

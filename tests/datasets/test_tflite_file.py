@@ -498,7 +498,7 @@ def test_litert_runs_the_file_and_others_what_can_be_built_again(tmp_path: Path)
     path.write_bytes(looping())
     model = read_subject(name_file(path), 1)
     assert LiteRT().session(model).fetch()[0].shape == (1, 4)
-    with pytest.raises(InputError, match="it has 2 inputs and 1 output and .*bool.* and only fp32 networks of one"):
+    with pytest.raises(InputError, match="it has bool and 2 inputs and 1 output, and only fp32 networks of one"):
         OnnxRuntime().session(model)
 
 

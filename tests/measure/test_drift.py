@@ -174,7 +174,9 @@ def test_a_run_ends_with_a_table_of_what_was_measured(tmp_path: Path, capsys: py
     assert table[-2].startswith("ms: the ratio to the reference network, times its usual time")
     assert "d: of the journal, 1 of 25 rows are unreliable: of the first, other work" in err
     assert "--retry true measures them again" in err
-    assert "d: 3 of 25 architectures in the journal have no stable row" in err and "`measure table` leaves them out" in err
+    assert (
+        "d: 3 of 25 architectures in the journal have no stable row" in err and "`measure table` leaves them out" in err
+    )
     assert "--unstable true" in err
     table_of(journal.path, tmp_path / "table.parquet")
     assert "d: of the rows in this table, 1 of 22 rows are unreliable" in (err := capsys.readouterr().err)

@@ -147,7 +147,7 @@ def test_predictions_of_a_file_of_cells(runs: Path, tmp_path: Path) -> None:
          "GCN has no field 'hiden'; did you mean 'hidden'? Its fields are metric, scale,"),
         (["--predictor", "configs/predictors/gcn.yaml", "--predictor.hidden", "wide"],
          "field 'hidden': Expected a value of type int. Got value: wide."),
-        (["--predictor", "predictors.gcn.GNN"], "module 'predictors.gcn' has no attribute 'GNN'."),
+        (["--predictor", "predictors.gcn.GNN"], "There is no class 'predictors.gcn.GNN'; did you mean 'predictors.gcn.GCN'?"),
         (["--predictor", "configs/predictors/gcn.yaml", "--predictor.encoder", "encoders.cell.CellOneHot"],
          "encoders.cell.CellOneHot does not correspond to a subclass of GraphEncoder."),
         (["--predictor", "configs/predictors/flops.yaml", "--split.train", "many"],
