@@ -30,9 +30,11 @@ def unsupported(predictor: Any, values: np.ndarray, unit: str) -> list[str]:
 
 def doubts(predictor: Any) -> list[str]:
     """Sentences on samples that a predictor was adapted by while other work ran, or whose runs varied."""
+    from predictors.networks.price_report import printable
+
     adapted = _metadata(predictor).get("adapted")
     found = adapted.get("doubts") if isinstance(adapted, dict) else None
-    return [sentence for sentence in found if isinstance(sentence, str)] if isinstance(found, list) else []
+    return [printable(each, 400) for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
 
 def of_another_machine(predictor: Any, file: str, devices: Sequence[Device | None]) -> list[str]:

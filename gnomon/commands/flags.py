@@ -83,5 +83,7 @@ F = TypeVar("F", bound=Found)
 def print_found(found: F, report: Callable[[F], str], as_json: bool) -> None:
     """Print a result as JSON or as a report, and its notes on the error stream."""
     print(json.dumps(found.record(), indent=1, allow_nan=False) if as_json else report(found))
+    from predictors.networks.price_report import printable
+
     for note in found.notes:
-        print(f"note: {note}", file=sys.stderr)
+        print(f"note: {printable(note, 1500)}", file=sys.stderr)

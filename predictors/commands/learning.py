@@ -270,6 +270,7 @@ def _own_errors(adapted: Any) -> list[str]:
 def _doubts(measurements: str) -> list[str]:
     """Sentences on unstable and unreliable rows of measured tables, by their metadata."""
     from datasets.files.table_file import read_table
+    from predictors.networks.price_report import printable
 
     found, again = [], "milliseconds may be far off: `measure run --retry true` measures them again on a quiet machine."
     for path in (path for path in str(measurements).split(",") if path.endswith(".parquet")):
@@ -279,5 +280,5 @@ def _doubts(measurements: str) -> list[str]:
                          f"tenth; {again}")  # fmt: skip
         unreliable = meta.get("unreliable")
         for sentence in unreliable.values() if isinstance(unreliable, dict) else ():
-            found.append(f"of the samples in {Path(path).name}, {sentence}; {again}")
+            found.append(f"of the samples in {Path(path).name}, {printable(str(sentence), 200)}; {again}")
     return found

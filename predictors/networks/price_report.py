@@ -157,7 +157,9 @@ def footnotes(rows: Sequence[Sequence[str]]) -> tuple[list[str], list[str]]:
     """The notes of rows of a table: their numbers, for a column of it, and the lines below the table that say them."""
     notes: dict[str, int] = {}
     found = [sorted(notes.setdefault(note, len(notes) + 1) for note in row) for row in rows]
-    return [", ".join(map(str, own)) for own in found], [f"{number}: {note}" for note, number in notes.items()]
+    return [", ".join(map(str, own)) for own in found], [
+        f"{number}: {printable(note, 1500)}" for note, number in notes.items()
+    ]
 
 
 def table(rows: Sequence[Mapping[str, str]]) -> str:

@@ -79,6 +79,12 @@ def test_unstable_rows_that_are_kept_are_counted_and_learners_are_warned_of_them
     assert sentence.startswith("of the 2 samples in t.parquet the runs of 1 varied by more than a tenth")
     assert doubts(SimpleNamespace(metadata_={"adapted": {"doubts": [sentence, 3]}})) == [sentence]
     assert doubts(SimpleNamespace(metadata_={"adapted": {"doubts": "x"}})) == []
+    hostile = {**meta, "unstable": "many", "unreliable": {"d": "a\x1b[2J\n" + "b" * 5000, "e": 3}}
+    write_table(values, hostile, tmp_path / "t.parquet")
+    first, second = _doubts(str(tmp_path / "t.parquet"))
+    assert len(first) < 500 and first.isprintable() and ", 3; " in second
+    (shown,) = doubts(SimpleNamespace(metadata_={"adapted": {"doubts": ["a\x1b[2J\n" + "b" * 5000]}}))
+    assert len(shown) < 500 and shown.isprintable()
 
 
 def test_repeats_become_their_median_and_their_variation_is_told() -> None:
